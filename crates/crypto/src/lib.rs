@@ -1,0 +1,39 @@
+//! Algorithms and key schedules of IKE and ESP.
+//!
+//! The primitives come from AWS-LC (and, for HMAC, from RustCrypto, which is twice as fast on the short messages of IKE).
+//! What is written here is what the RFCs put around them: which key has which length, what is authenticated, where the
+//! IV comes from, how keys are derived.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`Cipher`], [`Integrity`], [`Prf`] | negotiated identifiers resolved to algorithms, with their lengths |
+//! | [`KeyExchange`] | an ephemeral private value and what it agrees with the peer |
+//! | [`Protection`] | the Encrypted payload of IKEv2 |
+//! | [`EspSealer`], [`EspOpener`] | ESP packets in place |
+//! | [`v2`] | key schedule and authentication values of IKEv2 |
+//!
+//! Nothing in this crate draws randomness by itself: it is an argument ([`Random`]), so that a seeded source reproduces
+//! a run.
+
+mod algorithms;
+mod awslc;
+mod block_mac;
+mod ccm;
+mod error;
+mod esp;
+mod key_exchange;
+mod mac;
+mod protection;
+mod random;
+#[cfg(test)]
+mod testing;
+mod transform;
+pub mod v2;
+
+pub use algorithms::{Cipher, Integrity, Prf};
+pub use error::{BadKey, BadPublicValue, OpenError, Unsupported};
+pub use esp::{EspOpener, EspSealer};
+pub use key_exchange::KeyExchange;
+pub use mac::{MacKey, equal, sha1};
+pub use protection::Protection;
+pub use random::{Random, SystemRandom};
