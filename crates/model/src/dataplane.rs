@@ -1,0 +1,157 @@
+//! What the protocol asks of a data plane, and what the data plane reports.
+//!
+//! The core never calls a data plane: it emits [`Command`]s in the same ordered queue as its datagrams, so that an SA is
+//! installed before the message that lets the peer use it leaves.
+
+use crate::{Encryption, SaId, TrafficSelector};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+use wire::Secret;
+use wire::registry::IntegrityId;
+
+/// One direction of a Child SA.
+#[derive(Clone, Debug)]
+pub struct EspSa {
+    /// Security Parameter Index, chosen by the receiver.
+    pub spi: u32,
+    /// Encryption algorithm with its key length.
+    pub encryption: Encryption,
+    /// Integrity algorithm, `None` for combined-mode ciphers.
+    pub integrity: Option<IntegrityId>,
+    /// Encryption key, with the salt where the algorithm has one.
+    pub encryption_key: Secret,
+    /// Integrity key, empty for combined-mode ciphers.
+    pub integrity_key: Secret,
+}
+
+/// How the packets of a Child SA are wrapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub enum Mode {
+    /// A whole IP packet inside (RFC 4303 section 3.1.2).
+    Tunnel,
+    /// Only the transport protocol inside (RFC 4303 section 3.1.1).
+    Transport,
+}
+
+/// Everything a data plane needs to carry one Child SA: both directions and their policies.
+#[derive(Clone, Debug)]
+pub struct ChildInstall {
+    /// The Child SA, as listings number it.
+    pub child: SaId,
+    /// The IKE SA above it.
+    pub ike: SaId,
+    /// Name of the connection and of the child in the configuration.
+    pub connection: String,
+    /// Name of the child in the configuration.
+    pub name: String,
+    /// The number that ties policies to SAs; the same for every SA of one policy.
+    pub reqid: u32,
+    /// Tunnel or transport mode.
+    pub mode: Mode,
+    /// Our address and port (4500 when UDP-encapsulated).
+    pub local: SocketAddr,
+    /// The peer's address and port.
+    pub remote: SocketAddr,
+    /// Whether ESP travels inside UDP (RFC 3948).
+    pub encapsulated: bool,
+    /// The SA by which we receive.
+    pub inbound: EspSa,
+    /// The SA by which we send.
+    pub outbound: EspSa,
+    /// Extended sequence numbers (RFC 4304).
+    pub esn: bool,
+    /// Anti-replay window in packets; 0 switches the check off.
+    pub replay_window: u32,
+    /// Our side of the selectors.
+    pub local_ts: Vec<TrafficSelector>,
+    /// The peer's side.
+    pub remote_ts: Vec<TrafficSelector>,
+    /// Whether the daemon sets policies (`policies = no` leaves them to the operator).
+    pub policies: bool,
+    /// The script to run when the Child SA comes up or goes down, with strongSwan's environment.
+    pub updown: Option<String>,
+    /// The IKE SA's unique number and identities, for the script.
+    pub updown_environment: Vec<(String, String)>,
+    /// Report [`PlaneEvent::SoftExpire`] after this many octets in either direction.
+    pub soft_bytes: Option<u64>,
+    /// Report [`PlaneEvent::SoftExpire`] after this many packets in either direction.
+    pub soft_packets: Option<u64>,
+    /// Die after this time even if the protocol forgets.
+    pub hard_lifetime: Option<Duration>,
+}
+
+/// What the protocol wants done.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Install both directions and the policies of a Child SA.
+    Install(Box<ChildInstall>),
+    /// Remove a Child SA with its policies.
+    Delete {
+        /// The Child SA.
+        child: SaId,
+    },
+    /// The peer's or our address changed: move an installed Child SA.
+    Update {
+        /// The Child SA.
+        child: SaId,
+        /// Our address and port.
+        local: SocketAddr,
+        /// The peer's address and port.
+        remote: SocketAddr,
+        /// Whether ESP travels inside UDP.
+        encapsulated: bool,
+    },
+}
+
+/// What a data plane reports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PlaneEvent {
+    /// A command could not be carried out.
+    Failed {
+        /// The Child SA it was about.
+        child: SaId,
+        /// What went wrong, in the data plane's words: for the operator.
+        reason: String,
+    },
+    /// A soft limit of octets or packets was passed.
+    SoftExpire {
+        /// The Child SA.
+        child: SaId,
+    },
+    /// The SA died in the data plane.
+    HardExpire {
+        /// The Child SA.
+        child: SaId,
+    },
+    /// A protected packet came from another address than before (NAT mapping changed).
+    PeerMoved {
+        /// The Child SA.
+        child: SaId,
+        /// Where the packet came from.
+        remote: SocketAddr,
+    },
+    /// ESP with an SPI that nobody knows.
+    UnknownSpi {
+        /// The SPI.
+        spi: u32,
+        /// Who sent it.
+        from: IpAddr,
+    },
+}
+
+/// Traffic counters of one Child SA.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Octets received (inner packets).
+    pub bytes_in: u64,
+    /// Packets received.
+    pub packets_in: u64,
+    /// Octets sent (inner packets).
+    pub bytes_out: u64,
+    /// Packets sent.
+    pub packets_out: u64,
+    /// Time since the last packet received, if any.
+    pub idle_in: Option<Duration>,
+    /// Time since the last packet sent, if any.
+    pub idle_out: Option<Duration>,
+}

@@ -1,0 +1,431 @@
+//! Why a negotiation failed or an SA ended, with both sides' values.
+
+use crate::{Dimension, Identity, Mismatch, Phase, SaId, TrafficSelector};
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+use wire::grammar::{RuleId, rule};
+use wire::registry::KeyExchangeId;
+use wire::{NotifyType, PayloadType};
+
+/// Which end found the fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// We did: all values are known.
+    Us,
+    /// The peer did, and told us: only its notification is known.
+    Peer,
+}
+
+/// A place in the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ConfigRef {
+    /// The file, or `vici` when a client loaded it.
+    pub file: String,
+    /// The line, counted from 1; 0 when it came over vici.
+    pub line: u32,
+    /// The key with its sections: `connections.gw.proposals`.
+    pub key: String,
+}
+
+impl fmt::Display for ConfigRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.line == 0 { f.write_str(&self.key) } else { write!(f, "{}:{} ({})", self.file, self.line, self.key) }
+    }
+}
+
+/// Why an SA ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The reason.
+    pub kind: FailureKind,
+    /// The configuration it is about.
+    pub config: Option<ConfigRef>,
+}
+
+/// The reasons, named for the fault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FailureKind {
+    /// The peer proved to be someone, but no connection expects that someone here.
+    IdentityUnknown {
+        /// Who it says it is.
+        received: Identity,
+        /// Who it asked for, if it did.
+        asked_for: Option<Identity>,
+        /// The identities that our connections for these addresses accept: `name: identity`.
+        expected: Vec<String>,
+    },
+    /// The responder answered as someone else than configured.
+    IdentityMismatch {
+        /// Who it says it is.
+        received: Identity,
+        /// Who we expect.
+        expected: Identity,
+    },
+    /// The AUTH payload does not fit our pre-shared key.
+    PskMismatch {
+        /// Our identity.
+        local: Identity,
+        /// The peer's identity, for which we have a key.
+        remote: Identity,
+        /// How many keys fit the identities and were tried.
+        tried: usize,
+    },
+    /// There is no pre-shared key for this pair of identities.
+    PskMissing {
+        /// Our identity.
+        local: Identity,
+        /// The peer's identity.
+        remote: Identity,
+    },
+    /// The peer wants to authenticate in a way that this connection, or Shrike, does not do.
+    AuthMethodUnsupported {
+        /// Its name: `EAP`, `RSA signature`.
+        method: String,
+    },
+    /// The peer sent AUTHENTICATION_FAILED: it does not say why.
+    AuthenticationRefused {
+        /// Our identity, as we sent it.
+        local: Identity,
+        /// Whom we asked for.
+        remote: Option<Identity>,
+    },
+    /// No proposal in common.
+    NoProposalChosen {
+        /// IKE SA or Child SA.
+        phase: Phase,
+        /// Who found it.
+        found_by: Side,
+        /// What differs (known to the end that found it).
+        mismatch: Option<Mismatch>,
+        /// Our proposals, in swanctl's notation.
+        ours: Vec<String>,
+    },
+    /// No key exchange group in common: the peer asks for one that we do not allow.
+    InvalidKeyExchange {
+        /// What we sent.
+        ours: KeyExchangeId,
+        /// What the peer asks for.
+        wanted: KeyExchangeId,
+    },
+    /// The peer chose something that we did not offer.
+    ChoiceNotOffered {
+        /// IKE SA or Child SA.
+        phase: Phase,
+        /// What differs.
+        mismatch: Mismatch,
+    },
+    /// No traffic selectors in common.
+    TsUnacceptable {
+        /// Who found it.
+        found_by: Side,
+        /// Our configured local selectors.
+        local: Vec<TrafficSelector>,
+        /// Our configured remote selectors.
+        remote: Vec<TrafficSelector>,
+        /// What the peer asked for on its own side, as far as known.
+        peer_local: Vec<TrafficSelector>,
+        /// What the peer asked for on our side, as far as known.
+        peer_remote: Vec<TrafficSelector>,
+    },
+    /// The peer did not answer.
+    NoAnswer {
+        /// What we waited for.
+        waiting_for: RuleId,
+        /// Where we sent it.
+        to: SocketAddr,
+        /// How often we sent it.
+        sent: u32,
+        /// For how long.
+        over: Duration,
+        /// Whether this SA ever had an answer.
+        answered_before: bool,
+    },
+    /// The initiator did not go on.
+    HalfOpen {
+        /// What we waited for.
+        waiting_for: RuleId,
+        /// For how long.
+        after: Duration,
+        /// How often the initiator repeated its request: it may not receive our answers.
+        repeated: u32,
+    },
+    /// There is another IKE SA with this peer, and `unique = keep`.
+    NotUnique {
+        /// The peer's identity.
+        remote: Identity,
+    },
+    /// No connection is configured for these addresses.
+    NoConfig {
+        /// Our address.
+        local: SocketAddr,
+        /// The peer's.
+        remote: SocketAddr,
+    },
+    /// The peer speaks another major version.
+    WrongVersion {
+        /// Its major version.
+        peer: u8,
+    },
+    /// The peer refused with an error that has no more specific reason here.
+    PeerRefused {
+        /// What it was asked.
+        phase: Phase,
+        /// Its error.
+        notify: NotifyType,
+    },
+    /// The message lacked payloads, or had some that must not be there.
+    MessageInvalid {
+        /// Which message.
+        rule: RuleId,
+        /// What was missing, in RFC names.
+        missing: String,
+    },
+    /// A payload that we do not understand was marked critical (RFC 7296 section 2.5).
+    UnsupportedCritical {
+        /// Its type.
+        payload: PayloadType,
+    },
+    /// The peer's public value is no valid one.
+    BadPublicValue {
+        /// The group.
+        group: KeyExchangeId,
+    },
+    /// The data plane could not install the SA.
+    InstallFailed {
+        /// Its words.
+        reason: String,
+    },
+    /// The peer deleted it.
+    PeerDeleted,
+    /// The operator ended it.
+    Terminated,
+    /// A newer SA replaced it.
+    Replaced {
+        /// The newer one.
+        by: SaId,
+    },
+    /// Its lifetime ended.
+    Expired,
+}
+
+impl FailureKind {
+    /// A stable name for events, counters and JSON.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::IdentityUnknown { .. } => "PEER_ID_UNKNOWN",
+            Self::IdentityMismatch { .. } => "PEER_ID_MISMATCH",
+            Self::PskMismatch { .. } => "PSK_MISMATCH",
+            Self::PskMissing { .. } => "PSK_MISSING",
+            Self::AuthMethodUnsupported { .. } => "AUTH_METHOD",
+            Self::AuthenticationRefused { .. } => "AUTH_FAILED",
+            Self::NoProposalChosen { phase: Phase::Ike, .. } => "IKE_PROPOSAL",
+            Self::NoProposalChosen { phase: Phase::Child, .. } => "CHILD_PROPOSAL",
+            Self::InvalidKeyExchange { .. } => "KE_GROUP",
+            Self::ChoiceNotOffered { .. } => "CHOICE_NOT_OFFERED",
+            Self::TsUnacceptable { .. } => "TRAFFIC_SELECTOR",
+            Self::NoAnswer { answered_before: false, .. } => "NO_RESPONSE",
+            Self::NoAnswer { .. } => "PEER_LOST",
+            Self::HalfOpen { .. } => "HALF_OPEN",
+            Self::NotUnique { .. } => "NOT_UNIQUE",
+            Self::NoConfig { .. } => "NO_CONFIG",
+            Self::WrongVersion { .. } => "IKE_VERSION",
+            Self::PeerRefused { .. } => "PEER_REFUSED",
+            Self::MessageInvalid { .. } => "MESSAGE_INVALID",
+            Self::UnsupportedCritical { .. } => "UNSUPPORTED_CRITICAL_PAYLOAD",
+            Self::BadPublicValue { .. } => "BAD_PUBLIC_VALUE",
+            Self::InstallFailed { .. } => "INSTALL_FAILED",
+            Self::PeerDeleted => "PEER_DELETE",
+            Self::Terminated => "TERMINATED",
+            Self::Replaced { .. } => "REPLACED",
+            Self::Expired => "EXPIRED",
+        }
+    }
+
+    /// Whether this is an ordinary end, not a fault.
+    pub fn is_ordinary(&self) -> bool {
+        matches!(self, Self::PeerDeleted | Self::Terminated | Self::Replaced { .. } | Self::Expired)
+    }
+
+    /// What to do about it, in one sentence.
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::IdentityUnknown { received, .. } => {
+                format!("set remote.id = {received} in the connection for this peer, or correct local.id at the peer")
+            }
+            Self::IdentityMismatch { received, expected } => {
+                format!("set remote.id = {received} here, or local.id = {expected} at the peer")
+            }
+            Self::PskMismatch { .. } => "make the secrets of this pair of identities equal at both ends".into(),
+            Self::PskMissing { remote, .. } => format!("add secrets.ike-NAME {{ id = {remote} ... secret = ... }}"),
+            Self::AuthMethodUnsupported { .. } => "configure auth = psk at both ends".into(),
+            Self::AuthenticationRefused { .. } => {
+                "the peer knows the reason: compare the secret and both identities with its configuration, or read its log".into()
+            }
+            Self::NoProposalChosen { found_by: Side::Us, phase, mismatch, .. } => match mismatch {
+                Some(m) if !m.differing.is_empty() => {
+                    let what: Vec<String> = m.differing.iter().map(|(Dimension(k), ..)| Dimension(*k).to_string()).collect();
+                    format!("give both ends a common {} in {}", what.join(" and "), phase.proposal_key())
+                }
+                _ => format!("compare {} with the peer", phase.proposal_key()),
+            },
+            Self::NoProposalChosen { phase, .. } => {
+                format!("compare {} with the peer's: its log says which algorithm it missed", phase.proposal_key())
+            }
+            Self::InvalidKeyExchange { wanted, .. } => format!("add {} to proposals, or our group at the peer", crate::Algorithm::from(*wanted).keyword()),
+            Self::ChoiceNotOffered { .. } => "the peer violates RFC 7296 section 2.7: report it to its vendor".into(),
+            Self::TsUnacceptable { found_by: Side::Us, .. } => {
+                "make local_ts here the mirror of remote_ts at the peer, and the reverse".into()
+            }
+            Self::TsUnacceptable { .. } => "local_ts and remote_ts must mirror the peer's: its log shows what it expects".into(),
+            Self::NoAnswer { answered_before: true, .. } => "the path or the peer went away: check both".into(),
+            Self::NoAnswer { to, waiting_for, .. } if to.port() == 4500 && *waiting_for != RuleId::IkeSaInitResponse => {
+                "port 500 works and 4500 does not: open UDP 4500 in both directions, or the peer drops IKE_AUTH silently".into()
+            }
+            Self::NoAnswer { waiting_for: RuleId::IkeSaInitResponse, to, .. } => {
+                format!("check that {} runs IKE, that UDP {} reaches it and that the answer finds its way back", to.ip(), to.port())
+            }
+            Self::NoAnswer { .. } => "the peer answered IKE_SA_INIT but not this: it may drop large or fragmented datagrams".into(),
+            Self::HalfOpen { repeated, .. } if *repeated > 0 => {
+                "our answers do not reach the initiator: check the return path, firewall and NAT".into()
+            }
+            Self::HalfOpen { .. } => {
+                "the initiator gave up after our first answer: its log says why; often UDP 4500 is blocked or it refused our choice".into()
+            }
+            Self::NotUnique { .. } => "end the older SA, set unique = replace, or give each site an identity of its own".into(),
+            Self::NoConfig { local, remote } => {
+                format!("add a connection with remote_addrs = {} and local_addrs = {} (or %any)", remote.ip(), local.ip())
+            }
+            Self::WrongVersion { .. } => "set the same version at both ends".into(),
+            Self::PeerRefused { .. } => "the peer's log says why".into(),
+            Self::MessageInvalid { .. } | Self::UnsupportedCritical { .. } | Self::BadPublicValue { .. } => {
+                "the peer sends what RFC 7296 does not allow: report it to its vendor with a capture".into()
+            }
+            Self::InstallFailed { .. } => "see the reason of the data plane".into(),
+            Self::PeerDeleted => "if this was not wanted, the peer's log says why it deleted the SA".into(),
+            Self::Terminated | Self::Replaced { .. } | Self::Expired => "nothing to do".into(),
+        }
+    }
+}
+
+struct List<'a, T>(&'a [T]);
+
+impl<T: fmt::Display> fmt::Display for List<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("none");
+        }
+        for (n, item) in self.0.iter().enumerate() {
+            write!(f, "{}{item}", if n == 0 { "" } else { ", " })?;
+        }
+        Ok(())
+    }
+}
+
+/// One line: what was wrong, with both sides' values.
+impl fmt::Display for FailureKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::IdentityUnknown { received, asked_for, expected } => {
+                write!(f, "no connection accepts the peer's identity '{received}'")?;
+                if let Some(id) = asked_for {
+                    write!(f, " (it asks for '{id}')")?;
+                }
+                write!(f, "; configured for these addresses: {}", List(expected))
+            }
+            Self::IdentityMismatch { received, expected } => {
+                write!(f, "the peer says it is '{received}', we expect '{expected}'")
+            }
+            Self::PskMismatch { local, remote, tried } => write!(
+                f,
+                "pre-shared keys differ: the peer's AUTH fits none of the {tried} secret{} for '{local}' and '{remote}'",
+                if *tried == 1 { "" } else { "s" }
+            ),
+            Self::PskMissing { local, remote } => write!(f, "no pre-shared key for '{local}' and '{remote}'"),
+            Self::AuthMethodUnsupported { method } => {
+                write!(f, "the peer wants to authenticate with {method}; we do pre-shared keys")
+            }
+            Self::AuthenticationRefused { local, remote } => {
+                write!(f, "the peer refused our authentication as '{local}'")?;
+                match remote {
+                    Some(id) => write!(f, " to '{id}': wrong pre-shared key, or an identity it does not accept"),
+                    None => f.write_str(": wrong pre-shared key, or an identity it does not accept"),
+                }
+            }
+            Self::NoProposalChosen { phase, found_by: Side::Us, mismatch, ours } => match mismatch {
+                Some(m) if !m.differing.is_empty() => write!(f, "no {phase} proposal in common: {m}"),
+                _ => write!(f, "no {phase} proposal in common; ours: {}", List(ours)),
+            },
+            Self::NoProposalChosen { phase, ours, .. } => {
+                write!(f, "the peer accepts none of our {phase} proposals: {}", List(ours))
+            }
+            Self::InvalidKeyExchange { ours, wanted } => write!(
+                f,
+                "the peer wants key exchange group {}, which we do not allow; ours {}",
+                crate::Algorithm::from(*wanted),
+                crate::Algorithm::from(*ours)
+            ),
+            Self::ChoiceNotOffered { phase, mismatch } => {
+                write!(f, "the peer chose a {phase} proposal that we did not offer: {mismatch}")
+            }
+            Self::TsUnacceptable { found_by: Side::Us, local, remote, peer_local, peer_remote } => write!(
+                f,
+                "no traffic selectors in common: ours {} === {}, the peer asks for {} === {}",
+                List(local),
+                List(remote),
+                List(peer_remote),
+                List(peer_local)
+            ),
+            Self::TsUnacceptable { local, remote, .. } => {
+                write!(f, "the peer does not accept our traffic selectors {} === {}", List(local), List(remote))
+            }
+            Self::NoAnswer { waiting_for, to, sent, over, answered_before } => {
+                let again = if *answered_before { " any more" } else { "" };
+                write!(
+                    f,
+                    "no answer{again} from {to} to {sent} datagrams over {:.0} s, waiting for {} ({})",
+                    over.as_secs_f64(),
+                    rule(*waiting_for).notation,
+                    rule(*waiting_for).story
+                )
+            }
+            Self::HalfOpen { waiting_for, after, repeated } => write!(
+                f,
+                "the initiator did not go on for {:.0} s, waiting for {}; it repeated its request {repeated} times",
+                after.as_secs_f64(),
+                rule(*waiting_for).notation
+            ),
+            Self::NotUnique { remote } => write!(f, "there is an SA with '{remote}' already, and unique = keep"),
+            Self::NoConfig { local, remote } => {
+                write!(f, "no connection is configured for {} from {}", local.ip(), remote.ip())
+            }
+            Self::WrongVersion { peer } => write!(f, "the peer speaks IKE version {peer}"),
+            Self::PeerRefused { phase, notify } => write!(f, "the peer refused the {phase} SA with {notify}"),
+            Self::MessageInvalid { rule: r, missing } => {
+                write!(f, "the peer's message is not {}: {missing}", rule(*r).notation)
+            }
+            Self::UnsupportedCritical { payload } => {
+                write!(f, "the peer requires payload type {payload}, which we do not know")
+            }
+            Self::BadPublicValue { group } => {
+                write!(f, "the peer's public value is not valid in group {}", crate::Algorithm::from(*group))
+            }
+            Self::InstallFailed { reason } => write!(f, "the data plane could not install the SA: {reason}"),
+            Self::PeerDeleted => f.write_str("deleted by the peer"),
+            Self::Terminated => f.write_str("terminated by the operator"),
+            Self::Replaced { by } => write!(f, "replaced by {by}"),
+            Self::Expired => f.write_str("lifetime ended"),
+        }
+    }
+}
+
+/// The reason, and the line of the configuration it is about.
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.kind)?;
+        match &self.config {
+            Some(place) => write!(f, " [{place}]"),
+            None => Ok(()),
+        }
+    }
+}

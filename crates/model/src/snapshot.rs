@@ -1,0 +1,216 @@
+//! SAs as an operator sees them: plain values, taken between two inputs of the core.
+
+use crate::dataplane::{Counters, Mode};
+use crate::{ChosenSuite, Failure, Identity, Role, SaId, TrafficSelector};
+use std::net::SocketAddr;
+use std::time::Duration;
+use wire::SpiPair;
+use wire::grammar::RuleId;
+
+/// State of an IKE SA, by strongSwan's names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum IkeState {
+    /// Exists, nothing sent.
+    Created,
+    /// IKE_SA_INIT or IKE_AUTH under way.
+    Connecting,
+    /// Usable.
+    Established,
+    /// A rekeying exchange is under way.
+    Rekeying,
+    /// Replaced, waiting to be deleted.
+    Rekeyed,
+    /// A Delete was sent.
+    Deleting,
+    /// Gone; only its tombstone is left.
+    Destroying,
+}
+
+impl IkeState {
+    /// strongSwan's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Created => "CREATED",
+            Self::Connecting => "CONNECTING",
+            Self::Established => "ESTABLISHED",
+            Self::Rekeying => "REKEYING",
+            Self::Rekeyed => "REKEYED",
+            Self::Deleting => "DELETING",
+            Self::Destroying => "DESTROYING",
+        }
+    }
+}
+
+/// State of a Child SA, by strongSwan's names; `Larval` is the placeholder before the IKE SA is up (their CREATED).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum ChildState {
+    /// Wanted, not negotiated yet.
+    Larval,
+    /// Handed to the data plane.
+    Installing,
+    /// Carries traffic.
+    Installed,
+    /// A rekeying exchange is under way.
+    Rekeying,
+    /// Replaced by a newer one.
+    Rekeyed,
+    /// A Delete was sent.
+    Deleting,
+    /// Gone.
+    Deleted,
+}
+
+impl ChildState {
+    /// strongSwan's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Larval => "CREATED",
+            Self::Installing => "INSTALLING",
+            Self::Installed => "INSTALLED",
+            Self::Rekeying => "REKEYING",
+            Self::Rekeyed => "REKEYED",
+            Self::Deleting => "DELETING",
+            Self::Deleted => "DELETED",
+        }
+    }
+}
+
+/// What NAT detection found (RFC 7296 section 2.23).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct NatState {
+    /// We are behind a NAT.
+    pub local: bool,
+    /// The peer is behind a NAT.
+    pub remote: bool,
+    /// We pretend to be behind one, to have ESP encapsulated.
+    pub forced: bool,
+}
+
+impl NatState {
+    /// Whether ESP has to travel in UDP.
+    pub fn any(self) -> bool {
+        self.local || self.remote || self.forced
+    }
+}
+
+/// Retransmissions of the request that is under way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retransmissions {
+    /// How often the request under way was sent again.
+    pub sent: u32,
+    /// How often the SA had to send anything again since it exists.
+    pub total: u32,
+    /// How often the peer sent a request again, so that we repeated our answer: our answers may not reach it.
+    pub answered: u32,
+}
+
+/// One IKE SA (IKEv1: ISAKMP SA) with what is under it.
+#[derive(Clone, Debug)]
+pub struct SaSnapshot {
+    /// Unique number.
+    pub id: SaId,
+    /// Name of the connection; empty while a responder does not know it yet.
+    pub name: String,
+    /// 1 or 2.
+    pub version: u8,
+    /// State.
+    pub state: IkeState,
+    /// The grammar row whose message we wait for, if we wait.
+    pub waiting_for: Option<RuleId>,
+    /// Our role in the exchange that made this SA.
+    pub role: Role,
+    /// SPIs (IKEv1: cookies).
+    pub spis: SpiPair,
+    /// Our address and port.
+    pub local: SocketAddr,
+    /// The peer's address and port.
+    pub remote: SocketAddr,
+    /// Who we say we are, once known.
+    pub local_id: Option<Identity>,
+    /// Who the peer says it is, once known.
+    pub remote_id: Option<Identity>,
+    /// The agreed suite.
+    pub suite: Option<ChosenSuite>,
+    /// What NAT detection found.
+    pub nat: NatState,
+    /// How the peers authenticate, in tmsh's words: `pre-shared-key`.
+    pub authentication: &'static str,
+    /// Time since this SA exists.
+    pub age: Duration,
+    /// Time since it was established, `None` before.
+    pub established: Option<Duration>,
+    /// Time to the next rekeying, if planned.
+    pub rekey_in: Option<Duration>,
+    /// Time to the next reauthentication, if planned.
+    pub reauth_in: Option<Duration>,
+    /// The whole lifetime that is configured, for the tmsh view; zero when unlimited.
+    pub lifetime: Duration,
+    /// Retransmissions.
+    pub retransmissions: Retransmissions,
+    /// Exchanges waiting for the one under way, by strongSwan's task names.
+    pub tasks_queued: Vec<&'static str>,
+    /// The exchange under way.
+    pub tasks_active: Vec<&'static str>,
+    /// The worker that owns this SA; tmsh's `(tmm: N)`.
+    pub worker: u32,
+    /// Child SAs, also those still being negotiated.
+    pub children: Vec<ChildSnapshot>,
+    /// Names of the configured children of the connection, for the `Traffic Selectors` lines of tmsh.
+    pub configured_children: Vec<String>,
+}
+
+/// One Child SA (IKEv1: IPsec SA pair).
+#[derive(Clone, Debug)]
+pub struct ChildSnapshot {
+    /// Unique number.
+    pub id: SaId,
+    /// Name of the child in the configuration.
+    pub name: String,
+    /// Request ID.
+    pub reqid: u32,
+    /// State.
+    pub state: ChildState,
+    /// Tunnel or transport mode.
+    pub mode: Mode,
+    /// Whether ESP travels in UDP.
+    pub encapsulated: bool,
+    /// SPI by which we receive, 0 before it is chosen.
+    pub spi_in: u32,
+    /// SPI by which we send, 0 before the peer chose it.
+    pub spi_out: u32,
+    /// The agreed suite.
+    pub suite: Option<ChosenSuite>,
+    /// Our side's selectors.
+    pub local_ts: Vec<TrafficSelector>,
+    /// The peer's.
+    pub remote_ts: Vec<TrafficSelector>,
+    /// Time since it was installed.
+    pub installed: Option<Duration>,
+    /// Time to the next rekeying.
+    pub rekey_in: Option<Duration>,
+    /// Time to its end.
+    pub expires_in: Option<Duration>,
+    /// Traffic.
+    pub counters: Counters,
+}
+
+/// What is left of an SA that ended: everything an operator needs to see why.
+#[derive(Clone, Debug)]
+pub struct Tombstone {
+    /// The SA as it was.
+    pub sa: SaSnapshot,
+    /// Why it ended.
+    pub failure: Failure,
+    /// The Child SA this is about, when only that one failed and the IKE SA lived on.
+    pub child: Option<String>,
+    /// When it ended, on the core's clock.
+    pub at: crate::Instant,
+    /// Time since it ended, at the moment of the listing.
+    pub ended: Duration,
+    /// Datagrams seen from the peer for this SA.
+    pub datagrams_in: u32,
+    /// Datagrams sent to the peer for this SA, retransmissions included.
+    pub datagrams_out: u32,
+}
