@@ -1,0 +1,604 @@
+//! The typed connections: what the protocol core works with.
+
+use crate::names::Scope;
+use crate::reader::{Reader, only_sections};
+use crate::values::{boolean, bytes, duration, unsigned};
+use crate::{AddressPattern, ConfigError, Entry, ErrorKind, Place, Section, SelectorPattern, SharedSecret, names};
+use model::dataplane::Mode;
+use model::{ConfigRef, Identity, InvalidProposal, Proposal, ProposalProtocol};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Everything in `swanctl.conf`.
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    /// Connections in their order of definition.
+    pub connections: Vec<Arc<Connection>>,
+    /// Secrets in their order of definition.
+    pub secrets: Vec<SharedSecret>,
+}
+
+/// `version`: which IKE to speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum IkeVersion {
+    /// Any; IKEv2 is initiated.
+    #[default]
+    Any,
+    /// IKEv1. Refused when read: not available.
+    V1,
+    /// IKEv2.
+    V2,
+}
+
+/// `unique`: what happens to another IKE SA of the same two identities.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Unique {
+    /// Nothing, but INITIAL_CONTACT from the peer is obeyed (RFC 7296 section 2.4).
+    #[default]
+    No,
+    /// Nothing at all.
+    Never,
+    /// The new one is refused.
+    Keep,
+    /// The old one is deleted.
+    Replace,
+}
+
+/// `fragmentation` (RFC 7383). None of them is announced in this version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Fragmentation {
+    /// Offered and used.
+    #[default]
+    Yes,
+    /// Accepted, not used by us.
+    Accept,
+    /// Used from the first message on.
+    Force,
+    /// Off.
+    No,
+}
+
+/// What to do with a Child SA when it is loaded, closed by the peer, or when the peer is dead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StartAction {
+    /// Nothing; for `dpd_action` this is `clear`.
+    #[default]
+    None,
+    /// Initiate it; for `dpd_action` this is `restart`.
+    Start,
+    /// Wait for traffic. Refused when read: not available.
+    Trap,
+}
+
+/// How an end proves its identity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthMethod {
+    /// Pre-shared key (RFC 7296 section 2.15).
+    Psk,
+}
+
+/// One end's authentication.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Authentication {
+    /// Identity: ours, or the one expected of the peer, which may be a wildcard. [`Identity::ANY`] when unset.
+    pub id: Identity,
+    /// Method.
+    pub method: AuthMethod,
+}
+
+/// A connection: how to reach a peer, and what to protect.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    /// Name of its section.
+    pub name: String,
+    /// IKE version.
+    pub version: IkeVersion,
+    /// Our addresses.
+    pub local_addrs: Vec<AddressPattern>,
+    /// The peer's addresses.
+    pub remote_addrs: Vec<AddressPattern>,
+    /// Our UDP port.
+    pub local_port: u16,
+    /// The peer's UDP port.
+    pub remote_port: u16,
+    /// Proposals for the IKE SA, best first, never empty.
+    pub proposals: Vec<Proposal>,
+    /// How we authenticate.
+    pub local: Authentication,
+    /// How the peer must.
+    pub remote: Authentication,
+    /// What to protect.
+    pub children: Vec<Child>,
+    /// MOBIKE (RFC 4555). Not implemented and so never offered, which section 3.1 leaves to each end: the same as `no`.
+    pub mobike: bool,
+    /// Encapsulate ESP in UDP even without a NAT.
+    pub encap: bool,
+    /// IKE fragmentation (RFC 7383). Not implemented and so never announced: the same as `no`.
+    pub fragmentation: Fragmentation,
+    /// Check the peer after this time without a message from it; zero for never.
+    pub dpd_delay: Duration,
+    /// How often to try to initiate; 0 for ever.
+    pub keyingtries: u32,
+    /// What happens to another IKE SA of the same peer.
+    pub unique: Unique,
+    /// Authenticate anew after this time; zero for never.
+    pub reauth_time: Duration,
+    /// Rekey the IKE SA after this time; zero for never.
+    pub rekey_time: Duration,
+    /// Close the IKE SA this long after it should have been rekeyed or authenticated anew.
+    pub over_time: Duration,
+    /// Rekey and authenticate earlier by a random time up to this one.
+    pub rand_time: Duration,
+    /// Where each key was written.
+    pub source: Sources,
+}
+
+/// A Child SA to negotiate.
+#[derive(Debug, Clone)]
+pub struct Child {
+    /// Name of its section.
+    pub name: String,
+    /// Our side, never empty.
+    pub local_ts: Vec<SelectorPattern>,
+    /// The peer's side, never empty.
+    pub remote_ts: Vec<SelectorPattern>,
+    /// Proposals for ESP, best first, never empty.
+    pub esp_proposals: Vec<Proposal>,
+    /// How packets are wrapped.
+    pub mode: Mode,
+    /// What to do once loaded.
+    pub start_action: StartAction,
+    /// What to do when the peer closes it.
+    pub close_action: StartAction,
+    /// What to do when the peer is dead.
+    pub dpd_action: StartAction,
+    /// Script to run when it comes up and goes down.
+    pub updown: Option<String>,
+    /// Handed to the script.
+    pub hostaccess: bool,
+    /// Rekey after this time; zero for never.
+    pub rekey_time: Duration,
+    /// Close after this time; zero for never.
+    pub life_time: Duration,
+    /// Rekey earlier by a random time up to this one.
+    pub rand_time: Duration,
+    /// Rekey after this many octets; 0 for never.
+    pub rekey_bytes: u64,
+    /// Close after this many octets; 0 for never.
+    pub life_bytes: u64,
+    /// Rekey earlier by a random number of octets up to this one.
+    pub rand_bytes: u64,
+    /// Rekey after this many packets; 0 for never.
+    pub rekey_packets: u64,
+    /// Close after this many packets; 0 for never.
+    pub life_packets: u64,
+    /// Rekey earlier by a random number of packets up to this one.
+    pub rand_packets: u64,
+    /// Whether to install policies.
+    pub policies: bool,
+    /// Anti-replay window in packets; 0 switches the check off.
+    pub replay_window: u32,
+    /// Fixed number of the policies and SAs.
+    pub reqid: Option<u32>,
+    /// Where each key was written.
+    pub source: Sources,
+}
+
+/// Where the keys of a connection or child were written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sources {
+    path: String,
+    at: Place,
+    /// Key as asked for, to key as written and its place: `remote.id` may have been written in `remote-1`.
+    keys: BTreeMap<String, (String, Place)>,
+}
+
+impl Sources {
+    fn new(path: String, at: Place) -> Self {
+        Self { path, at, keys: BTreeMap::new() }
+    }
+
+    fn add(&mut self, prefix: &str, written: &str, places: BTreeMap<String, Place>) {
+        for (key, at) in places {
+            self.keys.insert(format!("{prefix}{key}"), (format!("{written}{key}"), at));
+        }
+    }
+
+    /// The place of a key such as `proposals`, `remote.id` or `local_ts`, with its full path. A key that was not written
+    /// has the place of its section.
+    pub fn get(&self, key: &str) -> ConfigRef {
+        let (key, at) = self.keys.get(key).map_or((key, &self.at), |(written, at)| (written.as_str(), at));
+        ConfigRef { file: at.file.to_string(), line: at.line, key: format!("{}.{key}", self.path) }
+    }
+
+    /// The place of the section itself.
+    pub fn section(&self) -> ConfigRef {
+        ConfigRef { file: self.at.file.to_string(), line: self.at.line, key: self.path.clone() }
+    }
+
+    /// Whether a key was written, and not left to its default.
+    pub fn is_set(&self, key: &str) -> bool {
+        self.keys.contains_key(key)
+    }
+}
+
+/// Reads everything in `swanctl.conf`.
+///
+/// # Errors
+/// Everything that is wrong, in order. Sections that others inherit from may have any name.
+pub fn load(root: &Section) -> Result<Config, Vec<ConfigError>> {
+    let mut config = Config::default();
+    let mut errors = Vec::new();
+    let mut rest = Vec::new();
+    for entry in &root.entries {
+        match entry {
+            Entry::Section(s) if s.name == "connections" => {
+                for section in only_sections(s, "connections", &mut errors) {
+                    match connection(section) {
+                        Ok(c) => config.connections.push(Arc::new(c)),
+                        Err(mut e) => errors.append(&mut e),
+                    }
+                }
+            }
+            Entry::Section(s) if s.name == "secrets" => {
+                for section in only_sections(s, "secrets", &mut errors) {
+                    match crate::secret(section) {
+                        Ok(secret) => config.secrets.push(secret),
+                        Err(mut e) => errors.append(&mut e),
+                    }
+                }
+            }
+            Entry::Section(s) if s.entries.is_empty() && names::find(Scope::Top, &s.name, true).is_some() => {}
+            Entry::Section(s) if s.template && names::find(Scope::Top, &s.name, true).is_none() => {}
+            entry => rest.push(entry),
+        }
+    }
+    for entry in rest {
+        let mut found = Vec::new();
+        Reader::new(Scope::Top, String::new(), &mut found).other(entry);
+        errors.extend(found.into_iter().map(|e| ConfigError { key: e.key.trim_start_matches('.').into(), ..e }));
+    }
+    if errors.is_empty() { Ok(config) } else { Err(errors) }
+}
+
+/// Reads one connection: a section below `connections`, or the message of a client.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn connection(section: &Section) -> Result<Connection, Vec<ConfigError>> {
+    let mut errors = Vec::new();
+    let connection = read_connection(section, &mut errors);
+    match connection {
+        Some(connection) if errors.is_empty() => Ok(connection),
+        _ => Err(errors),
+    }
+}
+
+const DURATION: &str = "a time: seconds, or a number with s, m, h or d";
+const BOOLEAN: &str = "yes or no";
+const PORT: &str = "a port from 1 to 65535";
+const AMOUNT: &str = "a number of octets, or a number with K, M or G";
+const NUMBER: &str = "a number";
+const WITHOUT_AUTH: &str = "without 'auth' this means certificates, which are not available in this version; write auth = psk in both local and remote";
+
+fn port(text: &str) -> Option<u16> {
+    unsigned(text).and_then(|n| u16::try_from(n).ok()).filter(|n| *n != 0)
+}
+
+fn number32(text: &str) -> Option<u32> {
+    unsigned(text).and_then(|n| u32::try_from(n).ok())
+}
+
+fn proposals(reader: &mut Reader<'_>, entry: &Entry, protocol: ProposalProtocol) -> Option<Vec<Proposal>> {
+    let all = reader.list(entry, |text| match text {
+        "default" => Ok(Proposal::defaults(protocol)),
+        text => Proposal::parse(protocol, text).map(|p| vec![p]).map_err(|e| match e {
+            // A truncation of strongSwan's own making, under a private number.
+            InvalidProposal::Unknown(word) if word.eq_ignore_ascii_case("sha256_96") => {
+                ErrorKind::Proposal(InvalidProposal::Unsupported(word))
+            }
+            e => ErrorKind::Proposal(e),
+        }),
+    })?;
+    Some(all.into_iter().flatten().collect())
+}
+
+/// A tenth, as percentages of times are meant.
+fn tenth(time: Duration) -> Duration {
+    Duration::from_secs(time.as_secs() / 10)
+}
+
+fn read_connection(section: &Section, errors: &mut Vec<ConfigError>) -> Option<Connection> {
+    let path = format!("connections.{}", section.name);
+    let mut source = Sources::new(path.clone(), section.at.clone());
+    let mut c = Connection {
+        name: section.name.clone(),
+        version: IkeVersion::Any,
+        local_addrs: vec![AddressPattern::Any],
+        remote_addrs: vec![AddressPattern::Any],
+        local_port: 500,
+        remote_port: 500,
+        proposals: Vec::new(),
+        local: Authentication { id: Identity::ANY, method: AuthMethod::Psk },
+        remote: Authentication { id: Identity::ANY, method: AuthMethod::Psk },
+        children: Vec::new(),
+        mobike: true,
+        encap: false,
+        fragmentation: Fragmentation::Yes,
+        dpd_delay: Duration::ZERO,
+        keyingtries: 1,
+        unique: Unique::No,
+        reauth_time: Duration::ZERO,
+        rekey_time: Duration::ZERO,
+        over_time: Duration::ZERO,
+        rand_time: Duration::ZERO,
+        source: source.clone(),
+    };
+    let (mut rekey, mut reauth, mut over, mut rand) = (None, None, None, None);
+    let mut rounds: [Vec<&Section>; 2] = [Vec::new(), Vec::new()];
+    let mut children = None;
+    let mut reader = Reader::new(Scope::Connection, path, errors);
+    for entry in &section.entries {
+        if !reader.enter(entry) {
+            continue;
+        }
+        match (entry.name(), entry) {
+            (name, Entry::Section(s)) if name.starts_with("local") => rounds[0].push(s),
+            (name, Entry::Section(s)) if name.starts_with("remote") => rounds[1].push(s),
+            ("children", Entry::Section(s)) => children = Some(s),
+            ("version", entry) => c.version = version(&mut reader, entry).unwrap_or_default(),
+            ("local_addrs", entry) => put(&mut c.local_addrs, reader.list(entry, AddressPattern::parse)),
+            ("remote_addrs", entry) => put(&mut c.remote_addrs, reader.list(entry, AddressPattern::parse)),
+            ("local_port", entry) => put(&mut c.local_port, reader.value(entry, PORT, port)),
+            ("remote_port", entry) => put(&mut c.remote_port, reader.value(entry, PORT, port)),
+            ("proposals", entry) => put(&mut c.proposals, proposals(&mut reader, entry, ProposalProtocol::Ike)),
+            ("mobike", entry) => put(&mut c.mobike, reader.value(entry, BOOLEAN, boolean)),
+            ("encap", entry) => put(&mut c.encap, reader.value(entry, BOOLEAN, boolean)),
+            ("fragmentation", entry) => put(&mut c.fragmentation, fragmentation(&mut reader, entry)),
+            ("dpd_delay", entry) => put(&mut c.dpd_delay, reader.value(entry, DURATION, duration)),
+            ("keyingtries", entry) => put(&mut c.keyingtries, reader.value(entry, NUMBER, number32)),
+            ("unique", entry) => put(&mut c.unique, unique(&mut reader, entry)),
+            ("reauth_time", entry) => reauth = reader.value(entry, DURATION, duration),
+            ("rekey_time", entry) => rekey = reader.value(entry, DURATION, duration),
+            ("over_time", entry) => over = reader.value(entry, DURATION, duration),
+            ("rand_time", entry) => rand = reader.value(entry, DURATION, duration),
+            (_, entry) => reader.other(entry),
+        }
+    }
+    let places = std::mem::take(&mut reader.places);
+    source.add("", "", places);
+    // With a time for authenticating anew, rekeying happens only if it is asked for too.
+    let default_rekey = if reauth.is_some() { Duration::ZERO } else { Duration::from_secs(4 * 3600) };
+    c.rekey_time = rekey.unwrap_or(default_rekey);
+    c.reauth_time = reauth.unwrap_or_default();
+    c.over_time = over.unwrap_or_else(|| tenth(c.rekey_time.max(c.reauth_time)));
+    c.rand_time = rand.unwrap_or(c.over_time);
+    if c.proposals.is_empty() {
+        c.proposals = Proposal::defaults(ProposalProtocol::Ike);
+    }
+    let [local, remote] = rounds;
+    let local = authentication(&local, "local", section, &mut source, errors);
+    let remote = authentication(&remote, "remote", section, &mut source, errors);
+    if let Some(children) = children {
+        let path = format!("connections.{}.children", section.name);
+        for child in only_sections(children, &path, errors) {
+            c.children.push(read_child(child, format!("{path}.{}", child.name), errors));
+        }
+    }
+    (c.local, c.remote) = (local?, remote?);
+    c.source = source;
+    Some(c)
+}
+
+fn put<T>(into: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *into = value;
+    }
+}
+
+fn version(reader: &mut Reader<'_>, entry: &Entry) -> Option<IkeVersion> {
+    let words = [("0", IkeVersion::Any), ("1", IkeVersion::V1), ("2", IkeVersion::V2)];
+    let version = reader.word(entry, "2, or 0 for any version", &words)?;
+    if version == IkeVersion::V1 {
+        reader
+            .refuse(entry, ErrorKind::Unsupported { why: "IKEv1 is not available in this version; write version = 2" });
+    }
+    Some(version)
+}
+
+fn fragmentation(reader: &mut Reader<'_>, entry: &Entry) -> Option<Fragmentation> {
+    let words = [
+        ("yes", Fragmentation::Yes),
+        ("accept", Fragmentation::Accept),
+        ("force", Fragmentation::Force),
+        ("no", Fragmentation::No),
+    ];
+    reader.word(entry, "yes, accept, force or no", &words)
+}
+
+fn unique(reader: &mut Reader<'_>, entry: &Entry) -> Option<Unique> {
+    let words = [("no", Unique::No), ("never", Unique::Never), ("keep", Unique::Keep), ("replace", Unique::Replace)];
+    reader.word(entry, "no, never, keep or replace", &words)
+}
+
+fn action(reader: &mut Reader<'_>, entry: &Entry) -> Option<StartAction> {
+    let words = [
+        ("none", StartAction::None),
+        ("clear", StartAction::None),
+        ("start", StartAction::Start),
+        ("restart", StartAction::Start),
+        ("trap", StartAction::Trap),
+        ("route", StartAction::Trap),
+        ("hold", StartAction::Trap),
+        ("trap|start", StartAction::Trap),
+    ];
+    let action = reader.word(entry, "none or start, or clear or restart for dpd_action", &words)?;
+    if action == StartAction::Trap {
+        let why = "waiting for traffic (trap policies) is not available in this version; use start, or restart for dpd_action";
+        reader.refuse(entry, ErrorKind::Unsupported { why });
+    }
+    Some(action)
+}
+
+/// One end's rounds: exactly one, with a pre-shared key.
+fn authentication(
+    rounds: &[&Section],
+    side: &str,
+    connection: &Section,
+    source: &mut Sources,
+    errors: &mut Vec<ConfigError>,
+) -> Option<Authentication> {
+    let base = format!("connections.{}", connection.name);
+    let Some((first, more)) = rounds.split_first() else {
+        let why = ErrorKind::Unsupported { why: WITHOUT_AUTH };
+        errors.push(ConfigError::new(connection.at.clone(), format!("{base}.{side}"), why));
+        return None;
+    };
+    for round in more {
+        let why = "a second round of authentication (RFC 4739) is not available in this version; remove the section";
+        errors.push(ConfigError::new(
+            round.at.clone(),
+            format!("{base}.{}", round.name),
+            ErrorKind::Unsupported { why },
+        ));
+    }
+    let mut reader = Reader::new(Scope::Authentication, format!("{base}.{}", first.name), errors);
+    let psk = is_psk(first, &mut reader);
+    let mut id = Identity::ANY;
+    for entry in &first.entries {
+        if !reader.enter(entry) {
+            continue;
+        }
+        match entry.name() {
+            "auth" => {}
+            "id" if psk => {
+                let Some(text) = reader.text(entry) else { continue };
+                match text.parse::<Identity>() {
+                    Ok(parsed) if side == "local" && parsed.is_wildcard() && parsed != Identity::ANY => {
+                        let expected = "one identity: ours cannot begin with '*'";
+                        reader.refuse(entry, ErrorKind::Value { got: text.into(), expected });
+                    }
+                    Ok(parsed) => id = parsed,
+                    Err(e) => reader.refuse(entry, ErrorKind::Identity(e)),
+                }
+            }
+            "id" => {}
+            // Where the method is refused already, what only belongs to it is not worth another error.
+            name if !psk && names::find(Scope::Authentication, name, matches!(entry, Entry::Section(_))).is_some() => {}
+            _ => reader.other(entry),
+        }
+    }
+    let places = std::mem::take(&mut reader.places);
+    source.add(&format!("{side}."), &format!("{}.", first.name), places);
+    psk.then_some(Authentication { id, method: AuthMethod::Psk })
+}
+
+fn is_psk(round: &Section, reader: &mut Reader<'_>) -> bool {
+    const OTHERS: &[&str] =
+        &["pubkey", "rsa", "ecdsa", "ed25519", "ed448", "bliss", "dsa", "ike:", "eap", "xauth", "any", "mldsa"];
+    let Some(entry) = round.entries.iter().find(|e| e.name() == "auth") else {
+        reader.refuse_at(&round.at, "auth", ErrorKind::Unsupported { why: WITHOUT_AUTH });
+        return false;
+    };
+    let Some(text) = reader.text(entry) else { return false };
+    let method = text.trim().to_ascii_lowercase();
+    if method == "psk" {
+        return true;
+    }
+    let kind = if OTHERS.iter().any(|o| method.starts_with(o)) {
+        let why = "only pre-shared keys are available in this version; write auth = psk and add a secret named ike...";
+        ErrorKind::Unsupported { why }
+    } else {
+        ErrorKind::Value { got: text.into(), expected: "psk" }
+    };
+    reader.refuse(entry, kind);
+    false
+}
+
+/// Soft limit, hard limit and random part of one kind of lifetime, completed by strongSwan's rules: a hard limit is a
+/// tenth above the soft one, a soft limit without any below a hard one is by so much less, and the random part is the
+/// difference.
+fn lifetime(soft: Option<u64>, hard: Option<u64>, random: Option<u64>, default: u64) -> (u64, u64, u64) {
+    let soft = soft.unwrap_or(match hard {
+        Some(hard) if hard != 0 => default.min(hard - hard / 11),
+        _ => default,
+    });
+    let hard = hard.unwrap_or(soft.saturating_add(soft / 10));
+    (soft, hard, random.unwrap_or(hard.saturating_sub(soft)))
+}
+
+fn read_child(section: &Section, path: String, errors: &mut Vec<ConfigError>) -> Child {
+    let mut source = Sources::new(path.clone(), section.at.clone());
+    let mut c = Child {
+        name: section.name.clone(),
+        local_ts: vec![SelectorPattern::DYNAMIC],
+        remote_ts: vec![SelectorPattern::DYNAMIC],
+        esp_proposals: Vec::new(),
+        mode: Mode::Tunnel,
+        start_action: StartAction::None,
+        close_action: StartAction::None,
+        dpd_action: StartAction::None,
+        updown: None,
+        hostaccess: false,
+        rekey_time: Duration::ZERO,
+        life_time: Duration::ZERO,
+        rand_time: Duration::ZERO,
+        rekey_bytes: 0,
+        life_bytes: 0,
+        rand_bytes: 0,
+        rekey_packets: 0,
+        life_packets: 0,
+        rand_packets: 0,
+        policies: true,
+        replay_window: 32,
+        reqid: None,
+        source: source.clone(),
+    };
+    // Times, octets and packets: soft, hard, random.
+    let mut limits: [[Option<u64>; 3]; 3] = Default::default();
+    let mut reader = Reader::new(Scope::Child, path, errors);
+    let selector = |text: &str| SelectorPattern::parse(text).map_err(ErrorKind::Selector);
+    let seconds = |text: &str| duration(text).map(|d| d.as_secs());
+    for entry in &section.entries {
+        if !reader.enter(entry) {
+            continue;
+        }
+        match entry.name() {
+            "local_ts" => put(&mut c.local_ts, reader.list(entry, selector)),
+            "remote_ts" => put(&mut c.remote_ts, reader.list(entry, selector)),
+            "esp_proposals" => put(&mut c.esp_proposals, proposals(&mut reader, entry, ProposalProtocol::Esp)),
+            "start_action" => put(&mut c.start_action, action(&mut reader, entry)),
+            "close_action" => put(&mut c.close_action, action(&mut reader, entry)),
+            "dpd_action" => put(&mut c.dpd_action, action(&mut reader, entry)),
+            "updown" => c.updown = reader.text(entry).map(str::to_string).filter(|t| !t.is_empty()),
+            "hostaccess" => put(&mut c.hostaccess, reader.value(entry, BOOLEAN, boolean)),
+            "policies" => put(&mut c.policies, reader.value(entry, BOOLEAN, boolean)),
+            "replay_window" => put(&mut c.replay_window, reader.value(entry, NUMBER, number32)),
+            "reqid" => c.reqid = reader.value(entry, NUMBER, number32).filter(|n| *n != 0),
+            "rekey_time" => limits[0][0] = reader.value(entry, DURATION, seconds),
+            "life_time" => limits[0][1] = reader.value(entry, DURATION, seconds),
+            "rand_time" => limits[0][2] = reader.value(entry, DURATION, seconds),
+            "rekey_bytes" => limits[1][0] = reader.value(entry, AMOUNT, bytes),
+            "life_bytes" => limits[1][1] = reader.value(entry, AMOUNT, bytes),
+            "rand_bytes" => limits[1][2] = reader.value(entry, AMOUNT, bytes),
+            "rekey_packets" => limits[2][0] = reader.value(entry, NUMBER, unsigned),
+            "life_packets" => limits[2][1] = reader.value(entry, NUMBER, unsigned),
+            "rand_packets" => limits[2][2] = reader.value(entry, NUMBER, unsigned),
+            _ => reader.other(entry),
+        }
+    }
+    let places = std::mem::take(&mut reader.places);
+    source.add("", "", places);
+    let [[soft, hard, random], octets, packets] = limits;
+    let (rekey, life, rand) = lifetime(soft, hard, random, 3600);
+    (c.rekey_time, c.life_time, c.rand_time) =
+        (Duration::from_secs(rekey), Duration::from_secs(life), Duration::from_secs(rand));
+    (c.rekey_bytes, c.life_bytes, c.rand_bytes) = lifetime(octets[0], octets[1], octets[2], 0);
+    (c.rekey_packets, c.life_packets, c.rand_packets) = lifetime(packets[0], packets[1], packets[2], 0);
+    if c.esp_proposals.is_empty() {
+        c.esp_proposals = Proposal::defaults(ProposalProtocol::Esp);
+    }
+    c.source = source;
+    c
+}

@@ -1,0 +1,34 @@
+//! The configuration: the grammar of `swanctl.conf` and `strongswan.conf` with the place of every value, and the typed
+//! connections, secrets and settings made of it.
+//!
+//! 1. [`parse`] reads a file with what it includes into a tree of [`Section`]s. Clients of the control protocol build the
+//!    same tree from a message.
+//! 2. [`load`], [`connection`] and [`secret`] turn the tree into typed values. A key that is not implemented is refused
+//!    with its place and the reason, never ignored; all errors are reported, not only the first.
+//! 3. [`daemon_settings`] reads the part of `strongswan.conf` that concerns the daemon. That file also configures other
+//!    programs, so what is not understood there is a [`Warning`].
+//!
+//! Nothing here does I/O: the program lends its files through [`Files`].
+
+mod address;
+mod build;
+mod connection;
+mod error;
+mod lexer;
+pub mod names;
+mod reader;
+mod secrets;
+mod settings;
+mod syntax;
+mod values;
+
+pub use address::{AddressPattern, SelectorPattern};
+pub use connection::{
+    AuthMethod, Authentication, Child, Config, Connection, Fragmentation, IkeVersion, Sources, StartAction, Unique,
+    connection, load,
+};
+pub use error::{ConfigError, ErrorKind};
+pub use names::suggestion;
+pub use secrets::{InvalidSecret, SharedSecret, best_psk, decode_secret, secret};
+pub use settings::{DaemonSettings, Warning, WarningKind, daemon_settings};
+pub use syntax::{Entry, FileError, Files, MemoryFiles, Place, Section, is_valid_name, parse};

@@ -1,0 +1,739 @@
+//! Every key of `swanctl.conf`, and the keys of `strongswan.conf` that concern the daemon: what it means and whether this
+//! version implements it. The readers, the suggestions in error reports and the generated documentation use this table.
+
+use Scope::{
+    Authentication as AUTH, Child as CHILD, Connection as CONN, Secret as SECRET, Settings as DAEMON, Top as TOP,
+};
+use Support::{Accepted, No, Only, Yes};
+
+/// Where a key belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Scope {
+    /// The top of `swanctl.conf`.
+    Top,
+    /// `connections.<name>`.
+    Connection,
+    /// `connections.<name>.local<suffix>` and `.remote<suffix>`.
+    Authentication,
+    /// `connections.<name>.children.<name>`.
+    Child,
+    /// `secrets.ike<suffix>`.
+    Secret,
+    /// `charon` in `strongswan.conf`, also named `shrike` or `charon-systemd`.
+    Settings,
+}
+
+/// What this version makes of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Support {
+    /// It does what it says.
+    Yes,
+    /// Read without effect, for the stated reason.
+    Accepted(&'static str),
+    /// Only these values are possible; the reason why not the others.
+    Only(&'static [&'static str], &'static str),
+    /// Refused, with the reason and what to do.
+    No(&'static str),
+}
+
+/// A key or, with a trailing `{}`, a section. A trailing `*` stands for any suffix.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyDoc {
+    /// Where it belongs.
+    pub scope: Scope,
+    /// The key.
+    pub key: &'static str,
+    /// What applies without it; empty if nothing does.
+    pub default: &'static str,
+    /// What it means.
+    pub doc: &'static str,
+    /// Whether it is implemented.
+    pub support: Support,
+}
+
+const fn key(scope: Scope, key: &'static str, default: &'static str, support: Support, doc: &'static str) -> KeyDoc {
+    KeyDoc { scope, key, default, doc, support }
+}
+
+const YES: &[&str] = &["yes", "true", "enabled", "1"];
+const NO: &[&str] = &["no", "false", "disabled", "0"];
+const ZERO: &[&str] = &["0", "0s"];
+
+const IKEV1: &str = "IKEv1 is not available in this version; remove the key";
+const CERTIFICATES: &str = "certificates are not available in this version; use auth = psk";
+const EAP: &str = "EAP and XAuth are not available in this version; use auth = psk";
+const VIRTUAL: &str =
+    "virtual addresses and configuration payloads are not available in this version; use fixed addresses";
+const PPK: &str = "post-quantum pre-shared keys (RFC 8784) are not available in this version; remove the key";
+const MEDIATION: &str = "the mediation extension is not available in this version; remove the key";
+const XFRM_MARKS: &str = "marks and XFRM interfaces are not available in this version; remove the key";
+const HEADER_COPY: &str = "only the default copying of header fields is available in this version; remove the key";
+
+static TABLE: &[KeyDoc] = &[
+    key(TOP, "connections{}", "", Yes, "The connections, one section each."),
+    key(TOP, "secrets{}", "", Yes, "The secrets, one section each; the name begins with the kind of secret."),
+    key(TOP, "pools{}", "", No(VIRTUAL), "Pools of virtual addresses."),
+    key(TOP, "authorities{}", "", No(CERTIFICATES), "Certification authorities."),
+    key(CONN, "version", "0", Yes, "IKE version: 2, or 0 for any. 1 is refused: IKEv1 is not available."),
+    key(CONN, "local_addrs", "%any", Yes, "Our addresses: addresses, networks, ranges or names, separated by commas."),
+    key(
+        CONN,
+        "remote_addrs",
+        "%any",
+        Yes,
+        "The peer's addresses, likewise. Initiating needs a single address or a name.",
+    ),
+    key(CONN, "local_port", "500", Yes, "Our UDP port."),
+    key(CONN, "remote_port", "500", Yes, "The peer's UDP port."),
+    key(CONN, "proposals", "default", Yes, "Proposals for the IKE SA, best first, separated by commas."),
+    key(CONN, "vips", "", No(VIRTUAL), "Virtual addresses to request."),
+    key(CONN, "aggressive", "no", Only(NO, IKEV1), "Aggressive mode of IKEv1."),
+    key(CONN, "pull", "yes", Only(YES, VIRTUAL), "Whether virtual addresses are requested (pull) or assigned (push)."),
+    key(
+        CONN,
+        "dscp",
+        "000000",
+        Only(&["000000", "0"], "IKE packets cannot be marked in this version; remove the key"),
+        "Differentiated services field of IKE packets.",
+    ),
+    key(
+        CONN,
+        "encap",
+        "no",
+        Yes,
+        "Encapsulate ESP in UDP even without a NAT, by pretending one (RFC 7296 section 2.23).",
+    ),
+    key(
+        CONN,
+        "mobike",
+        "yes",
+        Yes,
+        "MOBIKE (RFC 4555). Not offered to the peer in this version, which RFC 4555 allows: acts as 'no'.",
+    ),
+    key(CONN, "dpd_delay", "0s", Yes, "Check the peer after this time without a message from it; 0 for never."),
+    key(
+        CONN,
+        "dpd_timeout",
+        "0s",
+        Accepted("it concerns IKEv1 only; IKEv2 uses the retransmission settings"),
+        "Time after which an IKEv1 peer counts as dead.",
+    ),
+    key(
+        CONN,
+        "fragmentation",
+        "yes",
+        Yes,
+        "IKE fragmentation (RFC 7383): yes, accept, force or no. Not announced in this version, so the peer does not use it: acts as 'no'.",
+    ),
+    key(
+        CONN,
+        "childless",
+        "allow",
+        Only(
+            &["allow", "never"],
+            "an IKE SA without a Child SA (RFC 6023) cannot be initiated in this version; write childless = allow",
+        ),
+        "Childless initiation of IKE SAs (RFC 6023).",
+    ),
+    key(
+        CONN,
+        "send_certreq",
+        "yes",
+        Accepted("without certificates there are no certificate requests"),
+        "Send certificate requests.",
+    ),
+    key(
+        CONN,
+        "send_cert",
+        "ifasked",
+        Accepted("without certificates there is nothing to send"),
+        "When to send certificates.",
+    ),
+    key(CONN, "ocsp", "reply", Accepted("without certificates there are no OCSP responses"), "OCSP in IKE (RFC 4806)."),
+    key(CONN, "ppk_id", "", No(PPK), "Identity of the post-quantum pre-shared key."),
+    key(CONN, "ppk_required", "no", Only(NO, PPK), "Whether a post-quantum pre-shared key is required."),
+    key(CONN, "keyingtries", "1", Yes, "How often to try to initiate; 0 for ever."),
+    key(CONN, "unique", "no", Yes, "What to do with a second IKE SA of the same peer: no, never, keep or replace."),
+    key(CONN, "reauth_time", "0s", Yes, "Authenticate anew after this time; 0 for never."),
+    key(
+        CONN,
+        "rekey_time",
+        "4h",
+        Yes,
+        "Rekey the IKE SA after this time; 0 for never. Without it, but with reauth_time: 0.",
+    ),
+    key(
+        CONN,
+        "over_time",
+        "10%",
+        Yes,
+        "Close the IKE SA if it is not rekeyed this long after it should be. Default: a tenth of the longer of rekey_time and reauth_time.",
+    ),
+    key(CONN, "rand_time", "over_time", Yes, "Rekey or authenticate earlier by a random time up to this one."),
+    key(CONN, "pools", "", No(VIRTUAL), "Pools to assign virtual addresses from."),
+    key(CONN, "if_id_in", "0", Only(ZERO, XFRM_MARKS), "Inbound XFRM interface ID."),
+    key(CONN, "if_id_out", "0", Only(ZERO, XFRM_MARKS), "Outbound XFRM interface ID."),
+    key(CONN, "mediation", "no", Only(NO, MEDIATION), "Whether this is a mediation connection."),
+    key(CONN, "mediated_by", "", No(MEDIATION), "Mediation connection to use."),
+    key(CONN, "mediation_peer", "", No(MEDIATION), "Identity at the mediation server."),
+    key(CONN, "local*{}", "", Yes, "How we authenticate."),
+    key(CONN, "remote*{}", "", Yes, "How the peer authenticates."),
+    key(CONN, "children{}", "", Yes, "The Child SAs, one section each."),
+    key(AUTH, "auth", "pubkey", Yes, "Authentication method; only psk is available."),
+    key(AUTH, "id", "%any", Yes, "Identity: ours, or the one expected of the peer, which may begin with '*'."),
+    key(
+        AUTH,
+        "round",
+        "0",
+        Only(&["0", "1"], "a second round of authentication (RFC 4739) is not available in this version"),
+        "Order of several authentication rounds.",
+    ),
+    key(AUTH, "certs", "", No(CERTIFICATES), "Certificates."),
+    key(AUTH, "cert*{}", "", No(CERTIFICATES), "A certificate."),
+    key(AUTH, "cert_policy", "", No(CERTIFICATES), "Certificate policies to require."),
+    key(AUTH, "pubkeys", "", No(CERTIFICATES), "Raw public keys."),
+    key(AUTH, "cacerts", "", No(CERTIFICATES), "Certificates of authorities to accept."),
+    key(AUTH, "cacert*{}", "", No(CERTIFICATES), "A certificate of an authority to accept."),
+    key(AUTH, "ca_id", "", No(CERTIFICATES), "Identity of an authority to accept."),
+    key(
+        AUTH,
+        "revocation",
+        "relaxed",
+        Only(&["relaxed"], CERTIFICATES),
+        "How strictly to check for revoked certificates.",
+    ),
+    key(
+        AUTH,
+        "groups",
+        "",
+        No("authorisation by groups is not available in this version; use several connections"),
+        "Groups the peer must belong to.",
+    ),
+    key(AUTH, "eap_id", "", No(EAP), "EAP identity."),
+    key(AUTH, "aaa_id", "", No(EAP), "Identity of the EAP server."),
+    key(AUTH, "xauth_id", "", No(EAP), "XAuth user name."),
+    key(CHILD, "ah_proposals", "", No("AH is not available in this version; use esp_proposals"), "Proposals for AH."),
+    key(CHILD, "esp_proposals", "default", Yes, "Proposals for ESP, best first, separated by commas."),
+    key(
+        CHILD,
+        "sha256_96",
+        "no",
+        Only(NO, "the 96-bit truncation of HMAC-SHA-256 is not standard; use esp_proposals with sha256 on both ends"),
+        "HMAC-SHA-256 with a 96-bit instead of a 128-bit value.",
+    ),
+    key(CHILD, "local_ts", "dynamic", Yes, "Traffic selectors of our side, separated by commas."),
+    key(CHILD, "remote_ts", "dynamic", Yes, "Traffic selectors of the peer's side, separated by commas."),
+    key(CHILD, "rekey_time", "1h", Yes, "Rekey the Child SA after this time; 0 for never."),
+    key(CHILD, "life_time", "110%", Yes, "Close the Child SA after this time. Default: a tenth more than rekey_time."),
+    key(CHILD, "rand_time", "life_time - rekey_time", Yes, "Rekey earlier by a random time up to this one."),
+    key(CHILD, "rekey_bytes", "0", Yes, "Rekey after this many octets; 0 for never."),
+    key(CHILD, "life_bytes", "110%", Yes, "Close after this many octets. Default: a tenth more than rekey_bytes."),
+    key(
+        CHILD,
+        "rand_bytes",
+        "life_bytes - rekey_bytes",
+        Yes,
+        "Rekey earlier by a random number of octets up to this one.",
+    ),
+    key(CHILD, "rekey_packets", "0", Yes, "Rekey after this many packets; 0 for never."),
+    key(CHILD, "life_packets", "110%", Yes, "Close after this many packets. Default: a tenth more than rekey_packets."),
+    key(
+        CHILD,
+        "rand_packets",
+        "life_packets - rekey_packets",
+        Yes,
+        "Rekey earlier by a random number of packets up to this one.",
+    ),
+    key(CHILD, "updown", "", Yes, "Script to run when the Child SA comes up and goes down."),
+    key(
+        CHILD,
+        "hostaccess",
+        "no",
+        Yes,
+        "Handed to the updown script: whether it should let traffic to this host pass.",
+    ),
+    key(
+        CHILD,
+        "mode",
+        "tunnel",
+        Only(&["tunnel"], "only tunnel mode is available in this version; write mode = tunnel on both ends"),
+        "How packets are wrapped: tunnel, transport, beet, iptfs; or policies without an SA: pass, drop.",
+    ),
+    key(CHILD, "policies", "yes", Yes, "Whether to install policies."),
+    key(
+        CHILD,
+        "policies_fwd_out",
+        "no",
+        Only(NO, "outbound forward policies are not available in this version; remove the key"),
+        "Whether to install outbound forward policies.",
+    ),
+    key(CHILD, "dpd_action", "clear", Yes, "What to do when the peer is dead: clear, or restart. trap is refused."),
+    key(
+        CHILD,
+        "ipcomp",
+        "no",
+        Only(NO, "IP compression is not available in this version; remove the key"),
+        "IP compression (RFC 3173).",
+    ),
+    key(
+        CHILD,
+        "inactivity",
+        "0s",
+        Only(ZERO, "closing idle Child SAs is not available in this version; remove the key"),
+        "Close the Child SA after this time without traffic.",
+    ),
+    key(CHILD, "reqid", "0", Yes, "Number that ties policies to SAs; 0 for an automatic one."),
+    key(
+        CHILD,
+        "priority",
+        "0",
+        Only(ZERO, "fixed policy priorities are not available in this version; remove the key"),
+        "Priority of the policies.",
+    ),
+    key(
+        CHILD,
+        "interface",
+        "",
+        No("policies for one interface are not available in this version; remove the key"),
+        "Interface of the policies.",
+    ),
+    key(CHILD, "mark_in", "0/0x00000000", Only(&["0", "0/0", "0/0x00000000"], XFRM_MARKS), "Mark of inbound policies."),
+    key(CHILD, "mark_in_sa", "no", Only(NO, XFRM_MARKS), "Whether the inbound mark applies to the SA too."),
+    key(
+        CHILD,
+        "mark_out",
+        "0/0x00000000",
+        Only(&["0", "0/0", "0/0x00000000"], XFRM_MARKS),
+        "Mark of outbound policies and SAs.",
+    ),
+    key(
+        CHILD,
+        "set_mark_in",
+        "0/0x00000000",
+        Only(&["0", "0/0", "0/0x00000000"], XFRM_MARKS),
+        "Mark to set on packets received.",
+    ),
+    key(
+        CHILD,
+        "set_mark_out",
+        "0/0x00000000",
+        Only(&["0", "0/0", "0/0x00000000"], XFRM_MARKS),
+        "Mark to set on packets sent.",
+    ),
+    key(CHILD, "if_id_in", "0", Only(ZERO, XFRM_MARKS), "Inbound XFRM interface ID."),
+    key(CHILD, "if_id_out", "0", Only(ZERO, XFRM_MARKS), "Outbound XFRM interface ID."),
+    key(
+        CHILD,
+        "label",
+        "",
+        No("security labels (RFC 9478) are not available in this version; remove the key"),
+        "Security label.",
+    ),
+    key(
+        CHILD,
+        "label_mode",
+        "system",
+        Only(&["system"], "security labels (RFC 9478) are not available in this version; remove the key"),
+        "How security labels are used.",
+    ),
+    key(
+        CHILD,
+        "tfc_padding",
+        "0",
+        Only(ZERO, "traffic flow confidentiality padding is not available in this version; remove the key"),
+        "Size to pad packets to (RFC 4303 section 2.7).",
+    ),
+    key(CHILD, "replay_window", "32", Yes, "Anti-replay window in packets; 0 switches the check off."),
+    key(
+        CHILD,
+        "hw_offload",
+        "no",
+        Only(&["no", "auto"], "hardware offload is not available in this version; write hw_offload = auto"),
+        "Hardware offload; 'auto' uses it where it is available.",
+    ),
+    key(CHILD, "copy_df", "yes", Only(YES, HEADER_COPY), "Copy the DF bit to the outer header."),
+    key(CHILD, "copy_ecn", "yes", Only(YES, HEADER_COPY), "Copy the ECN field between the headers."),
+    key(
+        CHILD,
+        "copy_dscp",
+        "out",
+        Only(&["out"], HEADER_COPY),
+        "Copy the differentiated services field between the headers.",
+    ),
+    key(CHILD, "start_action", "none", Yes, "What to do once loaded: none, or start. trap is refused."),
+    key(
+        CHILD,
+        "close_action",
+        "none",
+        Yes,
+        "What to do when the peer closes the Child SA: none, or start. trap is refused.",
+    ),
+    key(
+        CHILD,
+        "icmp",
+        "no",
+        Only(NO, "forwarding ICMP errors (RFC 4301 section 6) is not available in this version; remove the key"),
+        "Let ICMP errors about protected packets pass.",
+    ),
+    key(
+        CHILD,
+        "per_cpu_sas",
+        "no",
+        Only(NO, "several SAs per CPU (RFC 9611) are not available in this version; remove the key"),
+        "Per-CPU SAs.",
+    ),
+    key(SECRET, "secret", "", Yes, "The secret: text, hexadecimal after 0x, or base64 after 0s."),
+    key(
+        SECRET,
+        "id*",
+        "",
+        Yes,
+        "Whose secret it is: one key for each identity, of either end. Without one it fits everybody.",
+    ),
+    key(DAEMON, "retransmit_timeout", "4.0", Yes, "Seconds before the first retransmission."),
+    key(DAEMON, "retransmit_base", "1.8", Yes, "Factor from one retransmission to the next."),
+    key(DAEMON, "retransmit_tries", "5", Yes, "How often a request is sent again."),
+    key(DAEMON, "retransmit_jitter", "0", Yes, "Percentage by which waiting times are shortened at random."),
+    key(DAEMON, "retransmit_limit", "0", Yes, "Upper limit of a waiting time in seconds; 0 for none."),
+    key(DAEMON, "half_open_timeout", "30s", Yes, "Time a peer has to complete IKE_SA_INIT and IKE_AUTH."),
+    key(DAEMON, "cookie_threshold", "30", Yes, "Half-open IKE SAs before cookies are demanded (RFC 7296 section 2.6)."),
+    key(DAEMON, "cookie_threshold_ip", "3", Yes, "Half-open IKE SAs of one address before cookies are demanded of it."),
+    key(DAEMON, "block_threshold", "5", Yes, "Half-open IKE SAs of one address before it is ignored; 0 for never."),
+    key(DAEMON, "init_limit_half_open", "0", Yes, "Half-open IKE SAs before further ones are refused; 0 for never."),
+    key(DAEMON, "port", "500", Yes, "UDP port for IKE."),
+    key(DAEMON, "port_nat_t", "4500", Yes, "UDP port for IKE and ESP behind a NAT (RFC 3948)."),
+    key(DAEMON, "keep_alive", "20s", Yes, "Interval of NAT keepalives (RFC 3948 section 2.3); 0 for none."),
+    key(DAEMON, "close_ike_on_child_failure", "no", Yes, "Close the IKE SA if its first Child SA fails."),
+    key(DAEMON, "make_before_break", "no", Yes, "Authenticate anew before the old IKE SA is closed."),
+    key(DAEMON, "initiator_only", "no", Yes, "Answer no IKE_SA_INIT requests."),
+    key(DAEMON, "install_routes", "yes", Yes, "Install routes for the traffic selectors."),
+    key(DAEMON, "plugins.vici.socket", "", Yes, "Address of the control socket: unix:///PATH or tcp://ADDRESS:PORT."),
+    key(
+        DAEMON,
+        "dos_protection",
+        "yes",
+        Only(YES, "cookies and limits cannot be switched off as a whole; use the thresholds"),
+        "Whether cookies and limits apply.",
+    ),
+    key(
+        DAEMON,
+        "delete_rekeyed",
+        "no",
+        Only(NO, "old Child SAs are always deleted by their initiator"),
+        "Delete rekeyed Child SAs at once (IKEv1).",
+    ),
+    key(
+        DAEMON,
+        "delete_rekeyed_delay",
+        "5",
+        No("the old inbound SA is kept for a fixed time after a rekeying"),
+        "Seconds to keep the old inbound SA after a rekeying.",
+    ),
+    key(DAEMON, "fragment_size", "1280", No("messages are not fragmented in this version"), "Size of IKE fragments."),
+    key(DAEMON, "max_packet", "10000", No("the limit on the size of a message is fixed"), "Largest IKE message."),
+    key(
+        DAEMON,
+        "multiple_authentication",
+        "yes",
+        No("several authentication rounds are not available in this version"),
+        "Several authentication rounds (RFC 4739).",
+    ),
+    key(
+        DAEMON,
+        "accept_private_algs",
+        "no",
+        Only(NO, "private algorithm numbers are not available"),
+        "Use algorithms with private numbers.",
+    ),
+    key(
+        DAEMON,
+        "accept_unencrypted_mainmode_messages",
+        "no",
+        Only(NO, IKEV1),
+        "Tolerate unencrypted ID and HASH payloads (IKEv1).",
+    ),
+    key(
+        DAEMON,
+        "i_dont_care_about_security_and_use_aggressive_mode_psk",
+        "no",
+        Only(NO, IKEV1),
+        "Aggressive mode with pre-shared keys.",
+    ),
+    key(DAEMON, "cisco_unity", "no", Only(NO, IKEV1), "Cisco Unity extension."),
+    key(DAEMON, "send_vendor_id", "no", Only(NO, "no vendor ID is sent in this version"), "Send a vendor ID."),
+    key(
+        DAEMON,
+        "flush_auth_cfg",
+        "no",
+        Only(NO, "not available in this version"),
+        "Forget authentication details once established.",
+    ),
+    key(
+        DAEMON,
+        "follow_redirects",
+        "yes",
+        No("IKE redirection (RFC 5685) is not available in this version"),
+        "Follow redirects.",
+    ),
+    key(
+        DAEMON,
+        "hash_and_url",
+        "no",
+        Only(NO, "certificates are not available in this version"),
+        "Send hash and URL instead of certificates.",
+    ),
+    key(
+        DAEMON,
+        "inactivity_close_ike",
+        "no",
+        Only(NO, "closing idle Child SAs is not available in this version"),
+        "Close the IKE SA with an idle Child SA.",
+    ),
+    key(
+        DAEMON,
+        "init_limit_job_load",
+        "0",
+        Only(ZERO, "there is no job queue to measure"),
+        "Jobs before IKE_SA_INIT is refused.",
+    ),
+    key(
+        DAEMON,
+        "install_virtual_ip",
+        "yes",
+        No("virtual addresses are not available in this version"),
+        "Install virtual addresses.",
+    ),
+    key(DAEMON, "interfaces_ignore", "", No("all interfaces are used in this version"), "Interfaces not to use."),
+    key(DAEMON, "interfaces_use", "", No("all interfaces are used in this version"), "Interfaces to use."),
+    key(
+        DAEMON,
+        "keep_alive_dpd_margin",
+        "0s",
+        Only(ZERO, "not available in this version"),
+        "Replace a late keepalive by a dead peer detection.",
+    ),
+    key(DAEMON, "max_ikev1_exchanges", "3", No(IKEV1), "Concurrent IKEv1 exchanges."),
+    key(
+        DAEMON,
+        "prefer_configured_proposals",
+        "yes",
+        Only(YES, "our order of preference always decides"),
+        "Whether our order of proposals decides.",
+    ),
+    key(
+        DAEMON,
+        "prefer_temporary_addrs",
+        "no",
+        Only(NO, "not available in this version"),
+        "Prefer temporary IPv6 addresses.",
+    ),
+    key(
+        DAEMON,
+        "prefer_best_path",
+        "no",
+        Only(NO, "an IKE SA stays on its path in this version"),
+        "Move to a better path as soon as there is one.",
+    ),
+    key(DAEMON, "iptfs{}", "", No("IP-TFS (RFC 9347) is not available in this version"), "Parameters of IP-TFS."),
+    key(
+        DAEMON,
+        "process_route",
+        "yes",
+        No("changes of routes are not followed in this version"),
+        "React to changes of routes.",
+    ),
+    key(
+        DAEMON,
+        "receive_delay",
+        "0",
+        Only(ZERO, "artificial delays are not available"),
+        "Delay of received messages, for tests.",
+    ),
+    key(
+        DAEMON,
+        "send_delay",
+        "0",
+        Only(ZERO, "artificial delays are not available"),
+        "Delay of sent messages, for tests.",
+    ),
+    key(DAEMON, "reject_trusted_end_entity", "no", Only(NO, CERTIFICATES), "Reject trusted end-entity certificates."),
+    key(DAEMON, "replay_window", "32", No("set replay_window in the child's section"), "Default anti-replay window."),
+    key(
+        DAEMON,
+        "reuse_ikesa",
+        "yes",
+        Only(YES, "an existing IKE SA is always used for further Child SAs"),
+        "Use an existing IKE SA for further Child SAs.",
+    ),
+    key(
+        DAEMON,
+        "retry_initiate_interval",
+        "0",
+        Only(ZERO, "not available in this version"),
+        "Retry interval if a name cannot be resolved.",
+    ),
+    key(
+        DAEMON,
+        "routing_table",
+        "220",
+        No("the routing table is fixed in this version"),
+        "Routing table for installed routes.",
+    ),
+    key(
+        DAEMON,
+        "routing_table_prio",
+        "220",
+        No("the routing table is fixed in this version"),
+        "Priority of the routing table.",
+    ),
+    key(DAEMON, "signature_authentication", "yes", No(CERTIFICATES), "Signature authentication (RFC 7427)."),
+    key(DAEMON, "spi_label", "0x0000000000000000", No("SPIs are random"), "Bits to set in SPIs."),
+    key(DAEMON, "spi_mask", "0x0000000000000000", No("SPIs are random"), "Bits of SPIs that spi_label sets."),
+    key(DAEMON, "spi_min", "0xc0000000", No("SPIs are random"), "Smallest SPI of Child SAs."),
+    key(DAEMON, "spi_max", "0xcfffffff", No("SPIs are random"), "Largest SPI of Child SAs."),
+    key(DAEMON, "load_modular", "no", Accepted("there are no plugins"), "Load plugins by their own sections."),
+    key(DAEMON, "load", "", Accepted("there are no plugins"), "Plugins to load."),
+    key(DAEMON, "threads", "16", Accepted("the daemon has its own workers"), "Number of threads."),
+    key(DAEMON, "cache_crls", "no", Accepted("without certificates there are no CRLs"), "Keep CRLs on disk."),
+    key(DAEMON, "user", "", Accepted("set it where the daemon is started"), "User to run as."),
+    key(DAEMON, "group", "", Accepted("set it where the daemon is started"), "Group to run as."),
+    key(
+        DAEMON,
+        "ikesa_limit",
+        "0",
+        Only(ZERO, "the number of IKE SAs is not limited in this version"),
+        "Largest number of IKE SAs.",
+    ),
+    key(DAEMON, "ikesa_table_size", "1", Accepted("the table grows by itself"), "Size of the hash table of IKE SAs."),
+    key(
+        DAEMON,
+        "ikesa_table_segments",
+        "1",
+        Accepted("the table grows by itself"),
+        "Locks of the hash table of IKE SAs.",
+    ),
+    key(DAEMON, "nbns1", "", Accepted("configuration payloads are not available"), "WINS server to assign."),
+    key(DAEMON, "nbns2", "", Accepted("configuration payloads are not available"), "WINS server to assign."),
+    key(DAEMON, "dns1", "", Accepted("configuration payloads are not available"), "DNS server to assign."),
+    key(DAEMON, "dns2", "", Accepted("configuration payloads are not available"), "DNS server to assign."),
+    key(DAEMON, "integrity_test", "no", Accepted("the daemon is one program"), "Check the daemon's libraries."),
+    key(DAEMON, "crypto_test{}", "", Accepted("algorithms are not loaded at run time"), "Tests of algorithms."),
+    key(DAEMON, "filelog{}", "", Accepted("set the log where the daemon is started"), "Log files."),
+    key(DAEMON, "syslog{}", "", Accepted("set the log where the daemon is started"), "Log to syslog."),
+    key(DAEMON, "journal{}", "", Accepted("set the log where the daemon is started"), "Log to the journal."),
+    key(DAEMON, "plugins{}", "", Accepted("there are no plugins"), "Settings of plugins."),
+    key(DAEMON, "processor{}", "", Accepted("the daemon has its own workers"), "Priorities of threads."),
+    key(
+        DAEMON,
+        "host_resolver{}",
+        "",
+        Accepted("the daemon resolves names in its own way"),
+        "Threads to resolve names.",
+    ),
+    key(DAEMON, "tls{}", "", Accepted("there is no EAP"), "TLS of EAP methods."),
+    key(DAEMON, "imcv{}", "", Accepted("there is no EAP"), "Integrity measurement."),
+    key(DAEMON, "x509{}", "", Accepted("there are no certificates"), "Reading of certificates."),
+    key(DAEMON, "start-scripts{}", "", No("start them with the daemon"), "Scripts to run at start."),
+    key(DAEMON, "stop-scripts{}", "", No("stop them with the daemon"), "Scripts to run at the end."),
+    key(
+        DAEMON,
+        "leak_detective{}",
+        "",
+        Accepted("it is a tool for strongSwan's developers"),
+        "Search for memory leaks.",
+    ),
+    key(DAEMON, "rsa_pss", "no", Accepted("without certificates there are no signatures"), "Use RSASSA-PSS."),
+    key(
+        DAEMON,
+        "rdn_matching",
+        "strict",
+        Accepted("without certificates there are no distinguished names"),
+        "Matching of distinguished names.",
+    ),
+    key(DAEMON, "cert_cache", "yes", Accepted("without certificates there is nothing to cache"), "Cache certificates."),
+];
+
+/// Every key, by scope.
+pub fn table() -> &'static [KeyDoc] {
+    TABLE
+}
+
+/// The entry of a key or, with `section`, of a section.
+pub(crate) fn find(scope: Scope, name: &str, section: bool) -> Option<&'static KeyDoc> {
+    TABLE.iter().filter(|d| d.scope == scope).find(|d| {
+        let (pattern, is_section) = match d.key.strip_suffix("{}") {
+            Some(pattern) => (pattern, true),
+            None => (d.key, false),
+        };
+        is_section == section
+            && match pattern.strip_suffix('*') {
+                Some(prefix) => name.starts_with(prefix),
+                None => name == pattern,
+            }
+    })
+}
+
+/// The known name that is spelled most like this one, if any is close.
+pub fn suggestion(scope: Scope, name: &str) -> Option<String> {
+    let known = TABLE.iter().filter(|d| d.scope == scope).map(|d| d.key.trim_end_matches("{}").trim_end_matches('*'));
+    let length = name.chars().count();
+    if length > 64 {
+        return None;
+    }
+    let folded = name.to_ascii_lowercase().replace('-', "_");
+    let (distance, best) = known.map(|k| (edits(&folded, k), k)).min()?;
+    (distance <= (length / 3).clamp(1, 3) && distance < best.len()).then(|| best.to_string())
+}
+
+/// Insertions, deletions and replacements between two words, two exchanged neighbours counting as one.
+fn edits(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut before: Vec<usize> = Vec::new();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.iter().enumerate() {
+        let mut next = vec![i + 1];
+        for (j, y) in b.iter().enumerate() {
+            let mut cost = (row[j] + usize::from(x != y)).min(row[j + 1] + 1).min(next[j] + 1);
+            if i > 0 && j > 0 && *x == b[j - 1] && a[i - 1] == *y {
+                cost = cost.min(before[j - 1] + 1);
+            }
+            next.push(cost);
+        }
+        before = std::mem::replace(&mut row, next);
+    }
+    row.last().copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn suggests_what_is_close() {
+        let of = |scope, name| suggestion(scope, name);
+        assert_eq!(of(CONN, "proposal").as_deref(), Some("proposals"));
+        assert_eq!(of(CONN, "remote-addrs").as_deref(), Some("remote_addrs"));
+        assert_eq!(of(CHILD, "esp_porposals").as_deref(), Some("esp_proposals"));
+        assert_eq!(of(TOP, "conections").as_deref(), Some("connections"));
+        assert_eq!(of(CONN, "frobnicate"), None);
+        assert_eq!(of(CONN, ""), None);
+        assert_eq!(edits("ab", "ba"), 1);
+        assert_eq!(edits("", "abc"), 3);
+    }
+
+    #[test]
+    fn no_key_is_listed_twice_and_each_has_a_sentence() {
+        for (n, doc) in TABLE.iter().enumerate() {
+            assert!(!TABLE[..n].iter().any(|d| (d.scope, d.key) == (doc.scope, doc.key)), "{}", doc.key);
+            assert!(doc.doc.ends_with('.'), "{}", doc.key);
+        }
+    }
+
+    #[test]
+    fn finds_suffixes() {
+        assert!(find(CONN, "local-1", true).is_some());
+        assert!(find(CONN, "local-1", false).is_none());
+        assert!(find(SECRET, "id-3a", false).is_some());
+        assert_eq!(find(CONN, "local_addrs", false).map(|d| d.key), Some("local_addrs"));
+    }
+}

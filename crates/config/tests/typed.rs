@@ -1,0 +1,325 @@
+//! Typed connections, secrets and settings.
+
+use config::names::{Scope, Support, table};
+use config::{
+    AddressPattern, Config, ConfigError, Connection, Entry, ErrorKind, InvalidSecret, MemoryFiles, Place, Section,
+    SelectorPattern, StartAction, Unique, best_psk, connection, daemon_settings, decode_secret, load, parse,
+};
+use model::{Identity, Proposal, ProposalProtocol};
+use std::time::Duration;
+
+fn tree(text: &str) -> Section {
+    parse("swanctl.conf", &MemoryFiles::one("swanctl.conf", text))
+        .unwrap_or_else(|e| panic!("{}", e.report(Some(text))))
+}
+
+fn loaded(text: &str) -> Config {
+    load(&tree(text)).unwrap_or_else(|e| panic!("{}", e.iter().map(|e| e.report(Some(text))).collect::<String>()))
+}
+
+fn refused(text: &str) -> Vec<ConfigError> {
+    load(&tree(text)).map(|_| ()).unwrap_err()
+}
+
+const ROUNDS: &str = "local { auth = psk\n id = moon }\n remote { auth = psk\n id = sun }\n";
+
+fn one(keys: &str) -> Connection {
+    Connection::clone(&loaded(&format!("connections {{ gw {{\n{keys}\n{ROUNDS} }} }}")).connections[0])
+}
+
+fn id(text: &str) -> Identity {
+    text.parse().unwrap()
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn defaults_are_strongswans() {
+    let c = one("children { net { } }");
+    assert_eq!(c.local_addrs, [AddressPattern::Any]);
+    assert_eq!((c.local_port, c.remote_port, c.keyingtries, c.unique), (500, 500, 1, Unique::No));
+    assert_eq!(c.proposals, Proposal::defaults(ProposalProtocol::Ike));
+    assert_eq!(
+        (c.rekey_time, c.reauth_time, c.over_time, c.rand_time),
+        (14400 * SECOND, Duration::ZERO, 1440 * SECOND, 1440 * SECOND)
+    );
+    let child = &c.children[0];
+    assert_eq!((child.rekey_time, child.life_time, child.rand_time), (3600 * SECOND, 3960 * SECOND, 360 * SECOND));
+    assert_eq!((child.rekey_bytes, child.life_bytes, child.rand_packets), (0, 0, 0));
+    assert_eq!(child.local_ts, [SelectorPattern::DYNAMIC]);
+    assert_eq!(child.esp_proposals, Proposal::defaults(ProposalProtocol::Esp));
+    assert!(child.policies && c.mobike && !c.encap && !child.hostaccess);
+    assert_eq!((child.replay_window, child.reqid, child.start_action), (32, None, StartAction::None));
+}
+
+#[test]
+fn values_are_read() {
+    let c = one(
+        "version = 2\nlocal_addrs = 192.0.2.1, moon.example.org\nremote_addrs = 198.51.100.0/24\nproposals = aes128-sha256-x25519, default\n\
+         reauth_time = 3h\ndpd_delay = 10s\nkeyingtries = 0\nunique = replace\nencap = yes\nmobike = no\nfragmentation = force\n\
+         children { net { remote_ts = 10.1.0.0/16,10.2.0.0/16[tcp/443]\n rekey_bytes = 500000000\n life_time = 30m\n updown = /bin/updown iptables\n\
+         start_action = start\n dpd_action = restart\n reqid = 7 } }",
+    );
+    assert_eq!(c.local_addrs[1], AddressPattern::Name("moon.example.org".into()));
+    assert_eq!(c.proposals.len(), 3);
+    assert_eq!(
+        (c.rekey_time, c.over_time),
+        (Duration::ZERO, 1080 * SECOND),
+        "reauth_time alone switches the default rekeying off"
+    );
+    let child = &c.children[0];
+    assert_eq!((child.rekey_bytes, child.life_bytes, child.rand_bytes), (500_000_000, 550_000_000, 50_000_000));
+    assert_eq!(child.life_time, 1800 * SECOND);
+    assert!(child.rekey_time < child.life_time);
+    assert_eq!(child.updown.as_deref(), Some("/bin/updown iptables"));
+    assert_eq!((child.start_action, child.dpd_action, child.reqid), (StartAction::Start, StartAction::Start, Some(7)));
+    assert_eq!(child.remote_ts[1].to_string(), "10.2.0.0/16[tcp/443]");
+}
+
+#[test]
+fn sources_lead_back_to_the_file() {
+    let c = one("proposals = default\nchildren { net { local_ts = 10.1.0.0/16 } }");
+    let at = c.source.get("proposals");
+    assert_eq!((at.line, at.key.as_str()), (2, "connections.gw.proposals"));
+    assert_eq!(c.source.get("remote.id").key, "connections.gw.remote.id");
+    let unset = c.source.get("dpd_delay");
+    assert_eq!((unset.line, unset.key.as_str()), (1, "connections.gw.dpd_delay"));
+    assert_eq!(c.children[0].source.get("local_ts").key, "connections.gw.children.net.local_ts");
+    assert_eq!(c.source.section().key, "connections.gw");
+    assert!(c.source.is_set("local.auth") && !c.source.is_set("version"));
+}
+
+#[test]
+fn a_message_of_a_client_means_the_same() {
+    let at = Place::vici;
+    let list = |key: &str, values: &[&str]| Entry::List {
+        key: key.into(),
+        values: values.iter().map(ToString::to_string).collect(),
+        at: at(),
+    };
+    let value = |key: &str, value: &str| Entry::Value { key: key.into(), value: value.into(), at: at() };
+    let section = |name: &str, entries| Entry::Section(Section { entries, ..Section::new(name, at()) });
+    let message = Section {
+        entries: vec![
+            value("version", "2"),
+            list("local_addrs", &["192.0.2.1"]),
+            list("remote_addrs", &["192.0.2.2", "192.0.2.3"]),
+            list("proposals", &["aes128-sha256-x25519"]),
+            section("local-1", vec![value("auth", "psk"), value("id", "moon")]),
+            section("remote-1", vec![value("auth", "psk")]),
+            section("children", vec![section("net", vec![list("remote_ts", &["10.2.0.0/16", "10.3.0.0/16"])])]),
+        ],
+        ..Section::new("gw", at())
+    };
+    let c = connection(&message).unwrap();
+    assert_eq!((c.local.id, c.remote.id), (id("moon"), Identity::ANY));
+    assert_eq!((c.remote_addrs.len(), c.children[0].remote_ts.len()), (2, 2));
+    let place = c.source.get("local.id");
+    assert_eq!((place.file.as_str(), place.line, place.key.as_str()), ("vici", 0, "connections.gw.local-1.id"));
+
+    let mut twice = message.clone();
+    twice.entries.push(value("version", "2"));
+    twice.entries.push(list("mobike", &["yes", "no"]));
+    let errors = connection(&twice).unwrap_err();
+    assert!(matches!(errors[0].kind, ErrorKind::Duplicate { .. }), "{}", errors[0]);
+    assert_eq!(
+        errors[1].to_string(),
+        "vici: connections.gw.mobike: 'yes, no' is no valid value; expected a single value"
+    );
+}
+
+#[test]
+fn all_errors_are_reported_with_their_place() {
+    let errors = refused(
+        "connections {\n gw {\n  proposals = aes128-sha257-x25519\n  prposals = x\n  version = 3\n  remote_addrs = 10.0.0.256\n  vips = 0.0.0.0\n  local { auth = psk }\n  remote { auth = pubkey\n   certs = x.pem\n   nosuch = 1 }\n  children { net { local_ts = 10.1.0.0/33\n   mode = transport\n   start_action = trap } }\n }\n}\nsecrets { eap-x { } ike { } psk-x { } }\npools { p { addrs = 10.3.0.0/28 } }\nconections { }\n",
+    );
+    let shown: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    let expected = [
+        "swanctl.conf:3:3: connections.gw.proposals: 'sha257' names no algorithm; expected algorithms joined by '-', such as aes128-sha256-x25519, or 'default'",
+        "swanctl.conf:4:3: connections.gw.prposals: there is no such key or section; did you mean 'proposals'?",
+        "swanctl.conf:5:3: connections.gw.version: '3' is no valid value; expected 2, or 0 for any version",
+        "swanctl.conf:6:3: connections.gw.remote_addrs: '10.0.0.256' is no valid value; expected an address, a network (192.0.2.0/24), a range (192.0.2.1-192.0.2.9), a host name or %any",
+        "swanctl.conf:7:3: connections.gw.vips: not supported: virtual addresses and configuration payloads are not available in this version; use fixed addresses",
+        "swanctl.conf:9:12: connections.gw.remote.auth: not supported: only pre-shared keys are available in this version; write auth = psk and add a secret named ike...",
+        "swanctl.conf:11:4: connections.gw.remote.nosuch: there is no such key or section; remove it",
+        "swanctl.conf:12:20: connections.gw.children.net.local_ts: the prefix length of '10.1.0.0/33' is longer than its address; expected for instance 10.1.0.0/16, 10.1.0.0/16[tcp/443] or 'dynamic'",
+        "swanctl.conf:13:4: connections.gw.children.net.mode: not supported: only tunnel mode is available in this version; write mode = tunnel on both ends",
+        "swanctl.conf:14:4: connections.gw.children.net.start_action: not supported: waiting for traffic (trap policies) is not available in this version; use start, or restart for dpd_action",
+        "swanctl.conf:17:11: secrets.eap-x: not supported: EAP is not available in this version; use secrets named ike..., with auth = psk",
+        "swanctl.conf:17:21: secrets.ike.secret: missing: write secret = ... with the pre-shared key",
+        "swanctl.conf:17:29: secrets.psk-x: there is no such key or section; did you mean 'ike-psk-x'?",
+        "swanctl.conf:18:1: pools: not supported: virtual addresses and configuration payloads are not available in this version; use fixed addresses",
+        "swanctl.conf:19:1: conections: there is no such key or section; did you mean 'connections'?",
+    ];
+    assert_eq!(shown, expected);
+}
+
+#[test]
+fn what_is_not_a_psk_is_refused() {
+    let why = |text: &str| refused(&format!("connections {{ gw {{ {text} }} }}"));
+    for text in ["", "local { }\n remote { auth = psk }", "local { auth = psk }"] {
+        let errors = why(text);
+        assert!(errors.iter().all(|e| e.kind.is_unsupported()), "{errors:?}");
+        assert!(errors[0].to_string().contains("write auth = psk"), "{}", errors[0]);
+    }
+    let errors = why("local { auth = psk }\n local-2 { auth = xauth }\n remote { auth = pks }");
+    assert_eq!(errors.len(), 2);
+    assert!(errors[0].kind.is_unsupported() && errors[0].key.ends_with("local-2"));
+    assert_eq!(errors[1].kind, ErrorKind::Value { got: "pks".into(), expected: "psk" });
+    let errors = why("version = 1\n local { auth = psk\n id = \"C=CH, O=x\" }\n remote { auth = psk\n id = *.org }");
+    assert!(errors.iter().all(|e| e.kind.is_unsupported()) && errors.len() == 2);
+    let errors = why("local { auth = psk\n id = *.org }\n remote { auth = psk }");
+    assert!(matches!(errors[0].kind, ErrorKind::Value { .. }));
+}
+
+#[test]
+fn wrong_shapes_are_refused() {
+    let errors = refused(
+        "connections { gw = 1\n a { version { }\n children = x\n local { auth = psk } remote { auth = psk } } }\nsecrets = hunter2\nk = v",
+    );
+    assert_eq!(errors.len(), 5, "{errors:?}");
+    assert!(errors.iter().all(|e| matches!(e.kind, ErrorKind::Value { .. } | ErrorKind::UnknownKey { .. })));
+    let errors = refused("secrets { secret = hunter2 }");
+    assert!(!errors[0].to_string().contains("hunter2"));
+}
+
+#[test]
+fn templates_may_have_any_name_if_they_are_used() {
+    let text = format!("conn-defaults {{ {ROUNDS} version = 2 }}\nconnections {{ a : conn-defaults {{ }} }}");
+    assert_eq!(loaded(&text).connections[0].remote.id, id("sun"));
+    assert!(matches!(refused("conn-defaults { version = 2 }")[0].kind, ErrorKind::UnknownKey { .. }));
+}
+
+/// Every key of the table does what the table says.
+#[test]
+fn the_table_is_true() {
+    for doc in table() {
+        let (before, after) = match doc.scope {
+            Scope::Connection => ("", ROUNDS),
+            Scope::Authentication => ("local { auth = psk\n", "}\nremote { auth = psk }"),
+            Scope::Child => ("children { net {", "}\n}\nlocal { auth = psk }\nremote { auth = psk }"),
+            Scope::Top | Scope::Secret | Scope::Settings => continue,
+        };
+        let is_section = doc.key.ends_with("{}");
+        let key = doc.key.trim_end_matches("{}").trim_end_matches('*');
+        let result = |value: &str| {
+            let entry = if is_section { format!("{key} {{ file = x }}") } else { format!("{key} = {value}") };
+            load(&tree(&format!("connections {{ gw {{ {before}\n{entry}\n{after} }} }}")))
+        };
+        match doc.support {
+            Support::Yes | Support::Only(..) | Support::Accepted(_) if !is_section => {
+                let other = match key {
+                    "updown" => "x",
+                    "auth" => "psk",
+                    k if k.starts_with("life_") => "2",
+                    k if k.starts_with("rand_") => "2",
+                    "over_time" => "2",
+                    _ => doc.default,
+                };
+                assert!(!other.is_empty(), "{key} has no default");
+                if key != "auth" {
+                    let errors = result(other).err().unwrap_or_default();
+                    assert!(errors.is_empty(), "{key} = {other}: {errors:?}");
+                }
+            }
+            Support::No(why) => {
+                let errors = result("x").unwrap_err();
+                assert!(errors.iter().any(|e| e.kind == ErrorKind::Unsupported { why }), "{key}: {errors:?}");
+            }
+            _ => {}
+        }
+        if let (Support::Only(_, why), false) = (doc.support, is_section) {
+            let errors = result("somethingelse").unwrap_err();
+            assert_eq!(errors[0].kind, ErrorKind::Unsupported { why }, "{key}");
+        }
+    }
+}
+
+#[test]
+fn secrets_are_decoded() {
+    let octets = |text: &str| decode_secret(text).map(|s| s.expose().to_vec());
+    assert_eq!(octets("plain text").unwrap(), b"plain text");
+    assert_eq!(octets("0x16964066").unwrap(), [0x16, 0x96, 0x40, 0x66]);
+    assert_eq!(octets("0xabc").unwrap(), [0x0a, 0xbc]);
+    assert_eq!(octets("0x0a:0B").unwrap(), [0x0a, 0x0b]);
+    // RFC 4648 section 10.
+    for (text, plain) in [("0sZg==", "f"), ("0sZm8=", "fo"), ("0sZm9v", "foo"), ("0sZm9vYmFy", "foobar")] {
+        assert_eq!(octets(text).unwrap(), plain.as_bytes());
+    }
+    assert_eq!(octets("0s+/+/").unwrap(), [0xfb, 0xff, 0xbf]);
+    for (text, error) in [
+        ("", InvalidSecret::Empty),
+        ("0x", InvalidSecret::Empty),
+        ("0s", InvalidSecret::Empty),
+        ("0xg", InvalidSecret::Hex),
+        ("0sZg", InvalidSecret::Base64),
+        ("0sZ===", InvalidSecret::Base64),
+        ("0sZm9-", InvalidSecret::Base64),
+        ("0sZ=8=", InvalidSecret::Base64),
+    ] {
+        assert_eq!(octets(text), Err(error), "{text}");
+    }
+    let errors = refused("secrets { ike { secret = 0xhunter2 } }");
+    assert!(!errors[0].report(Some("secrets { ike { secret = 0xhunter2 } }")).contains("hunter2"), "{}", errors[0]);
+}
+
+/// The secrets of a gateway with five of them (scenario net2net-psk, host moon).
+#[test]
+fn the_best_secret_is_that_of_both_ends() {
+    let config = loaded(
+        "secrets {\n ike-1 { id-1 = moon.strongswan.org\n secret = a }\n ike-2 { id-2 = sun.strongswan.org\n secret = b }\n\
+         ike-3 { id-3a = moon.strongswan.org\n id-3b = sun.strongswan.org\n secret = c }\n ike-4 { secret = d }\n\
+         ike-5 { id-5 = 192.168.0.1\n secret = e } }",
+    );
+    let names = |local: &Identity, remote: &Identity| -> Vec<&str> {
+        best_psk(&config.secrets, local, remote).iter().map(|s| s.name.as_str()).collect()
+    };
+    let (moon, sun) = (id("moon.strongswan.org"), id("sun.strongswan.org"));
+    assert_eq!(names(&moon, &sun), ["ike-3", "ike-2", "ike-1", "ike-4"]);
+    assert_eq!(names(&moon, &id("venus")), ["ike-1", "ike-3", "ike-4"]);
+    assert_eq!(names(&moon, &Identity::ANY), ["ike-1", "ike-3", "ike-4"]);
+    assert_eq!(names(&id("x"), &id("192.168.0.1")), ["ike-5", "ike-4"]);
+    assert_eq!(names(&id("x"), &id("y")), ["ike-4"]);
+    assert_eq!(names(&moon, &id("*.strongswan.org")), ["ike-3", "ike-2", "ike-1", "ike-4"]);
+    assert_eq!(config.secrets[2].source.to_string(), "swanctl.conf:6 (secrets.ike-3)");
+}
+
+#[test]
+fn an_exact_owner_comes_before_a_wildcard() {
+    let config = loaded(
+        "secrets { ike-any { id = *.example.org\n secret = a }\n ike-a { id = a.example.org\n secret = b }\n ike-all { id = %any\n secret = c } }",
+    );
+    let names: Vec<_> =
+        best_psk(&config.secrets, &id("me"), &id("a.example.org")).iter().map(|s| s.name.clone()).collect();
+    assert_eq!(names, ["ike-a", "ike-any", "ike-all"]);
+}
+
+#[test]
+fn settings_of_the_daemon() {
+    let (settings, warnings) = daemon_settings(&tree(
+        "charon {\n load = random nonce\n retransmit_tries = 3\n retransmit_base = 1.5\n port = 501\n plugins { vici { socket = unix:///run/a } }\n filelog { x { } } }\n\
+         charon-systemd { port = 502\n keep_alive = 1m }\nshrike { port = 0\n install_routes = no }\nswanctl { load = pem }\nlibtls { x = y }",
+    ));
+    assert_eq!(warnings, []);
+    assert_eq!((settings.retransmit_tries, settings.retransmit_base, settings.port), (3, 1.5, 0));
+    assert_eq!((settings.keep_alive, settings.install_routes), (60 * SECOND, false));
+    assert_eq!(settings.vici_socket.as_deref(), Some("unix:///run/a"));
+    assert_eq!(daemon_settings(&tree("")).0, config::DaemonSettings::default());
+
+    let (settings, warnings) = daemon_settings(&tree(
+        "charon {\n port = x\n retransmit_base = 0.5\n fragment_size = 500\n retransmit_trys = 3\n send_delay = 0\n retransmit_timeout = NaN\n}",
+    ));
+    let shown: Vec<_> = warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        shown,
+        [
+            "swanctl.conf:2:2: charon.port: 'x' is no valid value; expected a port from 0 to 65535, 0 for any free one",
+            "swanctl.conf:3:2: charon.retransmit_base: '0.5' is no valid value; expected a factor of at least 1",
+            "swanctl.conf:4:2: charon.fragment_size: has no effect: messages are not fragmented in this version",
+            "swanctl.conf:5:2: charon.retransmit_trys: has no effect: there is no such setting; did you mean 'retransmit_tries'?",
+            "swanctl.conf:7:2: charon.retransmit_timeout: 'NaN' is no valid value; expected seconds, more than 0",
+        ]
+    );
+    assert_eq!(warnings.iter().filter(|w| w.is_fatal()).count(), 3);
+    assert_eq!(settings, config::DaemonSettings::default());
+}
