@@ -1,0 +1,189 @@
+//! What every SA may use: random numbers, timers, outputs, counters, secrets.
+
+use crate::endpoint::Output;
+use crate::settings::Settings;
+use crate::timers::Timers;
+use config::SharedSecret;
+use crypto::Random;
+use model::dataplane::Command;
+use model::{DropReason, Event, Identity, SaId, TrafficSelector};
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use wire::IkeSpi;
+
+macro_rules! counters {
+    ($($name:ident => $text:literal,)+) => {
+        /// What is counted, by the names of `swanctl --counters`.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[allow(missing_docs)] // the name on the wire says it
+        pub enum Counter { $($name,)+ }
+
+        /// The names, in swanctl's order.
+        pub const COUNTERS: &[(Counter, &str)] = &[$((Counter::$name, $text),)+];
+    };
+}
+
+counters! {
+    IkeRekeyInitiator => "ike-rekey-init",
+    IkeRekeyResponder => "ike-rekey-resp",
+    ChildRekey => "child-rekey",
+    Invalid => "invalid",
+    InvalidSpi => "invalid-spi",
+    IkeInitInRequest => "ike-init-in-req",
+    IkeInitInResponse => "ike-init-in-resp",
+    IkeInitOutRequest => "ike-init-out-req",
+    IkeInitOutResponse => "ike-init-out-resp",
+    IkeAuthInRequest => "ike-auth-in-req",
+    IkeAuthInResponse => "ike-auth-in-resp",
+    IkeAuthOutRequest => "ike-auth-out-req",
+    IkeAuthOutResponse => "ike-auth-out-resp",
+    CreateChildInRequest => "create-child-in-req",
+    CreateChildInResponse => "create-child-in-resp",
+    CreateChildOutRequest => "create-child-out-req",
+    CreateChildOutResponse => "create-child-out-resp",
+    InfoInRequest => "info-in-req",
+    InfoInResponse => "info-in-resp",
+    InfoOutRequest => "info-out-req",
+    InfoOutResponse => "info-out-resp",
+}
+
+/// Something an SA's handler wants done to other SAs, carried out after it returned.
+#[derive(Debug)]
+pub(crate) enum Effect {
+    /// This is to be the only SA of these identities. `forgotten`: the peer says so and has no others (INITIAL_CONTACT,
+    /// RFC 7296 section 2.4), so it need not be told about them.
+    OnlySa { sa: SaId, local: Identity, remote: Identity, forgotten: bool },
+    /// Delete an SA whose replacement is up.
+    Replace { old: SaId, by: SaId },
+}
+
+pub(crate) struct Context {
+    pub settings: Settings,
+    pub rng: Box<dyn Random + Send>,
+    pub timers: Timers,
+    pub outputs: VecDeque<Output>,
+    pub effects: Vec<Effect>,
+    pub secrets: Vec<SharedSecret>,
+    /// Established SAs by our identity and the peer's.
+    pub peers: BTreeMap<(Identity, Identity), usize>,
+    pub counters: [u64; COUNTERS.len()],
+    pub drops: [u64; DropReason::ALL.len()],
+    next_ike: u32,
+    next_child: u32,
+    next_reqid: u32,
+    /// Request IDs in use, by the selectors they stand for, with the number of Child SAs.
+    reqids: BTreeMap<(Vec<TrafficSelector>, Vec<TrafficSelector>), (u32, u32)>,
+}
+
+impl Context {
+    pub fn new(settings: Settings, rng: Box<dyn Random + Send>) -> Self {
+        Self {
+            settings,
+            rng,
+            timers: Timers::default(),
+            outputs: VecDeque::new(),
+            effects: Vec::new(),
+            secrets: Vec::new(),
+            peers: BTreeMap::new(),
+            counters: [0; COUNTERS.len()],
+            drops: [0; DropReason::ALL.len()],
+            next_ike: 1,
+            next_child: 1,
+            next_reqid: 1,
+            reqids: BTreeMap::new(),
+        }
+    }
+
+    pub fn ike_id(&mut self) -> SaId {
+        let id = SaId(self.next_ike);
+        self.next_ike += 1;
+        id
+    }
+
+    pub fn child_id(&mut self) -> SaId {
+        let id = SaId(self.next_child);
+        self.next_child += 1;
+        id
+    }
+
+    /// Random octets.
+    pub fn random<const N: usize>(&mut self) -> [u8; N] {
+        let mut octets = [0; N];
+        self.rng.fill(&mut octets);
+        octets
+    }
+
+    /// An SPI of ours: never zero, and of this worker.
+    pub fn ike_spi(&mut self) -> IkeSpi {
+        let (worker, workers) = (u64::from(self.settings.worker), u64::from(self.settings.workers.max(1)));
+        loop {
+            let random = u64::from_be_bytes(self.random());
+            // Not a uniform choice by at most `workers` in 2^64.
+            let spi = (random - random % workers).wrapping_add(worker);
+            if spi != 0 && spi % workers == worker {
+                return IkeSpi::from(spi);
+            }
+        }
+    }
+
+    /// An SPI for an inbound Child SA: not among the reserved ones (RFC 4303 section 2.1).
+    pub fn esp_spi(&mut self) -> u32 {
+        loop {
+            let spi = u32::from_be_bytes(self.random());
+            if spi > 255 {
+                return spi;
+            }
+        }
+    }
+
+    /// The request ID for these selectors: the same as long as a Child SA with them exists.
+    pub fn take_reqid(&mut self, local: &[TrafficSelector], remote: &[TrafficSelector], fixed: Option<u32>) -> u32 {
+        let next = &mut self.next_reqid;
+        let (reqid, users) = self.reqids.entry((local.to_vec(), remote.to_vec())).or_insert_with(|| {
+            let reqid = fixed.unwrap_or(*next);
+            if fixed.is_none() {
+                *next += 1;
+            }
+            (reqid, 0)
+        });
+        *users += 1;
+        *reqid
+    }
+
+    pub fn release_reqid(&mut self, local: &[TrafficSelector], remote: &[TrafficSelector]) {
+        let key = (local.to_vec(), remote.to_vec());
+        if let Some((_, users)) = self.reqids.get_mut(&key) {
+            *users -= 1;
+            if *users == 0 {
+                self.reqids.remove(&key);
+            }
+        }
+    }
+
+    pub fn count(&mut self, counter: Counter) {
+        self.counters[counter as usize] += 1;
+    }
+
+    pub fn transmit(&mut self, local: SocketAddr, remote: SocketAddr, message: Vec<u8>) {
+        self.outputs.push_back(Output::Transmit { local, remote, message });
+    }
+
+    pub fn plane(&mut self, command: Command) {
+        self.outputs.push_back(Output::Plane(command));
+    }
+
+    pub fn event(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    pub fn step(&mut self, sa: SaId, name: &str, group: &'static str, level: u8, text: String) {
+        self.event(Event::Step { sa: Some(sa), name: name.to_string(), group, level, text });
+    }
+
+    pub fn dropped(&mut self, reason: DropReason, from: SocketAddr) {
+        self.drops[reason as usize] += 1;
+        let counter = if reason == DropReason::UnknownSpi { Counter::InvalidSpi } else { Counter::Invalid };
+        self.count(counter);
+        self.event(Event::Dropped { reason, from, sa: None, waiting_for: None });
+    }
+}

@@ -1,0 +1,29 @@
+//! The protocol, without I/O: datagrams, timers and wishes in; datagrams, data-plane commands and events out.
+//!
+//! An [`Endpoint`] is all of one worker's SAs. Everything that happens to it is a call of [`Endpoint::handle`] or of an
+//! operator's verb ([`Endpoint::initiate`], [`Endpoint::terminate`], ...); everything it wants is taken from
+//! [`Endpoint::poll_output`] in order: an SA is installed before the message leaves that lets the peer use it, and told
+//! about after both.
+//!
+//! ```text
+//! datagram -> Endpoint::handle -> Header::parse -> lookup by SPI
+//!     first message: half-open limits, cookie, connection            v2::ike_sa_init
+//!     else: duplicate? -> open -> grammar row -> handler -> commit   v2::exchange
+//! ```
+//!
+//! The core never reads a clock or the system's random source: `now` and a [`crypto::Random`] are arguments, so that one
+//! thread of a test runs a whole network of endpoints, the same way each time.
+
+mod backoff;
+mod context;
+mod endpoint;
+mod policy;
+mod settings;
+mod timers;
+mod v2;
+
+pub use backoff::Backoff;
+pub use context::{COUNTERS, Counter};
+pub use endpoint::{Endpoint, Input, Output, Selection, Started};
+pub use settings::Settings;
+pub use timers::Reason;

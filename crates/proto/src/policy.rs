@@ -1,0 +1,56 @@
+//! Which connection a peer belongs to.
+
+use config::{AddressPattern, Connection, IkeVersion};
+use model::Identity;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// How well a list of patterns fits an address: 0 not at all, the larger the closer.
+fn fit(patterns: &[AddressPattern], address: IpAddr) -> u32 {
+    patterns
+        .iter()
+        .filter(|p| p.matches(address))
+        .map(|p| match p {
+            AddressPattern::Any => 1,
+            AddressPattern::Subnet(..) | AddressPattern::Range(..) => 2,
+            _ => 3,
+        })
+        .max()
+        .unwrap_or(if patterns.is_empty() { 1 } else { 0 })
+}
+
+/// The IKEv2 connections that these addresses allow, the most specific first, then in the order of the configuration.
+pub(crate) fn by_addresses<'a>(
+    connections: impl Iterator<Item = &'a Arc<Connection>>,
+    local: IpAddr,
+    remote: IpAddr,
+) -> Vec<Arc<Connection>> {
+    let mut found: Vec<(u32, &Arc<Connection>)> = connections
+        .filter(|c| c.version != IkeVersion::V1)
+        .filter_map(|c| match (fit(&c.local_addrs, local), fit(&c.remote_addrs, remote)) {
+            (0, _) | (_, 0) => None,
+            (l, r) => Some((4 * r + l, c)),
+        })
+        .collect();
+    found.sort_by_key(|(score, _)| std::cmp::Reverse(*score)); // stable: the configuration's order among equals
+    found.into_iter().map(|(_, c)| Arc::clone(c)).collect()
+}
+
+/// How well a connection fits the identities of IKE_AUTH: the peer's, and the one of ours that it asked for.
+pub(crate) fn identity_fit(
+    connection: &Connection,
+    peer: &Identity,
+    asked_for: Option<&Identity>,
+    local: IpAddr,
+) -> Option<u32> {
+    let remote = connection.remote.id.matches(peer)?;
+    let own = match asked_for {
+        None => 1,
+        Some(asked) => match connection.local.id.kind() {
+            // Without an identity of our own we are whoever the peer asks for, best our address.
+            model::IdKind::Any if *asked == Identity::from(local) => 2,
+            _ => connection.local.id.matches(asked)?,
+        },
+    };
+    Some(remote * 100 + own)
+}

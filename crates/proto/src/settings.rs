@@ -1,0 +1,55 @@
+//! What the operator can set for the daemon as a whole, with strongSwan's defaults.
+
+use crate::Backoff;
+use std::time::Duration;
+
+/// Settings of one endpoint. The names in brackets are strongSwan's, in `strongswan.conf` under `charon`.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// When a request is sent again (`retransmit_*`).
+    pub backoff: Backoff,
+    /// How long a responder waits for the initiator to go on (`half_open_timeout`).
+    pub half_open_timeout: Duration,
+    /// From this many half-open SAs on, an initiator has to prove its address with a COOKIE (`cookie_threshold`).
+    pub cookie_threshold: usize,
+    /// The same for half-open SAs from one address (`cookie_threshold_ip`).
+    pub cookie_threshold_peer: usize,
+    /// More half-open SAs than this from one address are not begun; 0 switches the limit off (`block_threshold`).
+    pub block_threshold: usize,
+    /// More half-open SAs than this in all are not begun; 0 switches the limit off (`init_limit_half_open`).
+    pub half_open_limit: usize,
+    /// How often a NAT mapping is kept alive, zero for never (`keep_alive`).
+    pub keepalive: Duration,
+    /// Port of IKE (`port`).
+    pub port: u16,
+    /// Port of IKE and ESP in UDP (`port_nat_t`).
+    pub nat_port: u16,
+    /// Whether an IKE SA without its Child SA is closed (`close_ike_on_child_failure`).
+    pub close_ike_on_child_failure: bool,
+    /// This worker's number.
+    pub worker: u32,
+    /// How many workers there are: our SPIs are chosen so that SPI modulo `workers` is `worker`.
+    pub workers: u32,
+    /// How many SAs that ended are remembered.
+    pub tombstones: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            backoff: Backoff::default(),
+            half_open_timeout: Duration::from_secs(30),
+            cookie_threshold: 30,
+            cookie_threshold_peer: 3,
+            block_threshold: 5,
+            half_open_limit: 10_000,
+            keepalive: Duration::from_secs(20),
+            port: 500,
+            nat_port: 4500,
+            close_ike_on_child_failure: false,
+            worker: 0,
+            workers: 1,
+            tombstones: 256,
+        }
+    }
+}

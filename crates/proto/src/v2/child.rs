@@ -1,0 +1,325 @@
+//! Child SAs: what is offered, what is chosen, what is installed (RFC 7296 sections 1.2, 2.9 and 2.17).
+
+use super::sa::IkeSa;
+use crate::context::Context;
+use crate::timers::Reason;
+use config::{Child, Connection};
+use crypto::v2::ChildKeys;
+use crypto::{Cipher, Integrity};
+use model::dataplane::{ChildInstall, Command, Counters, EspSa, Mode};
+use model::{
+    ChildSnapshot, ChildState, ChosenSuite, FailureKind, Instant, Phase, Proposal, ProposalProtocol, Role, SaId, Side,
+    TrafficSelector, narrow, select,
+};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use wire::registry::TransformType;
+use wire::{Secret, v2 as wire_v2};
+
+/// One Child SA, from the wish to its end.
+pub(crate) struct ChildSa {
+    pub id: SaId,
+    pub name: String,
+    pub state: ChildState,
+    pub spi_in: u32,
+    pub spi_out: u32,
+    pub reqid: u32,
+    pub mode: Mode,
+    pub suite: Option<ChosenSuite>,
+    pub local_ts: Vec<TrafficSelector>,
+    pub remote_ts: Vec<TrafficSelector>,
+    pub installed: Option<Instant>,
+    pub expires: Option<Instant>,
+}
+
+/// Selectors of both sides, as we see them.
+#[derive(Clone, Debug)]
+pub(crate) struct Selectors {
+    pub local: Vec<TrafficSelector>,
+    pub remote: Vec<TrafficSelector>,
+}
+
+/// What both ends agreed on.
+pub(crate) struct Agreed {
+    pub number: u8,
+    pub suite: ChosenSuite,
+    pub selectors: Selectors,
+}
+
+/// The configured selectors with `dynamic` filled in: our own address, and the peer's.
+pub(crate) fn configured(child: &Child, local: IpAddr, remote: IpAddr) -> Selectors {
+    Selectors {
+        local: child.local_ts.iter().map(|ts| ts.resolve(local)).collect(),
+        remote: child.remote_ts.iter().map(|ts| ts.resolve(remote)).collect(),
+    }
+}
+
+/// Our ESP proposals for IKE_AUTH, which carries no KE payload (RFC 7296 section 1.2).
+pub(crate) fn first_proposals(child: &Child) -> Vec<Proposal> {
+    let mut proposals: Vec<Proposal> = Vec::new();
+    for proposal in child.esp_proposals.iter().map(Proposal::without_key_exchange) {
+        if !proposals.contains(&proposal) {
+            proposals.push(proposal);
+        }
+    }
+    proposals
+}
+
+/// As they go on the wire, with our inbound SPI.
+pub(crate) fn offer(proposals: &[Proposal], spi: &[u8]) -> Vec<wire_v2::Proposal> {
+    proposals
+        .iter()
+        .zip(1..=u8::MAX)
+        .map(|(p, number)| wire_v2::Proposal {
+            number,
+            protocol: p.protocol.into(),
+            spi: spi.to_vec(),
+            transforms: p.transforms(),
+        })
+        .collect()
+}
+
+/// The responder's choice among the children of a connection: the first whose selectors and proposals both fit.
+///
+/// # Errors
+/// Why not, for the child that came closest: selectors are compared first.
+pub(crate) fn choose(
+    connection: &Connection,
+    local: IpAddr,
+    remote: IpAddr,
+    offered: &[wire_v2::Proposal],
+    tsi: &[TrafficSelector],
+    tsr: &[TrafficSelector],
+) -> Result<(usize, Agreed), (Option<usize>, FailureKind)> {
+    let mut offered = offered.to_vec();
+    for proposal in &mut offered {
+        // Without a KE payload no key exchange can be chosen, whatever transforms an initiator lists.
+        proposal.transforms.retain(|t| t.kind.0 != TransformType::KE.0 && t.kind.0 < TransformType::ADDKE1.0);
+    }
+    let mut closest: Option<(Option<usize>, FailureKind)> = None;
+    for (index, child) in connection.children.iter().enumerate() {
+        let ours = configured(child, local, remote);
+        let agreed_ts = Selectors { local: narrow(&ours.local, tsr), remote: narrow(&ours.remote, tsi) };
+        if agreed_ts.local.is_empty() || agreed_ts.remote.is_empty() {
+            closest.get_or_insert_with(|| {
+                let kind = FailureKind::TsUnacceptable {
+                    found_by: Side::Us,
+                    local: ours.local,
+                    remote: ours.remote,
+                    peer_local: tsi.to_vec(),
+                    peer_remote: tsr.to_vec(),
+                };
+                (Some(index), kind)
+            });
+            continue;
+        }
+        let proposals = first_proposals(child);
+        match select(&proposals, &offered) {
+            Ok((number, suite)) => return Ok((index, Agreed { number, suite, selectors: agreed_ts })),
+            Err(mismatch) => {
+                let ours = child.esp_proposals.iter().map(ToString::to_string).collect();
+                let mismatch = Some(mismatch);
+                let kind = FailureKind::NoProposalChosen { phase: Phase::Child, found_by: Side::Us, mismatch, ours };
+                // The selectors fit: this is closer than any child whose selectors do not.
+                closest = Some((Some(index), kind));
+            }
+        }
+    }
+    Err(closest.unwrap_or_else(|| {
+        let kind = FailureKind::TsUnacceptable {
+            found_by: Side::Us,
+            local: Vec::new(),
+            remote: Vec::new(),
+            peer_local: tsi.to_vec(),
+            peer_remote: tsr.to_vec(),
+        };
+        (None, kind)
+    }))
+}
+
+/// Whether the responder's answer is among what we offered.
+pub(crate) fn accept(
+    child: &Child,
+    offered: &Selectors,
+    answer: &[wire_v2::Proposal],
+    tsi: &[TrafficSelector],
+    tsr: &[TrafficSelector],
+) -> Result<Agreed, FailureKind> {
+    let [chosen] = answer else {
+        // RFC 7296 section 2.7: the answer holds exactly one proposal.
+        return Err(FailureKind::ChoiceNotOffered {
+            phase: Phase::Child,
+            mismatch: model::Mismatch { differing: Vec::new() },
+        });
+    };
+    let (number, suite) = select(&first_proposals(child), std::slice::from_ref(chosen))
+        .map_err(|mismatch| FailureKind::ChoiceNotOffered { phase: Phase::Child, mismatch })?;
+    let within = |answer: &[TrafficSelector], offer: &[TrafficSelector]| {
+        !answer.is_empty() && answer.iter().all(|ts| offer.iter().any(|o| o.includes(ts)))
+    };
+    if !within(tsi, &offered.local) || !within(tsr, &offered.remote) {
+        return Err(FailureKind::TsUnacceptable {
+            found_by: Side::Us,
+            local: offered.local.clone(),
+            remote: offered.remote.clone(),
+            peer_local: tsr.to_vec(),
+            peer_remote: tsi.to_vec(),
+        });
+    }
+    Ok(Agreed { number, suite, selectors: Selectors { local: tsi.to_vec(), remote: tsr.to_vec() } })
+}
+
+/// The answer that names the choice, with our inbound SPI.
+pub(crate) fn answer(agreed: &Agreed, spi: u32) -> wire_v2::Proposal {
+    let proposal = agreed.suite.to_proposal(ProposalProtocol::Esp);
+    wire_v2::Proposal {
+        number: agreed.number,
+        protocol: proposal.protocol.into(),
+        spi: spi.to_be_bytes().to_vec(),
+        transforms: proposal.transforms(),
+    }
+}
+
+impl ChildSa {
+    /// The placeholder that exists before anything is negotiated.
+    pub fn larval(cx: &mut Context, child: &Child, selectors: Selectors) -> Self {
+        Self {
+            id: cx.child_id(),
+            name: child.name.clone(),
+            state: ChildState::Larval,
+            spi_in: cx.esp_spi(),
+            spi_out: 0,
+            reqid: 0,
+            mode: child.mode,
+            suite: None,
+            local_ts: selectors.local,
+            remote_ts: selectors.remote,
+            installed: None,
+            expires: None,
+        }
+    }
+
+    pub fn is_installed(&self) -> bool {
+        self.installed.is_some()
+    }
+
+    pub fn update(&self, cx: &mut Context, local: SocketAddr, remote: SocketAddr, encapsulated: bool) {
+        if self.is_installed() {
+            cx.plane(Command::Update { child: self.id, local, remote, encapsulated });
+        }
+    }
+
+    /// Takes it out of the data plane.
+    pub fn uninstall(&self, ike: SaId, cx: &mut Context) {
+        cx.timers.cancel(ike, Reason::ChildLifetime(self.id));
+        if self.is_installed() {
+            cx.plane(Command::Delete { child: self.id });
+            cx.release_reqid(&self.local_ts, &self.remote_ts);
+        }
+    }
+
+    pub fn snapshot(&self, sa: &IkeSa, cx: &Context, now: Instant) -> ChildSnapshot {
+        ChildSnapshot {
+            id: self.id,
+            name: self.name.clone(),
+            reqid: self.reqid,
+            state: self.state,
+            mode: self.mode,
+            encapsulated: sa.nat.any(),
+            spi_in: self.spi_in,
+            spi_out: self.spi_out,
+            suite: self.suite,
+            local_ts: self.local_ts.clone(),
+            remote_ts: self.remote_ts.clone(),
+            installed: self.installed.map(|at| now.since(at)),
+            rekey_in: cx.timers.deadline(sa.id, Reason::ChildLifetime(self.id)).map(|at| at.since(now)),
+            expires_in: self.expires.map(|at| at.since(now)),
+            counters: Counters::default(),
+        }
+    }
+}
+
+impl IkeSa {
+    /// Gives a negotiated Child SA to the data plane: both directions at once, before the message leaves that lets the
+    /// peer use it.
+    pub fn install(
+        &mut self,
+        cx: &mut Context,
+        now: Instant,
+        mut child: ChildSa,
+        agreed: Agreed,
+        keys: ChildKeys,
+        creator: Role,
+    ) {
+        let Some(connection) = self.connection.clone() else { return };
+        let Some(config) = connection.children.iter().find(|c| c.name == child.name) else { return };
+        let (outgoing, incoming) = match creator {
+            Role::Initiator => (keys.initiator_to_responder, keys.responder_to_initiator),
+            Role::Responder => (keys.responder_to_initiator, keys.initiator_to_responder),
+        };
+        let one_way = |spi: u32, encryption_key: Secret, integrity_key: Secret| EspSa {
+            spi,
+            encryption: agreed.suite.encryption,
+            integrity: agreed.suite.integrity,
+            encryption_key,
+            integrity_key,
+        };
+        child.state = ChildState::Installed;
+        child.suite = Some(agreed.suite);
+        child.local_ts = agreed.selectors.local;
+        child.remote_ts = agreed.selectors.remote;
+        child.reqid = cx.take_reqid(&child.local_ts, &child.remote_ts, config.reqid);
+        child.installed = Some(now);
+        child.expires = (!config.life_time.is_zero()).then(|| now + config.life_time);
+        let name = |id: &Option<model::Identity>| id.as_ref().map(ToString::to_string).unwrap_or_default();
+        cx.plane(Command::Install(Box::new(ChildInstall {
+            child: child.id,
+            ike: self.id,
+            connection: connection.name.clone(),
+            name: child.name.clone(),
+            reqid: child.reqid,
+            mode: child.mode,
+            local: self.local,
+            remote: self.remote,
+            encapsulated: self.nat.any(),
+            inbound: one_way(child.spi_in, incoming.encryption, incoming.integrity),
+            outbound: one_way(child.spi_out, outgoing.encryption, outgoing.integrity),
+            esn: agreed.suite.esn,
+            replay_window: config.replay_window,
+            local_ts: child.local_ts.clone(),
+            remote_ts: child.remote_ts.clone(),
+            policies: config.policies,
+            updown: config.updown.clone(),
+            updown_environment: vec![
+                ("PLUTO_UNIQUEID".into(), self.id.0.to_string()),
+                ("PLUTO_MY_ID".into(), name(&self.local_id)),
+                ("PLUTO_PEER_ID".into(), name(&self.remote_id)),
+            ],
+            // The initiator replaces the SA; both ends doing so would only collide.
+            soft_bytes: (self.role == Role::Initiator && config.rekey_bytes > 0).then_some(config.rekey_bytes),
+            soft_packets: (self.role == Role::Initiator && config.rekey_packets > 0).then_some(config.rekey_packets),
+            hard_lifetime: None,
+        })));
+        if !config.rekey_time.is_zero() {
+            let random = f64::from(u32::from_be_bytes(cx.random())) / f64::from(u32::MAX);
+            let soft = match self.role {
+                Role::Initiator => now + config.rekey_time.saturating_sub(config.rand_time.mul_f64(random)),
+                Role::Responder => now + config.life_time.max(config.rekey_time),
+            };
+            cx.timers.set(self.id, Reason::ChildLifetime(child.id), soft);
+        }
+        self.children.push(child);
+    }
+}
+
+/// The keys of a Child SA that IKE_AUTH makes: from SK_d and the nonces of IKE_SA_INIT (RFC 7296 section 2.17).
+pub(crate) fn keys(sa_keys: &super::keys::Keys, suite: &ChosenSuite, nonces: (&[u8], &[u8])) -> Option<ChildKeys> {
+    let cipher = Cipher::new(suite.encryption.id, suite.encryption.key_length).ok()?;
+    let integrity = suite.integrity.map(Integrity::new).transpose().ok()?;
+    Some(crypto::v2::child_keys(sa_keys.prf, &sa_keys.sk_d, None, nonces.0, nonces.1, cipher, integrity))
+}
+
+/// The child of that name, with its connection's other things.
+pub(crate) fn config_of<'a>(connection: &'a Arc<Connection>, name: &str) -> Option<&'a Child> {
+    connection.children.iter().find(|c| c.name == name)
+}

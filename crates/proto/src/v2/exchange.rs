@@ -1,0 +1,479 @@
+//! What all protected exchanges share: message IDs, retransmission, repeated answers, protection and grammar.
+//!
+//! RFC 7296 section 2.1: the initiator of an exchange repeats its request until it is answered; the responder repeats its
+//! answer only when the request is repeated. Section 2.2: each end counts its own requests. Our window is 1 (section
+//! 2.3): one request of ours under way, the others queue; a request of the peer is served whatever we wait for.
+
+use super::keys::Keys;
+use super::sa::{IkeSa, State};
+use super::{create_child_sa, ike_auth, informational};
+use crate::context::{Context, Counter};
+use crate::timers::Reason;
+use model::{DropReason, Event, FailureKind, Instant, Role, SaId};
+use std::net::SocketAddr;
+use wire::grammar::{self, Protection, RuleId, Sender, Violation};
+use wire::v2::{Chain, ChainBuilder, ChainError, parse_chain};
+use wire::{ExchangeType, Flags, Header, NotifyType, PayloadType, ProtocolId, Version};
+
+/// A request that waits for its answer.
+pub(crate) struct Pending {
+    pub message_id: u32,
+    pub exchange: ExchangeType,
+    pub message: Vec<u8>,
+    /// How often it was sent again.
+    pub resent: u32,
+    pub since: Instant,
+    pub waiting_for: RuleId,
+    pub task: Task,
+}
+
+/// What a request is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Task {
+    /// IKE_SA_INIT.
+    Init,
+    /// IKE_AUTH.
+    Auth,
+    /// Is the peer alive?
+    Liveness,
+    /// Delete a Child SA, whose inbound SPI this is.
+    DeleteChild { spi: u32, reason: FailureKind },
+    /// Delete the IKE SA.
+    DeleteIke { reason: FailureKind },
+}
+
+impl Task {
+    /// strongSwan's name, for listings.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Init => "IKE_INIT",
+            Self::Auth => "IKE_AUTH",
+            Self::Liveness => "IKE_DPD",
+            Self::DeleteChild { .. } => "CHILD_DELETE",
+            Self::DeleteIke { .. } => "IKE_DELETE",
+        }
+    }
+}
+
+/// What the peer's last request was and what we answered.
+#[derive(Default)]
+pub(crate) struct Replies {
+    /// Message ID of the next new request.
+    pub next: u32,
+    /// The end of the last request, which covers its checksum: a repetition is the same to the last octet.
+    last_request: Vec<u8>,
+    last_reply: Vec<u8>,
+    repeated: u32,
+}
+
+/// How many octets of a request identify it.
+const FINGERPRINT: usize = 16;
+
+/// One request is answered again at most this often: a peer's own limit is far below.
+const MAX_REPEATS: u32 = 64;
+
+impl Replies {
+    pub fn remember(&mut self, request: &[u8], reply: &[u8]) {
+        self.last_request = fingerprint(request).to_vec();
+        self.last_reply = reply.to_vec();
+        self.repeated = 0;
+    }
+
+    /// The answer to give again.
+    pub fn repeat(&mut self, request: &[u8]) -> Result<Vec<u8>, DropReason> {
+        if self.last_reply.is_empty() || self.last_request != fingerprint(request) {
+            return Err(DropReason::UnexpectedMessageId);
+        }
+        if self.repeated >= MAX_REPEATS {
+            return Err(DropReason::RepeatLimit);
+        }
+        self.repeated += 1;
+        Ok(self.last_reply.clone())
+    }
+}
+
+fn fingerprint(message: &[u8]) -> &[u8] {
+    message.get(message.len().saturating_sub(FINGERPRINT)..).unwrap_or(message)
+}
+
+/// What a handler decided about its SA.
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    /// It lives on.
+    Keep,
+    /// It is over.
+    End(FailureKind),
+}
+
+/// Where a datagram came from and where it arrived.
+#[derive(Clone, Copy)]
+pub(crate) struct Path {
+    pub local: SocketAddr,
+    pub remote: SocketAddr,
+}
+
+/// A request as its handler sees it: authentic, decrypted, and fitting its grammar row.
+pub(crate) struct Request<'a> {
+    pub chain: &'a Chain<'a>,
+    pub rule: RuleId,
+    pub path: Path,
+}
+
+impl IkeSa {
+    /// A protected datagram for this SA.
+    pub fn receive(&mut self, cx: &mut Context, now: Instant, header: &Header, datagram: &[u8], path: Path) -> Verdict {
+        self.datagrams_in += 1;
+        // The flag says who began the IKE SA, and a message of ours that somebody sends back has the wrong one.
+        if header.from_initiator() != (self.role == Role::Responder) {
+            self.drop_datagram(cx, DropReason::UnexpectedMessageId, path);
+            return Verdict::Keep;
+        }
+        if header.is_response() {
+            self.receive_response(cx, now, header, datagram, path)
+        } else {
+            self.receive_request(cx, now, header, datagram, path)
+        }
+    }
+
+    fn receive_request(
+        &mut self,
+        cx: &mut Context,
+        now: Instant,
+        header: &Header,
+        datagram: &[u8],
+        path: Path,
+    ) -> Verdict {
+        if header.message_id.wrapping_add(1) == self.replies.next {
+            match self.replies.repeat(datagram) {
+                Ok(reply) => {
+                    self.retransmissions.answered += 1;
+                    self.datagrams_out += 1;
+                    self.log(
+                        cx,
+                        "IKE",
+                        1,
+                        format!("repeated request with message ID {}, answering again", header.message_id),
+                    );
+                    cx.transmit(path.local, path.remote, reply);
+                }
+                Err(reason) => self.drop_datagram(cx, reason, path),
+            }
+            return Verdict::Keep;
+        }
+        if header.message_id != self.replies.next || self.is_closed() {
+            self.drop_datagram(cx, DropReason::UnexpectedMessageId, path);
+            return Verdict::Keep;
+        }
+        let mut message = datagram.to_vec();
+        let Some((first, content)) = self.open(cx, header, &mut message, path) else { return Verdict::Keep };
+        // From here on the message is authentic: it gets an answer, whatever is in it.
+        self.last_heard = now;
+        self.count_in(cx, header);
+        let (reply, verdict) = match parse_chain(first, content, 0) {
+            Err(error) => self.malformed_request(cx, error),
+            Ok(chain) => {
+                match grammar::classify(header.exchange, Sender::Initiator, Protection::Encrypted, &chain.set()) {
+                    Some(Ok(rule)) => {
+                        self.follow(cx, path);
+                        let request = Request { chain: &chain, rule: rule.id, path };
+                        match header.exchange {
+                            ExchangeType::IKE_AUTH => ike_auth::request(self, cx, now, &request),
+                            ExchangeType::CREATE_CHILD_SA => create_child_sa::request(self, cx, &request),
+                            _ => informational::request(self, cx, now, &request),
+                        }
+                    }
+                    violation => self.ungrammatical_request(cx, violation.and_then(Result::err)),
+                }
+            }
+        };
+        self.replies.next = self.replies.next.wrapping_add(1);
+        self.answer(cx, header, datagram, reply, path);
+        verdict
+    }
+
+    fn malformed_request(&mut self, cx: &mut Context, error: ChainError) -> (ChainBuilder, Verdict) {
+        cx.count(Counter::Invalid);
+        self.log(cx, "ENC", 1, format!("the peer's request is malformed: {error}"));
+        let mut reply = ChainBuilder::new();
+        let kind = match error {
+            ChainError::UnsupportedCritical(payload) => {
+                // RFC 7296 section 2.5: the data is the type of the payload that was not understood.
+                reply.notify(ProtocolId::NONE, &[], NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, &[payload.0]);
+                FailureKind::UnsupportedCritical { payload }
+            }
+            _ => {
+                reply.notify(ProtocolId::NONE, &[], NotifyType::INVALID_SYNTAX, &[]);
+                FailureKind::MessageInvalid { rule: RuleId::IkeAuthRequest, missing: error.to_string() }
+            }
+        };
+        // RFC 7296 section 2.21.2: an error in IKE_AUTH ends the IKE SA; later (section 2.21.3) INVALID_SYNTAX does.
+        let ends = !self.is_established() || !matches!(kind, FailureKind::UnsupportedCritical { .. });
+        (reply, if ends { Verdict::End(kind) } else { Verdict::Keep })
+    }
+
+    fn ungrammatical_request(&mut self, cx: &mut Context, violation: Option<Violation>) -> (ChainBuilder, Verdict) {
+        cx.count(Counter::Invalid);
+        let mut reply = ChainBuilder::new();
+        reply.notify(ProtocolId::NONE, &[], NotifyType::INVALID_SYNTAX, &[]);
+        let kind = match violation {
+            Some(v) => FailureKind::MessageInvalid { rule: v.rule, missing: v.to_string() },
+            None => return (reply, Verdict::Keep), // an exchange type of a later day: refused, nothing else
+        };
+        self.log(cx, "ENC", 1, format!("the peer's request breaks the grammar: {kind}"));
+        (reply, Verdict::End(kind))
+    }
+
+    fn receive_response(
+        &mut self,
+        cx: &mut Context,
+        now: Instant,
+        header: &Header,
+        datagram: &[u8],
+        path: Path,
+    ) -> Verdict {
+        let expected =
+            self.pending.as_ref().is_some_and(|p| (p.message_id, p.exchange) == (header.message_id, header.exchange));
+        if !expected {
+            self.drop_datagram(cx, DropReason::UnexpectedResponse, path);
+            return Verdict::Keep;
+        }
+        let mut message = datagram.to_vec();
+        let Some((first, content)) = self.open(cx, header, &mut message, path) else { return Verdict::Keep };
+        let checked = parse_chain(first, content, 0).map_err(|e| FailureKind::MessageInvalid {
+            rule: self.waiting_for().unwrap_or(RuleId::InformationalResponse),
+            missing: e.to_string(),
+        });
+        let checked = checked.and_then(|chain| {
+            match grammar::classify(header.exchange, Sender::Responder, Protection::Encrypted, &chain.set()) {
+                Some(Ok(rule)) => Ok((chain, rule.id)),
+                Some(Err(v)) => Err(FailureKind::MessageInvalid { rule: v.rule, missing: v.to_string() }),
+                None => Err(FailureKind::MessageInvalid {
+                    rule: RuleId::InformationalResponse,
+                    missing: format!("exchange type {}", header.exchange),
+                }),
+            }
+        });
+        self.last_heard = now;
+        self.count_in(cx, header);
+        let Some(pending) = self.pending.take() else { return Verdict::Keep };
+        cx.timers.cancel(self.id, Reason::Retransmit);
+        let verdict = match checked {
+            // RFC 7296 section 2.21: the peer took the request for done; an answer that makes no sense ends the SA.
+            Err(kind) => Verdict::End(kind),
+            Ok((chain, rule)) => {
+                let response = Request { chain: &chain, rule, path };
+                match pending.task {
+                    Task::Auth => ike_auth::response(self, cx, now, &response),
+                    task => informational::response(self, cx, now, task),
+                }
+            }
+        };
+        if matches!(verdict, Verdict::Keep) {
+            self.next_task(cx, now);
+        }
+        verdict
+    }
+
+    /// Checks and decrypts; counts and reports what cannot be.
+    fn open<'m>(
+        &self,
+        cx: &mut Context,
+        header: &Header,
+        message: &'m mut [u8],
+        path: Path,
+    ) -> Option<(PayloadType, &'m [u8])> {
+        if header.next_payload != PayloadType::SK {
+            self.drop_datagram(cx, DropReason::NotProtected, path);
+            return None;
+        }
+        let opened = self.keys().map(|keys| keys.open(message));
+        match opened {
+            Some(Ok((first, range))) => message.get(range).map(|content| (first, content)),
+            _ => {
+                self.drop_datagram(cx, DropReason::IntegrityCheckFailed, path);
+                None
+            }
+        }
+    }
+
+    /// RFC 7296 section 2.23: the peer's address is where its authentic messages come from, if a NAT may have changed it;
+    /// in IKE_AUTH the initiator moves to port 4500 in any case.
+    fn follow(&mut self, cx: &mut Context, path: Path) {
+        let moved = (self.local, self.remote) != (path.local, path.remote);
+        if !moved || !(self.nat.remote || self.is_half_open()) {
+            return;
+        }
+        let (from, established) = (self.remote, self.is_established());
+        (self.local, self.remote) = (path.local, path.remote);
+        if established {
+            self.log(cx, "NET", 1, format!("the peer moved from {from} to {}", path.remote));
+            for child in &self.children {
+                child.update(cx, path.local, path.remote, self.nat.any());
+            }
+        }
+    }
+
+    fn answer(&mut self, cx: &mut Context, header: &Header, request: &[u8], chain: ChainBuilder, path: Path) {
+        let reply_header = self.header(header.exchange, header.message_id, true);
+        let Some(keys) = self.keys_mut() else { return };
+        let reply = keys.seal(reply_header, chain, &mut *cx.rng);
+        self.replies.remember(request, &reply);
+        self.datagrams_out += 1;
+        count_out(cx, &reply_header);
+        cx.transmit(path.local, path.remote, reply);
+    }
+
+    pub fn header(&self, exchange: ExchangeType, message_id: u32, response: bool) -> Header {
+        let mut flags = Flags(0);
+        if self.role == Role::Initiator {
+            flags = flags | Flags::INITIATOR;
+        }
+        if response {
+            flags = flags | Flags::RESPONSE;
+        }
+        let (spis, version) = (self.spis, Version::V2);
+        Header { spis, next_payload: PayloadType::NONE, version, exchange, flags, message_id, length: 0 }
+    }
+
+    /// Sends a protected request. There must be none under way.
+    pub fn request(
+        &mut self,
+        cx: &mut Context,
+        now: Instant,
+        exchange: ExchangeType,
+        chain: ChainBuilder,
+        waiting_for: RuleId,
+        task: Task,
+    ) {
+        let message_id = self.next_request;
+        let header = self.header(exchange, message_id, false);
+        let Some(keys) = self.keys_mut() else { return };
+        let message = keys.seal(header, chain, &mut *cx.rng);
+        self.next_request += 1;
+        self.begin(cx, now, Pending { message_id, exchange, message, resent: 0, since: now, waiting_for, task });
+    }
+
+    /// Sends a request for the first time.
+    pub fn begin(&mut self, cx: &mut Context, now: Instant, pending: Pending) {
+        count_out(cx, &self.header(pending.exchange, pending.message_id, false));
+        self.datagrams_out += 1;
+        cx.transmit(self.local, self.remote, pending.message.clone());
+        self.pending = Some(pending);
+        self.arm(cx, now, 0);
+    }
+
+    fn arm(&mut self, cx: &mut Context, now: Instant, resent: u32) -> bool {
+        let random = u32::from_be_bytes(cx.random());
+        match cx.settings.backoff.delay(resent, random) {
+            Some(delay) => {
+                cx.timers.set(self.id, Reason::Retransmit, now + delay);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// The answer did not come in time.
+    pub fn retransmit(&mut self, cx: &mut Context, now: Instant) -> Verdict {
+        let Some(pending) = &mut self.pending else { return Verdict::Keep };
+        pending.resent += 1;
+        let (resent, waiting_for) = (pending.resent, pending.waiting_for);
+        if resent > cx.settings.backoff.tries {
+            let (sent, over) = (resent, now.since(pending.since));
+            let answered_before = self.established.is_some();
+            return Verdict::End(FailureKind::NoAnswer { waiting_for, to: self.remote, sent, over, answered_before });
+        }
+        let message = pending.message.clone();
+        self.retransmissions.sent = resent;
+        self.retransmissions.total += 1;
+        self.datagrams_out += 1;
+        cx.event(Event::Retransmitted { sa: self.id, name: self.name().to_string(), waiting_for, attempt: resent });
+        cx.transmit(self.local, self.remote, message);
+        self.arm(cx, now, resent);
+        Verdict::Keep
+    }
+
+    /// Queues a request, and sends it if nothing is under way.
+    pub fn enqueue(&mut self, cx: &mut Context, now: Instant, task: Task) {
+        let same = |t: &Task| *t == task;
+        if !self.queue.iter().any(same) && !self.pending.as_ref().is_some_and(|p| same(&p.task)) {
+            self.queue.push_back(task);
+        }
+        self.next_task(cx, now);
+    }
+
+    /// Sends the next queued request if nothing is under way.
+    pub fn next_task(&mut self, cx: &mut Context, now: Instant) {
+        if self.pending.is_some() || !self.is_established() {
+            return;
+        }
+        self.retransmissions.sent = 0;
+        if let Some(task) = self.queue.pop_front() {
+            informational::start(self, cx, now, task);
+        }
+    }
+
+    pub fn drop_datagram(&self, cx: &mut Context, reason: DropReason, path: Path) {
+        cx.drops[reason as usize] += 1;
+        cx.count(Counter::Invalid);
+        let sa: Option<SaId> = Some(self.id);
+        cx.event(Event::Dropped { reason, from: path.remote, sa, waiting_for: self.waiting_for() });
+    }
+
+    fn count_in(&self, cx: &mut Context, header: &Header) {
+        let response = header.is_response();
+        if let Some(counter) = counter(header.exchange, response, true) {
+            cx.count(counter);
+        }
+    }
+
+    /// Ends the SA but keeps answering the repetition of the last request for a while, so that a peer whose answer got
+    /// lost learns what happened instead of timing out.
+    pub fn close(&mut self, cx: &mut Context, now: Instant) {
+        cx.timers.cancel_all(self.id);
+        self.pending = None;
+        self.queue.clear();
+        self.children.clear();
+        self.state = State::Closed;
+        cx.timers.set(self.id, Reason::HalfOpen, now + cx.settings.half_open_timeout);
+    }
+
+    /// Takes the keys out of the state, leaving it closed: for a transition that consumes them.
+    pub fn take_keys(&mut self) -> Option<Keys> {
+        match std::mem::replace(&mut self.state, State::Closed) {
+            State::HalfOpen(s) => Some(s.keys),
+            State::AuthSent(s) => Some(s.keys),
+            State::Established(keys) | State::Deleting(keys) => Some(keys),
+            State::InitSent(_) | State::Closed => None,
+        }
+    }
+}
+
+pub(crate) fn count_out(cx: &mut Context, header: &Header) {
+    if let Some(counter) = counter(header.exchange, header.is_response(), false) {
+        cx.count(counter);
+    }
+}
+
+pub(crate) fn counter(exchange: ExchangeType, response: bool, inbound: bool) -> Option<Counter> {
+    use Counter::*;
+    Some(match (exchange, inbound, response) {
+        (ExchangeType::IKE_SA_INIT, true, false) => IkeInitInRequest,
+        (ExchangeType::IKE_SA_INIT, true, true) => IkeInitInResponse,
+        (ExchangeType::IKE_SA_INIT, false, false) => IkeInitOutRequest,
+        (ExchangeType::IKE_SA_INIT, false, true) => IkeInitOutResponse,
+        (ExchangeType::IKE_AUTH, true, false) => IkeAuthInRequest,
+        (ExchangeType::IKE_AUTH, true, true) => IkeAuthInResponse,
+        (ExchangeType::IKE_AUTH, false, false) => IkeAuthOutRequest,
+        (ExchangeType::IKE_AUTH, false, true) => IkeAuthOutResponse,
+        (ExchangeType::CREATE_CHILD_SA, true, false) => CreateChildInRequest,
+        (ExchangeType::CREATE_CHILD_SA, true, true) => CreateChildInResponse,
+        (ExchangeType::CREATE_CHILD_SA, false, false) => CreateChildOutRequest,
+        (ExchangeType::CREATE_CHILD_SA, false, true) => CreateChildOutResponse,
+        (ExchangeType::INFORMATIONAL, true, false) => InfoInRequest,
+        (ExchangeType::INFORMATIONAL, true, true) => InfoInResponse,
+        (ExchangeType::INFORMATIONAL, false, false) => InfoOutRequest,
+        (ExchangeType::INFORMATIONAL, false, true) => InfoOutResponse,
+        _ => return None,
+    })
+}

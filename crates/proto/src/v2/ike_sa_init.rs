@@ -1,0 +1,482 @@
+//! IKE_SA_INIT (RFC 7296 section 1.2): algorithms, nonces and a key exchange, all in the clear.
+//!
+//! ```text
+//! HDR(A,0), SAi1, KEi, Ni  -->
+//!                          <--  HDR(A,B), SAr1, KEr, Nr, [CERTREQ]
+//! ```
+//!
+//! or, before that, once or more:
+//!
+//! ```text
+//!                          <--  HDR(A,0), N(COOKIE)                 section 2.6
+//!                          <--  HDR(A,0), N(INVALID_KE_PAYLOAD)     section 1.2
+//!                          <--  HDR(A,0), N(NO_PROPOSAL_CHOSEN)     section 2.7
+//! ```
+
+use super::child::{self, ChildSa};
+use super::cookie::Cookies;
+use super::exchange::{Path, Pending, Task, Verdict, count_out};
+use super::keys::Keys;
+use super::sa::{AuthSent, HalfOpen, IkeSa, InitSent, State};
+use super::{ike_auth, nat};
+use crate::context::Context;
+use crate::timers::Reason;
+use config::Connection;
+use crypto::KeyExchange;
+use model::{
+    Algorithm, ChosenSuite, DropReason, FailureKind, Identity, Instant, Mismatch, NatState, Phase, Proposal,
+    ProposalProtocol, Role, SaId, Side, select,
+};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use wire::grammar::{self, Protection, RuleId, Sender};
+use wire::v2::{Chain, ChainBuilder, message, parse_chain};
+use wire::{
+    ExchangeType, Flags, HEADER_LEN, Header, IkeSpi, KeyExchangeId, NotifyType, PayloadType, ProtocolId, SpiPair,
+    Version,
+};
+
+/// Octets of our nonces: RFC 7296 section 2.10 wants at least half the PRF's key, 32 suffice for all.
+const NONCE_LEN: usize = 32;
+
+/// How often a peer may send us back to the start before we take it for broken.
+const MAX_RETRIES: u32 = 5;
+
+// ---------------------------------------------------------------------------------------------------------- initiator
+
+/// What to initiate.
+pub(crate) struct Wish {
+    pub connection: Arc<Connection>,
+    /// Index of the child, if one is wanted.
+    pub child: usize,
+    pub local: SocketAddr,
+    pub remote: SocketAddr,
+    pub attempt: u32,
+    pub replaces: Option<SaId>,
+    /// Whether to tell the peer that we have no other SA with it (RFC 7296 section 2.4).
+    pub initial_contact: bool,
+}
+
+/// Begins an IKE SA.
+pub(crate) fn initiate(cx: &mut Context, now: Instant, wish: Wish) -> Result<IkeSa, FailureKind> {
+    let connection = wish.connection;
+    let group = connection
+        .proposals
+        .iter()
+        .flat_map(|p| p.key_exchange.iter().copied())
+        .find(|g| KeyExchange::supported(*g))
+        .unwrap_or(KeyExchangeId::NONE);
+    let key_exchange =
+        KeyExchange::generate(group, &mut *cx.rng).map_err(|e| FailureKind::InstallFailed { reason: e.to_string() })?;
+    let spis = SpiPair { initiator: cx.ike_spi(), responder: IkeSpi::ZERO };
+    let nonce = cx.random::<NONCE_LEN>().to_vec();
+    let pretend = connection.encap.then(|| cx.random());
+    let state = State::InitSent(Box::new(InitSent { nonce, key_exchange, cookie: Vec::new(), retries: 0, pretend }));
+    let mut sa = IkeSa::new(cx.ike_id(), Role::Initiator, spis, (wish.local, wish.remote), state, now);
+    sa.attempt = wish.attempt;
+    sa.replaces = wish.replaces;
+    sa.initial_contact = wish.initial_contact;
+    sa.local_id = Some(own_identity(&connection, wish.local));
+    sa.connection = Some(Arc::clone(&connection));
+    if let Some(child) = connection.children.get(wish.child) {
+        // The placeholder is there before anything is negotiated, so that it shows what is waited for.
+        let selectors = child::configured(child, wish.local.ip(), wish.remote.ip());
+        let larval = ChildSa::larval(cx, child, selectors);
+        sa.children.push(larval);
+    }
+    sa.log(cx, "IKE", 0, format!("initiating IKE_SA {}[{}] to {}", connection.name, sa.id.0, wish.remote.ip()));
+    send(&mut sa, cx, now);
+    Ok(sa)
+}
+
+/// Who we are: as configured, else our address.
+pub(crate) fn own_identity(connection: &Connection, local: SocketAddr) -> Identity {
+    if connection.local.id.is_wildcard() { Identity::from(local.ip()) } else { connection.local.id.clone() }
+}
+
+fn send(sa: &mut IkeSa, cx: &mut Context, now: Instant) {
+    let State::InitSent(init) = &sa.state else { return };
+    let Some(connection) = sa.connection.as_deref() else { return };
+    let mut chain = ChainBuilder::new();
+    if !init.cookie.is_empty() {
+        // RFC 7296 section 2.6: the cookie comes first, everything else stays as it was.
+        chain.notify(ProtocolId::NONE, &[], NotifyType::COOKIE, &init.cookie);
+    }
+    chain.sa(&child::offer(&connection.proposals, &[]));
+    chain.ke(init.key_exchange.id(), init.key_exchange.public());
+    chain.nonce(&init.nonce);
+    nat::announce(&mut chain, sa.spis, sa.local, sa.remote, init.pretend);
+    let request = message(sa.header(ExchangeType::IKE_SA_INIT, 0, false), chain);
+    sa.next_request = 1;
+    let pending = Pending {
+        message_id: 0,
+        exchange: ExchangeType::IKE_SA_INIT,
+        message: request,
+        resent: 0,
+        since: now,
+        waiting_for: RuleId::IkeSaInitResponse,
+        task: Task::Init,
+    };
+    sa.begin(cx, now, pending);
+}
+
+/// An answer to IKE_SA_INIT, in the clear.
+pub(crate) fn response(
+    sa: &mut IkeSa,
+    cx: &mut Context,
+    now: Instant,
+    header: &Header,
+    datagram: &[u8],
+    path: Path,
+) -> Verdict {
+    sa.datagrams_in += 1;
+    let State::InitSent(init) = &sa.state else {
+        sa.drop_datagram(cx, DropReason::UnexpectedResponse, path);
+        return Verdict::Keep;
+    };
+    if !header.is_response() || header.from_initiator() || header.message_id != 0 {
+        sa.drop_datagram(cx, DropReason::UnexpectedResponse, path);
+        return Verdict::Keep;
+    }
+    let payloads = datagram.get(HEADER_LEN..).unwrap_or_default();
+    let chain = match parse_chain(header.next_payload, payloads, HEADER_LEN) {
+        Ok(chain) => chain,
+        Err(error) => {
+            sa.log(cx, "ENC", 1, format!("the answer to IKE_SA_INIT is malformed: {error}"));
+            sa.drop_datagram(cx, DropReason::Malformed, path);
+            return Verdict::Keep;
+        }
+    };
+    let rule = match grammar::classify(ExchangeType::IKE_SA_INIT, Sender::Responder, Protection::Clear, &chain.set()) {
+        Some(Ok(rule)) => rule.id,
+        violation => {
+            if let Some(Err(v)) = violation {
+                sa.log(cx, "ENC", 1, format!("the answer to IKE_SA_INIT breaks the grammar: {v}"));
+            }
+            sa.drop_datagram(cx, DropReason::GrammarViolation, path);
+            return Verdict::Keep;
+        }
+    };
+    cx.count(crate::context::Counter::IkeInitInResponse);
+    if rule == RuleId::IkeSaInitRefusal {
+        return refusal(sa, cx, now, header, &chain, path);
+    }
+    let (Some(connection), Some(offered), Some(ke), Some(nonce)) =
+        (sa.connection.clone(), chain.sa(), chain.ke(), chain.nonce())
+    else {
+        return Verdict::Keep; // the row requires them
+    };
+    if header.spis.responder.is_zero() {
+        sa.drop_datagram(cx, DropReason::ZeroSpi, path);
+        return Verdict::Keep;
+    }
+    let not_offered = |mismatch| Verdict::End(FailureKind::ChoiceNotOffered { phase: Phase::Ike, mismatch });
+    let suite = match offered {
+        [_] => match select(&connection.proposals, offered) {
+            Ok((_, suite)) => suite,
+            Err(mismatch) => return not_offered(mismatch),
+        },
+        _ => return not_offered(Mismatch { differing: Vec::new() }), // section 2.7: exactly one
+    };
+    if Some(ke.method) != suite.key_exchange || ke.method != init.key_exchange.id() {
+        sa.drop_datagram(cx, DropReason::GrammarViolation, path);
+        return Verdict::Keep;
+    }
+    let Ok(shared) = init.key_exchange.agree(ke.data) else {
+        return Verdict::End(FailureKind::BadPublicValue { group: ke.method });
+    };
+    let spis = header.spis;
+    let (nonce_i, nonce_r) = (init.nonce.clone(), nonce.to_vec());
+    let (keys, auth) = match Keys::derive(&suite, &shared, (&nonce_i, &nonce_r), spis, Role::Initiator) {
+        Ok(derived) => derived,
+        Err(error) => return Verdict::End(FailureKind::InstallFailed { reason: error.to_string() }),
+    };
+    let found = nat::detect(&chain, spis, sa.local, sa.remote, init.pretend.is_some());
+    let request = sa.pending.take().map(|p| p.message).unwrap_or_default();
+    // Everything is checked: from here on the SA changes.
+    cx.timers.cancel(sa.id, Reason::Retransmit);
+    sa.retransmissions.sent = 0;
+    sa.spis = spis;
+    sa.suite = Some(suite);
+    sa.nat = found;
+    sa.last_heard = now;
+    sa.log(cx, "CFG", 1, format!("selected proposal: {suite}"));
+    report_nat(sa, cx);
+    // RFC 7296 section 2.23: with a NAT the rest goes over port 4500; without one it may, and an end that may change its
+    // address later does so at once (RFC 4555 section 3.3).
+    if sa.local.port() == cx.settings.port && (sa.nat.any() || connection.mobike) {
+        sa.local.set_port(cx.settings.nat_port);
+        sa.remote.set_port(cx.settings.nat_port);
+    }
+    sa.state = State::AuthSent(Box::new(AuthSent { keys, auth, response: datagram.to_vec(), nonce_i, nonce_r }));
+    ike_auth::send(sa, cx, now, &request)
+}
+
+fn report_nat(sa: &IkeSa, cx: &mut Context) {
+    let text = match sa.nat {
+        NatState { forced: true, .. } => "pretending to be behind a NAT, so that ESP is encapsulated in UDP",
+        NatState { local: true, remote: true, .. } => "both ends are behind a NAT",
+        NatState { local: true, .. } => "we are behind a NAT",
+        NatState { remote: true, .. } => "the peer is behind a NAT",
+        _ => return,
+    };
+    sa.log(cx, "IKE", 0, text.to_string());
+}
+
+/// The responder wants another try, or does not want at all.
+fn refusal(sa: &mut IkeSa, cx: &mut Context, now: Instant, header: &Header, chain: &Chain<'_>, path: Path) -> Verdict {
+    let State::InitSent(init) = &mut sa.state else { return Verdict::Keep };
+    let Some(connection) = sa.connection.as_deref() else { return Verdict::Keep };
+    if let Some(cookie) = chain.notify(NotifyType::COOKIE) {
+        // RFC 7296 section 2.6: 1 to 64 octets.
+        let repeated = init.cookie == cookie.data;
+        if !(1..=64).contains(&cookie.data.len()) || repeated || init.retries >= MAX_RETRIES {
+            sa.drop_datagram(cx, DropReason::BadCookie, path);
+            return Verdict::Keep;
+        }
+        init.cookie = cookie.data.to_vec();
+        init.retries += 1;
+        sa.log(cx, "IKE", 1, "the peer asks for a cookie: returning it".to_string());
+        send(sa, cx, now);
+        return Verdict::Keep;
+    }
+    let Some(error) = chain.error() else {
+        sa.drop_datagram(cx, DropReason::GrammarViolation, path);
+        return Verdict::Keep;
+    };
+    let kind = match error.kind {
+        NotifyType::INVALID_KE_PAYLOAD => {
+            let Some(wanted) = error.data.first_chunk().map(|d| KeyExchangeId(u16::from_be_bytes(*d))) else {
+                sa.drop_datagram(cx, DropReason::Malformed, path);
+                return Verdict::Keep;
+            };
+            let ours = init.key_exchange.id();
+            let allowed = connection.proposals.iter().any(|p| p.key_exchange.contains(&wanted));
+            if !allowed || wanted == ours || init.retries >= MAX_RETRIES {
+                return Verdict::End(FailureKind::InvalidKeyExchange { ours, wanted });
+            }
+            match KeyExchange::generate(wanted, &mut *cx.rng) {
+                Ok(key_exchange) => {
+                    init.key_exchange = key_exchange;
+                    init.retries += 1;
+                    let text = format!("the peer wants key exchange group {}: trying again", Algorithm::from(wanted));
+                    sa.log(cx, "IKE", 1, text);
+                    send(sa, cx, now);
+                    return Verdict::Keep;
+                }
+                Err(_) => FailureKind::InvalidKeyExchange { ours, wanted },
+            }
+        }
+        NotifyType::NO_PROPOSAL_CHOSEN => FailureKind::NoProposalChosen {
+            phase: Phase::Ike,
+            found_by: Side::Peer,
+            mismatch: None,
+            ours: connection.proposals.iter().map(ToString::to_string).collect(),
+        },
+        NotifyType::INVALID_MAJOR_VERSION => FailureKind::WrongVersion { peer: header.version.major() },
+        notify => FailureKind::PeerRefused { phase: Phase::Ike, notify },
+    };
+    sa.last_heard = now;
+    Verdict::End(kind)
+}
+
+// ---------------------------------------------------------------------------------------------------------- responder
+
+/// A first message, as the endpoint found it.
+pub(crate) struct FirstMessage<'a> {
+    pub header: &'a Header,
+    pub datagram: &'a [u8],
+    pub path: Path,
+    /// The connections that the addresses allow, best first.
+    pub candidates: Vec<Arc<Connection>>,
+    /// Whether the initiator must prove its address.
+    pub cookie_needed: bool,
+}
+
+/// What becomes of a first message.
+pub(crate) enum Response {
+    /// A half-open SA, which has answered.
+    HalfOpen(Box<IkeSa>),
+    /// An answer that needs no state (COOKIE, INVALID_KE_PAYLOAD).
+    Stateless,
+    /// Refused; the SA only exists to tell why.
+    Refused(Box<IkeSa>, FailureKind),
+    /// Nothing to answer.
+    Dropped(DropReason),
+}
+
+/// Answers an IKE_SA_INIT request.
+pub(crate) fn respond(cx: &mut Context, now: Instant, first: FirstMessage<'_>, cookies: &mut Cookies) -> Response {
+    let (header, path) = (first.header, first.path);
+    let chain = match parse_chain(header.next_payload, first.datagram.get(HEADER_LEN..).unwrap_or_default(), HEADER_LEN)
+    {
+        Ok(chain) => chain,
+        Err(wire::v2::ChainError::UnsupportedCritical(payload)) => {
+            return refuse(
+                cx,
+                now,
+                &first,
+                NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD,
+                &[payload.0],
+                FailureKind::UnsupportedCritical { payload },
+            );
+        }
+        Err(_) => return Response::Dropped(DropReason::Malformed),
+    };
+    match grammar::classify(ExchangeType::IKE_SA_INIT, Sender::Initiator, Protection::Clear, &chain.set()) {
+        Some(Ok(_)) => {}
+        _ => return Response::Dropped(DropReason::GrammarViolation),
+    }
+    let (Some(offered), Some(ke), Some(nonce)) = (chain.sa(), chain.ke(), chain.nonce()) else {
+        return Response::Dropped(DropReason::GrammarViolation);
+    };
+    if first.cookie_needed {
+        let returned = chain.notify(NotifyType::COOKIE).map(|n| n.data);
+        let proven = returned.is_some_and(|c| cookies.check(now, c, nonce, path.remote, header.spis.initiator));
+        if !proven {
+            // RFC 7296 section 2.6: no state, no public-key operation, and an answer shorter than the request.
+            let cookie = cookies.make(now, &mut *cx.rng, nonce, path.remote, header.spis.initiator);
+            notify_only(cx, header, path, NotifyType::COOKIE, &cookie);
+            return Response::Stateless;
+        }
+    }
+    if first.candidates.is_empty() {
+        let kind = FailureKind::NoConfig { local: path.local, remote: path.remote };
+        return refuse(cx, now, &first, NotifyType::NO_PROPOSAL_CHOSEN, &[], kind);
+    }
+    let (number, suite) = match choose(&first.candidates, offered) {
+        Ok(chosen) => chosen,
+        Err(mismatch) => {
+            let ours = first.candidates.iter().flat_map(|c| c.proposals.iter().map(ToString::to_string)).collect();
+            let kind =
+                FailureKind::NoProposalChosen { phase: Phase::Ike, found_by: Side::Us, mismatch: Some(mismatch), ours };
+            return refuse(cx, now, &first, NotifyType::NO_PROPOSAL_CHOSEN, &[], kind);
+        }
+    };
+    let group = suite.key_exchange.unwrap_or(KeyExchangeId::NONE);
+    if ke.method != group {
+        // RFC 7296 section 1.2: the initiator guessed another group than the one chosen.
+        notify_only(cx, header, path, NotifyType::INVALID_KE_PAYLOAD, &group.0.to_be_bytes());
+        return Response::Stateless;
+    }
+    let Ok(key_exchange) = KeyExchange::generate(group, &mut *cx.rng) else {
+        return Response::Dropped(DropReason::NoConfig);
+    };
+    let Ok(shared) = key_exchange.agree(ke.data) else {
+        return refuse(cx, now, &first, NotifyType::INVALID_SYNTAX, &[], FailureKind::BadPublicValue { group });
+    };
+    let spis = SpiPair { initiator: header.spis.initiator, responder: cx.ike_spi() };
+    let nonce_r = cx.random::<NONCE_LEN>().to_vec();
+    let Ok((keys, auth)) = Keys::derive(&suite, &shared, (nonce, &nonce_r), spis, Role::Responder) else {
+        return Response::Dropped(DropReason::NoConfig);
+    };
+    let forced = first.candidates.first().is_some_and(|c| c.encap);
+    let nat = nat::detect(&chain, spis_of_request(header), path.local, path.remote, forced);
+    let pretend = nat.forced.then(|| cx.random());
+
+    let mut reply = ChainBuilder::new();
+    let chosen = suite.to_proposal(ProposalProtocol::Ike);
+    reply.sa(&[wire::v2::Proposal {
+        number,
+        protocol: ProtocolId::IKE,
+        spi: Vec::new(),
+        transforms: chosen.transforms(),
+    }]);
+    reply.ke(group, key_exchange.public());
+    reply.nonce(&nonce_r);
+    nat::announce(&mut reply, spis, path.local, path.remote, pretend);
+
+    let placeholder = State::Closed;
+    let mut sa = IkeSa::new(cx.ike_id(), Role::Responder, spis, (path.local, path.remote), placeholder, now);
+    let reply_header = sa.header(ExchangeType::IKE_SA_INIT, 0, true);
+    let response = message(reply_header, reply);
+    sa.suite = Some(suite);
+    sa.nat = nat;
+    // Only where there is one connection is it certain already whose SA this will be.
+    if let [only] = first.candidates.as_slice() {
+        sa.connection = Some(Arc::clone(only));
+    }
+    sa.replies.next = 1;
+    sa.replies.remember(first.datagram, &response);
+    sa.datagrams_in = 1;
+    sa.datagrams_out = 1;
+    sa.state = State::HalfOpen(Box::new(HalfOpen {
+        keys,
+        auth,
+        request: first.datagram.to_vec(),
+        response: response.clone(),
+        nonce_i: nonce.to_vec(),
+        nonce_r,
+        candidates: first.candidates,
+    }));
+    sa.log(cx, "IKE", 0, format!("{} is initiating an IKE_SA", path.remote.ip()));
+    sa.log(cx, "CFG", 1, format!("selected proposal: {suite}"));
+    report_nat(&sa, cx);
+    count_out(cx, &reply_header);
+    cx.timers.set(sa.id, Reason::HalfOpen, now + cx.settings.half_open_timeout);
+    cx.transmit(path.local, path.remote, response);
+    Response::HalfOpen(Box::new(sa))
+}
+
+/// NAT detection hashes in a request cover a zero responder's SPI.
+fn spis_of_request(header: &Header) -> SpiPair {
+    SpiPair { initiator: header.spis.initiator, responder: IkeSpi::ZERO }
+}
+
+/// The first connection with a suite in common decides; else what the closest one lacks.
+fn choose(candidates: &[Arc<Connection>], offered: &[wire::v2::Proposal]) -> Result<(u8, ChosenSuite), Mismatch> {
+    let mut closest: Option<Mismatch> = None;
+    for connection in candidates {
+        match select(&connection.proposals, offered) {
+            Ok(chosen) => return Ok(chosen),
+            Err(m) if closest.as_ref().is_none_or(|c| m.differing.len() < c.differing.len()) => closest = Some(m),
+            Err(_) => {}
+        }
+    }
+    Err(closest.unwrap_or(Mismatch { differing: Vec::new() }))
+}
+
+/// Whether a connection allows a suite that another one's proposals led to.
+pub(crate) fn permits(connection: &Connection, suite: &ChosenSuite) -> bool {
+    connection.proposals.iter().any(|p: &Proposal| {
+        p.encryption.contains(&suite.encryption)
+            && suite.integrity.is_none_or(|i| p.integrity.contains(&i))
+            && suite.prf.is_none_or(|f| p.prf.contains(&f))
+            && suite.key_exchange.is_none_or(|k| p.key_exchange.contains(&k))
+    })
+}
+
+/// An answer in the clear that holds one notification (RFC 7296 section 2.21.1), without any state.
+pub(crate) fn notify_only(cx: &mut Context, header: &Header, path: Path, kind: NotifyType, data: &[u8]) {
+    let mut chain = ChainBuilder::new();
+    chain.notify(ProtocolId::NONE, &[], kind, data);
+    let reply = Header {
+        spis: header.spis,
+        next_payload: PayloadType::NONE,
+        version: Version::V2,
+        exchange: header.exchange,
+        flags: Flags::RESPONSE,
+        message_id: header.message_id,
+        length: 0,
+    };
+    count_out(cx, &reply);
+    cx.transmit(path.local, path.remote, message(reply, chain));
+}
+
+fn refuse(
+    cx: &mut Context,
+    now: Instant,
+    first: &FirstMessage<'_>,
+    notify: NotifyType,
+    data: &[u8],
+    kind: FailureKind,
+) -> Response {
+    notify_only(cx, first.header, first.path, notify, data);
+    let spis = spis_of_request(first.header);
+    let mut sa =
+        IkeSa::new(cx.ike_id(), Role::Responder, spis, (first.path.local, first.path.remote), State::Closed, now);
+    sa.connection = first.candidates.first().cloned();
+    sa.datagrams_in = 1;
+    sa.datagrams_out = 1;
+    Response::Refused(Box::new(sa), kind)
+}

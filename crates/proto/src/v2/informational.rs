@@ -1,0 +1,137 @@
+//! INFORMATIONAL (RFC 7296 section 1.4): signs of life and Deletes.
+//!
+//! ```text
+//! HDR, SK {[N,] [D,] [CP,] ...}  -->
+//!                           <--  HDR, SK {[N,] [D,] [CP], ...}
+//! ```
+
+use super::exchange::{Request, Task, Verdict};
+use super::sa::{IkeSa, State};
+use crate::context::Context;
+use model::{Event, FailureKind, Instant, Phase, SaId};
+use wire::grammar::RuleId;
+use wire::v2::ChainBuilder;
+use wire::{ExchangeType, NotifyType, ProtocolId};
+
+/// The peer's request.
+pub(super) fn request(
+    sa: &mut IkeSa,
+    cx: &mut Context,
+    now: Instant,
+    request: &Request<'_>,
+) -> (ChainBuilder, Verdict) {
+    let mut reply = ChainBuilder::new();
+    let failed = request.chain.notify(NotifyType::AUTHENTICATION_FAILED).is_some();
+    if !sa.is_established() && !matches!(sa.state, State::Deleting(_)) {
+        reply.notify(ProtocolId::NONE, &[], NotifyType::INVALID_SYNTAX, &[]);
+        return (reply, Verdict::Keep);
+    }
+    let mut verdict = Verdict::Keep;
+    for delete in request.chain.deletes() {
+        match delete.protocol {
+            ProtocolId::IKE => {
+                // RFC 7296 section 1.4.1: the answer to the Delete of an IKE SA is empty, and both ends forget it.
+                verdict = Verdict::End(FailureKind::PeerDeleted);
+            }
+            ProtocolId::ESP => {
+                let gone: Vec<u32> =
+                    delete.child_spis().filter_map(|spi| delete_by_peer_spi(sa, cx, now, spi)).collect();
+                let spis: Vec<[u8; 4]> = gone.iter().map(|spi| spi.to_be_bytes()).collect();
+                if !spis.is_empty() {
+                    // Section 1.4.1: the answer names the paired SAs going in the other direction.
+                    reply.delete(ProtocolId::ESP, &spis);
+                }
+            }
+            other => sa.log(cx, "IKE", 1, format!("the peer deletes an SA of protocol {other}: there is none")),
+        }
+    }
+    if failed {
+        // Section 2.21.2: an initiator that could not authenticate us says so in a request of its own.
+        let local = sa.local_id.clone().unwrap_or(model::Identity::ANY);
+        verdict = Verdict::End(FailureKind::AuthenticationRefused { local, remote: sa.remote_id.clone() });
+    }
+    if matches!(verdict, Verdict::Keep) {
+        if let Some(error) = request.chain.error() {
+            sa.log(cx, "IKE", 1, format!("the peer reports {}", error.kind));
+        }
+    }
+    (reply, verdict)
+}
+
+/// The peer deletes the Child SA to which it receives by `spi`. Returns our inbound SPI.
+fn delete_by_peer_spi(sa: &mut IkeSa, cx: &mut Context, now: Instant, spi: u32) -> Option<u32> {
+    let Some(child) = sa.children.iter().find(|c| c.spi_out == spi).map(|c| c.id) else {
+        sa.log(cx, "IKE", 1, format!("the peer deletes the Child SA with SPI {spi:08x}: there is none"));
+        return None;
+    };
+    let spi_in = sa.children.iter().find(|c| c.id == child).map(|c| c.spi_in);
+    // Section 1.4.1: if we deleted it at the same time, the SPI is not named in the answer.
+    let ours_too =
+        sa.pending.as_ref().is_some_and(|p| matches!(&p.task, Task::DeleteChild { spi, .. } if Some(*spi) == spi_in));
+    remove_child(sa, cx, now, child, FailureKind::PeerDeleted);
+    spi_in.filter(|_| !ours_too)
+}
+
+/// Takes a Child SA down and tells.
+pub(crate) fn remove_child(sa: &mut IkeSa, cx: &mut Context, now: Instant, child: SaId, reason: FailureKind) {
+    let Some(index) = sa.children.iter().position(|c| c.id == child) else { return };
+    let snapshot = sa.snapshot_of_child(cx, now, child);
+    let name = sa.children.get(index).map(|c| c.name.clone()).unwrap_or_default();
+    let tombstone = sa.tombstone(cx, now, reason, Some(&name));
+    let gone = sa.children.remove(index);
+    gone.uninstall(sa.id, cx);
+    if gone.is_installed() {
+        cx.event(Event::ChildDown(Box::new(snapshot)));
+    }
+    cx.event(Event::Ended(Box::new(tombstone)));
+}
+
+/// Sends a queued request.
+pub(super) fn start(sa: &mut IkeSa, cx: &mut Context, now: Instant, task: Task) {
+    let mut chain = ChainBuilder::new();
+    match &task {
+        Task::DeleteChild { spi, .. } => {
+            if !sa.children.iter().any(|c| c.spi_in == *spi) {
+                return sa.next_task(cx, now); // gone meanwhile
+            }
+            chain.delete(ProtocolId::ESP, &[spi.to_be_bytes()]);
+        }
+        Task::DeleteIke { .. } => {
+            chain.delete_ike();
+            sa.become_deleting(cx);
+        }
+        Task::Liveness | Task::Init | Task::Auth => {}
+    }
+    sa.request(cx, now, ExchangeType::INFORMATIONAL, chain, RuleId::InformationalResponse, task);
+}
+
+/// The peer answered one of our requests.
+pub(super) fn response(sa: &mut IkeSa, cx: &mut Context, now: Instant, task: Task) -> Verdict {
+    match task {
+        Task::DeleteIke { reason } => Verdict::End(reason),
+        Task::DeleteChild { spi, reason } => {
+            if let Some(child) = sa.children.iter().find(|c| c.spi_in == spi).map(|c| c.id) {
+                remove_child(sa, cx, now, child, reason);
+            }
+            Verdict::Keep
+        }
+        Task::Liveness | Task::Init | Task::Auth => Verdict::Keep,
+    }
+}
+
+/// What a refusal of a Child SA means.
+pub(super) fn child_refusal(notify: NotifyType, ours: Vec<String>, ts: crate::v2::child::Selectors) -> FailureKind {
+    match notify {
+        NotifyType::NO_PROPOSAL_CHOSEN => {
+            FailureKind::NoProposalChosen { phase: Phase::Child, found_by: model::Side::Peer, mismatch: None, ours }
+        }
+        NotifyType::TS_UNACCEPTABLE => FailureKind::TsUnacceptable {
+            found_by: model::Side::Peer,
+            local: ts.local,
+            remote: ts.remote,
+            peer_local: Vec::new(),
+            peer_remote: Vec::new(),
+        },
+        notify => FailureKind::PeerRefused { phase: Phase::Child, notify },
+    }
+}

@@ -1,0 +1,87 @@
+//! The keys of one IKE SA, and the Encrypted payload (RFC 7296 sections 2.14 and 3.14).
+
+use crypto::{Cipher, Integrity, OpenError, Prf, Protection, Random, Unsupported};
+use model::{ChosenSuite, Role};
+use wire::v2::{ChainBuilder, seal_layout};
+use wire::{HEADER_LEN, Header, PayloadType, PrfId, Secret, SpiPair};
+
+/// Octets of a payload's generic header.
+const GENERIC_HEADER_LEN: usize = 4;
+
+/// What the IKE SA needs as long as it lives.
+pub(crate) struct Keys {
+    pub prf: Prf,
+    /// SK_d: from it come the keys of the Child SAs.
+    pub sk_d: Secret,
+    inbound: Protection,
+    outbound: Protection,
+    /// How many messages were sealed: the explicit IV of counter-based ciphers must never repeat (RFC 5282 section 3.1).
+    sealed: u64,
+}
+
+/// What only IKE_AUTH needs.
+pub(crate) struct AuthKeys {
+    /// SK_pi.
+    pub initiator: Secret,
+    /// SK_pr.
+    pub responder: Secret,
+}
+
+impl Keys {
+    /// From the shared secret and both nonces.
+    ///
+    /// # Errors
+    /// An algorithm of the suite that this build cannot do: the configuration should not have offered it.
+    pub fn derive(
+        suite: &ChosenSuite,
+        shared: &Secret,
+        nonces: (&[u8], &[u8]),
+        spis: SpiPair,
+        role: Role,
+    ) -> Result<(Self, AuthKeys), Unsupported> {
+        let prf = Prf::new(suite.prf.unwrap_or(PrfId(0)))?;
+        let cipher = Cipher::new(suite.encryption.id, suite.encryption.key_length)?;
+        let integrity = suite.integrity.map(Integrity::new).transpose()?;
+        let sk = crypto::v2::ike_sa_keys(
+            prf,
+            cipher,
+            integrity,
+            shared,
+            nonces.0,
+            nonces.1,
+            &spis.initiator.0,
+            &spis.responder.0,
+        );
+        let unsupported = |_| Unsupported::Encryption(suite.encryption.id, suite.encryption.key_length);
+        let of_initiator =
+            Protection::new(cipher, integrity, sk.sk_ei.expose(), sk.sk_ai.expose()).map_err(unsupported)?;
+        let of_responder =
+            Protection::new(cipher, integrity, sk.sk_er.expose(), sk.sk_ar.expose()).map_err(unsupported)?;
+        let (outbound, inbound) = match role {
+            Role::Initiator => (of_initiator, of_responder),
+            Role::Responder => (of_responder, of_initiator),
+        };
+        let keys = Self { prf, sk_d: sk.sk_d, inbound, outbound, sealed: 0 };
+        Ok((keys, AuthKeys { initiator: sk.sk_pi, responder: sk.sk_pr }))
+    }
+
+    /// A whole message with these payloads inside its Encrypted payload.
+    pub fn seal(&mut self, header: Header, chain: ChainBuilder, rng: &mut dyn Random) -> Vec<u8> {
+        let (iv, block, icv) = (self.outbound.iv_len(), self.outbound.block_len(), self.outbound.icv_len());
+        let mut layout = seal_layout(header, chain, iv, block, icv);
+        self.outbound.seal(&mut layout.message, layout.iv_at, self.sealed, rng);
+        self.sealed += 1;
+        layout.message
+    }
+
+    /// Checks and decrypts a message in place, whose first payload must be the Encrypted one. Returns the type of the
+    /// first inner payload and where the inner payloads are.
+    ///
+    /// # Errors
+    /// Nothing in the message is to be believed then.
+    pub fn open(&self, message: &mut [u8]) -> Result<(PayloadType, std::ops::Range<usize>), OpenError> {
+        let inner = message.get(HEADER_LEN).copied().ok_or(OpenError::TooShort)?;
+        let range = self.inbound.open(message, HEADER_LEN + GENERIC_HEADER_LEN)?;
+        Ok((PayloadType(inner), range))
+    }
+}

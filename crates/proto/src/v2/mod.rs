@@ -1,0 +1,26 @@
+//! IKEv2 (RFC 7296): one IKE SA, from its first message to its end.
+//!
+//! | module | exchange |
+//! |---|---|
+//! | [`ike_sa_init`] | IKE_SA_INIT, section 1.2 |
+//! | [`ike_auth`] | IKE_AUTH, section 1.2 |
+//! | [`create_child_sa`] | CREATE_CHILD_SA, section 1.3 |
+//! | [`informational`] | INFORMATIONAL, section 1.4 |
+//! | [`exchange`] | what they share: message IDs, retransmission, protection, grammar (sections 2.1 to 2.3) |
+
+mod child;
+mod cookie;
+mod create_child_sa;
+mod exchange;
+mod ike_auth;
+mod ike_sa_init;
+mod informational;
+mod keys;
+mod nat;
+mod sa;
+
+pub(crate) use cookie::Cookies;
+pub(crate) use exchange::{Path, Task, Verdict};
+pub(crate) use ike_sa_init::{FirstMessage, Response, Wish, initiate, notify_only, respond, response};
+pub(crate) use informational::remove_child;
+pub(crate) use sa::{IkeSa, State};

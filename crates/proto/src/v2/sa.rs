@@ -1,0 +1,341 @@
+//! What an IKE SA is: plain data, and how it looks to an operator.
+
+use super::child::ChildSa;
+use super::exchange::{Pending, Replies, Task};
+use super::keys::{AuthKeys, Keys};
+use crate::context::Context;
+use crate::timers::Reason;
+use config::Connection;
+use crypto::KeyExchange;
+use model::{
+    ChosenSuite, ConfigRef, Event, Failure, FailureKind, Identity, IkeState, Instant, NatState, Retransmissions, Role,
+    SaId, SaSnapshot, Tombstone,
+};
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use wire::grammar::RuleId;
+use wire::{IkeSpi, SpiPair};
+
+/// How far the SA is, with exactly what is known there.
+pub(crate) enum State {
+    /// Initiator: IKE_SA_INIT sent.
+    InitSent(Box<InitSent>),
+    /// Responder: IKE_SA_INIT answered, waiting for IKE_AUTH.
+    HalfOpen(Box<HalfOpen>),
+    /// Initiator: IKE_AUTH sent.
+    AuthSent(Box<AuthSent>),
+    /// Authenticated.
+    Established(Keys),
+    /// Our Delete is under way.
+    Deleting(Keys),
+    /// Over; only the last answer is repeated for a while, should the peer not have received it.
+    Closed,
+}
+
+/// What the initiator remembers of its IKE_SA_INIT request.
+pub(crate) struct InitSent {
+    pub nonce: Vec<u8>,
+    pub key_exchange: KeyExchange,
+    pub cookie: Vec<u8>,
+    /// How often the peer made us begin again (COOKIE, INVALID_KE_PAYLOAD).
+    pub retries: u32,
+    pub pretend: Option<[u8; 20]>,
+}
+
+/// What the responder needs to check IKE_AUTH.
+pub(crate) struct HalfOpen {
+    pub keys: Keys,
+    pub auth: AuthKeys,
+    /// RealMessage1: the initiator's request, which its AUTH covers.
+    pub request: Vec<u8>,
+    /// RealMessage2: our answer, which our AUTH covers.
+    pub response: Vec<u8>,
+    pub nonce_i: Vec<u8>,
+    pub nonce_r: Vec<u8>,
+    /// The connections that these addresses and this suite allow, best first.
+    pub candidates: Vec<Arc<Connection>>,
+}
+
+/// What the initiator needs to check the answer to IKE_AUTH.
+pub(crate) struct AuthSent {
+    pub keys: Keys,
+    pub auth: AuthKeys,
+    /// RealMessage2.
+    pub response: Vec<u8>,
+    pub nonce_i: Vec<u8>,
+    pub nonce_r: Vec<u8>,
+}
+
+/// One IKE SA.
+pub(crate) struct IkeSa {
+    pub id: SaId,
+    pub role: Role,
+    pub spis: SpiPair,
+    pub local: SocketAddr,
+    pub remote: SocketAddr,
+    pub connection: Option<Arc<Connection>>,
+    pub state: State,
+    pub suite: Option<ChosenSuite>,
+    pub nat: NatState,
+    pub local_id: Option<Identity>,
+    pub remote_id: Option<Identity>,
+    pub created: Instant,
+    pub established: Option<Instant>,
+    /// When something authentic was heard last.
+    pub last_heard: Instant,
+    /// When it is to be replaced by a new one.
+    pub replace_at: Option<Instant>,
+    /// The request under way.
+    pub pending: Option<Pending>,
+    /// Requests waiting for their turn.
+    pub queue: VecDeque<Task>,
+    /// Message ID of our next request.
+    pub next_request: u32,
+    pub replies: Replies,
+    pub children: Vec<ChildSa>,
+    pub retransmissions: Retransmissions,
+    pub datagrams_in: u32,
+    pub datagrams_out: u32,
+    /// Which attempt of the same negotiation this is, from 1.
+    pub attempt: u32,
+    /// The SA that this one is to replace.
+    pub replaces: Option<SaId>,
+    /// Whether IKE_AUTH says INITIAL_CONTACT.
+    pub initial_contact: bool,
+}
+
+impl IkeSa {
+    pub fn new(
+        id: SaId,
+        role: Role,
+        spis: SpiPair,
+        addresses: (SocketAddr, SocketAddr),
+        state: State,
+        now: Instant,
+    ) -> Self {
+        Self {
+            id,
+            role,
+            spis,
+            local: addresses.0,
+            remote: addresses.1,
+            connection: None,
+            state,
+            suite: None,
+            nat: NatState::default(),
+            local_id: None,
+            remote_id: None,
+            created: now,
+            established: None,
+            last_heard: now,
+            replace_at: None,
+            pending: None,
+            queue: VecDeque::new(),
+            next_request: 0,
+            replies: Replies::default(),
+            children: Vec::new(),
+            retransmissions: Retransmissions::default(),
+            datagrams_in: 0,
+            datagrams_out: 0,
+            attempt: 1,
+            replaces: None,
+            initial_contact: false,
+        }
+    }
+
+    /// The SPI that we chose.
+    pub fn own_spi(&self) -> IkeSpi {
+        match self.role {
+            Role::Initiator => self.spis.initiator,
+            Role::Responder => self.spis.responder,
+        }
+    }
+
+    pub fn name(&self) -> &str {
+        self.connection.as_ref().map_or("", |c| c.name.as_str())
+    }
+
+    pub fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed)
+    }
+
+    pub fn is_half_open(&self) -> bool {
+        matches!(self.state, State::HalfOpen(_) | State::InitSent(_) | State::AuthSent(_))
+    }
+
+    pub fn is_established(&self) -> bool {
+        matches!(self.state, State::Established(_))
+    }
+
+    pub fn keys(&self) -> Option<&Keys> {
+        match &self.state {
+            State::HalfOpen(s) => Some(&s.keys),
+            State::AuthSent(s) => Some(&s.keys),
+            State::Established(keys) | State::Deleting(keys) => Some(keys),
+            State::InitSent(_) | State::Closed => None,
+        }
+    }
+
+    pub fn keys_mut(&mut self) -> Option<&mut Keys> {
+        match &mut self.state {
+            State::HalfOpen(s) => Some(&mut s.keys),
+            State::AuthSent(s) => Some(&mut s.keys),
+            State::Established(keys) | State::Deleting(keys) => Some(keys),
+            State::InitSent(_) | State::Closed => None,
+        }
+    }
+
+    pub fn ike_state(&self) -> IkeState {
+        match self.state {
+            State::InitSent(_) | State::HalfOpen(_) | State::AuthSent(_) => IkeState::Connecting,
+            State::Established(_) => IkeState::Established,
+            State::Deleting(..) => IkeState::Deleting,
+            State::Closed => IkeState::Destroying,
+        }
+    }
+
+    /// The grammar row whose message we wait for.
+    pub fn waiting_for(&self) -> Option<RuleId> {
+        match self.state {
+            State::HalfOpen(_) => Some(RuleId::IkeAuthRequest),
+            State::Closed => None,
+            _ => self.pending.as_ref().map(|p| p.waiting_for),
+        }
+    }
+
+    /// Authenticated: what only IKE_AUTH needed is forgotten.
+    pub fn become_established(&mut self, cx: &mut Context) {
+        self.change(cx, State::Established);
+    }
+
+    /// Our Delete is about to leave.
+    pub fn become_deleting(&mut self, cx: &mut Context) {
+        self.change(cx, State::Deleting);
+    }
+
+    fn change(&mut self, cx: &mut Context, to: impl FnOnce(Keys) -> State) {
+        let from = self.ike_state();
+        if let Some(keys) = self.take_keys() {
+            self.state = to(keys);
+            cx.event(Event::IkeState { sa: self.id, name: self.name().to_string(), from, to: self.ike_state() });
+        }
+    }
+
+    pub fn log(&self, cx: &mut Context, group: &'static str, level: u8, text: String) {
+        cx.step(self.id, self.name(), group, level, text);
+    }
+
+    pub fn snapshot(&self, cx: &Context, now: Instant) -> SaSnapshot {
+        let connection = self.connection.as_deref();
+        let left = |at: Option<Instant>| at.map(|at| at.since(now));
+        let lifetime = connection.map_or(Duration::ZERO, |c| match (c.rekey_time, c.reauth_time) {
+            (Duration::ZERO, reauth) => reauth,
+            (rekey, Duration::ZERO) => rekey,
+            (rekey, reauth) => rekey.min(reauth),
+        });
+        SaSnapshot {
+            id: self.id,
+            name: self.name().to_string(),
+            version: 2,
+            state: self.ike_state(),
+            waiting_for: self.waiting_for(),
+            role: self.role,
+            spis: self.spis,
+            local: self.local,
+            remote: self.remote,
+            local_id: self.local_id.clone(),
+            remote_id: self.remote_id.clone(),
+            suite: self.suite,
+            nat: self.nat,
+            authentication: "pre-shared-key",
+            age: now.since(self.created),
+            established: self.established.map(|at| now.since(at)),
+            rekey_in: left(self.replace_at.filter(|_| connection.is_some_and(|c| c.reauth_time.is_zero()))),
+            reauth_in: left(self.replace_at.filter(|_| connection.is_some_and(|c| !c.reauth_time.is_zero()))),
+            lifetime,
+            retransmissions: self.retransmissions,
+            tasks_queued: self.queue.iter().map(Task::name).collect(),
+            tasks_active: self.pending.iter().map(|p| p.task.name()).collect(),
+            worker: cx.settings.worker,
+            children: self.children.iter().map(|c| c.snapshot(self, cx, now)).collect(),
+            configured_children: connection
+                .map_or_else(Vec::new, |c| c.children.iter().map(|c| c.name.clone()).collect()),
+        }
+    }
+
+    /// A snapshot that shows one Child SA only, for events about it.
+    pub fn snapshot_of_child(&self, cx: &Context, now: Instant, child: SaId) -> SaSnapshot {
+        let mut snapshot = self.snapshot(cx, now);
+        snapshot.children.retain(|c| c.id == child);
+        snapshot
+    }
+
+    /// Where the configuration says something about `key`; for a Child SA give its name.
+    pub fn config_ref(&self, child: Option<&str>, key: &str) -> Option<ConfigRef> {
+        let connection = self.connection.as_deref()?;
+        match child.and_then(|name| connection.children.iter().find(|c| c.name == name)) {
+            Some(child) => Some(child.source.get(key)),
+            None => Some(connection.source.get(key)),
+        }
+    }
+
+    /// What remains of the SA, or of one negotiation under it.
+    pub fn tombstone(&self, cx: &Context, now: Instant, kind: FailureKind, child: Option<&str>) -> Tombstone {
+        let key = match &kind {
+            FailureKind::IdentityUnknown { .. } | FailureKind::IdentityMismatch { .. } => Some("remote.id"),
+            FailureKind::AuthMethodUnsupported { .. } => Some("remote.auth"),
+            FailureKind::AuthenticationRefused { .. } => Some("local.id"),
+            FailureKind::NoProposalChosen { phase, .. } | FailureKind::ChoiceNotOffered { phase, .. } => {
+                Some(phase.proposal_key())
+            }
+            FailureKind::InvalidKeyExchange { .. } | FailureKind::BadPublicValue { .. } => Some("proposals"),
+            FailureKind::TsUnacceptable { .. } => Some("remote_ts"),
+            FailureKind::NoAnswer { .. } | FailureKind::NoConfig { .. } => Some("remote_addrs"),
+            FailureKind::WrongVersion { .. } => Some("version"),
+            FailureKind::NotUnique { .. } => Some("unique"),
+            _ => None,
+        };
+        let config = match &kind {
+            // The secret itself is the place, not the connection.
+            FailureKind::PskMismatch { local, remote, .. } => {
+                config::best_psk(&cx.secrets, local, remote).first().map(|s| s.source.clone())
+            }
+            _ => key.and_then(|key| self.config_ref(child, key)),
+        };
+        Tombstone {
+            sa: self.snapshot(cx, now),
+            failure: Failure { kind, config },
+            child: child.map(str::to_string),
+            at: now,
+            ended: Duration::ZERO,
+            datagrams_in: self.datagrams_in,
+            datagrams_out: self.datagrams_out,
+        }
+    }
+
+    /// Sets the timers of an SA that is up.
+    pub fn start_lifetime(&mut self, cx: &mut Context, now: Instant) {
+        cx.timers.cancel(self.id, Reason::HalfOpen);
+        let Some(connection) = self.connection.clone() else { return };
+        if !connection.dpd_delay.is_zero() {
+            cx.timers.set(self.id, Reason::Liveness, now + connection.dpd_delay);
+        }
+        if self.nat.local && !cx.settings.keepalive.is_zero() {
+            cx.timers.set(self.id, Reason::Keepalive, now + cx.settings.keepalive);
+        }
+        let soft = [connection.rekey_time, connection.reauth_time].into_iter().filter(|t| !t.is_zero()).min();
+        if let Some(soft) = soft {
+            // Each end shortens by a random part of rand_time, so that both do not replace the SA at once.
+            let random = f64::from(u32::from_be_bytes(cx.random())) / f64::from(u32::MAX);
+            let at = match self.role {
+                Role::Initiator => now + soft.saturating_sub(connection.rand_time.mul_f64(random)),
+                // The initiator replaces it; should that not happen, it ends here.
+                Role::Responder => now + soft + connection.over_time,
+            };
+            self.replace_at = Some(at);
+            cx.timers.set(self.id, Reason::IkeLifetime, at);
+        }
+    }
+}
