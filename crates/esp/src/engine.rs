@@ -1,0 +1,471 @@
+//! The userspace data plane: commands in, packets in and out, events out.
+
+use crate::packet::InnerPacket;
+use crate::replay::{ReplayError, ReplayWindow};
+use crate::sa::{ChildSa, HEADER};
+use crate::spd::{MixHasher, Spd};
+use crypto::{BadKey, OpenError, Unsupported};
+use model::dataplane::{ChildInstall, Command, Counters, Mode, PlaneEvent};
+use model::{Instant, SaId};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::fmt;
+use std::hash::BuildHasherDefault;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::time::Duration;
+
+/// Next header: an IPv4 packet (RFC 4303 section 2.6).
+const NEXT_IPV4: u8 = 4;
+/// Next header: an IPv6 packet.
+const NEXT_IPV6: u8 = 41;
+/// Next header: a dummy packet for traffic flow confidentiality, to be dropped silently (RFC 4303 section 2.6).
+const NEXT_NONE: u8 = 59;
+
+/// [`PlaneEvent::UnknownSpi`] is reported so often per second at most.
+const UNKNOWN_SPI_PER_SECOND: u32 = 10;
+
+macro_rules! drop_reasons {
+    ($($(#[$meta:meta])* $name:ident => $text:literal,)+) => {
+        /// Why a packet was not passed on. Every one is counted.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum DropReason { $($(#[$meta])* $name,)+ }
+
+        impl DropReason {
+            /// Every reason, in the order of its counter.
+            pub const ALL: &'static [DropReason] = &[$(DropReason::$name),+];
+
+            /// The stable name of its counter.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$name => $text,)+ }
+            }
+        }
+    };
+}
+
+drop_reasons! {
+    /// Inbound: too short for SPI, sequence number, IV, trailer and ICV.
+    Truncated => "esp-truncated",
+    /// Inbound: no SA has this SPI.
+    UnknownSpi => "esp-unknown-spi",
+    /// Inbound: sequence number zero, which nobody may send.
+    SequenceZero => "esp-sequence-zero",
+    /// Inbound: left of the anti-replay window.
+    TooOld => "esp-too-old",
+    /// Inbound: the sequence number was seen before.
+    Replayed => "esp-replayed",
+    /// Inbound: not a whole number of cipher blocks.
+    BlockLength => "esp-block-length",
+    /// Inbound: the ICV is wrong.
+    Integrity => "esp-integrity",
+    /// Inbound: authentic, but the padding is not 1, 2, 3, ... or longer than the packet.
+    Padding => "esp-padding",
+    /// Inbound: authentic, but the next header is neither IPv4, IPv6 nor dummy, or contradicts the packet.
+    NextHeader => "esp-next-header",
+    /// Inbound: a dummy packet, as its sender wants it.
+    Dummy => "esp-dummy",
+    /// The inner packet is no whole IP packet.
+    InnerPacket => "esp-inner-packet",
+    /// Inbound: the inner packet lies outside the SA's selectors (RFC 4301 section 5.2).
+    Selectors => "esp-selectors",
+    /// Outbound: all sequence numbers are used up, and the SA was not replaced.
+    SequenceExhausted => "esp-sequence-exhausted",
+    /// Outbound: no policy protects this packet.
+    NoPolicy => "esp-no-policy",
+}
+
+/// What became of an inbound packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Authentic and within the selectors: hand it to the TUN device.
+    Deliver {
+        /// The Child SA it came through.
+        child: SaId,
+        /// Where the inner IP packet lies.
+        inner: Range<usize>,
+    },
+    /// Dropped and counted.
+    Drop(DropReason),
+}
+
+/// What became of an outbound packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outbound {
+    /// Send the buffer, which begins with the SPI.
+    Send {
+        /// The Child SA it goes through.
+        child: SaId,
+        /// Our address and port.
+        local: SocketAddr,
+        /// The peer's address and port.
+        remote: SocketAddr,
+        /// As the payload of a UDP datagram (RFC 3948), else as protocol 50.
+        encapsulated: bool,
+    },
+    /// Dropped and counted.
+    Discard(DropReason),
+    /// No policy protects the packet. The owner of the TUN device answers with an ICMP error or drops it; counted.
+    NoPolicy,
+}
+
+/// Why a command could not be carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EngineError {
+    /// An algorithm that the library does not have.
+    Algorithm(Unsupported),
+    /// A key that does not fit its algorithm.
+    Key(BadKey),
+    /// This data plane has tunnel mode only: a TUN device hands over whole IP packets and takes whole ones.
+    TransportMode,
+    /// The anti-replay window is larger than this data plane keeps.
+    ReplayWindow {
+        /// What was asked for.
+        asked: u32,
+        /// The most there is.
+        most: u32,
+    },
+    /// Extended sequence numbers cannot be followed without an anti-replay window (RFC 4303 section 3.3.3).
+    EsnWithoutReplayWindow,
+    /// A Child SA of this number is installed already.
+    ChildExists(SaId),
+    /// Another Child SA receives with this SPI.
+    SpiInUse {
+        /// The SPI.
+        spi: u32,
+        /// Who has it.
+        holder: SaId,
+    },
+    /// There is no Child SA of this number.
+    UnknownChild(SaId),
+}
+
+impl fmt::Display for EngineError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Algorithm(unsupported) => write!(f, "the userspace data plane has no such algorithm: {unsupported}"),
+            Self::Key(key) => write!(f, "a key does not fit its algorithm: {key}"),
+            Self::TransportMode => f.write_str(
+                "the userspace data plane has tunnel mode only: set mode = tunnel, or use the kernel's data plane",
+            ),
+            Self::ReplayWindow { asked, most } => {
+                write!(f, "an anti-replay window of {asked} packets was asked for, the userspace data plane keeps {most}")
+            }
+            Self::EsnWithoutReplayWindow => f.write_str(
+                "extended sequence numbers need an anti-replay window: set replay_window or leave esn out of esp_proposals",
+            ),
+            Self::ChildExists(child) => write!(f, "Child SA {child} is installed already"),
+            Self::SpiInUse { spi, holder } => write!(f, "SPI {spi:08x} is in use by Child SA {holder}"),
+            Self::UnknownChild(child) => write!(f, "Child SA {child} is not installed"),
+        }
+    }
+}
+
+impl std::error::Error for EngineError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Algorithm(unsupported) => Some(unsupported),
+            Self::Key(key) => Some(key),
+            _ => None,
+        }
+    }
+}
+
+/// The Security Association and Policy Databases of the userspace data plane, and the work on packets.
+#[derive(Debug, Default)]
+pub struct Engine {
+    slots: Vec<Option<Box<ChildSa>>>,
+    free: Vec<usize>,
+    by_child: BTreeMap<SaId, usize>,
+    by_spi: HashMap<u32, usize, BuildHasherDefault<MixHasher>>,
+    spd: Spd,
+    deadlines: BTreeSet<(Instant, SaId)>,
+    events: VecDeque<PlaneEvent>,
+    drops: [u64; DropReason::ALL.len()],
+    /// The second in which unknown SPIs are counted, and how many were reported in it.
+    unknown_spis: (Instant, u32),
+}
+
+impl Engine {
+    /// An engine without SAs.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Carries a command out. Deleting a Child SA that is not there is no error: it may have died here first.
+    ///
+    /// # Errors
+    /// [`EngineError`]; nothing has changed then.
+    pub fn apply(&mut self, now: Instant, command: &Command) -> Result<(), EngineError> {
+        match command {
+            Command::Install(install) => self.install(now, install),
+            Command::Delete { child } => {
+                self.remove(*child);
+                Ok(())
+            }
+            Command::Update { child, local, remote, encapsulated } => {
+                let sa = self.sa_mut(*child).ok_or(EngineError::UnknownChild(*child))?;
+                (sa.local, sa.remote, sa.encapsulated, sa.moved_to) = (*local, *remote, *encapsulated, None);
+                Ok(())
+            }
+        }
+    }
+
+    fn install(&mut self, now: Instant, install: &ChildInstall) -> Result<(), EngineError> {
+        if install.mode != Mode::Tunnel {
+            return Err(EngineError::TransportMode);
+        }
+        if install.replay_window > ReplayWindow::MAX_SIZE {
+            return Err(EngineError::ReplayWindow { asked: install.replay_window, most: ReplayWindow::MAX_SIZE });
+        }
+        if install.esn && install.replay_window == 0 {
+            return Err(EngineError::EsnWithoutReplayWindow);
+        }
+        if self.by_child.contains_key(&install.child) {
+            return Err(EngineError::ChildExists(install.child));
+        }
+        if let Some(holder) = self.by_spi.get(&install.inbound.spi).and_then(|slot| self.slots.get(*slot)?.as_ref()) {
+            return Err(EngineError::SpiInUse { spi: install.inbound.spi, holder: holder.child });
+        }
+        let sa = Box::new(ChildSa::new(now, install)?);
+        if let Some(deadline) = sa.deadline {
+            self.deadlines.insert((deadline, sa.child));
+        }
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() - 1
+        });
+        self.by_child.insert(sa.child, slot);
+        self.by_spi.insert(sa.inbound.spi, slot);
+        if install.policies {
+            self.spd.insert(sa.child, slot, &sa.local_ts, &sa.remote_ts);
+        }
+        if let Some(place) = self.slots.get_mut(slot) {
+            *place = Some(sa);
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, child: SaId) {
+        let Some(slot) = self.by_child.remove(&child) else { return };
+        if let Some(sa) = self.slots.get_mut(slot).and_then(Option::take) {
+            self.by_spi.remove(&sa.inbound.spi);
+            self.spd.remove(child, &sa.remote_ts);
+            if let Some(deadline) = sa.deadline {
+                self.deadlines.remove(&(deadline, child));
+            }
+            self.free.push(slot);
+        }
+    }
+
+    fn sa(&self, child: SaId) -> Option<&ChildSa> {
+        self.slots.get(*self.by_child.get(&child)?)?.as_deref()
+    }
+
+    fn sa_mut(&mut self, child: SaId) -> Option<&mut ChildSa> {
+        self.slots.get_mut(*self.by_child.get(&child)?)?.as_deref_mut()
+    }
+
+    /// Opens an ESP packet in place. `packet` begins with the SPI: the payload of protocol 50, or of a UDP datagram that is
+    /// neither IKE nor a keepalive. `from` is where it came from. An SA accepts both wrappings, whichever it sends with
+    /// (RFC 7296 section 2.23).
+    pub fn open(&mut self, now: Instant, packet: &mut [u8], from: SocketAddr) -> Verdict {
+        match self.try_open(now, packet, from) {
+            Ok((child, inner)) => Verdict::Deliver { child, inner },
+            Err(reason) => {
+                self.count_drop(reason);
+                Verdict::Drop(reason)
+            }
+        }
+    }
+
+    fn try_open(
+        &mut self,
+        now: Instant,
+        packet: &mut [u8],
+        from: SocketAddr,
+    ) -> Result<(SaId, Range<usize>), DropReason> {
+        let &[s0, s1, s2, s3, q0, q1, q2, q3] = packet.first_chunk::<HEADER>().ok_or(DropReason::Truncated)?;
+        let spi = u32::from_be_bytes([s0, s1, s2, s3]);
+        let slot = self.by_spi.get(&spi).copied();
+        let Some(sa) = slot.and_then(|slot| self.slots.get_mut(slot)?.as_deref_mut()) else {
+            self.report_unknown_spi(now, spi, from);
+            return Err(DropReason::UnknownSpi);
+        };
+
+        // The cheap check first: a replayed packet costs no decryption (RFC 4303 section 3.4.3).
+        let inbound = &mut sa.inbound;
+        let sequence = inbound.window.check(u32::from_be_bytes([q0, q1, q2, q3])).map_err(|refused| match refused {
+            ReplayError::Zero => DropReason::SequenceZero,
+            ReplayError::TooOld => DropReason::TooOld,
+            ReplayError::Replayed => DropReason::Replayed,
+        })?;
+        let esn_high = inbound.esn.then_some((sequence >> 32) as u32);
+        let content = inbound.opener.open(packet, esn_high).map_err(|refused| match refused {
+            OpenError::TooShort => DropReason::Truncated,
+            OpenError::NotBlockMultiple => DropReason::BlockLength,
+            OpenError::IntegrityCheckFailed => DropReason::Integrity,
+            OpenError::BadPadding => DropReason::Padding,
+        })?;
+        let newest = inbound.window.mark(sequence);
+
+        // Only an authentic packet that no newer one has overtaken tells where the peer is now: an attacker who delays or
+        // repeats packets moves nothing (RFC 7296 section 2.23).
+        if newest && sa.encapsulated {
+            if from == sa.remote {
+                sa.moved_to = None;
+            } else if sa.moved_to != Some(from) {
+                sa.moved_to = Some(from);
+                self.events.push_back(PlaneEvent::PeerMoved { child: sa.child, remote: from });
+            }
+        }
+
+        let (payload, next_header) = strip_trailer(packet.get(content.clone()).ok_or(DropReason::Truncated)?)?;
+        let version = match next_header {
+            NEXT_IPV4 => 4,
+            NEXT_IPV6 => 6,
+            NEXT_NONE => return Err(DropReason::Dummy),
+            _ => return Err(DropReason::NextHeader),
+        };
+        if payload.first().is_some_and(|first| first >> 4 != version) {
+            return Err(DropReason::NextHeader);
+        }
+        let inner = InnerPacket::parse(payload).map_err(|_| DropReason::InnerPacket)?;
+        // RFC 4301 section 5.2 step 4: from the peer's side to ours.
+        let admitted = sa.remote_ts.iter().any(|remote| sa.local_ts.iter().any(|local| inner.matches(remote, local)));
+        if !admitted {
+            return Err(DropReason::Selectors);
+        }
+        sa.inbound.traffic.count(now, inner.length);
+        if sa.soft_expires() {
+            self.events.push_back(PlaneEvent::SoftExpire { child: sa.child });
+        }
+        Ok((sa.child, content.start..content.start + inner.length))
+    }
+
+    /// Seals an IP packet that was routed to us into `out`, which is emptied first and keeps its memory.
+    ///
+    /// No random source is needed: the sealer makes its IVs from the sequence number.
+    pub fn seal(&mut self, now: Instant, inner: &[u8], out: &mut Vec<u8>) -> Outbound {
+        match self.try_seal(now, inner, out) {
+            Ok(send) => send,
+            Err(reason) => {
+                out.clear();
+                self.count_drop(reason);
+                if reason == DropReason::NoPolicy { Outbound::NoPolicy } else { Outbound::Discard(reason) }
+            }
+        }
+    }
+
+    fn try_seal(&mut self, now: Instant, inner: &[u8], out: &mut Vec<u8>) -> Result<Outbound, DropReason> {
+        let packet = InnerPacket::parse(inner).map_err(|_| DropReason::InnerPacket)?;
+        let inner = inner.get(..packet.length).ok_or(DropReason::InnerPacket)?;
+        let slot = self.spd.lookup(&packet).ok_or(DropReason::NoPolicy)?;
+        let sa = self.slots.get_mut(slot).and_then(Option::as_deref_mut).ok_or(DropReason::NoPolicy)?;
+        let outbound = &mut sa.outbound;
+        let sequence = outbound.next_sequence().ok_or(DropReason::SequenceExhausted)?;
+
+        let (iv, icv) = (outbound.sealer.iv_len(), outbound.sealer.icv_len());
+        // RFC 4303 section 2.4: pad length and next header end on a 4-octet boundary, and on a block of the cipher.
+        let align = outbound.sealer.block_len().max(4);
+        let padding = (align - (inner.len() + 2) % align) % align;
+        let next_header = if packet.source.is_ipv4() { NEXT_IPV4 } else { NEXT_IPV6 };
+
+        out.clear();
+        out.reserve(HEADER + iv + inner.len() + padding + 2 + icv);
+        out.extend_from_slice(&outbound.spi.to_be_bytes());
+        out.extend_from_slice(&(sequence as u32).to_be_bytes()); // the low half, RFC 4304 section 2
+        out.resize(HEADER + iv, 0);
+        out.extend_from_slice(inner);
+        out.extend((1..=padding).map(|octet| octet as u8)); // at most 15
+        out.push(padding as u8);
+        out.push(next_header);
+        out.resize(out.len() + icv, 0);
+        outbound.sealer.seal(out, outbound.esn.then_some((sequence >> 32) as u32), sequence);
+
+        outbound.traffic.count(now, inner.len());
+        if sa.soft_expires() {
+            self.events.push_back(PlaneEvent::SoftExpire { child: sa.child });
+        }
+        Ok(Outbound::Send { child: sa.child, local: sa.local, remote: sa.remote, encapsulated: sa.encapsulated })
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) has something to do next.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        self.deadlines.first().map(|(deadline, _)| *deadline)
+    }
+
+    /// Removes the Child SAs whose hard lifetime is over and reports them.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some((deadline, child)) = self.deadlines.first().copied() {
+            if deadline > now {
+                return;
+            }
+            self.remove(child);
+            self.deadlines.remove(&(deadline, child));
+            self.events.push_back(PlaneEvent::HardExpire { child });
+        }
+    }
+
+    /// The next thing to tell the protocol.
+    pub fn poll_event(&mut self) -> Option<PlaneEvent> {
+        self.events.pop_front()
+    }
+
+    /// What passed through a Child SA; `None` if it is not installed.
+    pub fn counters(&self, now: Instant, child: SaId) -> Option<Counters> {
+        let sa = self.sa(child)?;
+        let (inbound, outbound) = (&sa.inbound.traffic, &sa.outbound.traffic);
+        Some(Counters {
+            bytes_in: inbound.octets,
+            packets_in: inbound.packets,
+            bytes_out: outbound.octets,
+            packets_out: outbound.packets,
+            idle_in: inbound.last.map(|last| now.since(last)),
+            idle_out: outbound.last.map(|last| now.since(last)),
+        })
+    }
+
+    /// How many packets were dropped for which reason, every reason in a fixed order.
+    pub fn drops(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        DropReason::ALL.iter().map(|reason| reason.name()).zip(self.drops)
+    }
+
+    fn count_drop(&mut self, reason: DropReason) {
+        if let Some(counter) = self.drops.get_mut(reason as usize) {
+            *counter += 1;
+        }
+    }
+
+    /// Anybody can send any SPI: the reports are few whatever comes.
+    fn report_unknown_spi(&mut self, now: Instant, spi: u32, from: SocketAddr) {
+        let (since, reported) = &mut self.unknown_spis;
+        if now.since(*since) >= Duration::from_secs(1) {
+            (*since, *reported) = (now, 0);
+        }
+        // Nothing is pushed on top of a queue that nobody empties.
+        if *reported < UNKNOWN_SPI_PER_SECOND && self.events.len() < 1024 {
+            *reported += 1;
+            self.events.push_back(PlaneEvent::UnknownSpi { spi, from: from.ip() });
+        }
+    }
+
+    #[cfg(test)]
+    fn skip_to(&mut self, child: SaId, sequence: u64) {
+        self.sa_mut(child).expect("the child is installed").outbound.skip_to(sequence);
+    }
+}
+
+/// Payload and next header of what was decrypted (RFC 4303 sections 2.4 to 2.6).
+fn strip_trailer(content: &[u8]) -> Result<(&[u8], u8), DropReason> {
+    let (rest, &[pad_length, next_header]) = content.split_last_chunk::<2>().ok_or(DropReason::Truncated)?;
+    let payload_length = rest.len().checked_sub(pad_length.into()).ok_or(DropReason::Padding)?;
+    let (payload, padding) = rest.split_at_checked(payload_length).ok_or(DropReason::Padding)?;
+    // RFC 4303 section 2.4: the receiver should inspect the padding.
+    if padding.iter().zip(1u16..).any(|(octet, expected)| u16::from(*octet) != expected) {
+        return Err(DropReason::Padding);
+    }
+    Ok((payload, next_header))
+}
+
+#[cfg(test)]
+#[path = "engine_tests.rs"]
+mod tests;

@@ -1,0 +1,457 @@
+//! The engine against itself, against numbers, and against an attacker.
+
+use super::*;
+use crate::packet::tests::packet;
+use model::dataplane::{ChildInstall, EspSa};
+use model::{Encryption, TrafficSelector};
+use proptest::prelude::*;
+use wire::Secret;
+use wire::registry::{EncryptionId, IntegrityId};
+
+const LEFT: &str = "192.0.2.1:4500";
+const RIGHT: &str = "192.0.2.2:4500";
+const T0: Instant = Instant::from_nanos(5_000_000_000);
+
+type Suite = (EncryptionId, Option<u16>, Option<IntegrityId>, usize, usize);
+
+/// Every suite with the octets of its keys.
+const SUITES: &[Suite] = &[
+    (EncryptionId::AES_GCM_16, Some(128), None, 20, 0),
+    (EncryptionId::AES_GCM_16, Some(256), None, 36, 0),
+    (EncryptionId::AES_GCM_12, Some(192), None, 28, 0),
+    (EncryptionId::AES_GCM_8, Some(128), None, 20, 0),
+    (EncryptionId::AES_CCM_16, Some(128), None, 19, 0),
+    (EncryptionId::AES_CCM_12, Some(256), None, 35, 0),
+    (EncryptionId::AES_CCM_8, Some(192), None, 27, 0),
+    (EncryptionId::CHACHA20_POLY1305, None, None, 36, 0),
+    (EncryptionId::AES_CBC, Some(128), Some(IntegrityId::HMAC_SHA1_96), 16, 20),
+    (EncryptionId::AES_CBC, Some(256), Some(IntegrityId::HMAC_SHA2_256_128), 32, 32),
+    (EncryptionId::AES_CBC, Some(192), Some(IntegrityId::HMAC_SHA2_384_192), 24, 48),
+    (EncryptionId::AES_CTR, Some(128), Some(IntegrityId::HMAC_SHA2_512_256), 20, 64),
+    (EncryptionId::AES_CBC, Some(128), Some(IntegrityId::AES_XCBC_96), 16, 16),
+    (EncryptionId::AES_CBC, Some(128), Some(IntegrityId::AES_CMAC_96), 16, 16),
+    (EncryptionId::TRIPLE_DES, None, Some(IntegrityId::HMAC_SHA2_256_128), 24, 32),
+    (EncryptionId::NULL, None, Some(IntegrityId::HMAC_SHA2_256_128), 0, 32),
+];
+
+fn esp_sa(spi: u32, suite: Suite) -> EspSa {
+    let (id, key_length, integrity, encryption_octets, integrity_octets) = suite;
+    let key = |octets: usize, salt: u8| {
+        Secret::new((0..octets).map(|i| (i as u8).wrapping_mul(7) ^ salt ^ spi as u8).collect())
+    };
+    EspSa {
+        spi,
+        encryption: Encryption { id, key_length },
+        integrity,
+        encryption_key: key(encryption_octets, 0x31),
+        integrity_key: key(integrity_octets, 0x92),
+    }
+}
+
+fn ts(text: &str) -> Vec<TrafficSelector> {
+    text.split(' ').map(|one| one.parse().unwrap()).collect()
+}
+
+/// The left end's half of a Child SA.
+fn install(child: u32, suite: Suite) -> ChildInstall {
+    ChildInstall {
+        child: SaId(child),
+        ike: SaId(1),
+        connection: "net-net".into(),
+        name: "net".into(),
+        reqid: 1,
+        mode: Mode::Tunnel,
+        local: LEFT.parse().unwrap(),
+        remote: RIGHT.parse().unwrap(),
+        encapsulated: true,
+        inbound: esp_sa(0x1000 + child, suite),
+        outbound: esp_sa(0x2000 + child, suite),
+        esn: false,
+        replay_window: 64,
+        local_ts: ts("10.1.0.0/16 2001:db8:1::/48"),
+        remote_ts: ts("10.2.0.0/16 2001:db8:2::/48"),
+        policies: true,
+        updown: None,
+        updown_environment: Vec::new(),
+        soft_bytes: None,
+        soft_packets: None,
+        hard_lifetime: None,
+    }
+}
+
+/// The other end's view.
+fn mirrored(mut install: ChildInstall) -> ChildInstall {
+    std::mem::swap(&mut install.local, &mut install.remote);
+    std::mem::swap(&mut install.inbound, &mut install.outbound);
+    std::mem::swap(&mut install.local_ts, &mut install.remote_ts);
+    install
+}
+
+fn engine(install: ChildInstall) -> Engine {
+    let mut engine = Engine::new();
+    engine.apply(T0, &Command::Install(Box::new(install))).unwrap();
+    engine
+}
+
+fn pair(install: ChildInstall) -> (Engine, Engine) {
+    (engine(install.clone()), engine(mirrored(install)))
+}
+
+fn drops(engine: &Engine) -> Vec<(&'static str, u64)> {
+    engine.drops().filter(|(_, count)| *count > 0).collect()
+}
+
+fn sealed(engine: &mut Engine, inner: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    assert!(matches!(engine.seal(T0, inner, &mut out), Outbound::Send { .. }));
+    out
+}
+
+fn left() -> SocketAddr {
+    LEFT.parse().unwrap()
+}
+
+fn ping() -> Vec<u8> {
+    packet("10.1.0.1", "10.2.0.1", 1, &[8, 0, 0, 0, 1, 2, 3, 4])
+}
+
+/// The same packet built with another implementation (OpenSSL's AES-GCM by way of Python's `cryptography`): keys and
+/// packet are those of [`known_answer`] and [`known_inner`].
+#[test]
+fn known_answer_aes_gcm() {
+    let mut engine = engine(known_answer(false));
+    let packet = sealed(&mut engine, &known_inner());
+    assert_eq!(hex(&packet), KNOWN_GCM);
+}
+
+/// As above with extended sequence numbers: the high half is authenticated and not sent (RFC 4106 section 5).
+#[test]
+fn known_answer_aes_gcm_esn() {
+    let mut engine = engine(known_answer(true));
+    engine.skip_to(SaId(1), 0x1_0000_0041);
+    let packet = sealed(&mut engine, &known_inner());
+    assert_eq!(hex(&packet), KNOWN_GCM_ESN);
+}
+
+fn known_answer(esn: bool) -> ChildInstall {
+    let mut install = install(1, SUITES[0]);
+    install.outbound.spi = 0x4a2c_bfe3;
+    install.outbound.encryption_key = Secret::new((0..20).collect());
+    install.esn = esn;
+    install
+}
+
+fn known_inner() -> Vec<u8> {
+    packet("10.1.0.1", "10.2.0.1", 17, &[0x12, 0x34, 0, 53, 0, 9, 0, 0, 0x55])
+}
+
+// Made with:
+//   from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+//   inner = bytes.fromhex("4500001d00010000401100000a0100010a020001" "123400350009000055")
+//   pad = bytes([1, 1, 4])                      # 29 + 1 + 2 = 32 octets: pad 01, length 1, next header 4
+//   key, salt = bytes(range(16)), bytes(range(16, 20))
+//   seq 1:           iv = 0000000000000001, aad = 4a2cbfe3 00000001
+//   seq 1_00000042h: iv = 0000000100000042, aad = 4a2cbfe3 00000001 00000042
+//   spi | low | iv | AESGCM(key).encrypt(salt + iv, inner + pad, aad)
+const KNOWN_GCM: &str = "\
+    4a2cbfe30000000100000000000000011b46fa8cbb152e167f96ad4d1085f2e7db92537c09d266d89b45253917f9b85ff911\
+    2b5fa4d81fe1181acde8cabf6aab";
+const KNOWN_GCM_ESN: &str = "\
+    4a2cbfe3000000420000000100000042c1709f6efe71ded493cbbb7a873605487cb46ce7b14f8b3c8d29d46a57f4d35b2946\
+    2f044415998f8a16628f3a911e00";
+
+fn hex(octets: &[u8]) -> String {
+    octets.iter().map(|octet| format!("{octet:02x}")).collect()
+}
+
+#[test]
+fn every_suite_carries_both_families() {
+    for suite in SUITES {
+        for esn in [false, true] {
+            let (mut a, mut b) = pair(ChildInstall { esn, ..install(1, *suite) });
+            for length in 0..40 {
+                for (source, destination) in [("10.1.0.1", "10.2.0.1"), ("2001:db8:1::1", "2001:db8:2::1")] {
+                    let inner = packet(source, destination, 253, &vec![length; length.into()]);
+                    let mut esp = sealed(&mut a, &inner);
+                    let Verdict::Deliver { child, inner: range } = b.open(T0, &mut esp, left()) else {
+                        panic!("{suite:?} esn {esn} length {length}: {:?}", drops(&b));
+                    };
+                    assert_eq!((child, &esp[range]), (SaId(1), &inner[..]));
+                }
+            }
+            let counters = b.counters(T0, SaId(1)).unwrap();
+            assert_eq!((counters.packets_in, counters.packets_out), (80, 0));
+            assert_eq!(a.counters(T0, SaId(1)).unwrap().bytes_out, counters.bytes_in);
+        }
+    }
+}
+
+#[test]
+fn the_answer_says_where_to_send() {
+    let (mut a, _) = pair(install(1, SUITES[0]));
+    let mut out = vec![9; 3000];
+    let (local, remote) = (left(), RIGHT.parse().unwrap());
+    assert_eq!(a.seal(T0, &ping(), &mut out), Outbound::Send { child: SaId(1), local, remote, encapsulated: true });
+    assert_eq!(out.len(), 8 + 8 + 32 + 16);
+    let moved = "198.51.100.9:7777".parse().unwrap();
+    a.apply(T0, &Command::Update { child: SaId(1), local, remote: moved, encapsulated: false }).unwrap();
+    assert_eq!(
+        a.seal(T0, &ping(), &mut out),
+        Outbound::Send { child: SaId(1), local, remote: moved, encapsulated: false }
+    );
+    assert_eq!(a.seal(T0, &packet("10.1.0.1", "10.3.0.1", 1, &[8, 0, 0, 0]), &mut out), Outbound::NoPolicy);
+    assert_eq!(a.seal(T0, &ping()[..19], &mut out), Outbound::Discard(DropReason::InnerPacket));
+    assert!(out.is_empty());
+}
+
+#[test]
+fn a_replayed_packet_is_dropped_and_reordered_ones_are_not() {
+    let (mut a, mut b) = pair(install(1, SUITES[0]));
+    let packets: Vec<_> = (0..70).map(|_| sealed(&mut a, &ping())).collect();
+    for index in [69, 3, 68, 6] {
+        let verdict = b.open(T0, &mut packets[index].clone(), left());
+        // The window of 64 covers sequence numbers 7 (index 6) to 70.
+        if index == 3 {
+            assert_eq!(verdict, Verdict::Drop(DropReason::TooOld));
+        } else {
+            assert!(matches!(verdict, Verdict::Deliver { .. }), "{index}");
+        }
+        if index != 3 {
+            assert_eq!(b.open(T0, &mut packets[index].clone(), left()), Verdict::Drop(DropReason::Replayed));
+        }
+    }
+    assert_eq!(drops(&b), [("esp-too-old", 1), ("esp-replayed", 3)]);
+}
+
+#[test]
+fn a_forged_packet_moves_neither_window_nor_peer() {
+    for suite in SUITES {
+        let (mut a, mut b) = pair(install(1, *suite));
+        let good = sealed(&mut a, &ping());
+        let elsewhere = "203.0.113.66:1".parse().unwrap();
+        for octet in 4..good.len() {
+            let mut bad = good.clone();
+            bad[octet] ^= 0x80;
+            assert!(matches!(b.open(T0, &mut bad, elsewhere), Verdict::Drop(_)), "{suite:?} octet {octet}");
+        }
+        assert_eq!(b.poll_event(), None);
+        assert!(matches!(b.open(T0, &mut good.clone(), left()), Verdict::Deliver { .. }), "{suite:?}");
+    }
+}
+
+#[test]
+fn truncated_at_every_octet() {
+    for suite in SUITES {
+        let (mut a, mut b) = pair(install(1, *suite));
+        let good = sealed(&mut a, &ping());
+        for length in 0..good.len() {
+            assert!(matches!(b.open(T0, &mut good[..length].to_vec(), left()), Verdict::Drop(_)), "{suite:?} {length}");
+        }
+        assert!(matches!(b.open(T0, &mut good.clone(), left()), Verdict::Deliver { .. }));
+    }
+}
+
+#[test]
+fn what_lies_outside_the_selectors_is_dropped() {
+    let suite = SUITES[0];
+    let wide = ChildInstall { local_ts: ts("0.0.0.0/0"), remote_ts: ts("0.0.0.0/0"), ..install(1, suite) };
+    let mut a = engine(wide);
+    let mut b = engine(mirrored(install(1, suite)));
+    let mut esp = sealed(&mut a, &packet("10.1.0.1", "10.3.0.1", 1, &[8, 0, 0, 0]));
+    assert_eq!(b.open(T0, &mut esp, left()), Verdict::Drop(DropReason::Selectors));
+    let mut esp = sealed(&mut a, &packet("10.9.0.1", "10.2.0.1", 1, &[8, 0, 0, 0]));
+    assert_eq!(b.open(T0, &mut esp, left()), Verdict::Drop(DropReason::Selectors));
+    assert_eq!(b.counters(T0, SaId(1)).unwrap().packets_in, 0);
+}
+
+#[test]
+fn an_unknown_spi_is_reported_a_few_times() {
+    let mut b = engine(install(1, SUITES[0]));
+    let from: SocketAddr = "203.0.113.66:4500".parse().unwrap();
+    for _ in 0..100 {
+        let mut esp = vec![0xaa; 60];
+        assert_eq!(b.open(T0, &mut esp, from), Verdict::Drop(DropReason::UnknownSpi));
+    }
+    let expected = PlaneEvent::UnknownSpi { spi: 0xaaaa_aaaa, from: from.ip() };
+    let events: Vec<_> = std::iter::from_fn(|| b.poll_event()).collect();
+    assert_eq!(events, vec![expected; 10]);
+    b.open(T0 + Duration::from_secs(1), &mut [0xaa; 60], from);
+    assert!(b.poll_event().is_some());
+    assert_eq!(drops(&b), [("esp-unknown-spi", 101)]);
+}
+
+#[test]
+fn the_peer_moves_with_its_newest_authentic_packet() {
+    let (mut a, mut b) = pair(install(1, SUITES[0]));
+    let packets: Vec<_> = (0..4).map(|_| sealed(&mut a, &ping())).collect();
+    let elsewhere: SocketAddr = "203.0.113.66:1027".parse().unwrap();
+    let moved = PlaneEvent::PeerMoved { child: SaId(1), remote: elsewhere };
+    b.open(T0, &mut packets[1].clone(), left());
+    assert_eq!(b.poll_event(), None);
+    b.open(T0, &mut packets[0].clone(), elsewhere); // older: it may have been held back
+    assert_eq!(b.poll_event(), None);
+    b.open(T0, &mut packets[2].clone(), elsewhere);
+    assert_eq!(b.poll_event(), Some(moved));
+    b.open(T0, &mut packets[3].clone(), elsewhere); // reported already
+    assert_eq!(b.poll_event(), None);
+    // Without UDP there is no NAT mapping to follow.
+    let (mut a, mut b) = pair(ChildInstall { encapsulated: false, ..install(1, SUITES[0]) });
+    assert!(matches!(b.open(T0, &mut sealed(&mut a, &ping()), elsewhere), Verdict::Deliver { .. }));
+    assert_eq!(b.poll_event(), None);
+}
+
+#[test]
+fn sequence_numbers_never_cycle() {
+    let (mut a, mut b) = pair(install(1, SUITES[0]));
+    let mut out = Vec::new();
+    a.skip_to(SaId(1), u64::from(u32::MAX) - 1);
+    assert!(matches!(b.open(T0, &mut sealed(&mut a, &ping()), left()), Verdict::Deliver { .. }));
+    assert_eq!(a.poll_event(), Some(PlaneEvent::SoftExpire { child: SaId(1) }));
+    assert_eq!(a.seal(T0, &ping(), &mut out), Outbound::Discard(DropReason::SequenceExhausted));
+
+    let (mut a, mut b) = pair(ChildInstall { esn: true, ..install(1, SUITES[0]) });
+    // The receiver knows the subspace from what came before, so it must have seen the middle of it.
+    for start in [1 << 31, u64::from(u32::MAX) - 10] {
+        a.skip_to(SaId(1), start);
+        assert!(matches!(b.open(T0, &mut sealed(&mut a, &ping()), left()), Verdict::Deliver { .. }));
+    }
+    for _ in 0..20 {
+        let mut esp = sealed(&mut a, &ping());
+        assert!(matches!(b.open(T0, &mut esp, left()), Verdict::Deliver { .. }), "{:?}", drops(&b));
+    }
+}
+
+#[test]
+fn soft_limits_are_reported_once_and_hard_ones_kill() {
+    let limited = ChildInstall {
+        soft_packets: Some(2),
+        soft_bytes: Some(1_000_000),
+        hard_lifetime: Some(Duration::from_secs(60)),
+        ..install(1, SUITES[0])
+    };
+    let (mut a, mut b) = pair(limited);
+    for _ in 0..4 {
+        b.open(T0, &mut sealed(&mut a, &ping()), left());
+    }
+    for end in [&mut a, &mut b] {
+        assert_eq!(end.poll_event(), Some(PlaneEvent::SoftExpire { child: SaId(1) }));
+        assert_eq!(end.poll_event(), None);
+    }
+    let deadline = a.next_timeout().unwrap();
+    assert_eq!(deadline, T0 + Duration::from_secs(60));
+    a.handle_timeout(T0 + Duration::from_secs(59));
+    assert_eq!(a.poll_event(), None);
+    a.handle_timeout(deadline);
+    assert_eq!(a.poll_event(), Some(PlaneEvent::HardExpire { child: SaId(1) }));
+    assert_eq!(a.next_timeout(), None);
+    assert_eq!(a.seal(deadline, &ping(), &mut Vec::new()), Outbound::NoPolicy);
+    a.apply(deadline, &Command::Delete { child: SaId(1) }).unwrap();
+}
+
+#[test]
+fn a_rekeyed_child_takes_over_and_the_old_one_still_receives() {
+    let suite = SUITES[0];
+    let (mut a, mut b) = pair(install(1, suite));
+    let mut late = sealed(&mut a, &ping());
+    for (end, install) in [(&mut a, install(2, suite)), (&mut b, mirrored(install(2, suite)))] {
+        end.apply(T0, &Command::Install(Box::new(install))).unwrap();
+    }
+    let mut esp = sealed(&mut a, &ping());
+    assert!(matches!(b.open(T0, &mut esp, left()), Verdict::Deliver { child: SaId(2), .. }));
+    assert!(matches!(b.open(T0, &mut late, left()), Verdict::Deliver { child: SaId(1), .. }));
+    a.apply(T0, &Command::Delete { child: SaId(1) }).unwrap();
+    let mut esp = sealed(&mut a, &ping());
+    assert!(matches!(b.open(T0, &mut esp, left()), Verdict::Deliver { child: SaId(2), .. }));
+    assert_eq!(a.counters(T0, SaId(1)), None);
+    assert_eq!(a.counters(T0 + Duration::from_secs(3), SaId(2)).unwrap().idle_out, Some(Duration::from_secs(3)));
+}
+
+#[test]
+fn commands_that_cannot_be_carried_out_say_why_and_change_nothing() {
+    let suite = SUITES[0];
+    let mut a = engine(install(1, suite));
+    let mut refused = |install: ChildInstall| a.apply(T0, &Command::Install(Box::new(install))).unwrap_err();
+    assert_eq!(refused(install(1, suite)), EngineError::ChildExists(SaId(1)));
+    let mut same_spi = install(2, suite);
+    same_spi.inbound.spi = 0x1001;
+    assert_eq!(refused(same_spi), EngineError::SpiInUse { spi: 0x1001, holder: SaId(1) });
+    assert_eq!(refused(ChildInstall { mode: Mode::Transport, ..install(2, suite) }), EngineError::TransportMode);
+    assert_eq!(
+        refused(ChildInstall { replay_window: u32::MAX, ..install(2, suite) }),
+        EngineError::ReplayWindow { asked: u32::MAX, most: ReplayWindow::MAX_SIZE }
+    );
+    assert_eq!(
+        refused(ChildInstall { esn: true, replay_window: 0, ..install(2, suite) }),
+        EngineError::EsnWithoutReplayWindow
+    );
+    let blowfish = (EncryptionId::BLOWFISH, Some(128), None, 16, 0);
+    assert!(matches!(refused(install(2, blowfish)), EngineError::Algorithm(_)));
+    let short = (EncryptionId::AES_GCM_16, Some(128), None, 16, 0);
+    assert!(matches!(refused(install(2, short)), EngineError::Key(_)));
+    let local = left();
+    let update = Command::Update { child: SaId(2), local, remote: local, encapsulated: false };
+    assert_eq!(a.apply(T0, &update), Err(EngineError::UnknownChild(SaId(2))));
+    assert_eq!(a.slots.len(), 1);
+}
+
+#[test]
+fn policies_can_be_left_to_the_operator() {
+    let mut a = engine(ChildInstall { policies: false, ..install(1, SUITES[0]) });
+    assert_eq!(a.seal(T0, &ping(), &mut Vec::new()), Outbound::NoPolicy);
+    assert_eq!(drops(&a), [("esp-no-policy", 1)]);
+}
+
+/// An authentic packet with a chosen content behind the header, as a faulty peer would send it.
+fn crafted(content: &[u8]) -> Verdict {
+    let null = SUITES[15];
+    let sa = esp_sa(0x1001, null);
+    let integrity = crypto::Integrity::new(IntegrityId::HMAC_SHA2_256_128).unwrap();
+    let keys = crypto::v2::EspKeys { encryption: sa.encryption_key, integrity: sa.integrity_key };
+    let cipher = crypto::Cipher::new(EncryptionId::NULL, None).unwrap();
+    let sealer = crypto::EspSealer::new(cipher, Some(integrity), &keys).unwrap();
+    let mut esp = [&[0, 0, 0x10, 0x01, 0, 0, 0, 1], content, &[0; 16]].concat();
+    sealer.seal(&mut esp, None, 1);
+    engine(install(1, null)).open(T0, &mut esp, RIGHT.parse().unwrap())
+}
+
+#[test]
+fn the_trailer_is_checked() {
+    let inner = packet("10.2.0.1", "10.1.0.1", 253, &[0; 10]);
+    let with = |padding: &[u8], trailer: [u8; 2]| crafted(&[&inner, padding, &trailer].concat());
+    let deliver = Verdict::Deliver { child: SaId(1), inner: 8..38 };
+    assert_eq!(with(&[], [0, 4]), deliver);
+    let longest: Vec<u8> = (1..=255).collect();
+    assert_eq!(with(&longest, [255, 4]), deliver);
+    // Padding for traffic flow confidentiality before the ESP padding (RFC 4303 section 2.7).
+    assert_eq!(with(&[0, 0, 0, 0, 1, 2], [2, 4]), deliver);
+    assert_eq!(with(&[1, 2, 4], [3, 4]), Verdict::Drop(DropReason::Padding));
+    assert_eq!(with(&[1], [255, 4]), Verdict::Drop(DropReason::Padding));
+    assert_eq!(with(&[], [0, 59]), Verdict::Drop(DropReason::Dummy));
+    assert_eq!(with(&[], [0, 41]), Verdict::Drop(DropReason::NextHeader));
+    assert_eq!(with(&[], [0, 6]), Verdict::Drop(DropReason::NextHeader));
+    assert_eq!(crafted(&[0, 4]), Verdict::Drop(DropReason::InnerPacket));
+    assert_eq!(crafted(&[&inner[..29], &[0, 4]].concat()), Verdict::Drop(DropReason::InnerPacket));
+}
+
+proptest! {
+    #[test]
+    fn garbage_never_panics(mut octets in prop::collection::vec(any::<u8>(), 0..200), known: bool) {
+        let mut a = engine(install(1, SUITES[0]));
+        if let (true, Some(spi)) = (known, octets.first_chunk_mut::<4>()) {
+            *spi = 0x1001u32.to_be_bytes();
+        }
+        let verdict = a.open(T0, &mut octets, left());
+        prop_assert!(matches!(verdict, Verdict::Drop(_)));
+        let mut out = Vec::new();
+        a.seal(T0, &octets, &mut out);
+    }
+
+    #[test]
+    fn any_payload_crosses_any_suite(suite in prop::sample::select(SUITES), payload in prop::collection::vec(any::<u8>(), 0..1500)) {
+        let (mut a, mut b) = pair(install(1, suite));
+        let inner = packet("10.1.2.3", "10.2.3.4", 253, &payload);
+        let mut esp = sealed(&mut a, &inner);
+        let Verdict::Deliver { inner: range, .. } = b.open(T0, &mut esp, left()) else { panic!("{:?}", drops(&b)) };
+        prop_assert_eq!(&esp[range], &inner[..]);
+    }
+}

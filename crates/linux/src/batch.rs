@@ -1,0 +1,236 @@
+//! Many datagrams per system call (`recvmmsg`, `sendmmsg`), each with the local address it came to or leaves from.
+
+use crate::sys::{check, from_storage, to_storage};
+use std::io;
+use std::mem;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::Range;
+use std::os::fd::RawFd;
+
+/// Datagrams per system call.
+pub const MAX_BATCH: usize = 64;
+
+/// Room for one `in_pktinfo` or `in6_pktinfo` with its header, aligned as `cmsghdr` wants it.
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+struct Control([u8; 64]);
+
+const EMPTY_CONTROL: Control = Control([0; 64]);
+
+/// A received datagram's addresses, and where it lies in the batch's buffer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// The address and port it was sent to (port 0 on a raw socket).
+    pub local: SocketAddr,
+    /// Who sent it.
+    pub remote: SocketAddr,
+    range: Range<usize>,
+}
+
+/// Buffers for one call's datagrams; made once, used for ever.
+#[derive(Debug)]
+pub struct RecvBatch {
+    buffer: Box<[u8]>,
+    size: usize,
+    received: Vec<Received>,
+    truncated: u64,
+}
+
+impl RecvBatch {
+    /// Room for up to `count` datagrams (at most [`MAX_BATCH`]) of up to `size` octets.
+    pub fn new(count: usize, size: usize) -> Self {
+        let (count, size) = (count.clamp(1, MAX_BATCH), size.max(1));
+        let buffer = vec![0; count * size].into_boxed_slice();
+        Self { buffer, size, received: Vec::with_capacity(count), truncated: 0 }
+    }
+
+    /// What the last call received.
+    pub fn iter(&self) -> impl Iterator<Item = (&Received, &[u8])> {
+        self.received.iter().map(|r| (r, self.buffer.get(r.range.clone()).unwrap_or_default()))
+    }
+
+    /// What the last call received, to be opened in place.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (&Received, &mut [u8])> {
+        // The ranges lie one in each chunk, in order, so that walking the chunks gives disjoint slices.
+        let size = self.size;
+        let mut chunks = self.buffer.chunks_exact_mut(size).enumerate();
+        self.received.iter().filter_map(move |r| {
+            let slot = r.range.start / size;
+            let (index, chunk) = chunks.find(|(index, _)| *index == slot)?;
+            let base = index * size;
+            chunk.get_mut(r.range.start - base..r.range.end - base).map(|data| (r, data))
+        })
+    }
+
+    /// Datagrams since the start that did not fit and were dropped.
+    pub fn truncated(&self) -> u64 {
+        self.truncated
+    }
+
+    /// Reads what waits on `fd`, without blocking. `port` is the socket's own; `strip_ipv4` removes the IP header that raw
+    /// IPv4 sockets deliver.
+    pub(crate) fn recv(&mut self, fd: RawFd, port: u16, strip_ipv4: bool) -> io::Result<usize> {
+        self.received.clear();
+        let count = self.buffer.len() / self.size;
+        // SAFETY: all zero is a valid value of these plain C structs.
+        let mut names: [libc::sockaddr_storage; MAX_BATCH] = unsafe { mem::zeroed() };
+        // SAFETY: as above; null pointers with zero lengths.
+        let mut vectors: [libc::iovec; MAX_BATCH] = unsafe { mem::zeroed() };
+        // SAFETY: as above.
+        let mut headers: [libc::mmsghdr; MAX_BATCH] = unsafe { mem::zeroed() };
+        let mut controls = [EMPTY_CONTROL; MAX_BATCH];
+        for (((chunk, vector), header), (name, control)) in self
+            .buffer
+            .chunks_exact_mut(self.size)
+            .zip(&mut vectors)
+            .zip(&mut headers)
+            .zip(names.iter_mut().zip(&mut controls))
+        {
+            vector.iov_base = chunk.as_mut_ptr().cast();
+            vector.iov_len = chunk.len();
+            header.msg_hdr.msg_name = std::ptr::from_mut(name).cast();
+            header.msg_hdr.msg_namelen = mem::size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+            header.msg_hdr.msg_iov = vector;
+            header.msg_hdr.msg_iovlen = 1;
+            header.msg_hdr.msg_control = control.0.as_mut_ptr().cast();
+            header.msg_hdr.msg_controllen = control.0.len() as _;
+        }
+        // SAFETY: the first `count` headers point to distinct live buffers of the lengths they state, all outliving the call.
+        let received = check(unsafe {
+            libc::recvmmsg(
+                fd,
+                headers.as_mut_ptr(),
+                count as libc::c_uint,
+                libc::MSG_DONTWAIT as _,
+                std::ptr::null_mut(),
+            )
+        })?;
+        for (slot, (header, name)) in headers.iter().zip(&names).take(received).enumerate() {
+            if header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0 {
+                self.truncated += 1;
+                continue;
+            }
+            let Some(remote) = from_storage(name, header.msg_hdr.msg_namelen) else { continue };
+            let Some(local) = local_address(&header.msg_hdr) else { continue };
+            let start = slot * self.size;
+            let end = start + (header.msg_len as usize).min(self.size);
+            let skip = if strip_ipv4 {
+                match self.buffer.get(start) {
+                    Some(first) => usize::from(first & 0x0f) * 4,
+                    None => continue,
+                }
+            } else {
+                0
+            };
+            if start + skip > end {
+                continue;
+            }
+            let local = SocketAddr::new(local, port);
+            self.received.push(Received { local, remote, range: start + skip..end });
+        }
+        Ok(self.received.len())
+    }
+}
+
+/// The destination address of a datagram from its packet information.
+fn local_address(header: &libc::msghdr) -> Option<IpAddr> {
+    // SAFETY: `header` was filled by the kernel: its control pointer and length describe whole control messages.
+    let mut message = unsafe { libc::CMSG_FIRSTHDR(header) };
+    while !message.is_null() {
+        // SAFETY: CMSG_FIRSTHDR and CMSG_NXTHDR return null or a whole header inside the control buffer.
+        let (level, kind) = unsafe { ((*message).cmsg_level, (*message).cmsg_type) };
+        match (level, kind) {
+            (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
+                // SAFETY: a message of this type carries an `in_pktinfo`; it may be unaligned.
+                let info = unsafe { libc::CMSG_DATA(message).cast::<libc::in_pktinfo>().read_unaligned() };
+                return Some(Ipv4Addr::from(info.ipi_addr.s_addr.to_ne_bytes()).into());
+            }
+            (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
+                // SAFETY: a message of this type carries an `in6_pktinfo`; it may be unaligned.
+                let info = unsafe { libc::CMSG_DATA(message).cast::<libc::in6_pktinfo>().read_unaligned() };
+                return Some(Ipv6Addr::from(info.ipi6_addr.s6_addr).into());
+            }
+            _ => {}
+        }
+        // SAFETY: `message` is a header inside `header`'s control buffer.
+        message = unsafe { libc::CMSG_NXTHDR(header, message) };
+    }
+    None
+}
+
+/// A datagram to send.
+#[derive(Clone, Copy, Debug)]
+pub struct Transmit<'a> {
+    /// The source address; unspecified lets the kernel choose. The port is the socket's own.
+    pub local: IpAddr,
+    /// The destination.
+    pub remote: SocketAddr,
+    /// The payload.
+    pub data: &'a [u8],
+}
+
+/// Sends `datagrams` in order, at most [`MAX_BATCH`] of them; returns how many left before the first error, and the error
+/// only if none did.
+pub(crate) fn send(fd: RawFd, datagrams: &[Transmit<'_>]) -> io::Result<usize> {
+    if datagrams.is_empty() {
+        return Ok(0);
+    }
+    // SAFETY: all zero is a valid value of these plain C structs.
+    let mut names: [libc::sockaddr_storage; MAX_BATCH] = unsafe { mem::zeroed() };
+    // SAFETY: as above; null pointers with zero lengths.
+    let mut vectors: [libc::iovec; MAX_BATCH] = unsafe { mem::zeroed() };
+    // SAFETY: as above.
+    let mut headers: [libc::mmsghdr; MAX_BATCH] = unsafe { mem::zeroed() };
+    let mut controls = [EMPTY_CONTROL; MAX_BATCH];
+    let count = datagrams.len().min(MAX_BATCH);
+    for ((datagram, (vector, header)), (name, control)) in
+        datagrams.iter().zip(vectors.iter_mut().zip(&mut headers)).zip(names.iter_mut().zip(&mut controls))
+    {
+        let (storage, length) = to_storage(datagram.remote);
+        *name = storage;
+        // The kernel only reads through this pointer.
+        vector.iov_base = datagram.data.as_ptr().cast_mut().cast();
+        vector.iov_len = datagram.data.len();
+        header.msg_hdr.msg_name = std::ptr::from_mut(name).cast();
+        header.msg_hdr.msg_namelen = length;
+        header.msg_hdr.msg_iov = vector;
+        header.msg_hdr.msg_iovlen = 1;
+        if !datagram.local.is_unspecified() && datagram.local.is_ipv4() == datagram.remote.is_ipv4() {
+            let length = source_control(datagram.local, control);
+            header.msg_hdr.msg_control = control.0.as_mut_ptr().cast();
+            header.msg_hdr.msg_controllen = length as _;
+        }
+    }
+    // SAFETY: the first `count` headers point to live names, vectors, payloads and control messages of the lengths stated.
+    check(unsafe { libc::sendmmsg(fd, headers.as_mut_ptr(), count as libc::c_uint, libc::MSG_DONTWAIT as _) })
+}
+
+/// Writes the control message that chooses the source address; returns its length.
+fn source_control(source: IpAddr, control: &mut Control) -> usize {
+    fn put<T>(control: &mut Control, level: libc::c_int, kind: libc::c_int, info: T) -> usize {
+        // SAFETY: these only compute lengths.
+        let (length, space) =
+            unsafe { (libc::CMSG_LEN(mem::size_of::<T>() as _), libc::CMSG_SPACE(mem::size_of::<T>() as _)) };
+        assert!(space as usize <= control.0.len(), "packet information fits the control buffer");
+        let message = control.0.as_mut_ptr().cast::<libc::cmsghdr>();
+        // SAFETY: `control` is aligned to 8 and, as asserted, has room for the header and a `T` behind it.
+        unsafe {
+            (*message).cmsg_level = level;
+            (*message).cmsg_type = kind;
+            (*message).cmsg_len = length as _;
+            libc::CMSG_DATA(message).cast::<T>().write_unaligned(info);
+        }
+        space as usize
+    }
+    match source {
+        IpAddr::V4(source) => {
+            let source = libc::in_addr { s_addr: u32::from_ne_bytes(source.octets()) };
+            let info = libc::in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: source, ipi_addr: libc::in_addr { s_addr: 0 } };
+            put(control, libc::IPPROTO_IP, libc::IP_PKTINFO, info)
+        }
+        IpAddr::V6(source) => {
+            let info = libc::in6_pktinfo { ipi6_addr: libc::in6_addr { s6_addr: source.octets() }, ipi6_ifindex: 0 };
+            put(control, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, info)
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! The Linux kernel's side: sockets, TUN devices, routes, XFRM, namespaces, scripts.
+//!
+//! Beside the FFI module of `crypto` this is the only place with `unsafe`: each block states why it is sound. Everything
+//! above talks to safe types.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`Udp`], [`RawEsp`] | datagrams in batches, with the local address of each |
+//! | [`Tun`] | the device whose packets the userspace data plane protects |
+//! | [`Routes`] | addresses, links, routes and policy rules over rtnetlink |
+//! | [`Xfrm`] | the kernel's own ESP as a data plane |
+//! | [`updown`] | the script that tells the operator's firewall about a Child SA |
+//! | [`Namespace`] | network namespaces for tests and the demonstration |
+//! | [`harden_process`] | no core dumps, no debugger: the process holds keys |
+#![allow(unsafe_code)]
+
+mod batch;
+mod namespace;
+mod netlink;
+mod port_holder;
+mod process;
+mod raw;
+mod route;
+mod socket;
+mod sys;
+#[cfg(test)]
+mod test_install;
+mod tun;
+mod udp;
+pub mod updown;
+mod xfrm;
+
+pub use batch::{MAX_BATCH, Received, RecvBatch, Transmit};
+pub use namespace::{Namespace, NamespaceError};
+pub use netlink::NetlinkError;
+pub use port_holder::PortHolder;
+pub use process::harden_process;
+pub use raw::RawEsp;
+pub use route::{LocalAddress, Route, RouteTarget, RouteTo, Routes, Rule, tunnel_routes};
+pub use socket::{BindError, SocketOptions};
+pub use tun::{Tun, TunError};
+pub use udp::Udp;
+pub use xfrm::{Acquire, Step, WhyNot, Xfrm, XfrmError, XfrmEvent};
+
+/// The routing table that holds the routes of tunnels, as strongSwan's installations know it.
+pub const ROUTING_TABLE: u32 = 220;
+
+/// The preference of the rule that consults [`ROUTING_TABLE`]: before `main` (32766).
+pub const ROUTING_RULE_PREFERENCE: u32 = 220;
+
+/// The mark of our own sockets' packets, which the rule leaves to the other tables; so IKE and ESP reach the peer by the
+/// real route even if the peer's address lies in the remote selector (0.0.0.0/0). ASCII "SHRK".
+pub const SOCKET_MARK: u32 = 0x5348_524b;

@@ -1,0 +1,440 @@
+//! Addresses, links, routes and policy rules over rtnetlink.
+//!
+//! How tunnels are routed: the routes to the peer's networks lie in a table of their own ([`crate::ROUTING_TABLE`]), so the
+//! operator's `main` table stays as it is. The rule `pref 220: not fwmark SOCKET_MARK lookup 220` consults it first for all
+//! packets except those of our own sockets, which are marked. So IKE and ESP take the real route even when the peer's own
+//! address lies in the remote selector (0.0.0.0/0).
+//!
+//! One thing to know: strict reverse path filtering (`rp_filter = 1`) looks up the way back of received ESP without the mark.
+//! Where the remote selector includes the peer's address it would find the tunnel and drop the packet: such hosts need
+//! `rp_filter = 2`, the default of systemd.
+
+use crate::netlink::{CREATE, DUMP, EXCLUSIVE, NetlinkError, REPLACE, Reply, Request, Socket};
+use crate::sys::{address, family, octets, width};
+use model::dataplane::ChildInstall;
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+const RTM_NEWLINK: u16 = 16;
+const RTM_DELLINK: u16 = 17;
+const RTM_NEWADDR: u16 = 20;
+const RTM_DELADDR: u16 = 21;
+const RTM_GETADDR: u16 = 22;
+const RTM_NEWROUTE: u16 = 24;
+const RTM_DELROUTE: u16 = 25;
+const RTM_GETROUTE: u16 = 26;
+const RTM_NEWRULE: u16 = 32;
+const RTM_DELRULE: u16 = 33;
+
+const IFLA_MTU: u16 = 4;
+const IFLA_IFNAME: u16 = 3;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_NET_NS_FD: u16 = 28;
+const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
+const VETH_INFO_PEER: u16 = 1;
+
+const IFA_ADDRESS: u16 = 1;
+const IFA_LOCAL: u16 = 2;
+const IFA_FLAGS: u16 = 8;
+/// Usable at once, without duplicate address detection.
+const IFA_F_NODAD: u32 = 2;
+
+const RTA_DST: u16 = 1;
+const RTA_SRC: u16 = 2;
+const RTA_OIF: u16 = 4;
+const RTA_GATEWAY: u16 = 5;
+const RTA_PRIORITY: u16 = 6;
+const RTA_PREFSRC: u16 = 7;
+const RTA_TABLE: u16 = 15;
+const RTA_MARK: u16 = 16;
+
+const FRA_PRIORITY: u16 = 6;
+const FRA_FWMARK: u16 = 10;
+const FRA_TABLE: u16 = 15;
+const FRA_FWMASK: u16 = 16;
+const FIB_RULE_INVERT: u32 = 2;
+const FR_ACT_TO_TABLE: u8 = 1;
+
+const RT_SCOPE_UNIVERSE: u8 = 0;
+const RT_SCOPE_LINK: u8 = 253;
+const RTN_UNICAST: u8 = 1;
+const RTN_BLACKHOLE: u8 = 6;
+const RTN_THROW: u8 = 9;
+const RTPROT_STATIC: u8 = 4;
+
+const ADDRESS_HEADER: usize = 8;
+const ROUTE_HEADER: usize = 12;
+
+/// An address of this host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LocalAddress {
+    /// The interface's index.
+    pub interface: u32,
+    /// The address.
+    pub address: IpAddr,
+    /// Prefix length of its network.
+    pub prefix: u8,
+}
+
+/// Where a route leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RouteTarget {
+    /// Out of an interface, to a gateway if there is one.
+    Interface {
+        /// The interface's index.
+        interface: u32,
+        /// The next hop.
+        gateway: Option<IpAddr>,
+    },
+    /// On to the next table.
+    Throw,
+    /// Nowhere, silently.
+    Blackhole,
+}
+
+/// A route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The network's first address.
+    pub destination: IpAddr,
+    /// Its prefix length.
+    pub prefix: u8,
+    /// Where it leads.
+    pub target: RouteTarget,
+    /// The source address of packets that originate here.
+    pub source: Option<IpAddr>,
+    /// The table ([`crate::ROUTING_TABLE`] for tunnels, 254 is `main`).
+    pub table: u32,
+    /// The metric, lower is preferred.
+    pub metric: Option<u32>,
+}
+
+/// How the kernel would reach an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RouteTo {
+    /// The interface's index.
+    pub interface: u32,
+    /// The next hop, if it is not the destination itself.
+    pub gateway: Option<IpAddr>,
+    /// The source address it would choose.
+    pub source: Option<IpAddr>,
+}
+
+/// A rule that says which packets consult a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// IPv6 or IPv4.
+    pub ipv6: bool,
+    /// Rules are tried in ascending order.
+    pub preference: u32,
+    /// Packets without this mark only.
+    pub unless_mark: Option<u32>,
+    /// The table.
+    pub table: u32,
+}
+
+impl Rule {
+    /// The rule that leads packets into tunnels, except our own sockets' (see the head of this module).
+    pub fn tunnels(ipv6: bool) -> Self {
+        Self {
+            ipv6,
+            preference: crate::ROUTING_RULE_PREFERENCE,
+            unless_mark: Some(crate::SOCKET_MARK),
+            table: crate::ROUTING_TABLE,
+        }
+    }
+}
+
+/// The kernel's routing, as seen from the namespace in which this was opened.
+#[derive(Debug)]
+pub struct Routes {
+    socket: Socket,
+}
+
+impl Routes {
+    /// Opens the netlink socket. Reading needs no privilege, everything else `CAP_NET_ADMIN`.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn open() -> io::Result<Self> {
+        Ok(Self { socket: Socket::open(libc::NETLINK_ROUTE, 0)? })
+    }
+
+    /// The addresses of this host, all interfaces.
+    ///
+    /// # Errors
+    /// [`NetlinkError`].
+    pub fn addresses(&mut self) -> Result<Vec<LocalAddress>, NetlinkError> {
+        let mut request = Request::new(RTM_GETADDR, DUMP);
+        request.put(&[0; ADDRESS_HEADER]);
+        let replies = self.socket.request(request)?;
+        Ok(replies.iter().filter(|reply| reply.kind == RTM_NEWADDR).filter_map(local_address).collect())
+    }
+
+    /// Gives an interface an address.
+    ///
+    /// # Errors
+    /// [`NetlinkError`], `EEXIST` if it has it already.
+    pub fn add_address(&mut self, new: &LocalAddress) -> Result<(), NetlinkError> {
+        self.change_address(RTM_NEWADDR, CREATE | EXCLUSIVE, new)
+    }
+
+    /// Takes an address away.
+    ///
+    /// # Errors
+    /// [`NetlinkError`].
+    pub fn delete_address(&mut self, old: &LocalAddress) -> Result<(), NetlinkError> {
+        self.change_address(RTM_DELADDR, 0, old)
+    }
+
+    fn change_address(&mut self, kind: u16, flags: u16, which: &LocalAddress) -> Result<(), NetlinkError> {
+        let mut request = Request::new(kind, flags);
+        let mut header = vec![family(which.address), which.prefix, 0, RT_SCOPE_UNIVERSE];
+        header.extend(which.interface.to_ne_bytes());
+        request.put(&header);
+        request.attribute(IFA_LOCAL, &octets(which.address)).attribute(IFA_ADDRESS, &octets(which.address));
+        if which.address.is_ipv6() {
+            request.attribute(IFA_FLAGS, &IFA_F_NODAD.to_ne_bytes());
+        }
+        self.socket.request(request).map(drop)
+    }
+
+    /// Sets an interface up or down and its MTU; `None` leaves either alone.
+    ///
+    /// # Errors
+    /// [`NetlinkError`].
+    pub fn set_link(&mut self, interface: u32, up: Option<bool>, mtu: Option<u32>) -> Result<(), NetlinkError> {
+        let mut request = Request::new(RTM_NEWLINK, 0);
+        request.put(&link_header(interface, up));
+        if let Some(mtu) = mtu {
+            request.attribute(IFLA_MTU, &mtu.to_ne_bytes());
+        }
+        self.socket.request(request).map(drop)
+    }
+
+    /// Removes an interface.
+    ///
+    /// # Errors
+    /// [`NetlinkError`].
+    pub fn delete_link(&mut self, interface: u32) -> Result<(), NetlinkError> {
+        let mut request = Request::new(RTM_DELLINK, 0);
+        request.put(&link_header(interface, None));
+        self.socket.request(request).map(drop)
+    }
+
+    /// Makes two interfaces that are joined by a cable, the second in the namespace `peer_in` if given. Both are down.
+    ///
+    /// # Errors
+    /// [`NetlinkError`].
+    pub fn add_veth(&mut self, name: &str, peer: &str, peer_in: Option<BorrowedFd<'_>>) -> Result<(), NetlinkError> {
+        let terminated = |name: &str| [name.as_bytes(), &[0]].concat();
+        let mut request = Request::new(RTM_NEWLINK, CREATE | EXCLUSIVE);
+        request.put(&link_header(0, None)).attribute(IFLA_IFNAME, &terminated(name));
+        request.nested(IFLA_LINKINFO, |info| {
+            info.attribute(IFLA_INFO_KIND, b"veth").nested(IFLA_INFO_DATA, |data| {
+                data.nested(VETH_INFO_PEER, |other| {
+                    other.put(&link_header(0, None)).attribute(IFLA_IFNAME, &terminated(peer));
+                    if let Some(namespace) = peer_in {
+                        other.attribute(IFLA_NET_NS_FD, &namespace.as_raw_fd().to_ne_bytes());
+                    }
+                });
+            });
+        });
+        self.socket.request(request).map(drop)
+    }
+
+    /// The index of an interface of the calling thread's namespace.
+    ///
+    /// # Errors
+    /// `NotFound` or another of the kernel's.
+    pub fn interface_index(name: &str) -> io::Result<u32> {
+        crate::sys::interface_index(name)
+    }
+
+    /// The name of an interface of the calling thread's namespace.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn interface_name(index: u32) -> io::Result<String> {
+        crate::sys::interface_name(index)
+    }
+
+    /// Adds a route; replaces one to the same network with the same metric.
+    ///
+    /// # Errors
+    /// [`NetlinkError`].
+    pub fn add_route(&mut self, route: &Route) -> Result<(), NetlinkError> {
+        self.socket.request(route_request(RTM_NEWROUTE, CREATE | REPLACE, route)).map(drop)
+    }
+
+    /// Removes a route.
+    ///
+    /// # Errors
+    /// [`NetlinkError`], `ESRCH` if it is not there.
+    pub fn delete_route(&mut self, route: &Route) -> Result<(), NetlinkError> {
+        self.socket.request(route_request(RTM_DELROUTE, 0, route)).map(drop)
+    }
+
+    /// How a packet to `destination` would leave, from `source` and with a socket mark if given.
+    ///
+    /// # Errors
+    /// [`NetlinkError`], `ENETUNREACH` if there is no route.
+    pub fn route_to(
+        &mut self,
+        destination: IpAddr,
+        source: Option<IpAddr>,
+        mark: Option<u32>,
+    ) -> Result<RouteTo, NetlinkError> {
+        let mut request = Request::new(RTM_GETROUTE, 0);
+        let source_bits = source.map_or(0, width);
+        request.put(&[family(destination), width(destination), source_bits, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        request.attribute(RTA_DST, &octets(destination));
+        if let Some(source) = source {
+            request.attribute(RTA_SRC, &octets(source));
+        }
+        if let Some(mark) = mark {
+            request.attribute(RTA_MARK, &mark.to_ne_bytes());
+        }
+        let replies = self.socket.request(request)?;
+        replies
+            .iter()
+            .filter(|reply| reply.kind == RTM_NEWROUTE)
+            .find_map(route_to)
+            .ok_or_else(|| io::Error::from_raw_os_error(libc::ENETUNREACH).into())
+    }
+
+    /// Adds a rule; one that is there already is no error.
+    ///
+    /// # Errors
+    /// [`NetlinkError`].
+    pub fn add_rule(&mut self, rule: &Rule) -> Result<(), NetlinkError> {
+        match self.socket.request(rule_request(RTM_NEWRULE, CREATE | EXCLUSIVE, rule)) {
+            Err(error) if !error.is(libc::EEXIST) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes a rule.
+    ///
+    /// # Errors
+    /// [`NetlinkError`], `ENOENT` if it is not there.
+    pub fn delete_rule(&mut self, rule: &Rule) -> Result<(), NetlinkError> {
+        self.socket.request(rule_request(RTM_DELRULE, 0, rule)).map(drop)
+    }
+}
+
+/// The routes that lead into a tunnel: one for each network of the remote selectors, with a source address that lies in the
+/// local selectors if this host has one there, so that packets that originate here match the policy.
+///
+/// `needs_route`: with a TUN device every network needs its route; XFRM catches packets on any route, so there only those
+/// with a source address are of use.
+pub fn tunnel_routes(
+    install: &ChildInstall,
+    addresses: &[LocalAddress],
+    target: RouteTarget,
+    needs_route: bool,
+) -> Vec<Route> {
+    let mut routes: Vec<Route> = Vec::new();
+    for remote in &install.remote_ts {
+        let source =
+            addresses.iter().map(|local| local.address).filter(|address| !address.is_loopback()).find(|address| {
+                install.local_ts.iter().any(|local| {
+                    address.is_ipv6() == remote.is_ipv6() && local.start <= *address && *address <= local.end
+                })
+            });
+        if source.is_none() && !needs_route {
+            continue;
+        }
+        for (destination, prefix) in remote.networks() {
+            let route = Route { destination, prefix, target, source, table: crate::ROUTING_TABLE, metric: None };
+            if !routes.contains(&route) {
+                routes.push(route);
+            }
+        }
+    }
+    routes
+}
+
+/// `struct ifinfomsg`.
+fn link_header(interface: u32, up: Option<bool>) -> Vec<u8> {
+    const IFF_UP: u32 = 1;
+    let mut header = vec![0; 4];
+    header.extend(interface.to_ne_bytes());
+    header.extend(if up == Some(true) { IFF_UP } else { 0 }.to_ne_bytes());
+    header.extend(if up.is_some() { IFF_UP } else { 0 }.to_ne_bytes());
+    header
+}
+
+fn local_address(reply: &Reply) -> Option<LocalAddress> {
+    let &[family, prefix, _, _, i0, i1, i2, i3] = reply.fixed(ADDRESS_HEADER)?.first_chunk::<ADDRESS_HEADER>()?;
+    let attributes = reply.attributes(ADDRESS_HEADER);
+    // On a point-to-point link ADDRESS is the other end; IPv6 has no LOCAL elsewhere.
+    let octets = attributes.get(IFA_LOCAL).or_else(|| attributes.get(IFA_ADDRESS))?;
+    let interface = u32::from_ne_bytes([i0, i1, i2, i3]);
+    Some(LocalAddress { interface, address: address(family, octets)?, prefix })
+}
+
+fn route_request(kind: u16, flags: u16, route: &Route) -> Request {
+    let (route_kind, scope) = match route.target {
+        RouteTarget::Interface { gateway: Some(_), .. } => (RTN_UNICAST, RT_SCOPE_UNIVERSE),
+        RouteTarget::Interface { gateway: None, .. } => (RTN_UNICAST, RT_SCOPE_LINK),
+        RouteTarget::Throw => (RTN_THROW, RT_SCOPE_UNIVERSE),
+        RouteTarget::Blackhole => (RTN_BLACKHOLE, RT_SCOPE_UNIVERSE),
+    };
+    // The kernel knows scopes for IPv4 only.
+    let scope = if route.destination.is_ipv6() { RT_SCOPE_UNIVERSE } else { scope };
+    let mut request = Request::new(kind, flags);
+    request.put(&[
+        family(route.destination),
+        route.prefix,
+        0,
+        0,
+        0, // the table is in its attribute, which has room for more than 255
+        RTPROT_STATIC,
+        scope,
+        route_kind,
+        0,
+        0,
+        0,
+        0,
+    ]);
+    request.attribute(RTA_DST, &octets(route.destination)).attribute(RTA_TABLE, &route.table.to_ne_bytes());
+    if let RouteTarget::Interface { interface, gateway } = route.target {
+        request.attribute(RTA_OIF, &interface.to_ne_bytes());
+        if let Some(gateway) = gateway {
+            request.attribute(RTA_GATEWAY, &octets(gateway));
+        }
+    }
+    if let Some(source) = route.source {
+        request.attribute(RTA_PREFSRC, &octets(source));
+    }
+    if let Some(metric) = route.metric {
+        request.attribute(RTA_PRIORITY, &metric.to_ne_bytes());
+    }
+    request
+}
+
+fn route_to(reply: &Reply) -> Option<RouteTo> {
+    let family = *reply.fixed(ROUTE_HEADER)?.first()?;
+    let attributes = reply.attributes(ROUTE_HEADER);
+    let find = |kind| attributes.get(kind).and_then(|octets| address(family, octets));
+    Some(RouteTo { interface: attributes.get_u32(RTA_OIF)?, gateway: find(RTA_GATEWAY), source: find(RTA_PREFSRC) })
+}
+
+fn rule_request(kind: u16, flags: u16, rule: &Rule) -> Request {
+    let family = if rule.ipv6 { libc::AF_INET6 } else { libc::AF_INET } as u8;
+    let rule_flags = if rule.unless_mark.is_some() { FIB_RULE_INVERT } else { 0 };
+    let mut header = vec![family, 0, 0, 0, 0, 0, 0, FR_ACT_TO_TABLE];
+    header.extend(rule_flags.to_ne_bytes());
+    let mut request = Request::new(kind, flags);
+    request
+        .put(&header)
+        .attribute(FRA_PRIORITY, &rule.preference.to_ne_bytes())
+        .attribute(FRA_TABLE, &rule.table.to_ne_bytes());
+    if let Some(mark) = rule.unless_mark {
+        request.attribute(FRA_FWMARK, &mark.to_ne_bytes()).attribute(FRA_FWMASK, &u32::MAX.to_ne_bytes());
+    }
+    request
+}

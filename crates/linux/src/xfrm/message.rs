@@ -1,0 +1,333 @@
+//! The structures of `include/uapi/linux/xfrm.h`, octet by octet, as 64-bit kernels lay them out.
+
+use super::algorithm::Algorithms;
+use super::selector::Selector;
+use crate::sys::{address, family, octets};
+use model::dataplane::EspSa;
+use std::net::{IpAddr, SocketAddr};
+use zeroize::Zeroizing;
+
+pub(super) const NEW_SA: u16 = 0x10;
+pub(super) const DELETE_SA: u16 = 0x11;
+pub(super) const GET_SA: u16 = 0x12;
+pub(super) const DELETE_POLICY: u16 = 0x14;
+pub(super) const GET_POLICY: u16 = 0x15;
+pub(super) const ACQUIRE: u16 = 0x17;
+pub(super) const EXPIRE: u16 = 0x18;
+pub(super) const UPDATE_POLICY: u16 = 0x19;
+pub(super) const NEW_POLICY: u16 = 0x13;
+pub(super) const MAPPING: u16 = 0x26;
+
+pub(super) const ATTRIBUTE_CRYPT: u16 = 2;
+pub(super) const ATTRIBUTE_ENCAPSULATION: u16 = 4;
+pub(super) const ATTRIBUTE_TEMPLATE: u16 = 5;
+pub(super) const ATTRIBUTE_LIFETIME: u16 = 9;
+pub(super) const ATTRIBUTE_REPLAY: u16 = 10;
+pub(super) const ATTRIBUTE_LAST_USED: u16 = 15;
+pub(super) const ATTRIBUTE_AEAD: u16 = 18;
+pub(super) const ATTRIBUTE_AUTH_TRUNCATED: u16 = 20;
+pub(super) const ATTRIBUTE_REPLAY_ESN: u16 = 23;
+
+pub(super) const SA_INFO: usize = 224;
+pub(super) const POLICY_INFO: usize = 168;
+pub(super) const ACQUIRE_INFO: usize = 280;
+pub(super) const MAPPING_INFO: usize = 64;
+
+const ESP: u8 = 50;
+const FLAG_AF_UNSPEC: u8 = 32;
+const FLAG_ESN: u8 = 128;
+const ENCAPSULATION_ESP_IN_UDP: u16 = 2;
+
+/// Which packets a policy sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Direction {
+    In = 0,
+    Out = 1,
+    Forward = 2,
+}
+
+/// Mode numbers are the kernel's, not those of IKE.
+pub(super) fn mode_number(mode: model::dataplane::Mode) -> u8 {
+    match mode {
+        model::dataplane::Mode::Transport => 0,
+        model::dataplane::Mode::Tunnel => 1,
+    }
+}
+
+fn put_address(out: &mut Vec<u8>, address: IpAddr) {
+    let start = out.len();
+    out.extend(octets(address));
+    out.resize(start + 16, 0);
+}
+
+/// `struct xfrm_selector`, 56 octets.
+pub(super) fn selector(selector: &Selector, direction: Direction) -> Vec<u8> {
+    let ((source, destination), (source_port, destination_port)) = match direction {
+        Direction::Out => ((selector.local, selector.remote), (selector.local_port, selector.remote_port)),
+        // ICMP's type and code do not change places with the direction.
+        _ if selector.is_icmp() => ((selector.remote, selector.local), (selector.local_port, selector.remote_port)),
+        _ => ((selector.remote, selector.local), (selector.remote_port, selector.local_port)),
+    };
+    let mut out = Vec::with_capacity(56);
+    put_address(&mut out, destination.0);
+    put_address(&mut out, source.0);
+    for number in [destination_port.0, destination_port.1, source_port.0, source_port.1] {
+        out.extend(number.to_be_bytes());
+    }
+    out.extend(u16::from(family(source.0)).to_ne_bytes());
+    out.extend([destination.1, source.1, selector.protocol, 0, 0, 0]);
+    out.extend([0; 8]); // any interface, any user
+    out
+}
+
+/// `struct xfrm_lifetime_cfg`, 64 octets.
+fn lifetime(limits: &Limits) -> Vec<u8> {
+    let infinite = u64::MAX; // XFRM_INF
+    [
+        limits.soft_octets.unwrap_or(infinite),
+        infinite,
+        limits.soft_packets.unwrap_or(infinite),
+        infinite,
+        0,
+        limits.hard_seconds.unwrap_or(0),
+        0,
+        0,
+    ]
+    .iter()
+    .flat_map(|number| number.to_ne_bytes())
+    .collect()
+}
+
+/// When the kernel reports an SA, and when it drops it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Limits {
+    pub(super) soft_octets: Option<u64>,
+    pub(super) soft_packets: Option<u64>,
+    pub(super) hard_seconds: Option<u64>,
+}
+
+/// What `struct xfrm_usersa_info` says of one SA.
+pub(super) struct SaInfo<'a> {
+    pub(super) source: IpAddr,
+    pub(super) destination: IpAddr,
+    pub(super) sa: &'a EspSa,
+    pub(super) reqid: u32,
+    pub(super) mode: u8,
+    /// 0 if the replay state comes as an attribute.
+    pub(super) replay_window: u8,
+    pub(super) esn: bool,
+    pub(super) limits: Limits,
+}
+
+/// `struct xfrm_usersa_info`.
+pub(super) fn sa_info(info: &SaInfo<'_>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(SA_INFO);
+    out.resize(56, 0); // no selector: policies decide
+    put_address(&mut out, info.destination);
+    out.extend(info.sa.spi.to_be_bytes());
+    out.extend([ESP, 0, 0, 0]);
+    put_address(&mut out, info.source);
+    out.extend(lifetime(&info.limits));
+    out.extend([0; 32 + 12 + 4]); // current lifetime, statistics, acquire sequence
+    out.extend(info.reqid.to_ne_bytes());
+    out.extend(u16::from(family(info.destination)).to_ne_bytes());
+    // In tunnel mode the inner packet's family may differ from the outer one's.
+    let flags = if info.mode == 1 { FLAG_AF_UNSPEC } else { 0 } | if info.esn { FLAG_ESN } else { 0 };
+    out.extend([info.mode, info.replay_window, flags]);
+    out.resize(SA_INFO, 0);
+    out
+}
+
+/// `struct xfrm_usersa_id`, 24 octets.
+pub(super) fn sa_id(destination: IpAddr, spi: u32) -> Vec<u8> {
+    let mut out = Vec::with_capacity(24);
+    put_address(&mut out, destination);
+    out.extend(spi.to_be_bytes());
+    out.extend(u16::from(family(destination)).to_ne_bytes());
+    out.extend([ESP, 0]);
+    out
+}
+
+/// The attributes with algorithms and keys.
+pub(super) fn algorithm_attributes(sa: &EspSa, algorithms: Algorithms) -> Vec<(u16, Zeroizing<Vec<u8>>)> {
+    let attribute = |name: &str, key: &[u8], extra: Option<u32>| {
+        let mut out = Zeroizing::new(Vec::with_capacity(64 + 8 + key.len()));
+        out.extend_from_slice(name.as_bytes());
+        out.resize(64, 0);
+        out.extend_from_slice(&(key.len() as u32 * 8).to_ne_bytes());
+        if let Some(extra) = extra {
+            out.extend_from_slice(&extra.to_ne_bytes());
+        }
+        out.extend_from_slice(key);
+        out
+    };
+    let (encryption, integrity) = (sa.encryption_key.expose(), sa.integrity_key.expose());
+    match algorithms {
+        Algorithms::Aead { name, icv_bits } => vec![(ATTRIBUTE_AEAD, attribute(name, encryption, Some(icv_bits)))],
+        Algorithms::Separate { cipher, integrity: name, truncation_bits } => vec![
+            (ATTRIBUTE_CRYPT, attribute(cipher, encryption, None)),
+            (ATTRIBUTE_AUTH_TRUNCATED, attribute(name, integrity, Some(truncation_bits))),
+        ],
+    }
+}
+
+/// `struct xfrm_replay_state_esn` of a fresh SA.
+pub(super) fn replay_esn(window: u32) -> Vec<u8> {
+    let words = window.div_ceil(32).max(1);
+    let mut out: Vec<u8> = [words, 0, 0, 0, 0, window].iter().flat_map(|number| number.to_ne_bytes()).collect();
+    out.resize(24 + words as usize * 4, 0);
+    out
+}
+
+/// `struct xfrm_encap_tmpl`.
+pub(super) fn encapsulation(source: SocketAddr, destination: SocketAddr) -> Vec<u8> {
+    let mut out = ENCAPSULATION_ESP_IN_UDP.to_ne_bytes().to_vec();
+    out.extend(source.port().to_be_bytes());
+    out.extend(destination.port().to_be_bytes());
+    out.resize(24, 0);
+    out
+}
+
+/// `struct xfrm_user_tmpl`: the SA that a policy asks for. `spi` 0 leaves the choice among those of the reqid.
+pub(super) fn template(source: IpAddr, destination: IpAddr, spi: u32, reqid: u32, mode: u8) -> Vec<u8> {
+    let mut out = Vec::with_capacity(64);
+    put_address(&mut out, destination);
+    out.extend(spi.to_be_bytes());
+    out.extend([ESP, 0, 0, 0]);
+    out.extend(u16::from(family(destination)).to_ne_bytes());
+    out.extend([0; 2]);
+    put_address(&mut out, source);
+    out.extend(reqid.to_ne_bytes());
+    out.extend([mode, 0, 0, 0]);
+    out.extend([0xff; 12]); // any algorithm: the SA has been negotiated
+    out
+}
+
+/// `struct xfrm_userpolicy_info`.
+pub(super) fn policy_info(of: &Selector, direction: Direction, priority: u32) -> Vec<u8> {
+    let mut out = selector(of, direction);
+    out.extend(lifetime(&Limits::default()));
+    out.extend([0; 32]);
+    out.extend(priority.to_ne_bytes());
+    out.extend(0u32.to_ne_bytes()); // index: the kernel's choice
+    out.extend([direction as u8, 0, 0, 0]); // allow, any share
+    out.resize(POLICY_INFO, 0);
+    out
+}
+
+/// `struct xfrm_userpolicy_id`.
+pub(super) fn policy_id(of: &Selector, direction: Direction) -> Vec<u8> {
+    let mut out = selector(of, direction);
+    out.extend(0u32.to_ne_bytes());
+    out.extend([direction as u8, 0, 0, 0]);
+    out
+}
+
+/// A policy for one socket, for `setsockopt`: everything passes in the clear.
+pub(crate) fn socket_bypass_policy(like: IpAddr, direction: Direction) -> Vec<u8> {
+    policy_info(&Selector::any(like), direction, 0)
+}
+
+/// What a dump or a notification says of an SA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SaState {
+    pub(super) destination: IpAddr,
+    pub(super) spi: u32,
+    pub(super) octets: u64,
+    pub(super) packets: u64,
+}
+
+/// Reads `struct xfrm_usersa_info`.
+pub(super) fn read_sa(octets: &[u8]) -> Option<SaState> {
+    let family = u16::from_ne_bytes(*octets.get(212..)?.first_chunk()?);
+    Some(SaState {
+        destination: address(u8::try_from(family).ok()?, octets.get(56..72)?)?,
+        spi: u32::from_be_bytes(*octets.get(72..)?.first_chunk()?),
+        octets: u64::from_ne_bytes(*octets.get(160..)?.first_chunk()?),
+        packets: u64::from_ne_bytes(*octets.get(168..)?.first_chunk()?),
+    })
+}
+
+/// The `struct xfrm_lifetime_cur` in `struct xfrm_usersa_info`.
+pub(super) fn current_lifetime(octets: &[u8]) -> Option<&[u8]> {
+    octets.get(160..192)
+}
+
+/// The `hard` flag behind the `struct xfrm_usersa_info` of an expiry.
+pub(super) fn read_hard(octets: &[u8]) -> Option<bool> {
+    octets.get(SA_INFO).map(|hard| *hard != 0)
+}
+
+/// Source and destination of a `struct xfrm_selector`, and its protocol and ports.
+pub(super) fn read_selector(octets: &[u8]) -> Option<(SocketAddr, SocketAddr, u8)> {
+    let family = u8::try_from(u16::from_ne_bytes(*octets.get(40..)?.first_chunk()?)).ok()?;
+    let port = |at: usize| octets.get(at..)?.first_chunk().map(|port| u16::from_be_bytes(*port));
+    let source = SocketAddr::new(address(family, octets.get(16..32)?)?, port(36)?);
+    let destination = SocketAddr::new(address(family, octets.get(..16)?)?, port(32)?);
+    Some((source, destination, *octets.get(44)?))
+}
+
+/// SPI, destination and new source of a `struct xfrm_user_mapping`.
+pub(super) fn read_mapping(octets: &[u8]) -> Option<(IpAddr, u32, SocketAddr)> {
+    let octets = octets.get(..MAPPING_INFO)?;
+    let family = u8::try_from(u16::from_ne_bytes(*octets.get(20..)?.first_chunk()?)).ok()?;
+    let destination = address(family, octets.get(..16)?)?;
+    let spi = u32::from_be_bytes(*octets.get(16..)?.first_chunk()?);
+    let source = address(family, octets.get(44..60)?)?;
+    let port = u16::from_be_bytes(*octets.get(62..)?.first_chunk()?);
+    Some((destination, spi, SocketAddr::new(source, port)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn structures_have_the_kernels_sizes() {
+        let ip: IpAddr = "192.0.2.1".parse().unwrap();
+        let any = Selector::any(ip);
+        assert_eq!(selector(&any, Direction::In).len(), 56);
+        assert_eq!(policy_info(&any, Direction::In, 1).len(), POLICY_INFO);
+        assert_eq!(policy_id(&any, Direction::Out).len(), 64);
+        assert_eq!(template(ip, ip, 0, 1, 1).len(), 64);
+        assert_eq!(sa_id(ip, 1).len(), 24);
+        assert_eq!(encapsulation(SocketAddr::new(ip, 1), SocketAddr::new(ip, 2)).len(), 24);
+        assert_eq!(lifetime(&Limits::default()).len(), 64);
+        assert_eq!(replay_esn(33).len(), 24 + 8);
+    }
+
+    #[test]
+    fn directions_swap_ports_but_not_icmp_types() {
+        let any = Selector::any("10.0.0.0".parse().unwrap());
+        let tcp = Selector { protocol: 6, local_port: (1, 0xffff), remote_port: (2, 0xffff), ..any };
+        assert_eq!(
+            read_selector(&selector(&tcp, Direction::Out)).map(|(s, d, p)| (s.port(), d.port(), p)),
+            Some((1, 2, 6))
+        );
+        assert_eq!(
+            read_selector(&selector(&tcp, Direction::In)).map(|(s, d, p)| (s.port(), d.port(), p)),
+            Some((2, 1, 6))
+        );
+        let icmp = Selector { protocol: 1, ..tcp };
+        assert_eq!(
+            read_selector(&selector(&icmp, Direction::In)).map(|(s, d, p)| (s.port(), d.port(), p)),
+            Some((1, 2, 1))
+        );
+    }
+
+    #[test]
+    fn short_messages_are_refused() {
+        assert_eq!(read_sa(&[0; 100]), None);
+        assert_eq!(read_hard(&[0; SA_INFO]), None);
+        assert_eq!(read_mapping(&[0; 63]), None);
+        assert_eq!(read_selector(&[0; 44]), None);
+        let mut mapping = [0; MAPPING_INFO];
+        mapping[20..22].copy_from_slice(&2u16.to_ne_bytes());
+        mapping[..4].copy_from_slice(&[192, 0, 2, 1]);
+        mapping[19] = 7;
+        mapping[44..48].copy_from_slice(&[192, 0, 2, 9]);
+        mapping[63] = 80;
+        let (local, new) = ("192.0.2.1".parse().unwrap(), "192.0.2.9:80".parse().unwrap());
+        assert_eq!(read_mapping(&mapping), Some((local, 7, new)));
+    }
+}

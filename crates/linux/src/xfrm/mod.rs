@@ -1,0 +1,554 @@
+//! The kernel's own ESP as a data plane, over NETLINK_XFRM.
+
+mod algorithm;
+mod error;
+mod message;
+mod selector;
+
+pub use error::{Step, WhyNot, XfrmError};
+pub(crate) use message::{Direction, socket_bypass_policy};
+
+use crate::NetlinkError;
+use crate::netlink::{CREATE, DUMP, EXCLUSIVE, Request, Socket};
+use algorithm::algorithms;
+use message::{Limits, SaInfo};
+use model::dataplane::{ChildInstall, Command, Counters, EspSa, Mode, PlaneEvent};
+use model::{Encryption, SaId};
+use selector::{Selector, selectors};
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::Duration;
+use wire::Secret;
+use wire::registry::{EncryptionId, IntegrityId};
+use zeroize::Zeroizing;
+
+/// The largest anti-replay window of the kernel (XFRMA_REPLAY_ESN_MAX).
+const MAX_REPLAY_WINDOW: u32 = 4096;
+
+/// Multicast groups: ACQUIRE (1), EXPIRE (2), MAPPING (8).
+const EVENT_GROUPS: u32 = 1 | 1 << 1 | 1 << 7;
+
+/// A packet met a policy for which there is no SA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Acquire {
+    /// The policy's number, which ties it to its configuration, if its template has one.
+    pub reqid: Option<u32>,
+    /// The packet's source address and port.
+    pub source: SocketAddr,
+    /// The packet's destination address and port.
+    pub destination: SocketAddr,
+    /// The packet's protocol.
+    pub protocol: u8,
+}
+
+/// What the kernel reports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum XfrmEvent {
+    /// For the protocol, as it is.
+    Plane(PlaneEvent),
+    /// A packet asks for an SA.
+    Acquire(Acquire),
+}
+
+/// A policy is shared by the Child SAs of the same selectors (while one is rekeyed there are two); the newest rules.
+#[derive(Debug, Default)]
+struct Policy {
+    users: Vec<SaId>,
+}
+
+#[derive(Debug)]
+struct Installed {
+    install: Box<ChildInstall>,
+    selectors: Vec<Selector>,
+}
+
+/// The kernel's SAs and policies that belong to this daemon. Dropping it leaves them in the kernel.
+///
+/// `AsRawFd` is for mio's `SourceFd`: when it is readable, call [`events`](Self::events).
+#[derive(Debug)]
+pub struct Xfrm {
+    requests: Socket,
+    notifications: Socket,
+    children: BTreeMap<SaId, Installed>,
+    by_inbound: HashMap<u32, SaId>,
+    by_outbound: HashMap<(IpAddr, u32), SaId>,
+    policies: HashMap<(Selector, Mode), Policy>,
+}
+
+impl Xfrm {
+    /// Opens the netlink sockets in the calling thread's namespace. Needs `CAP_NET_ADMIN` for what follows.
+    ///
+    /// # Errors
+    /// The kernel's: `EPROTONOSUPPORT` if it has no XFRM (see [`probe`](Self::probe)).
+    pub fn open() -> io::Result<Self> {
+        Ok(Self {
+            requests: Socket::open(libc::NETLINK_XFRM, 0)?,
+            notifications: Socket::open(libc::NETLINK_XFRM, EVENT_GROUPS)?,
+            children: BTreeMap::new(),
+            by_inbound: HashMap::new(),
+            by_outbound: HashMap::new(),
+            policies: HashMap::new(),
+        })
+    }
+
+    /// Whether the kernel can be the data plane for a family: adds and removes an SA between two documentation addresses.
+    ///
+    /// # Errors
+    /// [`WhyNot`] names what is missing.
+    pub fn probe(ipv6: bool) -> Result<(), WhyNot> {
+        let mut socket = Socket::open(libc::NETLINK_XFRM, 0).map_err(|error| match error.raw_os_error() {
+            Some(libc::EPROTONOSUPPORT) => WhyNot::NoXfrm,
+            Some(libc::EPERM | libc::EACCES) => WhyNot::NotPermitted,
+            _ => WhyNot::Other(error.into()),
+        })?;
+        let (local, remote): (IpAddr, IpAddr) = if ipv6 {
+            ([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0xfffe].into(), [0x2001, 0xdb8, 0, 0, 0, 0, 0, 0xfffd].into())
+        } else {
+            ([192, 0, 2, 254].into(), [192, 0, 2, 253].into())
+        };
+        let test_sa = |id, integrity, octets, integrity_octets| EspSa {
+            spi: 0xfffe,
+            encryption: Encryption { id, key_length: Some(128) },
+            integrity,
+            encryption_key: Secret::new(vec![0; octets]),
+            integrity_key: Secret::new(vec![0; integrity_octets]),
+        };
+        let gcm = test_sa(EncryptionId::AES_GCM_16, None, 20, 0);
+        match try_sa(&mut socket, local, remote, &gcm)? {
+            Ok(()) => Ok(()),
+            Err(error) if error.is(libc::EPERM) => Err(WhyNot::NotPermitted),
+            Err(error) if error.is(libc::EPROTONOSUPPORT) => Err(WhyNot::NoEsp { ipv6 }),
+            // The kernel looks for the algorithm before it looks for ESP: ask with a more common one which is missing.
+            Err(error) if error.is(libc::ENOSYS) || error.is(libc::ENOENT) => {
+                let cbc = test_sa(EncryptionId::AES_CBC, Some(IntegrityId::HMAC_SHA1_96), 16, 20);
+                match try_sa(&mut socket, local, remote, &cbc)? {
+                    Err(error) if error.is(libc::EPROTONOSUPPORT) => Err(WhyNot::NoEsp { ipv6 }),
+                    _ => Err(WhyNot::NoAlgorithm),
+                }
+            }
+            Err(error) => Err(WhyNot::Other(error)),
+        }
+    }
+
+    /// Carries a command out. Deleting a Child SA that is not there is no error: it may have died in the kernel.
+    ///
+    /// # Errors
+    /// [`XfrmError`]. After a failed installation nothing of it is left; a failed update leaves the Child SA removed.
+    pub fn apply(&mut self, command: &Command) -> Result<(), XfrmError> {
+        match command {
+            Command::Install(install) => self.install(install),
+            Command::Delete { child } => self.delete(*child),
+            Command::Update { child, local, remote, encapsulated } => {
+                self.update(*child, *local, *remote, *encapsulated)
+            }
+        }
+    }
+
+    fn install(&mut self, install: &ChildInstall) -> Result<(), XfrmError> {
+        if self.children.contains_key(&install.child) {
+            return Err(XfrmError::ChildExists(install.child));
+        }
+        if install.replay_window > MAX_REPLAY_WINDOW {
+            return Err(XfrmError::ReplayWindow { asked: install.replay_window, most: MAX_REPLAY_WINDOW });
+        }
+        let selectors = if install.policies { selectors(install)? } else { Vec::new() };
+        self.add_sa(install, Side::Inbound, None)?;
+        if let Err(error) = self.add_sa(install, Side::Outbound, None) {
+            let _ = self.delete_sa(install, Side::Inbound);
+            return Err(error);
+        }
+        let child = install.child;
+        self.register(Installed { install: Box::new(install.clone()), selectors });
+        if let Err(error) = self.set_policies(child) {
+            let _ = self.delete(child);
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    fn register(&mut self, installed: Installed) {
+        let install = &installed.install;
+        self.by_inbound.insert(install.inbound.spi, install.child);
+        self.by_outbound.insert((install.remote.ip(), install.outbound.spi), install.child);
+        for selector in &installed.selectors {
+            self.policies.entry((*selector, install.mode)).or_default().users.push(install.child);
+        }
+        self.children.insert(install.child, installed);
+    }
+
+    fn set_policies(&mut self, child: SaId) -> Result<(), XfrmError> {
+        let Some(Installed { install, selectors }) = self.children.get(&child) else { return Ok(()) };
+        for selector in selectors {
+            set_policy(&mut self.requests, install, selector)?;
+        }
+        Ok(())
+    }
+
+    fn delete(&mut self, child: SaId) -> Result<(), XfrmError> {
+        let Some(Installed { install, selectors }) = self.children.remove(&child) else { return Ok(()) };
+        self.by_inbound.remove(&install.inbound.spi);
+        self.by_outbound.remove(&(install.remote.ip(), install.outbound.spi));
+        // Policies first: without their SAs they would only make the kernel ask for new ones.
+        let mut result = Ok(());
+        for selector in &selectors {
+            let key = (*selector, install.mode);
+            let Some(policy) = self.policies.get_mut(&key) else { continue };
+            let was_newest = policy.users.last() == Some(&child);
+            policy.users.retain(|user| *user != child);
+            let next = policy.users.last().and_then(|user| self.children.get(user));
+            let done = match next {
+                Some(next) if was_newest => set_policy(&mut self.requests, &next.install, selector),
+                Some(_) => Ok(()),
+                None => {
+                    self.policies.remove(&key);
+                    delete_policy(&mut self.requests, &install, selector)
+                }
+            };
+            result = result.and(done);
+        }
+        for side in [Side::Inbound, Side::Outbound] {
+            result = result.and(self.delete_sa(&install, side));
+        }
+        result
+    }
+
+    fn update(
+        &mut self,
+        child: SaId,
+        local: SocketAddr,
+        remote: SocketAddr,
+        encapsulated: bool,
+    ) -> Result<(), XfrmError> {
+        let old = self.children.get(&child).ok_or(XfrmError::UnknownChild(child))?.install.clone();
+        if (old.local, old.remote, old.encapsulated) == (local, remote, encapsulated) {
+            return Ok(());
+        }
+        let mut new = old.clone();
+        (new.local, new.remote, new.encapsulated) = (local, remote, encapsulated);
+        // An SA is known by its destination address, so a move is a removal and an addition that keeps sequence numbers and
+        // counters. Between reading and removing, the window may miss what is received: such a packet could be replayed
+        // once. Sequence numbers of the outbound SA must not repeat (the IVs are made of them), hence the jump.
+        let mut moved = Ok(());
+        for side in [Side::Inbound, Side::Outbound] {
+            let carried = self.read_state(&old, side);
+            moved = moved.and(carried.and_then(|carried| {
+                self.delete_sa(&old, side)?;
+                self.add_sa(&new, side, Some(carried))
+            }));
+        }
+        if let Err(error) = moved {
+            let _ = self.delete(child);
+            return Err(error);
+        }
+        self.by_outbound.remove(&(old.remote.ip(), old.outbound.spi));
+        self.by_outbound.insert((new.remote.ip(), new.outbound.spi), child);
+        let Some(installed) = self.children.get_mut(&child) else { return Ok(()) };
+        installed.install = new;
+        let Some(Installed { install, selectors }) = self.children.get(&child) else { return Ok(()) };
+        for selector in selectors {
+            let newest = self.policies.get(&(*selector, install.mode)).and_then(|policy| policy.users.last());
+            if newest == Some(&child) {
+                set_policy(&mut self.requests, install, selector)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn add_sa(&mut self, install: &ChildInstall, side: Side, carried: Option<Carried>) -> Result<(), XfrmError> {
+        let (sa, source, destination) = side.of(install);
+        let names = algorithms(sa)?;
+        // Only the receiver has a window; the sender's state has one in form where ESN wants it.
+        let window = match (side, install.esn) {
+            (Side::Inbound, true) => install.replay_window.max(1), // the kernel has no ESN without a window
+            (Side::Inbound, false) => install.replay_window,
+            (Side::Outbound, true) => 1,
+            (Side::Outbound, false) => 0,
+        };
+        let long = install.esn || window > 32;
+        let info = SaInfo {
+            source: source.ip(),
+            destination: destination.ip(),
+            sa,
+            reqid: install.reqid,
+            mode: message::mode_number(install.mode),
+            replay_window: if long { 0 } else { window as u8 }, // at most 32
+            esn: install.esn,
+            limits: Limits {
+                soft_octets: install.soft_bytes,
+                soft_packets: install.soft_packets,
+                hard_seconds: install.hard_lifetime.map(|lifetime| lifetime.as_secs().max(1)),
+            },
+        };
+        let mut request = Request::new(message::NEW_SA, CREATE | EXCLUSIVE);
+        request.put(&message::sa_info(&info));
+        for (kind, value) in message::algorithm_attributes(sa, names) {
+            request.attribute(kind, &value);
+        }
+        if install.encapsulated {
+            request.attribute(message::ATTRIBUTE_ENCAPSULATION, &message::encapsulation(source, destination));
+        }
+        match carried {
+            Some(carried) => {
+                for (kind, value) in carried.attributes {
+                    request.attribute(kind, &value);
+                }
+            }
+            None if long => {
+                request.attribute(message::ATTRIBUTE_REPLAY_ESN, &message::replay_esn(window));
+            }
+            None => {}
+        }
+        let step = match side {
+            Side::Inbound => Step::AddInbound,
+            Side::Outbound => Step::AddOutbound,
+        };
+        self.requests.request(request).map(drop).map_err(refused(step, install.child))
+    }
+
+    fn delete_sa(&mut self, install: &ChildInstall, side: Side) -> Result<(), XfrmError> {
+        let (sa, _, destination) = side.of(install);
+        let mut request = Request::new(message::DELETE_SA, 0);
+        request.put(&message::sa_id(destination.ip(), sa.spi));
+        match self.requests.request(request) {
+            // It expired in the meantime.
+            Err(error) if error.is(libc::ESRCH) => Ok(()),
+            other => other.map(drop).map_err(refused(Step::DeleteSa, install.child)),
+        }
+    }
+
+    fn read_sa(&mut self, install: &ChildInstall, side: Side) -> Result<crate::netlink::Reply, XfrmError> {
+        let (sa, _, destination) = side.of(install);
+        let mut request = Request::new(message::GET_SA, 0);
+        request.put(&message::sa_id(destination.ip(), sa.spi));
+        let gone = || NetlinkError::from(io::Error::from_raw_os_error(libc::ESRCH));
+        self.requests
+            .request(request)
+            .and_then(|replies| replies.into_iter().find(|reply| reply.kind == message::NEW_SA).ok_or_else(gone))
+            .map_err(refused(Step::ReadSa, install.child))
+    }
+
+    /// What a moved SA keeps: sequence numbers, window and counters.
+    fn read_state(&mut self, install: &ChildInstall, side: Side) -> Result<Carried, XfrmError> {
+        /// Outbound sequence numbers skipped, for packets sent between reading and removing.
+        const JUMP: u32 = 1 << 16;
+        let reply = self.read_sa(install, side)?;
+        let mut attributes = Vec::new();
+        let found = reply.attributes(message::SA_INFO);
+        if let Some(current) = reply.fixed(message::SA_INFO).and_then(message::current_lifetime) {
+            attributes.push((message::ATTRIBUTE_LIFETIME, Zeroizing::new(current.to_vec())));
+        }
+        // `oseq` is the second word with ESN (its high half the fourth) and the first without.
+        for (kind, low, high) in [(message::ATTRIBUTE_REPLAY_ESN, 4, Some(12)), (message::ATTRIBUTE_REPLAY, 0, None)] {
+            let Some(state) = found.get(kind) else { continue };
+            let mut state = Zeroizing::new(state.to_vec());
+            if side == Side::Outbound {
+                advance(&mut state, low, high.filter(|_| install.esn), JUMP);
+            }
+            attributes.push((kind, state));
+            break;
+        }
+        Ok(Carried { attributes })
+    }
+
+    /// What passed through a Child SA. `wall_seconds` is the time since 1970, by which the kernel remembers last use.
+    ///
+    /// # Errors
+    /// [`XfrmError::UnknownChild`], or the kernel's refusal if an SA has expired there.
+    pub fn counters(&mut self, wall_seconds: u64, child: SaId) -> Result<Counters, XfrmError> {
+        let install = self.children.get(&child).ok_or(XfrmError::UnknownChild(child))?.install.clone();
+        let mut read = |side| {
+            let reply = self.read_sa(&install, side)?;
+            let state = reply.fixed(message::SA_INFO).and_then(message::read_sa);
+            let (octets, packets) = state.map_or((0, 0), |state| (state.octets, state.packets));
+            let last_used = reply
+                .attributes(message::SA_INFO)
+                .get(message::ATTRIBUTE_LAST_USED)
+                .and_then(|octets| octets.first_chunk().map(|octets| u64::from_ne_bytes(*octets)))
+                .filter(|last| *last != 0 && packets != 0);
+            let idle = last_used.map(|last| Duration::from_secs(wall_seconds.saturating_sub(last)));
+            Ok((octets, packets, idle))
+        };
+        let (bytes_in, packets_in, idle_in) = read(Side::Inbound)?;
+        let (bytes_out, packets_out, idle_out) = read(Side::Outbound)?;
+        Ok(Counters { bytes_in, packets_in, bytes_out, packets_out, idle_in, idle_out })
+    }
+
+    /// What the kernel has reported since the last call; empty if nothing.
+    ///
+    /// # Errors
+    /// The socket's. `ENOBUFS` says that reports were lost; go on.
+    pub fn events(&mut self) -> io::Result<Vec<XfrmEvent>> {
+        let replies = self.notifications.notifications()?;
+        Ok(replies.iter().filter_map(|reply| self.event(reply)).collect())
+    }
+
+    fn event(&self, reply: &crate::netlink::Reply) -> Option<XfrmEvent> {
+        match reply.kind {
+            message::EXPIRE => {
+                let octets = reply.fixed(message::SA_INFO + 1)?;
+                let state = message::read_sa(octets)?;
+                let child = self
+                    .by_outbound
+                    .get(&(state.destination, state.spi))
+                    .or_else(|| self.by_inbound.get(&state.spi))
+                    .copied()?;
+                let event = if message::read_hard(octets)? {
+                    PlaneEvent::HardExpire { child }
+                } else {
+                    PlaneEvent::SoftExpire { child }
+                };
+                Some(XfrmEvent::Plane(event))
+            }
+            message::MAPPING => {
+                let (_, spi, remote) = message::read_mapping(reply.fixed(message::MAPPING_INFO)?)?;
+                let child = *self.by_inbound.get(&spi)?;
+                Some(XfrmEvent::Plane(PlaneEvent::PeerMoved { child, remote }))
+            }
+            message::ACQUIRE => {
+                let octets = reply.fixed(message::ACQUIRE_INFO)?;
+                let (source, destination, protocol) = message::read_selector(octets.get(40..)?)?;
+                // The template's reqid follows id (24), family (4) and source (16).
+                let template = reply.attributes(message::ACQUIRE_INFO).get(message::ATTRIBUTE_TEMPLATE);
+                let reqid = template
+                    .and_then(|template| template.get(44..)?.first_chunk().map(|octets| u32::from_ne_bytes(*octets)))
+                    .filter(|reqid| *reqid != 0);
+                Some(XfrmEvent::Acquire(Acquire { reqid, source, destination, protocol }))
+            }
+            _ => None,
+        }
+    }
+
+    /// How many SAs and policies the kernel has in this namespace, whoever made them.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn count(&mut self) -> Result<(usize, usize), NetlinkError> {
+        let states = self.requests.request(Request::new(message::GET_SA, DUMP))?;
+        let policies = self.requests.request(Request::new(message::GET_POLICY, DUMP))?;
+        let count = |replies: &[crate::netlink::Reply], kind| replies.iter().filter(|reply| reply.kind == kind).count();
+        Ok((count(&states, message::NEW_SA), count(&policies, message::NEW_POLICY)))
+    }
+}
+
+impl AsRawFd for Xfrm {
+    fn as_raw_fd(&self) -> RawFd {
+        self.notifications.as_raw_fd()
+    }
+}
+
+/// Adds an SA and removes it: the inner result is the kernel's answer to the addition.
+fn try_sa(socket: &mut Socket, local: IpAddr, remote: IpAddr, sa: &EspSa) -> Result<Result<(), NetlinkError>, WhyNot> {
+    let info = SaInfo {
+        source: local,
+        destination: remote,
+        sa,
+        reqid: 0,
+        mode: message::mode_number(Mode::Tunnel),
+        replay_window: 0,
+        esn: false,
+        limits: Limits { hard_seconds: Some(5), ..Limits::default() },
+    };
+    let mut request = Request::new(message::NEW_SA, CREATE | EXCLUSIVE);
+    request.put(&message::sa_info(&info));
+    let names = algorithms(sa).map_err(|_| WhyNot::NoAlgorithm)?;
+    for (kind, value) in message::algorithm_attributes(sa, names) {
+        request.attribute(kind, &value);
+    }
+    match socket.request(request) {
+        // EEXIST: left over from a probe that was interrupted, so it works.
+        Err(error) if !error.is(libc::EEXIST) => return Ok(Err(error)),
+        _ => {}
+    }
+    let mut request = Request::new(message::DELETE_SA, 0);
+    request.put(&message::sa_id(remote, sa.spi));
+    socket.request(request).map_err(WhyNot::Other)?;
+    Ok(Ok(()))
+}
+
+/// Attributes of an SA that survive its move.
+struct Carried {
+    attributes: Vec<(u16, Zeroizing<Vec<u8>>)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Inbound,
+    Outbound,
+}
+
+impl Side {
+    /// The SA with its source and destination.
+    fn of(self, install: &ChildInstall) -> (&EspSa, SocketAddr, SocketAddr) {
+        match self {
+            Self::Inbound => (&install.inbound, install.remote, install.local),
+            Self::Outbound => (&install.outbound, install.local, install.remote),
+        }
+    }
+}
+
+fn refused(step: Step, child: SaId) -> impl Fn(NetlinkError) -> XfrmError {
+    move |source| XfrmError::Refused { step, child, source }
+}
+
+/// Adds to a sequence number in a replay state. Without a high half it stops at the end: it must not cycle.
+fn advance(state: &mut [u8], low: usize, high: Option<usize>, by: u32) {
+    let read = |state: &[u8], at: usize| {
+        state.get(at..).and_then(|rest| rest.first_chunk()).map(|octets| u32::from_ne_bytes(*octets))
+    };
+    let Some(sequence) = read(state, low) else { return };
+    let (advanced, carry) = sequence.overflowing_add(by);
+    let advanced = match high {
+        None if carry => u32::MAX,
+        Some(at) if carry => {
+            let next = read(state, at).unwrap_or(0).saturating_add(1);
+            if let Some(place) = state.get_mut(at..at + 4) {
+                place.copy_from_slice(&next.to_ne_bytes());
+            }
+            advanced
+        }
+        _ => advanced,
+    };
+    if let Some(place) = state.get_mut(low..low + 4) {
+        place.copy_from_slice(&advanced.to_ne_bytes());
+    }
+}
+
+/// The directions in which a mode has policies: only tunnels are forwarded into.
+fn directions(mode: Mode) -> &'static [Direction] {
+    match mode {
+        Mode::Tunnel => &[Direction::In, Direction::Forward, Direction::Out],
+        Mode::Transport => &[Direction::In, Direction::Out],
+    }
+}
+
+fn set_policy(socket: &mut Socket, install: &ChildInstall, selector: &Selector) -> Result<(), XfrmError> {
+    let mode = message::mode_number(install.mode);
+    let (local, remote) = (install.local.ip(), install.remote.ip());
+    for direction in directions(install.mode) {
+        // Outbound the very SA is named, so that after a rekeying the new one is used at once.
+        let template = match direction {
+            Direction::Out => message::template(local, remote, install.outbound.spi, install.reqid, mode),
+            _ => message::template(remote, local, 0, install.reqid, mode),
+        };
+        let mut request = Request::new(message::UPDATE_POLICY, CREATE);
+        request.put(&message::policy_info(selector, *direction, selector.priority()));
+        request.attribute(message::ATTRIBUTE_TEMPLATE, &template);
+        socket.request(request).map_err(refused(Step::SetPolicy, install.child))?;
+    }
+    Ok(())
+}
+
+fn delete_policy(socket: &mut Socket, install: &ChildInstall, selector: &Selector) -> Result<(), XfrmError> {
+    for direction in directions(install.mode) {
+        let mut request = Request::new(message::DELETE_POLICY, 0);
+        request.put(&message::policy_id(selector, *direction));
+        match socket.request(request) {
+            // Somebody flushed the SPD.
+            Err(error) if error.is(libc::ENOENT) => {}
+            other => other.map(drop).map_err(refused(Step::DeletePolicy, install.child))?,
+        }
+    }
+    Ok(())
+}

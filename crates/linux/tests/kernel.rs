@@ -1,0 +1,145 @@
+//! Namespaces, links, routes and TUN devices on a real kernel, as root. Elsewhere each test says SKIP.
+
+mod common;
+
+use common::{install, namespace, skip};
+use linux::{
+    LocalAddress, Namespace, NamespaceError, ROUTING_TABLE, Route, RouteTarget, Routes, Rule, SOCKET_MARK,
+    SocketOptions, Tun, TunError, Udp, tunnel_routes,
+};
+use std::io;
+use std::net::IpAddr;
+
+fn tun() -> Option<Tun> {
+    match Tun::open("test%d") {
+        Ok(tun) => Some(tun),
+        Err(error @ (TunError::NoDevice | TunError::NoDriver | TunError::NotPermitted { .. })) => {
+            skip(error);
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[test]
+fn a_tunnel_is_routed_and_our_own_packets_are_not() {
+    let Some(namespace) = namespace() else { return };
+    namespace
+        .run(|| {
+            let Some(tun) = tun() else { return };
+            assert_eq!(tun.name(), "test0");
+            let index = tun.index().unwrap();
+            assert_eq!(Routes::interface_name(index).unwrap(), "test0");
+            let mut routes = Routes::open().unwrap();
+            let lo = Routes::interface_index("lo").unwrap();
+            routes.set_link(lo, Some(true), None).unwrap();
+            let inner = LocalAddress { interface: lo, address: "10.1.0.1".parse().unwrap(), prefix: 32 };
+            let inner6 = LocalAddress { interface: lo, address: "2001:db8:1::1".parse().unwrap(), prefix: 128 };
+            routes.add_address(&inner).unwrap();
+            routes.add_address(&inner6).unwrap();
+            let addresses = routes.addresses().unwrap();
+            assert!(addresses.contains(&inner) && addresses.contains(&inner6), "{addresses:?}");
+            routes.set_link(index, Some(true), Some(1400)).unwrap();
+            let mtu = std::fs::read_to_string(format!("/proc/sys/net/ipv6/conf/{}/mtu", tun.name()));
+            assert!(mtu.is_err() || mtu.unwrap().trim() == "1400");
+
+            let mut child = install(1);
+            child.local_ts = ["10.1.0.0/16", "2001:db8:1::/48"].map(|ts| ts.parse().unwrap()).to_vec();
+            child.remote_ts = ["0.0.0.0/0", "::/0"].map(|ts| ts.parse().unwrap()).to_vec();
+            let target = RouteTarget::Interface { interface: index, gateway: None };
+            let tunnel = tunnel_routes(&child, &addresses, target, true);
+            assert_eq!(tunnel.len(), 2);
+            for route in &tunnel {
+                routes.add_route(route).unwrap();
+                routes.add_route(route).unwrap();
+            }
+            for ipv6 in [false, true] {
+                routes.add_rule(&Rule::tunnels(ipv6)).unwrap();
+                routes.add_rule(&Rule::tunnels(ipv6)).unwrap();
+            }
+            for (peer, source) in [("203.0.113.9", inner.address), ("2001:db8:9::9", inner6.address)] {
+                let peer: IpAddr = peer.parse().unwrap();
+                let found = routes.route_to(peer, None, None).unwrap();
+                assert_eq!((found.interface, found.source), (index, Some(source)));
+                // Marked packets take the real route; here there is none.
+                assert!(routes.route_to(peer, None, Some(SOCKET_MARK)).is_err());
+            }
+
+            // A packet to the tunnel comes out of the device, one written into it is received.
+            let options = SocketOptions::default();
+            let socket = Udp::bind("0.0.0.0:7777".parse().unwrap(), &options).unwrap();
+            socket.send("0.0.0.0".parse().unwrap(), "203.0.113.9:9".parse().unwrap(), b"through").unwrap();
+            let mut buffer = [0; 2000];
+            let packet = loop {
+                let length = tun.recv(&mut buffer).unwrap();
+                if buffer[0] >> 4 == 4 {
+                    break &buffer[..length]; // not the kernel's own IPv6 router solicitations
+                }
+            };
+            assert_eq!(packet[12..20], [10, 1, 0, 1, 203, 0, 113, 9]);
+            assert_eq!(&packet[28..], b"through");
+            assert_eq!(tun.send(&[0; 3]).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+            let marked = SocketOptions { mark: Some(SOCKET_MARK), ..options };
+            let own = Udp::bind("0.0.0.0:7778".parse().unwrap(), &marked).unwrap();
+            let refused = own.send("0.0.0.0".parse().unwrap(), "203.0.113.9:9".parse().unwrap(), b"around");
+            assert_eq!(refused.unwrap_err().raw_os_error(), Some(libc_enetunreach()));
+
+            for route in &tunnel {
+                routes.delete_route(route).unwrap();
+            }
+            routes.delete_rule(&Rule::tunnels(false)).unwrap();
+            assert!(routes.delete_rule(&Rule::tunnels(false)).is_err());
+            assert!(routes.route_to("203.0.113.9".parse().unwrap(), None, None).is_err());
+            routes.delete_address(&inner).unwrap();
+        })
+        .unwrap();
+}
+
+fn libc_enetunreach() -> i32 {
+    101 // ENETUNREACH
+}
+
+#[test]
+fn routes_of_every_kind() {
+    let Some(namespace) = namespace() else { return };
+    namespace
+        .run(|| {
+            let mut routes = Routes::open().unwrap();
+            let lo = Routes::interface_index("lo").unwrap();
+            routes.set_link(lo, Some(true), None).unwrap();
+            for target in
+                [RouteTarget::Throw, RouteTarget::Blackhole, RouteTarget::Interface { interface: lo, gateway: None }]
+            {
+                for (destination, prefix) in [("10.9.0.0", 16), ("2001:db8:9::", 48)] {
+                    let route = Route {
+                        destination: destination.parse().unwrap(),
+                        prefix,
+                        target,
+                        source: None,
+                        table: ROUTING_TABLE,
+                        metric: Some(9),
+                    };
+                    routes.add_route(&route).unwrap();
+                    routes.delete_route(&route).unwrap();
+                    assert!(routes.delete_route(&route).is_err(), "{target:?}");
+                }
+            }
+        })
+        .unwrap();
+}
+
+#[test]
+fn a_named_namespace_comes_and_goes() {
+    let name = format!("shrike-test-{}", std::process::id());
+    let namespace = match Namespace::create(&name) {
+        Err(error @ NamespaceError::NotPermitted { .. }) => return skip(error),
+        other => other.unwrap(),
+    };
+    assert!(matches!(Namespace::create(&name), Err(NamespaceError::Exists { .. })));
+    let id = |namespace: &Namespace| namespace.run(|| std::fs::read_link("/proc/thread-self/ns/net").unwrap()).unwrap();
+    let other = Namespace::existing(&name).unwrap();
+    assert_eq!(id(&namespace), id(&other));
+    assert_ne!(id(&namespace), std::fs::read_link("/proc/thread-self/ns/net").unwrap());
+    drop(namespace);
+    assert!(Namespace::existing(&name).is_err());
+}

@@ -1,0 +1,311 @@
+//! The XFRM data plane on a kernel that has ESP. Elsewhere each test says SKIP.
+
+mod common;
+
+use common::{install, namespace, skip};
+use linux::{LocalAddress, Namespace, RawEsp, Routes, SocketOptions, Udp, WhyNot, Xfrm, XfrmError, XfrmEvent};
+use model::dataplane::{ChildInstall, Command, EspSa, Mode, PlaneEvent};
+use model::{Encryption, SaId};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+use wire::Secret;
+use wire::registry::{EncryptionId, IntegrityId};
+
+/// A namespace on a kernel with ESP, or `None` (said aloud).
+fn kernel_with_esp() -> Option<Namespace> {
+    let namespace = namespace()?;
+    match namespace.run(|| Xfrm::probe(false)).unwrap() {
+        Ok(()) => Some(namespace),
+        Err(reason @ (WhyNot::NoXfrm | WhyNot::NoEsp { .. } | WhyNot::NoAlgorithm | WhyNot::NotPermitted)) => {
+            skip(reason);
+            None
+        }
+        Err(reason) => panic!("{reason}"),
+    }
+}
+
+fn apply_install(xfrm: &mut Xfrm, install: ChildInstall) {
+    if let Err(error) = xfrm.apply(&Command::Install(Box::new(install.clone()))) {
+        panic!("{:?}: {error}", install.inbound.encryption);
+    }
+}
+
+#[test]
+fn probing_leaves_nothing_behind() {
+    let Some(namespace) = kernel_with_esp() else { return };
+    namespace
+        .run(|| {
+            assert_eq!(Xfrm::open().unwrap().count().unwrap(), (0, 0));
+            Xfrm::probe(true).unwrap();
+            assert_eq!(Xfrm::open().unwrap().count().unwrap(), (0, 0));
+        })
+        .unwrap();
+}
+
+#[test]
+fn installed_and_gone() {
+    let Some(namespace) = kernel_with_esp() else { return };
+    namespace
+        .run(|| {
+            let mut xfrm = Xfrm::open().unwrap();
+            for esn in [false, true] {
+                for replay_window in [0, 32, 64, 1024, 4096] {
+                    for encapsulated in [false, true] {
+                        apply_install(&mut xfrm, ChildInstall { esn, replay_window, encapsulated, ..install(1) });
+                        assert_eq!(xfrm.count().unwrap(), (2, 3));
+                        xfrm.apply(&Command::Delete { child: SaId(1) }).unwrap();
+                        assert_eq!(xfrm.count().unwrap(), (0, 0));
+                    }
+                }
+            }
+            // Both families, a range and ports; and nothing is set if the operator sets policies.
+            let mut wide = install(2);
+            wide.local_ts = ["10.1.0.0/16", "2001:db8:1::/48"].map(|ts| ts.parse().unwrap()).to_vec();
+            wide.remote_ts = ["10.2.0.1-10.2.0.2", "2001:db8:2::/48[tcp/80-81]"].map(|ts| ts.parse().unwrap()).to_vec();
+            apply_install(&mut xfrm, wide.clone());
+            assert_eq!(xfrm.count().unwrap(), (2, 9));
+            xfrm.apply(&Command::Delete { child: SaId(2) }).unwrap();
+            apply_install(&mut xfrm, ChildInstall { policies: false, ..wide });
+            assert_eq!(xfrm.count().unwrap(), (2, 0));
+            xfrm.apply(&Command::Delete { child: SaId(2) }).unwrap();
+            // Transport mode has no forwarding.
+            let mut transport = ChildInstall { mode: Mode::Transport, ..install(3) };
+            transport.local_ts = vec!["192.0.2.1".parse().unwrap()];
+            transport.remote_ts = vec!["192.0.2.2".parse().unwrap()];
+            apply_install(&mut xfrm, transport);
+            assert_eq!(xfrm.count().unwrap(), (2, 2));
+            xfrm.apply(&Command::Delete { child: SaId(3) }).unwrap();
+            // IPv6 outside, IPv4 inside.
+            let mut six = install(4);
+            (six.local, six.remote) = ("[2001:db8::1]:500".parse().unwrap(), "[2001:db8::2]:500".parse().unwrap());
+            apply_install(&mut xfrm, six);
+            assert_eq!(xfrm.count().unwrap(), (2, 3));
+            xfrm.apply(&Command::Delete { child: SaId(4) }).unwrap();
+            xfrm.apply(&Command::Delete { child: SaId(4) }).unwrap();
+            assert_eq!(xfrm.count().unwrap(), (0, 0));
+        })
+        .unwrap();
+}
+
+#[test]
+fn every_algorithm_the_kernel_has() {
+    let Some(namespace) = kernel_with_esp() else { return };
+    type Suite = (EncryptionId, Option<u16>, usize, Option<(IntegrityId, usize)>);
+    let sha256 = Some((IntegrityId::HMAC_SHA2_256_128, 32));
+    let suites: &[Suite] = &[
+        (EncryptionId::AES_GCM_8, Some(128), 20, None),
+        (EncryptionId::AES_GCM_12, Some(192), 28, None),
+        (EncryptionId::AES_GCM_16, Some(256), 36, None),
+        (EncryptionId::AES_CCM_8, Some(128), 19, None),
+        (EncryptionId::AES_CCM_12, Some(192), 27, None),
+        (EncryptionId::AES_CCM_16, Some(256), 35, None),
+        (EncryptionId::CHACHA20_POLY1305, None, 36, None),
+        (EncryptionId::AES_CBC, Some(128), 16, sha256),
+        (EncryptionId::AES_CBC, Some(256), 32, Some((IntegrityId::HMAC_SHA1_96, 20))),
+        (EncryptionId::AES_CBC, Some(192), 24, Some((IntegrityId::HMAC_SHA2_384_192, 48))),
+        (EncryptionId::AES_CTR, Some(128), 20, Some((IntegrityId::HMAC_SHA2_512_256, 64))),
+        (EncryptionId::AES_CBC, Some(128), 16, Some((IntegrityId::AES_XCBC_96, 16))),
+        (EncryptionId::AES_CBC, Some(128), 16, Some((IntegrityId::AES_CMAC_96, 16))),
+        (EncryptionId::TRIPLE_DES, None, 24, sha256),
+        (EncryptionId::NULL, None, 0, sha256),
+    ];
+    namespace
+        .run(|| {
+            let mut xfrm = Xfrm::open().unwrap();
+            let mut missing = Vec::new();
+            for (id, key_length, octets, integrity) in suites {
+                let sa = |spi| EspSa {
+                    spi,
+                    encryption: Encryption { id: *id, key_length: *key_length },
+                    integrity: integrity.map(|(id, _)| id),
+                    encryption_key: Secret::new((0..*octets as u8).collect()),
+                    integrity_key: Secret::new(vec![7; integrity.map_or(0, |(_, octets)| octets)]),
+                };
+                let child = ChildInstall { inbound: sa(0x1001), outbound: sa(0x2001), ..install(1) };
+                match xfrm.apply(&Command::Install(Box::new(child))) {
+                    Ok(()) => assert_eq!(xfrm.count().unwrap(), (2, 3), "{id}"),
+                    // A kernel may be built without one; the error must say so.
+                    Err(error) => {
+                        assert!(error.to_string().contains("lacks the algorithm"), "{id}: {error}");
+                        missing.push(*id);
+                    }
+                }
+                xfrm.apply(&Command::Delete { child: SaId(1) }).unwrap();
+                assert_eq!(xfrm.count().unwrap(), (0, 0), "{id}");
+            }
+            eprintln!("algorithms this kernel lacks: {missing:?}");
+            assert!(missing.len() < suites.len() / 2);
+        })
+        .unwrap();
+}
+
+#[test]
+fn a_refusal_leaves_nothing_and_says_why() {
+    let Some(namespace) = kernel_with_esp() else { return };
+    namespace
+        .run(|| {
+            let mut xfrm = Xfrm::open().unwrap();
+            apply_install(&mut xfrm, install(1));
+            // The outbound SPI is taken: the inbound SA, added first, is taken back.
+            let mut clash = install(2);
+            clash.outbound.spi = 0x2001;
+            let error = xfrm.apply(&Command::Install(Box::new(clash))).unwrap_err();
+            assert!(matches!(error, XfrmError::Refused { .. }), "{error}");
+            assert!(error.to_string().contains("another SA has this SPI"), "{error}");
+            assert_eq!(xfrm.count().unwrap(), (2, 3));
+            let large = ChildInstall { replay_window: 4097, ..install(3) };
+            let error = xfrm.apply(&Command::Install(Box::new(large))).unwrap_err();
+            assert!(matches!(error, XfrmError::ReplayWindow { asked: 4097, most: 4096 }), "{error}");
+            let error = xfrm.apply(&Command::Install(Box::new(install(1)))).unwrap_err();
+            assert!(matches!(error, XfrmError::ChildExists(SaId(1))), "{error}");
+        })
+        .unwrap();
+}
+
+#[test]
+fn a_rekeyed_child_shares_its_policies() {
+    let Some(namespace) = kernel_with_esp() else { return };
+    namespace
+        .run(|| {
+            let mut xfrm = Xfrm::open().unwrap();
+            apply_install(&mut xfrm, install(1));
+            apply_install(&mut xfrm, install(2));
+            assert_eq!(xfrm.count().unwrap(), (4, 3));
+            xfrm.apply(&Command::Delete { child: SaId(1) }).unwrap();
+            assert_eq!(xfrm.count().unwrap(), (2, 3));
+            xfrm.apply(&Command::Delete { child: SaId(2) }).unwrap();
+            assert_eq!(xfrm.count().unwrap(), (0, 0));
+        })
+        .unwrap();
+}
+
+fn mirrored(mut install: ChildInstall) -> ChildInstall {
+    std::mem::swap(&mut install.local, &mut install.remote);
+    std::mem::swap(&mut install.inbound, &mut install.outbound);
+    std::mem::swap(&mut install.local_ts, &mut install.remote_ts);
+    install
+}
+
+/// Two namespaces joined by a cable, 192.0.2.1 and 192.0.2.2, each with an inner address 10.1.0.1 and 10.2.0.1.
+fn two_ends() -> Option<(Namespace, Namespace)> {
+    let (left, right) = (kernel_with_esp()?, kernel_with_esp()?);
+    let made =
+        left.run(|| Routes::open().unwrap().add_veth("v0", "v0", Some(std::os::fd::AsFd::as_fd(&right)))).unwrap();
+    if let Err(error) = made {
+        skip(format!("no virtual Ethernet: {error}"));
+        return None;
+    }
+    for (namespace, outer, inner, peer) in
+        [(&left, "192.0.2.1", "10.1.0.1", "10.2.0.0"), (&right, "192.0.2.2", "10.2.0.1", "10.1.0.0")]
+    {
+        namespace
+            .run(|| {
+                let mut routes = Routes::open().unwrap();
+                let interface = Routes::interface_index("v0").unwrap();
+                let address = |text: &str, prefix| LocalAddress { interface, address: text.parse().unwrap(), prefix };
+                routes.add_address(&address(outer, 24)).unwrap();
+                routes.add_address(&address(inner, 32)).unwrap();
+                routes.set_link(interface, Some(true), None).unwrap();
+                routes.set_link(Routes::interface_index("lo").unwrap(), Some(true), None).unwrap();
+                let to_peer = linux::Route {
+                    destination: peer.parse().unwrap(),
+                    prefix: 16,
+                    target: linux::RouteTarget::Interface { interface, gateway: None },
+                    source: Some(inner.parse().unwrap()),
+                    table: 254,
+                    metric: None,
+                };
+                routes.add_route(&to_peer).unwrap();
+            })
+            .unwrap();
+    }
+    Some((left, right))
+}
+
+fn recv_timeout(socket: &std::net::UdpSocket) -> std::io::Result<Vec<u8>> {
+    let mut buffer = [0; 2000];
+    socket.set_read_timeout(Some(Duration::from_secs(5)))?;
+    let (length, _) = socket.recv_from(&mut buffer)?;
+    Ok(buffer[..length].to_vec())
+}
+
+#[test]
+fn packets_cross_are_counted_and_survive_a_move() {
+    let Some((left, right)) = two_ends() else { return };
+    let child = ChildInstall { soft_packets: Some(2), esn: true, replay_window: 64, ..install(1) };
+    let (mut a, mut b) = (left.run(|| Xfrm::open().unwrap()).unwrap(), right.run(|| Xfrm::open().unwrap()).unwrap());
+    apply_install(&mut a, child.clone());
+    apply_install(&mut b, mirrored(child));
+    let sender = left.run(|| std::net::UdpSocket::bind("10.1.0.1:0").unwrap()).unwrap();
+    let receiver = right.run(|| std::net::UdpSocket::bind("10.2.0.1:7777").unwrap()).unwrap();
+    for n in 0..3u8 {
+        sender.send_to(&[n; 9], "10.2.0.1:7777").unwrap();
+        assert_eq!(recv_timeout(&receiver).unwrap(), [n; 9]);
+    }
+    let (sent, received) = (a.counters(u64::MAX, SaId(1)).unwrap(), b.counters(u64::MAX, SaId(1)).unwrap());
+    assert_eq!((sent.packets_out, sent.packets_in), (3, 0));
+    assert_eq!((received.packets_in, received.packets_out), (3, 0));
+    assert!(received.idle_in.is_some() && received.idle_out.is_none());
+    let soft = XfrmEvent::Plane(PlaneEvent::SoftExpire { child: SaId(1) });
+    assert!(a.events().unwrap().contains(&soft));
+
+    // NAT appears: both ends move to UDP encapsulation; the kernel takes it out of the sockets on 4500.
+    let options = SocketOptions { kernel_esp_in_udp: true, bypass_policies: true, ..SocketOptions::default() };
+    let any: SocketAddr = "0.0.0.0:4500".parse().unwrap();
+    let _sockets = (
+        left.run(|| Udp::bind(any, &options).unwrap()).unwrap(),
+        right.run(|| Udp::bind(any, &options).unwrap()).unwrap(),
+    );
+    let (l, r) = ("192.0.2.1:4500".parse().unwrap(), "192.0.2.2:4500".parse().unwrap());
+    a.apply(&Command::Update { child: SaId(1), local: l, remote: r, encapsulated: true }).unwrap();
+    b.apply(&Command::Update { child: SaId(1), local: r, remote: l, encapsulated: true }).unwrap();
+    sender.send_to(b"in UDP", "10.2.0.1:7777").unwrap();
+    assert_eq!(recv_timeout(&receiver).unwrap(), b"in UDP");
+    assert_eq!(b.counters(u64::MAX, SaId(1)).unwrap().packets_in, 4, "counters survive");
+    // The kernel lists the two policies of the socket beside the three of the Child SA.
+    assert_eq!((a.count().unwrap(), b.count().unwrap()), ((2, 5), (2, 5)));
+
+    // With the SAs gone at one end nothing comes in the clear.
+    a.apply(&Command::Delete { child: SaId(1) }).unwrap();
+    sender.send_to(b"clear", "10.2.0.1:7777").unwrap();
+    receiver.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    assert!(receiver.recv_from(&mut [0; 100]).is_err(), "the inbound policy refuses clear text");
+}
+
+#[test]
+fn our_sockets_are_not_caught_by_policies() {
+    let Some((left, right)) = two_ends() else { return };
+    // The policy covers the gateways themselves, and there is only one end of it.
+    let mut child = install(1);
+    child.local_ts = vec!["0.0.0.0/0".parse().unwrap()];
+    child.remote_ts = vec!["0.0.0.0/0".parse().unwrap()];
+    let options = SocketOptions { bypass_policies: true, ..SocketOptions::default() };
+    let any: SocketAddr = "0.0.0.0:500".parse().unwrap();
+    let (mut xfrm, a) = left.run(|| (Xfrm::open().unwrap(), Udp::bind(any, &options).unwrap())).unwrap();
+    let b = right.run(|| std::net::UdpSocket::bind("192.0.2.2:500").unwrap()).unwrap();
+    apply_install(&mut xfrm, child);
+    let (from, to): (IpAddr, SocketAddr) = ("192.0.2.1".parse().unwrap(), "192.0.2.2:500".parse().unwrap());
+    a.send(from, to, b"IKE").unwrap();
+    assert_eq!(recv_timeout(&b).unwrap(), b"IKE");
+}
+
+#[test]
+fn a_raw_socket_sees_what_the_kernel_protects() {
+    let Some((left, right)) = two_ends() else { return };
+    let (mut xfrm, sender) =
+        left.run(|| (Xfrm::open().unwrap(), std::net::UdpSocket::bind("10.1.0.1:0").unwrap())).unwrap();
+    let raw = right.run(|| RawEsp::open(false, &SocketOptions::default()).unwrap()).unwrap();
+    apply_install(&mut xfrm, install(1));
+    sender.send_to(b"inside", "10.2.0.1:7777").unwrap();
+    let mut batch = linux::RecvBatch::new(4, 2000);
+    let mut attempts = 0;
+    while matches!(raw.recv_batch(&mut batch), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock) {
+        attempts += 1;
+        assert!(attempts < 5000, "the packet arrives");
+        std::thread::yield_now();
+    }
+    let (received, packet) = batch.iter().next().unwrap();
+    assert_eq!(received.local.ip().to_string(), "192.0.2.2");
+    assert_eq!(received.remote.ip().to_string(), "192.0.2.1");
+    assert_eq!(packet[..8], [0, 0, 0x20, 0x01, 0, 0, 0, 1]);
+}
