@@ -1,0 +1,264 @@
+//! What a daemon says about itself: version, statistics, connections, counters and log lines.
+
+use crate::Message;
+use model::SaId;
+use std::time::Duration;
+
+/// The answer to `version`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VersionInfo {
+    /// The daemon's name.
+    pub daemon: String,
+    /// Its version.
+    pub version: String,
+    /// The operating system, as `uname` says.
+    pub sysname: String,
+    /// Its release.
+    pub release: String,
+    /// The machine.
+    pub machine: String,
+}
+
+/// The message of a [`VersionInfo`].
+pub fn version(info: &VersionInfo) -> Message {
+    let mut m = Message::new();
+    m.set("daemon", &info.daemon)
+        .set("version", &info.version)
+        .set("sysname", &info.sysname)
+        .set("release", &info.release)
+        .set("machine", &info.machine);
+    m
+}
+
+/// The answer to `stats`. The arrays are by priority: critical, high, medium, low.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Time since the daemon runs.
+    pub running: Duration,
+    /// When it started, in local time: `Nov 24 01:05:33 2026`.
+    pub since: String,
+    /// Threads that work for the daemon.
+    pub workers_total: u32,
+    /// Those of them with nothing to do.
+    pub workers_idle: u32,
+    /// Those of them with something to do.
+    pub workers_active: [u32; 4],
+    /// Jobs waiting for a thread.
+    pub queues: [u32; 4],
+    /// Timers.
+    pub scheduled: u32,
+    /// IKE SAs.
+    pub ike_sas: u32,
+    /// Those of them half-open, as responder.
+    pub half_open: u32,
+    /// What is built in.
+    pub plugins: Vec<String>,
+}
+
+/// The message of [`Stats`].
+pub fn stats(s: &Stats) -> Message {
+    let by_priority = |m: &mut Message, counts: [u32; 4]| {
+        for (name, count) in ["critical", "high", "medium", "low"].into_iter().zip(counts) {
+            m.number(name, count);
+        }
+    };
+    let mut m = Message::new();
+    m.section("uptime", |m| {
+        m.set("running", rough_duration(s.running)).set("since", &s.since);
+    })
+    .section("workers", |m| {
+        m.number("total", s.workers_total)
+            .number("idle", s.workers_idle)
+            .section("active", |m| by_priority(m, s.workers_active));
+    })
+    .section("queues", |m| by_priority(m, s.queues))
+    .number("scheduled", s.scheduled)
+    .section("ikesas", |m| {
+        m.number("total", s.ike_sas).number("half-open", s.half_open);
+    })
+    .list("plugins", &s.plugins);
+    m
+}
+
+/// The largest unit of which there are two: `26 seconds`, `3 hours`.
+fn rough_duration(d: Duration) -> String {
+    let seconds = d.as_secs();
+    let (count, unit) = [(86_400, "day"), (3600, "hour"), (60, "minute")]
+        .into_iter()
+        .find(|(size, _)| seconds >= 2 * size)
+        .map_or((seconds, "second"), |(size, unit)| (seconds / size, unit));
+    format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
+}
+
+/// A connection, for the `list-conn` event.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConnectionInfo {
+    /// Its name.
+    pub name: String,
+    /// Our addresses, as configured.
+    pub local_addrs: Vec<String>,
+    /// The peer's addresses, as configured.
+    pub remote_addrs: Vec<String>,
+    /// `IKEv1`, `IKEv2` or `IKEv1/2`.
+    pub version: String,
+    /// Time between reauthentications, zero for none.
+    pub reauth_time: Duration,
+    /// Time between rekeyings of the IKE SA, zero for none.
+    pub rekey_time: Duration,
+    /// What happens with a second IKE SA of the same peer, strongSwan's word.
+    pub unique: String,
+    /// Idle time before the peer is asked for a sign of life, zero for never.
+    pub dpd_delay: Duration,
+    /// How we authenticate, by round.
+    pub local: Vec<AuthInfo>,
+    /// How the peer has to authenticate, by round.
+    pub remote: Vec<AuthInfo>,
+    /// Its children.
+    pub children: Vec<ChildInfo>,
+}
+
+/// One authentication round of a connection.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuthInfo {
+    /// `pre-shared key`, `public key`, `EAP` ...: what swanctl prints in front of `authentication`.
+    pub class: String,
+    /// The identity, as configured.
+    pub id: Option<String>,
+}
+
+/// A child of a connection.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChildInfo {
+    /// Its name.
+    pub name: String,
+    /// `TUNNEL` or `TRANSPORT`.
+    pub mode: String,
+    /// Time between rekeyings, zero for none.
+    pub rekey_time: Duration,
+    /// Octets between rekeyings, zero for none.
+    pub rekey_bytes: u64,
+    /// Packets between rekeyings, zero for none.
+    pub rekey_packets: u64,
+    /// What happens when the peer is gone: `clear`, `trap`, `start`.
+    pub dpd_action: String,
+    /// What happens when the peer closes it: `none`, `trap`, `start`.
+    pub close_action: String,
+    /// Our traffic selectors, as configured (`dynamic` is possible).
+    pub local_ts: Vec<String>,
+    /// The peer's.
+    pub remote_ts: Vec<String>,
+}
+
+/// The `list-conn` event of a connection: `{NAME {..}}`.
+pub fn list_conn(conn: &ConnectionInfo) -> Message {
+    let mut m = Message::new();
+    m.section(&conn.name, |m| {
+        m.list("local_addrs", &conn.local_addrs)
+            .list("remote_addrs", &conn.remote_addrs)
+            .set("version", &conn.version)
+            .number("reauth_time", conn.reauth_time.as_secs())
+            .number("rekey_time", conn.rekey_time.as_secs())
+            .set("unique", &conn.unique)
+            .maybe("dpd_delay", (!conn.dpd_delay.is_zero()).then_some(conn.dpd_delay.as_secs()));
+        for (side, rounds) in [("local", &conn.local), ("remote", &conn.remote)] {
+            for (n, round) in rounds.iter().enumerate() {
+                m.section(format!("{side}-{}", n + 1), |m| {
+                    m.set("class", &round.class).maybe("id", round.id.as_ref());
+                });
+            }
+        }
+        m.section("children", |m| conn.children.iter().for_each(|child| list_child(m, child)));
+    });
+    m
+}
+
+fn list_child(m: &mut Message, child: &ChildInfo) {
+    m.section(&child.name, |m| {
+        m.set("mode", &child.mode)
+            .number("rekey_time", child.rekey_time.as_secs())
+            .number("rekey_bytes", child.rekey_bytes)
+            .number("rekey_packets", child.rekey_packets)
+            .set("dpd_action", &child.dpd_action)
+            .set("close_action", &child.close_action)
+            .list("local-ts", &child.local_ts)
+            .list("remote-ts", &child.remote_ts);
+    });
+}
+
+/// Names of the counters of `get-counters`, in strongSwan's order.
+pub const COUNTER_NAMES: &[&str] = &[
+    "ike-rekey-init",
+    "ike-rekey-resp",
+    "child-rekey",
+    "invalid",
+    "invalid-spi",
+    "ike-init-in-req",
+    "ike-init-in-resp",
+    "ike-init-out-req",
+    "ike-init-out-resp",
+    "ike-auth-in-req",
+    "ike-auth-in-resp",
+    "ike-auth-out-req",
+    "ike-auth-out-resp",
+    "create-child-in-req",
+    "create-child-in-resp",
+    "create-child-out-req",
+    "create-child-out-resp",
+    "info-in-req",
+    "info-in-resp",
+    "info-out-req",
+    "info-out-resp",
+];
+
+/// The answer to `get-counters`: for each connection (the empty name stands for the whole daemon) its counters by name.
+pub fn counters<'a>(sets: impl IntoIterator<Item = (&'a str, &'a [(&'a str, u64)])>) -> Message {
+    let mut m = Message::new();
+    m.section("counters", |m| {
+        for (name, counters) in sets {
+            m.section(name, |m| {
+                for (counter, value) in counters {
+                    m.number(counter, *value);
+                }
+            });
+        }
+    })
+    .set("success", "yes");
+    m
+}
+
+/// A `log` or `control-log` event: strongSwan's log group, level 0 to 4, the worker, the IKE SA it is about, the line.
+pub fn log(group: &str, level: u8, worker: u32, sa: Option<(SaId, &str)>, line: &str) -> Message {
+    let mut m = Message::new();
+    m.set("group", group).number("level", level).number("thread", worker);
+    if let Some((id, name)) = sa {
+        m.maybe("ikesa-name", (!name.is_empty()).then_some(name)).number("ikesa-uniqueid", id.0);
+    }
+    m.set("msg", line);
+    m
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_as_charon_prints_them() {
+        for (seconds, text) in
+            [(0, "0 seconds"), (1, "1 second"), (26, "26 seconds"), (119, "119 seconds"), (120, "2 minutes")]
+        {
+            assert_eq!(rough_duration(Duration::from_secs(seconds)), text);
+        }
+        assert_eq!(rough_duration(Duration::from_secs(7300)), "2 hours");
+        assert_eq!(rough_duration(Duration::from_secs(172_800)), "2 days");
+    }
+
+    #[test]
+    fn log_lines_name_their_sa() {
+        let raw = |m: Message| m.to_string();
+        assert_eq!(
+            raw(log("IKE", 1, 3, Some((SaId(7), "gw")), "hello")),
+            "{group=IKE level=1 thread=3 ikesa-name=gw ikesa-uniqueid=7 msg=hello}"
+        );
+        assert_eq!(raw(log("NET", 2, 0, None, "x")), "{group=NET level=2 thread=0 msg=x}");
+    }
+}
