@@ -1,0 +1,233 @@
+//! The command line: the program, its man page and its shell completions come from these definitions.
+
+use crate::daemon::Choice;
+use clap::{Args, Parser, Subcommand};
+use std::net::IpAddr;
+
+/// An IKE daemon for IPsec that negotiates, shows and explains.
+#[derive(Parser)]
+#[command(
+    name = "shrike",
+    version,
+    about,
+    long_about = "An IKE daemon for IPsec. It reads swanctl.conf, serves vici (so \
+swanctl works with it), carries packets by its own ESP or the kernel's, and says why an SA is not there."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+
+    /// Control socket: unix:///PATH. Default: $SHRIKE_VICI, else unix:///run/charon.vici
+    #[arg(long, global = true, value_name = "URI")]
+    pub vici: Option<String>,
+}
+
+/// What to do.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Run the daemon in the foreground
+    Run(Run),
+    /// Have the daemon read its configuration again
+    Load(Load),
+    /// Negotiate a Child SA (and the IKE SA under it), and wait until it is up or has failed
+    Initiate(Initiate),
+    /// Delete SAs, here and at the peer
+    Terminate(Terminate),
+    /// Show every SA, live, being negotiated or ended, with the reason
+    Show(Show),
+    /// Show SAs as a BIG-IP does: tmsh show net ipsec ike-sa
+    Tmsh(Tmsh),
+    /// Follow the daemon's log
+    Log,
+    /// Two gateways on this machine negotiate, carry traffic, fail in three ways, and explain it
+    Demo(Demo),
+    /// Print the man page or the completions of a shell
+    Generate(Generate),
+}
+
+/// Run the daemon in the foreground
+#[derive(Args)]
+pub struct Run {
+    /// Configuration
+    #[arg(long, value_name = "FILE", default_value = "/etc/swanctl/swanctl.conf")]
+    pub config: String,
+
+    /// Settings of the daemon as a whole (retransmission, limits, ports). Default: $STRONGSWAN_CONF, else /etc/strongswan.conf
+    #[arg(long, value_name = "FILE")]
+    pub strongswan_conf: Option<String>,
+
+    /// What carries the packets
+    #[arg(long, value_enum, default_value_t)]
+    pub data_plane: Choice,
+
+    /// How much to log: 0 what matters, 1 the course of things, 2 details
+    #[arg(long, default_value_t = 1, value_name = "0-4")]
+    pub log_level: u8,
+}
+
+/// Have the daemon read its configuration again
+#[derive(Args)]
+pub struct Load {
+    /// Another file than the daemon was started with
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<String>,
+}
+
+/// Negotiate a Child SA
+#[derive(Args)]
+pub struct Initiate {
+    /// Name of the child
+    #[arg(short, long, value_name = "NAME")]
+    pub child: String,
+
+    /// Name of the connection, if several have a child of that name
+    #[arg(short, long, value_name = "NAME")]
+    pub ike: Option<String>,
+
+    /// Seconds to wait; 0 as long as it takes
+    #[arg(short, long, default_value_t = 0)]
+    pub timeout: u32,
+}
+
+/// Delete SAs
+#[derive(Args)]
+pub struct Terminate {
+    /// IKE SAs of this connection
+    #[arg(short, long, value_name = "NAME")]
+    pub ike: Option<String>,
+
+    /// Child SAs of this name
+    #[arg(short, long, value_name = "NAME")]
+    pub child: Option<String>,
+
+    /// The IKE SA with this number
+    #[arg(long, value_name = "N")]
+    pub ike_id: Option<u32>,
+
+    /// The Child SA with this number
+    #[arg(long, value_name = "N")]
+    pub child_id: Option<u32>,
+
+    /// Do not wait for the peer to confirm
+    #[arg(long)]
+    pub force: bool,
+
+    /// Seconds to wait; 0 as long as it takes
+    #[arg(short, long, default_value_t = 0)]
+    pub timeout: u32,
+}
+
+/// Show every SA
+#[derive(Args)]
+pub struct Show {
+    /// JSON (schema shrike.sa/1)
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Show SAs as a BIG-IP does
+#[derive(Args)]
+pub struct Tmsh {
+    /// show net ipsec ike-sa [all-properties] [peer-ip A] [peer-name N] [traffic-selector T]
+    #[arg(required = true, trailing_var_arg = true, value_name = "WORDS")]
+    pub words: Vec<String>,
+}
+
+/// Two gateways on this machine
+#[derive(Args)]
+pub struct Demo {
+    /// Within this process and over loopback, as without root
+    #[arg(long)]
+    pub no_root: bool,
+}
+
+/// Print the man page or the completions of a shell
+#[derive(Args)]
+pub struct Generate {
+    /// What to print
+    #[command(subcommand)]
+    pub what: Generated,
+}
+
+/// What can be generated
+#[derive(Subcommand)]
+pub enum Generated {
+    /// The man page, in roff
+    Man,
+    /// Completions
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// The words of `tmsh show net ipsec ike-sa`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct TmshWords {
+    /// `all-properties`.
+    pub all_properties: bool,
+    /// `peer-ip`.
+    pub peer_ip: Option<IpAddr>,
+    /// `peer-name`.
+    pub peer_name: Option<String>,
+    /// `traffic-selector`.
+    pub traffic_selector: Option<String>,
+}
+
+impl TmshWords {
+    /// Understands the words.
+    ///
+    /// # Errors
+    /// What is not understood, and what is.
+    pub fn parse(words: &[String]) -> Result<Self, String> {
+        const USAGE: &str = "show net ipsec ike-sa [all-properties] [peer-ip A] [peer-name N] [traffic-selector T]";
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let Some(rest) = words.strip_prefix(&["show", "net", "ipsec", "ike-sa"]) else {
+            return Err(format!("'{}' is not available; tmsh knows: {USAGE}", words.join(" ")));
+        };
+        let (mut parsed, mut rest) = (Self::default(), rest.iter());
+        while let Some(word) = rest.next() {
+            let mut value = || {
+                rest.next().map(|v| (*v).to_string()).ok_or_else(|| format!("'{word}' needs a value; usage: {USAGE}"))
+            };
+            match *word {
+                "all-properties" => parsed.all_properties = true,
+                "peer-ip" => {
+                    let text = value()?;
+                    parsed.peer_ip = Some(text.parse().map_err(|_| format!("peer-ip: '{text}' is no address"))?);
+                }
+                "peer-name" => parsed.peer_name = Some(value()?),
+                "traffic-selector" => parsed.traffic_selector = Some(value()?),
+                _ => return Err(format!("'{word}' is not understood; usage: {USAGE}")),
+            }
+        }
+        Ok(parsed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn words(text: &str) -> Result<TmshWords, String> {
+        TmshWords::parse(&text.split(' ').map(str::to_string).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn definitions_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn tmsh_words_are_those_of_a_big_ip() {
+        assert_eq!(words("show net ipsec ike-sa").unwrap(), TmshWords::default());
+        let parsed = words("show net ipsec ike-sa all-properties peer-ip 10.2.2.2 traffic-selector t").unwrap();
+        assert!(parsed.all_properties && parsed.peer_ip == Some("10.2.2.2".parse().unwrap()));
+        assert_eq!(parsed.traffic_selector.as_deref(), Some("t"));
+        assert!(words("show net ipsec ipsec-sa").unwrap_err().contains("tmsh knows"));
+        assert!(words("show net ipsec ike-sa peer-ip x").unwrap_err().contains("'x' is no address"));
+        assert!(words("show net ipsec ike-sa peer-name").unwrap_err().contains("needs a value"));
+    }
+}

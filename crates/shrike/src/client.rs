@@ -1,0 +1,117 @@
+//! The commands that speak to a running daemon over vici.
+
+use model::{SaSnapshot, Tombstone};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use vici::{Client, ClientError, Message, schema};
+
+/// Where charon has its socket, so that swanctl finds us without being told.
+const DEFAULT_SOCKETS: &[&str] = &["/run/charon.vici", "/var/run/charon.vici"];
+
+/// The socket of a URI `unix:///path` (or a bare path); without one `SHRIKE_VICI`, else charon's place.
+///
+/// # Errors
+/// The URI is of another kind.
+pub fn socket_path(uri: Option<&str>) -> Result<PathBuf, String> {
+    let from_environment = std::env::var("SHRIKE_VICI").ok();
+    match uri.or(from_environment.as_deref()) {
+        None => Ok(PathBuf::from(DEFAULT_SOCKETS.first().copied().unwrap_or_default())),
+        Some(uri) => match uri.strip_prefix("unix://") {
+            Some(path) if !path.is_empty() => Ok(PathBuf::from(path)),
+            None if uri.starts_with('/') => Ok(PathBuf::from(uri)),
+            _ => Err(format!("'{uri}' is no control socket: use unix:///PATH")),
+        },
+    }
+}
+
+/// A connection to a daemon.
+pub struct Control {
+    client: Client<UnixStream>,
+}
+
+impl Control {
+    /// Connects.
+    ///
+    /// # Errors
+    /// What is missing and what to do.
+    pub fn open(uri: Option<&str>) -> Result<Self, String> {
+        let path = socket_path(uri)?;
+        let stream = UnixStream::connect(&path).map_err(|e| match e.kind() {
+            std::io::ErrorKind::NotFound => {
+                format!("no daemon serves {}: start one (shrike run), or name its socket with --vici", path.display())
+            }
+            std::io::ErrorKind::PermissionDenied => {
+                format!("{}: permission denied; run as root or as a member of the socket's group", path.display())
+            }
+            std::io::ErrorKind::ConnectionRefused => {
+                format!("{} is left over from a daemon that is gone: start one (shrike run)", path.display())
+            }
+            _ => format!("{}: {e}", path.display()),
+        })?;
+        Ok(Self { client: Client::new(stream) })
+    }
+
+    /// Every SA that is live or being negotiated.
+    ///
+    /// # Errors
+    /// The daemon's, or what it said makes no sense.
+    pub fn snapshots(&mut self) -> Result<Vec<SaSnapshot>, String> {
+        let (mut all, mut failed) = (Vec::new(), None);
+        let each = |m: Message| match schema::snapshot(&m) {
+            Ok(snapshot) => all.push(snapshot),
+            Err(error) => failed = Some(error.to_string()),
+        };
+        self.client.streamed("list-sas", "list-sa", Message::new(), each).map_err(|e| e.to_string())?;
+        match failed {
+            Some(error) => Err(format!("the daemon lists an SA that cannot be understood: {error}")),
+            None => Ok(all),
+        }
+    }
+
+    /// SAs that ended. Only Shrike remembers them: any other daemon has none.
+    ///
+    /// # Errors
+    /// The daemon's.
+    pub fn ended(&mut self) -> Result<Vec<Tombstone>, String> {
+        let mut all = Vec::new();
+        let each = |m: Message| all.extend(schema::tombstone_from(&m).ok());
+        match self.client.streamed("shrike-list-ended", "shrike-ended", Message::new(), each) {
+            Ok(_) => Ok(all),
+            Err(ClientError::UnknownCommand(_) | ClientError::UnknownEvent(_)) => Ok(Vec::new()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// A command with an answer; its log lines go to `log`.
+    ///
+    /// # Errors
+    /// Why the daemon refused.
+    pub fn command(&mut self, name: &str, message: Message, mut log: impl FnMut(&str)) -> Result<Message, String> {
+        let each = |m: Message| {
+            let group = m.get_str("group").unwrap_or_default().to_string();
+            log(&format!("[{group}] {}", m.get_str("msg").unwrap_or_default()));
+        };
+        let answer = self.client.streamed(name, "control-log", message, each).map_err(|e| e.to_string())?;
+        schema::check(&answer).map_err(|refused| refused.to_string())?;
+        Ok(answer)
+    }
+
+    /// The daemon's log, line by line, until it goes away.
+    ///
+    /// # Errors
+    /// The daemon's.
+    pub fn follow_log(&mut self, mut each: impl FnMut(&str)) -> Result<(), String> {
+        self.client.register("log").map_err(|e| e.to_string())?;
+        loop {
+            match self.client.next_event() {
+                Ok((_, m)) => each(&format!(
+                    "[{}] {}",
+                    m.get_str("group").unwrap_or_default(),
+                    m.get_str("msg").unwrap_or_default()
+                )),
+                Err(ClientError::Closed) => return Ok(()),
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+    }
+}

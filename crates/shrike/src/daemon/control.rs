@@ -1,0 +1,523 @@
+//! The control socket: vici sessions, and what each command does.
+
+use super::Core;
+use super::load;
+use config::SharedSecret;
+use model::{ConfigRef, Event, FailureKind, Identity, Instant, SaId};
+use proto::{Selection, Started};
+use std::collections::BTreeSet;
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+use std::time::Duration;
+use vici::schema::{self, AuthInfo, ChildInfo, ConnectionInfo, Stats, VersionInfo};
+use vici::{Message, Request, Session};
+use wire::Secret;
+
+/// A client that does not read for this many octets is disconnected.
+const MAX_OUTPUT: usize = 16 << 20;
+
+/// One connected client.
+pub struct Client {
+    pub stream: mio::net::UnixStream,
+    session: Session,
+    output: Vec<u8>,
+    waiting: Option<Waiting>,
+    closed: bool,
+}
+
+/// A command that ends with an event.
+struct Waiting {
+    what: Awaited,
+    deadline: Option<Instant>,
+    /// Highest level of the log lines to stream to the client.
+    level: i64,
+}
+
+enum Awaited {
+    /// `initiate`: this child under this IKE SA.
+    Child { sa: SaId, child: String },
+    /// `terminate`: these IKE SAs, or the Child SAs that the selection means under them.
+    Gone { left: BTreeSet<SaId>, children: bool, matches: usize },
+}
+
+impl Client {
+    pub fn new(stream: mio::net::UnixStream) -> Self {
+        Self { stream, session: Session::new(), output: Vec::new(), waiting: None, closed: false }
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// When a waiting command gives up.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.waiting.as_ref().and_then(|w| w.deadline)
+    }
+
+    /// The client has sent something, or can take more.
+    pub fn ready(&mut self, core: &mut Core, now: Instant) {
+        let mut buffer = [0; 16_384];
+        loop {
+            match self.stream.read(&mut buffer) {
+                Ok(0) => {
+                    self.closed = true;
+                    break;
+                }
+                Ok(n) => {
+                    if let Err(error) = self.session.receive(buffer.get(..n).unwrap_or_default()) {
+                        core.log("CFG", 1, &format!("control connection closed: {error}"));
+                        self.closed = true;
+                        break;
+                    }
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => {
+                    self.closed = true;
+                    break;
+                }
+            }
+        }
+        self.serve(core, now);
+        self.flush();
+    }
+
+    fn serve(&mut self, core: &mut Core, now: Instant) {
+        while self.waiting.is_none() {
+            match self.session.poll() {
+                Ok(Some(Request::Command { name, message })) => self.command(core, now, &name, &message),
+                Ok(Some(Request::Register { .. } | Request::Unregister { .. })) => {}
+                Ok(None) => break,
+                Err(error) => {
+                    core.log("CFG", 1, &format!("control connection closed: {error}"));
+                    self.closed = true;
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Writes what there is to write, as far as the client takes it.
+    pub fn flush(&mut self) {
+        self.output.extend(self.session.take_output());
+        while !self.output.is_empty() {
+            match self.stream.write(&self.output) {
+                Ok(n) => drop(self.output.drain(..n)),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => {
+                    self.closed = true;
+                    break;
+                }
+            }
+        }
+        if self.output.len() > MAX_OUTPUT {
+            self.closed = true; // it does not read
+        }
+    }
+
+    /// Something happened: clients that asked hear of it, and a waiting command may be done.
+    pub fn event(&mut self, core: &mut Core, now: Instant, event: &Event) {
+        match event {
+            Event::IkeUp(s) | Event::IkeDown(s) => {
+                let up = matches!(event, Event::IkeUp(_));
+                self.session.event("ike-updown", &schema::updown(s, up, true));
+            }
+            Event::ChildUp(s) | Event::ChildDown(s) => {
+                let up = matches!(event, Event::ChildUp(_));
+                self.session.event("child-updown", &schema::updown(s, up, true));
+            }
+            Event::Ended(t) => {
+                self.session.event("shrike-ended", &schema::tombstone(t));
+            }
+            _ => {}
+        }
+        let (group, level, text) = event.log();
+        let line = schema::log(group, level, core.worker(), event.sa(), &text);
+        self.session.event("log", &line);
+        if let Some(waiting) = &self.waiting {
+            if i64::from(level) <= waiting.level && waiting.concerns(event) {
+                self.session.event("control-log", &line);
+            }
+        }
+        if let Some(answer) = self.waiting.as_mut().and_then(|w| w.settled_by(event)) {
+            self.finish(core, now, &answer);
+        }
+        self.flush();
+    }
+
+    /// Gives up waiting if it is time.
+    pub fn timeout(&mut self, core: &mut Core, now: Instant) {
+        if self.deadline().is_some_and(|d| d <= now) {
+            let answer = match self.waiting.as_ref().map(|w| &w.what) {
+                Some(Awaited::Child { child, .. }) => {
+                    schema::refusal(format!("'{child}' is not up yet; it goes on in the background (see: shrike show)"))
+                }
+                _ => schema::refusal("not gone yet; it goes on in the background (see: shrike show)"),
+            };
+            self.finish(core, now, &answer);
+            self.flush();
+        }
+    }
+
+    fn finish(&mut self, core: &mut Core, now: Instant, answer: &Message) {
+        self.waiting = None;
+        self.session.reply(answer);
+        self.serve(core, now);
+    }
+
+    fn command(&mut self, core: &mut Core, now: Instant, name: &str, m: &Message) {
+        let answer = match name {
+            "version" => schema::version(&version()),
+            "stats" => schema::stats(&stats(core, now)),
+            "list-sas" => self.list_sas(core, now, m),
+            "list-conns" => self.list_conns(core, m),
+            "shrike-list-ended" => self.list_ended(core, now),
+            "get-conns" => {
+                let names: Vec<String> = core.endpoint.connections().map(|c| c.name.clone()).collect();
+                list("conns", names)
+            }
+            "load-conn" => load_conn(core, m),
+            "unload-conn" => {
+                let known = m.get_str("name").is_some_and(|n| core.endpoint.unload_connection(n));
+                result(known, || format!("no connection '{}'", m.get_str("name").unwrap_or_default()))
+            }
+            "load-shared" => load_shared(core, m),
+            "unload-shared" => {
+                let known = m.get_str("id").is_some_and(|n| core.endpoint.remove_secret(n));
+                result(known, || format!("no secret '{}'", m.get_str("id").unwrap_or_default()))
+            }
+            "get-shared" => list("keys", core.endpoint.secrets().iter().map(|s| s.name.clone()).collect::<Vec<_>>()),
+            "clear-creds" => {
+                core.endpoint.set_secrets(Vec::new());
+                schema::success()
+            }
+            "get-keys" => list("keys", Vec::new()),
+            "get-authorities" => list("authorities", Vec::new()),
+            "get-pools" => Message::new(),
+            "list-certs" | "list-authorities" | "list-policies" => Message::new(),
+            "flush-certs" => schema::success(),
+            "get-algorithms" => algorithms(),
+            "get-counters" => counters(core, m),
+            "reset-counters" => schema::refusal("the counters count since the start and cannot be reset"),
+            "reload-settings" => match core.reload() {
+                Ok(()) => schema::success(),
+                Err(error) => schema::refusal(error),
+            },
+            "shrike-load" => load_file(core, now, m),
+            "initiate" => match self.initiate(core, now, m) {
+                Some(answer) => answer,
+                None => return,
+            },
+            "terminate" => match self.terminate(core, now, m) {
+                Some(answer) => answer,
+                None => return,
+            },
+            "rekey" => schema::refusal("rekeying on demand is not available in this version"),
+            "install" | "uninstall" => schema::refusal("trap and shunt policies are not available in this version"),
+            "redirect" => schema::refusal("redirection (RFC 5685) is not available in this version"),
+            "load-cert" | "load-key" | "load-token" | "load-authority" => {
+                schema::refusal("certificates and private keys are not available in this version: use auth = psk")
+            }
+            "load-pool" => schema::refusal("address pools are not available in this version"),
+            "unload-key" | "unload-authority" | "unload-pool" => schema::refusal("there is none"),
+            _ => return self.session.unknown_command(),
+        };
+        self.session.reply(&answer);
+    }
+
+    fn list_sas(&mut self, core: &mut Core, now: Instant, m: &Message) -> Message {
+        let number = |key: &str| m.get_str(key).and_then(|t| t.parse::<u32>().ok());
+        for sa in core.snapshots(now) {
+            let named = m.get_str("ike").is_none_or(|n| n == sa.name);
+            let numbered = number("ike-id").is_none_or(|n| n == sa.id.0);
+            let child = m.get_str("child").is_none_or(|n| sa.children.iter().any(|c| c.name == n));
+            let child_id = number("child-id").is_none_or(|n| sa.children.iter().any(|c| c.id.0 == n));
+            if named && numbered && child && child_id {
+                self.session.event("list-sa", &schema::list_sa(&sa));
+            }
+        }
+        Message::new()
+    }
+
+    fn list_ended(&mut self, core: &mut Core, now: Instant) -> Message {
+        for tombstone in core.endpoint.tombstones(now) {
+            self.session.event("shrike-ended", &schema::tombstone(&tombstone));
+        }
+        Message::new()
+    }
+
+    fn list_conns(&mut self, core: &mut Core, m: &Message) -> Message {
+        let wanted = m.get_str("ike");
+        for connection in core.endpoint.connections().filter(|c| wanted.is_none_or(|n| n == c.name)) {
+            self.session.event("list-conn", &schema::list_conn(&describe(connection)));
+        }
+        Message::new()
+    }
+
+    fn initiate(&mut self, core: &mut Core, now: Instant, m: &Message) -> Option<Message> {
+        let Some(child) = m.get_str("child") else {
+            return Some(schema::refusal(
+                "name the child to initiate (--child NAME): an IKE SA without one (RFC 6023) is not available in this version",
+            ));
+        };
+        let started = match core.initiate(now, m.get_str("ike"), child) {
+            Ok(started) => started,
+            Err(reason) => return Some(schema::refusal(reason)),
+        };
+        match started {
+            Started::AlreadyUp(_) => Some(schema::success()),
+            Started::Negotiation(sa) => {
+                let what = Awaited::Child { sa, child: child.to_string() };
+                self.wait(now, m, what)
+            }
+        }
+    }
+
+    fn terminate(&mut self, core: &mut Core, now: Instant, m: &Message) -> Option<Message> {
+        let number = |key: &str| m.get_str(key).and_then(|t| t.parse().ok()).map(SaId);
+        let selection = Selection {
+            ike: m.get_str("ike").map(str::to_string),
+            ike_id: number("ike-id"),
+            child: m.get_str("child").map(str::to_string),
+            child_id: number("child-id"),
+            force: m.get_str("force") == Some("yes"),
+        };
+        let named = [&selection.ike, &selection.child].iter().any(|n| n.is_some());
+        if !named && selection.ike_id.is_none() && selection.child_id.is_none() {
+            return Some(schema::refusal("name what to terminate: --ike, --child, --ike-id or --child-id"));
+        }
+        let children = selection.ike.is_none() && selection.ike_id.is_none();
+        let affected = core.endpoint.terminate(now, &selection);
+        if affected.is_empty() {
+            return Some(schema::refusal("no matching SAs to terminate found"));
+        }
+        let matches = affected.len();
+        let left = affected.into_iter().collect();
+        self.wait(now, m, Awaited::Gone { left, children, matches })
+    }
+
+    /// Keeps the answer back until an event settles it; `timeout = -1` does not wait at all.
+    fn wait(&mut self, now: Instant, m: &Message, what: Awaited) -> Option<Message> {
+        let number = |key: &str| m.get_str(key).and_then(|t| t.parse::<i64>().ok());
+        let timeout = number("timeout").unwrap_or(0);
+        if timeout < 0 {
+            return Some(schema::success());
+        }
+        let wait = Duration::from_millis(u64::try_from(timeout).unwrap_or(0));
+        let deadline = (timeout > 0).then(|| now + wait);
+        self.waiting = Some(Waiting { what, deadline, level: number("loglevel").unwrap_or(1) });
+        None
+    }
+}
+
+impl Waiting {
+    fn concerns(&self, event: &Event) -> bool {
+        let Some((sa, _)) = event.sa() else { return true };
+        match &self.what {
+            Awaited::Child { sa: ours, .. } => sa == *ours,
+            Awaited::Gone { left, .. } => left.contains(&sa),
+        }
+    }
+
+    /// The answer, if this event ends the wait.
+    fn settled_by(&mut self, event: &Event) -> Option<Message> {
+        match (&mut self.what, event) {
+            (Awaited::Child { sa, child }, Event::ChildUp(s)) => {
+                (s.id == *sa && s.children.iter().any(|c| c.name == *child)).then(schema::success)
+            }
+            (Awaited::Child { sa, child }, Event::Ended(t)) if t.sa.id == *sa => {
+                let remedy = t.failure.kind.remedy();
+                Some(schema::refusal(format!("establishing CHILD_SA '{child}' failed: {}; {remedy}", t.failure)))
+            }
+            (Awaited::Gone { left, children, matches }, Event::Ended(t)) => {
+                if *children || t.child.is_none() {
+                    left.remove(&t.sa.id);
+                }
+                left.is_empty().then(|| {
+                    let gave_up = matches!(t.failure.kind, FailureKind::NoAnswer { .. });
+                    let mut m = if gave_up {
+                        schema::refusal(format!("the peer did not confirm: {}", t.failure))
+                    } else {
+                        schema::success()
+                    };
+                    m.set("matches", matches.to_string()).set("terminated", matches.to_string());
+                    m
+                })
+            }
+            _ => None,
+        }
+    }
+}
+
+fn list(key: &str, names: Vec<String>) -> Message {
+    let mut m = Message::new();
+    m.list(key, names);
+    m
+}
+
+fn result(done: bool, why_not: impl FnOnce() -> String) -> Message {
+    if done { schema::success() } else { schema::refusal(why_not()) }
+}
+
+fn version() -> VersionInfo {
+    let uname =
+        |file: &str| std::fs::read_to_string(format!("/proc/sys/kernel/{file}")).unwrap_or_default().trim().to_string();
+    VersionInfo {
+        daemon: "shrike".into(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        sysname: uname("ostype"),
+        release: uname("osrelease"),
+        machine: std::env::consts::ARCH.into(),
+    }
+}
+
+fn stats(core: &Core, now: Instant) -> Stats {
+    let (ike_sas, half_open) = core.endpoint.sizes();
+    let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    Stats {
+        running: now.since(Instant::ZERO),
+        since: core.since.clone(),
+        workers_total: 1,
+        workers_idle: 0,
+        workers_active: [0, 0, 1, 0],
+        queues: [0; 4],
+        scheduled: u32::from(core.endpoint.poll_timeout().is_some()),
+        ike_sas: count(ike_sas),
+        half_open: count(half_open),
+        plugins: vec!["ikev2".into(), "psk".into(), "vici".into(), core.plane.describe()],
+    }
+}
+
+fn counters(core: &Core, m: &Message) -> Message {
+    if let Some(name) = m.get_str("name") {
+        return schema::refusal(format!("counters are kept for the whole daemon, not for '{name}'"));
+    }
+    let mut all = core.endpoint.counters();
+    let drops = core.endpoint.drops().into_iter().filter(|(_, n)| *n > 0).map(|(reason, n)| (reason.name(), n));
+    all.extend(drops);
+    all.extend(core.plane.drops().into_iter().filter(|(_, n)| *n > 0));
+    let sets = [("", all.as_slice())];
+    schema::counters(sets)
+}
+
+fn algorithms() -> Message {
+    use model::{Proposal, ProposalProtocol};
+    use wire::TransformType;
+    let mut m = Message::new();
+    let kinds = [
+        ("encryption", TransformType::ENCR),
+        ("integrity", TransformType::INTEG),
+        ("prf", TransformType::PRF),
+        ("ke", TransformType::KE),
+    ];
+    for (name, kind) in kinds {
+        m.section(name, |m| {
+            let mut seen = BTreeSet::new();
+            for proposal in Proposal::defaults(ProposalProtocol::Ike) {
+                for algorithm in proposal.of(kind) {
+                    let name = algorithm.vici_name();
+                    if seen.insert(name.clone()) {
+                        m.set(name, "aws-lc");
+                    }
+                }
+            }
+        });
+    }
+    m
+}
+
+fn load_conn(core: &mut Core, m: &Message) -> Message {
+    let Some((name, body)) = m.sections().next() else {
+        return schema::refusal("load-conn needs a section with the connection's name");
+    };
+    match load::connection(&load::section(name, body)) {
+        Ok(connection) => {
+            core.load_connection(Arc::new(connection));
+            schema::success()
+        }
+        Err(why) => schema::refusal(why),
+    }
+}
+
+fn load_shared(core: &mut Core, m: &Message) -> Message {
+    let kind = m.get_str("type").unwrap_or_default();
+    if !kind.eq_ignore_ascii_case("ike") {
+        return schema::refusal(format!(
+            "secrets of type '{kind}' are not available in this version: only IKE (pre-shared keys)"
+        ));
+    }
+    let Some(data) = m.get("data").filter(|d| !d.is_empty()) else {
+        return schema::refusal("the secret is empty");
+    };
+    let mut owners = Vec::new();
+    for owner in m.texts("owners") {
+        match owner.parse::<Identity>() {
+            Ok(id) if id == Identity::ANY => {}
+            Ok(id) => owners.push(id),
+            Err(error) => return schema::refusal(error.to_string()),
+        }
+    }
+    let name = m.get_str("id").map_or_else(|| format!("vici-{}", core.endpoint.secrets().len() + 1), str::to_string);
+    let source = ConfigRef { file: "vici".into(), line: 0, key: format!("secrets.{name}") };
+    core.load_secret(SharedSecret { name, owners, secret: Secret::from(data), source });
+    schema::success()
+}
+
+fn load_file(core: &mut Core, now: Instant, m: &Message) -> Message {
+    let path = m.get_str("file").map(str::to_string);
+    match core.load_file(now, path.as_deref()) {
+        Ok((report, refused)) if refused.is_empty() => {
+            let mut answer = schema::success();
+            answer.set("report", report);
+            answer
+        }
+        Ok((report, refused)) => {
+            let mut answer = schema::refusal(refused.join("\n"));
+            answer.set("report", report);
+            answer
+        }
+        Err(error) => schema::refusal(error),
+    }
+}
+
+fn describe(c: &config::Connection) -> ConnectionInfo {
+    let strings = |list: &[config::AddressPattern]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let auth = |id: &Identity| AuthInfo {
+        class: "pre-shared key".into(),
+        id: (*id != Identity::ANY).then(|| id.to_string()),
+        ..AuthInfo::default()
+    };
+    let action = |a: config::StartAction, none: &str, start: &str| match a {
+        config::StartAction::None => none.to_string(),
+        config::StartAction::Start => start.to_string(),
+        config::StartAction::Trap => "trap".to_string(),
+    };
+    ConnectionInfo {
+        name: c.name.clone(),
+        local_addrs: strings(&c.local_addrs),
+        remote_addrs: strings(&c.remote_addrs),
+        version: "IKEv2".into(),
+        reauth_time: c.reauth_time,
+        rekey_time: c.rekey_time,
+        unique: format!("UNIQUE_{:?}", c.unique).to_uppercase(),
+        dpd_delay: c.dpd_delay,
+        local: vec![auth(&c.local.id)],
+        remote: vec![auth(&c.remote.id)],
+        children: c
+            .children
+            .iter()
+            .map(|child| ChildInfo {
+                name: child.name.clone(),
+                mode: "TUNNEL".into(),
+                rekey_time: child.rekey_time,
+                rekey_bytes: child.rekey_bytes,
+                rekey_packets: child.rekey_packets,
+                dpd_action: action(child.dpd_action, "none", "start"),
+                close_action: action(child.close_action, "none", "start"),
+                local_ts: child.local_ts.iter().map(ToString::to_string).collect(),
+                remote_ts: child.remote_ts.iter().map(ToString::to_string).collect(),
+            })
+            .collect(),
+    }
+}

@@ -1,0 +1,106 @@
+//! Configuration from files and from vici clients.
+
+use crate::files::SystemFiles;
+use config::{ConfigError, Connection, Entry, Files, Place, Section, SharedSecret};
+use std::sync::Arc;
+use vici::{Element, Message};
+
+/// What a file holds, and what is wrong with it.
+#[derive(Default)]
+pub struct Loaded {
+    /// Connections without a fault.
+    pub connections: Vec<Arc<Connection>>,
+    /// Secrets without a fault.
+    pub secrets: Vec<SharedSecret>,
+    /// What was refused, each as a report for the operator.
+    pub refused: Vec<String>,
+}
+
+/// Reads `swanctl.conf`. A connection with a fault is refused alone: the others must not suffer for it.
+///
+/// # Errors
+/// The file as a whole cannot be read or makes no sense.
+pub fn file(path: &str) -> Result<Loaded, String> {
+    let report = |e: &ConfigError| e.report(SystemFiles.read(&e.at.file).ok().as_deref());
+    let mut root = config::parse(path, &SystemFiles).map_err(|e| report(&e))?;
+    let mut loaded = Loaded::default();
+    match config::load(&root) {
+        Ok(config) => {
+            loaded.connections = config.connections;
+            loaded.secrets = config.secrets;
+        }
+        Err(errors) => {
+            loaded.refused = errors.iter().take(20).map(report).collect();
+            if errors.len() > 20 {
+                loaded.refused.push(format!("and {} errors more", errors.len() - 20));
+            }
+            let parts =
+                |name: &str| root.section(name).map(|s| s.sections().cloned().collect()).unwrap_or_else(Vec::new);
+            loaded.connections =
+                parts("connections").iter().filter_map(|s| config::connection(s).ok()).map(Arc::new).collect();
+            loaded.secrets = parts("secrets").iter().filter_map(|s| config::secret(s).ok()).collect();
+        }
+    }
+    root.forget_secrets();
+    Ok(loaded)
+}
+
+/// Settings of the daemon as a whole, from `strongswan.conf` if there is one.
+///
+/// # Errors
+/// The file cannot be read, or a value in it makes no sense.
+pub fn settings(path: &str) -> Result<config::DaemonSettings, String> {
+    if !std::path::Path::new(path).exists() {
+        return Ok(config::DaemonSettings::default());
+    }
+    let root = config::parse(path, &SystemFiles).map_err(|e| e.report(None))?;
+    let (settings, warnings) = config::daemon_settings(&root);
+    for warning in &warnings {
+        if warning.is_fatal() {
+            return Err(warning.to_string());
+        }
+        crate::log::line("CFG", 1, &warning.to_string());
+    }
+    Ok(settings)
+}
+
+/// A vici message as the section of a file would be.
+pub fn section(name: &str, message: &Message) -> Section {
+    let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+    let mut section = Section::new(name, Place::vici());
+    for element in message.iter() {
+        let at = Place::vici();
+        section.entries.push(match element {
+            Element::Value { key, value } => Entry::Value { key: key.clone(), value: text(value), at },
+            Element::List { key, items } => {
+                Entry::List { key: key.clone(), values: items.iter().map(|i| text(i)).collect(), at }
+            }
+            Element::Section { key, message } => Entry::Section(self::section(key, message)),
+        });
+    }
+    section
+}
+
+/// A connection of `load-conn`.
+///
+/// # Errors
+/// All that is wrong with it, in one line.
+pub fn connection(section: &Section) -> Result<Connection, String> {
+    config::connection(section).map_err(|errors| {
+        let lines: Vec<String> = errors.iter().map(|e| e.to_string()).collect();
+        lines.join("; ")
+    })
+}
+
+/// Whether two connections mean the same, wherever they were written.
+pub fn same(a: &Connection, b: &Connection) -> bool {
+    let without_sources = |c: &Connection| {
+        let mut c = c.clone();
+        c.source = a.source.clone();
+        for child in &mut c.children {
+            child.source = a.source.clone();
+        }
+        format!("{c:?}")
+    };
+    without_sources(a) == without_sources(b)
+}

@@ -1,0 +1,241 @@
+//! Our own ESP: packets come from a TUN device and leave through UDP or a raw socket, and the reverse.
+
+use super::plane::DataPlane;
+use super::sockets::Sockets;
+use super::updown::Scripts;
+use crate::log;
+use esp::{Engine, Outbound, Verdict};
+use linux::updown::Verb;
+use linux::{
+    BindError, RawEsp, RecvBatch, Route, RouteTarget, Routes, Rule, SOCKET_MARK, SocketOptions, Tun, tunnel_routes,
+};
+use model::dataplane::{ChildInstall, Command, Counters, PlaneEvent};
+use model::{Instant, SaId};
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, RawFd};
+
+/// Inner packets of this size still fit a path of 1500 octets with every suite, in UDP and over IPv6.
+const TUN_MTU: u32 = 1400;
+
+/// How many packets of one source are handled before the others get their turn.
+const BUDGET: usize = 64;
+
+/// The userspace data plane.
+pub struct Userspace {
+    engine: Engine,
+    tun: Tun,
+    interface: u32,
+    raw: Vec<RawEsp>,
+    routes: Routes,
+    rules: Vec<Rule>,
+    installed: BTreeMap<SaId, (ChildInstall, Vec<Route>)>,
+    scripts: Scripts,
+    batch: RecvBatch,
+    inner: Vec<u8>,
+    sealed: Vec<u8>,
+    nat_port: u16,
+    send_errors: u64,
+}
+
+impl Userspace {
+    /// Makes the TUN device and the sockets.
+    ///
+    /// # Errors
+    /// What is missing and what to do.
+    pub fn open(nat_port: u16) -> Result<Self, String> {
+        let tun = Tun::open("shrike%d").map_err(|e| e.to_string())?;
+        let interface = tun.index().map_err(|e| format!("TUN device {}: {e}", tun.name()))?;
+        let options = SocketOptions { mark: Some(SOCKET_MARK), ..SocketOptions::default() };
+        let mut raw = Vec::new();
+        for ipv6 in [false, true] {
+            match RawEsp::open(ipv6, &options) {
+                Ok(socket) => raw.push(socket),
+                Err(BindError::Io { .. } | BindError::NoSuchAddress { .. }) if ipv6 => {}
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+        let mut routes = Routes::open().map_err(|e| format!("netlink: {e}"))?;
+        routes.set_link(interface, Some(true), Some(TUN_MTU)).map_err(|e| format!("TUN device {}: {e}", tun.name()))?;
+        let mut rules = Vec::new();
+        for ipv6 in [false, true] {
+            let rule = Rule::tunnels(ipv6);
+            match routes.add_rule(&rule) {
+                Ok(()) => rules.push(rule),
+                Err(error) if ipv6 => log::line("KNL", 1, &format!("no IPv6 tunnels: {error}")),
+                Err(error) => return Err(format!("cannot add the routing rule of tunnels: {error}")),
+            }
+        }
+        Ok(Self {
+            engine: Engine::new(),
+            tun,
+            interface,
+            raw,
+            routes,
+            rules,
+            installed: BTreeMap::new(),
+            scripts: Scripts::start(),
+            batch: RecvBatch::new(32, 65_535),
+            inner: vec![0; 65_535],
+            sealed: Vec::new(),
+            nat_port,
+            send_errors: 0,
+        })
+    }
+
+    fn install(&mut self, now: Instant, command: &Command, install: &ChildInstall) -> Result<(), String> {
+        self.engine.apply(now, command).map_err(|e| e.to_string())?;
+        let addresses = self.routes.addresses().unwrap_or_default();
+        let target = RouteTarget::Interface { interface: self.interface, gateway: None };
+        let wanted = if install.policies { tunnel_routes(install, &addresses, target, true) } else { Vec::new() };
+        for route in &wanted {
+            // Another Child SA may have the same route: it is shared until the last one goes.
+            if let Err(error) = self.routes.add_route(route) {
+                let shared = self.installed.values().any(|(_, routes)| routes.contains(route));
+                if !shared {
+                    log::line("KNL", 1, &format!("route to {}/{}: {error}", route.destination, route.prefix));
+                }
+            }
+        }
+        self.scripts.run(install, self.tun.name(), Verb::Up);
+        self.installed.insert(install.child, (install.clone(), wanted));
+        Ok(())
+    }
+
+    fn delete(&mut self, child: SaId) {
+        let Some((install, routes)) = self.installed.remove(&child) else { return };
+        for route in &routes {
+            let shared = self.installed.values().any(|(_, others)| others.contains(route));
+            if !shared {
+                let _ = self.routes.delete_route(route); // gone with the address or device already
+            }
+        }
+        self.scripts.run(&install, self.tun.name(), Verb::Down);
+    }
+
+    fn deliver(&mut self, verdict: &Verdict, packet: &[u8]) {
+        if let Verdict::Deliver { inner, .. } = verdict {
+            if let Some(inner) = packet.get(inner.clone()) {
+                if self.tun.send(inner).is_err() {
+                    self.send_errors += 1;
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, outbound: Outbound, sockets: &Sockets) {
+        let Outbound::Send { local, remote, encapsulated, .. } = outbound else { return };
+        let sent = if encapsulated {
+            let from = SocketAddr::new(local.ip(), self.nat_port);
+            sockets.send(from, remote, &self.sealed)
+        } else {
+            match self.raw.get(usize::from(remote.is_ipv6())) {
+                Some(raw) => raw.send(local.ip(), remote, &self.sealed),
+                None => Err(io::ErrorKind::Unsupported.into()),
+            }
+        };
+        if sent.is_err() {
+            self.send_errors += 1;
+        }
+    }
+
+    fn from_tun(&mut self, now: Instant, sockets: &Sockets) -> bool {
+        for _ in 0..BUDGET {
+            let mut inner = std::mem::take(&mut self.inner);
+            let read = self.tun.recv(&mut inner);
+            let outbound = match &read {
+                Ok(length) => Some(self.engine.seal(now, inner.get(..*length).unwrap_or_default(), &mut self.sealed)),
+                Err(_) => None,
+            };
+            self.inner = inner;
+            match outbound {
+                Some(outbound) => self.send(outbound, sockets),
+                None => return false,
+            }
+        }
+        true
+    }
+
+    fn from_raw(&mut self, now: Instant, index: usize) -> bool {
+        let mut batch = std::mem::replace(&mut self.batch, RecvBatch::new(1, 1));
+        let received = self.raw.get(index).map(|raw| raw.recv_batch(&mut batch));
+        for (from, packet) in batch.iter_mut() {
+            let verdict = self.engine.open(now, packet, from.remote);
+            self.deliver(&verdict, packet);
+        }
+        self.batch = batch;
+        matches!(received, Some(Ok(n)) if n > 0)
+    }
+}
+
+impl DataPlane for Userspace {
+    fn describe(&self) -> String {
+        format!("userspace ESP over {} (MTU {TUN_MTU})", self.tun.name())
+    }
+
+    fn apply(&mut self, now: Instant, command: &Command) -> Result<(), String> {
+        match command {
+            Command::Install(install) => self.install(now, command, install),
+            Command::Delete { child } => {
+                self.delete(*child);
+                self.engine.apply(now, command).map_err(|e| e.to_string())
+            }
+            Command::Update { child, local, remote, encapsulated } => {
+                if let Some((install, _)) = self.installed.get_mut(child) {
+                    (install.local, install.remote, install.encapsulated) = (*local, *remote, *encapsulated);
+                }
+                self.engine.apply(now, command).map_err(|e| e.to_string())
+            }
+        }
+    }
+
+    fn counters(&mut self, now: Instant, child: SaId) -> Option<Counters> {
+        self.engine.counters(now, child)
+    }
+
+    fn poll_event(&mut self) -> Option<PlaneEvent> {
+        self.engine.poll_event()
+    }
+
+    fn descriptors(&self) -> Vec<RawFd> {
+        let mut all = vec![self.tun.as_raw_fd()];
+        all.extend(self.raw.iter().map(AsRawFd::as_raw_fd));
+        all
+    }
+
+    fn ready(&mut self, now: Instant, index: usize, sockets: &Sockets) -> bool {
+        if index == 0 { self.from_tun(now, sockets) } else { self.from_raw(now, index - 1) }
+    }
+
+    fn esp_in_udp(&mut self, now: Instant, packet: &mut [u8], from: SocketAddr) {
+        let verdict = self.engine.open(now, packet, from);
+        self.deliver(&verdict, packet);
+    }
+
+    fn next_timeout(&self) -> Option<Instant> {
+        self.engine.next_timeout()
+    }
+
+    fn timeout(&mut self, now: Instant) {
+        self.engine.handle_timeout(now);
+    }
+
+    fn drops(&self) -> Vec<(&'static str, u64)> {
+        let mut drops: Vec<_> = self.engine.drops().collect();
+        drops.push(("send-error", self.send_errors));
+        drops
+    }
+}
+
+impl Drop for Userspace {
+    fn drop(&mut self) {
+        let children: Vec<SaId> = self.installed.keys().copied().collect();
+        for child in children {
+            self.delete(child);
+        }
+        for rule in &self.rules {
+            let _ = self.routes.delete_rule(rule);
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Shrike: an IKE daemon for IPsec that negotiates, shows and explains.
+
+mod cli;
+mod client;
+mod clock;
+mod daemon;
+mod demo;
+mod files;
+mod log;
+
+use clap::{CommandFactory, Parser};
+use cli::{Cli, Command, Generated, TmshWords};
+use client::Control;
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+use vici::Message;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match execute(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(anstream::stderr(), "shrike: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Writes to standard output; a reader that goes away early is no fault.
+fn print(text: &str) {
+    let mut out = anstream::stdout();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+fn execute(cli: Cli) -> Result<(), String> {
+    let vici = cli.vici.clone();
+    let open = || Control::open(vici.as_deref());
+    let to_stderr = |line: &str| {
+        let _ = writeln!(anstream::stderr(), "{line}");
+    };
+    match cli.command {
+        Command::Run(run) => {
+            let from_environment = || std::env::var("STRONGSWAN_CONF").ok();
+            let strongswan_conf = run.strongswan_conf.or_else(from_environment);
+            daemon::run(daemon::Options {
+                config: run.config,
+                strongswan_conf: strongswan_conf.unwrap_or_else(|| "/etc/strongswan.conf".into()),
+                vici: cli.vici,
+                data_plane: run.data_plane,
+                level: run.log_level,
+            })
+        }
+        Command::Load(load) => {
+            let mut message = Message::new();
+            if let Some(file) = &load.config {
+                let absolute = std::path::absolute(file).map_err(|e| format!("{file}: {e}"))?;
+                message.set("file", absolute.to_string_lossy());
+            }
+            let answer = open()?.command("shrike-load", message, to_stderr)?;
+            print(&format!("loaded {}\n", answer.get_str("report").unwrap_or_default()));
+            Ok(())
+        }
+        Command::Initiate(initiate) => {
+            let mut message = Message::new();
+            message.set("child", &initiate.child).maybe("ike", initiate.ike.as_deref());
+            message.set("timeout", (u64::from(initiate.timeout) * 1000).to_string());
+            open()?.command("initiate", message, to_stderr)?;
+            print(&format!("'{}' is up\n", initiate.child));
+            Ok(())
+        }
+        Command::Terminate(terminate) => {
+            let mut message = Message::new();
+            message.maybe("ike", terminate.ike.as_deref()).maybe("child", terminate.child.as_deref());
+            message.maybe("ike-id", terminate.ike_id).maybe("child-id", terminate.child_id);
+            message.flag("force", terminate.force);
+            message.set("timeout", (u64::from(terminate.timeout) * 1000).to_string());
+            let answer = open()?.command("terminate", message, to_stderr)?;
+            print(&format!("terminated {}\n", answer.get_str("terminated").unwrap_or("0")));
+            Ok(())
+        }
+        Command::Show(show) => {
+            let mut control = open()?;
+            let (live, ended) = (control.snapshots()?, control.ended()?);
+            let text = if show.json {
+                show::json::render(&live, &ended, true)
+            } else {
+                let style = show::own::Style { colour: std::io::stdout().is_terminal() };
+                show::own::render(&live, &ended, style)
+            };
+            print(&text);
+            Ok(())
+        }
+        Command::Tmsh(tmsh) => {
+            let words = TmshWords::parse(&tmsh.words)?;
+            print(&show::tmsh::render_ike_sa(&open()?.snapshots()?, &tmsh_options(words)));
+            Ok(())
+        }
+        Command::Log => open()?.follow_log(|line| print(&format!("{line}\n"))),
+        Command::Demo(demo) => demo::run(demo.no_root),
+        Command::Generate(generate) => {
+            let mut command = Cli::command();
+            let mut out = Vec::new();
+            match generate.what {
+                Generated::Man => {
+                    clap_mangen::Man::new(command).render(&mut out).map_err(|e| e.to_string())?;
+                }
+                Generated::Completions { shell } => clap_complete::generate(shell, &mut command, "shrike", &mut out),
+            }
+            print(&String::from_utf8_lossy(&out));
+            Ok(())
+        }
+    }
+}
+
+fn tmsh_options(words: TmshWords) -> show::tmsh::Options {
+    show::tmsh::Options {
+        all_properties: words.all_properties,
+        peer_ip: words.peer_ip,
+        peer_name: words.peer_name,
+        traffic_selector: words.traffic_selector,
+    }
+}
