@@ -1,0 +1,50 @@
+//! The scripts of `interop/`: Shrike and real peers in network namespaces.
+
+use std::process::Command;
+
+use crate::checks::program;
+use crate::report::{Outcome, Report};
+use crate::workspace::Workspace;
+
+/// A script (without its suffix) and its argument.
+pub type Script = (&'static str, Option<&'static str>);
+
+/// Every script, the laboratory's own test first.
+pub const ALL: &[Script] = &[
+    ("self-test", None),
+    ("ike-scan", None),
+    ("charon", None),
+    ("pluto", None),
+    ("charon", Some("--kernel")),
+    ("pluto", Some("--kernel")),
+    ("iked", None),
+];
+
+/// `cargo xtask interop [PEER...]`: builds the program and runs these scripts, or all.
+pub fn run(workspace: &Workspace, report: &mut Report, peers: &[String]) {
+    if let Some(unknown) = peers.iter().find(|peer| !ALL.iter().any(|(script, _)| script == peer)) {
+        let reason = format!("no script interop/{unknown}.sh; there are self-test, ike-scan, charon, pluto and iked");
+        report.record("interop", Outcome::Fail(reason));
+        return;
+    }
+    let wanted: Vec<Script> =
+        ALL.iter().copied().filter(|(script, _)| peers.is_empty() || peers.iter().any(|peer| peer == script)).collect();
+    // With a stand-in (INTEROP_STANDIN=charon) the scripts themselves are on trial: no program is needed.
+    let standin = std::env::var_os("INTEROP_STANDIN").is_some();
+    if standin || program(workspace, report) {
+        scripts(workspace, report, &wanted);
+    }
+}
+
+/// Runs the scripts with the release build. Each one says by itself what it lacks.
+pub fn scripts(workspace: &Workspace, report: &mut Report, scripts: &[Script]) {
+    for (script, argument) in scripts {
+        let mut command = Command::new(workspace.root.join("interop").join(format!("{script}.sh")));
+        command.args(argument.as_slice()).current_dir(&workspace.root);
+        command.env("SHRIKE", workspace.program());
+        report.script(
+            &format!("interop {script}{}", argument.map_or_else(String::new, |argument| format!(" {argument}"))),
+            &mut command,
+        );
+    }
+}
