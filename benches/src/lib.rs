@@ -1,0 +1,13 @@
+//! What the benchmark programs share: the CPU clock, medians, tables and two ends that shake hands.
+//!
+//! `cargo bench -p shrike-bench -- [--json] [--runs N] [FILTER ...]` runs all programs; `--bench NAME` before the `--`
+//! runs one. What is measured is CPU time of the process, so that a busy machine disturbs little; no program judges its
+//! numbers.
+
+mod measure;
+mod peers;
+mod table;
+
+pub use measure::{Options, cpu_time, median, nanoseconds_each};
+pub use peers::{Batch, Datagram, Side, Suite, batch, initiator, responder};
+pub use table::{Table, Value};
