@@ -10,6 +10,7 @@ subject_required() {
 }
 
 # subject_start NODE DATA-PLANE CONNECTION-LINES CHILD-LINES   DATA-PLANE: userspace | xfrm | auto
+# $LAB/daemon.conf, if there is one, is its strongswan.conf.
 subject_start() {
     local node=$1 plane=$2 kernel=netlink
     if [ "$(subject_name)" = charon ]; then
@@ -19,7 +20,8 @@ subject_start() {
     fi
     swanctl_conf "$node" "$3" "$4"
     rm -f "$LAB/$node/vici"
-    lab_spawn "$node" shrike "$SHRIKE" run --config "$LAB/$node/swanctl.conf" --vici "unix://$LAB/$node/vici" --data-plane "$plane"
+    local settings=(); [ -f "$LAB/daemon.conf" ] && settings=(--strongswan-conf "$LAB/daemon.conf")
+    lab_spawn "$node" shrike "$SHRIKE" run ${settings[@]+"${settings[@]}"} --config "$LAB/$node/swanctl.conf" --vici "unix://$LAB/$node/vici" --data-plane "$plane"
     lab_ready "$node" shrike 10 test -S "$LAB/$node/vici"
 }
 

@@ -1,5 +1,7 @@
 # What Shrike and charon have in common: swanctl.conf, and a vici socket at $LAB/NODE/vici.
 
+declare -A CONF_MORE=()                            # by node: what follows in swanctl.conf, and replaces what stands before
+
 # swanctl_conf NODE CONNECTION-LINES CHILD-LINES   the site-to-site PSK connection "lab" of this node
 swanctl_conf() {
     local node=$1 peer; peer=$(other "$1")
@@ -34,6 +36,7 @@ secrets {
         secret = "$LAB_PSK"
     }
 }
+${CONF_MORE[$node]:-}
 CONF
     chmod 600 "$LAB/$node/swanctl.conf"
     [ -f "$LAB/$node/strongswan.conf" ] ||

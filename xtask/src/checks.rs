@@ -31,7 +31,7 @@ pub fn layering(workspace: &Workspace, report: &mut Report) {
             for violation in &violations {
                 println!("{violation}");
             }
-            Outcome::Fail(format!("{} violations of DESIGN section 2", violations.len()))
+            Outcome::Fail(format!("{} violations of the arrows in ARCHITECTURE.md", violations.len()))
         }
         Err(error) => Outcome::Fail(format!("cannot read the sources: {error}")),
     };

@@ -15,15 +15,21 @@ pub const ALL: &[Script] = &[
     ("ike-scan", None),
     ("charon", None),
     ("pluto", None),
+    ("faults", None),
+    ("matrix", None),
+    ("operator", None),
     ("charon", Some("--kernel")),
     ("pluto", Some("--kernel")),
     ("iked", None),
+    ("matrix", Some("--kernel")),
 ];
 
 /// `cargo xtask interop [PEER...]`: builds the program and runs these scripts, or all.
 pub fn run(workspace: &Workspace, report: &mut Report, peers: &[String]) {
     if let Some(unknown) = peers.iter().find(|peer| !ALL.iter().any(|(script, _)| script == peer)) {
-        let reason = format!("no script interop/{unknown}.sh; there are self-test, ike-scan, charon, pluto and iked");
+        let reason = format!(
+            "no script interop/{unknown}.sh; there are self-test, ike-scan, charon, pluto, iked, faults, matrix and operator"
+        );
         report.record("interop", Outcome::Fail(reason));
         return;
     }

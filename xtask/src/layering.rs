@@ -351,6 +351,9 @@ mod tests {
     #[test]
     fn a_violation_says_what_would_be_right() {
         let violation = Violation::Arrow { from: "show".to_owned(), to: "proto".to_owned(), development: false };
-        assert_eq!(violation.to_string(), "crates/show/Cargo.toml: [dependencies] has `proto`; `show` may use: model");
+        assert_eq!(
+            violation.to_string(),
+            "crates/show/Cargo.toml: [dependencies] has `proto`; `show` may use: wire, model"
+        );
     }
 }

@@ -78,7 +78,9 @@ impl Builder<'_> {
         includes: usize,
         from: &Place,
     ) -> Result<(), ConfigError> {
-        let refuse = |kind| Err(ConfigError::new(from.clone(), "include", kind));
+        // The file itself, or one that a line includes.
+        let key = if includes == 0 { "" } else { "include" };
+        let refuse = |kind| Err(ConfigError::new(from.clone(), key, kind));
         let text = match self.files.read(file) {
             Ok(text) => Zeroizing::new(text),
             Err(error) => return refuse(ErrorKind::File { path: file.to_string(), error }),

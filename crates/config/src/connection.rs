@@ -25,7 +25,7 @@ pub enum IkeVersion {
     /// Any; IKEv2 is initiated.
     #[default]
     Any,
-    /// IKEv1. Refused when read: not available.
+    /// IKEv1.
     V1,
     /// IKEv2.
     V2,
@@ -94,6 +94,8 @@ pub struct Connection {
     pub name: String,
     /// IKE version.
     pub version: IkeVersion,
+    /// Aggressive mode instead of main mode (IKEv1).
+    pub aggressive: bool,
     /// Our addresses.
     pub local_addrs: Vec<AddressPattern>,
     /// The peer's addresses.
@@ -315,6 +317,7 @@ fn read_connection(section: &Section, errors: &mut Vec<ConfigError>) -> Option<C
     let mut c = Connection {
         name: section.name.clone(),
         version: IkeVersion::Any,
+        aggressive: false,
         local_addrs: vec![AddressPattern::Any],
         remote_addrs: vec![AddressPattern::Any],
         local_port: 500,
@@ -348,6 +351,7 @@ fn read_connection(section: &Section, errors: &mut Vec<ConfigError>) -> Option<C
             (name, Entry::Section(s)) if name.starts_with("remote") => rounds[1].push(s),
             ("children", Entry::Section(s)) => children = Some(s),
             ("version", entry) => c.version = version(&mut reader, entry).unwrap_or_default(),
+            ("aggressive", entry) => put(&mut c.aggressive, reader.value(entry, BOOLEAN, boolean)),
             ("local_addrs", entry) => put(&mut c.local_addrs, reader.list(entry, AddressPattern::parse)),
             ("remote_addrs", entry) => put(&mut c.remote_addrs, reader.list(entry, AddressPattern::parse)),
             ("local_port", entry) => put(&mut c.local_port, reader.value(entry, PORT, port)),
@@ -399,12 +403,7 @@ fn put<T>(into: &mut T, value: Option<T>) {
 
 fn version(reader: &mut Reader<'_>, entry: &Entry) -> Option<IkeVersion> {
     let words = [("0", IkeVersion::Any), ("1", IkeVersion::V1), ("2", IkeVersion::V2)];
-    let version = reader.word(entry, "2, or 0 for any version", &words)?;
-    if version == IkeVersion::V1 {
-        reader
-            .refuse(entry, ErrorKind::Unsupported { why: "IKEv1 is not available in this version; write version = 2" });
-    }
-    Some(version)
+    reader.word(entry, "1, 2, or 0 for any version", &words)
 }
 
 fn fragmentation(reader: &mut Reader<'_>, entry: &Entry) -> Option<Fragmentation> {
@@ -580,10 +579,8 @@ fn read_child(section: &Section, path: String, errors: &mut Vec<ConfigError>) ->
             "life_time" => limits[0][1] = reader.value(entry, DURATION, seconds),
             "rand_time" => limits[0][2] = reader.value(entry, DURATION, seconds),
             "rekey_bytes" => limits[1][0] = reader.value(entry, AMOUNT, bytes),
-            "life_bytes" => limits[1][1] = reader.value(entry, AMOUNT, bytes),
             "rand_bytes" => limits[1][2] = reader.value(entry, AMOUNT, bytes),
             "rekey_packets" => limits[2][0] = reader.value(entry, NUMBER, unsigned),
-            "life_packets" => limits[2][1] = reader.value(entry, NUMBER, unsigned),
             "rand_packets" => limits[2][2] = reader.value(entry, NUMBER, unsigned),
             _ => reader.other(entry),
         }

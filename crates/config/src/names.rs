@@ -74,7 +74,7 @@ static TABLE: &[KeyDoc] = &[
     key(TOP, "secrets{}", "", Yes, "The secrets, one section each; the name begins with the kind of secret."),
     key(TOP, "pools{}", "", No(VIRTUAL), "Pools of virtual addresses."),
     key(TOP, "authorities{}", "", No(CERTIFICATES), "Certification authorities."),
-    key(CONN, "version", "0", Yes, "IKE version: 2, or 0 for any. 1 is refused: IKEv1 is not available."),
+    key(CONN, "version", "0", Yes, "IKE version: 1, 2, or 0 for any: IKEv2 is initiated, both are answered."),
     key(CONN, "local_addrs", "%any", Yes, "Our addresses: addresses, networks, ranges or names, separated by commas."),
     key(
         CONN,
@@ -87,7 +87,7 @@ static TABLE: &[KeyDoc] = &[
     key(CONN, "remote_port", "500", Yes, "The peer's UDP port."),
     key(CONN, "proposals", "default", Yes, "Proposals for the IKE SA, best first, separated by commas."),
     key(CONN, "vips", "", No(VIRTUAL), "Virtual addresses to request."),
-    key(CONN, "aggressive", "no", Only(NO, IKEV1), "Aggressive mode of IKEv1."),
+    key(CONN, "aggressive", "no", Yes, "Aggressive mode instead of main mode (IKEv1)."),
     key(CONN, "pull", "yes", Only(YES, VIRTUAL), "Whether virtual addresses are requested (pull) or assigned (push)."),
     key(
         CONN,
@@ -227,7 +227,13 @@ static TABLE: &[KeyDoc] = &[
     key(CHILD, "life_time", "110%", Yes, "Close the Child SA after this time. Default: a tenth more than rekey_time."),
     key(CHILD, "rand_time", "life_time - rekey_time", Yes, "Rekey earlier by a random time up to this one."),
     key(CHILD, "rekey_bytes", "0", Yes, "Rekey after this many octets; 0 for never."),
-    key(CHILD, "life_bytes", "110%", Yes, "Close after this many octets. Default: a tenth more than rekey_bytes."),
+    key(
+        CHILD,
+        "life_bytes",
+        "110%",
+        No("closing by volume is not available in this version; rekey_bytes and rekey_packets are"),
+        "Close after this many octets. Default: a tenth more than rekey_bytes.",
+    ),
     key(
         CHILD,
         "rand_bytes",
@@ -236,7 +242,13 @@ static TABLE: &[KeyDoc] = &[
         "Rekey earlier by a random number of octets up to this one.",
     ),
     key(CHILD, "rekey_packets", "0", Yes, "Rekey after this many packets; 0 for never."),
-    key(CHILD, "life_packets", "110%", Yes, "Close after this many packets. Default: a tenth more than rekey_packets."),
+    key(
+        CHILD,
+        "life_packets",
+        "110%",
+        No("closing by volume is not available in this version; rekey_bytes and rekey_packets are"),
+        "Close after this many packets. Default: a tenth more than rekey_packets.",
+    ),
     key(
         CHILD,
         "rand_packets",
@@ -404,7 +416,13 @@ static TABLE: &[KeyDoc] = &[
     key(DAEMON, "port_nat_t", "4500", Yes, "UDP port for IKE and ESP behind a NAT (RFC 3948)."),
     key(DAEMON, "keep_alive", "20s", Yes, "Interval of NAT keepalives (RFC 3948 section 2.3); 0 for none."),
     key(DAEMON, "close_ike_on_child_failure", "no", Yes, "Close the IKE SA if its first Child SA fails."),
-    key(DAEMON, "make_before_break", "no", Yes, "Authenticate anew before the old IKE SA is closed."),
+    key(
+        DAEMON,
+        "make_before_break",
+        "no",
+        Yes,
+        "Authenticate anew before the old IKE SA is closed. Always so in this version.",
+    ),
     key(DAEMON, "initiator_only", "no", Yes, "Answer no IKE_SA_INIT requests."),
     key(DAEMON, "install_routes", "yes", Yes, "Install routes for the traffic selectors."),
     key(DAEMON, "plugins.vici.socket", "", Yes, "Address of the control socket: unix:///PATH or tcp://ADDRESS:PORT."),

@@ -124,7 +124,9 @@ impl<'a> Reader<'a> {
             }
             Some(Support::No(why)) => self.refuse(entry, ErrorKind::Unsupported { why }),
             Some(Support::Yes) | None => {
-                let kind = match (names::find(self.scope, name, !is_section), is_section) {
+                // `remote_adrs = ...` is a misspelt key, not a section of the kind `remote*`.
+                let other = names::find(self.scope, name, !is_section).filter(|d| !d.key.contains('*') || is_section);
+                let kind = match (other, is_section) {
                     (Some(_), true) => {
                         ErrorKind::Value { got: "{ }".into(), expected: "'=' and a value, not a section" }
                     }

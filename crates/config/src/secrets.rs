@@ -180,7 +180,11 @@ fn read(section: &Section, errors: &mut Vec<ConfigError>) -> Option<SharedSecret
             ErrorKind::Missing { what: "write secret = ... with the pre-shared key" },
         );
     }
-    let source = ConfigRef { file: section.at.file.to_string(), line: section.at.line, key: path };
+    let (at, key) = match reader.places.get("secret") {
+        Some(at) => (at, format!("{path}.secret")),
+        None => (&section.at, path),
+    };
+    let source = ConfigRef { file: at.file.to_string(), line: at.line, key };
     Some(SharedSecret { name: section.name.clone(), owners, secret: secret?, source })
 }
 

@@ -219,6 +219,9 @@ impl SettingsReader {
 
     fn other(&mut self, entry: &Entry, section: &str, text: &str) {
         let is_section = matches!(entry, Entry::Section(_));
+        if matches!(entry, Entry::Section(s) if s.entries.is_empty()) {
+            return; // says nothing: the packages' files have such sections
+        }
         let kind = match names::find(Scope::Settings, entry.name(), is_section).map(|d| (d.support, d.default)) {
             Some((Support::Accepted(_) | Support::Yes, _)) => return,
             Some((Support::Only(values, _), _)) if values.iter().any(|v| v.eq_ignore_ascii_case(text)) => return,

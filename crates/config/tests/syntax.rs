@@ -103,6 +103,8 @@ fn includes() {
 
     let e = error("\n  include nosuch.conf\n");
     assert_eq!(e.to_string(), "swanctl.conf:2:3: include: cannot read 'nosuch.conf': there is no such file");
+    let e = parse("nosuch.conf", &MemoryFiles::one("swanctl.conf", "")).unwrap_err();
+    assert_eq!(e.to_string(), "nosuch.conf:1:1: cannot read 'nosuch.conf': there is no such file");
     assert_eq!(e.kind, ErrorKind::File { path: "nosuch.conf".into(), error: FileError::NotFound });
     let e = error("include swanctl.conf");
     assert!(matches!(e.kind, ErrorKind::TooLarge { limit } if limit.starts_with("10 files")), "{e}");

@@ -137,7 +137,7 @@ fn all_errors_are_reported_with_their_place() {
     let expected = [
         "swanctl.conf:3:3: connections.gw.proposals: 'sha257' names no algorithm; expected algorithms joined by '-', such as aes128-sha256-x25519, or 'default'",
         "swanctl.conf:4:3: connections.gw.prposals: there is no such key or section; did you mean 'proposals'?",
-        "swanctl.conf:5:3: connections.gw.version: '3' is no valid value; expected 2, or 0 for any version",
+        "swanctl.conf:5:3: connections.gw.version: '3' is no valid value; expected 1, 2, or 0 for any version",
         "swanctl.conf:6:3: connections.gw.remote_addrs: '10.0.0.256' is no valid value; expected an address, a network (192.0.2.0/24), a range (192.0.2.1-192.0.2.9), a host name or %any",
         "swanctl.conf:7:3: connections.gw.vips: not supported: virtual addresses and configuration payloads are not available in this version; use fixed addresses",
         "swanctl.conf:9:12: connections.gw.remote.auth: not supported: only pre-shared keys are available in this version; write auth = psk and add a secret named ike...",
@@ -166,8 +166,8 @@ fn what_is_not_a_psk_is_refused() {
     assert_eq!(errors.len(), 2);
     assert!(errors[0].kind.is_unsupported() && errors[0].key.ends_with("local-2"));
     assert_eq!(errors[1].kind, ErrorKind::Value { got: "pks".into(), expected: "psk" });
-    let errors = why("version = 1\n local { auth = psk\n id = \"C=CH, O=x\" }\n remote { auth = psk\n id = *.org }");
-    assert!(errors.iter().all(|e| e.kind.is_unsupported()) && errors.len() == 2);
+    let errors = why("local { auth = psk\n id = \"C=CH, O=x\" }\n remote { auth = psk\n id = *.org }");
+    assert!(errors.iter().all(|e| e.kind.is_unsupported()) && errors.len() == 1);
     let errors = why("local { auth = psk\n id = *.org }\n remote { auth = psk }");
     assert!(matches!(errors[0].kind, ErrorKind::Value { .. }));
 }
@@ -179,6 +179,13 @@ fn wrong_shapes_are_refused() {
     );
     assert_eq!(errors.len(), 5, "{errors:?}");
     assert!(errors.iter().all(|e| matches!(e.kind, ErrorKind::Value { .. } | ErrorKind::UnknownKey { .. })));
+    let misspelt =
+        refused("connections { gw { remote_adrs = 192.0.2.1\n local { auth = psk }\n remote { auth = psk } } }");
+    assert_eq!(
+        misspelt[0].kind,
+        ErrorKind::UnknownKey { suggestion: Some("remote_addrs".into()) },
+        "not a section remote*"
+    );
     let errors = refused("secrets { secret = hunter2 }");
     assert!(!errors[0].to_string().contains("hunter2"));
 }
@@ -281,7 +288,7 @@ fn the_best_secret_is_that_of_both_ends() {
     assert_eq!(names(&id("x"), &id("192.168.0.1")), ["ike-5", "ike-4"]);
     assert_eq!(names(&id("x"), &id("y")), ["ike-4"]);
     assert_eq!(names(&moon, &id("*.strongswan.org")), ["ike-3", "ike-2", "ike-1", "ike-4"]);
-    assert_eq!(config.secrets[2].source.to_string(), "swanctl.conf:6 (secrets.ike-3)");
+    assert_eq!(config.secrets[2].source.to_string(), "swanctl.conf:8 (secrets.ike-3.secret)");
 }
 
 #[test]
@@ -292,6 +299,13 @@ fn an_exact_owner_comes_before_a_wildcard() {
     let names: Vec<_> =
         best_psk(&config.secrets, &id("me"), &id("a.example.org")).iter().map(|s| s.name.clone()).collect();
     assert_eq!(names, ["ike-a", "ike-any", "ike-all"]);
+}
+
+#[test]
+fn empty_sections_of_the_daemons_settings_are_no_matter() {
+    let (_, warnings) = daemon_settings(&tree("charon {\n start-scripts { }\n tnc { }\n nosuch { k = v } }"));
+    let keys: Vec<_> = warnings.iter().map(|w| w.key.as_str()).collect();
+    assert_eq!(keys, ["charon.nosuch"]);
 }
 
 #[test]

@@ -10,6 +10,7 @@
 //! | [`KeyExchange`] | an ephemeral private value and what it agrees with the peer |
 //! | [`Protection`] | the Encrypted payload of IKEv2 |
 //! | [`EspSealer`], [`EspOpener`] | ESP packets in place |
+//! | [`v1`] | key schedule, hashes and encryption of IKEv1 |
 //! | [`v2`] | key schedule and authentication values of IKEv2 |
 //!
 //! Nothing in this crate draws randomness by itself: it is an argument ([`Random`]), so that a seeded source reproduces
@@ -28,6 +29,7 @@ mod random;
 #[cfg(test)]
 mod testing;
 mod transform;
+pub mod v1;
 pub mod v2;
 
 pub use algorithms::{Cipher, Integrity, Prf};

@@ -106,7 +106,7 @@ fn first_counter_block(salt: &[u8; 4], iv: &[u8]) -> Option<[u8; 16]> {
     Some(block)
 }
 
-fn aes(cipher: Cipher) -> Option<&'static aws_lc_rs::cipher::Algorithm> {
+pub(crate) fn aes(cipher: Cipher) -> Option<&'static aws_lc_rs::cipher::Algorithm> {
     match cipher.key_bits() {
         128 => Some(&AES_128),
         192 => Some(&AES_192),
@@ -116,11 +116,11 @@ fn aes(cipher: Cipher) -> Option<&'static aws_lc_rs::cipher::Algorithm> {
 }
 
 #[allow(deprecated)] // 3DES is offered to old peers, on request only
-fn triple_des(key: &[u8]) -> Option<UnboundCipherKey> {
+pub(crate) fn triple_des(key: &[u8]) -> Option<UnboundCipherKey> {
     UnboundCipherKey::new(&aws_lc_rs::cipher::DES_EDE3_FOR_LEGACY_USE_ONLY, key).ok()
 }
 
-fn encryption_context(iv: &[u8]) -> Option<EncryptionContext> {
+pub(crate) fn encryption_context(iv: &[u8]) -> Option<EncryptionContext> {
     match iv.len() {
         16 => Some(EncryptionContext::Iv128(FixedLength::from(<[u8; 16]>::try_from(iv).ok()?))),
         8 => Some(EncryptionContext::Iv64(FixedLength::from(<[u8; 8]>::try_from(iv).ok()?))),
@@ -128,7 +128,7 @@ fn encryption_context(iv: &[u8]) -> Option<EncryptionContext> {
     }
 }
 
-fn decryption_context(iv: &[u8]) -> Option<DecryptionContext> {
+pub(crate) fn decryption_context(iv: &[u8]) -> Option<DecryptionContext> {
     encryption_context(iv).map(|context| match context {
         EncryptionContext::Iv128(iv) => DecryptionContext::Iv128(iv),
         EncryptionContext::Iv64(iv) => DecryptionContext::Iv64(iv),

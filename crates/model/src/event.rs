@@ -84,8 +84,8 @@ drop_reasons! {
     NoConfig => "no-config",
     /// A wrong or outdated COOKIE.
     BadCookie => "bad-cookie",
-    /// IKEv1, which is not spoken.
-    Version1 => "ikev1-not-supported",
+    /// A first message, and we answer none (`initiator_only`).
+    InitiatorOnly => "initiator-only",
     /// An initiator's SPI of zero.
     ZeroSpi => "zero-spi",
 }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use wire::grammar::{RuleId, rule};
 use wire::registry::KeyExchangeId;
-use wire::{NotifyType, PayloadType};
+use wire::{NotifyType, PayloadType, V1NotifyType};
 
 /// Which end found the fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,6 +150,25 @@ pub enum FailureKind {
         /// How often the initiator repeated its request: it may not receive our answers.
         repeated: u32,
     },
+    /// The peer began in another mode of phase 1 than configured (IKEv1).
+    ModeMismatch {
+        /// Whether we are configured for aggressive mode.
+        ours: bool,
+    },
+    /// Tunnel against transport mode (IKEv1; RFC 2407 section 4.5).
+    EncapsulationMode {
+        /// Whether we are configured for tunnel mode.
+        tunnel: bool,
+        /// The peer's value of the attribute.
+        peer: u16,
+    },
+    /// The peer refused with an error of IKEv1 that has no more specific reason here.
+    PeerRefusedV1 {
+        /// What it was asked.
+        phase: Phase,
+        /// Its error.
+        notify: V1NotifyType,
+    },
     /// There is another IKE SA with this peer, and `unique = keep`.
     NotUnique {
         /// The peer's identity.
@@ -227,6 +246,9 @@ impl FailureKind {
             Self::NoAnswer { answered_before: false, .. } => "NO_RESPONSE",
             Self::NoAnswer { .. } => "PEER_LOST",
             Self::HalfOpen { .. } => "HALF_OPEN",
+            Self::ModeMismatch { .. } => "NEGOTIATION_MODE",
+            Self::EncapsulationMode { .. } => "ENCAP_MODE",
+            Self::PeerRefusedV1 { .. } => "PEER_REFUSED",
             Self::NotUnique { .. } => "NOT_UNIQUE",
             Self::NoConfig { .. } => "NO_CONFIG",
             Self::WrongVersion { .. } => "IKE_VERSION",
@@ -257,7 +279,9 @@ impl FailureKind {
                 format!("set remote.id = {received} here, or local.id = {expected} at the peer")
             }
             Self::PskMismatch { .. } => "make the secrets of this pair of identities equal at both ends".into(),
-            Self::PskMissing { remote, .. } => format!("add secrets.ike-NAME {{ id = {remote} ... secret = ... }}"),
+            Self::PskMissing { remote, .. } => {
+                format!("add ike-NAME {{ id = {remote}  secret = ... }} to secrets, or this identity to a secret that is there")
+            },
             Self::AuthMethodUnsupported { .. } => "configure auth = psk at both ends".into(),
             Self::AuthenticationRefused { .. } => {
                 "the peer knows the reason: compare the secret and both identities with its configuration, or read its log".into()
@@ -269,6 +293,11 @@ impl FailureKind {
                 }
                 _ => format!("compare {} with the peer", phase.proposal_key()),
             },
+            Self::NoProposalChosen { phase: Phase::Ike, .. } => {
+                "compare proposals with the peer's, whose log says what it missed; a peer without a connection for our \
+                 address answers so too"
+                    .into()
+            }
             Self::NoProposalChosen { phase, .. } => {
                 format!("compare {} with the peer's: its log says which algorithm it missed", phase.proposal_key())
             }
@@ -278,7 +307,10 @@ impl FailureKind {
                 "make local_ts here the mirror of remote_ts at the peer, and the reverse".into()
             }
             Self::TsUnacceptable { .. } => "local_ts and remote_ts must mirror the peer's: its log shows what it expects".into(),
-            Self::NoAnswer { answered_before: true, .. } => "the path or the peer went away: check both".into(),
+            Self::NoAnswer { answered_before: true, to, .. } => format!(
+                "check that {} runs and can be reached; dpd_action = restart makes the SA again by itself",
+                to.ip()
+            ),
             Self::NoAnswer { to, waiting_for, .. } if to.port() == 4500 && *waiting_for != RuleId::IkeSaInitResponse => {
                 "port 500 works and 4500 does not: open UDP 4500 in both directions, or the peer drops IKE_AUTH silently".into()
             }
@@ -292,12 +324,16 @@ impl FailureKind {
             Self::HalfOpen { .. } => {
                 "the initiator gave up after our first answer: its log says why; often UDP 4500 is blocked or it refused our choice".into()
             }
+            Self::ModeMismatch { ours } => {
+                format!("set aggressive = {} here, or the other mode at the peer", if *ours { "no" } else { "yes" })
+            }
+            Self::EncapsulationMode { .. } => "set the same mode at both ends".into(),
             Self::NotUnique { .. } => "end the older SA, set unique = replace, or give each site an identity of its own".into(),
             Self::NoConfig { local, remote } => {
                 format!("add a connection with remote_addrs = {} and local_addrs = {} (or %any)", remote.ip(), local.ip())
             }
             Self::WrongVersion { .. } => "set the same version at both ends".into(),
-            Self::PeerRefused { .. } => "the peer's log says why".into(),
+            Self::PeerRefused { .. } | Self::PeerRefusedV1 { .. } => "the peer's log says why".into(),
             Self::MessageInvalid { .. } | Self::UnsupportedCritical { .. } | Self::BadPublicValue { .. } => {
                 "the peer sends what RFC 7296 does not allow: report it to its vendor with a capture".into()
             }
@@ -305,6 +341,14 @@ impl FailureKind {
             Self::PeerDeleted => "if this was not wanted, the peer's log says why it deleted the SA".into(),
             Self::Terminated | Self::Replaced { .. } | Self::Expired => "nothing to do".into(),
         }
+    }
+}
+
+/// What the proposals of a phase are called in the configuration.
+fn proposal(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Ike => "IKE",
+        Phase::Child => "ESP",
     }
 }
 
@@ -338,8 +382,11 @@ impl fmt::Display for FailureKind {
             }
             Self::PskMismatch { local, remote, tried } => write!(
                 f,
-                "pre-shared keys differ: the peer's AUTH fits none of the {tried} secret{} for '{local}' and '{remote}'",
-                if *tried == 1 { "" } else { "s" }
+                "pre-shared keys differ: the peer's AUTH does not fit {} for '{local}' and '{remote}'",
+                match tried {
+                    1 => "our secret".to_string(),
+                    several => format!("any of our {several} secrets"),
+                }
             ),
             Self::PskMissing { local, remote } => write!(f, "no pre-shared key for '{local}' and '{remote}'"),
             Self::AuthMethodUnsupported { method } => {
@@ -353,11 +400,11 @@ impl fmt::Display for FailureKind {
                 }
             }
             Self::NoProposalChosen { phase, found_by: Side::Us, mismatch, ours } => match mismatch {
-                Some(m) if !m.differing.is_empty() => write!(f, "no {phase} proposal in common: {m}"),
-                _ => write!(f, "no {phase} proposal in common; ours: {}", List(ours)),
+                Some(m) if !m.differing.is_empty() => write!(f, "no {} proposal in common: {m}", proposal(*phase)),
+                _ => write!(f, "no {} proposal in common; ours: {}", proposal(*phase), List(ours)),
             },
             Self::NoProposalChosen { phase, ours, .. } => {
-                write!(f, "the peer accepts none of our {phase} proposals: {}", List(ours))
+                write!(f, "the peer accepts none of our {} proposals: {}", proposal(*phase), List(ours))
             }
             Self::InvalidKeyExchange { ours, wanted } => write!(
                 f,
@@ -366,7 +413,7 @@ impl fmt::Display for FailureKind {
                 crate::Algorithm::from(*ours)
             ),
             Self::ChoiceNotOffered { phase, mismatch } => {
-                write!(f, "the peer chose a {phase} proposal that we did not offer: {mismatch}")
+                write!(f, "the peer chose an {} proposal that we did not offer: {mismatch}", proposal(*phase))
             }
             Self::TsUnacceptable { found_by: Side::Us, local, remote, peer_local, peer_remote } => write!(
                 f,
@@ -383,23 +430,32 @@ impl fmt::Display for FailureKind {
                 let again = if *answered_before { " any more" } else { "" };
                 write!(
                     f,
-                    "no answer{again} from {to} to {sent} datagrams over {:.0} s, waiting for {} ({})",
+                    "no answer{again} from {to} to {sent} datagrams over {:.0} s, {}",
                     over.as_secs_f64(),
-                    rule(*waiting_for).notation,
                     rule(*waiting_for).story
                 )
             }
             Self::HalfOpen { waiting_for, after, repeated } => write!(
                 f,
-                "the initiator did not go on for {:.0} s, waiting for {}; it repeated its request {repeated} times",
+                "the initiator did not go on for {:.0} s, {}; it repeated its request {repeated} time{}",
                 after.as_secs_f64(),
-                rule(*waiting_for).notation
+                rule(*waiting_for).story,
+                if *repeated == 1 { "" } else { "s" }
             ),
+            Self::ModeMismatch { ours } => {
+                let name = |aggressive: bool| if aggressive { "aggressive" } else { "main" };
+                write!(f, "the peer began in {} mode, we are configured for {} mode", name(!ours), name(*ours))
+            }
+            Self::EncapsulationMode { tunnel, peer } => {
+                let own = if *tunnel { "tunnel" } else { "transport" };
+                write!(f, "encapsulation modes differ: ours {own}, the peer's attribute value is {peer}")
+            }
             Self::NotUnique { remote } => write!(f, "there is an SA with '{remote}' already, and unique = keep"),
             Self::NoConfig { local, remote } => {
                 write!(f, "no connection is configured for {} from {}", local.ip(), remote.ip())
             }
             Self::WrongVersion { peer } => write!(f, "the peer speaks IKE version {peer}"),
+            Self::PeerRefusedV1 { phase, notify } => write!(f, "the peer refused the {phase} SA with {notify}"),
             Self::PeerRefused { phase, notify } => write!(f, "the peer refused the {phase} SA with {notify}"),
             Self::MessageInvalid { rule: r, missing } => {
                 write!(f, "the peer's message is not {}: {missing}", rule(*r).notation)

@@ -16,7 +16,9 @@ pub use event::{DropReason, Event, Phase};
 pub use failure::{ConfigRef, Failure, FailureKind, Side};
 pub use identity::{IdKind, Identity, InvalidIdentity};
 pub use selector::{InvalidSelector, TrafficSelector, narrow};
-pub use snapshot::{ChildSnapshot, ChildState, IkeState, NatState, Retransmissions, SaSnapshot, Tombstone};
+pub use snapshot::{
+    ChildSnapshot, ChildState, ExchangeMode, IkeState, NatState, Retransmissions, SaSnapshot, Tombstone,
+};
 pub use suite::{
     Algorithm, ChosenSuite, Dimension, Encryption, InvalidProposal, Mismatch, Proposal, ProposalProtocol, select,
 };

@@ -77,6 +77,25 @@ impl ChildState {
     }
 }
 
+/// Mode of phase 1 (IKEv1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ExchangeMode {
+    /// Main mode; ISAKMP calls it Identity Protection (RFC 2408 section 4.5).
+    IdentityProtection,
+    /// Aggressive mode.
+    Aggressive,
+}
+
+impl std::fmt::Display for ExchangeMode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::IdentityProtection => "Main Mode",
+            Self::Aggressive => "Aggressive Mode",
+        })
+    }
+}
+
 /// What NAT detection found (RFC 7296 section 2.23).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct NatState {
@@ -115,6 +134,8 @@ pub struct SaSnapshot {
     pub name: String,
     /// 1 or 2.
     pub version: u8,
+    /// Mode of phase 1; `None` with IKEv2.
+    pub mode: Option<ExchangeMode>,
     /// State.
     pub state: IkeState,
     /// The grammar row whose message we wait for, if we wait.

@@ -3,12 +3,13 @@
 use crate::endpoint::Output;
 use crate::settings::Settings;
 use crate::timers::Timers;
-use config::SharedSecret;
+use config::{Connection, SharedSecret};
 use crypto::Random;
 use model::dataplane::Command;
 use model::{DropReason, Event, Identity, SaId, TrafficSelector};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use wire::IkeSpi;
 
 macro_rules! counters {
@@ -53,6 +54,8 @@ pub(crate) enum Effect {
     /// This is to be the only SA of these identities. `forgotten`: the peer says so and has no others (INITIAL_CONTACT,
     /// RFC 7296 section 2.4), so it need not be told about them.
     OnlySa { sa: SaId, local: Identity, remote: Identity, forgotten: bool },
+    /// Negotiate a child again, in an IKE SA of its own (`close_action = start`).
+    Begin { connection: Arc<Connection>, child: String, local: SocketAddr, remote: SocketAddr },
     /// Delete an SA whose replacement is up.
     Replace { old: SaId, by: SaId },
 }
@@ -64,8 +67,8 @@ pub(crate) struct Context {
     pub outputs: VecDeque<Output>,
     pub effects: Vec<Effect>,
     pub secrets: Vec<SharedSecret>,
-    /// Established SAs by our identity and the peer's.
-    pub peers: BTreeMap<(Identity, Identity), usize>,
+    /// Established SAs by our identity and the peer's, with the peer's address.
+    pub peers: BTreeMap<(Identity, Identity), BTreeMap<SaId, SocketAddr>>,
     pub counters: [u64; COUNTERS.len()],
     pub drops: [u64; DropReason::ALL.len()],
     next_ike: u32,

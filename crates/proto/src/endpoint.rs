@@ -1,11 +1,14 @@
 //! All SAs of one worker: what comes in finds its SA, what goes out leaves in order.
 
+use crate::child::ChildSa;
 use crate::context::{COUNTERS, Context, Counter, Effect};
+use crate::ike_sa::IkeSa;
 use crate::policy;
 use crate::settings::Settings;
 use crate::timers::Reason;
-use crate::v2::{self, Cookies, FirstMessage, IkeSa, Path, Response, State, Task, Verdict, Wish};
-use config::{Connection, SharedSecret, StartAction};
+use crate::v1;
+use crate::v2::{self, Cookies, Path, State, Verdict};
+use config::{Connection, IkeVersion, SharedSecret, StartAction};
 use crypto::Random;
 use model::dataplane::{Command, PlaneEvent};
 use model::{ConfigRef, DropReason, Event, Failure, FailureKind, Instant, Role, SaId, SaSnapshot, Tombstone};
@@ -80,6 +83,15 @@ pub enum Started {
     AlreadyUp(SaId),
 }
 
+/// What tells one first message from another: two initiators behind one NAT may choose the same SPI, so that only the
+/// whole message does (RFC 7296 section 2.1).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct FirstKey {
+    spi: IkeSpi,
+    from: SocketAddr,
+    digest: [u8; 20],
+}
+
 /// All SAs of one worker.
 pub struct Endpoint {
     cx: Context,
@@ -87,8 +99,10 @@ pub struct Endpoint {
     sas: BTreeMap<SaId, IkeSa>,
     /// By the SPI that we chose.
     by_spi: BTreeMap<IkeSpi, SaId>,
-    /// Responder's SAs by the initiator's SPI and address: a repeated first message has no SPI of ours.
-    first_messages: BTreeMap<(IkeSpi, SocketAddr), SaId>,
+    /// Responder's SAs by their first message, which has no SPI of ours.
+    first_messages: BTreeMap<FirstKey, SaId>,
+    /// The same the other way round.
+    first_keys: BTreeMap<SaId, FirstKey>,
     /// Half-open SAs by the initiator's address.
     half_open: BTreeMap<IpAddr, usize>,
     half_open_total: usize,
@@ -105,6 +119,7 @@ impl Endpoint {
             sas: BTreeMap::new(),
             by_spi: BTreeMap::new(),
             first_messages: BTreeMap::new(),
+            first_keys: BTreeMap::new(),
             half_open: BTreeMap::new(),
             half_open_total: 0,
             cookies: Cookies::new(),
@@ -191,6 +206,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// Why it cannot even begin.
+    #[allow(clippy::result_large_err)] // made for an operator, not on a hot path
     pub fn initiate(
         &mut self,
         now: Instant,
@@ -203,10 +219,10 @@ impl Endpoint {
             return Err(Failure { kind: FailureKind::NoConfig { local, remote }, config: None });
         };
         let up =
-            |sa: &&IkeSa| sa.name() == connection && !sa.is_closed() && sa.children.iter().any(|c| c.name == child);
+            |sa: &&IkeSa| sa.name() == connection && !sa.is_closed() && sa.children().iter().any(|c| c.name == child);
         if let Some(sa) = self.sas.values().find(up) {
-            let installed = sa.children.iter().any(|c| c.name == child && c.is_installed());
-            return Ok(if installed { Started::AlreadyUp(sa.id) } else { Started::Negotiation(sa.id) });
+            let installed = sa.children().iter().any(|c| c.name == child && c.is_installed());
+            return Ok(if installed { Started::AlreadyUp(sa.id()) } else { Started::Negotiation(sa.id()) });
         }
         let index = found.children.iter().position(|c| c.name == child).unwrap_or(usize::MAX);
         let source = found.source.get("proposals");
@@ -228,11 +244,17 @@ impl Endpoint {
         attempt: u32,
         replaces: Option<SaId>,
     ) -> Result<SaId, FailureKind> {
-        let known = self.sas.values().any(|sa| sa.is_established() && sa.name() == connection.name);
+        // Another SA of this connection may be on its way: INITIAL_CONTACT would have the peer drop it.
+        let known = self.sas.values().any(|sa| !sa.is_closed() && sa.name() == connection.name);
         let initial_contact = !known && replaces.is_none() && connection.unique != config::Unique::Never;
-        let wish = Wish { connection, child, local, remote, attempt, replaces, initial_contact };
-        let sa = v2::initiate(&mut self.cx, now, wish)?;
-        let id = sa.id;
+        let sa = if connection.version == IkeVersion::V1 {
+            let wish = v1::Wish { connection, child, local, remote, attempt, replaces, initial_contact };
+            IkeSa::V1(Box::new(v1::initiate(&mut self.cx, now, wish)?))
+        } else {
+            let wish = v2::Wish { connection, child, local, remote, attempt, replaces, initial_contact };
+            IkeSa::V2(Box::new(v2::initiate(&mut self.cx, now, wish)?))
+        };
+        let id = sa.id();
         self.by_spi.insert(sa.own_spi(), id);
         self.sas.insert(id, sa);
         Ok(id)
@@ -246,32 +268,26 @@ impl Endpoint {
             .values()
             .filter(|sa| !sa.is_closed())
             .filter(|sa| selection.ike.as_deref().is_none_or(|name| name == sa.name()))
-            .filter(|sa| selection.ike_id.is_none_or(|id| id == sa.id))
-            .filter(|sa| !by_child || sa.children.iter().any(|c| selects_child(selection, c.id, &c.name)))
-            .map(|sa| sa.id)
+            .filter(|sa| selection.ike_id.is_none_or(|id| id == sa.id()))
+            .filter(|sa| !by_child || sa.children().iter().any(|c| selects_child(selection, c.id, &c.name)))
+            .map(IkeSa::id)
             .collect();
         for id in &matching {
             let (cx, Some(sa)) = (&mut self.cx, self.sas.get_mut(id)) else { continue };
             let verdict = if sa.is_half_open() {
                 Verdict::End(FailureKind::Terminated)
             } else if by_child && selection.ike.is_none() && selection.ike_id.is_none() {
-                let chosen: Vec<(SaId, u32)> = sa
-                    .children
-                    .iter()
-                    .filter(|c| selects_child(selection, c.id, &c.name))
-                    .map(|c| (c.id, c.spi_in))
-                    .collect();
-                for (child, spi) in chosen {
-                    sa.enqueue(cx, now, Task::DeleteChild { spi, reason: FailureKind::Terminated });
-                    if selection.force {
-                        v2::remove_child(sa, cx, now, child, FailureKind::Terminated);
-                    }
+                let all = sa.children().iter();
+                let chosen: Vec<SaId> = all.filter(|c| selects_child(selection, c.id, &c.name)).map(|c| c.id).collect();
+                for child in chosen {
+                    sa.delete_child(cx, now, child, FailureKind::Terminated, selection.force);
                 }
                 Verdict::Keep
             } else {
-                sa.queue.clear(); // nothing else matters any more
-                sa.enqueue(cx, now, Task::DeleteIke { reason: FailureKind::Terminated });
-                if selection.force { Verdict::End(FailureKind::Terminated) } else { Verdict::Keep }
+                match sa.delete(cx, now, FailureKind::Terminated) {
+                    Verdict::Keep if selection.force => Verdict::End(FailureKind::Terminated),
+                    verdict => verdict,
+                }
             };
             self.conclude(now, *id, verdict);
         }
@@ -314,14 +330,14 @@ impl Endpoint {
         let header = match Header::parse(bytes) {
             Ok(header) => header,
             Err(error) => {
-                let longer = matches!(error.why, Why::LengthMismatch { header, actual } if (header as usize) < actual);
+                let longer = matches!(error.why, Why::LengthMismatch { header, actual } if header < actual);
                 let reason = if longer { DropReason::TrailingOctets } else { DropReason::Truncated };
                 return self.cx.dropped(reason, path.remote);
             }
         };
         match header.version.major() {
             2 => {}
-            1 => return self.cx.dropped(DropReason::Version1, path.remote),
+            1 => return self.datagram_v1(now, &header, bytes, path),
             0 => return self.cx.dropped(DropReason::UnknownVersion, path.remote),
             _ => return self.newer_version(&header, path),
         }
@@ -339,6 +355,7 @@ impl Endpoint {
         let Some((id, sa)) = self.by_spi.get(&own).and_then(|id| Some((*id, self.sas.get_mut(id)?))) else {
             return self.cx.dropped(DropReason::UnknownSpi, path.remote);
         };
+        let IkeSa::V2(sa) = sa else { return self.cx.dropped(DropReason::UnknownSpi, path.remote) };
         if sa.spis != header.spis {
             return self.cx.dropped(DropReason::UnknownSpi, path.remote);
         }
@@ -350,16 +367,17 @@ impl Endpoint {
         let was_half_open = matches!(sa.state, State::HalfOpen(_));
         let verdict = sa.receive(&mut self.cx, now, &header, bytes, path);
         if was_half_open && !matches!(sa.state, State::HalfOpen(_)) {
-            let from = path.remote.ip();
-            self.leave_half_open(from, id);
+            self.leave_half_open(id);
         }
         self.conclude(now, id, verdict);
     }
 
-    /// RFC 7296 section 2.5: a message of a newer major version is told which one we speak, unless it is an answer.
+    /// RFC 7296 section 2.5: a message of a newer major version is told which one we speak, unless it is an answer, or
+    /// shorter than ours would be: nobody is to be flooded through us.
     fn newer_version(&mut self, header: &Header, path: Path) {
+        const ANSWER_LEN: u32 = 28 + 8 + 1;
         self.cx.dropped(DropReason::UnknownVersion, path.remote);
-        if !header.flags.contains(Flags::RESPONSE) {
+        if !header.flags.contains(Flags::RESPONSE) && header.length >= ANSWER_LEN {
             v2::notify_only(&mut self.cx, header, path, NotifyType::INVALID_MAJOR_VERSION, &[Version::V2.major()]);
         }
     }
@@ -368,6 +386,7 @@ impl Endpoint {
         let Some((id, sa)) = self.by_spi.get(&own).and_then(|id| Some((*id, self.sas.get_mut(id)?))) else {
             return self.cx.dropped(DropReason::UnknownSpi, path.remote);
         };
+        let IkeSa::V2(sa) = sa else { return self.cx.dropped(DropReason::UnknownSpi, path.remote) };
         let verdict = v2::response(sa, &mut self.cx, now, header, bytes, path);
         self.conclude(now, id, verdict);
     }
@@ -376,9 +395,10 @@ impl Endpoint {
         if !header.spis.responder.is_zero() || header.message_id != 0 || !header.from_initiator() {
             return self.cx.dropped(DropReason::UnknownSpi, path.remote);
         }
-        let key = (header.spis.initiator, path.remote);
+        let key = FirstKey { spi: header.spis.initiator, from: path.remote, digest: crypto::sha1(&[bytes]) };
         if let Some(sa) = self.first_messages.get(&key).and_then(|id| self.sas.get_mut(id)) {
-            // RFC 7296 section 2.1: the same request again gets the same answer again.
+            let IkeSa::V2(sa) = sa else { return self.cx.dropped(DropReason::UnknownSpi, path.remote) };
+            // RFC 7296 section 2.1: the same request again gets the same answer again, and none once IKE_AUTH has come.
             sa.datagrams_in += 1;
             match sa.replies.repeat(bytes) {
                 Ok(reply) => {
@@ -391,50 +411,131 @@ impl Endpoint {
             return;
         }
         self.cx.count(Counter::IkeInitInRequest);
+        if let Some(limit) = self.over_half_open_limit(path.remote.ip()) {
+            return self.cx.dropped(limit, path.remote);
+        }
         let settings = &self.cx.settings;
         let from_peer = self.half_open.get(&path.remote.ip()).copied().unwrap_or(0);
         let over = |limit: usize, now: usize| limit != 0 && now >= limit;
-        if over(settings.half_open_limit, self.half_open_total) {
-            return self.cx.dropped(DropReason::HalfOpenLimit, path.remote);
-        }
-        if over(settings.block_threshold, from_peer) {
-            return self.cx.dropped(DropReason::HalfOpenLimitPeer, path.remote);
-        }
         let cookie_needed =
             over(settings.cookie_threshold, self.half_open_total) || over(settings.cookie_threshold_peer, from_peer);
-        let candidates = policy::by_addresses(self.connections.values(), path.local.ip(), path.remote.ip());
-        let first = FirstMessage { header, datagram: bytes, path, candidates, cookie_needed };
+        let candidates = self.candidates(path, IkeVersion::V1);
+        let first = v2::FirstMessage { header, datagram: bytes, path, candidates, cookie_needed };
         match v2::respond(&mut self.cx, now, first, &mut self.cookies) {
-            Response::HalfOpen(sa) => {
-                self.by_spi.insert(sa.own_spi(), sa.id);
-                self.first_messages.insert(key, sa.id);
-                *self.half_open.entry(path.remote.ip()).or_default() += 1;
-                self.half_open_total += 1;
-                self.sas.insert(sa.id, *sa);
-            }
-            Response::Stateless => {}
-            Response::Refused(sa, kind) => {
+            v2::Response::HalfOpen(sa) => self.half_open_begun(key, IkeSa::V2(sa)),
+            v2::Response::Stateless => {}
+            v2::Response::Refused(sa, kind) => {
                 let tombstone = sa.tombstone(&self.cx, now, kind, None);
                 self.cx.event(Event::Ended(Box::new(tombstone)));
             }
-            Response::Dropped(reason) => self.cx.dropped(reason, path.remote),
+            v2::Response::Dropped(reason) => self.cx.dropped(reason, path.remote),
         }
     }
 
-    fn leave_half_open(&mut self, from: IpAddr, id: SaId) {
-        if let Some(sa) = self.sas.get(&id) {
-            // The first message may have come from another port than what follows, not from another address.
-            let key = self.first_messages.iter().find(|((spi, _), owner)| **owner == id && *spi == sa.spis.initiator);
-            if let Some(key) = key.map(|(key, _)| *key) {
-                self.first_messages.remove(&key);
-            }
+    /// The connections that these addresses allow and that are not for the `other` version alone.
+    fn candidates(&self, path: Path, other: IkeVersion) -> Vec<Arc<Connection>> {
+        let allowed = self.connections.values().filter(|c| c.version != other);
+        policy::by_addresses(allowed, path.local.ip(), path.remote.ip())
+    }
+
+    fn over_half_open_limit(&self, peer: IpAddr) -> Option<DropReason> {
+        if self.cx.settings.initiator_only {
+            return Some(DropReason::InitiatorOnly);
         }
+        let over = |limit: usize, now: usize| limit != 0 && now >= limit;
+        if over(self.cx.settings.half_open_limit, self.half_open_total) {
+            return Some(DropReason::HalfOpenLimit);
+        }
+        let from_peer = self.half_open.get(&peer).copied().unwrap_or(0);
+        over(self.cx.settings.block_threshold, from_peer).then_some(DropReason::HalfOpenLimitPeer)
+    }
+
+    fn half_open_begun(&mut self, key: FirstKey, sa: IkeSa) {
+        self.by_spi.insert(sa.own_spi(), sa.id());
+        self.first_messages.insert(key, sa.id());
+        self.first_keys.insert(sa.id(), key);
+        *self.half_open.entry(key.from.ip()).or_default() += 1;
+        self.half_open_total += 1;
+        self.sas.insert(sa.id(), sa);
+    }
+
+    /// A message of IKEv1.
+    fn datagram_v1(&mut self, now: Instant, header: &Header, bytes: &[u8], path: Path) {
+        if header.spis.initiator.is_zero() {
+            return self.cx.dropped(DropReason::ZeroSpi, path.remote);
+        }
+        if header.spis.responder.is_zero() {
+            return self.first_message_v1(now, header, bytes, path);
+        }
+        // IKEv1 does not say who sent a message: either cookie may be ours.
+        let own = [header.spis.responder, header.spis.initiator];
+        let Some(id) = own.iter().find_map(|spi| self.by_spi.get(spi)).copied() else {
+            return self.cx.dropped(DropReason::UnknownSpi, path.remote);
+        };
+        let Some(IkeSa::V1(sa)) = self.sas.get_mut(&id) else {
+            return self.cx.dropped(DropReason::UnknownSpi, path.remote);
+        };
+        // The initiator learns the responder's cookie from message 2.
+        let known =
+            sa.spis == header.spis || (sa.spis.responder.is_zero() && sa.spis.initiator == header.spis.initiator);
+        if !known {
+            return sa.drop_datagram(&mut self.cx, DropReason::UnknownSpi, path.remote);
+        }
+        let was_half_open = sa.is_half_open_responder();
+        let end = sa.receive(&mut self.cx, now, header, bytes, path);
+        if was_half_open && !sa.is_half_open_responder() {
+            self.leave_half_open(id);
+        }
+        self.conclude(now, id, end.into());
+    }
+
+    fn first_message_v1(&mut self, now: Instant, header: &Header, bytes: &[u8], path: Path) {
+        let begins = matches!(header.exchange, ExchangeType::IDENTITY_PROTECTION | ExchangeType::AGGRESSIVE);
+        if !begins || header.message_id != 0 {
+            // An unprotected Notify about our own first message has no responder's cookie either.
+            let own = self.by_spi.get(&header.spis.initiator).and_then(|id| self.sas.get_mut(id));
+            if let (Some(IkeSa::V1(sa)), ExchangeType::INFORMATIONAL_V1) = (own, header.exchange) {
+                let _ = sa.receive(&mut self.cx, now, header, bytes, path); // a hint never ends an SA
+                return;
+            }
+            return self.cx.dropped(DropReason::UnexpectedExchange, path.remote);
+        }
+        let key = FirstKey { spi: header.spis.initiator, from: path.remote, digest: crypto::sha1(&[bytes]) };
+        if let Some(IkeSa::V1(sa)) = self.first_messages.get(&key).and_then(|id| self.sas.get_mut(id)) {
+            let _ = sa.repeat(&mut self.cx, bytes, path.remote);
+            return;
+        }
+        if let Some(limit) = self.over_half_open_limit(path.remote.ip()) {
+            return self.cx.dropped(limit, path.remote);
+        }
+        let candidates = self.candidates(path, IkeVersion::V2);
+        let first = v1::FirstMessage { header, datagram: bytes, path, candidates };
+        match v1::respond(&mut self.cx, now, first) {
+            v1::Response::HalfOpen(sa) => self.half_open_begun(key, IkeSa::V1(sa)),
+            v1::Response::Refused(sa, kind) => {
+                let tombstone = sa.tombstone(&self.cx, now, kind, None);
+                self.cx.event(Event::Ended(Box::new(tombstone)));
+            }
+            v1::Response::Dropped(reason) => self.cx.dropped(reason, path.remote),
+        }
+    }
+
+    /// The SA counts as half-open no more, at the address its first message came from: what follows may come from another.
+    fn leave_half_open(&mut self, id: SaId) {
+        let Some(from) = self.first_keys.get(&id).map(|key| key.from.ip()) else { return };
         self.half_open_total = self.half_open_total.saturating_sub(1);
         if let Some(n) = self.half_open.get_mut(&from) {
             *n -= 1;
             if *n == 0 {
                 self.half_open.remove(&from);
             }
+        }
+    }
+
+    /// The first message of this SA may come again, as a new one.
+    fn forget_first_message(&mut self, id: SaId) {
+        if let Some(key) = self.first_keys.remove(&id) {
+            self.first_messages.remove(&key);
         }
     }
 
@@ -445,25 +546,16 @@ impl Endpoint {
         let verdict = match reason {
             Reason::Retransmit => sa.retransmit(cx, now),
             Reason::HalfOpen if sa.is_closed() => return self.forget(id),
-            Reason::HalfOpen => match sa.waiting_for() {
-                Some(waiting_for) => Verdict::End(FailureKind::HalfOpen {
-                    waiting_for,
-                    after: now.since(sa.created),
-                    repeated: sa.retransmissions.answered,
-                }),
-                None => Verdict::Keep,
-            },
-            Reason::Liveness => {
-                let delay = sa.connection.as_ref().map_or(std::time::Duration::ZERO, |c| c.dpd_delay);
-                if now.since(sa.last_heard) >= delay && sa.pending.is_none() {
-                    sa.enqueue(cx, now, Task::Liveness);
+            Reason::HalfOpen => sa.half_open_timeout(cx, now),
+            Reason::Liveness => sa.check_liveness(cx, now),
+            Reason::Exchange(message_id) => {
+                if let IkeSa::V1(sa) = sa {
+                    v1::retransmit(sa, cx, now, message_id);
                 }
-                let quiet = now.since(sa.last_heard).min(delay / 2);
-                cx.timers.set(id, Reason::Liveness, now + (delay - quiet));
                 Verdict::Keep
             }
             Reason::Keepalive => {
-                let (local, remote, every) = (sa.local, sa.remote, cx.settings.keepalive);
+                let ((local, remote), every) = (sa.addresses(), cx.settings.keepalive);
                 cx.outputs.push_back(Output::Keepalive { local, remote });
                 cx.timers.set(id, Reason::Keepalive, now + every);
                 Verdict::Keep
@@ -477,13 +569,22 @@ impl Endpoint {
     /// not our part, or did not work, the SA ends.
     fn renew(&mut self, now: Instant, id: SaId, reason: Reason) {
         let Some(sa) = self.sas.get(&id).filter(|sa| sa.is_established()) else { return };
-        let (role, addresses) = (sa.role, (sa.local, sa.remote));
+        let replace_at = sa.replace_at();
+        let ended = |c: &&ChildSa| reason == Reason::ChildLifetime(c.id) && c.expires.is_some_and(|end| end <= now);
+        if let Some(child) = sa.children().iter().find(ended).map(|c| c.id) {
+            // Its `life_time` is over and nothing took its place: it ends, the IKE SA does not.
+            return self.lose_child(now, child, Some(id), FailureKind::Expired);
+        }
+        // A replacement was begun and did not come up in `over_time`: no second one, the SA ends.
+        let overdue = reason == Reason::IkeLifetime && replace_at.is_none();
+        let (role, addresses) = (sa.role(), sa.addresses());
         let child_name = match reason {
-            Reason::ChildLifetime(child) => sa.children.iter().find(|c| c.id == child).map(|c| c.name.clone()),
-            _ => sa.children.first().map(|c| c.name.clone()),
+            Reason::ChildLifetime(child) => sa.children().iter().find(|c| c.id == child).map(|c| c.name.clone()),
+            _ => sa.children().first().map(|c| c.name.clone()),
         };
-        let replacement = self.sas.values().any(|other| other.replaces == Some(id));
-        let connection = sa.connection.clone().filter(|c| self.connections.contains_key(&c.name));
+        let replacement = overdue || self.sas.values().any(|other| other.replaces() == Some(id));
+        let connection = sa.connection().cloned();
+        let connection = connection.filter(|c| self.connections.contains_key(&c.name));
         if let (Role::Initiator, Some(connection), Some(name), false) = (role, connection, child_name, replacement) {
             let index = connection.children.iter().position(|c| c.name == name).unwrap_or(usize::MAX);
             let over = connection.over_time;
@@ -493,7 +594,7 @@ impl Endpoint {
             at.1.set_port(ports.1);
             if let Some(sa) = self.sas.get_mut(&id) {
                 sa.log(&mut self.cx, "IKE", 0, "lifetime ends: making a new IKE SA beside this one".to_string());
-                sa.replace_at = None;
+                sa.forget_replace_at();
             }
             if self.begin(now, connection, index, at, 1, Some(id)).is_ok() {
                 // Should the new one fail, this one ends all the same, later.
@@ -502,13 +603,14 @@ impl Endpoint {
             }
         }
         if let Some(sa) = self.sas.get_mut(&id) {
-            sa.enqueue(&mut self.cx, now, Task::DeleteIke { reason: FailureKind::Expired });
+            let verdict = sa.delete(&mut self.cx, now, FailureKind::Expired);
+            self.conclude(now, id, verdict);
         }
     }
 
     fn plane_event(&mut self, now: Instant, event: PlaneEvent) {
         let owner = |sas: &BTreeMap<SaId, IkeSa>, child: SaId| {
-            sas.values().find(|sa| sa.children.iter().any(|c| c.id == child)).map(|sa| sa.id)
+            sas.values().find(|sa| sa.children().iter().any(|c| c.id == child)).map(IkeSa::id)
         };
         match event {
             PlaneEvent::Failed { child, reason } => {
@@ -524,14 +626,7 @@ impl Endpoint {
             }
             PlaneEvent::PeerMoved { child, remote } => {
                 if let Some(sa) = owner(&self.sas, child).and_then(|id| self.sas.get_mut(&id)) {
-                    // RFC 7296 section 2.23: only the end that is not behind the NAT follows.
-                    if sa.nat.remote && sa.remote != remote {
-                        sa.log(&mut self.cx, "NET", 1, format!("ESP comes from {remote}: following"));
-                        sa.remote = remote;
-                        for child in &sa.children {
-                            child.update(&mut self.cx, sa.local, remote, true);
-                        }
-                    }
+                    sa.follow(&mut self.cx, remote);
                 }
             }
             PlaneEvent::UnknownSpi { spi, from } => {
@@ -543,9 +638,9 @@ impl Endpoint {
     }
 
     fn lose_child(&mut self, now: Instant, child: SaId, owner: Option<SaId>, kind: FailureKind) {
-        let Some(sa) = owner.and_then(|id| self.sas.get_mut(&id)) else { return };
-        let Some(spi) = sa.children.iter().find(|c| c.id == child).map(|c| c.spi_in) else { return };
-        sa.enqueue(&mut self.cx, now, Task::DeleteChild { spi, reason: kind });
+        if let Some(sa) = owner.and_then(|id| self.sas.get_mut(&id)) {
+            sa.delete_child(&mut self.cx, now, child, kind, false);
+        }
     }
 
     // ------------------------------------------------------------------------------------------------------------ end
@@ -554,24 +649,23 @@ impl Endpoint {
     fn conclude(&mut self, now: Instant, id: SaId, verdict: Verdict) {
         let Verdict::End(kind) = verdict else { return };
         let (cx, Some(sa)) = (&mut self.cx, self.sas.get_mut(&id)) else { return };
-        if sa.is_closed() && sa.established.is_none() && sa.datagrams_in == 0 {
+        if sa.is_closed() && !sa.was_established() && sa.datagrams_in() == 0 {
             return;
         }
-        let from = sa.remote.ip();
-        let was_half_open = matches!(sa.state, State::HalfOpen(_));
+        let was_half_open = sa.counts_as_half_open();
+        let unanswered = matches!(kind, FailureKind::HalfOpen { .. });
         let retry = retry_after(sa, &kind);
-        let tombstone = sa.tombstone(cx, now, kind, None);
-        if let (Some(_), Some(local), Some(remote)) = (sa.established, &sa.local_id, &sa.remote_id) {
-            let key = (local.clone(), remote.clone());
-            if let Some(n) = cx.peers.get_mut(&key) {
-                *n -= 1;
-                if *n == 0 {
+        let tombstone = sa.tombstone(cx, now, kind);
+        if let Some(key) = sa.identities().filter(|_| sa.was_established()) {
+            if let Some(sas) = cx.peers.get_mut(&key) {
+                sas.remove(&id);
+                if sas.is_empty() {
                     cx.peers.remove(&key);
                 }
             }
         }
-        let down = sa.established.is_some().then(|| Box::new(sa.snapshot(cx, now)));
-        for child in std::mem::take(&mut sa.children) {
+        let down = sa.was_established().then(|| Box::new(sa.snapshot(cx, now)));
+        for child in sa.take_children() {
             child.uninstall(id, cx);
             if child.is_installed() {
                 let mut snapshot = tombstone.sa.clone();
@@ -582,11 +676,15 @@ impl Endpoint {
         if let Some(snapshot) = down {
             cx.event(Event::IkeDown(snapshot));
         }
-        let replaces = sa.replaces.take();
+        let replaces = sa.take_replaces();
         sa.close(cx, now);
         cx.event(Event::Ended(Box::new(tombstone)));
         if was_half_open {
-            self.leave_half_open(from, id);
+            self.leave_half_open(id);
+        }
+        if unanswered {
+            // An initiator that still repeats its first message gets another chance.
+            self.forget_first_message(id);
         }
         if let Some((connection, child, attempt, local, remote)) = retry {
             let known = self.connections.get(&connection.name).cloned();
@@ -597,6 +695,7 @@ impl Endpoint {
     }
 
     fn forget(&mut self, id: SaId) {
+        self.forget_first_message(id);
         if let Some(sa) = self.sas.remove(&id) {
             self.by_spi.remove(&sa.own_spi());
             self.cx.timers.cancel_all(id);
@@ -608,23 +707,27 @@ impl Endpoint {
             match effect {
                 Effect::Replace { old, by } => {
                     if let Some(sa) = self.sas.get_mut(&old) {
-                        sa.enqueue(&mut self.cx, now, Task::DeleteIke { reason: FailureKind::Replaced { by } });
+                        let verdict = sa.delete(&mut self.cx, now, FailureKind::Replaced { by });
+                        self.conclude(now, old, verdict);
+                    }
+                }
+                Effect::Begin { connection, child, local, remote } => {
+                    let index = connection.children.iter().position(|c| c.name == child).unwrap_or(usize::MAX);
+                    if self.connections.contains_key(&connection.name) {
+                        let _ = self.begin(now, connection, index, (local, remote), 1, None);
                     }
                 }
                 Effect::OnlySa { sa: except, local, remote, forgotten } => {
-                    let stale: Vec<SaId> = self
-                        .sas
-                        .values()
-                        .filter(|sa| sa.id != except && sa.established.is_some() && !sa.is_closed())
-                        .filter(|sa| sa.local_id.as_ref() == Some(&local) && sa.remote_id.as_ref() == Some(&remote))
-                        .map(|sa| sa.id)
-                        .collect();
+                    let known = self.cx.peers.get(&(local, remote));
+                    let stale: Vec<SaId> =
+                        known.map(|sas| sas.keys().copied().filter(|id| *id != except).collect()).unwrap_or_default();
                     for id in stale {
                         let reason = FailureKind::Replaced { by: except };
                         if forgotten {
                             self.conclude(now, id, Verdict::End(reason));
                         } else if let Some(sa) = self.sas.get_mut(&id) {
-                            sa.enqueue(&mut self.cx, now, Task::DeleteIke { reason });
+                            let verdict = sa.delete(&mut self.cx, now, reason);
+                            self.conclude(now, id, verdict);
                         }
                     }
                 }
@@ -661,19 +764,26 @@ fn selects_child(selection: &Selection, id: SaId, name: &str) -> bool {
     selection.child.as_deref().is_none_or(|n| n == name) && selection.child_id.is_none_or(|n| n == id)
 }
 
-/// Whether to begin anew: `keyingtries` while the first exchange is not answered, `dpd_action = restart` when an
+/// Whether to begin anew: `close_action = start` when the peer deleted it, `keyingtries` while the first exchange is not answered, `dpd_action = restart` when an
 /// established peer is lost.
 fn retry_after(sa: &IkeSa, kind: &FailureKind) -> Option<(Arc<Connection>, usize, u32, SocketAddr, SocketAddr)> {
-    let FailureKind::NoAnswer { answered_before, .. } = kind else { return None };
-    let connection = sa.connection.clone()?;
-    let child = sa.children.first().and_then(|c| connection.children.iter().position(|x| x.name == c.name))?;
-    let again = if *answered_before {
+    let close_action = |c: &Connection, child: usize| c.children.get(child).map(|c| c.close_action);
+    let answered_before = match kind {
+        FailureKind::NoAnswer { answered_before, .. } => answered_before,
+        FailureKind::PeerDeleted => &true,
+        _ => return None,
+    };
+    let connection = sa.connection().cloned()?;
+    let child = sa.children().first().and_then(|c| connection.children.iter().position(|x| x.name == c.name))?;
+    let again = if *kind == FailureKind::PeerDeleted {
+        close_action(&connection, child) == Some(StartAction::Start)
+    } else if *answered_before {
         connection.children.get(child).is_some_and(|c| c.dpd_action == StartAction::Start)
     } else {
-        sa.role == Role::Initiator && (connection.keyingtries == 0 || sa.attempt < connection.keyingtries)
+        sa.role() == Role::Initiator && (connection.keyingtries == 0 || sa.attempt() < connection.keyingtries)
     };
-    let attempt = if *answered_before { 1 } else { sa.attempt.saturating_add(1) };
-    let (mut local, mut remote) = (sa.local, sa.remote);
+    let attempt = if *answered_before { 1 } else { sa.attempt().saturating_add(1) };
+    let (mut local, mut remote) = sa.addresses();
     local.set_port(connection.local_port);
     remote.set_port(connection.remote_port);
     again.then_some((connection, child, attempt, local, remote))

@@ -15,11 +15,15 @@
 //! thread of a test runs a whole network of endpoints, the same way each time.
 
 mod backoff;
+mod child;
 mod context;
 mod endpoint;
+mod ike_sa;
+mod place;
 mod policy;
 mod settings;
 mod timers;
+mod v1;
 mod v2;
 
 pub use backoff::Backoff;

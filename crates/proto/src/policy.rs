@@ -1,6 +1,6 @@
 //! Which connection a peer belongs to.
 
-use config::{AddressPattern, Connection, IkeVersion};
+use config::{AddressPattern, Connection};
 use model::Identity;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,14 +19,13 @@ fn fit(patterns: &[AddressPattern], address: IpAddr) -> u32 {
         .unwrap_or(if patterns.is_empty() { 1 } else { 0 })
 }
 
-/// The IKEv2 connections that these addresses allow, the most specific first, then in the order of the configuration.
+/// The connections that these addresses allow, the most specific first, then in the order of the configuration.
 pub(crate) fn by_addresses<'a>(
     connections: impl Iterator<Item = &'a Arc<Connection>>,
     local: IpAddr,
     remote: IpAddr,
 ) -> Vec<Arc<Connection>> {
     let mut found: Vec<(u32, &Arc<Connection>)> = connections
-        .filter(|c| c.version != IkeVersion::V1)
         .filter_map(|c| match (fit(&c.local_addrs, local), fit(&c.remote_addrs, remote)) {
             (0, _) | (_, 0) => None,
             (l, r) => Some((4 * r + l, c)),

@@ -26,6 +26,8 @@ pub struct Settings {
     pub nat_port: u16,
     /// Whether an IKE SA without its Child SA is closed (`close_ike_on_child_failure`).
     pub close_ike_on_child_failure: bool,
+    /// Whether to answer no first messages (`initiator_only`).
+    pub initiator_only: bool,
     /// This worker's number.
     pub worker: u32,
     /// How many workers there are: our SPIs are chosen so that SPI modulo `workers` is `worker`.
@@ -47,6 +49,7 @@ impl Default for Settings {
             port: 500,
             nat_port: 4500,
             close_ike_on_child_failure: false,
+            initiator_only: false,
             worker: 0,
             workers: 1,
             tombstones: 256,

@@ -16,6 +16,8 @@ pub enum Reason {
     Keepalive,
     /// The IKE SA's lifetime ends.
     IkeLifetime,
+    /// An answer in the exchange with this message ID did not come (IKEv1).
+    Exchange(u32),
     /// A Child SA's lifetime ends.
     ChildLifetime(SaId),
 }

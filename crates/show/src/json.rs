@@ -7,12 +7,13 @@
 
 use model::dataplane::Mode;
 use model::{
-    Algorithm, ChildSnapshot, ChosenSuite, ConfigRef, FailureKind, Identity, Role, SaSnapshot, Tombstone,
+    Algorithm, ChildSnapshot, ChosenSuite, ConfigRef, ExchangeMode, FailureKind, Identity, Role, SaSnapshot, Tombstone,
     TrafficSelector,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt::Display;
 use std::time::Duration;
+use wire::EncapsulationMode;
 use wire::grammar::rule;
 
 /// The name and version of the schema.
@@ -38,6 +39,8 @@ pub struct Sa {
     pub id: u32,
     /// IKE version, 1 or 2.
     pub version: u8,
+    /// Mode of phase 1: `main` or `aggressive`; none with IKEv2.
+    pub mode: Option<String>,
     /// strongSwan's word.
     pub state: String,
     /// What it waits for.
@@ -232,6 +235,13 @@ pub fn render(sas: &[SaSnapshot], ended: &[Tombstone], indented: bool) -> String
     text.unwrap_or_default()
 }
 
+fn mode_name(mode: ExchangeMode) -> &'static str {
+    match mode {
+        ExchangeMode::IdentityProtection => "main",
+        ExchangeMode::Aggressive => "aggressive",
+    }
+}
+
 fn seconds(d: Option<Duration>) -> Option<u64> {
     d.map(|d| d.as_secs())
 }
@@ -252,6 +262,7 @@ impl From<&SaSnapshot> for Sa {
             name: sa.name.clone(),
             id: sa.id.0,
             version: sa.version,
+            mode: sa.mode.map(|mode| mode_name(mode).to_string()),
             state: sa.state.name().to_string(),
             waiting_for: sa
                 .waiting_for
@@ -378,6 +389,19 @@ fn differing(kind: &FailureKind) -> Vec<Difference> {
                 side("remote traffic selectors", remote, peer_local),
             ]
         }
+        FailureKind::ModeMismatch { ours } => {
+            let mode = |aggressive: bool| {
+                let mode = if aggressive { ExchangeMode::Aggressive } else { ExchangeMode::IdentityProtection };
+                vec![mode_name(mode).to_string()]
+            };
+            vec![difference("mode of phase 1", mode(*ours), mode(!ours))]
+        }
+        FailureKind::EncapsulationMode { tunnel, peer } => {
+            // The values of RFC 2407 section 4.5 and RFC 3947 section 5.1 have names; others stay numbers.
+            let theirs = EncapsulationMode(*peer).to_string().to_lowercase().replace('_', "-");
+            let ours = if *tunnel { "tunnel" } else { "transport" };
+            vec![difference("encapsulation mode", vec![ours.to_string()], vec![theirs])]
+        }
         _ => Vec::new(),
     }
 }
@@ -385,7 +409,7 @@ fn differing(kind: &FailureKind) -> Vec<Difference> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::samples::{connecting, ended, established};
+    use crate::samples::{connecting, ended, established, isakmp};
     use model::Side;
 
     /// Changing this text is changing the schema: add fields, never rename or remove them.
@@ -396,6 +420,7 @@ mod tests {
       "name": "gw-gw",
       "id": 1,
       "version": 2,
+      "mode": null,
       "state": "ESTABLISHED",
       "waiting_for": null,
       "role": "initiator",
@@ -503,5 +528,30 @@ mod tests {
         assert!(text.contains(r#""waiting_for":{"message":"HDR, SAr1, KEr, Nr, [CERTREQ]","story":"waiting for HDR"#));
         let parsed: Listing = serde_json::from_str(&text).unwrap();
         assert_eq!(parsed.sas[0].children[0].spi_in, None);
+    }
+
+    #[test]
+    fn ikev1_has_a_mode() {
+        let text = render(&[isakmp()], &[], false);
+        assert!(text.contains(r#""version":1,"mode":"main","state":"CONNECTING""#), "{text}");
+        // A reader of today takes a text of yesterday.
+        let parsed: Listing = serde_json::from_str(&text.replace(r#""mode":"main","state""#, r#""state""#)).unwrap();
+        assert_eq!((parsed.sas[0].version, &parsed.sas[0].mode), (1, &None));
+    }
+
+    #[test]
+    fn modes_that_differ() {
+        let sides = |kind| {
+            let d = differing(&kind).remove(0);
+            (d.what, d.ours.concat(), d.theirs.concat())
+        };
+        assert_eq!(
+            sides(FailureKind::ModeMismatch { ours: true }),
+            ("mode of phase 1".into(), "aggressive".into(), "main".into())
+        );
+        let encapsulation = |tunnel, peer| sides(FailureKind::EncapsulationMode { tunnel, peer });
+        assert_eq!(encapsulation(true, 2).2, "transport");
+        assert_eq!(encapsulation(false, 3), ("encapsulation mode".into(), "transport".into(), "udp-tunnel".into()));
+        assert_eq!(encapsulation(false, 99).2, "(99)");
     }
 }

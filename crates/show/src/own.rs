@@ -126,14 +126,15 @@ impl Page {
         let times = later(&[("rekeying", sa.rekey_in), ("reauthentication", sa.reauth_in)]);
         self.out.push('\n');
         self.line(0, &format!("{} {}  {state} {age}{times}", style.paint(Mark::Name, name(sa)), sa.id));
-        self.ends(2, sa);
+        self.ends(2, sa, "(not known yet)");
         let (i, r) = if sa.role == Role::Initiator { ("*", "") } else { ("", "*") };
         let role = if sa.role == Role::Initiator { "initiator" } else { "responder" };
         let spis = format!("{}_i{i} {}_r{r}", sa.spis.initiator, sa.spis.responder);
+        let mode = sa.mode.map(|mode| format!("{mode}, ").to_lowercase()).unwrap_or_default();
         self.labelled(
             2,
             &format!("IKEv{}", sa.version),
-            &format!("{role}, {}, {spis}, worker {}", sa.authentication, sa.worker),
+            &format!("{role}, {mode}{}, {spis}, worker {}", sa.authentication, sa.worker),
         );
         if let Some(suite) = &sa.suite {
             self.labelled(2, "suite", &suite.to_string());
@@ -147,11 +148,11 @@ impl Page {
     }
 
     /// Who and where the two ends are.
-    fn ends(&mut self, indent: usize, sa: &SaSnapshot) {
+    fn ends(&mut self, indent: usize, sa: &SaSnapshot, unknown: &str) {
         for (label, id, address, nat) in
             [("local", &sa.local_id, sa.local, sa.nat.local), ("remote", &sa.remote_id, sa.remote, sa.nat.remote)]
         {
-            let id = id.as_ref().map_or_else(|| "(not known yet)".to_string(), ToString::to_string);
+            let id = id.as_ref().map_or_else(|| unknown.to_string(), ToString::to_string);
             let nat = if nat { ", behind NAT" } else { "" };
             self.labelled(indent, label, &format!("{id} at {address}{nat}"));
         }
@@ -237,7 +238,7 @@ impl Page {
             return self.line(0, &format!("{title}  {text}"));
         }
         self.line(0, &format!("{title}  {} {ago} ago", style.paint(Mark::Bad, format!("FAILED {}", kind.code()))));
-        self.ends(2, &t.sa);
+        self.ends(2, &t.sa, "(unknown)");
         self.labelled(2, "why:", &kind.to_string());
         if let Some(place) = &t.failure.config {
             self.labelled(2, "where:", &place.to_string());
@@ -406,7 +407,7 @@ IKE SAs: 1 failed
 gw-gw #7  FAILED PSK_MISMATCH 20s ago
   local   moon.strongswan.org at 192.168.0.1:4500
   remote  sun.strongswan.org at 192.168.0.2:4500, behind NAT
-  why:    pre-shared keys differ: the peer's AUTH fits none of the 1 secret for
+  why:    pre-shared keys differ: the peer's AUTH does not fit our secret for
           'moon.strongswan.org' and 'sun.strongswan.org'
   where:  /etc/swanctl/swanctl.conf:31 (secrets.ike-gw.secret)
   do:     make the secrets of this pair of identities equal at both ends
@@ -446,8 +447,8 @@ gw-gw #7  FAILED PSK_MISMATCH 20s ago
 IKE SAs: 1 failed
 
 (unnamed) #7  FAILED IKE_PROPOSAL 20s ago
-  local   (not known yet) at 192.168.0.1:4500
-  remote  (not known yet) at 192.168.0.2:4500
+  local   (unknown) at 192.168.0.1:4500
+  remote  (unknown) at 192.168.0.2:4500
   why:    no IKE proposal in common: encryption algorithm: ours AES_CBC-128, theirs AES_CBC-256,
           AES_CBC-192;
           key exchange group: ours CURVE_25519, theirs MODP_2048

@@ -2,8 +2,8 @@
 
 use model::dataplane::{Counters, Mode};
 use model::{
-    ChildSnapshot, ChildState, ChosenSuite, ConfigRef, Encryption, Failure, FailureKind, IkeState, Instant, NatState,
-    Retransmissions, Role, SaId, SaSnapshot, Tombstone,
+    ChildSnapshot, ChildState, ChosenSuite, ConfigRef, Encryption, ExchangeMode, Failure, FailureKind, IkeState,
+    Instant, NatState, Retransmissions, Role, SaId, SaSnapshot, Tombstone,
 };
 use std::time::Duration;
 use wire::SpiPair;
@@ -20,6 +20,7 @@ pub(crate) fn established() -> SaSnapshot {
         id: SaId(1),
         name: "gw-gw".into(),
         version: 2,
+        mode: None,
         state: IkeState::Established,
         waiting_for: None,
         role: Role::Initiator,
@@ -77,6 +78,21 @@ pub(crate) fn established() -> SaSnapshot {
             },
         }],
         configured_children: vec!["net-net".into(), "net-backup".into()],
+    }
+}
+
+/// The ISAKMP SA of the first recording in `tests/data/racoonctl/hub.txt`, still without an answer (IKEv1).
+pub(crate) fn isakmp() -> SaSnapshot {
+    SaSnapshot {
+        id: SaId(9),
+        name: "hub".into(),
+        version: 1,
+        mode: Some(ExchangeMode::IdentityProtection),
+        waiting_for: Some(RuleId::MainMode2),
+        spis: SpiPair { initiator: 0x4cf7_2b12_ea0a_629d.into(), responder: 0.into() },
+        local: "10.9.0.2:500".parse().unwrap(),
+        remote: "10.9.0.14:500".parse().unwrap(),
+        ..connecting()
     }
 }
 

@@ -147,6 +147,8 @@ pub fn project(sa: &SaSnapshot, all_properties: bool) -> TmshIkeSa {
 fn state(sa: &SaSnapshot) -> &'static str {
     match (sa.state, sa.role, sa.waiting_for) {
         (IkeState::Created, ..) => "IDLING",
+        // A BIG-IP lists no SA of IKEv1 here, so there is no word of its own to use.
+        (IkeState::Connecting, ..) if sa.version == 1 => "CONNECTING",
         (IkeState::Connecting, Role::Initiator, Some(RuleId::IkeAuthResponse)) => "INI_IKE_AUTH_SENT",
         (IkeState::Connecting, Role::Initiator, _) => "INI_IKE_SA_INIT_SENT",
         (IkeState::Connecting, Role::Responder, Some(_)) => "RES_IKE_SA_INIT_SENT",

@@ -49,9 +49,9 @@ pub enum Command {
 /// Run the daemon in the foreground
 #[derive(Args)]
 pub struct Run {
-    /// Configuration
-    #[arg(long, value_name = "FILE", default_value = "/etc/swanctl/swanctl.conf")]
-    pub config: String,
+    /// Configuration. Default: /etc/swanctl/swanctl.conf, if there is one
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<String>,
 
     /// Settings of the daemon as a whole (retransmission, limits, ports). Default: $STRONGSWAN_CONF, else /etc/strongswan.conf
     #[arg(long, value_name = "FILE")]
@@ -62,7 +62,7 @@ pub struct Run {
     pub data_plane: Choice,
 
     /// How much to log: 0 what matters, 1 the course of things, 2 details
-    #[arg(long, default_value_t = 1, value_name = "0-4")]
+    #[arg(long, default_value_t = 1, value_name = "0-4", value_parser = clap::value_parser!(u8).range(0..=4))]
     pub log_level: u8,
 }
 

@@ -44,7 +44,7 @@ fn execute(cli: Cli) -> Result<(), String> {
             let strongswan_conf = run.strongswan_conf.or_else(from_environment);
             daemon::run(daemon::Options {
                 config: run.config,
-                strongswan_conf: strongswan_conf.unwrap_or_else(|| "/etc/strongswan.conf".into()),
+                strongswan_conf,
                 vici: cli.vici,
                 data_plane: run.data_plane,
                 level: run.log_level,

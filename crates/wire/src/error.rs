@@ -123,6 +123,14 @@ fields! {
     EncryptedFragment => "Encrypted Fragment payload",
     /// Fragment Number.
     FragmentNumber => "Fragment Number",
+    /// IKEv1's Hash payload.
+    Hash => "Hash payload",
+    /// IKEv1's Signature payload.
+    Signature => "Signature payload",
+    /// A NAT-D payload (RFC 3947 section 3.2).
+    NatDiscovery => "NAT-D payload",
+    /// IKEv1's fragment payload.
+    Fragment => "fragment payload",
     /// Pad Length of decrypted content.
     PadLength => "Pad Length",
     /// The ESP header (RFC 4303 section 2).

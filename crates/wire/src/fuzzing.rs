@@ -93,7 +93,40 @@ fn walk(first: PayloadType, chain: &[u8], base: usize) -> usize {
         Err(v2::ChainError::Duplicate { at, .. }) => assert!(at < end),
         Err(v2::ChainError::UnsupportedCritical(kind)) => assert_ne!(kind, PayloadType::NONE),
     }
+    for padded in [false, true] {
+        walk_v1(first, chain, base, padded);
+    }
     understood
+}
+
+/// Reads one chain as IKEv1; what can be read is written again and read once more.
+fn walk_v1(first: PayloadType, chain: &[u8], base: usize, padded: bool) {
+    let end = base + chain.len();
+    let parsed = match v1::parse_chain(first, chain, base, padded) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            assert!(!error.to_string().is_empty() && error.notify().is_error());
+            return match error {
+                v1::ChainError::Malformed(error) => within(&error, end),
+                v1::ChainError::InvalidPayloadType { at, .. } | v1::ChainError::Duplicate { at, .. } => {
+                    assert!(at < end);
+                }
+            };
+        }
+    };
+    assert_eq!(parsed.octets.len() + parsed.padding, chain.len());
+    assert_eq!(v1::after_first_payload(first, chain), parsed.after(0));
+    let mut builder = v1::ChainBuilder::new();
+    parsed.payloads.iter().for_each(|(raw, payload)| {
+        builder.push(raw, payload);
+    });
+    assert_eq!(builder.after_first().len(), parsed.after(0).map_or(0, <[u8]>::len));
+    let (first, octets) = builder.finish();
+    let again = v1::parse_chain(first, &octets, base, false).expect("what was written can be read");
+    assert!(!again.reserved && again.padding == 0);
+    let kinds = |chain: &v1::Chain<'_>| chain.payloads.iter().map(|(raw, _)| raw.kind).collect::<Vec<_>>();
+    assert_eq!(kinds(&again), kinds(&parsed));
+    assert!(again.payloads.iter().map(|(_, payload)| payload).eq(parsed.payloads.iter().map(|(_, payload)| payload)));
 }
 
 fn payload(raw: RawPayload<'_>, end: usize) -> usize {
@@ -112,11 +145,14 @@ fn payload(raw: RawPayload<'_>, end: usize) -> usize {
             assert!(error.at >= raw.offset && !error.to_string().is_empty(), "{error:?}");
         }
     }
-    if raw.kind == PayloadType::V1_SA {
-        match v1::parse_sa(raw) {
-            Ok(sa) => understood += usize::from(!sa.proposals.is_empty()),
-            Err(error) => within(&error, end),
+    match v1::parse_payload(raw) {
+        Ok(parsed) => {
+            if let v1::Payload::Delete(delete) = &parsed {
+                assert_eq!(delete.iter().flatten().count(), delete.spis.len());
+            }
+            understood += usize::from(!matches!(parsed, v1::Payload::Unknown { .. }));
         }
+        Err(error) => within(&error, end),
     }
     understood
 }

@@ -1,8 +1,12 @@
-//! Which payloads make which message: one row per message of IKEv2 (RFC 7296 sections 1.2 to 1.4 and appendix C).
+//! Which payloads make which message: one row per message of IKEv2 (RFC 7296 sections 1.2 to 1.4 and appendix C) and of
+//! IKEv1 (RFC 2409 section 5).
 //!
 //! Validation, diagnosis and documentation read the same rows. A row says which payloads the message must and may have;
-//! Notify and Vendor ID payloads may be in any message (RFC 7296 sections 3.10 and 3.12), and payloads that are not
-//! understood were judged by their Critical bit before (section 2.5).
+//! Notify and Vendor ID payloads may be in any message (RFC 7296 sections 3.10 and 3.12, RFC 2408 sections 3.14 and 3.16),
+//! and payloads that are not understood were judged before: in IKEv2 by their Critical bit (RFC 7296 section 2.5), in
+//! IKEv1 all of them are refused.
+
+mod v1;
 
 use std::fmt;
 
@@ -104,7 +108,7 @@ impl fmt::Display for Notation {
                 f.write_str(", ")?;
             }
             match kind {
-                PayloadType::NONCE => f.write_str(self.nonce)?,
+                PayloadType::NONCE | PayloadType::V1_NONCE => f.write_str(self.nonce)?,
                 PayloadType(255) => f.write_str("(other)")?,
                 kind => match kind.notation() {
                     Some(name) => f.write_str(name)?,
@@ -133,9 +137,9 @@ impl fmt::Debug for PayloadSet {
 /// either end may be that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Sender {
-    /// Sends the request.
+    /// Sends the request; in IKEv1, the first message and every other one after it.
     Initiator,
-    /// Sends the response.
+    /// Sends the response; in IKEv1, the second message and every other one after it.
     Responder,
 }
 
@@ -151,7 +155,7 @@ impl Sender {
 pub enum Protection {
     /// In the clear.
     Clear,
-    /// Inside an Encrypted payload, or several Encrypted Fragment payloads.
+    /// Inside an Encrypted payload, or several Encrypted Fragment payloads; in IKEv1, behind an encrypted header flag.
     Encrypted,
 }
 
@@ -186,6 +190,54 @@ pub enum RuleId {
     InformationalRequest,
     /// The answer to any INFORMATIONAL request.
     InformationalResponse,
+    /// IKEv1 main mode: proposals.
+    MainMode1,
+    /// IKEv1 main mode: the choice.
+    MainMode2,
+    /// IKEv1 main mode: the initiator's key exchange.
+    MainMode3,
+    /// IKEv1 main mode: the responder's key exchange.
+    MainMode4,
+    /// IKEv1 main mode: the initiator's identity, proved by a pre-shared key.
+    MainMode5,
+    /// IKEv1 main mode: the initiator's identity, proved by a signature.
+    MainMode5Signature,
+    /// IKEv1 main mode: the responder's identity, proved by a pre-shared key.
+    MainMode6,
+    /// IKEv1 main mode: the responder's identity, proved by a signature.
+    MainMode6Signature,
+    /// IKEv1 aggressive mode: all the initiator has but its proof.
+    AggressiveMode1,
+    /// IKEv1 aggressive mode: the responder's half, proved by a pre-shared key.
+    AggressiveMode2,
+    /// IKEv1 aggressive mode: the responder's half, proved by a signature.
+    AggressiveMode2Signature,
+    /// IKEv1 aggressive mode: the initiator's proof by a pre-shared key, in the clear.
+    AggressiveMode3,
+    /// IKEv1 aggressive mode: the initiator's proof by a pre-shared key, encrypted.
+    AggressiveMode3Encrypted,
+    /// IKEv1 aggressive mode: the initiator's signature, in the clear.
+    AggressiveMode3Signature,
+    /// IKEv1 aggressive mode: the initiator's signature, encrypted.
+    AggressiveMode3SignatureEncrypted,
+    /// IKEv1 quick mode: a pair of IPsec SAs is asked for.
+    QuickMode1,
+    /// IKEv1 quick mode: the answer.
+    QuickMode2,
+    /// IKEv1 quick mode: the initiator has the answer.
+    QuickMode3,
+    /// IKEv1 quick mode: CONNECTED, where the Commit bit was set.
+    QuickMode4,
+    /// IKEv1: deletes and notifications under an ISAKMP SA.
+    InformationalV1,
+    /// IKEv1: a notification before there are keys.
+    InformationalV1Clear,
+    /// IKEv1: a delete in the clear.
+    InformationalV1ClearDelete,
+    /// IKEv1: a request or set of XAuth or Mode-Config.
+    TransactionV1,
+    /// IKEv1: a reply or acknowledgement of XAuth or Mode-Config.
+    TransactionV1Reply,
 }
 
 /// One message: what it is, what it is made of, and where the reader is told so.
@@ -197,7 +249,7 @@ pub struct Rule {
     pub version: Version,
     /// Exchange type.
     pub exchange: ExchangeType,
-    /// Position in the exchange: 1 is the request, 2 the response.
+    /// Position in the exchange: in IKEv2, 1 is the request, 2 the response.
     pub step: u8,
     /// Who sends it.
     pub sender: Sender,
@@ -209,15 +261,15 @@ pub struct Rule {
     pub optional: PayloadSet,
     /// What an end that waits for this message is doing, in one line.
     pub story: &'static str,
-    /// The message in RFC 7296's notation.
+    /// The message in the notation of RFC 7296 or RFC 2409, where `HDR*` says that what follows is encrypted.
     pub notation: &'static str,
     /// Where it is specified.
     pub rfc: &'static str,
     /// The sender's ST before it sends this, in racoon's numbering (1 start .. 9 established); `None` where a message
     /// does not belong to a state.
     ///
-    /// Racoon numbers IKEv1's states only; these are the ones that correspond: messages received and sent are counted at
-    /// each end in the same way.
+    /// Racoon numbers IKEv1's states only; those of IKEv2 are the ones that correspond: messages received and sent are
+    /// counted at each end in the same way.
     pub st_before: Option<u8>,
     /// The sender's ST once it has sent this.
     pub st_after: Option<u8>,
@@ -228,7 +280,8 @@ pub struct Rule {
 impl Rule {
     /// Payloads that this message may have: required, optional, and those that any message may have.
     pub const fn allowed(&self) -> PayloadSet {
-        self.required.union(self.optional).union(ANYWHERE)
+        let anywhere = if self.version.major() == 1 { V1_ANYWHERE } else { ANYWHERE };
+        self.required.union(self.optional).union(anywhere)
     }
 }
 
@@ -253,6 +306,9 @@ const PLACED: PayloadSet = PayloadSet::of(&[
 
 /// All the others: Notify, Vendor ID, and what is not understood.
 const ANYWHERE: PayloadSet = PayloadSet(!PLACED.0);
+
+/// Payloads of IKEv1 that may be in any message: INITIAL-CONTACT comes in main mode, RESPONDER-LIFETIME in quick mode.
+const V1_ANYWHERE: PayloadSet = PayloadSet::of(&[PayloadType::V1_NOTIFY, PayloadType::V1_VENDOR_ID]);
 
 const NOTHING: &[PayloadType] = &[];
 
@@ -295,11 +351,22 @@ use PayloadType as P;
 use Protection::{Clear, Encrypted};
 use Sender::{Initiator, Responder};
 
-/// Every message of IKEv2 that this implementation takes part in.
+/// Every message that this implementation takes part in: those of IKEv2, then those of IKEv1.
+pub static RULES: &[Rule] = &{
+    let mut all = [V2_ROWS[0]; V2_ROWS.len() + v1::ROWS.len()];
+    let mut index = 0;
+    while index < all.len() {
+        all[index] = if index < V2_ROWS.len() { V2_ROWS[index] } else { v1::ROWS[index - V2_ROWS.len()] };
+        index += 1;
+    }
+    all
+};
+
+/// The messages of IKEv2.
 ///
 /// IKE_AUTH without an AUTH payload asks for EAP (RFC 7296 section 2.16), so AUTH is optional in the request and the
 /// handler refuses EAP by name; the messages inside an EAP conversation have no rows.
-pub static RULES: &[Rule] = &[
+const V2_ROWS: [Rule; 14] = [
     st(
         text(
             with(
@@ -560,11 +627,17 @@ mod tests {
             assert_eq!(row.id as usize, index, "{:?}", row.id);
             assert_eq!(rule(row.id), row);
             assert!(row.notation.starts_with("HDR") && row.story.starts_with("waiting for HDR"));
-            assert!(row.rfc.starts_with("RFC 7296 section"));
             assert!(row.required.intersection(row.optional).is_empty());
-            assert_eq!(row.protection == Encrypted, row.notation.contains("SK {"), "{:?}", row.id);
+            if row.version == Version::V1 {
+                assert!(row.rfc.starts_with("RFC 2409 section") || row.rfc.starts_with("RFC 2408 section"));
+                assert_eq!(row.protection == Encrypted, row.notation.starts_with("HDR*"), "{:?}", row.id);
+                assert_eq!(row.sender == Initiator, row.step % 2 == 1, "{:?}", row.id);
+            } else {
+                assert!(row.rfc.starts_with("RFC 7296 section"));
+                assert_eq!(row.protection == Encrypted, row.notation.contains("SK {"), "{:?}", row.id);
+            }
         }
-        assert_eq!(RuleId::InformationalResponse as usize + 1, RULES.len());
+        assert_eq!(RuleId::TransactionV1Reply as usize + 1, RULES.len());
     }
 
     #[test]
@@ -625,6 +698,21 @@ mod tests {
         let child = |kinds: &[PayloadType]| of(ExchangeType::CREATE_CHILD_SA, Initiator, Encrypted, kinds).unwrap();
         assert_eq!(child(&[P::SA, P::NONCE, P::KE]), Ok(RuleId::CreateChildSaIkeRekeyRequest));
         assert_eq!(child(&[P::SA, P::NONCE, P::KE, P::TSI, P::TSR]), Ok(RuleId::CreateChildSaRequest));
+        let main = |sender, protection, kinds: &[PayloadType]| {
+            of(ExchangeType::IDENTITY_PROTECTION, sender, protection, kinds).unwrap()
+        };
+        assert_eq!(main(Initiator, Clear, &[P::V1_SA, P::V1_VENDOR_ID]), Ok(RuleId::MainMode1));
+        assert_eq!(main(Responder, Clear, &[P::V1_KE, P::V1_NONCE, P::V1_NAT_D]), Ok(RuleId::MainMode4));
+        assert_eq!(main(Initiator, Encrypted, &[P::V1_ID, P::V1_HASH, P::V1_NOTIFY]), Ok(RuleId::MainMode5));
+        assert_eq!(main(Responder, Encrypted, &[P::V1_ID, P::V1_CERT, P::V1_SIG]), Ok(RuleId::MainMode6Signature));
+        let missing = PayloadSet::of(&[P::V1_KE]);
+        assert_eq!(main(Initiator, Clear, &[P::V1_NONCE]), Err((RuleId::MainMode3, missing)));
+        let quick = |sender, kinds: &[PayloadType]| of(ExchangeType::QUICK_MODE, sender, Encrypted, kinds).unwrap();
+        assert_eq!(quick(Initiator, &[P::V1_HASH]), Ok(RuleId::QuickMode3));
+        assert_eq!(quick(Initiator, &[P::V1_HASH, P::V1_SA, P::V1_NONCE, P::V1_ID]), Ok(RuleId::QuickMode1));
+        assert_eq!(quick(Responder, &[P::V1_HASH, P::V1_NOTIFY]), Ok(RuleId::QuickMode4));
+        let violation = check(rule(RuleId::MainMode4), &PayloadSet::of(&[P::V1_KE])).unwrap_err();
+        assert!(violation.to_string().ends_with("missing: Nr"), "{violation}");
         let alive = of(ExchangeType::INFORMATIONAL, Initiator, Encrypted, &[]);
         assert_eq!(alive, Some(Ok(RuleId::InformationalRequest)));
         assert_eq!(of(ExchangeType::IKE_AUTH, Initiator, Clear, &[]), None);

@@ -20,6 +20,11 @@ pub use error::{Field, ParseError, Why};
 pub use header::{Flags, HEADER_LEN, Header, IkeSpi, SpiPair, Version};
 pub use payloads::{GENERIC_HEADER_LEN, MAX_PAYLOADS, Payloads, RawPayload};
 pub use registry::{
+    AhTransformId, AuthAlgorithm, EncapsulationMode, EspTransformId, IpcompTransformId, IpsecAttribute,
+    IsakmpTransformId, LifeType, OakleyAttribute, OakleyAuthMethod, OakleyEncryption, OakleyGroup, OakleyHash,
+    V1ConfigAttribute, V1IdType, V1NotifyType, XauthStatus, XauthType,
+};
+pub use registry::{
     AuthMethod, CertEncoding, CpAttribute, CpType, EncryptionId, EsnId, ExchangeType, HashAlgorithm, IdType,
     IntegrityId, KeyExchangeId, NotifyType, PayloadType, PrfId, ProtocolId, TransformType, TsType,
 };

@@ -43,6 +43,10 @@ macro_rules! registry {
     };
 }
 
+mod v1;
+
+pub use v1::*;
+
 registry! {
     /// Exchange types (RFC 2408 section 3.1, RFC 7296 section 3.1, RFC 9242, RFC 9370).
     ExchangeType(u8) {

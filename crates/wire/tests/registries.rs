@@ -107,6 +107,71 @@ const DIFFERENCES: &[Difference] = &[
         (11, "CERT_RAW_RSA"), (12, "CERT_X509_CERT_URL"), (12, "Hash and URL of X.509 certificate"),
         (13, "CERT_X509_BUNDLE_URL"), (13, "Hash and URL of X.509 bundle"),
     ]),
+    ("OakleyEncryption", "abbreviated", &[
+        (5, "3DES-CBC"), (5, "OAKLEY_3DES_CBC"),
+    ]),
+    ("OakleyHash", "without its version", &[
+        (2, "SHA"),
+    ]),
+    ("OakleyAuthMethod", "abbreviated or spelled out; 5 has names for the end of a range, too", &[
+        (2, "OAKLEY_DSS_SIG"), (3, "OAKLEY_RSA_SIG"), (4, "Encryption with RSA"), (4, "OAKLEY_RSA_ENC"),
+        (5, "OAKLEY_RSA_REVISED_MODE"), (5, "Revised encryption with RSA"),
+        (9, "ECDSA with SHA-256 on the P-256 curve"), (9, "OAKLEY_ECDSA_P256"),
+        (10, "ECDSA with SHA-384 on the P-384 curve"), (10, "OAKLEY_ECDSA_P384"),
+        (11, "ECDSA with SHA-512 on the P-521 curve"), (11, "OAKLEY_ECDSA_P521"),
+    ]),
+    ("OakleyGroup", "described, or named after the curve or the number", &[
+        (1, "Default 768-bit MODP group"), (2, "Alternate 1024-bit MODP group"), (3, "EC2N group on GP[2^155] group"),
+        (3, "OAKLEY_GROUP_GP155"), (4, "EC2N group on GP[2^185] group"), (4, "OAKLEY_GROUP_GP185"),
+        (5, "1536 bit MODP group"), (14, "2048 bit MODP group"), (15, "3072 bit MODP group"),
+        (16, "4096 bit MODP group"), (17, "6144 bit MODP group"), (18, "8192 bit MODP group"),
+        (19, "256-bit random ECP group"), (20, "384-bit random ECP group"), (21, "521-bit random ECP group"),
+        (22, "1024-bit MODP Group with 160-bit Prime Order Subgroup"), (22, "OAKLEY_GROUP_DH22"),
+        (23, "2048-bit MODP Group with 224-bit Prime Order Subgroup"), (23, "OAKLEY_GROUP_DH23"),
+        (24, "2048-bit MODP Group with 256-bit Prime Order Subgroup"), (24, "OAKLEY_GROUP_DH24"),
+        (25, "192-bit Random ECP Group"), (26, "224-bit Random ECP Group"), (27, "224-bit Brainpool ECP group"),
+        (27, "OAKLEY_GROUP_BRAINPOOL_P224R1"), (28, "256-bit Brainpool ECP group"),
+        (28, "OAKLEY_GROUP_BRAINPOOL_P256R1"), (29, "384-bit Brainpool ECP group"),
+        (29, "OAKLEY_GROUP_BRAINPOOL_P384R1"), (30, "512-bit Brainpool ECP group"),
+        (30, "OAKLEY_GROUP_BRAINPOOL_P512R1"),
+    ]),
+    ("LifeType", "abbreviated", &[
+        (2, "SA_LIFE_TYPE_KBYTES"),
+    ]),
+    ("EspTransformId", "a digit, which no name can start with here", &[
+        (3, "IKEv1_ESP_3DES"), (8, "IKEv1_ESP_3IDEA"),
+    ]),
+    ("IpsecAttribute", "abbreviated or explained", &[
+        (5, "AUTH_ALGORITHM"), (8, "COMPRESS_DICT_SIZE"), (9, "COMPRESS_PRIVATE_ALG"), (11, "ESN_64BIT_SEQNUM"),
+        (11, "Extended (64-bit) Sequence Number"), (13, "SIG_ENC_ALGO_VAL"),
+    ]),
+    ("EncapsulationMode", "abbreviated", &[
+        (3, "ENCAPSULATION_MODE_UDP_TUNNEL_RFC"), (4, "ENCAPSULATION_MODE_UDP_TRANSPORT_RFC"),
+        (61443, "ENCAPSULATION_MODE_UDP_TUNNEL_DRAFTS"), (61444, "ENCAPSULATION_MODE_UDP_TRANSPORT_DRAFTS"),
+    ]),
+    ("AuthAlgorithm", "abbreviated", &[
+        (2, "HMAC-SHA"), (9, "AUTH_ALGORITHM_AES_XCBC"),
+    ]),
+    ("V1NotifyType", "told apart from IKEv2's, or from other protocols", &[
+        (24576, "v1N_IPSEC_RESPONDER_LIFETIME"), (24577, "v1N_IPSEC_REPLAY_STATUS"), (24578, "INITIAL_CONTACT_IKEV1"),
+        (24578, "v1N_IPSEC_INITIAL_CONTACT"), (36136, "DPD_R_U_THERE"), (36137, "DPD_R_U_THERE_ACK"),
+        (40501, "v1N_ISAKMP_N_CISCO_LOAD_BALANCE"),
+    ]),
+    ("V1NotifyType", "strongSwan keeps both versions in one table", &[
+        (4, "INVALID_IKE_SPI"), (16384, "INITIAL_CONTACT"),
+    ]),
+    ("V1IdType", "FC_NAME in IKEv2 (RFC 4595), KEY_LIST in IKEv1 (RFC 3547)", &[
+        (12, "ID_FC_NAME"),
+    ]),
+    ("V1ConfigAttribute", "misspelled there", &[
+        (16525, "XAUTH_CHALLANGE"),
+    ]),
+    ("XauthType", "abbreviated", &[
+        (1, "IKEv1_XAUTH_TYPE_CHAP"),
+    ]),
+    ("XauthStatus", "the drafts have OK", &[
+        (1, "Success"),
+    ]),
 ];
 
 type Names = Vec<(u32, &'static str)>;
@@ -217,6 +282,99 @@ fn registries() -> Vec<(&'static str, Names, Vec<Place>)> {
             names!(TsType),
             vec![(LIBRESWAN, "ikev2_ts_type", "IKEv2_TS_"), (WIRESHARK, "isakmp.ts.type", "TS_")],
         ),
+        (
+            "OakleyAttribute",
+            names!(OakleyAttribute),
+            vec![(LIBRESWAN, "ikev1_oakley_attr", "OAKLEY_"), (WIRESHARK, "isakmp.ike.attr.type", "")],
+        ),
+        (
+            "OakleyEncryption",
+            names!(OakleyEncryption),
+            vec![
+                (LIBRESWAN, "ikev1_encr_attribute", "OAKLEY_"),
+                (WIRESHARK, "isakmp.ike.attr.encryption_algorithm", ""),
+            ],
+        ),
+        (
+            "OakleyHash",
+            names!(OakleyHash),
+            vec![(LIBRESWAN, "ikev1_hash_attribute", "OAKLEY_"), (WIRESHARK, "isakmp.ike.attr.hash_algorithm", "")],
+        ),
+        (
+            "OakleyAuthMethod",
+            names!(OakleyAuthMethod),
+            vec![(LIBRESWAN, "ikev1_auth_method", "OAKLEY_"), (WIRESHARK, "isakmp.ike.attr.authentication_method", "")],
+        ),
+        (
+            "OakleyGroup",
+            names!(OakleyGroup),
+            vec![
+                (LIBRESWAN, "oakley_group", "OAKLEY_GROUP_"),
+                (WIRESHARK, "isakmp.ike.attr.group_description", ""),
+                (WIRESHARK, "isakmp.ipsec.attr.group_description", ""),
+            ],
+        ),
+        (
+            "LifeType",
+            names!(LifeType),
+            vec![
+                (LIBRESWAN, "ikev1_sa_life_type", "SA_LIFE_TYPE_"),
+                (WIRESHARK, "isakmp.ike.attr.life_type", ""),
+                (WIRESHARK, "isakmp.ipsec.attr.life_type", ""),
+            ],
+        ),
+        ("AhTransformId", names!(AhTransformId), vec![(LIBRESWAN, "ikev1_ah_transform", "IKEv1_AH_")]),
+        ("EspTransformId", names!(EspTransformId), vec![(LIBRESWAN, "ikev1_esp_transform", "IKEv1_ESP_")]),
+        (
+            "IpcompTransformId",
+            names!(IpcompTransformId),
+            vec![
+                (LIBRESWAN, "ipsec_ipcomp_algo", "IPCOMP_"),
+                (WIRESHARK, "isakmp.notify.data.ipcomp.transform_id", "IPCOMP_"),
+            ],
+        ),
+        (
+            "IpsecAttribute",
+            names!(IpsecAttribute),
+            vec![(LIBRESWAN, "ikev1_ipsec_attr", ""), (WIRESHARK, "isakmp.ipsec.attr.type", "")],
+        ),
+        (
+            "EncapsulationMode",
+            names!(EncapsulationMode),
+            vec![
+                (LIBRESWAN, "encapsulation_mode", "ENCAPSULATION_MODE_"),
+                (WIRESHARK, "isakmp.ipsec.attr.encap_mode", ""),
+            ],
+        ),
+        (
+            "AuthAlgorithm",
+            names!(AuthAlgorithm),
+            vec![
+                (LIBRESWAN, "ikev1_auth_attribute", "AUTH_ALGORITHM_"),
+                (WIRESHARK, "isakmp.ipsec.attr.auth_algorithm", ""),
+            ],
+        ),
+        (
+            "V1NotifyType",
+            names!(V1NotifyType),
+            vec![
+                (LIBRESWAN, "v1_notification_t", "v1N_"),
+                (STRONGSWAN, "notify", ""),
+                (WIRESHARK, "isakmp.notify.msgtype", ""),
+            ],
+        ),
+        ("V1IdType", names!(V1IdType), vec![(LIBRESWAN, "ike_id_type", "ID_"), (WIRESHARK, "isakmp.id.type", "ID_")]),
+        (
+            "V1ConfigAttribute",
+            names!(V1ConfigAttribute),
+            vec![(LIBRESWAN, "ikev1_attr_xauth", "IKEv1_ATTR_"), (WIRESHARK, "isakmp.cfg.attr.type", "")],
+        ),
+        (
+            "XauthType",
+            names!(XauthType),
+            vec![(LIBRESWAN, "ikev1_xauth_type", "IKEv1_XAUTH_TYPE_"), (WIRESHARK, "isakmp.cfg.attr.xauth.type", "")],
+        ),
+        ("XauthStatus", names!(XauthStatus), vec![(WIRESHARK, "isakmp.cfg.attr.xauth.status", "")]),
     ]
 }
 

@@ -4,8 +4,9 @@ mod shared;
 
 use std::path::{Path, PathBuf};
 
+use wire::grammar::{self, Protection, Sender};
 use wire::v2::Payload;
-use wire::{PayloadType, ProtocolId, TransformType, esp, fuzzing, v1, v2};
+use wire::{Flags, HEADER_LEN, Header, PayloadType, ProtocolId, TransformType, Version, esp, fuzzing, v1, v2};
 
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut all = Vec::new();
@@ -112,11 +113,118 @@ fn samples_of_ike_scan() {
         let kinds: Vec<_> = raw.iter().map(|raw| raw.kind).collect();
         assert_eq!(kinds, [PayloadType::V1_SA, PayloadType::V1_VENDOR_ID], "{name}");
         let sa = v1::parse_sa(raw[0]).unwrap();
-        let attributes = &sa.proposals[0].transforms[0].attributes;
-        let value = |kind| attributes.iter().find(|a| a.kind == kind).and_then(|a| a.value.number());
-        assert_eq!([1, 2, 3, 4, 11, 12].map(value), [5, 2, 3, 2, 1, 28800].map(Some), "{name}");
+        let transform = &sa.proposals[0].transforms[0];
+        assert_eq!([1, 2, 3, 4, 11, 12].map(|class| transform.get(class)), [5, 2, 3, 2, 1, 28800].map(Some), "{name}");
     }
     let datagram = read("pkt-default-proposal.dat");
     let raw = v1::payloads(&datagram).unwrap().1.unwrap().next().unwrap().unwrap();
     assert_eq!(v1::parse_sa(raw).unwrap().proposals[0].transforms.len(), 8);
+}
+
+/// The IKEv1 messages that stand anywhere near the start of a frame. A header counts only where its Length fits and its
+/// fields make sense, so that nothing of link, IP and UDP needs to be known.
+fn ikev1_messages(frame: &[u8]) -> Vec<&[u8]> {
+    let is_one = |datagram: &&[u8]| {
+        Header::parse(datagram).is_ok_and(|header| {
+            header.version == Version::V1
+                && !header.spis.initiator.is_zero()
+                && matches!(header.exchange.0, 1..=6 | 32 | 33)
+                && header.next_payload.name().is_some_and(|name| name.starts_with("V1_"))
+        })
+    };
+    (0..frame.len().min(80)).map(|start| &frame[start..]).filter(is_one).collect()
+}
+
+/// What IKEv1 messages of others are in this folder, each with its file's name.
+fn ikev1_of(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut all = Vec::new();
+    for path in files(folder) {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let octets = std::fs::read(&path).unwrap();
+        let mut inputs: Vec<Vec<u8>> = frames(&octets).into_iter().map(<[u8]>::to_vec).collect();
+        if name.ends_with(".json") {
+            inputs.extend(hex_strings(std::str::from_utf8(&octets).unwrap()));
+        } else if inputs.is_empty() {
+            inputs.push(octets);
+        }
+        let messages = inputs.iter().flat_map(|input| ikev1_messages(input)).map(<[u8]>::to_vec);
+        all.extend(messages.map(|message| (name.clone(), message)));
+    }
+    all
+}
+
+/// Each IKEv1 message in the clear is understood in full and is one of the grammar's; each encrypted one is left alone.
+#[test]
+fn ikev1_messages_of_others_are_understood() {
+    let (Some(captures), Some(single)) = (shared::vectors("pcap"), shared::vectors("pkt")) else { return };
+    let (mut clear, mut encrypted, mut refused, mut other) = (0, 0, Vec::new(), Vec::new());
+    for (name, datagram) in ikev1_of(&captures).into_iter().chain(ikev1_of(&single)) {
+        let (header, chain) = Header::split(&datagram).unwrap();
+        if header.flags.contains(Flags::ENCRYPTION) {
+            assert!(v1::payloads(&datagram).unwrap().1.is_none());
+            encrypted += 1;
+            continue;
+        }
+        let chain = match v1::parse_chain(header.next_payload, chain, HEADER_LEN, false) {
+            Ok(chain) => chain,
+            Err(error) => {
+                refused.push(format!("{name}: {error}"));
+                continue;
+            }
+        };
+        assert_eq!((chain.octets.len() + HEADER_LEN, chain.padding), (datagram.len(), 0));
+        clear += 1;
+        let rule = [Sender::Initiator, Sender::Responder].into_iter().find_map(|sender| {
+            grammar::classify(header.exchange, sender, Protection::Clear, &chain.set()).and_then(Result::ok)
+        });
+        if rule.is_none() {
+            other.push(format!("{name}: {} {}", header.exchange, chain.set()));
+        }
+    }
+    eprintln!("{clear} clear, {encrypted} encrypted");
+    assert_eq!((refused.join("\n"), other.join("\n")), (String::new(), String::new()));
+    assert!(clear >= 40 && encrypted >= 30, "{clear} clear, {encrypted} encrypted");
+}
+
+/// Vendor IDs by the names and patterns that ike-scan and libreswan have for them.
+#[test]
+fn vendor_ids_have_the_names_others_give_them() {
+    let Some(folder) = shared::vectors("vid") else { return };
+    let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+    let hex = |vendor: v1::VendorId| vendor.octets().iter().map(|octet| format!("{octet:02x}")).collect::<String>();
+    let ike_scan = read("ike-scan-vendor-ids.txt");
+    for vendor in v1::VendorId::ALL {
+        // "Name<Tab>^pattern", the pattern all of the octets.
+        let names: Vec<_> = ike_scan
+            .lines()
+            .filter_map(|line| line.split_once('\t'))
+            .filter(|(_, pattern)| pattern.trim().trim_start_matches('^') == hex(vendor))
+            .map(|(name, _)| name.replace(" v1.0", ""))
+            .collect();
+        assert_eq!(names, [vendor.name()], "{vendor:?}");
+    }
+    let table = read("vendor-ids-strongswan-libreswan.csv");
+    let (mut known, mut nat) = (0, 0);
+    for line in table.lines().skip(1) {
+        let cells: Vec<_> = line.split(',').collect();
+        let [_, name, octets, ..] = cells[..] else { continue };
+        let Some(octets) = hex_strings(&format!("\"{octets}\"")).pop() else { continue };
+        let Some(vendor) = v1::VendorId::recognise(&octets) else {
+            assert!(!name.contains("RFC 3947") && !name.ends_with("nat-t-ike-03"), "{line}");
+            continue;
+        };
+        known += 1;
+        nat += usize::from(vendor.nat_traversal().is_some());
+        let words: &[&str] = match vendor {
+            v1::VendorId::Rfc3947 => &["RFC 3947"],
+            v1::VendorId::NatTraversalDraft03 => &["nat-t-ike-03"],
+            v1::VendorId::NatTraversalDraft02 | v1::VendorId::NatTraversalDraft02LineFeed => &["nat-t-ike-02"],
+            v1::VendorId::DeadPeerDetection => &["DPD"],
+            v1::VendorId::Xauth => &["XAuth", "XAUTH"],
+            v1::VendorId::Unity => &["Unity"],
+            v1::VendorId::Fragmentation => &["FRAGMENTATION"],
+        };
+        assert!(words.iter().any(|word| name.contains(word)), "{line} is not {vendor}");
+    }
+    assert!(known >= 12 && nat >= 5, "{known} known, {nat} of NAT traversal");
 }

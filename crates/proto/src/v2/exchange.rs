@@ -188,6 +188,9 @@ impl IkeSa {
         };
         self.replies.next = self.replies.next.wrapping_add(1);
         self.answer(cx, header, datagram, reply, path);
+        if matches!(verdict, Verdict::Keep) {
+            self.next_task(cx, now); // what the handler queued, behind its answer
+        }
         verdict
     }
 
@@ -264,7 +267,7 @@ impl IkeSa {
                 let response = Request { chain: &chain, rule, path };
                 match pending.task {
                     Task::Auth => ike_auth::response(self, cx, now, &response),
-                    task => informational::response(self, cx, now, task),
+                    task => informational::response(self, cx, now, task, &response),
                 }
             }
         };
@@ -307,6 +310,7 @@ impl IkeSa {
         (self.local, self.remote) = (path.local, path.remote);
         if established {
             self.log(cx, "NET", 1, format!("the peer moved from {from} to {}", path.remote));
+            self.note_peer(cx);
             for child in &self.children {
                 child.update(cx, path.local, path.remote, self.nat.any());
             }
@@ -379,6 +383,10 @@ impl IkeSa {
         pending.resent += 1;
         let (resent, waiting_for) = (pending.resent, pending.waiting_for);
         if resent > cx.settings.backoff.tries {
+            if let Task::DeleteIke { reason } = &pending.task {
+                // It was to end anyway; that the peer is gone too must not bring it back (`dpd_action`).
+                return Verdict::End(reason.clone());
+            }
             let (sent, over) = (resent, now.since(pending.since));
             let answered_before = self.established.is_some();
             return Verdict::End(FailureKind::NoAnswer { waiting_for, to: self.remote, sent, over, answered_before });
@@ -411,6 +419,16 @@ impl IkeSa {
         if let Some(task) = self.queue.pop_front() {
             informational::start(self, cx, now, task);
         }
+    }
+
+    /// Nothing authentic was heard for `dpd_delay`: an empty INFORMATIONAL asks (RFC 7296 section 2.4).
+    pub fn check_liveness(&mut self, cx: &mut Context, now: Instant) {
+        let delay = self.connection.as_ref().map_or(std::time::Duration::ZERO, |c| c.dpd_delay);
+        if now.since(self.last_heard) >= delay && self.pending.is_none() {
+            self.enqueue(cx, now, Task::Liveness);
+        }
+        let quiet = now.since(self.last_heard).min(delay / 2);
+        cx.timers.set(self.id, Reason::Liveness, now + (delay - quiet));
     }
 
     pub fn drop_datagram(&self, cx: &mut Context, reason: DropReason, path: Path) {

@@ -21,7 +21,7 @@ use super::child::{self, ChildSa};
 use super::exchange::{Request, Task, Verdict};
 use super::ike_sa_init::{own_identity, permits};
 use super::informational::{child_refusal, remove_child};
-use super::keys::Keys;
+use super::keys::{Keys, child_keys};
 use super::sa::{HalfOpen, IkeSa, State};
 use crate::context::{Context, Effect};
 use crate::policy;
@@ -81,12 +81,12 @@ pub(super) fn send(sa: &mut IkeSa, cx: &mut Context, now: Instant, init_request:
         // RFC 7296 section 2.4: this is the only IKE SA between these identities.
         chain.notify(ProtocolId::NONE, &[], NotifyType::INITIAL_CONTACT, &[]);
     }
-    if let Some(larval) = sa.children.first() {
-        if let Some(config) = child::config_of(&connection, &larval.name) {
-            chain.sa(&child::offer(&child::first_proposals(config), &larval.spi_in.to_be_bytes()));
-            chain.ts_i(&on_wire(&larval.local_ts));
-            chain.ts_r(&on_wire(&larval.remote_ts));
-        }
+    if let Some(larval) = sa.children.first()
+        && let Some(config) = child::config_of(&connection, &larval.name)
+    {
+        chain.sa(&child::offer(&child::first_proposals(config), &larval.spi_in.to_be_bytes()));
+        chain.ts_i(&on_wire(&larval.local_ts));
+        chain.ts_r(&on_wire(&larval.remote_ts));
     }
     sa.log(cx, "IKE", 1, format!("authentication of '{local}' (myself) with pre-shared key"));
     sa.request(cx, now, ExchangeType::IKE_AUTH, chain, RuleId::IkeAuthResponse, Task::Auth);
@@ -178,7 +178,7 @@ fn finish_first_child(
     };
     let refused_by_peer = response.rule != RuleId::IkeAuthResponse;
     let agreed = agreed.and_then(|a| {
-        let keys = sa.keys().and_then(|k| child::keys(k, &a.suite, nonces));
+        let keys = sa.keys().and_then(|k| child_keys(k, &a.suite, nonces));
         match keys {
             Some(keys) if larval.spi_out != 0 => Ok((a, keys)),
             _ => Err(FailureKind::ChoiceNotOffered {
@@ -314,7 +314,12 @@ fn authenticate(
     } else {
         connection.local.id.clone()
     };
-    let taken = connection.unique == Unique::Keep && cx.peers.contains_key(&(local.clone(), remote.clone()));
+    // The same peer at the same place may replace its own SA: reauthentication makes the new one before the old one goes.
+    let elsewhere = cx
+        .peers
+        .get(&(local.clone(), remote.clone()))
+        .is_some_and(|sas| sas.values().any(|at| *at != request.path.remote));
+    let taken = connection.unique == Unique::Keep && elsewhere;
     if taken && chain.notify(NotifyType::INITIAL_CONTACT).is_none() {
         return Err(fail(FailureKind::NotUnique { remote }));
     }
@@ -384,7 +389,7 @@ fn first_child(
     let (tsi, tsr) = (selectors(chain.tsi()), selectors(chain.tsr()));
     let (index, agreed) = child::choose(connection, sa.local.ip(), sa.remote.ip(), offered, &tsi, &tsr)?;
     let spi_out = offered.iter().find(|p| p.number == agreed.number).and_then(wire::v2::Proposal::child_spi);
-    let keys = sa.keys().and_then(|k| child::keys(k, &agreed.suite, nonces));
+    let keys = sa.keys().and_then(|k| child_keys(k, &agreed.suite, nonces));
     let (Some(config), Some(spi_out), Some(keys)) = (connection.children.get(index), spi_out, keys) else {
         let missing = "an SPI of four octets in the chosen proposal".to_string();
         return Err((Some(index), FailureKind::MessageInvalid { rule: RuleId::IkeAuthRequest, missing }));
@@ -406,9 +411,7 @@ fn established(sa: &mut IkeSa, cx: &mut Context, now: Instant) {
     sa.established = Some(now);
     sa.retransmissions.sent = 0;
     sa.start_lifetime(cx, now);
-    if let (Some(local), Some(remote)) = (&sa.local_id, &sa.remote_id) {
-        *cx.peers.entry((local.clone(), remote.clone())).or_default() += 1;
-    }
+    sa.note_peer(cx);
     cx.event(Event::IkeUp(Box::new(sa.snapshot(cx, now))));
 }
 

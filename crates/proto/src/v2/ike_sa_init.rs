@@ -251,6 +251,11 @@ fn refusal(sa: &mut IkeSa, cx: &mut Context, now: Instant, header: &Header, chai
                 return Verdict::Keep;
             };
             let ours = init.key_exchange.id();
+            if wanted == ours && init.retries > 0 {
+                // The answer to our first guess, doubled on its way or given again to a retransmission.
+                sa.drop_datagram(cx, DropReason::UnexpectedResponse, path);
+                return Verdict::Keep;
+            }
             let allowed = connection.proposals.iter().any(|p| p.key_exchange.contains(&wanted));
             if !allowed || wanted == ours || init.retries >= MAX_RETRIES {
                 return Verdict::End(FailureKind::InvalidKeyExchange { ours, wanted });

@@ -50,10 +50,8 @@ pub(super) fn request(
         let local = sa.local_id.clone().unwrap_or(model::Identity::ANY);
         verdict = Verdict::End(FailureKind::AuthenticationRefused { local, remote: sa.remote_id.clone() });
     }
-    if matches!(verdict, Verdict::Keep) {
-        if let Some(error) = request.chain.error() {
-            sa.log(cx, "IKE", 1, format!("the peer reports {}", error.kind));
-        }
+    if let (Verdict::Keep, Some(error)) = (&verdict, request.chain.error()) {
+        sa.log(cx, "IKE", 1, format!("the peer reports {}", error.kind));
     }
     (reply, verdict)
 }
@@ -68,6 +66,16 @@ fn delete_by_peer_spi(sa: &mut IkeSa, cx: &mut Context, now: Instant, spi: u32) 
     // Section 1.4.1: if we deleted it at the same time, the SPI is not named in the answer.
     let ours_too =
         sa.pending.as_ref().is_some_and(|p| matches!(&p.task, Task::DeleteChild { spi, .. } if Some(*spi) == spi_in));
+    if let Some(connection) = sa.connection.clone() {
+        let name = sa.children.iter().find(|c| c.id == child).map(|c| c.name.clone()).unwrap_or_default();
+        let config = connection.children.iter().find(|c| c.name == name);
+        if config.is_some_and(|c| c.close_action == config::StartAction::Start) && sa.role == model::Role::Initiator {
+            let (mut local, mut remote) = (sa.local, sa.remote);
+            local.set_port(cx.settings.port);
+            remote.set_port(connection.remote_port);
+            cx.effects.push(crate::context::Effect::Begin { connection, child: name, local, remote });
+        }
+    }
     remove_child(sa, cx, now, child, FailureKind::PeerDeleted);
     spi_in.filter(|_| !ours_too)
 }
@@ -106,7 +114,12 @@ pub(super) fn start(sa: &mut IkeSa, cx: &mut Context, now: Instant, task: Task) 
 }
 
 /// The peer answered one of our requests.
-pub(super) fn response(sa: &mut IkeSa, cx: &mut Context, now: Instant, task: Task) -> Verdict {
+pub(super) fn response(sa: &mut IkeSa, cx: &mut Context, now: Instant, task: Task, response: &Request<'_>) -> Verdict {
+    let fatal = response.chain.notify(NotifyType::INVALID_SYNTAX).map(|n| n.kind);
+    if let (Some(notify), false) = (fatal, matches!(task, Task::DeleteIke { .. })) {
+        // RFC 7296 section 2.21.3: fatal at both ends; the peer has forgotten the IKE SA.
+        return Verdict::End(FailureKind::PeerRefused { phase: Phase::Ike, notify });
+    }
     match task {
         Task::DeleteIke { reason } => Verdict::End(reason),
         Task::DeleteChild { spi, reason } => {

@@ -1,5 +1,6 @@
 //! The keys of one IKE SA, and the Encrypted payload (RFC 7296 sections 2.14 and 3.14).
 
+use crypto::v2::ChildKeys;
 use crypto::{Cipher, Integrity, OpenError, Prf, Protection, Random, Unsupported};
 use model::{ChosenSuite, Role};
 use wire::v2::{ChainBuilder, seal_layout};
@@ -84,4 +85,11 @@ impl Keys {
         let range = self.inbound.open(message, HEADER_LEN + GENERIC_HEADER_LEN)?;
         Ok((PayloadType(inner), range))
     }
+}
+
+/// The keys of a Child SA that IKE_AUTH makes: from SK_d and the nonces of IKE_SA_INIT (RFC 7296 section 2.17).
+pub(super) fn child_keys(sa_keys: &Keys, suite: &ChosenSuite, nonces: (&[u8], &[u8])) -> Option<ChildKeys> {
+    let cipher = Cipher::new(suite.encryption.id, suite.encryption.key_length).ok()?;
+    let integrity = suite.integrity.map(Integrity::new).transpose().ok()?;
+    Some(crypto::v2::child_keys(sa_keys.prf, &sa_keys.sk_d, None, nonces.0, nonces.1, cipher, integrity))
 }

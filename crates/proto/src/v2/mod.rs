@@ -8,7 +8,6 @@
 //! | [`informational`] | INFORMATIONAL, section 1.4 |
 //! | [`exchange`] | what they share: message IDs, retransmission, protection, grammar (sections 2.1 to 2.3) |
 
-mod child;
 mod cookie;
 mod create_child_sa;
 mod exchange;
@@ -18,6 +17,8 @@ mod informational;
 mod keys;
 mod nat;
 mod sa;
+
+use crate::child;
 
 pub(crate) use cookie::Cookies;
 pub(crate) use exchange::{Path, Task, Verdict};

@@ -1,15 +1,16 @@
 //! What an IKE SA is: plain data, and how it looks to an operator.
 
-use super::child::ChildSa;
 use super::exchange::{Pending, Replies, Task};
 use super::keys::{AuthKeys, Keys};
+use crate::child::{self, Agreed, ChildSa, Parent};
 use crate::context::Context;
 use crate::timers::Reason;
 use config::Connection;
 use crypto::KeyExchange;
+use crypto::v2::ChildKeys;
 use model::{
-    ChosenSuite, ConfigRef, Event, Failure, FailureKind, Identity, IkeState, Instant, NatState, Retransmissions, Role,
-    SaId, SaSnapshot, Tombstone,
+    ChosenSuite, Event, Failure, FailureKind, Identity, IkeState, Instant, NatState, Retransmissions, Role, SaId,
+    SaSnapshot, Tombstone,
 };
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -223,6 +224,13 @@ impl IkeSa {
         }
     }
 
+    /// Keeps the list of established peers up to date, where uniqueness is looked up.
+    pub fn note_peer(&self, cx: &mut Context) {
+        if let (Some(_), Some(local), Some(remote)) = (self.established, &self.local_id, &self.remote_id) {
+            cx.peers.entry((local.clone(), remote.clone())).or_default().insert(self.id, self.remote);
+        }
+    }
+
     pub fn log(&self, cx: &mut Context, group: &'static str, level: u8, text: String) {
         cx.step(self.id, self.name(), group, level, text);
     }
@@ -239,6 +247,7 @@ impl IkeSa {
             id: self.id,
             name: self.name().to_string(),
             version: 2,
+            mode: None,
             state: self.ike_state(),
             waiting_for: self.waiting_for(),
             role: self.role,
@@ -259,7 +268,7 @@ impl IkeSa {
             tasks_queued: self.queue.iter().map(Task::name).collect(),
             tasks_active: self.pending.iter().map(|p| p.task.name()).collect(),
             worker: cx.settings.worker,
-            children: self.children.iter().map(|c| c.snapshot(self, cx, now)).collect(),
+            children: self.children.iter().map(|c| c.snapshot(self.id, self.nat.any(), cx, now)).collect(),
             configured_children: connection
                 .map_or_else(Vec::new, |c| c.children.iter().map(|c| c.name.clone()).collect()),
         }
@@ -272,38 +281,9 @@ impl IkeSa {
         snapshot
     }
 
-    /// Where the configuration says something about `key`; for a Child SA give its name.
-    pub fn config_ref(&self, child: Option<&str>, key: &str) -> Option<ConfigRef> {
-        let connection = self.connection.as_deref()?;
-        match child.and_then(|name| connection.children.iter().find(|c| c.name == name)) {
-            Some(child) => Some(child.source.get(key)),
-            None => Some(connection.source.get(key)),
-        }
-    }
-
     /// What remains of the SA, or of one negotiation under it.
     pub fn tombstone(&self, cx: &Context, now: Instant, kind: FailureKind, child: Option<&str>) -> Tombstone {
-        let key = match &kind {
-            FailureKind::IdentityUnknown { .. } | FailureKind::IdentityMismatch { .. } => Some("remote.id"),
-            FailureKind::AuthMethodUnsupported { .. } => Some("remote.auth"),
-            FailureKind::AuthenticationRefused { .. } => Some("local.id"),
-            FailureKind::NoProposalChosen { phase, .. } | FailureKind::ChoiceNotOffered { phase, .. } => {
-                Some(phase.proposal_key())
-            }
-            FailureKind::InvalidKeyExchange { .. } | FailureKind::BadPublicValue { .. } => Some("proposals"),
-            FailureKind::TsUnacceptable { .. } => Some("remote_ts"),
-            FailureKind::NoAnswer { .. } | FailureKind::NoConfig { .. } => Some("remote_addrs"),
-            FailureKind::WrongVersion { .. } => Some("version"),
-            FailureKind::NotUnique { .. } => Some("unique"),
-            _ => None,
-        };
-        let config = match &kind {
-            // The secret itself is the place, not the connection.
-            FailureKind::PskMismatch { local, remote, .. } => {
-                config::best_psk(&cx.secrets, local, remote).first().map(|s| s.source.clone())
-            }
-            _ => key.and_then(|key| self.config_ref(child, key)),
-        };
+        let config = crate::place::of(&kind, self.connection.as_deref(), child, &cx.secrets);
         Tombstone {
             sa: self.snapshot(cx, now),
             failure: Failure { kind, config },
@@ -313,6 +293,30 @@ impl IkeSa {
             datagrams_in: self.datagrams_in,
             datagrams_out: self.datagrams_out,
         }
+    }
+
+    /// Gives a negotiated Child SA to the data plane.
+    pub fn install(
+        &mut self,
+        cx: &mut Context,
+        now: Instant,
+        child: ChildSa,
+        agreed: Agreed,
+        keys: ChildKeys,
+        creator: Role,
+    ) {
+        let Some(connection) = self.connection.clone() else { return };
+        let parent = Parent {
+            id: self.id,
+            role: self.role,
+            connection,
+            local: self.local,
+            remote: self.remote,
+            encapsulated: self.nat.any(),
+            local_id: self.local_id.clone(),
+            remote_id: self.remote_id.clone(),
+        };
+        self.children.extend(child::install(cx, now, &parent, child, agreed, keys, creator));
     }
 
     /// Sets the timers of an SA that is up.

@@ -13,8 +13,11 @@ use vici::schema::{self, AuthInfo, ChildInfo, ConnectionInfo, Stats, VersionInfo
 use vici::{Message, Request, Session};
 use wire::Secret;
 
-/// A client that does not read for this many octets is disconnected.
-const MAX_OUTPUT: usize = 16 << 20;
+/// A client that does not read while this many octets of events gather is disconnected.
+const MAX_BACKLOG: usize = 4 << 20;
+
+/// With more than this unread the client's next command has to wait.
+const ENOUGH: usize = 1 << 20;
 
 /// One connected client.
 pub struct Client {
@@ -22,6 +25,8 @@ pub struct Client {
     session: Session,
     output: Vec<u8>,
     waiting: Option<Waiting>,
+    /// Octets of answers among the output: they are as long as they are, only events are limited.
+    answers: usize,
     closed: bool,
 }
 
@@ -42,7 +47,7 @@ enum Awaited {
 
 impl Client {
     pub fn new(stream: mio::net::UnixStream) -> Self {
-        Self { stream, session: Session::new(), output: Vec::new(), waiting: None, closed: false }
+        Self { stream, session: Session::new(), output: Vec::new(), waiting: None, answers: 0, closed: false }
     }
 
     pub fn is_closed(&self) -> bool {
@@ -78,22 +83,28 @@ impl Client {
                 }
             }
         }
-        self.serve(core, now);
         self.flush();
+        self.serve(core, now);
     }
 
+    /// Carries out what the client asked for, one command after the other, as long as it reads the answers.
     fn serve(&mut self, core: &mut Core, now: Instant) {
-        while self.waiting.is_none() {
+        while self.waiting.is_none() && !self.closed && self.output.len() < ENOUGH {
             match self.session.poll() {
-                Ok(Some(Request::Command { name, message })) => self.command(core, now, &name, &message),
+                Ok(Some(Request::Command { name, message })) => {
+                    let before = self.output.len();
+                    self.command(core, now, &name, &message);
+                    self.output.extend(self.session.take_output());
+                    self.answers += self.output.len() - before;
+                }
                 Ok(Some(Request::Register { .. } | Request::Unregister { .. })) => {}
                 Ok(None) => break,
                 Err(error) => {
                     core.log("CFG", 1, &format!("control connection closed: {error}"));
                     self.closed = true;
-                    break;
                 }
             }
+            self.flush();
         }
     }
 
@@ -111,7 +122,9 @@ impl Client {
                 }
             }
         }
-        if self.output.len() > MAX_OUTPUT {
+        if self.output.is_empty() {
+            self.answers = 0;
+        } else if self.output.len() > MAX_BACKLOG + self.answers {
             self.closed = true; // it does not read
         }
     }
@@ -119,24 +132,25 @@ impl Client {
     /// Something happened: clients that asked hear of it, and a waiting command may be done.
     pub fn event(&mut self, core: &mut Core, now: Instant, event: &Event) {
         match event {
-            Event::IkeUp(s) | Event::IkeDown(s) => {
+            Event::IkeUp(s) | Event::IkeDown(s) if self.session.listens_to("ike-updown") => {
                 let up = matches!(event, Event::IkeUp(_));
                 self.session.event("ike-updown", &schema::updown(s, up, true));
             }
-            Event::ChildUp(s) | Event::ChildDown(s) => {
+            Event::ChildUp(s) | Event::ChildDown(s) if self.session.listens_to("child-updown") => {
                 let up = matches!(event, Event::ChildUp(_));
                 self.session.event("child-updown", &schema::updown(s, up, true));
             }
-            Event::Ended(t) => {
+            Event::Ended(t) if self.session.listens_to("shrike-ended") => {
                 self.session.event("shrike-ended", &schema::tombstone(t));
             }
             _ => {}
         }
         let (group, level, text) = event.log();
-        let line = schema::log(group, level, core.worker(), event.sa(), &text);
-        self.session.event("log", &line);
-        if let Some(waiting) = &self.waiting {
-            if i64::from(level) <= waiting.level && waiting.concerns(event) {
+        let control_log = self.waiting.as_ref().is_some_and(|w| i64::from(level) <= w.level && w.concerns(event));
+        if control_log || self.session.listens_to("log") {
+            let line = schema::log(group, level, core.worker(), event.sa(), &text);
+            self.session.event("log", &line);
+            if control_log {
                 self.session.event("control-log", &line);
             }
         }

@@ -2,6 +2,7 @@
 
 use crate::files::SystemFiles;
 use config::{ConfigError, Connection, Entry, Files, Place, Section, SharedSecret};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use vici::{Element, Message};
 
@@ -12,6 +13,10 @@ pub struct Loaded {
     pub connections: Vec<Arc<Connection>>,
     /// Secrets without a fault.
     pub secrets: Vec<SharedSecret>,
+    /// Names of all connections in the file, those that were refused too.
+    pub connection_names: BTreeSet<String>,
+    /// Names of all secrets in the file, those that were refused too.
+    pub secret_names: BTreeSet<String>,
     /// What was refused, each as a report for the operator.
     pub refused: Vec<String>,
 }
@@ -24,6 +29,8 @@ pub fn file(path: &str) -> Result<Loaded, String> {
     let report = |e: &ConfigError| e.report(SystemFiles.read(&e.at.file).ok().as_deref());
     let mut root = config::parse(path, &SystemFiles).map_err(|e| report(&e))?;
     let mut loaded = Loaded::default();
+    let names = |of: &str| root.section(of).map(|s| s.sections().map(|s| s.name.clone()).collect()).unwrap_or_default();
+    (loaded.connection_names, loaded.secret_names) = (names("connections"), names("secrets"));
     match config::load(&root) {
         Ok(config) => {
             loaded.connections = config.connections;
@@ -45,12 +52,13 @@ pub fn file(path: &str) -> Result<Loaded, String> {
     Ok(loaded)
 }
 
-/// Settings of the daemon as a whole, from `strongswan.conf` if there is one.
+/// Settings of the daemon as a whole: from the file that was named, else from `/etc/strongswan.conf` if there is one.
 ///
 /// # Errors
 /// The file cannot be read, or a value in it makes no sense.
-pub fn settings(path: &str) -> Result<config::DaemonSettings, String> {
-    if !std::path::Path::new(path).exists() {
+pub fn settings(named: Option<&str>) -> Result<config::DaemonSettings, String> {
+    let path = named.unwrap_or("/etc/strongswan.conf");
+    if named.is_none() && !std::path::Path::new(path).exists() {
         return Ok(config::DaemonSettings::default());
     }
     let root = config::parse(path, &SystemFiles).map_err(|e| e.report(None))?;
@@ -103,4 +111,34 @@ pub fn same(a: &Connection, b: &Connection) -> bool {
         format!("{c:?}")
     };
     without_sources(a) == without_sources(b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_refused_is_still_known_by_name() {
+        let path = std::env::temp_dir().join(format!("shrike-load-{}", std::process::id()));
+        let good = "local { auth = psk } remote { auth = psk } children { c { } }";
+        let text = format!(
+            "connections {{ good {{ {good} }}\n bad {{ remote_adrs = x\n {good} }} }}\n\
+             secrets {{ ike-good {{ secret = s }} ike-bad {{ }} }}"
+        );
+        std::fs::write(&path, text).unwrap();
+        let loaded = file(&path.to_string_lossy()).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let names: Vec<&str> = loaded.connections.iter().map(|c| c.name.as_str()).collect();
+        assert_eq!(names, ["good"]);
+        assert!(loaded.connection_names.contains("good") && loaded.connection_names.contains("bad"));
+        let names: Vec<&str> = loaded.secrets.iter().map(|s| s.name.as_str()).collect();
+        assert_eq!(names, ["ike-good"]);
+        assert!(loaded.secret_names.contains("ike-good") && loaded.secret_names.contains("ike-bad"));
+        assert_eq!(loaded.refused.len(), 2, "{:?}", loaded.refused);
+    }
+
+    #[test]
+    fn settings_that_were_named_must_be_there() {
+        assert!(settings(Some("/nonexistent/strongswan.conf")).unwrap_err().contains("there is no such file"));
+    }
 }

@@ -1,8 +1,10 @@
 //! The daemon: sockets, timers, data plane and control socket around one [`Endpoint`].
 
 mod control;
+mod listener;
 mod load;
 mod plane;
+mod signals;
 mod sockets;
 mod updown;
 mod userspace;
@@ -15,6 +17,7 @@ use crate::log;
 use config::{AddressPattern, Connection, SharedSecret, StartAction};
 use control::Client;
 use linux::{Routes, SOCKET_MARK};
+use listener::{SocketFile, listen};
 use mio::event::Source;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
@@ -22,21 +25,20 @@ use model::dataplane::{Command, PlaneEvent};
 use model::{Instant, SaSnapshot};
 use plane::DataPlane;
 use proto::{Backoff, Endpoint, Input, Output, Selection, Settings, Started};
+use signals::Signals;
 use sockets::Sockets;
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// What the operator said on the command line.
 pub struct Options {
-    /// `swanctl.conf`.
-    pub config: String,
-    /// `strongswan.conf`.
-    pub strongswan_conf: String,
+    /// `swanctl.conf`; `None` for the usual place, if there is one.
+    pub config: Option<String>,
+    /// `strongswan.conf`; `None` for the usual place, if there is one.
+    pub strongswan_conf: Option<String>,
     /// The control socket: `unix:///path`.
     pub vici: Option<String>,
     /// Which data plane.
@@ -52,7 +54,13 @@ const FIRST_PLANE: usize = 16;
 const FIRST_CLIENT: usize = 64;
 
 /// How many clients may be connected to the control socket.
-const MAX_CLIENTS: usize = 64;
+const MAX_CLIENTS: usize = 256;
+
+/// Where swanctl has its configuration.
+const DEFAULT_CONFIG: &str = "/etc/swanctl/swanctl.conf";
+
+/// How long peers are given to confirm that their SAs are deleted when the daemon stops.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// What the control socket's commands work on.
 pub struct Core {
@@ -110,14 +118,38 @@ impl Core {
         self.endpoint.add_secret(secret);
     }
 
+    fn config_path(&self) -> String {
+        self.options.config.clone().unwrap_or_else(|| DEFAULT_CONFIG.to_string())
+    }
+
     /// Reads the configuration file again, or another one. Returns a summary and what was refused; what was refused stays
-    /// as it was.
+    /// as it was, what the file no longer has is unloaded, and what clients loaded is left alone.
     pub fn load_file(&mut self, now: Instant, path: Option<&str>) -> Result<(String, Vec<String>), String> {
-        let path = path.map_or_else(|| self.options.config.clone(), str::to_string);
+        let path = path.map_or_else(|| self.config_path(), str::to_string);
         let loaded = load::file(&path)?;
-        let summary = format!("{path}: {} connections, {} secrets", loaded.connections.len(), loaded.secrets.len());
-        self.from_file = loaded.connections.iter().map(|c| (c.name.clone(), Arc::clone(c))).collect();
-        self.secrets_from_file = loaded.secrets.clone();
+        let counted = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+        let (connections, secrets) = (loaded.connections.len(), loaded.secrets.len());
+        let mut summary = format!("{path}: {}, {}", counted(connections, "connection"), counted(secrets, "secret"));
+        if !loaded.refused.is_empty() {
+            summary += &format!("; {}, what they concern is as it was before", counted(loaded.refused.len(), "error"));
+        }
+        let gone: Vec<String> =
+            self.from_file.keys().filter(|name| !loaded.connection_names.contains(*name)).cloned().collect();
+        for name in gone {
+            self.from_file.remove(&name);
+            self.endpoint.unload_connection(&name);
+            log::line("CFG", 0, &format!("unloaded connection '{name}': {path} no longer has it"));
+        }
+        self.from_file.extend(loaded.connections.iter().map(|c| (c.name.clone(), Arc::clone(c))));
+        for old in std::mem::take(&mut self.secrets_from_file) {
+            if !loaded.secret_names.contains(&old.name) {
+                self.endpoint.remove_secret(&old.name);
+                log::line("CFG", 0, &format!("unloaded secret '{}': {path} no longer has it", old.name));
+            } else if !loaded.secrets.iter().any(|s| s.name == old.name) {
+                self.secrets_from_file.push(old); // refused: the old one stays
+            }
+        }
+        self.secrets_from_file.extend(loaded.secrets.iter().cloned());
         for secret in loaded.secrets {
             self.endpoint.add_secret(secret);
         }
@@ -140,7 +172,7 @@ impl Core {
 
     /// `reload-settings`: the log level is all that may change while running.
     pub fn reload(&mut self) -> Result<(), String> {
-        load::settings(&self.options.strongswan_conf).map(drop)
+        load::settings(self.options.strongswan_conf.as_deref()).map(drop)
     }
 
     /// Begins to negotiate a child.
@@ -219,8 +251,8 @@ struct Daemon {
     clients: BTreeMap<usize, Client>,
     next_client: usize,
     listener: mio::net::UnixListener,
-    signals: UnixStream,
-    socket_path: PathBuf,
+    signals: Signals,
+    socket: SocketFile,
 }
 
 /// Runs until a signal ends it.
@@ -232,10 +264,13 @@ pub fn run(options: Options) -> Result<(), String> {
     if let Err(error) = linux::harden_process() {
         log::line("DMN", 0, &format!("secrets might reach a core dump: {error}"));
     }
-    let settings = load::settings(&options.strongswan_conf)?;
+    let settings = load::settings(options.strongswan_conf.as_deref())?;
+    if let Some(path) = options.config.as_deref().filter(|path| !Path::new(path).exists()) {
+        return Err(format!("the configuration {path} does not exist: write it, or name another with --config"));
+    }
     let socket_path = socket_path(&options, &settings)?;
     let mut daemon = Daemon::open(options, &settings, socket_path)?;
-    daemon.start();
+    daemon.start()?;
     let ended = daemon.serve();
     daemon.stop();
     ended
@@ -250,6 +285,7 @@ fn socket_path(options: &Options, settings: &config::DaemonSettings) -> Result<P
 impl Daemon {
     fn open(options: Options, file: &config::DaemonSettings, socket_path: PathBuf) -> Result<Self, String> {
         let listener = listen(&socket_path)?;
+        let socket = SocketFile(socket_path);
         let decision = plane::decide(options.data_plane)?;
         let socket_options =
             sockets::Options { port: file.port, nat_port: file.port_nat_t, kernel_esp: decision.kernel, mark: true };
@@ -279,11 +315,7 @@ impl Daemon {
             ..Settings::default()
         };
         let endpoint = Endpoint::new(settings, Box::new(crypto::SystemRandom::default()));
-        let (signals, writer) = UnixStream::pair().map_err(|e| format!("signals: {e}"))?;
-        for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
-            let writer = writer.try_clone().map_err(|e| format!("signals: {e}"))?;
-            signal_hook::low_level::pipe::register(signal, writer).map_err(|e| format!("signals: {e}"))?;
-        }
+        let signals = Signals::open().map_err(|e| format!("signals: {e}"))?;
         let core = Core {
             endpoint,
             plane,
@@ -296,7 +328,7 @@ impl Daemon {
         let poll = Poll::new().map_err(|e| format!("epoll: {e}"))?;
         let (clients, next_client) = (BTreeMap::new(), FIRST_CLIENT);
         let mut daemon =
-            Self { core, sockets, clock: Clock::new(), poll, clients, next_client, listener, signals, socket_path };
+            Self { core, sockets, clock: Clock::new(), poll, clients, next_client, listener, signals, socket };
         daemon.register().map_err(|e| format!("epoll: {e}"))?;
         Ok(daemon)
     }
@@ -304,7 +336,6 @@ impl Daemon {
     fn register(&mut self) -> std::io::Result<()> {
         use std::os::fd::AsRawFd;
         let registry = self.poll.registry();
-        self.signals.set_nonblocking(true)?;
         SourceFd(&self.signals.as_raw_fd()).register(registry, SIGNALS, Interest::READABLE)?;
         registry.register(&mut self.listener, LISTENER, Interest::READABLE)?;
         for (index, fd) in self.sockets.descriptors().enumerate() {
@@ -316,71 +347,90 @@ impl Daemon {
         Ok(())
     }
 
-    fn start(&mut self) {
-        log::line("DMN", 0, &format!("control socket: {}", self.socket_path.display()));
+    /// Loads the configuration.
+    ///
+    /// # Errors
+    /// The file as a whole cannot be read or makes no sense. A connection with a fault is only left out.
+    fn start(&mut self) -> Result<(), String> {
+        log::line("DMN", 0, &format!("control socket: {}", self.socket.0.display()));
         log::line("KNL", 0, &format!("data plane: {}", self.core.plane.describe()));
         let now = self.clock.now();
-        let path = self.core.options.config.clone();
+        let path = self.core.config_path();
         if Path::new(&path).exists() {
-            if let Err(error) = self.core.load_file(now, None) {
-                log::line("CFG", 0, &format!("{error}; nothing is loaded"));
-            }
+            self.core.load_file(now, None)?;
         } else {
             log::line("CFG", 0, &format!("{path} does not exist: waiting for a client to load connections"));
         }
         self.drain(now);
+        Ok(())
     }
 
-    /// The event loop.
+    /// SIGHUP.
+    fn reload(&mut self, now: Instant) {
+        log::line("CFG", 0, "SIGHUP: reading the configuration again");
+        if let Err(error) = self.core.load_file(now, None) {
+            log::line("CFG", 0, &format!("everything stays as it was: {error}"));
+        }
+    }
+
+    /// The event loop, until a signal ends it.
     fn serve(&mut self) -> Result<(), String> {
-        let mut events = Events::with_capacity(256);
-        // Edge-triggered readiness: what was not read to its end stays on this list.
-        let mut again: Vec<Token> = Vec::new();
-        loop {
-            let timeout = if again.is_empty() { self.timeout() } else { Some(Duration::ZERO) };
-            match self.poll.poll(&mut events, timeout) {
-                Ok(()) => {}
-                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
-                Err(e) => return Err(format!("epoll: {e}")),
-            }
-            let mut ready: Vec<Token> = std::mem::take(&mut again);
-            ready.extend(events.iter().map(mio::event::Event::token));
-            ready.sort_unstable();
-            ready.dedup();
-            let now = self.clock.now();
-            for token in ready {
-                match token {
-                    SIGNALS => {
-                        let mut octets = [0; 16];
-                        if matches!(self.signals.read(&mut octets), Ok(n) if n > 0) {
-                            return Ok(());
-                        }
-                    }
-                    LISTENER => self.accept(),
-                    Token(t) if t >= FIRST_CLIENT => self.client(now, t),
-                    Token(t) if t >= FIRST_PLANE => {
-                        if self.core.plane.ready(now, t - FIRST_PLANE, &self.sockets) {
-                            again.push(token);
-                        }
-                    }
-                    Token(t) => {
-                        if self.receive(now, t - FIRST_SOCKET) {
-                            again.push(token);
-                        }
+        let mut turn = Turn::new();
+        while !self.signals.end() {
+            self.turn(&mut turn, None)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until something happens, but not longer than `most`, and handles it.
+    fn turn(&mut self, turn: &mut Turn, most: Option<Duration>) -> Result<(), String> {
+        let timeout = if turn.again.is_empty() {
+            [self.timeout(), most].into_iter().flatten().min()
+        } else {
+            Some(Duration::ZERO)
+        };
+        match self.poll.poll(&mut turn.events, timeout) {
+            Ok(()) => {}
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => return Ok(()),
+            Err(e) => return Err(format!("epoll: {e}")),
+        }
+        let mut ready: Vec<Token> = std::mem::take(&mut turn.again);
+        ready.extend(turn.events.iter().map(mio::event::Event::token));
+        ready.sort_unstable();
+        ready.dedup();
+        let now = self.clock.now();
+        for token in ready {
+            match token {
+                SIGNALS => {
+                    if self.signals.reload() {
+                        self.reload(now);
                     }
                 }
-                self.drain(now);
-            }
-            let now = self.clock.now();
-            self.core.plane.timeout(now);
-            if self.core.endpoint.poll_timeout().is_some_and(|(at, _)| at <= now) {
-                self.core.endpoint.handle(now, Input::Timeout);
+                LISTENER => self.accept(),
+                Token(t) if t >= FIRST_CLIENT => self.client(now, t),
+                Token(t) if t >= FIRST_PLANE => {
+                    if self.core.plane.ready(now, t - FIRST_PLANE, &self.sockets) {
+                        turn.again.push(token);
+                    }
+                }
+                Token(t) => {
+                    if self.receive(now, t - FIRST_SOCKET) {
+                        turn.again.push(token);
+                    }
+                }
             }
             self.drain(now);
-            self.with_clients(|client, core| client.timeout(core, now));
-            self.drain(now);
-            self.clients.retain(|_, client| !client.is_closed());
         }
+        let now = self.clock.now();
+        self.core.plane.timeout(now);
+        if self.core.endpoint.poll_timeout().is_some_and(|(at, _)| at <= now) {
+            self.core.endpoint.handle(now, Input::Timeout);
+        }
+        self.drain(now);
+        self.with_clients(|client, core| client.timeout(core, now));
+        self.drain(now);
+        self.clients.retain(|_, client| !client.is_closed());
+        Ok(())
     }
 
     fn timeout(&self) -> Option<Duration> {
@@ -465,7 +515,8 @@ impl Daemon {
     fn accept(&mut self) {
         while let Ok((mut stream, _)) = self.listener.accept() {
             if self.clients.len() >= MAX_CLIENTS {
-                continue; // dropped: the peer sees it closed
+                log::line("CFG", 0, &format!("more than {MAX_CLIENTS} control connections: closing the new one"));
+                continue;
             }
             let token = self.next_client;
             self.next_client += 1;
@@ -482,31 +533,39 @@ impl Daemon {
         }
     }
 
-    /// Deletes every SA, here and at the peers, and lets scripts run.
+    /// Deletes every SA, here and at the peers, and lets scripts run. A second signal ends the wait for the peers.
     fn stop(&mut self) {
-        let now = self.clock.now();
         log::line("DMN", 0, "stopping: deleting all SAs");
-        let everything = Selection { force: true, ..Selection::default() };
-        self.core.endpoint.terminate(now, &everything);
+        let deadline = self.clock.now() + FAREWELL;
+        self.signals.forget();
+        let mut turn = Turn::new();
+        self.terminate_all(false);
+        loop {
+            let now = self.clock.now();
+            let over = now >= deadline || self.core.endpoint.sizes().0 == 0;
+            if over || self.signals.end() || self.turn(&mut turn, Some(deadline.since(now))).is_err() {
+                break;
+            }
+        }
+        self.terminate_all(true);
+    }
+
+    fn terminate_all(&mut self, force: bool) {
+        let now = self.clock.now();
+        self.core.endpoint.terminate(now, &Selection { force, ..Selection::default() });
         self.drain(now);
-        let _ = std::fs::remove_file(&self.socket_path);
     }
 }
 
-/// Opens the control socket, owner and group only.
-fn listen(path: &Path) -> Result<mio::net::UnixListener, String> {
-    use std::os::unix::fs::PermissionsExt;
-    if UnixStream::connect(path).is_ok() {
-        return Err(format!("another daemon serves {}: stop it, or choose another socket with --vici", path.display()));
+/// What one turn of the event loop leaves to the next.
+struct Turn {
+    events: Events,
+    /// Edge-triggered readiness: what was not read to its end.
+    again: Vec<Token>,
+}
+
+impl Turn {
+    fn new() -> Self {
+        Self { events: Events::with_capacity(256), again: Vec::new() }
     }
-    if let Some(directory) = path.parent() {
-        let _ = std::fs::create_dir_all(directory);
-    }
-    let _ = std::fs::remove_file(path); // left over from a daemon that was killed
-    let listener = mio::net::UnixListener::bind(path).map_err(|e| {
-        format!("cannot open the control socket {}: {e}; choose another with --vici unix:///PATH", path.display())
-    })?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o770))
-        .map_err(|e| format!("cannot restrict {}: {e}", path.display()))?;
-    Ok(listener)
 }

@@ -6,15 +6,16 @@
 use super::names::{
     algorithm, algorithm_with_length, identity_from, identity_text, rule_from, rule_name, selector_from,
 };
+use super::sa::{mode_from, mode_name};
 use super::{SchemaError, is_yes, items, list_sa, need, parse, parse_if_any, snapshot};
 use crate::Message;
 use model::{
-    Algorithm, ConfigRef, Dimension, Failure, FailureKind, Identity, Instant, Mismatch, Phase, SaId, Side, Tombstone,
-    TrafficSelector,
+    Algorithm, ConfigRef, Dimension, ExchangeMode, Failure, FailureKind, Identity, Instant, Mismatch, Phase, SaId,
+    Side, Tombstone, TrafficSelector,
 };
 use std::time::Duration;
 use wire::registry::{KeyExchangeId, TransformType};
-use wire::{NotifyType, PayloadType};
+use wire::{NotifyType, PayloadType, V1NotifyType};
 
 type Kind = FailureKind;
 
@@ -168,6 +169,14 @@ fn values(m: &mut Message, kind: &Kind) {
             .set("waiting-for", rule_name(*waiting_for))
             .number("after-ms", milliseconds(*after))
             .number("repeated", *repeated),
+        Kind::ModeMismatch { ours } => m.set("ours", mode_name(phase_1_mode(*ours))),
+        Kind::EncapsulationMode { tunnel, peer } => {
+            m.set("ours", if *tunnel { "tunnel" } else { "transport" }).number("peer", *peer)
+        }
+        // The same code as `PeerRefused` has, but other numbers: the key tells them apart.
+        Kind::PeerRefusedV1 { phase, notify } => {
+            m.set("phase", phase_name(*phase)).number("notify-v1", notify.0).set("notify-name", notify.to_string())
+        }
         Kind::NotUnique { remote } => m.set("remote", id(remote)),
         Kind::NoConfig { local, remote } => m.set("local", local.to_string()).set("remote", remote.to_string()),
         Kind::WrongVersion { peer } => m.number("peer", *peer),
@@ -181,6 +190,10 @@ fn values(m: &mut Message, kind: &Kind) {
         Kind::Replaced { by } => m.number("by", by.0),
         Kind::PeerDeleted | Kind::Terminated | Kind::Expired => m,
     };
+}
+
+fn phase_1_mode(aggressive: bool) -> ExchangeMode {
+    if aggressive { ExchangeMode::Aggressive } else { ExchangeMode::IdentityProtection }
 }
 
 /// `None`: a code that this version does not know.
@@ -250,9 +263,21 @@ fn kind_from(code: &str, m: &Message) -> Result<Option<Kind>, SchemaError> {
             after: Duration::from_millis(parse(m, "after-ms")?),
             repeated: parse_if_any(m, "repeated")?.unwrap_or(0),
         },
+        "NEGOTIATION_MODE" => Kind::ModeMismatch { ours: mode_from(m, "ours")? == ExchangeMode::Aggressive },
+        "ENCAP_MODE" => Kind::EncapsulationMode {
+            tunnel: match need(m, "ours")? {
+                "tunnel" => true,
+                "transport" => false,
+                other => return Err(bad("ours", other)),
+            },
+            peer: parse(m, "peer")?,
+        },
         "NOT_UNIQUE" => Kind::NotUnique { remote: id("remote")? },
         "NO_CONFIG" => Kind::NoConfig { local: parse(m, "local")?, remote: parse(m, "remote")? },
         "IKE_VERSION" => Kind::WrongVersion { peer: parse(m, "peer")? },
+        "PEER_REFUSED" if m.get("notify-v1").is_some() => {
+            Kind::PeerRefusedV1 { phase: phase()?, notify: V1NotifyType(parse(m, "notify-v1")?) }
+        }
         "PEER_REFUSED" => Kind::PeerRefused { phase: phase()?, notify: NotifyType(parse(m, "notify")?) },
         "MESSAGE_INVALID" => Kind::MessageInvalid { rule: rule("rule")?, missing: text("missing")? },
         "UNSUPPORTED_CRITICAL_PAYLOAD" => Kind::UnsupportedCritical { payload: PayloadType(parse(m, "payload")?) },
@@ -357,6 +382,9 @@ mod tests {
                 Kind::NoConfig { local: local.into(), remote: remote.into() },
                 Kind::WrongVersion { peer: n as u8 },
                 Kind::PeerRefused { phase, notify: NotifyType(n) },
+                Kind::PeerRefusedV1 { phase, notify: V1NotifyType(n) },
+                Kind::ModeMismatch { ours: flag },
+                Kind::EncapsulationMode { tunnel: flag, peer: n },
                 Kind::MessageInvalid { rule: waiting_for, missing: text.clone() },
                 Kind::UnsupportedCritical { payload: PayloadType(n as u8) },
                 Kind::BadPublicValue { group },

@@ -5,8 +5,8 @@ use super::{SchemaError, hex, is_yes, items, parse_if_any, seconds};
 use crate::Message;
 use model::dataplane::{Counters, Mode};
 use model::{
-    Algorithm, ChildSnapshot, ChildState, ChosenSuite, Encryption, Identity, IkeState, NatState, Retransmissions, Role,
-    SaId, SaSnapshot,
+    Algorithm, ChildSnapshot, ChildState, ChosenSuite, Encryption, ExchangeMode, Identity, IkeState, NatState,
+    Retransmissions, Role, SaId, SaSnapshot,
 };
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -140,6 +140,7 @@ fn own_keys(m: &mut Message, sa: &SaSnapshot) {
     };
     let nonzero = |n: u32| (n != 0).then_some(n);
     m.number("shrike-worker", sa.worker)
+        .maybe("shrike-mode", sa.mode.map(mode_name))
         .maybe("shrike-waiting-for", sa.waiting_for.map(rule_name))
         .number("shrike-age", sa.age.as_secs())
         .maybe("shrike-retransmits", nonzero(sa.retransmissions.sent))
@@ -217,6 +218,7 @@ pub fn snapshot(message: &Message) -> Result<SaSnapshot, SchemaError> {
         id: SaId(super::parse(m, "uniqueid")?),
         name: if name == UNNAMED { String::new() } else { name.to_string() },
         version: super::parse(m, "version")?,
+        mode: m.get("shrike-mode").map(|_| mode_from(m, "shrike-mode")).transpose()?,
         state: ike_state(super::need(m, "state")?)?,
         waiting_for: waiting_for.transpose()?,
         role: if is_yes(m, "initiator") { Role::Initiator } else { Role::Responder },
@@ -260,6 +262,22 @@ fn address(m: &Message, host: &'static str, port: &'static str) -> Result<Socket
         Some(_) => super::parse(m, host)?,
     };
     Ok(SocketAddr::new(ip, parse_if_any(m, port)?.unwrap_or(0)))
+}
+
+/// What the configuration and the log call the mode of phase 1.
+pub(super) fn mode_name(mode: ExchangeMode) -> &'static str {
+    match mode {
+        ExchangeMode::IdentityProtection => "main",
+        ExchangeMode::Aggressive => "aggressive",
+    }
+}
+
+pub(super) fn mode_from(m: &Message, key: &'static str) -> Result<ExchangeMode, SchemaError> {
+    match super::need(m, key)? {
+        "main" => Ok(ExchangeMode::IdentityProtection),
+        "aggressive" => Ok(ExchangeMode::Aggressive),
+        other => Err(SchemaError::Value { key, value: other.into() }),
+    }
 }
 
 fn ike_state(text: &str) -> Result<IkeState, SchemaError> {
@@ -440,6 +458,19 @@ mod tests {
         let child =
             "net-net-2 {name=net-net uniqueid=2 reqid=0 state=CREATED mode=TUNNEL protocol=ESP local-ts=[10.1.0.0/16]";
         assert!(raw.contains(child), "{raw}");
+    }
+
+    #[test]
+    fn the_mode_of_phase_1() {
+        let sa = SaSnapshot { version: 1, mode: Some(ExchangeMode::Aggressive), ..established() };
+        let mut m = list_sa(&sa);
+        assert!(m.to_string().contains(" shrike-worker=0 shrike-mode=aggressive shrike-age=3 "), "{m}");
+        assert_eq!(snapshot(&m).unwrap().mode, sa.mode);
+        m = Message::new();
+        m.section("x", |m| {
+            m.number("uniqueid", 1).number("version", 1).set("state", "CREATED").set("shrike-mode", "base");
+        });
+        assert_eq!(snapshot(&m).unwrap_err(), SchemaError::Value { key: "shrike-mode", value: "base".into() });
     }
 
     #[test]

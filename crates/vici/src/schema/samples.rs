@@ -2,8 +2,8 @@
 
 use model::dataplane::{Counters, Mode};
 use model::{
-    ChildSnapshot, ChildState, ChosenSuite, Encryption, Identity, IkeState, NatState, Retransmissions, Role, SaId,
-    SaSnapshot, TrafficSelector,
+    ChildSnapshot, ChildState, ChosenSuite, Encryption, ExchangeMode, Identity, IkeState, NatState, Retransmissions,
+    Role, SaId, SaSnapshot, TrafficSelector,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -24,6 +24,7 @@ pub(crate) fn established() -> SaSnapshot {
         id: SaId(1),
         name: "gw-gw".into(),
         version: 2,
+        mode: None,
         state: IkeState::Established,
         waiting_for: None,
         role: Role::Initiator,
@@ -219,24 +220,26 @@ pub(crate) fn any_snapshot() -> impl Strategy<Value = SaSnapshot> {
         IkeState::Deleting,
         IkeState::Destroying,
     ]);
+    let mode = option::of(proptest::sample::select(&[ExchangeMode::IdentityProtection, ExchangeMode::Aggressive]));
     let rule = option::of(proptest::sample::select(RULES.iter().map(|r| r.id).collect::<Vec<_>>()));
     let tasks = || vec(proptest::sample::select(&["IKE_INIT", "CHILD_CREATE", "OTHER", "IKE_DPD"][..]), 0..3);
     let name = prop_oneof![Just(String::new()), "[a-zA-Z0-9._-]{1,12}"];
     (
-        (any::<u32>(), name, 1u8..=2, state, rule, any::<bool>(), any::<(u64, u64)>(), any::<[bool; 3]>()),
+        (any::<u32>(), name, (1u8..=2, mode), state, rule, any::<bool>(), any::<(u64, u64)>(), any::<[bool; 3]>()),
         (any_address(), any_address(), option::of(any_identity()), option::of(any_identity())),
         (option::of(any_suite()), any_secs(), any_secs(), any_secs(), any_secs(), 0..1u64 << 40, any::<[u32; 4]>()),
         (tasks(), tasks(), vec(any_child(), 0..3), vec("[a-z]{1,8}", 0..3)),
     )
         .prop_map(|(first, (local, remote, local_id, remote_id), times, mut last)| {
             last.2.sort_by_key(|child| child.installed.is_none());
-            let (id, name, version, state, waiting_for, initiator, (i, r), nat) = first;
+            let (id, name, (version, mode), state, waiting_for, initiator, (i, r), nat) = first;
             let (suite, age, established, rekey_in, reauth_in, lifetime, [sent, total, answered, worker]) = times;
             let (tasks_queued, tasks_active, children, configured_children) = last;
             SaSnapshot {
                 id: SaId(id),
                 name,
                 version,
+                mode,
                 state,
                 waiting_for,
                 role: if initiator { Role::Initiator } else { Role::Responder },

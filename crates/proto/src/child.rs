@@ -1,15 +1,13 @@
-//! Child SAs: what is offered, what is chosen, what is installed (RFC 7296 sections 1.2, 2.9 and 2.17).
+//! Child SAs of both versions: what is offered, what is chosen, what is installed (RFC 7296 sections 1.2, 2.9 and 2.17).
 
-use super::sa::IkeSa;
 use crate::context::Context;
 use crate::timers::Reason;
 use config::{Child, Connection};
 use crypto::v2::ChildKeys;
-use crypto::{Cipher, Integrity};
 use model::dataplane::{ChildInstall, Command, Counters, EspSa, Mode};
 use model::{
-    ChildSnapshot, ChildState, ChosenSuite, FailureKind, Instant, Phase, Proposal, ProposalProtocol, Role, SaId, Side,
-    TrafficSelector, narrow, select,
+    ChildSnapshot, ChildState, ChosenSuite, FailureKind, Identity, Instant, Phase, Proposal, ProposalProtocol, Role,
+    SaId, Side, TrafficSelector, narrow, select,
 };
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -218,105 +216,125 @@ impl ChildSa {
         }
     }
 
-    pub fn snapshot(&self, sa: &IkeSa, cx: &Context, now: Instant) -> ChildSnapshot {
+    pub fn snapshot(&self, ike: SaId, encapsulated: bool, cx: &Context, now: Instant) -> ChildSnapshot {
         ChildSnapshot {
             id: self.id,
             name: self.name.clone(),
             reqid: self.reqid,
             state: self.state,
             mode: self.mode,
-            encapsulated: sa.nat.any(),
+            encapsulated,
             spi_in: self.spi_in,
             spi_out: self.spi_out,
             suite: self.suite,
             local_ts: self.local_ts.clone(),
             remote_ts: self.remote_ts.clone(),
             installed: self.installed.map(|at| now.since(at)),
-            rekey_in: cx.timers.deadline(sa.id, Reason::ChildLifetime(self.id)).map(|at| at.since(now)),
+            rekey_in: cx.timers.deadline(ike, Reason::ChildLifetime(self.id)).map(|at| at.since(now)),
             expires_in: self.expires.map(|at| at.since(now)),
             counters: Counters::default(),
         }
     }
 }
 
-impl IkeSa {
-    /// Gives a negotiated Child SA to the data plane: both directions at once, before the message leaves that lets the
-    /// peer use it.
-    pub fn install(
-        &mut self,
-        cx: &mut Context,
-        now: Instant,
-        mut child: ChildSa,
-        agreed: Agreed,
-        keys: ChildKeys,
-        creator: Role,
-    ) {
-        let Some(connection) = self.connection.clone() else { return };
-        let Some(config) = connection.children.iter().find(|c| c.name == child.name) else { return };
-        let (outgoing, incoming) = match creator {
-            Role::Initiator => (keys.initiator_to_responder, keys.responder_to_initiator),
-            Role::Responder => (keys.responder_to_initiator, keys.initiator_to_responder),
-        };
-        let one_way = |spi: u32, encryption_key: Secret, integrity_key: Secret| EspSa {
-            spi,
-            encryption: agreed.suite.encryption,
-            integrity: agreed.suite.integrity,
-            encryption_key,
-            integrity_key,
-        };
-        child.state = ChildState::Installed;
-        child.suite = Some(agreed.suite);
-        child.local_ts = agreed.selectors.local;
-        child.remote_ts = agreed.selectors.remote;
-        child.reqid = cx.take_reqid(&child.local_ts, &child.remote_ts, config.reqid);
-        child.installed = Some(now);
-        child.expires = (!config.life_time.is_zero()).then(|| now + config.life_time);
-        let name = |id: &Option<model::Identity>| id.as_ref().map(ToString::to_string).unwrap_or_default();
-        cx.plane(Command::Install(Box::new(ChildInstall {
-            child: child.id,
-            ike: self.id,
-            connection: connection.name.clone(),
-            name: child.name.clone(),
-            reqid: child.reqid,
-            mode: child.mode,
-            local: self.local,
-            remote: self.remote,
-            encapsulated: self.nat.any(),
-            inbound: one_way(child.spi_in, incoming.encryption, incoming.integrity),
-            outbound: one_way(child.spi_out, outgoing.encryption, outgoing.integrity),
-            esn: agreed.suite.esn,
-            replay_window: config.replay_window,
-            local_ts: child.local_ts.clone(),
-            remote_ts: child.remote_ts.clone(),
-            policies: config.policies,
-            updown: config.updown.clone(),
-            updown_environment: vec![
-                ("PLUTO_UNIQUEID".into(), self.id.0.to_string()),
-                ("PLUTO_MY_ID".into(), name(&self.local_id)),
-                ("PLUTO_PEER_ID".into(), name(&self.remote_id)),
-            ],
-            // The initiator replaces the SA; both ends doing so would only collide.
-            soft_bytes: (self.role == Role::Initiator && config.rekey_bytes > 0).then_some(config.rekey_bytes),
-            soft_packets: (self.role == Role::Initiator && config.rekey_packets > 0).then_some(config.rekey_packets),
-            hard_lifetime: None,
-        })));
-        if !config.rekey_time.is_zero() {
-            let random = f64::from(u32::from_be_bytes(cx.random())) / f64::from(u32::MAX);
-            let soft = match self.role {
-                Role::Initiator => now + config.rekey_time.saturating_sub(config.rand_time.mul_f64(random)),
-                Role::Responder => now + config.life_time.max(config.rekey_time),
-            };
-            cx.timers.set(self.id, Reason::ChildLifetime(child.id), soft);
-        }
-        self.children.push(child);
-    }
+/// The SA above a Child SA, as far as the data plane is concerned.
+pub(crate) struct Parent {
+    pub id: SaId,
+    pub role: Role,
+    pub connection: Arc<Connection>,
+    pub local: SocketAddr,
+    pub remote: SocketAddr,
+    pub encapsulated: bool,
+    pub local_id: Option<Identity>,
+    pub remote_id: Option<Identity>,
 }
 
-/// The keys of a Child SA that IKE_AUTH makes: from SK_d and the nonces of IKE_SA_INIT (RFC 7296 section 2.17).
-pub(crate) fn keys(sa_keys: &super::keys::Keys, suite: &ChosenSuite, nonces: (&[u8], &[u8])) -> Option<ChildKeys> {
-    let cipher = Cipher::new(suite.encryption.id, suite.encryption.key_length).ok()?;
-    let integrity = suite.integrity.map(Integrity::new).transpose().ok()?;
-    Some(crypto::v2::child_keys(sa_keys.prf, &sa_keys.sk_d, None, nonces.0, nonces.1, cipher, integrity))
+/// The volume after which the initiator replaces a Child SA: a random part earlier, so that many do not do so at once.
+fn soft_limit(cx: &mut Context, role: Role, limit: u64, spread: u64) -> Option<u64> {
+    if role != Role::Initiator || limit == 0 {
+        return None;
+    }
+    let earlier = u64::from_be_bytes(cx.random()).checked_rem(spread).unwrap_or(0);
+    Some(limit.saturating_sub(earlier).max(1))
+}
+
+/// Gives a negotiated Child SA to the data plane: both directions at once, before the message leaves that lets the peer
+/// use it. `creator` is our role in the exchange that made it.
+pub(crate) fn install(
+    cx: &mut Context,
+    now: Instant,
+    parent: &Parent,
+    mut child: ChildSa,
+    agreed: Agreed,
+    keys: ChildKeys,
+    creator: Role,
+) -> Option<ChildSa> {
+    let connection = &parent.connection;
+    let config = connection.children.iter().find(|c| c.name == child.name)?;
+    let (outgoing, incoming) = match creator {
+        Role::Initiator => (keys.initiator_to_responder, keys.responder_to_initiator),
+        Role::Responder => (keys.responder_to_initiator, keys.initiator_to_responder),
+    };
+    let one_way = |spi: u32, encryption_key: Secret, integrity_key: Secret| EspSa {
+        spi,
+        encryption: agreed.suite.encryption,
+        integrity: agreed.suite.integrity,
+        encryption_key,
+        integrity_key,
+    };
+    child.state = ChildState::Installed;
+    child.suite = Some(agreed.suite);
+    child.local_ts = agreed.selectors.local;
+    child.remote_ts = agreed.selectors.remote;
+    child.reqid = cx.take_reqid(&child.local_ts, &child.remote_ts, config.reqid);
+    child.installed = Some(now);
+    child.expires = (!config.life_time.is_zero()).then(|| now + config.life_time);
+    let name = |id: &Option<model::Identity>| id.as_ref().map(ToString::to_string).unwrap_or_default();
+    let install = ChildInstall {
+        child: child.id,
+        ike: parent.id,
+        connection: connection.name.clone(),
+        name: child.name.clone(),
+        reqid: child.reqid,
+        mode: child.mode,
+        local: parent.local,
+        remote: parent.remote,
+        encapsulated: parent.encapsulated,
+        inbound: one_way(child.spi_in, incoming.encryption, incoming.integrity),
+        outbound: one_way(child.spi_out, outgoing.encryption, outgoing.integrity),
+        esn: agreed.suite.esn,
+        replay_window: config.replay_window,
+        local_ts: child.local_ts.clone(),
+        remote_ts: child.remote_ts.clone(),
+        policies: config.policies,
+        updown: config.updown.clone(),
+        updown_environment: vec![
+            ("PLUTO_UNIQUEID".into(), parent.id.0.to_string()),
+            ("PLUTO_MY_ID".into(), name(&parent.local_id)),
+            ("PLUTO_PEER_ID".into(), name(&parent.remote_id)),
+        ]
+        .into_iter()
+        .chain(config.hostaccess.then(|| ("PLUTO_HOST_ACCESS".into(), "1".into())))
+        .collect(),
+        // The initiator replaces the SA; both ends doing so would only collide.
+        soft_bytes: soft_limit(cx, parent.role, config.rekey_bytes, config.rand_bytes),
+        soft_packets: soft_limit(cx, parent.role, config.rekey_packets, config.rand_packets),
+        hard_lifetime: None,
+    };
+    cx.plane(Command::Install(Box::new(install)));
+    if config.rekey_time.is_zero() {
+        if let Some(end) = child.expires {
+            cx.timers.set(parent.id, Reason::ChildLifetime(child.id), end);
+        }
+    } else {
+        let random = f64::from(u32::from_be_bytes(cx.random())) / f64::from(u32::MAX);
+        let soft = match parent.role {
+            Role::Initiator => now + config.rekey_time.saturating_sub(config.rand_time.mul_f64(random)),
+            Role::Responder => now + config.life_time.max(config.rekey_time),
+        };
+        cx.timers.set(parent.id, Reason::ChildLifetime(child.id), soft);
+    }
+    Some(child)
 }
 
 /// The child of that name, with its connection's other things.

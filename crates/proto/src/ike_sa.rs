@@ -1,0 +1,220 @@
+//! An SA of either version, as the endpoint sees it.
+//!
+//! The versions share what an SA *is* (names, addresses, children, lifetimes) and nothing of what it *does*: a `match`,
+//! no trait.
+
+use crate::child::ChildSa;
+use crate::context::Context;
+use crate::v1::{self, IsakmpSa};
+use crate::v2::{self, Task, Verdict};
+use config::Connection;
+use model::{FailureKind, Identity, Instant, Role, SaId, SaSnapshot, Tombstone};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use wire::IkeSpi;
+
+/// An IKE SA (IKEv2) or ISAKMP SA (IKEv1).
+pub(crate) enum IkeSa {
+    V1(Box<IsakmpSa>),
+    V2(Box<v2::IkeSa>),
+}
+
+macro_rules! either {
+    ($self:expr, $sa:ident => $value:expr) => {
+        match $self {
+            IkeSa::V1($sa) => $value,
+            IkeSa::V2($sa) => $value,
+        }
+    };
+}
+
+impl IkeSa {
+    pub fn id(&self) -> SaId {
+        either!(self, sa => sa.id)
+    }
+
+    pub fn role(&self) -> Role {
+        either!(self, sa => sa.role)
+    }
+
+    pub fn own_spi(&self) -> IkeSpi {
+        either!(self, sa => sa.own_spi())
+    }
+
+    pub fn name(&self) -> &str {
+        either!(self, sa => sa.name())
+    }
+
+    pub fn addresses(&self) -> (SocketAddr, SocketAddr) {
+        either!(self, sa => (sa.local, sa.remote))
+    }
+
+    pub fn connection(&self) -> Option<&Arc<Connection>> {
+        either!(self, sa => sa.connection.as_ref())
+    }
+
+    pub fn is_closed(&self) -> bool {
+        either!(self, sa => sa.is_closed())
+    }
+
+    pub fn is_established(&self) -> bool {
+        either!(self, sa => sa.is_established())
+    }
+
+    pub fn is_half_open(&self) -> bool {
+        either!(self, sa => sa.is_half_open())
+    }
+
+    /// Whether it began at the peer, which has not proved itself: these are limited.
+    pub fn counts_as_half_open(&self) -> bool {
+        match self {
+            Self::V1(sa) => sa.is_half_open_responder(),
+            Self::V2(sa) => matches!(sa.state, v2::State::HalfOpen(_)),
+        }
+    }
+
+    /// Whether it was ever established.
+    pub fn was_established(&self) -> bool {
+        either!(self, sa => sa.established.is_some())
+    }
+
+    pub fn datagrams_in(&self) -> u32 {
+        either!(self, sa => sa.datagrams_in)
+    }
+
+    pub fn attempt(&self) -> u32 {
+        either!(self, sa => sa.attempt)
+    }
+
+    pub fn replaces(&self) -> Option<SaId> {
+        either!(self, sa => sa.replaces)
+    }
+
+    pub fn take_replaces(&mut self) -> Option<SaId> {
+        either!(self, sa => sa.replaces.take())
+    }
+
+    /// When it is to be replaced by a new one.
+    pub fn replace_at(&self) -> Option<Instant> {
+        either!(self, sa => sa.replace_at)
+    }
+
+    pub fn forget_replace_at(&mut self) {
+        either!(self, sa => sa.replace_at = None);
+    }
+
+    pub fn children(&self) -> &[ChildSa] {
+        either!(self, sa => &sa.children)
+    }
+
+    pub fn take_children(&mut self) -> Vec<ChildSa> {
+        either!(self, sa => std::mem::take(&mut sa.children))
+    }
+
+    /// Both identities, once both are known.
+    pub fn identities(&self) -> Option<(Identity, Identity)> {
+        either!(self, sa => Some((sa.local_id.clone()?, sa.remote_id.clone()?)))
+    }
+
+    pub fn snapshot(&self, cx: &Context, now: Instant) -> SaSnapshot {
+        either!(self, sa => sa.snapshot(cx, now))
+    }
+
+    pub fn tombstone(&self, cx: &Context, now: Instant, kind: FailureKind) -> Tombstone {
+        either!(self, sa => sa.tombstone(cx, now, kind, None))
+    }
+
+    pub fn close(&mut self, cx: &mut Context, now: Instant) {
+        either!(self, sa => sa.close(cx, now));
+    }
+
+    pub fn log(&self, cx: &mut Context, group: &'static str, level: u8, text: String) {
+        cx.step(self.id(), self.name(), group, level, text);
+    }
+
+    /// A request was not answered in time.
+    pub fn retransmit(&mut self, cx: &mut Context, now: Instant) -> Verdict {
+        match self {
+            Self::V1(sa) => sa.retransmit(cx, now).into(),
+            Self::V2(sa) => sa.retransmit(cx, now),
+        }
+    }
+
+    /// The initiator has not gone on.
+    pub fn half_open_timeout(&self, cx: &Context, now: Instant) -> Verdict {
+        match self {
+            Self::V1(sa) => Verdict::End(sa.half_open_failure(cx, now)),
+            Self::V2(sa) => match sa.waiting_for() {
+                Some(waiting_for) => Verdict::End(FailureKind::HalfOpen {
+                    waiting_for,
+                    after: now.since(sa.created),
+                    repeated: sa.retransmissions.answered,
+                }),
+                None => Verdict::Keep,
+            },
+        }
+    }
+
+    /// Nothing was heard for a while.
+    pub fn check_liveness(&mut self, cx: &mut Context, now: Instant) -> Verdict {
+        match self {
+            Self::V1(sa) => v1::probe(sa, cx, now).into(),
+            Self::V2(sa) => {
+                sa.check_liveness(cx, now);
+                Verdict::Keep
+            }
+        }
+    }
+
+    /// Ends the SA at both ends. IKEv2 waits for the peer's answer; IKEv1 has none.
+    pub fn delete(&mut self, cx: &mut Context, now: Instant, reason: FailureKind) -> Verdict {
+        match self {
+            Self::V1(sa) => {
+                v1::delete_isakmp(sa, cx);
+                Verdict::End(reason)
+            }
+            Self::V2(sa) => {
+                sa.queue.clear(); // nothing else matters any more
+                sa.enqueue(cx, now, Task::DeleteIke { reason });
+                Verdict::Keep
+            }
+        }
+    }
+
+    /// Ends a Child SA at both ends. With `force` it is gone here at once.
+    pub fn delete_child(&mut self, cx: &mut Context, now: Instant, child: SaId, reason: FailureKind, force: bool) {
+        match self {
+            Self::V1(sa) => v1::delete_child(sa, cx, now, child, reason),
+            Self::V2(sa) => {
+                let Some(spi) = sa.children.iter().find(|c| c.id == child).map(|c| c.spi_in) else { return };
+                sa.enqueue(cx, now, Task::DeleteChild { spi, reason: reason.clone() });
+                if force {
+                    v2::remove_child(sa, cx, now, child, reason);
+                }
+            }
+        }
+    }
+
+    /// ESP comes from another address of the peer: the end that is not behind the NAT follows (RFC 7296 section 2.23,
+    /// RFC 3947 section 5).
+    pub fn follow(&mut self, cx: &mut Context, remote: SocketAddr) {
+        let (behind_nat, old) = either!(self, sa => (sa.nat.remote, sa.remote));
+        if !behind_nat || old == remote {
+            return;
+        }
+        self.log(cx, "NET", 1, format!("ESP comes from {remote}: following"));
+        let local = either!(self, sa => { sa.remote = remote; sa.local });
+        if let Self::V2(sa) = self {
+            sa.note_peer(cx);
+        }
+        for child in self.children() {
+            child.update(cx, local, remote, true);
+        }
+    }
+}
+
+impl From<Option<FailureKind>> for Verdict {
+    fn from(end: Option<FailureKind>) -> Self {
+        end.map_or(Self::Keep, Self::End)
+    }
+}

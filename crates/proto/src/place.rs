@@ -1,0 +1,44 @@
+//! Which line of the configuration a failure is about.
+
+use config::{Connection, SharedSecret, best_psk};
+use model::{ConfigRef, FailureKind, narrow};
+
+/// The place to look at, if the failure is about one; `child` names the Child SA that failed alone.
+pub(crate) fn of(
+    kind: &FailureKind,
+    connection: Option<&Connection>,
+    child: Option<&str>,
+    secrets: &[SharedSecret],
+) -> Option<ConfigRef> {
+    let key = match kind {
+        // The secret itself is the place, not the connection.
+        FailureKind::PskMismatch { local, remote, .. } => {
+            return best_psk(secrets, local, remote).first().map(|s| s.source.clone());
+        }
+        FailureKind::IdentityUnknown { .. } | FailureKind::IdentityMismatch { .. } => "remote.id",
+        FailureKind::AuthMethodUnsupported { .. } => "remote.auth",
+        FailureKind::AuthenticationRefused { .. } => "local.id",
+        FailureKind::NoProposalChosen { phase, .. } | FailureKind::ChoiceNotOffered { phase, .. } => {
+            phase.proposal_key()
+        }
+        FailureKind::InvalidKeyExchange { .. } | FailureKind::BadPublicValue { .. } => "proposals",
+        // Our own side is to blame where it has nothing in common with what the peer asks for there.
+        FailureKind::TsUnacceptable { local, peer_remote, .. }
+            if !peer_remote.is_empty() && narrow(local, peer_remote).is_empty() =>
+        {
+            "local_ts"
+        }
+        FailureKind::TsUnacceptable { .. } => "remote_ts",
+        FailureKind::EncapsulationMode { .. } => "mode",
+        FailureKind::ModeMismatch { .. } => "aggressive",
+        FailureKind::NoAnswer { .. } | FailureKind::NoConfig { .. } => "remote_addrs",
+        FailureKind::WrongVersion { .. } => "version",
+        FailureKind::NotUnique { .. } => "unique",
+        _ => return None,
+    };
+    let connection = connection?;
+    match child.and_then(|name| connection.children.iter().find(|c| c.name == name)) {
+        Some(child) => Some(child.source.get(key)),
+        None => Some(connection.source.get(key)),
+    }
+}

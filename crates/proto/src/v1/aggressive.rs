@@ -1,0 +1,237 @@
+//! Phase 1 in aggressive mode with pre-shared keys (RFC 2409 section 5.4).
+//!
+//! ```text
+//! HDR, SA, KE, Ni, IDii  -->
+//!                        <--  HDR, SA, KE, Nr, IDir, HASH_R
+//! HDR, HASH_I            -->
+//! ```
+//!
+//! Identities are known before the key is needed, and shown to everybody on the path, with a hash to guess the key by.
+
+use super::identity_protection::{add_nat_detection, float};
+use super::nat;
+use super::phase1::{
+    NONCE_LEN, Response, add_vendor_ids, apply_uniqueness, established, go_on, hash_of, id_body, identity, keys,
+    note_vendor_ids, own_identity, phase1_hash, refuse, warn_about_aggressive,
+};
+use super::proposals;
+use super::protection::header;
+use super::sa::{IsakmpSa, Proving, State};
+use crate::context::Context;
+use crate::policy;
+use crate::v2::Path;
+use config::{Connection, best_psk};
+use crypto::KeyExchange;
+use crypto::v1::Hash;
+use model::{DropReason, FailureKind, Instant, Phase, Role};
+use std::sync::Arc;
+use wire::grammar::RuleId;
+use wire::v1::{Chain, ChainBuilder, Sa, message, parse_chain};
+use wire::{ExchangeType, Flags, HEADER_LEN, Header, KeyExchangeId, PayloadType, V1IdType, V1NotifyType};
+
+/// Message 1 with what was chosen from it.
+pub(super) struct Answer<'a> {
+    pub chain: &'a Chain<'a>,
+    pub sa_body: &'a [u8],
+    pub answer: &'a Sa,
+    pub hash: Hash,
+    pub candidates: Vec<Arc<Connection>>,
+    pub datagram: &'a [u8],
+}
+
+/// Responder: `<-- HDR, SA, KE, Nr, IDir, HASH_R`
+pub(super) fn respond(cx: &mut Context, now: Instant, mut sa: IsakmpSa, first: Answer<'_>) -> Response {
+    let chain = first.chain;
+    let (Some(ke), Some(nonce_i), Some(id), Some(raw_id), Some(suite)) =
+        (chain.ke(), chain.nonce(), chain.id(0), chain.raw(PayloadType::V1_ID), sa.suite)
+    else {
+        return Response::Dropped(DropReason::GrammarViolation);
+    };
+    let remote = identity(id);
+    sa.remote_id = Some(remote.clone());
+    let mut fitting: Vec<(u32, &Arc<Connection>)> = first
+        .candidates
+        .iter()
+        .filter_map(|c| policy::identity_fit(c, &remote, None, sa.local.ip()).map(|score| (score, c)))
+        .collect();
+    fitting.sort_by_key(|(score, _)| std::cmp::Reverse(*score));
+    let Some(connection) = fitting.first().map(|(_, c)| Arc::clone(c)) else {
+        let expected = first.candidates.iter().map(|c| format!("{}: {}", c.name, c.remote.id)).collect();
+        let kind = FailureKind::IdentityUnknown { received: remote, asked_for: None, expected };
+        return refuse(cx, sa, V1NotifyType::INVALID_ID_INFORMATION, kind);
+    };
+    let local = own_identity(&connection, sa.local);
+    let Some(psk) = best_psk(&cx.secrets, &local, &remote).first().map(|p| (*p).clone()) else {
+        return refuse(cx, sa, V1NotifyType::AUTHENTICATION_FAILED, FailureKind::PskMissing { local, remote });
+    };
+    let group = suite.key_exchange.unwrap_or(KeyExchangeId::NONE);
+    let Ok(key_exchange) = KeyExchange::generate(group, &mut *cx.rng) else {
+        return Response::Dropped(DropReason::NoConfig);
+    };
+    let Ok(shared) = key_exchange.agree(ke) else {
+        return refuse(cx, sa, V1NotifyType::INVALID_KEY_INFORMATION, FailureKind::BadPublicValue { group });
+    };
+    let nonce_r = cx.random::<NONCE_LEN>().to_vec();
+    let publics = (ke.to_vec(), key_exchange.public().to_vec());
+    let derived = keys(&suite, first.hash, &psk, (nonce_i, &nonce_r), &shared, sa.spis, (&publics.0, &publics.1));
+    let Some(keys) = derived else { return Response::Dropped(DropReason::NoConfig) };
+    let sa_body = first.sa_body.to_vec();
+    let (initiator_id, responder_id) = (raw_id.to_vec(), id_body(&local));
+    let proving = Proving { keys, sa_body, publics, initiator_id, responder_id };
+    let hash_r = phase1_hash(&proving, sa.spis, Role::Responder);
+    let mut reply = ChainBuilder::new();
+    reply.sa(first.answer).ke(&proving.publics.1).nonce(&nonce_r);
+    reply.id(V1IdType(local.kind().number()), 0, 0, local.data()).hash(hash_r.expose());
+    add_vendor_ids(&mut reply);
+    add_nat_detection(&sa, cx, &mut reply, first.hash, connection.encap);
+    sa.connection = Some(connection);
+    sa.local_id = Some(local);
+    warn_about_aggressive(&sa, cx);
+    sa.state = State::AggressiveReplied(Box::new(proving));
+    let reply = message(header(sa.spis, ExchangeType::AGGRESSIVE, 0), reply);
+    sa.send(cx, now, reply, Some(RuleId::AggressiveMode3), first.datagram);
+    Response::HalfOpen(Box::new(sa))
+}
+
+/// A later message of aggressive mode.
+pub(super) fn receive(
+    sa: &mut IsakmpSa,
+    cx: &mut Context,
+    now: Instant,
+    h: &Header,
+    datagram: &[u8],
+    path: Path,
+) -> Option<FailureKind> {
+    if sa.repeat(cx, datagram, path.remote) {
+        return None;
+    }
+    match sa.state {
+        State::AggressiveSent(_) => message2(sa, cx, now, h, datagram, path),
+        State::AggressiveReplied(_) => message3(sa, cx, now, h, datagram, path),
+        _ => {
+            sa.drop_datagram(cx, DropReason::UnexpectedResponse, path.remote);
+            None
+        }
+    }
+}
+
+/// Initiator: everything of the responder at once. `HDR*, HASH_I, NAT-D, NAT-D -->`
+fn message2(
+    sa: &mut IsakmpSa,
+    cx: &mut Context,
+    now: Instant,
+    h: &Header,
+    datagram: &[u8],
+    path: Path,
+) -> Option<FailureKind> {
+    let State::AggressiveSent(s) = &sa.state else { return None };
+    let parsed = parse_chain(h.next_payload, datagram.get(HEADER_LEN..).unwrap_or_default(), HEADER_LEN, false);
+    let Ok(chain) = parsed else {
+        sa.drop_datagram(cx, DropReason::Malformed, path.remote);
+        return None;
+    };
+    let all = (chain.sa(), chain.ke(), chain.nonce(), chain.id(0), chain.raw(PayloadType::V1_ID), chain.hash());
+    let (Some(answer), Some(ke), Some(nonce_r), Some(id), Some(raw_id), Some(hash_r)) = all else {
+        sa.drop_datagram(cx, DropReason::GrammarViolation, path.remote);
+        return None;
+    };
+    let (connection, local) = (sa.connection.clone()?, sa.local_id.clone()?);
+    let suite = match proposals::phase1_choose(&connection.proposals, answer) {
+        Ok((_, suite)) => suite,
+        Err(mismatch) => return Some(FailureKind::ChoiceNotOffered { phase: Phase::Ike, mismatch }),
+    };
+    let hash = hash_of(&suite)?;
+    let group = s.key_exchange.id();
+    if suite.key_exchange != Some(group) {
+        return Some(FailureKind::InvalidKeyExchange { ours: group, wanted: suite.key_exchange? });
+    }
+    let Ok(shared) = s.key_exchange.agree(ke) else { return Some(FailureKind::BadPublicValue { group }) };
+    let remote = identity(id);
+    if connection.remote.id.matches(&remote).is_none() {
+        return Some(FailureKind::IdentityMismatch { received: remote, expected: connection.remote.id.clone() });
+    }
+    let secrets = best_psk(&cx.secrets, &local, &remote);
+    let Some(psk) = secrets.first().map(|p| (*p).clone()) else {
+        return Some(FailureKind::PskMissing { local, remote });
+    };
+    let publics = (s.key_exchange.public().to_vec(), ke.to_vec());
+    let keys = keys(&suite, hash, &psk, (&s.nonce, nonce_r), &shared, h.spis, (&publics.0, &publics.1))?;
+    let (initiator_id, responder_id) = (s.id_body.clone(), raw_id.to_vec());
+    let mut proving = Proving { keys, sa_body: s.sa_body.clone(), publics, initiator_id, responder_id };
+    let expected = phase1_hash(&proving, h.spis, Role::Responder);
+    if !crypto::equal(expected.expose(), hash_r) {
+        // Anybody on the path could have sent this; but nobody else has answered, and the peer's key is the likely cause.
+        return Some(FailureKind::PskMismatch { local, remote, tried: 1 });
+    }
+    note_vendor_ids(sa, &chain);
+    sa.spis = h.spis;
+    sa.suite = Some(suite);
+    sa.remote_id = Some(remote.clone());
+    if sa.nat_traversal {
+        let payloads: Vec<&[u8]> = chain.nat_d().collect();
+        sa.nat = nat::detect(hash, sa.spis, sa.local, sa.remote, &payloads, connection.encap);
+    }
+    sa.log(cx, "CFG", 1, format!("selected proposal: {suite}"));
+    sa.log(cx, "IKE", 1, format!("authentication of '{remote}' with pre-shared key successful"));
+    let hash_i = phase1_hash(&proving, sa.spis, Role::Initiator);
+    let mut reply = ChainBuilder::new();
+    reply.hash(hash_i.expose());
+    add_nat_detection(sa, cx, &mut reply, hash, connection.encap);
+    if sa.initial_contact {
+        reply.notify_isakmp(sa.spis, V1NotifyType::INITIAL_CONTACT, &[]);
+    }
+    float(sa, cx);
+    // RFC 2409 section 5.4 leaves it to the initiator whether message 3 is encrypted; RFC 3947 section 3.2 has it so.
+    let reply = proving.keys.seal(header(sa.spis, ExchangeType::AGGRESSIVE, 0), reply);
+    sa.send(cx, now, reply, None, datagram);
+    established(sa, cx, now, proving.keys);
+    go_on(sa, cx, now);
+    None
+}
+
+/// Responder: the initiator's proof.
+fn message3(
+    sa: &mut IsakmpSa,
+    cx: &mut Context,
+    now: Instant,
+    h: &Header,
+    datagram: &[u8],
+    path: Path,
+) -> Option<FailureKind> {
+    let State::AggressiveReplied(s) = &sa.state else { return None };
+    let opened = if h.flags.contains(Flags::ENCRYPTION) { s.keys.open(h, datagram) } else { None };
+    let clear = datagram.get(HEADER_LEN..).unwrap_or_default();
+    let chain = match &opened {
+        Some(opened) => opened.chain(),
+        None if h.flags.contains(Flags::ENCRYPTION) => None,
+        None => parse_chain(h.next_payload, clear, HEADER_LEN, false).ok(),
+    };
+    let expected = phase1_hash(s, sa.spis, Role::Initiator);
+    let good = chain.as_ref().and_then(Chain::hash).is_some_and(|hash| crypto::equal(expected.expose(), hash));
+    let (true, Some(chain)) = (good, chain) else {
+        sa.drop_datagram(cx, DropReason::IntegrityCheckFailed, path.remote);
+        return None;
+    };
+    let initial_contact = chain.notifies().any(|n| n.kind == V1NotifyType::INITIAL_CONTACT);
+    let payloads: Vec<&[u8]> = chain.nat_d().collect();
+    let forced = sa.connection.as_ref().is_some_and(|c| c.encap);
+    let found = nat::detect(s.keys.hash, sa.spis, path.local, path.remote, &payloads, forced);
+    drop(chain);
+    if sa.nat_traversal {
+        sa.nat = found;
+    }
+    (sa.local, sa.remote) = (path.local, path.remote);
+    let State::AggressiveReplied(mut proving) = std::mem::replace(&mut sa.state, State::SaSent { sa_body: Vec::new() })
+    else {
+        return None;
+    };
+    if let Some(opened) = &opened {
+        proving.keys.accept(opened);
+    }
+    if let Some(remote) = sa.remote_id.clone() {
+        sa.log(cx, "IKE", 1, format!("authentication of '{remote}' with pre-shared key successful"));
+    }
+    established(sa, cx, now, proving.keys);
+    apply_uniqueness(sa, cx, initial_contact);
+    None
+}

@@ -1,0 +1,382 @@
+//! Phase 1 in main mode with pre-shared keys (RFC 2409 section 5.4).
+//!
+//! ```text
+//! HDR, SA          -->
+//!                  <--  HDR, SA
+//! HDR, KE, Ni      -->
+//!                  <--  HDR, KE, Nr
+//! HDR*, IDii, HASH_I  -->
+//!                  <--  HDR*, IDir, HASH_R
+//! ```
+//!
+//! The pre-shared key goes into the keys of messages 5 and 6, before any identity is known: the responder tries each key
+//! that the addresses allow.
+
+use super::nat;
+use super::phase1::{
+    MAX_ATTEMPTS, NONCE_LEN, apply_uniqueness, established, go_on, hash_of, id_body, identity, keys, note_vendor_ids,
+    phase1_hash, psk_for,
+};
+use super::proposals;
+use super::protection::{Opened, header};
+use super::sa::{IsakmpSa, KeReplied, KeSent, Proving, State};
+use crate::context::Context;
+use crate::policy;
+use crate::v2::Path;
+use config::Connection;
+use crypto::KeyExchange;
+use model::{DropReason, ExchangeMode, FailureKind, Identity, Instant, Mismatch, Phase, Role};
+use std::sync::Arc;
+use wire::grammar::RuleId;
+use wire::v1::{Chain, ChainBuilder, message, parse_chain};
+use wire::{ExchangeType, HEADER_LEN, Header, KeyExchangeId, PayloadType, V1IdType, V1NotifyType};
+
+/// A message of main mode.
+pub(super) fn receive(
+    sa: &mut IsakmpSa,
+    cx: &mut Context,
+    now: Instant,
+    header: &Header,
+    datagram: &[u8],
+    path: Path,
+) -> Option<FailureKind> {
+    if sa.repeat(cx, datagram, path.remote) {
+        return None;
+    }
+    let encrypted = header.flags.contains(wire::Flags::ENCRYPTION);
+    let wants_encrypted = matches!(sa.state, State::KeReplied(_) | State::IdSent(_));
+    if encrypted != wants_encrypted {
+        sa.drop_datagram(
+            cx,
+            if encrypted { DropReason::UnexpectedResponse } else { DropReason::NotProtected },
+            path.remote,
+        );
+        return None;
+    }
+    if encrypted {
+        return match sa.state {
+            State::KeReplied(_) => message5(sa, cx, now, header, datagram, path),
+            _ => message6(sa, cx, now, header, datagram, path),
+        };
+    }
+    let Ok(chain) = parse_chain(header.next_payload, datagram.get(HEADER_LEN..).unwrap_or_default(), HEADER_LEN, false)
+    else {
+        sa.drop_datagram(cx, DropReason::Malformed, path.remote);
+        return None;
+    };
+    match sa.state {
+        State::SaSent { .. } => message2(sa, cx, now, header, &chain, datagram, path),
+        State::SaReplied { .. } => message3(sa, cx, now, &chain, datagram, path),
+        State::KeSent(_) => message4(sa, cx, now, &chain, datagram, path),
+        _ => {
+            sa.drop_datagram(cx, DropReason::UnexpectedResponse, path.remote);
+            None
+        }
+    }
+}
+
+fn ungrammatical(sa: &IsakmpSa, cx: &mut Context, path: Path) -> Option<FailureKind> {
+    sa.drop_datagram(cx, DropReason::GrammarViolation, path.remote);
+    None
+}
+
+/// Initiator: the responder's choice. `HDR, KE, Ni, NAT-D, NAT-D -->`
+fn message2(
+    sa: &mut IsakmpSa,
+    cx: &mut Context,
+    now: Instant,
+    h: &Header,
+    chain: &Chain<'_>,
+    datagram: &[u8],
+    path: Path,
+) -> Option<FailureKind> {
+    let State::SaSent { sa_body } = &sa.state else { return None };
+    let (Some(answer), Some(connection)) = (chain.sa(), sa.connection.clone()) else {
+        return ungrammatical(sa, cx, path);
+    };
+    if h.spis.responder.is_zero() {
+        sa.drop_datagram(cx, DropReason::ZeroSpi, path.remote);
+        return None;
+    }
+    let suite = match proposals::phase1_choose(&connection.proposals, answer) {
+        Ok((_, suite)) => suite,
+        Err(mismatch) => return Some(FailureKind::ChoiceNotOffered { phase: Phase::Ike, mismatch }),
+    };
+    let hash = hash_of(&suite)?;
+    let group = suite.key_exchange.unwrap_or(KeyExchangeId::NONE);
+    let Ok(key_exchange) = KeyExchange::generate(group, &mut *cx.rng) else {
+        return Some(FailureKind::ChoiceNotOffered { phase: Phase::Ike, mismatch: Mismatch { differing: Vec::new() } });
+    };
+    let sa_body = sa_body.clone();
+    let nonce = cx.random::<NONCE_LEN>().to_vec();
+    note_vendor_ids(sa, chain);
+    sa.spis = h.spis;
+    sa.suite = Some(suite);
+    sa.last_heard = now;
+    sa.log(cx, "CFG", 1, format!("selected proposal: {suite}"));
+    let mut reply = ChainBuilder::new();
+    reply.ke(key_exchange.public()).nonce(&nonce);
+    add_nat_detection(sa, cx, &mut reply, hash, connection.encap);
+    sa.state = State::KeSent(Box::new(KeSent { sa_body, hash, key_exchange, nonce }));
+    let reply = message(header(sa.spis, ExchangeType::IDENTITY_PROTECTION, 0), reply);
+    sa.send(cx, now, reply, Some(RuleId::MainMode4), datagram);
+    None
+}
+
+pub(super) fn add_nat_detection(
+    sa: &IsakmpSa,
+    cx: &mut Context,
+    chain: &mut ChainBuilder,
+    hash: crypto::v1::Hash,
+    pretend: bool,
+) {
+    if sa.nat_traversal {
+        let pretend = pretend.then(|| cx.random());
+        for payload in nat::payloads(hash, sa.spis, sa.local, sa.remote, pretend) {
+            chain.nat_d(wire::v1::NatTraversal::Rfc3947, &payload);
+        }
+    }
+}
+
+/// Responder: the initiator's public value. `<-- HDR, KE, Nr, NAT-D, NAT-D`
+fn message3(
+    sa: &mut IsakmpSa,
+    cx: &mut Context,
+    now: Instant,
+    chain: &Chain<'_>,
+    datagram: &[u8],
+    path: Path,
+) -> Option<FailureKind> {
+    let State::SaReplied { sa_body, hash, candidates } = &sa.state else { return None };
+    let (Some(ke), Some(nonce_i), Some(suite)) = (chain.ke(), chain.nonce(), sa.suite) else {
+        return ungrammatical(sa, cx, path);
+    };
+    let (sa_body, hash, candidates) = (sa_body.clone(), *hash, candidates.clone());
+    let group = suite.key_exchange.unwrap_or(KeyExchangeId::NONE);
+    let key_exchange = KeyExchange::generate(group, &mut *cx.rng).ok()?;
+    let Ok(shared) = key_exchange.agree(ke) else { return Some(FailureKind::BadPublicValue { group }) };
+    let nonce_r = cx.random::<NONCE_LEN>().to_vec();
+    let publics = (ke.to_vec(), key_exchange.public().to_vec());
+    let mut attempts = Vec::new();
+    let mut tried: Vec<&str> = Vec::new();
+    for connection in &candidates {
+        let Some(psk) = psk_for(cx, connection, path.local, path.remote).filter(|p| !tried.contains(&p.name.as_str()))
+        else {
+            continue;
+        };
+        tried.push(&psk.name);
+        let derived = keys(&suite, hash, psk, (nonce_i, &nonce_r), &shared, sa.spis, (&publics.0, &publics.1));
+        if let Some(keys) = derived {
+            attempts.push((keys, Arc::clone(connection)));
+        }
+        if attempts.len() >= MAX_ATTEMPTS {
+            break;
+        }
+    }
+    if attempts.is_empty() {
+        let local = Identity::from(path.local.ip());
+        return Some(FailureKind::PskMissing { local, remote: Identity::from(path.remote.ip()) });
+    }
+    let forced = candidates.first().is_some_and(|c| c.encap);
+    if sa.nat_traversal {
+        let payloads: Vec<&[u8]> = chain.nat_d().collect();
+        sa.nat = nat::detect(hash, sa.spis, path.local, path.remote, &payloads, forced);
+    }
+    sa.last_heard = now;
+    let mut reply = ChainBuilder::new();
+    reply.ke(&publics.1).nonce(&nonce_r);
+    add_nat_detection(sa, cx, &mut reply, hash, forced);
+    sa.state = State::KeReplied(Box::new(KeReplied { sa_body, publics, attempts, candidates, unreadable: false }));
+    let reply = message(header(sa.spis, ExchangeType::IDENTITY_PROTECTION, 0), reply);
+    sa.send(cx, now, reply, Some(RuleId::MainMode5), datagram);
+    None
+}
+
+/// Initiator: the responder's public value. `HDR*, IDii, HASH_I -->`
+fn message4(
+    sa: &mut IsakmpSa,
+    cx: &mut Context,
+    now: Instant,
+    chain: &Chain<'_>,
+    datagram: &[u8],
+    path: Path,
+) -> Option<FailureKind> {
+    let State::KeSent(s) = &sa.state else { return None };
+    let (Some(ke), Some(nonce_r), Some(suite)) = (chain.ke(), chain.nonce(), sa.suite) else {
+        return ungrammatical(sa, cx, path);
+    };
+    let (connection, local) = (sa.connection.clone()?, sa.local_id.clone()?);
+    let Ok(shared) = s.key_exchange.agree(ke) else {
+        return Some(FailureKind::BadPublicValue { group: s.key_exchange.id() });
+    };
+    let Some(psk) = psk_for(cx, &connection, sa.local, sa.remote).cloned() else {
+        return Some(FailureKind::PskMissing { local, remote: connection.remote.id.clone() });
+    };
+    let publics = (s.key_exchange.public().to_vec(), ke.to_vec());
+    let keys = keys(&suite, s.hash, &psk, (&s.nonce, nonce_r), &shared, sa.spis, (&publics.0, &publics.1))?;
+    let (hash, sa_body) = (s.hash, s.sa_body.clone());
+    if sa.nat_traversal {
+        let payloads: Vec<&[u8]> = chain.nat_d().collect();
+        sa.nat = nat::detect(hash, sa.spis, sa.local, sa.remote, &payloads, connection.encap);
+    }
+    sa.last_heard = now;
+    float(sa, cx);
+    let (initiator_id, responder_id) = (id_body(&local), Vec::new());
+    let mut proving = Proving { keys, sa_body, publics, initiator_id, responder_id };
+    let own = phase1_hash(&proving, sa.spis, Role::Initiator);
+    let mut reply = ChainBuilder::new();
+    reply.id(V1IdType(local.kind().number()), 0, 0, local.data()).hash(own.expose());
+    if sa.initial_contact {
+        reply.notify_isakmp(sa.spis, V1NotifyType::INITIAL_CONTACT, &[]);
+    }
+    let reply = proving.keys.seal(header(sa.spis, ExchangeType::IDENTITY_PROTECTION, 0), reply);
+    sa.state = State::IdSent(Box::new(proving));
+    sa.log(cx, "IKE", 1, format!("authentication of '{local}' (myself) with pre-shared key"));
+    sa.send(cx, now, reply, Some(RuleId::MainMode6), datagram);
+    None
+}
+
+/// Both cookies, as an ISAKMP SPI is written (RFC 2407 section 4.6.3.3).
+pub(super) fn spi_of(sa: &IsakmpSa) -> [u8; 16] {
+    let mut spi = [0; 16];
+    spi[..8].copy_from_slice(&sa.spis.initiator.0);
+    spi[8..].copy_from_slice(&sa.spis.responder.0);
+    spi
+}
+
+/// RFC 3947 section 4: with a NAT the initiator goes on over port 4500.
+pub(super) fn float(sa: &mut IsakmpSa, cx: &Context) {
+    if sa.nat.any() && sa.local.port() == cx.settings.port {
+        sa.local.set_port(cx.settings.nat_port);
+        sa.remote.set_port(cx.settings.nat_port);
+    }
+}
+
+struct Believed {
+    opened: Opened,
+    id_body: Vec<u8>,
+    id: Identity,
+    initial_contact: bool,
+}
+
+/// Decrypts and looks whether there are an identity and a HASH at all: with a wrong key there are not.
+fn read(opened: Option<Opened>) -> Option<(Believed, Vec<u8>)> {
+    let opened = opened?;
+    let chain = opened.chain()?;
+    let (id, hash) = (chain.id(0)?, chain.hash()?);
+    let id_body = chain.raw(PayloadType::V1_ID)?.to_vec();
+    let initial_contact = chain.notifies().any(|n| n.kind == V1NotifyType::INITIAL_CONTACT);
+    let (id, hash) = (identity(id), hash.to_vec());
+    drop(chain);
+    Some((Believed { opened, id_body, id, initial_contact }, hash))
+}
+
+/// Responder: who the initiator is. `<-- HDR*, IDir, HASH_R`
+fn message5(
+    sa: &mut IsakmpSa,
+    cx: &mut Context,
+    now: Instant,
+    h: &Header,
+    datagram: &[u8],
+    path: Path,
+) -> Option<FailureKind> {
+    let State::KeReplied(s) = &mut sa.state else { return None };
+    // With each key in turn: the one that gives a good HASH_I is the one that is meant.
+    let mut found = None;
+    for (index, (keys, _)) in s.attempts.iter().enumerate() {
+        let Some((believed, hash)) = read(keys.open(h, datagram)) else { continue };
+        let (prf, skeyid, (g_xi, g_xr)) = (keys.hash.prf(), &keys.skeyid.skeyid, &s.publics);
+        let (ci, cr) = (sa.spis.initiator, sa.spis.responder);
+        let expected = crypto::v1::hash_i(prf, skeyid, g_xi, g_xr, ci, cr, &s.sa_body, &believed.id_body);
+        if crypto::equal(expected.expose(), &hash) {
+            found = Some((index, believed));
+            break;
+        }
+    }
+    let Some((index, believed)) = found else {
+        // Anybody can send garbage here: the SA stays as it is, and the garbage is remembered for the explanation.
+        s.unreadable = true;
+        sa.drop_datagram(cx, DropReason::IntegrityCheckFailed, path.remote);
+        return None;
+    };
+    // Authentic: the initiator has the key. Now the identity must be one that is expected.
+    let remote = believed.id.clone();
+    let candidates = s.candidates.clone();
+    let (keys, by_key) = s.attempts.swap_remove(index);
+    let (sa_body, publics) = (s.sa_body.clone(), s.publics.clone());
+    sa.remote_id = Some(remote.clone());
+    let mut fitting: Vec<(u32, &Arc<Connection>)> = candidates
+        .iter()
+        .filter_map(|c| policy::identity_fit(c, &remote, None, path.local.ip()).map(|score| (score, c)))
+        .collect();
+    fitting.sort_by_key(|(score, c)| (std::cmp::Reverse(*score), !Arc::ptr_eq(c, &by_key)));
+    let Some(connection) = fitting.first().map(|(_, c)| Arc::clone(c)) else {
+        let expected = candidates.iter().map(|c| format!("{}: {}", c.name, c.remote.id)).collect();
+        sa.state = State::Closed;
+        return Some(FailureKind::IdentityUnknown { received: remote, asked_for: None, expected });
+    };
+    let local = super::phase1::own_identity(&connection, path.local);
+    let mut proving = Proving { keys, sa_body, publics, initiator_id: believed.id_body, responder_id: id_body(&local) };
+    proving.keys.accept(&believed.opened);
+    let own = phase1_hash(&proving, sa.spis, Role::Responder);
+    (sa.local, sa.remote) = (path.local, path.remote);
+    sa.connection = Some(connection);
+    sa.local_id = Some(local.clone());
+    let mut reply = ChainBuilder::new();
+    reply.id(V1IdType(local.kind().number()), 0, 0, local.data()).hash(own.expose());
+    let reply = proving.keys.seal(header(sa.spis, ExchangeType::IDENTITY_PROTECTION, 0), reply);
+    sa.log(cx, "IKE", 1, format!("authentication of '{remote}' with pre-shared key successful"));
+    sa.send(cx, now, reply, None, datagram);
+    apply_uniqueness_after(sa, cx, now, proving, believed.initial_contact);
+    None
+}
+
+fn apply_uniqueness_after(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, proving: Proving, initial_contact: bool) {
+    established(sa, cx, now, proving.keys);
+    apply_uniqueness(sa, cx, initial_contact);
+}
+
+/// Initiator: who the responder is. Phase 1 is done.
+fn message6(
+    sa: &mut IsakmpSa,
+    cx: &mut Context,
+    now: Instant,
+    h: &Header,
+    datagram: &[u8],
+    path: Path,
+) -> Option<FailureKind> {
+    let State::IdSent(s) = &mut sa.state else { return None };
+    let Some((believed, hash)) = read(s.keys.open(h, datagram)) else {
+        sa.drop_datagram(cx, DropReason::IntegrityCheckFailed, path.remote);
+        return None;
+    };
+    let previous = std::mem::replace(&mut s.responder_id, believed.id_body);
+    let expected = phase1_hash(s, sa.spis, Role::Responder);
+    if !crypto::equal(expected.expose(), &hash) {
+        s.responder_id = previous;
+        sa.drop_datagram(cx, DropReason::IntegrityCheckFailed, path.remote);
+        return None;
+    }
+    s.keys.accept(&believed.opened);
+    let connection = sa.connection.clone()?;
+    sa.remote_id = Some(believed.id.clone());
+    if connection.remote.id.matches(&believed.id).is_none() {
+        return Some(FailureKind::IdentityMismatch { received: believed.id, expected: connection.remote.id.clone() });
+    }
+    sa.log(cx, "IKE", 1, format!("authentication of '{}' with pre-shared key successful", believed.id));
+    finish(sa, cx, now);
+    None
+}
+
+/// The initiator is done with phase 1 and goes on with phase 2.
+fn finish(sa: &mut IsakmpSa, cx: &mut Context, now: Instant) {
+    debug_assert!(sa.mode == ExchangeMode::IdentityProtection);
+    match std::mem::replace(&mut sa.state, State::Closed) {
+        State::IdSent(proving) => {
+            sa.state = State::SaSent { sa_body: Vec::new() }; // so that the event tells CONNECTING => ESTABLISHED
+            established(sa, cx, now, proving.keys);
+            go_on(sa, cx, now);
+        }
+        other => sa.state = other,
+    }
+}

@@ -1,0 +1,210 @@
+//! Informational exchanges (RFC 2408 section 4.8, RFC 2409 section 5.7): Delete, Notify, and dead peer detection.
+//!
+//! ```text
+//! HDR*, HASH(1), N/D  -->
+//! ```
+//!
+//! One message, never answered as such; R-U-THERE is answered by R-U-THERE-ACK in an exchange of its own (RFC 3706).
+//! What is not protected is remembered as a hint and changes nothing.
+
+use super::protection::{hashed, header};
+use super::quick_mode;
+use super::sa::IsakmpSa;
+use crate::context::Context;
+use crate::timers::Reason;
+use crate::v2::Path;
+use model::{DropReason, Event, FailureKind, Instant, SaId};
+use wire::v1::{ChainBuilder, parse_chain};
+use wire::{ExchangeType, Flags, HEADER_LEN, Header, ProtocolId, V1NotifyType};
+
+/// R-U-THERE goes unanswered this often before the peer is taken for dead.
+const MAX_UNANSWERED: u32 = 5;
+
+/// Sends payloads, protected, in an exchange of their own.
+pub(super) fn send(sa: &mut IsakmpSa, cx: &mut Context, fill: impl FnOnce(&mut ChainBuilder)) {
+    let id = u32::from_be_bytes(cx.random()).max(1);
+    let spis = sa.spis;
+    let Some(keys) = sa.keys() else { return };
+    let mut chain = keys.with_hash();
+    fill(&mut chain);
+    let chain = hashed(chain, |rest| keys.hash1(id, rest));
+    let message = keys.seal(header(spis, ExchangeType::INFORMATIONAL_V1, id), chain);
+    keys.forget(id);
+    sa.datagrams_out += 1;
+    cx.transmit(sa.local, sa.remote, message);
+}
+
+/// An informational message of the peer.
+pub(super) fn receive(
+    sa: &mut IsakmpSa,
+    cx: &mut Context,
+    now: Instant,
+    h: &Header,
+    datagram: &[u8],
+    path: Path,
+) -> Option<FailureKind> {
+    if !h.flags.contains(Flags::ENCRYPTION) {
+        hint(sa, cx, h, datagram, path);
+        return None;
+    }
+    let opened = sa.keys().and_then(|keys| keys.open(h, datagram));
+    let (Some(opened), false) = (opened, h.message_id == 0) else {
+        // Before phase 1 is done nothing can be read; the likely content is the peer's refusal.
+        if sa.is_half_open() {
+            sa.hint.get_or_insert(V1NotifyType::AUTHENTICATION_FAILED);
+        }
+        sa.drop_datagram(cx, DropReason::NotProtected, path.remote);
+        return None;
+    };
+    let (Some(chain), Some(rest)) = (opened.chain(), opened.after_hash()) else {
+        sa.drop_datagram(cx, DropReason::IntegrityCheckFailed, path.remote);
+        return None;
+    };
+    let good = {
+        let keys = sa.keys()?;
+        let expected = keys.hash1(h.message_id, rest);
+        crypto::equal(expected.expose(), chain.hash().unwrap_or_default())
+    };
+    if !good || sa.used.contains(&h.message_id) {
+        sa.drop_datagram(cx, DropReason::IntegrityCheckFailed, path.remote);
+        return None;
+    }
+    sa.used.push_back(h.message_id);
+    if sa.used.len() > 128 {
+        sa.used.pop_front();
+    }
+    sa.last_heard = now;
+    quick_mode::follow(sa, cx, path);
+    let mut ended = None;
+    for delete in chain.deletes() {
+        match delete.protocol {
+            ProtocolId::IKE => {
+                let own = super::identity_protection::spi_of(sa);
+                if delete.iter().any(|spi| spi == own) {
+                    ended = Some(FailureKind::PeerDeleted);
+                }
+            }
+            ProtocolId::ESP => {
+                let spis: Vec<u32> = delete.child_spis().collect();
+                for spi in spis {
+                    if let Some(child) = sa.children.iter().find(|c| c.spi_out == spi && c.is_installed()).map(|c| c.id)
+                    {
+                        remove_child(sa, cx, now, child, FailureKind::PeerDeleted);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    let notifies: Vec<(V1NotifyType, Vec<u8>)> = chain.notifies().map(|n| (n.kind, n.data.to_vec())).collect();
+    drop(chain);
+    for (kind, data) in notifies {
+        match kind {
+            V1NotifyType::R_U_THERE => acknowledge(sa, cx, &data),
+            V1NotifyType::R_U_THERE_ACK => {
+                if data.first_chunk().is_some_and(|s| u32::from_be_bytes(*s) == sa.probe.0) {
+                    sa.probe.1 = 0;
+                }
+            }
+            V1NotifyType::INITIAL_CONTACT => super::phase1::apply_uniqueness(sa, cx, true),
+            error if error.is_error() => {
+                sa.log(cx, "IKE", 1, format!("received {error} error notify"));
+                quick_mode::refused(sa, cx, now, error);
+            }
+            other => sa.log(cx, "IKE", 2, format!("received notify {other}")),
+        }
+    }
+    ended
+}
+
+/// An unprotected Notify: remembered, never acted upon (RFC 2409 section 5.7).
+fn hint(sa: &mut IsakmpSa, cx: &mut Context, h: &Header, datagram: &[u8], path: Path) {
+    let payloads = datagram.get(HEADER_LEN..).unwrap_or_default();
+    let Ok(chain) = parse_chain(h.next_payload, payloads, HEADER_LEN, false) else {
+        return sa.drop_datagram(cx, DropReason::Malformed, path.remote);
+    };
+    let kinds: Vec<V1NotifyType> = chain.notifies().map(|n| n.kind).filter(|k| k.is_error()).collect();
+    for kind in kinds {
+        sa.log(cx, "IKE", 1, format!("the peer reports {kind}, unprotected: not acted upon, {}", sa.remote.ip()));
+        if sa.is_half_open() {
+            sa.hint = Some(kind);
+        }
+    }
+    sa.drop_datagram(cx, DropReason::NotProtected, path.remote);
+}
+
+fn acknowledge(sa: &mut IsakmpSa, cx: &mut Context, sequence: &[u8]) {
+    let cookies = sa.spis;
+    send(sa, cx, |rest| {
+        rest.notify_isakmp(cookies, V1NotifyType::R_U_THERE_ACK, sequence);
+    });
+}
+
+/// Time to ask whether the peer is alive. Returns why the SA ends if it does not seem to be.
+pub(crate) fn probe(sa: &mut IsakmpSa, cx: &mut Context, now: Instant) -> Option<FailureKind> {
+    let delay = sa.connection.as_ref()?.dpd_delay;
+    if delay.is_zero() {
+        return None;
+    }
+    let quiet = now.since(sa.last_heard);
+    if quiet >= delay {
+        if sa.probe.1 >= MAX_UNANSWERED {
+            return Some(FailureKind::NoAnswer {
+                waiting_for: wire::grammar::RuleId::InformationalV1,
+                to: sa.remote,
+                sent: sa.probe.1,
+                over: quiet,
+                answered_before: true,
+            });
+        }
+        if sa.probe.0 == 0 {
+            sa.probe.0 = u32::from_be_bytes(cx.random()) >> 1;
+        }
+        sa.probe = (sa.probe.0 + 1, sa.probe.1 + 1);
+        let (cookies, sequence) = (sa.spis, sa.probe.0.to_be_bytes());
+        send(sa, cx, |rest| {
+            rest.notify_isakmp(cookies, V1NotifyType::R_U_THERE, &sequence);
+        });
+        cx.timers.set(sa.id, Reason::Liveness, now + delay);
+    } else {
+        cx.timers.set(sa.id, Reason::Liveness, now + (delay - quiet));
+    }
+    None
+}
+
+/// Takes a Child SA down and tells.
+pub(crate) fn remove_child(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, child: SaId, reason: FailureKind) {
+    let Some(index) = sa.children.iter().position(|c| c.id == child) else { return };
+    let snapshot = sa.snapshot_of_child(cx, now, child);
+    let name = sa.children.get(index).map(|c| c.name.clone()).unwrap_or_default();
+    let tombstone = sa.tombstone(cx, now, reason, Some(&name));
+    let gone = sa.children.remove(index);
+    gone.uninstall(sa.id, cx);
+    if gone.is_installed() {
+        cx.event(Event::ChildDown(Box::new(snapshot)));
+    }
+    cx.event(Event::Ended(Box::new(tombstone)));
+}
+
+/// Deletes a Child SA, here and at the peer: RFC 2408 section 3.15, nobody answers.
+pub(crate) fn delete_child(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, child: SaId, reason: FailureKind) {
+    let Some(spi) = sa.children.iter().find(|c| c.id == child && c.is_installed()).map(|c| c.spi_in) else { return };
+    send(sa, cx, |rest| {
+        rest.delete(ProtocolId::ESP, &[spi.to_be_bytes()]);
+    });
+    remove_child(sa, cx, now, child, reason);
+}
+
+/// Tells the peer that the ISAKMP SA, and what is under it, is no more.
+pub(crate) fn delete_isakmp(sa: &mut IsakmpSa, cx: &mut Context) {
+    let spis: Vec<[u8; 4]> = sa.children.iter().filter(|c| c.is_installed()).map(|c| c.spi_in.to_be_bytes()).collect();
+    if !spis.is_empty() {
+        send(sa, cx, |rest| {
+            rest.delete(ProtocolId::ESP, &spis);
+        });
+    }
+    let cookies = sa.spis;
+    send(sa, cx, |rest| {
+        rest.delete_isakmp(cookies);
+    });
+}

@@ -1,0 +1,25 @@
+//! IKEv1 (RFC 2409 over ISAKMP, RFC 2408): one ISAKMP SA, from its first message to its end.
+//!
+//! | module | exchange |
+//! |---|---|
+//! | [`identity_protection`] | phase 1, main mode (RFC 2409 section 5, RFC 2408 section 4.5) |
+//! | [`aggressive`] | phase 1, aggressive mode |
+//! | [`quick_mode`] | phase 2 (RFC 2409 section 5.5) |
+//! | [`informational`] | Delete, Notify, dead peer detection (RFC 3706) |
+//! | [`phase1`] | what both modes share: proposals, keys, identities, HASH_I and HASH_R |
+//! | [`protection`] | CBC with an IV chain per message ID, HASH(n) (RFC 2409 sections 5 and 5.7, appendix B) |
+
+mod aggressive;
+mod identity_protection;
+mod informational;
+mod nat;
+mod phase1;
+mod proposals;
+mod protection;
+mod quick_mode;
+mod sa;
+
+pub(crate) use informational::{delete_child, delete_isakmp, probe};
+pub(crate) use phase1::{FirstMessage, Response, Wish, initiate, respond};
+pub(crate) use quick_mode::retransmit;
+pub(crate) use sa::IsakmpSa;

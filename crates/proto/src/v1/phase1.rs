@@ -1,0 +1,378 @@
+//! What main and aggressive mode share: how an ISAKMP SA begins, HASH_I and HASH_R, and what follows when it is up.
+
+use super::proposals;
+use super::protection::{Keys, header};
+use super::sa::{AggressiveSent, IsakmpSa, Proving, State};
+use super::{aggressive, identity_protection, quick_mode};
+use crate::child::{self, ChildSa};
+use crate::context::{Context, Effect};
+use crate::timers::Reason;
+use crate::v2::Path;
+use config::{Connection, SharedSecret, Unique, best_psk};
+use crypto::KeyExchange;
+use crypto::v1::{Hash, SkeyIds};
+use model::{ChosenSuite, DropReason, Event, ExchangeMode, FailureKind, Identity, Instant, Phase, Role, SaId, Side};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use wire::grammar::RuleId;
+use wire::v1::{Chain, ChainBuilder, VendorId, message, parse_chain};
+use wire::{ExchangeType, HEADER_LEN, Header, IkeSpi, KeyExchangeId, Secret, SpiPair, V1IdType, V1NotifyType};
+
+/// Octets of our nonces (RFC 2409 section 5: 8 to 256).
+pub(super) const NONCE_LEN: usize = 32;
+
+/// How many pre-shared keys are tried on message 5.
+pub(super) const MAX_ATTEMPTS: usize = 8;
+
+/// What to initiate.
+pub(crate) struct Wish {
+    pub connection: Arc<Connection>,
+    pub child: usize,
+    pub local: SocketAddr,
+    pub remote: SocketAddr,
+    pub attempt: u32,
+    pub replaces: Option<SaId>,
+    pub initial_contact: bool,
+}
+
+pub(super) fn own_identity(connection: &Connection, local: SocketAddr) -> Identity {
+    if connection.local.id.is_wildcard() { Identity::from(local.ip()) } else { connection.local.id.clone() }
+}
+
+/// IDii_b or IDir_b: type, protocol 0, port 0, data (RFC 2407 section 4.6.2).
+pub(super) fn id_body(id: &Identity) -> Vec<u8> {
+    let mut body = vec![id.kind().number(), 0, 0, 0];
+    body.extend_from_slice(id.data());
+    body
+}
+
+pub(super) fn add_vendor_ids(chain: &mut ChainBuilder) {
+    // RFC 3947 section 3.1 and RFC 3706 section 5.
+    chain.vendor_id(VendorId::Rfc3947.octets()).vendor_id(VendorId::DeadPeerDetection.octets());
+}
+
+pub(super) fn note_vendor_ids(sa: &mut IsakmpSa, chain: &Chain<'_>) {
+    for vendor in chain.vendor_ids().filter_map(VendorId::recognise) {
+        match vendor {
+            VendorId::Rfc3947 => sa.nat_traversal = true,
+            VendorId::DeadPeerDetection => sa.dead_peer_detection = true,
+            _ => {}
+        }
+    }
+}
+
+/// Begins an ISAKMP SA.
+///
+/// # Errors
+/// Why it cannot begin.
+pub(crate) fn initiate(cx: &mut Context, now: Instant, wish: Wish) -> Result<IsakmpSa, FailureKind> {
+    let connection = wish.connection;
+    let lifetime = (connection.rekey_time.max(connection.reauth_time) + connection.over_time).as_secs();
+    let offer = proposals::phase1_offer(&connection.proposals, lifetime);
+    let spis = SpiPair { initiator: cx.ike_spi(), responder: IkeSpi::ZERO };
+    let mode = if connection.aggressive { ExchangeMode::Aggressive } else { ExchangeMode::IdentityProtection };
+    let local_id = own_identity(&connection, wish.local);
+    let mut chain = ChainBuilder::new();
+    chain.sa(&offer);
+    // SAi_b: the payload without its generic header (RFC 2409 section 5).
+    let sa_body = chain.octets().get(4..).unwrap_or_default().to_vec();
+    let state = match mode {
+        ExchangeMode::IdentityProtection => State::SaSent { sa_body },
+        ExchangeMode::Aggressive => {
+            let group = connection
+                .proposals
+                .iter()
+                .flat_map(|p| p.key_exchange.iter().copied())
+                .find(|g| KeyExchange::supported(*g));
+            let unsupported = |e: crypto::Unsupported| FailureKind::InstallFailed { reason: e.to_string() };
+            let key_exchange =
+                KeyExchange::generate(group.unwrap_or(KeyExchangeId::NONE), &mut *cx.rng).map_err(unsupported)?;
+            let nonce = cx.random::<NONCE_LEN>().to_vec();
+            chain.ke(key_exchange.public()).nonce(&nonce);
+            chain.id(V1IdType(local_id.kind().number()), 0, 0, local_id.data());
+            State::AggressiveSent(Box::new(AggressiveSent {
+                sa_body,
+                key_exchange,
+                nonce,
+                id_body: id_body(&local_id),
+            }))
+        }
+    };
+    add_vendor_ids(&mut chain);
+    let mut sa = IsakmpSa::new(cx, Role::Initiator, mode, spis, wish.local, wish.remote, state, now);
+    sa.connection = Some(Arc::clone(&connection));
+    sa.local_id = Some(local_id);
+    sa.attempt = wish.attempt;
+    sa.replaces = wish.replaces;
+    sa.initial_contact = wish.initial_contact;
+    if let Some(config) = connection.children.get(wish.child) {
+        let selectors = child::configured(config, wish.local.ip(), wish.remote.ip());
+        let larval = ChildSa::larval(cx, config, selectors);
+        sa.children.push(larval);
+        sa.wanted = Some(wish.child);
+    }
+    let what = if mode == ExchangeMode::Aggressive { "Aggressive Mode" } else { "Main Mode" };
+    sa.log(cx, "IKE", 0, format!("initiating {what} IKE_SA {}[{}] to {}", connection.name, sa.id.0, wish.remote.ip()));
+    if mode == ExchangeMode::Aggressive {
+        warn_about_aggressive(&sa, cx);
+    }
+    let (exchange, waiting_for) = match mode {
+        ExchangeMode::IdentityProtection => (ExchangeType::IDENTITY_PROTECTION, RuleId::MainMode2),
+        ExchangeMode::Aggressive => (ExchangeType::AGGRESSIVE, RuleId::AggressiveMode2),
+    };
+    let first = message(header(spis, exchange, 0), chain);
+    sa.send(cx, now, first, Some(waiting_for), &[]);
+    Ok(sa)
+}
+
+pub(super) fn warn_about_aggressive(sa: &IsakmpSa, cx: &mut Context) {
+    let text = "aggressive mode with a pre-shared key shows anybody on the path a hash by which the key can be guessed offline: \
+                use main mode or IKEv2";
+    sa.log(cx, "CFG", 0, text.to_string());
+}
+
+/// A first message, as the endpoint found it.
+pub(crate) struct FirstMessage<'a> {
+    pub header: &'a Header,
+    pub datagram: &'a [u8],
+    pub path: Path,
+    pub candidates: Vec<Arc<Connection>>,
+}
+
+/// What becomes of a first message.
+pub(crate) enum Response {
+    /// A half-open SA, which has answered.
+    HalfOpen(Box<IsakmpSa>),
+    /// Refused; the SA only exists to tell why.
+    Refused(Box<IsakmpSa>, FailureKind),
+    /// Nothing to answer.
+    Dropped(DropReason),
+}
+
+/// Answers the first message of either mode.
+pub(crate) fn respond(cx: &mut Context, now: Instant, first: FirstMessage<'_>) -> Response {
+    let (header, path) = (first.header, first.path);
+    let Ok(chain) =
+        parse_chain(header.next_payload, first.datagram.get(HEADER_LEN..).unwrap_or_default(), HEADER_LEN, false)
+    else {
+        return Response::Dropped(DropReason::Malformed);
+    };
+    let (Some(offered), Some(sa_body)) = (chain.sa(), chain.raw(wire::PayloadType::V1_SA)) else {
+        return Response::Dropped(DropReason::GrammarViolation);
+    };
+    let mode = match header.exchange {
+        ExchangeType::AGGRESSIVE => ExchangeMode::Aggressive,
+        _ => ExchangeMode::IdentityProtection,
+    };
+    let responder = cx.ike_spi();
+    let spis = SpiPair { initiator: header.spis.initiator, responder };
+    let mut sa = IsakmpSa::new(cx, Role::Responder, mode, spis, path.local, path.remote, State::Closed, now);
+    sa.datagrams_in = 1;
+    note_vendor_ids(&mut sa, &chain);
+    let allowed = |c: &&Arc<Connection>| c.aggressive == (mode == ExchangeMode::Aggressive);
+    let candidates: Vec<Arc<Connection>> = first.candidates.iter().filter(allowed).cloned().collect();
+    let Some(any) = candidates.first() else {
+        let kind = match first.candidates.first() {
+            Some(other) => {
+                sa.connection = Some(Arc::clone(other));
+                FailureKind::ModeMismatch { ours: !(mode == ExchangeMode::Aggressive) }
+            }
+            None => FailureKind::NoConfig { local: path.local, remote: path.remote },
+        };
+        sa.connection = first.candidates.first().cloned();
+        return refuse(cx, sa, V1NotifyType::NO_PROPOSAL_CHOSEN, kind);
+    };
+    sa.connection = Some(Arc::clone(any));
+    let methods = proposals::auth_methods(offered);
+    if !methods.contains(&proposals::PRE_SHARED_KEY) {
+        let method = format!("IKEv1 method {}", methods.first().copied().unwrap_or(0));
+        return refuse(cx, sa, V1NotifyType::NO_PROPOSAL_CHOSEN, FailureKind::AuthMethodUnsupported { method });
+    }
+    let mut closest = None;
+    let chosen = candidates.iter().find_map(|c| match proposals::phase1_choose(&c.proposals, offered) {
+        Ok((answer, suite)) => Some((Arc::clone(c), answer, suite)),
+        Err(mismatch) => {
+            closest.get_or_insert(mismatch);
+            None
+        }
+    });
+    let Some((connection, answer, suite)) = chosen else {
+        let ours = candidates.iter().flat_map(|c| c.proposals.iter().map(ToString::to_string)).collect();
+        let kind = FailureKind::NoProposalChosen { phase: Phase::Ike, found_by: Side::Us, mismatch: closest, ours };
+        return refuse(cx, sa, V1NotifyType::NO_PROPOSAL_CHOSEN, kind);
+    };
+    sa.suite = Some(suite);
+    if candidates.len() > 1 {
+        sa.connection = None; // the identities decide
+    } else {
+        sa.connection = Some(connection);
+    }
+    let Some(hash) = hash_of(&suite) else { return Response::Dropped(DropReason::NoConfig) };
+    sa.log(cx, "IKE", 0, format!("{} is initiating a {mode} IKE_SA", path.remote.ip()));
+    sa.log(cx, "CFG", 1, format!("selected proposal: {suite}"));
+    cx.timers.set(sa.id, Reason::HalfOpen, now + cx.settings.half_open_timeout);
+    match mode {
+        ExchangeMode::IdentityProtection => {
+            let mut reply = ChainBuilder::new();
+            reply.sa(&answer);
+            add_vendor_ids(&mut reply);
+            sa.state = State::SaReplied { sa_body: sa_body.to_vec(), hash, candidates };
+            let reply = message(self::header(spis, header.exchange, 0), reply);
+            sa.send(cx, now, reply, Some(RuleId::MainMode3), first.datagram);
+            Response::HalfOpen(Box::new(sa))
+        }
+        ExchangeMode::Aggressive => {
+            let answered = aggressive::Answer {
+                chain: &chain,
+                sa_body,
+                answer: &answer,
+                hash,
+                candidates,
+                datagram: first.datagram,
+            };
+            aggressive::respond(cx, now, sa, answered)
+        }
+    }
+}
+
+pub(super) fn hash_of(suite: &ChosenSuite) -> Option<Hash> {
+    proposals::hash_of(suite).and_then(|h| Hash::new(wire::OakleyHash(h)).ok())
+}
+
+/// An unprotected Notify, as RFC 2408 section 5.4 allows, and the SA that only tells why.
+pub(super) fn refuse(cx: &mut Context, mut sa: IsakmpSa, notify: V1NotifyType, kind: FailureKind) -> Response {
+    cx.timers.cancel_all(sa.id);
+    let mut chain = ChainBuilder::new();
+    chain.notify(wire::ProtocolId::IKE, &[], notify, &[]);
+    let id = u32::from_be_bytes(cx.random()).max(1);
+    let reply = message(header(sa.spis, ExchangeType::INFORMATIONAL_V1, id), chain);
+    sa.datagrams_out += 1;
+    cx.transmit(sa.local, sa.remote, reply);
+    sa.state = State::Closed;
+    Response::Refused(Box::new(sa), kind)
+}
+
+/// HASH_I or HASH_R (RFC 2409 section 5).
+pub(super) fn phase1_hash(p: &Proving, spis: SpiPair, of: Role) -> Secret {
+    let (prf, skeyid, (g_xi, g_xr)) = (p.keys.hash.prf(), &p.keys.skeyid.skeyid, &p.publics);
+    match of {
+        Role::Initiator => {
+            crypto::v1::hash_i(prf, skeyid, g_xi, g_xr, spis.initiator, spis.responder, &p.sa_body, &p.initiator_id)
+        }
+        Role::Responder => {
+            crypto::v1::hash_r(prf, skeyid, g_xi, g_xr, spis.initiator, spis.responder, &p.sa_body, &p.responder_id)
+        }
+    }
+}
+
+/// SKEYID of a pre-shared key and everything below it.
+pub(super) fn keys(
+    suite: &ChosenSuite,
+    hash: Hash,
+    psk: &SharedSecret,
+    nonces: (&[u8], &[u8]),
+    shared: &Secret,
+    spis: SpiPair,
+    publics: (&[u8], &[u8]),
+) -> Option<Keys> {
+    let skeyid = crypto::v1::skeyid_psk(hash.prf(), psk.secret.expose(), nonces.0, nonces.1);
+    let ids: SkeyIds = crypto::v1::derive(hash.prf(), skeyid, shared, spis.initiator, spis.responder);
+    Keys::derive(suite, hash, ids, publics)
+}
+
+/// The pre-shared key that we, knowing only addresses and our configuration, use with this peer.
+pub(super) fn psk_for<'a>(
+    cx: &'a Context,
+    connection: &Connection,
+    local: SocketAddr,
+    remote: SocketAddr,
+) -> Option<&'a SharedSecret> {
+    let own = own_identity(connection, local);
+    let peer =
+        if connection.remote.id.is_wildcard() { Identity::from(remote.ip()) } else { connection.remote.id.clone() };
+    best_psk(&cx.secrets, &own, &peer).first().copied()
+}
+
+/// Checks that the connection accepts the identity of an ID payload.
+pub(super) fn identity(id: wire::v1::Id<'_>) -> Identity {
+    Identity::from_wire(id.kind.0, id.data)
+}
+
+/// Phase 1 is done.
+pub(super) fn established(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, keys: Keys) {
+    cx.timers.cancel(sa.id, Reason::Retransmit);
+    cx.timers.cancel(sa.id, Reason::HalfOpen);
+    sa.retransmissions.sent = 0;
+    sa.established = Some(now);
+    sa.last_heard = now;
+    sa.enter(cx, State::Established(keys));
+    let Some(connection) = sa.connection.clone() else { return };
+    if let (Some(local), Some(remote)) = (&sa.local_id, &sa.remote_id) {
+        cx.peers.entry((local.clone(), remote.clone())).or_default().insert(sa.id, sa.remote);
+    }
+    if !connection.dpd_delay.is_zero() && sa.dead_peer_detection {
+        cx.timers.set(sa.id, Reason::Liveness, now + connection.dpd_delay);
+    }
+    if sa.nat.local && !cx.settings.keepalive.is_zero() {
+        cx.timers.set(sa.id, Reason::Keepalive, now + cx.settings.keepalive);
+    }
+    let soft = [connection.rekey_time, connection.reauth_time].into_iter().filter(|t| !t.is_zero()).min();
+    if let Some(soft) = soft {
+        let random = f64::from(u32::from_be_bytes(cx.random())) / f64::from(u32::MAX);
+        let at = match sa.role {
+            Role::Initiator => now + soft.saturating_sub(connection.rand_time.mul_f64(random)),
+            Role::Responder => now + soft + connection.over_time,
+        };
+        sa.replace_at = Some(at);
+        cx.timers.set(sa.id, Reason::IkeLifetime, at);
+    }
+    cx.event(Event::IkeUp(Box::new(sa.snapshot(cx, now))));
+}
+
+/// INITIAL-CONTACT from the peer, or `unique = replace` (RFC 2407 section 4.6.3.3).
+pub(super) fn apply_uniqueness(sa: &IsakmpSa, cx: &mut Context, initial_contact: bool) {
+    let (Some(connection), Some(local), Some(remote)) = (&sa.connection, &sa.local_id, &sa.remote_id) else { return };
+    let only = initial_contact && connection.unique != Unique::Never;
+    if only || connection.unique == Unique::Replace {
+        cx.effects.push(Effect::OnlySa { sa: sa.id, local: local.clone(), remote: remote.clone(), forgotten: only });
+    }
+}
+
+/// After phase 1 the initiator goes on with phase 2.
+pub(super) fn go_on(sa: &mut IsakmpSa, cx: &mut Context, now: Instant) {
+    if let Some(index) = sa.wanted.take() {
+        quick_mode::begin(sa, cx, now, index);
+    }
+}
+
+impl IsakmpSa {
+    /// A datagram for this SA.
+    pub fn receive(
+        &mut self,
+        cx: &mut Context,
+        now: Instant,
+        header: &Header,
+        datagram: &[u8],
+        path: Path,
+    ) -> Option<FailureKind> {
+        self.datagrams_in += 1;
+        match header.exchange {
+            ExchangeType::IDENTITY_PROTECTION
+                if self.mode == ExchangeMode::IdentityProtection && header.message_id == 0 =>
+            {
+                identity_protection::receive(self, cx, now, header, datagram, path)
+            }
+            ExchangeType::AGGRESSIVE if self.mode == ExchangeMode::Aggressive && header.message_id == 0 => {
+                aggressive::receive(self, cx, now, header, datagram, path)
+            }
+            ExchangeType::QUICK_MODE if header.message_id != 0 => {
+                quick_mode::receive(self, cx, now, header, datagram, path)
+            }
+            ExchangeType::INFORMATIONAL_V1 => super::informational::receive(self, cx, now, header, datagram, path),
+            _ => {
+                self.drop_datagram(cx, DropReason::UnexpectedExchange, path.remote);
+                None
+            }
+        }
+    }
+}

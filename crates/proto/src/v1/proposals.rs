@@ -1,0 +1,340 @@
+//! Suites as IKEv1 writes them: whole transforms, one combination each (RFC 2408 section 3.6, RFC 2409 appendix A,
+//! RFC 2407 section 4).
+//!
+//! The choice itself is the one of IKEv2 ([`model::select`]): a transform of version 1 is a proposal of version 2 with one
+//! algorithm of each type, so that both versions prefer and report alike.
+
+use model::dataplane::Mode;
+use model::{ChosenSuite, Mismatch, Proposal, select};
+use wire::registry::{EncryptionId, EsnId, IntegrityId, KeyExchangeId, PrfId, TransformType};
+use wire::v1::{AttributeValue, Proposal as WireProposal, Sa, Transform};
+use wire::{IpsecAttribute, OakleyAttribute, ProtocolId, v2};
+
+/// KEY_IKE (RFC 2407 section 4.4.2) and the only authentication method here.
+const KEY_IKE: u8 = 1;
+pub(super) const PRE_SHARED_KEY: u16 = 1;
+const SECONDS: u16 = 1;
+
+/// (IKEv2 encryption ID, Oakley value). AES of RFC 3602, Camellia and combined modes have none here.
+const OAKLEY_ENCRYPTION: &[(EncryptionId, u16)] = &[(EncryptionId::TRIPLE_DES, 5), (EncryptionId::AES_CBC, 7)];
+
+/// (Oakley hash, the integrity algorithm and PRF that stand for it).
+const OAKLEY_HASH: &[(u16, IntegrityId, PrfId)] = &[
+    (2, IntegrityId::HMAC_SHA1_96, PrfId::HMAC_SHA1),
+    (4, IntegrityId::HMAC_SHA2_256_128, PrfId::HMAC_SHA2_256),
+    (5, IntegrityId::HMAC_SHA2_384_192, PrfId::HMAC_SHA2_384),
+    (6, IntegrityId::HMAC_SHA2_512_256, PrfId::HMAC_SHA2_512),
+];
+
+/// (DOI authentication algorithm, integrity algorithm) for ESP.
+const ESP_AUTH: &[(u16, IntegrityId)] = &[
+    (2, IntegrityId::HMAC_SHA1_96),
+    (5, IntegrityId::HMAC_SHA2_256_128),
+    (6, IntegrityId::HMAC_SHA2_384_192),
+    (7, IntegrityId::HMAC_SHA2_512_256),
+    (9, IntegrityId::AES_XCBC_96),
+];
+
+/// The Oakley hash of a suite.
+pub(super) fn hash_of(suite: &ChosenSuite) -> Option<u16> {
+    OAKLEY_HASH.iter().find(|(_, _, prf)| Some(*prf) == suite.prf).map(|(hash, ..)| *hash)
+}
+
+fn short(class: u16, value: u16) -> (u16, AttributeValue) {
+    (class, AttributeValue::Short(value))
+}
+
+fn duration(class: u16, seconds: u64) -> (u16, AttributeValue) {
+    (class, AttributeValue::of(seconds))
+}
+
+// ------------------------------------------------------------------------------------------------------------ phase 1
+
+/// Our phase 1 proposals as one SA payload: every combination that IKEv1 can write, in our order.
+pub(super) fn phase1_offer(proposals: &[Proposal], lifetime: u64) -> Sa {
+    let mut transforms = Vec::new();
+    for p in proposals {
+        for encryption in &p.encryption {
+            for prf in &p.prf {
+                for group in &p.key_exchange {
+                    let known = OAKLEY_ENCRYPTION.iter().find(|(id, _)| *id == encryption.id);
+                    let hash = OAKLEY_HASH.iter().find(|(_, integrity, f)| f == prf && p.integrity.contains(integrity));
+                    let (Some((_, encryption_value)), Some((hash, ..))) = (known, hash) else { continue };
+                    let mut attributes = vec![short(OakleyAttribute::ENCRYPTION_ALGORITHM.0, *encryption_value)];
+                    if let Some(bits) = encryption.key_length {
+                        attributes.push(short(OakleyAttribute::KEY_LENGTH.0, bits));
+                    }
+                    attributes.push(short(OakleyAttribute::HASH_ALGORITHM.0, *hash));
+                    attributes.push(short(OakleyAttribute::GROUP_DESCRIPTION.0, group.0));
+                    attributes.push(short(OakleyAttribute::AUTHENTICATION_METHOD.0, PRE_SHARED_KEY));
+                    if lifetime > 0 {
+                        attributes.push(short(OakleyAttribute::LIFE_TYPE.0, SECONDS));
+                        attributes.push(duration(OakleyAttribute::LIFE_DURATION.0, lifetime));
+                    }
+                    transforms.push(attributes);
+                }
+            }
+        }
+    }
+    let transforms = numbered(transforms, KEY_IKE);
+    Sa::new(vec![WireProposal::isakmp(1, transforms)])
+}
+
+fn numbered(transforms: Vec<Vec<(u16, AttributeValue)>>, id: u8) -> Vec<Transform> {
+    transforms.into_iter().zip(1..=u8::MAX).map(|(attributes, number)| Transform { number, id, attributes }).collect()
+}
+
+/// A phase 1 transform as IKEv2 would write it.
+fn phase1_as_v2(t: &Transform) -> v2::Proposal {
+    let value = |class: u16| t.get(class).and_then(|v| u16::try_from(v).ok());
+    let mut transforms = Vec::new();
+    if let Some(encryption) = value(OakleyAttribute::ENCRYPTION_ALGORITHM.0) {
+        let known = OAKLEY_ENCRYPTION.iter().find(|(_, v)| *v == encryption).map(|(id, _)| id.0);
+        transforms.push(v2::Transform {
+            kind: TransformType::ENCR,
+            // Numbers of IKEv1 that IKEv2 has no name for stay out of the way of those it has.
+            id: known.unwrap_or(0x8000 | encryption),
+            key_length: value(OakleyAttribute::KEY_LENGTH.0),
+            unknown_attribute: false,
+        });
+    }
+    if let Some(hash) = value(OakleyAttribute::HASH_ALGORITHM.0) {
+        let known = OAKLEY_HASH.iter().find(|(v, ..)| *v == hash);
+        transforms.push(v2::Transform::new(TransformType::INTEG, known.map_or(0x8000 | hash, |(_, i, _)| i.0)));
+        transforms.push(v2::Transform::new(TransformType::PRF, known.map_or(0x8000 | hash, |(.., f)| f.0)));
+    }
+    transforms.push(v2::Transform::new(TransformType::KE, value(OakleyAttribute::GROUP_DESCRIPTION.0).unwrap_or(0)));
+    v2::Proposal { number: t.number, protocol: ProtocolId::IKE, spi: Vec::new(), transforms }
+}
+
+/// The authentication methods that a phase 1 offer names.
+pub(super) fn auth_methods(sa: &Sa) -> Vec<u16> {
+    let all = sa.proposals.iter().flat_map(|p| &p.transforms);
+    all.filter_map(|t| t.get(OakleyAttribute::AUTHENTICATION_METHOD.0).and_then(|v| u16::try_from(v).ok())).collect()
+}
+
+/// Chooses among what the peer offers. The answer is its SA payload with the chosen transform alone, as it was sent
+/// (RFC 2408 section 4.2: the responder must not change attributes).
+pub(super) fn phase1_choose(ours: &[Proposal], offered: &Sa) -> Result<(Sa, ChosenSuite), Mismatch> {
+    let with_method =
+        |t: &&Transform| t.get(OakleyAttribute::AUTHENTICATION_METHOD.0) == Some(u64::from(PRE_SHARED_KEY));
+    let mut closest = Mismatch { differing: Vec::new() };
+    for proposal in offered.proposals.iter().filter(|p| p.protocol == ProtocolId::IKE) {
+        let usable: Vec<&Transform> = proposal.transforms.iter().filter(with_method).collect();
+        let as_v2: Vec<v2::Proposal> = usable.iter().map(|t| phase1_as_v2(t)).collect();
+        match select(ours, &as_v2) {
+            Ok((number, suite)) => {
+                let Some(chosen) = usable.iter().find(|t| t.number == number) else { continue };
+                let answer = WireProposal { transforms: vec![(*chosen).clone()], ..proposal.clone() };
+                return Ok((Sa { proposals: vec![answer], ..offered.clone() }, suite));
+            }
+            Err(mismatch) => closest = mismatch,
+        }
+    }
+    Err(closest)
+}
+
+// ------------------------------------------------------------------------------------------------------------ phase 2
+
+/// How packets are wrapped, in numbers of RFC 2407 and RFC 3947.
+fn mode_value(mode: Mode, encapsulated: bool) -> u16 {
+    match (mode, encapsulated) {
+        (Mode::Tunnel, false) => 1,
+        (Mode::Transport, false) => 2,
+        (Mode::Tunnel, true) => 3,
+        (Mode::Transport, true) => 4,
+    }
+}
+
+/// Our phase 2 proposals as an SA payload. All transforms name the same group: there is one KE payload (RFC 2409
+/// section 5.5).
+pub(super) fn phase2_offer(
+    proposals: &[Proposal],
+    group: Option<KeyExchangeId>,
+    spi: u32,
+    mode: Mode,
+    encapsulated: bool,
+    lifetime: u64,
+) -> Sa {
+    let mut list: Vec<WireProposal> = Vec::new();
+    for p in proposals {
+        for encryption in &p.encryption {
+            let integrity: Vec<Option<IntegrityId>> =
+                if encryption.is_aead() { vec![None] } else { p.integrity.iter().map(|i| Some(*i)).collect() };
+            for integrity in integrity {
+                let auth = integrity.map(|i| ESP_AUTH.iter().find(|(_, id)| *id == i).map(|(v, _)| *v));
+                let Some(id) = u8::try_from(encryption.id.0).ok().filter(|_| auth != Some(None)) else { continue };
+                let mut attributes = vec![short(IpsecAttribute::ENCAPSULATION_MODE.0, mode_value(mode, encapsulated))];
+                if let Some(bits) = encryption.key_length {
+                    attributes.push(short(IpsecAttribute::KEY_LENGTH.0, bits));
+                }
+                if let Some(Some(auth)) = auth {
+                    attributes.push(short(IpsecAttribute::AUTHENTICATION_ALGORITHM.0, auth));
+                }
+                if let Some(group) = group {
+                    attributes.push(short(IpsecAttribute::GROUP_DESCRIPTION.0, group.0));
+                }
+                if p.esn.first() == Some(&EsnId::EXT_SEQ) {
+                    attributes.push(short(IpsecAttribute::EXTENDED_SEQUENCE_NUMBER.0, 1));
+                }
+                if lifetime > 0 {
+                    attributes.push(short(IpsecAttribute::SA_LIFE_TYPE.0, SECONDS));
+                    attributes.push(duration(IpsecAttribute::SA_LIFE_DURATION.0, lifetime));
+                }
+                let transform = Transform { number: 1, id, attributes };
+                // Transforms of one proposal differ in their attributes only by choice: one proposal holds them all.
+                match list.first_mut() {
+                    Some(first) => {
+                        let number = u8::try_from(first.transforms.len() + 1).unwrap_or(u8::MAX);
+                        first.transforms.push(Transform { number, ..transform });
+                    }
+                    None => list.push(WireProposal {
+                        number: 1,
+                        protocol: ProtocolId::ESP,
+                        spi: spi.to_be_bytes().to_vec(),
+                        transforms: vec![transform],
+                    }),
+                }
+            }
+        }
+    }
+    Sa::new(list)
+}
+
+fn phase2_as_v2(t: &Transform) -> v2::Proposal {
+    let value = |class: u16| t.get(class).and_then(|v| u16::try_from(v).ok());
+    let encryption = v2::Transform {
+        kind: TransformType::ENCR,
+        id: t.id.into(),
+        key_length: value(IpsecAttribute::KEY_LENGTH.0),
+        unknown_attribute: false,
+    };
+    let mut transforms = vec![encryption];
+    if let Some(auth) = value(IpsecAttribute::AUTHENTICATION_ALGORITHM.0) {
+        let known = ESP_AUTH.iter().find(|(v, _)| *v == auth).map(|(_, id)| id.0);
+        transforms.push(v2::Transform::new(TransformType::INTEG, known.unwrap_or(0x8000 | auth)));
+    }
+    if let Some(group) = value(IpsecAttribute::GROUP_DESCRIPTION.0) {
+        transforms.push(v2::Transform::new(TransformType::KE, group));
+    }
+    transforms
+        .push(v2::Transform::new(TransformType::ESN, value(IpsecAttribute::EXTENDED_SEQUENCE_NUMBER.0).unwrap_or(0)));
+    v2::Proposal { number: t.number, protocol: ProtocolId::ESP, spi: Vec::new(), transforms }
+}
+
+/// What was chosen in phase 2.
+#[derive(Clone, Debug)]
+pub(super) struct Phase2Choice {
+    /// The answer's SA payload, with the peer's SPI still in it.
+    pub answer: Sa,
+    pub suite: ChosenSuite,
+    /// The peer's SPI: by it we send.
+    pub spi: u32,
+    pub encapsulated: bool,
+}
+
+/// Why no phase 2 transform can be used.
+pub(super) enum Phase2Mismatch {
+    Algorithms(Mismatch),
+    /// Tunnel against transport mode: ours, theirs.
+    Mode(Mode, u16),
+}
+
+/// Chooses among what the peer offers. `group`: whether a KE payload came with it.
+pub(super) fn phase2_choose(
+    ours: &[Proposal],
+    offered: &Sa,
+    mode: Mode,
+    with_key_exchange: bool,
+) -> Result<Phase2Choice, Phase2Mismatch> {
+    // A peer that offers no group where we want one, or the reverse, differs in the key exchange: both see it named.
+    let ours: Vec<Proposal> = ours.to_vec();
+    let mut closest: Option<Phase2Mismatch> = None;
+    for proposal in offered.proposals.iter().filter(|p| p.protocol == ProtocolId::ESP) {
+        let Some(spi) = proposal.spi.first_chunk::<4>().filter(|_| proposal.spi.len() == 4) else { continue };
+        let mode_of = |t: &Transform| {
+            t.get(IpsecAttribute::ENCAPSULATION_MODE.0).and_then(|v| u16::try_from(v).ok()).unwrap_or(1)
+        };
+        let fits = |t: &&Transform| match mode {
+            Mode::Tunnel => matches!(mode_of(t), 1 | 3 | 61443),
+            Mode::Transport => matches!(mode_of(t), 2 | 4 | 61444),
+        };
+        let usable: Vec<&Transform> = proposal.transforms.iter().filter(fits).collect();
+        if usable.is_empty() {
+            let theirs = proposal.transforms.first().map_or(0, mode_of);
+            closest.get_or_insert(Phase2Mismatch::Mode(mode, theirs));
+            continue;
+        }
+        let mut as_v2: Vec<v2::Proposal> = usable.iter().map(|t| phase2_as_v2(t)).collect();
+        if !with_key_exchange {
+            // A group without its KE payload cannot be used.
+            as_v2.iter_mut().for_each(|p| p.transforms.retain(|t| t.kind != TransformType::KE));
+        }
+        match select(&ours, &as_v2) {
+            Ok((number, suite)) => {
+                let Some(chosen) = usable.iter().find(|t| t.number == number) else { continue };
+                let answer = WireProposal { transforms: vec![(*chosen).clone()], ..proposal.clone() };
+                return Ok(Phase2Choice {
+                    answer: Sa { proposals: vec![answer], ..offered.clone() },
+                    suite,
+                    spi: u32::from_be_bytes(*spi),
+                    encapsulated: matches!(mode_of(chosen), 3 | 4 | 61443 | 61444),
+                });
+            }
+            Err(mismatch) => closest = Some(Phase2Mismatch::Algorithms(mismatch)),
+        }
+    }
+    Err(closest.unwrap_or(Phase2Mismatch::Algorithms(Mismatch { differing: Vec::new() })))
+}
+
+/// Our proposals for phase 2 with the one group that the KE payload will be of.
+pub(super) fn phase2_group(proposals: &[Proposal]) -> Option<KeyExchangeId> {
+    proposals.iter().flat_map(|p| p.key_exchange.iter().copied()).find(|g| crypto::KeyExchange::supported(*g))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::ProposalProtocol;
+
+    fn ike(text: &str) -> Proposal {
+        Proposal::parse(ProposalProtocol::Ike, text).unwrap()
+    }
+
+    fn esp(text: &str) -> Proposal {
+        Proposal::parse(ProposalProtocol::Esp, text).unwrap()
+    }
+
+    #[test]
+    fn phase1_offers_every_combination_and_chooses_by_preference() {
+        let offer = phase1_offer(&[ike("aes128-aes256-sha256-sha1-modp2048")], 28_800);
+        assert_eq!(offer.proposals[0].transforms.len(), 4);
+        let (answer, suite) = phase1_choose(&[ike("aes256-sha1-modp2048")], &offer).unwrap();
+        assert_eq!(suite.to_string(), "AES_CBC-256/HMAC_SHA1_96/PRF_HMAC_SHA1/MODP_2048");
+        assert_eq!(answer.proposals[0].transforms.len(), 1);
+        assert!(offer.proposals[0].transforms.contains(&answer.proposals[0].transforms[0]), "unchanged");
+        let mismatch = phase1_choose(&[ike("aes256-sha1-modp1536")], &offer).unwrap_err();
+        assert_eq!(mismatch.to_string(), "key exchange group: ours MODP_1536, theirs MODP_2048");
+    }
+
+    #[test]
+    fn phase2_names_a_missing_group() {
+        let with =
+            phase2_offer(&[esp("aes128gcm16-modp2048")], Some(KeyExchangeId::MODP_2048), 7, Mode::Tunnel, false, 3600);
+        let without = phase2_offer(&[esp("aes128gcm16")], None, 7, Mode::Tunnel, true, 3600);
+        let chosen = phase2_choose(&[esp("aes128gcm16-modp2048")], &with, Mode::Tunnel, true).ok().unwrap();
+        assert_eq!((chosen.spi, chosen.suite.key_exchange), (7, Some(KeyExchangeId::MODP_2048)));
+        assert!(!chosen.encapsulated);
+        let Err(Phase2Mismatch::Algorithms(m)) =
+            phase2_choose(&[esp("aes128gcm16-modp2048")], &without, Mode::Tunnel, false)
+        else {
+            panic!("the peer offers no group")
+        };
+        assert_eq!(m.to_string(), "key exchange group: ours MODP_2048, theirs none");
+        assert!(phase2_choose(&[esp("aes128gcm16")], &without, Mode::Tunnel, false).is_ok_and(|c| c.encapsulated));
+        assert!(matches!(
+            phase2_choose(&[esp("aes128gcm16")], &without, Mode::Transport, false),
+            Err(Phase2Mismatch::Mode(Mode::Transport, 3))
+        ));
+    }
+}

@@ -1,0 +1,679 @@
+//! Phase 2: quick mode (RFC 2409 section 5.5).
+//!
+//! ```text
+//! HDR*, HASH(1), SA, Ni [, KE ] [, IDci, IDcr ]  -->
+//!                                                <--  HDR*, HASH(2), SA, Nr [, KE ] [, IDci, IDcr ]
+//! HDR*, HASH(3)  -->
+//! ```
+//!
+//! The responder installs the SA when HASH(3) has proved that message 1 was no replay, and repeats message 2 until then.
+
+use super::proposals::{self, Phase2Choice, Phase2Mismatch};
+use super::protection::{hashed, header};
+use super::sa::{IsakmpSa, arm, fingerprint};
+use crate::child::{self, Agreed, ChildSa, Parent, Selectors};
+use crate::context::{Context, Effect};
+use crate::timers::Reason;
+use crate::v2::Path;
+use crypto::KeyExchange;
+use crypto::v2::ChildKeys;
+use crypto::{Cipher, Integrity};
+use model::dataplane::Mode;
+use model::{DropReason, Event, FailureKind, Instant, Phase, Proposal, Role, SaId, Side, TrafficSelector, narrow};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use wire::grammar::RuleId;
+use wire::v1::{Chain, ChainBuilder, Id, Sa};
+use wire::{ExchangeType, Header, ProtocolId, Secret, V1IdType, V1NotifyType};
+
+/// Octets of our nonces.
+const NONCE_LEN: usize = 32;
+
+/// How many quick modes may be under way, and how many message IDs are remembered.
+const MAX_QUICK_MODES: usize = 32;
+const MAX_USED: usize = 128;
+
+/// One quick mode.
+pub(super) struct QuickMode {
+    step: Step,
+    message: Vec<u8>,
+    answers: Vec<u8>,
+    resent: u32,
+    repeated: u32,
+    since: Instant,
+}
+
+enum Step {
+    /// Initiator: message 1 sent.
+    Sent(Box<Offer>),
+    /// Responder: message 2 sent.
+    Replied(Box<Replied>),
+    /// Initiator: message 3 sent; it goes out again if message 2 does.
+    Done,
+}
+
+struct Offer {
+    child: SaId,
+    nonce: Vec<u8>,
+    key_exchange: Option<KeyExchange>,
+}
+
+struct Replied {
+    child: ChildSa,
+    agreed: Agreed,
+    keys: ChildKeys,
+    encapsulated: bool,
+    nonces: (Vec<u8>, Vec<u8>),
+}
+
+impl QuickMode {
+    pub fn waiting_for(&self) -> Option<RuleId> {
+        match self.step {
+            Step::Sent(_) => Some(RuleId::QuickMode2),
+            Step::Replied(_) => Some(RuleId::QuickMode3),
+            Step::Done => None,
+        }
+    }
+}
+
+/// A selector as an ID payload (RFC 2407 section 4.6.2): an address, a subnet or a range.
+fn add_id(chain: &mut ChainBuilder, ts: &TrafficSelector) {
+    let port = if ts.any_port() { 0 } else { ts.start_port };
+    let octets = |a: IpAddr| match a {
+        IpAddr::V4(a) => a.octets().to_vec(),
+        IpAddr::V6(a) => a.octets().to_vec(),
+    };
+    let six = ts.is_ipv6();
+    let width = if six { 128 } else { 32 };
+    match ts.prefix() {
+        Some(prefix) if prefix == width => {
+            let kind = if six { V1IdType::IPV6_ADDR } else { V1IdType::IPV4_ADDR };
+            chain.id(kind, ts.protocol, port, &octets(ts.start));
+        }
+        Some(prefix) => {
+            let kind = if six { V1IdType::IPV6_ADDR_SUBNET } else { V1IdType::IPV4_ADDR_SUBNET };
+            let mask = match six {
+                true => IpAddr::V6(Ipv6Addr::from_bits(u128::MAX.checked_shl(u32::from(128 - prefix)).unwrap_or(0))),
+                false => IpAddr::V4(Ipv4Addr::from_bits(u32::MAX.checked_shl(u32::from(32 - prefix)).unwrap_or(0))),
+            };
+            chain.id(kind, ts.protocol, port, &[octets(ts.start), octets(mask)].concat());
+        }
+        None => {
+            let kind = if six { V1IdType::IPV6_ADDR_RANGE } else { V1IdType::IPV4_ADDR_RANGE };
+            chain.id(kind, ts.protocol, port, &[octets(ts.start), octets(ts.end)].concat());
+        }
+    }
+}
+
+/// The reverse. `None` for what is no address.
+fn selector(id: Id<'_>) -> Option<TrafficSelector> {
+    let v4 = |d: &[u8]| d.first_chunk::<4>().map(|a| IpAddr::from(Ipv4Addr::from(*a)));
+    let v6 = |d: &[u8]| d.first_chunk::<16>().map(|a| IpAddr::from(Ipv6Addr::from(*a)));
+    let two = |n: usize| (id.data.len() == 2 * n).then(|| id.data.split_at_checked(n)).flatten();
+    let mut ts = match id.kind {
+        V1IdType::IPV4_ADDR if id.data.len() == 4 => TrafficSelector::host(v4(id.data)?),
+        V1IdType::IPV6_ADDR if id.data.len() == 16 => TrafficSelector::host(v6(id.data)?),
+        V1IdType::IPV4_ADDR_SUBNET => {
+            let (address, mask) = two(4)?;
+            let mask = u32::from_be_bytes(*mask.first_chunk()?);
+            let prefix = mask.leading_ones();
+            (mask.count_ones() == prefix).then_some(())?;
+            TrafficSelector::subnet(v4(address)?, u8::try_from(prefix).ok()?)?
+        }
+        V1IdType::IPV6_ADDR_SUBNET => {
+            let (address, mask) = two(16)?;
+            let mask = u128::from_be_bytes(*mask.first_chunk()?);
+            let prefix = mask.leading_ones();
+            (mask.count_ones() == prefix).then_some(())?;
+            TrafficSelector::subnet(v6(address)?, u8::try_from(prefix).ok()?)?
+        }
+        V1IdType::IPV4_ADDR_RANGE => {
+            let (first, last) = two(4)?;
+            TrafficSelector { start: v4(first)?, end: v4(last)?, ..TrafficSelector::any(false) }
+        }
+        V1IdType::IPV6_ADDR_RANGE => {
+            let (first, last) = two(16)?;
+            TrafficSelector { start: v6(first)?, end: v6(last)?, ..TrafficSelector::any(true) }
+        }
+        _ => return None,
+    };
+    (ts.start <= ts.end).then_some(())?;
+    ts.protocol = id.protocol;
+    if id.port != 0 {
+        (ts.start_port, ts.end_port) = (id.port, id.port);
+    }
+    Some(ts)
+}
+
+fn message_id(sa: &IsakmpSa, cx: &mut Context) -> u32 {
+    loop {
+        let id = u32::from_be_bytes(cx.random());
+        if id != 0 && !sa.quick_modes.contains_key(&id) && !sa.used.contains(&id) {
+            return id;
+        }
+    }
+}
+
+/// Begins phase 2 for a configured child, of which a placeholder may be there already.
+pub(super) fn begin(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, index: usize) {
+    let Some(connection) = sa.connection.clone() else { return };
+    let Some(config) = connection.children.get(index) else { return };
+    let selectors = child::configured(config, sa.local.ip(), sa.remote.ip());
+    let larval = sa.children.iter().position(|c| c.name == config.name && !c.is_installed());
+    let position = larval.unwrap_or_else(|| {
+        let new = ChildSa::larval(cx, config, selectors.clone());
+        sa.children.push(new);
+        sa.children.len() - 1
+    });
+    let Some((child, spi)) = sa.children.get(position).map(|c| (c.id, c.spi_in)) else { return };
+    let group = proposals::phase2_group(&config.esp_proposals);
+    let key_exchange = group.and_then(|g| KeyExchange::generate(g, &mut *cx.rng).ok());
+    let lifetime = config.life_time.as_secs();
+    let encapsulated = sa.nat.any();
+    let offer = proposals::phase2_offer(&config.esp_proposals, group, spi, config.mode, encapsulated, lifetime);
+    let nonce = cx.random::<NONCE_LEN>().to_vec();
+    let Some(keys) = sa.keys() else { return };
+    let mut rest = keys.with_hash();
+    rest.sa(&offer).nonce(&nonce);
+    if let Some(key_exchange) = &key_exchange {
+        rest.ke(key_exchange.public());
+    }
+    // RFC 2409 section 5.5 knows one pair of identities; further selectors need quick modes of their own.
+    if let (Some(local), Some(remote)) = (selectors.local.first(), selectors.remote.first()) {
+        add_id(&mut rest, local);
+        add_id(&mut rest, remote);
+    }
+    let id = message_id(sa, cx);
+    let (spis, step) = (sa.spis, Step::Sent(Box::new(Offer { child, nonce, key_exchange })));
+    let Some(keys) = sa.keys() else { return };
+    let chain = hashed(rest, |rest| keys.hash1(id, rest));
+    let message = keys.seal(header(spis, ExchangeType::QUICK_MODE, id), chain);
+    transmit(sa, cx, now, id, message, step, &[], true);
+}
+
+#[allow(clippy::too_many_arguments)]
+fn transmit(
+    sa: &mut IsakmpSa,
+    cx: &mut Context,
+    now: Instant,
+    id: u32,
+    message: Vec<u8>,
+    step: Step,
+    answers: &[u8],
+    repeats: bool,
+) {
+    sa.datagrams_out += 1;
+    cx.transmit(sa.local, sa.remote, message.clone());
+    cx.timers.cancel(sa.id, Reason::Exchange(id));
+    if repeats {
+        arm(cx, sa.id, Reason::Exchange(id), now, 0);
+    }
+    let answers = if answers.is_empty() { Vec::new() } else { fingerprint(answers) };
+    sa.quick_modes.insert(id, QuickMode { step, message, answers, resent: 0, repeated: 0, since: now });
+}
+
+/// An answer did not come in time. Returns why the Child SA is given up.
+pub(crate) fn retransmit(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, id: u32) {
+    let Some(quick) = sa.quick_modes.get_mut(&id) else { return };
+    let Some(waiting_for) = quick.waiting_for() else { return };
+    quick.resent += 1;
+    let (resent, since, message) = (quick.resent, quick.since, quick.message.clone());
+    if resent > cx.settings.backoff.tries {
+        let kind = FailureKind::NoAnswer {
+            waiting_for,
+            to: sa.remote,
+            sent: resent,
+            over: now.since(since),
+            answered_before: false,
+        };
+        give_up(sa, cx, now, id, kind);
+        return;
+    }
+    sa.retransmissions.sent = resent;
+    sa.retransmissions.total += 1;
+    sa.datagrams_out += 1;
+    cx.event(Event::Retransmitted { sa: sa.id, name: sa.name().to_string(), waiting_for, attempt: resent });
+    cx.transmit(sa.local, sa.remote, message);
+    arm(cx, sa.id, Reason::Exchange(id), now, resent);
+}
+
+/// Ends a quick mode without a Child SA.
+fn give_up(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, id: u32, kind: FailureKind) {
+    cx.timers.cancel(sa.id, Reason::Exchange(id));
+    let child = match sa.quick_modes.remove(&id).map(|q| q.step) {
+        Some(Step::Sent(offer)) => {
+            let position = sa.children.iter().position(|c| c.id == offer.child);
+            position.map(|p| sa.children.remove(p).name)
+        }
+        Some(Step::Replied(replied)) => Some(replied.child.name),
+        _ => None,
+    };
+    retire(sa, id);
+    let tombstone = sa.tombstone(cx, now, kind, Some(child.as_deref().unwrap_or("-")));
+    cx.event(Event::Ended(Box::new(tombstone)));
+}
+
+fn retire(sa: &mut IsakmpSa, id: u32) {
+    if sa.used.len() >= MAX_USED {
+        sa.used.pop_front();
+    }
+    sa.used.push_back(id);
+    if let Some(keys) = sa.keys() {
+        keys.forget(id);
+    }
+}
+
+/// A message of quick mode.
+pub(super) fn receive(
+    sa: &mut IsakmpSa,
+    cx: &mut Context,
+    now: Instant,
+    h: &Header,
+    datagram: &[u8],
+    path: Path,
+) -> Option<FailureKind> {
+    let id = h.message_id;
+    if let Some(quick) = sa.quick_modes.get_mut(&id).filter(|q| q.answers == fingerprint(datagram)) {
+        let timer = cx.timers.deadline(sa.id, Reason::Exchange(id)).is_some();
+        if timer || quick.repeated >= 5 {
+            sa.drop_datagram(cx, DropReason::RepeatLimit, path.remote);
+            return None;
+        }
+        quick.repeated += 1;
+        let message = quick.message.clone();
+        sa.datagrams_out += 1;
+        cx.transmit(sa.local, sa.remote, message);
+        return None;
+    }
+    if sa.used.contains(&id) {
+        sa.drop_datagram(cx, DropReason::UnexpectedMessageId, path.remote);
+        return None;
+    }
+    let opened =
+        sa.keys().and_then(|keys| keys.open(h, datagram)).filter(|_| h.flags.contains(wire::Flags::ENCRYPTION));
+    let Some(opened) = opened else {
+        sa.drop_datagram(cx, DropReason::NotProtected, path.remote);
+        return None;
+    };
+    let (Some(chain), Some(rest)) = (opened.chain(), opened.after_hash()) else {
+        sa.drop_datagram(cx, DropReason::IntegrityCheckFailed, path.remote);
+        return None;
+    };
+    let hash = chain.hash().unwrap_or_default();
+    let expected = {
+        let step = sa.quick_modes.get(&id).map(|q| &q.step);
+        let nonces = match step {
+            Some(Step::Sent(offer)) => Some((offer.nonce.clone(), None)),
+            Some(Step::Replied(r)) => Some((r.nonces.0.clone(), Some(r.nonces.1.clone()))),
+            Some(Step::Done) => {
+                sa.drop_datagram(cx, DropReason::UnexpectedMessageId, path.remote);
+                return None;
+            }
+            None => None,
+        };
+        let keys = sa.keys()?;
+        match nonces {
+            None => keys.hash1(id, rest),
+            Some((nonce_i, None)) => keys.hash2(id, &nonce_i, rest),
+            Some((nonce_i, Some(nonce_r))) => keys.hash3(id, &nonce_i, &nonce_r),
+        }
+    };
+    if !crypto::equal(expected.expose(), hash) {
+        sa.drop_datagram(cx, DropReason::IntegrityCheckFailed, path.remote);
+        return None;
+    }
+    // Authentic.
+    if let Some(keys) = sa.keys() {
+        keys.accept(&opened);
+    }
+    sa.last_heard = now;
+    sa.probe.1 = 0;
+    follow(sa, cx, path);
+    match sa.quick_modes.get(&id).map(|q| q.waiting_for()) {
+        None => message1(sa, cx, now, id, &chain, datagram, path),
+        Some(Some(RuleId::QuickMode2)) => message2(sa, cx, now, id, &chain, datagram),
+        Some(_) => message3(sa, cx, now, id),
+    }
+    None
+}
+
+/// RFC 3947 section 5: behind a NAT the peer's port may change.
+pub(super) fn follow(sa: &mut IsakmpSa, cx: &mut Context, path: Path) {
+    if sa.nat.remote && (sa.local, sa.remote) != (path.local, path.remote) {
+        (sa.local, sa.remote) = (path.local, path.remote);
+        for child in &sa.children {
+            child.update(cx, path.local, path.remote, sa.nat.any());
+        }
+    }
+}
+
+fn parent(sa: &IsakmpSa, encapsulated: bool) -> Option<Parent> {
+    Some(Parent {
+        id: sa.id,
+        role: sa.role,
+        connection: sa.connection.clone()?,
+        local: sa.local,
+        remote: sa.remote,
+        encapsulated,
+        local_id: sa.local_id.clone(),
+        remote_id: sa.remote_id.clone(),
+    })
+}
+
+/// KEYMAT of both directions (RFC 2409 section 5.5).
+fn keymat(
+    sa: &mut IsakmpSa,
+    choice: &model::ChosenSuite,
+    shared: Option<&Secret>,
+    spis: (u32, u32),
+    nonces: (&[u8], &[u8]),
+    own_role: Role,
+) -> Option<ChildKeys> {
+    let cipher = Cipher::new(choice.encryption.id, choice.encryption.key_length).ok()?;
+    let integrity = choice.integrity.map(Integrity::new).transpose().ok()?;
+    let keys = sa.keys()?;
+    let one = |spi: u32| {
+        let (prf, spi) = (keys.hash.prf(), spi.to_be_bytes());
+        crypto::v1::esp_keys(prf, &keys.skeyid.skeyid_d, shared, &spi, nonces.0, nonces.1, cipher, integrity)
+    };
+    // Each SA is keyed with the SPI that its receiver chose.
+    let (inbound, outbound) = (one(spis.0), one(spis.1));
+    Some(match own_role {
+        Role::Initiator => ChildKeys { initiator_to_responder: outbound, responder_to_initiator: inbound },
+        Role::Responder => ChildKeys { initiator_to_responder: inbound, responder_to_initiator: outbound },
+    })
+}
+
+/// A protected Notify about a phase 2 that cannot be.
+fn notify(sa: &mut IsakmpSa, cx: &mut Context, kind: V1NotifyType) {
+    super::informational::send(sa, cx, |rest| {
+        rest.notify(ProtocolId::ESP, &[], kind, &[]);
+    });
+}
+
+/// Responder: `<-- HDR*, HASH(2), SA, Nr [, KE ] [, IDci, IDcr ]`
+fn message1(
+    sa: &mut IsakmpSa,
+    cx: &mut Context,
+    now: Instant,
+    id: u32,
+    chain: &Chain<'_>,
+    datagram: &[u8],
+    path: Path,
+) {
+    let (Some(connection), Some(offered), Some(nonce_i)) = (sa.connection.clone(), chain.sa(), chain.nonce()) else {
+        sa.drop_datagram(cx, DropReason::GrammarViolation, path.remote);
+        return retire(sa, id);
+    };
+    if sa.quick_modes.len() >= MAX_QUICK_MODES {
+        sa.quick_modes.retain(|_, q| !matches!(q.step, Step::Done));
+    }
+    if sa.quick_modes.len() >= MAX_QUICK_MODES {
+        sa.drop_datagram(cx, DropReason::HalfOpenLimitPeer, path.remote);
+        return retire(sa, id);
+    }
+    // Without identities the selectors are the two addresses (RFC 2409 section 5.5).
+    let or_host = |id: Option<Id<'_>>, address: IpAddr| match id {
+        Some(id) => selector(id),
+        None => Some(TrafficSelector::host(address)),
+    };
+    let (theirs, ours) = (or_host(chain.id(0), sa.remote.ip()), or_host(chain.id(1), sa.local.ip()));
+    let (Some(their_ts), Some(our_ts)) = (theirs, ours) else {
+        notify(sa, cx, V1NotifyType::INVALID_ID_INFORMATION);
+        return retire(sa, id);
+    };
+    match choose(sa, &connection, offered, chain.ke().is_some(), our_ts, their_ts) {
+        Ok((index, choice, selectors)) => {
+            let accepted = accept(sa, cx, now, Accept { id, index, choice, selectors, chain, nonce_i, datagram });
+            if accepted.is_none() {
+                notify(sa, cx, V1NotifyType::NO_PROPOSAL_CHOSEN);
+                retire(sa, id);
+            }
+        }
+        Err((name, kind)) => {
+            let notified = match kind {
+                FailureKind::TsUnacceptable { .. } => V1NotifyType::INVALID_ID_INFORMATION,
+                _ => V1NotifyType::NO_PROPOSAL_CHOSEN,
+            };
+            notify(sa, cx, notified);
+            retire(sa, id);
+            let tombstone = sa.tombstone(cx, now, kind, Some(name.as_deref().unwrap_or("-")));
+            cx.event(Event::Ended(Box::new(tombstone)));
+        }
+    }
+}
+
+type Refusal = (Option<String>, FailureKind);
+
+/// The configured child that these selectors and proposals are meant for.
+fn choose(
+    sa: &IsakmpSa,
+    connection: &config::Connection,
+    offered: &Sa,
+    with_ke: bool,
+    ours: TrafficSelector,
+    theirs: TrafficSelector,
+) -> Result<(usize, Phase2Choice, Selectors), Refusal> {
+    let mut closest: Option<Refusal> = None;
+    for (index, child) in connection.children.iter().enumerate() {
+        let configured = child::configured(child, sa.local.ip(), sa.remote.ip());
+        // IKEv1 does not narrow: what is asked for must lie within what is configured.
+        let within = |configured: &[TrafficSelector], ts: &TrafficSelector| {
+            narrow(configured, std::slice::from_ref(ts)) == [*ts]
+        };
+        if !within(&configured.local, &ours) || !within(&configured.remote, &theirs) {
+            closest.get_or_insert_with(|| {
+                let kind = FailureKind::TsUnacceptable {
+                    found_by: Side::Us,
+                    local: configured.local,
+                    remote: configured.remote,
+                    peer_local: vec![theirs],
+                    peer_remote: vec![ours],
+                };
+                (Some(child.name.clone()), kind)
+            });
+            continue;
+        }
+        let wanted: Vec<Proposal> = child.esp_proposals.clone();
+        match proposals::phase2_choose(&wanted, offered, child.mode, with_ke) {
+            Ok(choice) => return Ok((index, choice, Selectors { local: vec![ours], remote: vec![theirs] })),
+            Err(Phase2Mismatch::Algorithms(mismatch)) => {
+                let ours = wanted.iter().map(ToString::to_string).collect();
+                let (phase, found_by) = (Phase::Child, Side::Us);
+                let kind = FailureKind::NoProposalChosen { phase, found_by, mismatch: Some(mismatch), ours };
+                closest = Some((Some(child.name.clone()), kind));
+            }
+            Err(Phase2Mismatch::Mode(own, theirs)) => {
+                let kind = FailureKind::EncapsulationMode { tunnel: own == Mode::Tunnel, peer: theirs };
+                closest = Some((Some(child.name.clone()), kind));
+            }
+        }
+    }
+    Err(closest.unwrap_or_else(|| {
+        let (local, remote) = (Vec::new(), Vec::new());
+        let kind = FailureKind::TsUnacceptable {
+            found_by: Side::Us,
+            local,
+            remote,
+            peer_local: vec![theirs],
+            peer_remote: vec![ours],
+        };
+        (None, kind)
+    }))
+}
+
+struct Accept<'a> {
+    id: u32,
+    index: usize,
+    choice: Phase2Choice,
+    selectors: Selectors,
+    chain: &'a Chain<'a>,
+    nonce_i: &'a [u8],
+    datagram: &'a [u8],
+}
+
+fn accept(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, a: Accept<'_>) -> Option<()> {
+    let connection = sa.connection.clone()?;
+    let config = connection.children.get(a.index)?;
+    let (own_ke, shared) = match (a.choice.suite.key_exchange, a.chain.ke()) {
+        (Some(group), Some(public)) => {
+            let own = KeyExchange::generate(group, &mut *cx.rng).ok()?;
+            let shared = own.agree(public).ok()?;
+            (Some(own), Some(shared))
+        }
+        (None, None) => (None, None),
+        _ => return None,
+    };
+    let mut new = ChildSa::larval(cx, config, a.selectors.clone());
+    new.spi_out = a.choice.spi;
+    let nonce_r = cx.random::<NONCE_LEN>().to_vec();
+    let suite = a.choice.suite;
+    let keys = keymat(sa, &suite, shared.as_ref(), (new.spi_in, new.spi_out), (a.nonce_i, &nonce_r), Role::Responder)?;
+    let mut answer = a.choice.answer;
+    answer.proposals.iter_mut().for_each(|p| p.spi = new.spi_in.to_be_bytes().to_vec());
+    let mut rest = sa.keys()?.with_hash();
+    rest.sa(&answer).nonce(&nonce_r);
+    if let Some(own) = &own_ke {
+        rest.ke(own.public());
+    }
+    // RFC 2409 section 5.5: the identities come back as they were sent.
+    for n in 0..2 {
+        if let Some(id) = a.chain.id(n) {
+            rest.id(id.kind, id.protocol, id.port, id.data);
+        }
+    }
+    let spis = sa.spis;
+    let keys_of_sa = sa.keys()?;
+    let chain = hashed(rest, |rest| keys_of_sa.hash2(a.id, a.nonce_i, rest));
+    let message = keys_of_sa.seal(header(spis, ExchangeType::QUICK_MODE, a.id), chain);
+    let agreed = Agreed { number: 1, suite, selectors: a.selectors };
+    let nonces = (a.nonce_i.to_vec(), nonce_r);
+    let replied = Replied { child: new, agreed, keys, encapsulated: a.choice.encapsulated, nonces };
+    transmit(sa, cx, now, a.id, message, Step::Replied(Box::new(replied)), a.datagram, true);
+    Some(())
+}
+
+/// Responder: the initiator is alive. The SA is installed.
+fn message3(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, id: u32) {
+    cx.timers.cancel(sa.id, Reason::Exchange(id));
+    let Some(Step::Replied(replied)) = sa.quick_modes.remove(&id).map(|q| q.step) else { return };
+    retire(sa, id);
+    let Replied { child, agreed, keys, encapsulated, .. } = *replied;
+    install(sa, cx, now, child, agreed, keys, encapsulated, Role::Responder);
+}
+
+/// Initiator: `HDR*, HASH(3) -->`, and the SA is installed.
+fn message2(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, id: u32, chain: &Chain<'_>, datagram: &[u8]) {
+    cx.timers.cancel(sa.id, Reason::Exchange(id));
+    sa.retransmissions.sent = 0;
+    let Some(QuickMode { step: Step::Sent(offer), .. }) = sa.quick_modes.get(&id) else { return };
+    let (child, nonce_i) = (offer.child, offer.nonce.clone());
+    let shared = match (&offer.key_exchange, chain.ke()) {
+        (Some(own), Some(public)) => own.agree(public).ok(),
+        _ => None,
+    };
+    let with_ke = offer.key_exchange.is_some();
+    match finish(sa, chain, child, &nonce_i, shared.as_ref(), with_ke) {
+        Ok((agreed, keys, nonce_r, encapsulated)) => {
+            let spis = sa.spis;
+            let Some(keys_of_sa) = sa.keys() else { return };
+            let mut hash3 = ChainBuilder::new();
+            hash3.hash(keys_of_sa.hash3(id, &nonce_i, &nonce_r).expose());
+            let message = keys_of_sa.seal(header(spis, ExchangeType::QUICK_MODE, id), hash3);
+            let Some(position) = sa.children.iter().position(|c| c.id == child) else { return };
+            let larval = sa.children.remove(position);
+            // Installed before the message that lets the peer send.
+            install(sa, cx, now, larval, agreed, keys, encapsulated, Role::Initiator);
+            transmit(sa, cx, now, id, message, Step::Done, datagram, false);
+            if let Some(old) = sa.replaces.take() {
+                cx.effects.push(Effect::Replace { old, by: sa.id });
+            }
+        }
+        Err(kind) => give_up(sa, cx, now, id, kind),
+    }
+}
+
+type Finished = (Agreed, ChildKeys, Vec<u8>, bool);
+
+fn finish(
+    sa: &mut IsakmpSa,
+    chain: &Chain<'_>,
+    child: SaId,
+    nonce_i: &[u8],
+    shared: Option<&Secret>,
+    with_ke: bool,
+) -> Result<Finished, FailureKind> {
+    let invalid = |what: &str| FailureKind::MessageInvalid { rule: RuleId::QuickMode2, missing: what.to_string() };
+    let connection = sa.connection.clone().ok_or_else(|| invalid("a connection"))?;
+    let larval = sa.children.iter_mut().find(|c| c.id == child).ok_or_else(|| invalid("a child"))?;
+    let config = child::config_of(&connection, &larval.name).ok_or_else(|| invalid("a configured child"))?;
+    let (answer, nonce_r) =
+        (chain.sa().ok_or_else(|| invalid("SA"))?, chain.nonce().ok_or_else(|| invalid("Nr"))?.to_vec());
+    if with_ke != chain.ke().is_some() || with_ke != shared.is_some() {
+        return Err(invalid("a valid KE"));
+    }
+    let choice =
+        proposals::phase2_choose(&config.esp_proposals, answer, config.mode, with_ke).map_err(|m| match m {
+            Phase2Mismatch::Algorithms(mismatch) => FailureKind::ChoiceNotOffered { phase: Phase::Child, mismatch },
+            Phase2Mismatch::Mode(own, peer) => FailureKind::EncapsulationMode { tunnel: own == Mode::Tunnel, peer },
+        })?;
+    let (local, remote) = (larval.local_ts.first().copied(), larval.remote_ts.first().copied());
+    let echoed = |n: usize, own: Option<TrafficSelector>| chain.id(n).is_none_or(|id| selector(id) == own);
+    if !echoed(0, local) || !echoed(1, remote) {
+        let (local, remote) = (larval.local_ts.clone(), larval.remote_ts.clone());
+        let back = |n: usize| chain.id(n).and_then(selector).into_iter().collect();
+        return Err(FailureKind::TsUnacceptable {
+            found_by: Side::Us,
+            local,
+            remote,
+            peer_local: back(1),
+            peer_remote: back(0),
+        });
+    }
+    larval.spi_out = choice.spi;
+    let spis = (larval.spi_in, larval.spi_out);
+    let selectors = Selectors { local: local.into_iter().collect(), remote: remote.into_iter().collect() };
+    let keys = keymat(sa, &choice.suite, shared, spis, (nonce_i, &nonce_r), Role::Initiator)
+        .ok_or_else(|| invalid("usable keys"))?;
+    Ok((Agreed { number: 1, suite: choice.suite, selectors }, keys, nonce_r, choice.encapsulated))
+}
+
+#[allow(clippy::too_many_arguments)]
+fn install(
+    sa: &mut IsakmpSa,
+    cx: &mut Context,
+    now: Instant,
+    child: ChildSa,
+    agreed: Agreed,
+    keys: ChildKeys,
+    encapsulated: bool,
+    creator: Role,
+) {
+    let id = child.id;
+    let Some(parent) = parent(sa, encapsulated) else { return };
+    let Some(installed) = child::install(cx, now, &parent, child, agreed, keys, creator) else { return };
+    sa.children.push(installed);
+    let snapshot = sa.snapshot_of_child(cx, now, id);
+    cx.event(Event::ChildUp(Box::new(snapshot)));
+}
+
+/// The peer refused the phase 2 that is under way, in a protected Notify.
+pub(super) fn refused(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, notify: V1NotifyType) {
+    let under_way = sa.quick_modes.iter().find(|(_, q)| matches!(q.step, Step::Sent(_))).map(|(id, _)| *id);
+    let Some(id) = under_way else { return };
+    let Some(QuickMode { step: Step::Sent(offer), .. }) = sa.quick_modes.get(&id) else { return };
+    let child = sa.children.iter().find(|c| c.id == offer.child);
+    let (local, remote) = child.map(|c| (c.local_ts.clone(), c.remote_ts.clone())).unwrap_or_default();
+    let config = sa.connection.as_deref().zip(child).and_then(|(c, x)| c.children.iter().find(|y| y.name == x.name));
+    let ours = config.map(|c| c.esp_proposals.iter().map(ToString::to_string).collect()).unwrap_or_default();
+    let kind = match notify {
+        V1NotifyType::NO_PROPOSAL_CHOSEN => {
+            FailureKind::NoProposalChosen { phase: Phase::Child, found_by: Side::Peer, mismatch: None, ours }
+        }
+        V1NotifyType::INVALID_ID_INFORMATION => {
+            let (peer_local, peer_remote) = (Vec::new(), Vec::new());
+            FailureKind::TsUnacceptable { found_by: Side::Peer, local, remote, peer_local, peer_remote }
+        }
+        other => FailureKind::PeerRefusedV1 { phase: Phase::Child, notify: other },
+    };
+    give_up(sa, cx, now, id, kind);
+}

@@ -1,0 +1,432 @@
+//! What an ISAKMP SA is: plain data, and how it looks to an operator.
+
+use super::protection::Keys;
+use super::quick_mode::QuickMode;
+use crate::child::ChildSa;
+use crate::context::Context;
+use crate::timers::Reason;
+use config::Connection;
+use crypto::KeyExchange;
+use crypto::v1::Hash;
+use model::{
+    ChosenSuite, DropReason, Event, ExchangeMode, Failure, FailureKind, Identity, IkeState, Instant, NatState,
+    Retransmissions, Role, SaId, SaSnapshot, Tombstone,
+};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use wire::grammar::RuleId;
+use wire::{IkeSpi, SpiPair, V1NotifyType};
+
+/// How far phase 1 is, with exactly what is known there.
+pub(super) enum State {
+    /// Main mode, initiator: message 1 sent.
+    SaSent { sa_body: Vec<u8> },
+    /// Main mode, responder: message 2 sent.
+    SaReplied { sa_body: Vec<u8>, hash: Hash, candidates: Vec<Arc<Connection>> },
+    /// Main mode, initiator: message 3 sent.
+    KeSent(Box<KeSent>),
+    /// Main mode, responder: message 4 sent. One set of keys for each pre-shared key that may be meant: which one it is
+    /// shows when message 5 decrypts.
+    KeReplied(Box<KeReplied>),
+    /// Main mode, initiator: message 5 sent.
+    IdSent(Box<Proving>),
+    /// Aggressive mode, initiator: message 1 sent.
+    AggressiveSent(Box<AggressiveSent>),
+    /// Aggressive mode, responder: message 2 sent.
+    AggressiveReplied(Box<Proving>),
+    /// Phase 1 is done.
+    Established(Keys),
+    /// Over; only the last answer is repeated for a while.
+    Closed,
+}
+
+pub(super) struct KeSent {
+    pub sa_body: Vec<u8>,
+    pub hash: Hash,
+    pub key_exchange: KeyExchange,
+    pub nonce: Vec<u8>,
+}
+
+pub(super) struct KeReplied {
+    pub sa_body: Vec<u8>,
+    pub publics: (Vec<u8>, Vec<u8>),
+    pub attempts: Vec<(Keys, Arc<Connection>)>,
+    pub candidates: Vec<Arc<Connection>>,
+    /// Whether message 5 came and could be read with none of the keys.
+    pub unreadable: bool,
+}
+
+/// Waiting for the other end's HASH.
+pub(super) struct Proving {
+    pub keys: Keys,
+    pub sa_body: Vec<u8>,
+    pub publics: (Vec<u8>, Vec<u8>),
+    /// IDii_b, once known.
+    pub initiator_id: Vec<u8>,
+    /// IDir_b, once known.
+    pub responder_id: Vec<u8>,
+}
+
+pub(super) struct AggressiveSent {
+    pub sa_body: Vec<u8>,
+    pub key_exchange: KeyExchange,
+    pub nonce: Vec<u8>,
+    pub id_body: Vec<u8>,
+}
+
+/// A message that may have to be sent again.
+#[derive(Clone)]
+pub(super) struct Sent {
+    pub message: Vec<u8>,
+    /// What we wait for; `None` if nothing is expected and only a repeated request has it sent again.
+    pub waiting_for: Option<RuleId>,
+    pub resent: u32,
+    pub since: Instant,
+    /// The end of the datagram that this one answers.
+    pub answers: Vec<u8>,
+    /// How often a repeated request was answered again.
+    pub repeated: u32,
+}
+
+/// How often one datagram is answered again. Both ends of IKEv1 may repeat themselves: without a limit, and without
+/// the rule that an end with a timer running stays silent, one duplicated datagram would echo for ever.
+const MAX_REPEATS: u32 = 5;
+
+/// How many octets of a datagram identify it.
+const FINGERPRINT: usize = 24;
+
+pub(super) fn fingerprint(datagram: &[u8]) -> Vec<u8> {
+    let tail = datagram.get(datagram.len().saturating_sub(FINGERPRINT)..).unwrap_or(datagram);
+    let mut print = tail.to_vec();
+    print.extend_from_slice(&u32::try_from(datagram.len()).unwrap_or(u32::MAX).to_be_bytes());
+    print
+}
+
+/// One ISAKMP SA.
+pub(crate) struct IsakmpSa {
+    pub id: SaId,
+    pub role: Role,
+    pub mode: ExchangeMode,
+    /// Cookies; RFC 2408's name for SPIs.
+    pub spis: SpiPair,
+    pub local: SocketAddr,
+    pub remote: SocketAddr,
+    pub connection: Option<Arc<Connection>>,
+    pub(super) state: State,
+    pub suite: Option<ChosenSuite>,
+    pub nat: NatState,
+    /// Whether the peer does NAT traversal by RFC 3947.
+    pub(super) nat_traversal: bool,
+    /// Whether the peer answers R-U-THERE (RFC 3706).
+    pub(super) dead_peer_detection: bool,
+    pub local_id: Option<Identity>,
+    pub remote_id: Option<Identity>,
+    pub created: Instant,
+    pub established: Option<Instant>,
+    pub last_heard: Instant,
+    pub replace_at: Option<Instant>,
+    /// Our last message of phase 1.
+    pub(super) sent: Option<Sent>,
+    pub(super) quick_modes: BTreeMap<u32, QuickMode>,
+    /// Message IDs of exchanges that are over: each is used once (RFC 2408 section 3.1).
+    pub(super) used: std::collections::VecDeque<u32>,
+    /// Sequence number of the R-U-THERE under way, and how many went unanswered.
+    pub(super) probe: (u32, u32),
+    pub children: Vec<ChildSa>,
+    /// Which configured child to negotiate once phase 1 is up.
+    pub(super) wanted: Option<usize>,
+    pub retransmissions: Retransmissions,
+    pub datagrams_in: u32,
+    pub datagrams_out: u32,
+    pub attempt: u32,
+    pub replaces: Option<SaId>,
+    pub(super) initial_contact: bool,
+    /// What the peer reported without protection: never acted upon, but told when the negotiation fails.
+    pub(super) hint: Option<V1NotifyType>,
+}
+
+impl IsakmpSa {
+    pub(super) fn new(
+        cx: &mut Context,
+        role: Role,
+        mode: ExchangeMode,
+        spis: SpiPair,
+        local: SocketAddr,
+        remote: SocketAddr,
+        state: State,
+        now: Instant,
+    ) -> Self {
+        Self {
+            id: cx.ike_id(),
+            role,
+            mode,
+            spis,
+            local,
+            remote,
+            connection: None,
+            state,
+            suite: None,
+            nat: NatState::default(),
+            nat_traversal: false,
+            dead_peer_detection: false,
+            local_id: None,
+            remote_id: None,
+            created: now,
+            established: None,
+            last_heard: now,
+            replace_at: None,
+            sent: None,
+            quick_modes: BTreeMap::new(),
+            used: std::collections::VecDeque::new(),
+            probe: (0, 0),
+            children: Vec::new(),
+            wanted: None,
+            retransmissions: Retransmissions::default(),
+            datagrams_in: 0,
+            datagrams_out: 0,
+            attempt: 1,
+            replaces: None,
+            initial_contact: false,
+            hint: None,
+        }
+    }
+
+    pub fn own_spi(&self) -> IkeSpi {
+        match self.role {
+            Role::Initiator => self.spis.initiator,
+            Role::Responder => self.spis.responder,
+        }
+    }
+
+    pub fn name(&self) -> &str {
+        self.connection.as_ref().map_or("", |c| c.name.as_str())
+    }
+
+    pub fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed)
+    }
+
+    pub fn is_established(&self) -> bool {
+        matches!(self.state, State::Established(_))
+    }
+
+    pub fn is_half_open(&self) -> bool {
+        !self.is_closed() && !self.is_established()
+    }
+
+    /// Whether it began at the peer and phase 1 is not done.
+    pub fn is_half_open_responder(&self) -> bool {
+        self.is_half_open() && self.role == Role::Responder
+    }
+
+    pub(super) fn keys(&mut self) -> Option<&mut Keys> {
+        match &mut self.state {
+            State::Established(keys) => Some(keys),
+            _ => None,
+        }
+    }
+
+    pub fn ike_state(&self) -> IkeState {
+        match self.state {
+            State::Established(_) => IkeState::Established,
+            State::Closed => IkeState::Destroying,
+            _ => IkeState::Connecting,
+        }
+    }
+
+    /// The grammar row whose message we wait for.
+    pub fn waiting_for(&self) -> Option<RuleId> {
+        Some(match &self.state {
+            State::SaSent { .. } => RuleId::MainMode2,
+            State::SaReplied { .. } => RuleId::MainMode3,
+            State::KeSent(_) => RuleId::MainMode4,
+            State::KeReplied(_) => RuleId::MainMode5,
+            State::IdSent(_) => RuleId::MainMode6,
+            State::AggressiveSent(_) => RuleId::AggressiveMode2,
+            State::AggressiveReplied(_) => RuleId::AggressiveMode3,
+            State::Established(_) => return self.quick_modes.values().find_map(QuickMode::waiting_for),
+            State::Closed => return None,
+        })
+    }
+
+    pub(super) fn log(&self, cx: &mut Context, group: &'static str, level: u8, text: String) {
+        cx.step(self.id, self.name(), group, level, text);
+    }
+
+    pub(super) fn enter(&mut self, cx: &mut Context, state: State) {
+        let from = self.ike_state();
+        self.state = state;
+        let to = self.ike_state();
+        if from != to {
+            cx.event(Event::IkeState { sa: self.id, name: self.name().to_string(), from, to });
+        }
+    }
+
+    pub fn snapshot(&self, cx: &Context, now: Instant) -> SaSnapshot {
+        let connection = self.connection.as_deref();
+        SaSnapshot {
+            id: self.id,
+            name: self.name().to_string(),
+            version: 1,
+            mode: Some(self.mode),
+            state: self.ike_state(),
+            waiting_for: self.waiting_for(),
+            role: self.role,
+            spis: self.spis,
+            local: self.local,
+            remote: self.remote,
+            local_id: self.local_id.clone(),
+            remote_id: self.remote_id.clone(),
+            suite: self.suite,
+            nat: self.nat,
+            authentication: "pre-shared-key",
+            age: now.since(self.created),
+            established: self.established.map(|at| now.since(at)),
+            rekey_in: None,
+            reauth_in: self.replace_at.map(|at| at.since(now)),
+            lifetime: connection.map(|c| c.rekey_time.max(c.reauth_time)).unwrap_or_default(),
+            retransmissions: self.retransmissions,
+            tasks_queued: Vec::new(),
+            tasks_active: if self.quick_modes.values().any(|q| q.waiting_for().is_some()) {
+                vec!["QUICK_MODE"]
+            } else {
+                Vec::new()
+            },
+            worker: cx.settings.worker,
+            children: self.children.iter().map(|c| c.snapshot(self.id, self.nat.any(), cx, now)).collect(),
+            configured_children: connection
+                .map_or_else(Vec::new, |c| c.children.iter().map(|c| c.name.clone()).collect()),
+        }
+    }
+
+    pub(super) fn snapshot_of_child(&self, cx: &Context, now: Instant, child: SaId) -> SaSnapshot {
+        let mut snapshot = self.snapshot(cx, now);
+        snapshot.children.retain(|c| c.id == child);
+        snapshot
+    }
+
+    pub fn tombstone(&self, cx: &Context, now: Instant, kind: FailureKind, child: Option<&str>) -> Tombstone {
+        let config = crate::place::of(&kind, self.connection.as_deref(), child, &cx.secrets);
+        Tombstone {
+            sa: self.snapshot(cx, now),
+            failure: Failure { kind, config },
+            child: child.map(str::to_string),
+            at: now,
+            ended: std::time::Duration::ZERO,
+            datagrams_in: self.datagrams_in,
+            datagrams_out: self.datagrams_out,
+        }
+    }
+
+    pub fn drop_datagram(&self, cx: &mut Context, reason: DropReason, from: SocketAddr) {
+        cx.drops[reason as usize] += 1;
+        cx.count(crate::context::Counter::Invalid);
+        cx.event(Event::Dropped { reason, from, sa: Some(self.id), waiting_for: self.waiting_for() });
+    }
+
+    /// Sends a message of phase 1. With something to wait for it is repeated until that comes.
+    pub(super) fn send(
+        &mut self,
+        cx: &mut Context,
+        now: Instant,
+        message: Vec<u8>,
+        waiting_for: Option<RuleId>,
+        answers: &[u8],
+    ) {
+        self.datagrams_out += 1;
+        cx.transmit(self.local, self.remote, message.clone());
+        cx.timers.cancel(self.id, Reason::Retransmit);
+        // The responder of phase 1 leaves repetition to the initiator: an unproven address gets no more than it sent.
+        if waiting_for.is_some() && self.role == Role::Initiator {
+            arm(cx, self.id, Reason::Retransmit, now, 0);
+        }
+        let answers = if answers.is_empty() { Vec::new() } else { fingerprint(answers) };
+        self.sent = Some(Sent { message, waiting_for, resent: 0, since: now, answers, repeated: 0 });
+    }
+
+    /// Whether the datagram was answered before, by the last message of phase 1: then that goes out again.
+    pub fn repeat(&mut self, cx: &mut Context, datagram: &[u8], from: SocketAddr) -> bool {
+        let timer = cx.timers.deadline(self.id, Reason::Retransmit).is_some();
+        let Some(sent) = self.sent.as_mut().filter(|s| s.answers == fingerprint(datagram)) else { return false };
+        if timer || sent.repeated >= MAX_REPEATS {
+            self.drop_datagram(cx, DropReason::RepeatLimit, from);
+            return true;
+        }
+        sent.repeated += 1;
+        let message = sent.message.clone();
+        self.retransmissions.answered += 1;
+        self.datagrams_out += 1;
+        self.log(cx, "IKE", 1, "repeated message of phase 1, answering again".to_string());
+        cx.transmit(self.local, self.remote, message);
+        true
+    }
+
+    /// An answer of phase 1 did not come in time.
+    pub fn retransmit(&mut self, cx: &mut Context, now: Instant) -> Option<FailureKind> {
+        let sent = self.sent.as_mut()?;
+        let waiting_for = sent.waiting_for?;
+        sent.resent += 1;
+        let (resent, since, message) = (sent.resent, sent.since, sent.message.clone());
+        if resent > cx.settings.backoff.tries {
+            return Some(self.gave_up(waiting_for, resent, now.since(since)));
+        }
+        self.retransmissions.sent = resent;
+        self.retransmissions.total += 1;
+        self.datagrams_out += 1;
+        cx.event(Event::Retransmitted { sa: self.id, name: self.name().to_string(), waiting_for, attempt: resent });
+        cx.transmit(self.local, self.remote, message);
+        arm(cx, self.id, Reason::Retransmit, now, resent);
+        None
+    }
+
+    /// What a silence in phase 1 means, with what the peer said unprotected.
+    fn gave_up(&self, waiting_for: RuleId, sent: u32, over: std::time::Duration) -> FailureKind {
+        let ours = || self.connection.iter().flat_map(|c| c.proposals.iter().map(ToString::to_string)).collect();
+        let local = self.local_id.clone().unwrap_or(Identity::ANY);
+        let refused = |remote| FailureKind::AuthenticationRefused { local: local.clone(), remote };
+        let expected = self.connection.as_ref().map(|c| c.remote.id.clone()).filter(|id| !id.is_wildcard());
+        match (waiting_for, self.hint) {
+            (_, Some(V1NotifyType::NO_PROPOSAL_CHOSEN)) => {
+                let (phase, found_by) = (model::Phase::Ike, model::Side::Peer);
+                FailureKind::NoProposalChosen { phase, found_by, mismatch: None, ours: ours() }
+            }
+            (RuleId::MainMode6 | RuleId::AggressiveMode2, Some(_)) => refused(expected),
+            _ => FailureKind::NoAnswer { waiting_for, to: self.remote, sent, over, answered_before: false },
+        }
+    }
+
+    /// The initiator has not gone on.
+    pub fn half_open_failure(&self, cx: &Context, now: Instant) -> FailureKind {
+        let local = self.local_id.clone().unwrap_or_else(|| Identity::from(self.local.ip()));
+        if let State::KeReplied(s) = &self.state {
+            if s.unreadable {
+                let remote = Identity::from(self.remote.ip());
+                return FailureKind::PskMismatch { local, remote, tried: s.attempts.len() };
+            }
+        }
+        let waiting_for = self.waiting_for().unwrap_or(RuleId::MainMode3);
+        let _ = cx;
+        FailureKind::HalfOpen { waiting_for, after: now.since(self.created), repeated: self.retransmissions.answered }
+    }
+
+    pub fn close(&mut self, cx: &mut Context, now: Instant) {
+        cx.timers.cancel_all(self.id);
+        self.quick_modes.clear();
+        self.children.clear();
+        self.state = State::Closed;
+        cx.timers.set(self.id, Reason::HalfOpen, now + cx.settings.half_open_timeout);
+    }
+}
+
+/// Sets the timer for the next repetition; false when there is none left.
+pub(super) fn arm(cx: &mut Context, sa: SaId, reason: Reason, now: Instant, resent: u32) -> bool {
+    let random = u32::from_be_bytes(cx.random());
+    match cx.settings.backoff.delay(resent, random) {
+        Some(delay) => {
+            cx.timers.set(sa, reason, now + delay);
+            true
+        }
+        None => false,
+    }
+}

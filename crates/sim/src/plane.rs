@@ -1,0 +1,104 @@
+//! A data plane that does nothing but keep the books.
+
+use model::SaId;
+use model::dataplane::{ChildInstall, Command, EspSa, PlaneEvent};
+use std::collections::BTreeMap;
+
+/// Carries out commands, remembers what is installed, and notes what a real data plane would have stumbled over.
+#[derive(Debug, Default)]
+pub struct Recording {
+    installed: BTreeMap<SaId, ChildInstall>,
+    /// How many Installs were carried out.
+    pub installs: usize,
+    /// How many Deletes of something installed were carried out.
+    pub deletes: usize,
+    /// How many Updates of something installed were carried out.
+    pub updates: usize,
+    fail: Option<String>,
+    failed: Vec<SaId>,
+    /// What no data plane should be asked to do, in words.
+    pub violations: Vec<String>,
+}
+
+/// A matching pair of Child SAs: this end's and the other's.
+#[derive(Clone, Copy, Debug)]
+pub struct Pair<'a> {
+    /// As this end installed it.
+    pub here: &'a ChildInstall,
+    /// As the other end did.
+    pub there: &'a ChildInstall,
+}
+
+impl Recording {
+    /// Makes the next Install fail with this reason.
+    pub fn fail_next_install(&mut self, reason: &str) {
+        self.fail = Some(reason.to_string());
+    }
+
+    /// What is installed, by number.
+    pub fn installed(&self) -> impl Iterator<Item = &ChildInstall> {
+        self.installed.values()
+    }
+
+    /// One installed Child SA.
+    pub fn get(&self, child: SaId) -> Option<&ChildInstall> {
+        self.installed.get(&child)
+    }
+
+    /// Carries a command out; returns what is to be reported.
+    pub(crate) fn carry_out(&mut self, command: Command) -> Option<PlaneEvent> {
+        match command {
+            Command::Install(install) => {
+                let child = install.child;
+                if let Some(reason) = self.fail.take() {
+                    self.failed.push(child);
+                    return Some(PlaneEvent::Failed { child, reason });
+                }
+                if self.installed.values().any(|other| other.inbound.spi == install.inbound.spi) {
+                    self.violations.push(format!("inbound SPI {:08x} installed twice", install.inbound.spi));
+                }
+                self.installs += 1;
+                if self.installed.insert(child, *install).is_some() {
+                    self.violations.push(format!("Child SA {child} installed twice"));
+                }
+            }
+            Command::Delete { child } => match self.installed.remove(&child) {
+                Some(_) => self.deletes += 1,
+                None if self.failed.contains(&child) => self.failed.retain(|c| *c != child),
+                None => self.violations.push(format!("Child SA {child} deleted, but not installed")),
+            },
+            Command::Update { child, local, remote, encapsulated } => match self.installed.get_mut(&child) {
+                Some(install) => {
+                    (install.local, install.remote, install.encapsulated) = (local, remote, encapsulated);
+                    self.updates += 1;
+                }
+                None if self.failed.contains(&child) => {}
+                None => self.violations.push(format!("Child SA {child} updated, but not installed")),
+            },
+        }
+        None
+    }
+
+    /// The pairs by which both ends can carry traffic in both directions: equal SPIs, algorithms and keys, mirrored
+    /// selectors, and the same encapsulation.
+    pub fn pairs<'a>(&'a self, other: &'a Recording) -> impl Iterator<Item = Pair<'a>> {
+        self.installed().flat_map(move |here| {
+            other.installed().filter(move |there| fit(here, there)).map(move |there| Pair { here, there })
+        })
+    }
+}
+
+fn fit(here: &ChildInstall, there: &ChildInstall) -> bool {
+    same(&here.inbound, &there.outbound)
+        && same(&here.outbound, &there.inbound)
+        && here.local_ts == there.remote_ts
+        && here.remote_ts == there.local_ts
+        && (here.mode, here.esn, here.encapsulated) == (there.mode, there.esn, there.encapsulated)
+}
+
+fn same(sender: &EspSa, receiver: &EspSa) -> bool {
+    (sender.spi, sender.encryption, sender.integrity) == (receiver.spi, receiver.encryption, receiver.integrity)
+        && sender.encryption_key.expose() == receiver.encryption_key.expose()
+        && sender.integrity_key.expose() == receiver.integrity_key.expose()
+        && !sender.encryption_key.is_empty()
+}

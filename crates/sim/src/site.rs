@@ -1,0 +1,163 @@
+//! One node's configuration, written as `swanctl.conf` so that every place in it is a real one.
+
+use crate::{Nat, Rng};
+use config::{Config, MemoryFiles};
+use proto::{Endpoint, Settings};
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+/// A node to be: addresses, settings and configuration. Without further words it has one connection `gw` with the child
+/// `net`, both ends' identities `<name>.example` and the secret `swordfish`.
+pub struct Site {
+    pub(crate) name: String,
+    pub(crate) address: IpAddr,
+    pub(crate) nat: Option<Nat>,
+    /// Settings of its endpoint.
+    pub settings: Settings,
+    peers: Vec<(String, String)>,
+    connection: Vec<String>,
+    child: Vec<String>,
+    /// `local` and `remote` identity lines.
+    local_id: Option<String>,
+    remote_id: Option<String>,
+    secret: Option<String>,
+    text: Option<String>,
+}
+
+impl Site {
+    /// A node of this name with this address.
+    ///
+    /// # Panics
+    /// If it is no address.
+    pub fn new(name: &str, address: &str) -> Self {
+        Self {
+            name: name.to_string(),
+            address: address.parse().expect("an address"),
+            nat: None,
+            settings: Settings::default(),
+            peers: Vec::new(),
+            connection: Vec::new(),
+            child: Vec::new(),
+            local_id: Some(format!("{name}.example")),
+            remote_id: None,
+            secret: Some("swordfish".to_string()),
+            text: None,
+        }
+    }
+
+    /// Adds a connection with these `remote_addrs`. The first is named `gw`, the second `gw2` and so on.
+    pub fn to(mut self, address: &str) -> Self {
+        let number = self.peers.len() + 1;
+        let name = if number == 1 { "gw".to_string() } else { format!("gw{number}") };
+        self.peers.push((address.to_string(), name));
+        self
+    }
+
+    /// Puts the node behind this NAT box.
+    pub fn behind(mut self, nat: Nat) -> Self {
+        self.nat = Some(nat);
+        self
+    }
+
+    /// Adds a line to each connection.
+    pub fn connection(mut self, line: &str) -> Self {
+        self.connection.push(line.to_string());
+        self
+    }
+
+    /// Adds a line to each child.
+    pub fn child(mut self, line: &str) -> Self {
+        self.child.push(line.to_string());
+        self
+    }
+
+    /// Our identity; `None` leaves it out.
+    pub fn local_id(mut self, id: Option<&str>) -> Self {
+        self.local_id = id.map(str::to_string);
+        self
+    }
+
+    /// The identity expected of the peer.
+    pub fn remote_id(mut self, id: &str) -> Self {
+        self.remote_id = Some(id.to_string());
+        self
+    }
+
+    /// The pre-shared key; `None` leaves it out.
+    pub fn secret(mut self, secret: Option<&str>) -> Self {
+        self.secret = secret.map(str::to_string);
+        self
+    }
+
+    /// Replaces the whole configuration.
+    pub fn text(mut self, text: &str) -> Self {
+        self.text = Some(text.to_string());
+        self
+    }
+
+    /// Changes the settings.
+    pub fn settings(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+        change(&mut self.settings);
+        self
+    }
+
+    /// The configuration as written.
+    pub fn configuration(&self) -> String {
+        if let Some(text) = &self.text {
+            return text.clone();
+        }
+        let mut out = String::from("connections {\n");
+        for (peer, name) in &self.peers {
+            let _ = writeln!(out, "  {name} {{\n    local_addrs = {}\n    remote_addrs = {peer}", self.address);
+            for line in &self.connection {
+                let _ = writeln!(out, "    {line}");
+            }
+            let id = |id: &Option<String>| id.as_ref().map(|id| format!("\n      id = {id}")).unwrap_or_default();
+            let _ = writeln!(out, "    local {{\n      auth = psk{}\n    }}", id(&self.local_id));
+            let _ = writeln!(out, "    remote {{\n      auth = psk{}\n    }}", id(&self.remote_id));
+            let _ = writeln!(out, "    children {{\n      net {{");
+            for line in &self.child {
+                let _ = writeln!(out, "        {line}");
+            }
+            let _ = writeln!(out, "      }}\n    }}\n  }}");
+        }
+        out.push_str("}\n");
+        if let Some(secret) = &self.secret {
+            let _ = writeln!(out, "secrets {{\n  ike-all {{\n    secret = {secret}\n  }}\n}}");
+        }
+        out
+    }
+
+    /// The configuration as the core gets it, from a file named `<name>.conf`.
+    ///
+    /// # Panics
+    /// With every error, if it has any.
+    pub fn load(&self) -> Config {
+        let (file, text) = (format!("{}.conf", self.name), self.configuration());
+        let tree = config::parse(&file, &MemoryFiles::one(&file, &text)).unwrap_or_else(|e| panic!("{e}\n{text}"));
+        config::load(&tree).unwrap_or_else(|errors| {
+            let all: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            panic!("{}\n{text}", all.join("\n"))
+        })
+    }
+
+    /// The line of the configuration, counted from 1, that contains this text first.
+    ///
+    /// # Panics
+    /// If none does.
+    pub fn line_of(&self, text: &str) -> u32 {
+        let found = self.configuration().lines().position(|line| line.contains(text));
+        found.unwrap_or_else(|| panic!("no line contains '{text}'")) as u32 + 1
+    }
+
+    /// An endpoint with all of it.
+    pub fn endpoint(&self, rng: Rng) -> Endpoint {
+        let mut endpoint = Endpoint::new(self.settings.clone(), Box::new(rng));
+        let config = self.load();
+        for connection in config.connections {
+            endpoint.load_connection(connection);
+        }
+        endpoint.set_secrets(config.secrets);
+        endpoint
+    }
+}

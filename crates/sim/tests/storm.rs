@@ -1,0 +1,132 @@
+//! Everybody speaks to everybody at once, over a bad net: afterwards every pair of nodes has a tunnel, and the net is
+//! quiet. `SHRIKE_SIM_LONG=1` runs more seeds.
+
+use proto::Selection;
+use sim::{Conditions, NodeId, Rng, Sim, Site};
+use std::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn address(n: usize) -> String {
+    format!("192.0.2.{}", n + 1)
+}
+
+fn mesh(seed: u64, size: usize) -> (Sim, Vec<NodeId>) {
+    let mut sim = Sim::new(seed);
+    let nodes: Vec<NodeId> = (0..size)
+        .map(|n| {
+            let mut site = Site::new(&format!("n{n}"), &address(n))
+                .connection("keyingtries = 0")
+                .connection("dpd_delay = 30s")
+                .connection("proposals = aes128gcm16-prfsha256-x25519")
+                .child("dpd_action = restart");
+            for other in (0..size).filter(|other| *other != n) {
+                site = site.to(&address(other));
+            }
+            sim.add(site)
+        })
+        .collect();
+    (sim, nodes)
+}
+
+fn storm(seed: u64, size: usize) {
+    let (mut sim, nodes) = mesh(seed, size);
+    sim.set_conditions(Conditions { loss: 200, duplicate: 100, reorder: 200, corrupt: 10, ..Conditions::default() });
+    for a in &nodes {
+        for b in nodes.iter().filter(|b| *b != a) {
+            sim.try_initiate(*a, *b).expect("it can begin");
+        }
+    }
+    sim.run_for(120 * SECOND);
+    sim.set_conditions(Conditions::default());
+    let pairs = || nodes.iter().flat_map(|a| nodes.iter().map(move |b| (*a, *b))).filter(|(a, b)| a < b);
+    let all_up = |sim: &Sim| pairs().all(|(a, b)| sim.carries(a, b));
+    let healed = sim.run_until(400 * SECOND, all_up);
+    let missing = || pairs().filter(|(a, b)| !sim.carries(*a, *b)).collect::<Vec<_>>();
+    assert!(healed.is_some(), "seed {seed}: no tunnel between {:?}", missing());
+    // What the bad net left half done ends: half-open SAs, and requests that nobody will answer.
+    sim.run_for(400 * SECOND);
+    assert!(all_up(&sim), "seed {seed}");
+    for node in &nodes {
+        assert_eq!(sim.endpoint(*node).sizes().1, 0, "seed {seed}: half-open SAs remain");
+        // Both ends of a pair may have begun: two SAs, never more.
+        let sas = sim.endpoint(*node).sizes().0;
+        assert!(sas >= size - 1 && sas <= 2 * (size - 1), "seed {seed}: {sas} SAs for {size} nodes");
+    }
+    // With nothing new to do only signs of life remain: one request and one answer per SA and 30 s at most.
+    let (before, sas) = (sim.wire.len(), nodes.iter().map(|n| sim.endpoint(*n).sizes().0).sum::<usize>());
+    sim.run_for(60 * SECOND);
+    assert!(sim.wire.len() - before <= sas * 2 * 3, "{} datagrams in a minute", sim.wire.len() - before);
+}
+
+#[test]
+fn sixteen_nodes_at_once() {
+    storm(1, 16);
+}
+
+#[test]
+fn four_nodes_many_times() {
+    let seeds = if std::env::var_os("SHRIKE_SIM_LONG").is_some() { 300 } else { 15 };
+    for seed in 0..seeds {
+        storm(seed, 4);
+    }
+}
+
+/// Operators and crashes at random over a bad net, with short lifetimes. Once the net is good again both ends of every
+/// pair agree on every SA: nothing is installed at one end only, which would swallow packets.
+fn churn(seed: u64) {
+    let (mut sim, nodes) = mesh(seed, 3);
+    let mut rng = Rng::new(seed ^ 0x5eed);
+    sim.set_conditions(Conditions { loss: 150, duplicate: 100, reorder: 200, corrupt: 10, ..Conditions::default() });
+    for _ in 0..40 {
+        let node = nodes[rng.below(3) as usize];
+        let other = *nodes.iter().filter(|n| **n != node).nth(rng.below(2) as usize).unwrap();
+        match rng.below(8) {
+            0 => sim.restart(node),
+            1 => drop(sim.terminate(node, &Selection::default())),
+            2 => {
+                let child = Selection { child: Some("net".into()), ..Selection::default() };
+                sim.terminate(node, &child);
+            }
+            3 => {
+                let child = sim.plane(node).installed().next().map(|install| install.child);
+                if let Some(child) = child {
+                    sim.report(node, model::dataplane::PlaneEvent::SoftExpire { child });
+                }
+            }
+            _ => drop(sim.try_initiate(node, other)),
+        }
+        sim.run_for(Duration::from_millis(rng.below(6_000)));
+    }
+    sim.set_conditions(Conditions::default());
+    sim.run_for(800 * SECOND);
+    for a in &nodes {
+        let installed = sim.plane(*a).installed().count();
+        let matched: usize = nodes.iter().filter(|b| *b != a).map(|b| sim.pairs(*a, *b)).sum();
+        assert_eq!(installed, matched, "seed {seed}: Child SAs that only one end has");
+        assert_eq!(sim.endpoint(*a).sizes().1, 0, "seed {seed}");
+    }
+    for a in &nodes {
+        for b in nodes.iter().filter(|b| *b != a) {
+            sim.try_initiate(*a, *b).expect("it can begin");
+            assert!(sim.run_until(10 * SECOND, |sim| sim.carries(*a, *b)).is_some(), "seed {seed}");
+        }
+    }
+    for node in &nodes {
+        sim.terminate(*node, &Selection::default());
+    }
+    sim.run_for(100 * SECOND);
+    for node in &nodes {
+        assert_eq!(sim.endpoint(*node).sizes(), (0, 0), "seed {seed}");
+        assert_eq!(sim.endpoint(*node).poll_timeout(), None, "seed {seed}: a timer without an owner");
+        assert_eq!(sim.plane(*node).installed().count(), 0, "seed {seed}");
+    }
+}
+
+#[test]
+fn operators_and_crashes_at_random() {
+    let seeds = if std::env::var_os("SHRIKE_SIM_LONG").is_some() { 2000 } else { 40 };
+    for seed in 0..seeds {
+        churn(seed);
+    }
+}
