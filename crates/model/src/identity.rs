@@ -21,6 +21,8 @@ pub enum IdKind {
     DistinguishedName,
     /// ID_KEY_ID (11).
     KeyId,
+    /// A network or range of addresses: a pattern of configurations, never sent.
+    AddressRange,
     /// A type this version does not interpret; kept so that it can be shown.
     Other(u8),
 }
@@ -29,7 +31,7 @@ impl IdKind {
     /// The ID type on the wire; 0 for the wildcard.
     pub fn number(self) -> u8 {
         match self {
-            Self::Any => 0,
+            Self::Any | Self::AddressRange => 0,
             Self::Ipv4 => 1,
             Self::Fqdn => 2,
             Self::Rfc822 => 3,
@@ -107,7 +109,7 @@ impl Identity {
     /// Whether it is, or contains, a wildcard, so that it stands for more than one name and is never sent.
     pub fn is_wildcard(&self) -> bool {
         match self.kind {
-            IdKind::Any => true,
+            IdKind::Any | IdKind::AddressRange => true,
             IdKind::Fqdn | IdKind::Rfc822 => self.data.first() == Some(&b'*'),
             _ => false,
         }
@@ -122,12 +124,34 @@ impl Identity {
         }
     }
 
+    /// First and last address of a range.
+    fn range(&self) -> Option<(IpAddr, IpAddr)> {
+        let half = |octets: &[u8]| match octets.len() {
+            4 => <[u8; 4]>::try_from(octets).ok().map(IpAddr::from),
+            _ => <[u8; 16]>::try_from(octets).ok().map(IpAddr::from),
+        };
+        let (first, last) = self.data.split_at_checked(self.data.len() / 2)?;
+        Some((half(first)?, half(last)?))
+    }
+
+    fn from_range(first: IpAddr, last: IpAddr) -> Self {
+        let octets = |a: IpAddr| match a {
+            IpAddr::V4(a) => a.octets().to_vec(),
+            IpAddr::V6(a) => a.octets().to_vec(),
+        };
+        Self { kind: IdKind::AddressRange, data: [octets(first), octets(last)].concat() }
+    }
+
     /// Whether this configured identity accepts `received`; larger is the closer match, `None` no match.
     ///
     /// Names compare without regard to case; `*.example.org` and `*@example.org` accept every name that ends so.
     pub fn matches(&self, received: &Identity) -> Option<u32> {
         if self.kind == IdKind::Any {
             return Some(1);
+        }
+        if self.kind == IdKind::AddressRange && received.kind != IdKind::AddressRange {
+            let (address, (first, last)) = (received.address()?, self.range()?);
+            return (first.is_ipv6() == address.is_ipv6() && first <= address && address <= last).then_some(10);
         }
         if self.kind != received.kind {
             return None;
@@ -187,6 +211,10 @@ impl FromStr for Identity {
         if let Ok(address) = text.parse::<IpAddr>() {
             return Ok(address.into());
         }
+        // `192.0.2.0/24` and `192.0.2.1-192.0.2.9`: every address in there.
+        if let (true, Ok(ts)) = (text.contains(['/', '-']), text.parse::<crate::TrafficSelector>()) {
+            return Ok(Self::from_range(ts.start, ts.end));
+        }
         if let Some(digits) = text.strip_prefix("@#") {
             let octets = hex(digits).ok_or_else(|| InvalidIdentity::KeyId(text.into()))?;
             return Ok(Self { kind: IdKind::KeyId, data: octets });
@@ -223,6 +251,9 @@ impl fmt::Display for Identity {
         use fmt::Write as _;
         if let Some(address) = self.address() {
             return write!(f, "{address}");
+        }
+        if let (IdKind::AddressRange, Some((start, end))) = (self.kind, self.range()) {
+            return write!(f, "{}", crate::TrafficSelector { start, end, ..crate::TrafficSelector::host(start) });
         }
         match self.kind {
             IdKind::Any => f.write_str("%any"),
@@ -293,6 +324,13 @@ mod tests {
         assert!(any_host.matches(&id(".strongswan.org")).is_none(), "the asterisk stands for at least one character");
         assert!(any_host.matches(&id("moon@x.strongswan.org")).is_none(), "another kind");
         assert!(id("moon").matches(&id("moon")) > any_host.matches(&id("a.strongswan.org")));
+        let network = id("192.0.2.96/28");
+        assert!(network.is_wildcard() && network.to_string() == "192.0.2.96/28");
+        assert!(network.matches(&id("192.0.2.100")).is_some());
+        assert!(network.matches(&id("192.0.2.112")).is_none());
+        assert!(id("192.0.2.1-192.0.2.9").matches(&id("192.0.2.9")).is_some());
+        assert!(id("192.0.2.1-192.0.2.9").matches(&id("2001:db8::1")).is_none());
+        assert!(id("site-a").matches(&id("site-a")).is_some(), "a name with a dash is a name");
         assert!(Identity::ANY.matches(&id("192.0.2.1")).is_some());
     }
 

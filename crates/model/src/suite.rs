@@ -145,6 +145,15 @@ impl Algorithm {
         }
     }
 
+    /// Whether it is only there for old peers and ought to be replaced: 3DES, SHA-1, groups below 2048 bits
+    /// (RFC 8247 section 2, RFC 8221 section 5).
+    pub fn is_legacy(self) -> bool {
+        matches!(
+            (self.kind, self.id),
+            (TransformType::ENCR, 3) | (TransformType::PRF | TransformType::INTEG, 2) | (TransformType::KE, 2 | 5)
+        )
+    }
+
     /// The keyword of swanctl.conf (`aes128`), or the vici name where there is none.
     pub fn keyword(self) -> String {
         self.row().map_or_else(|| self.to_string(), |(.., keyword, _)| (*keyword).to_string())
@@ -667,6 +676,15 @@ mod tests {
         assert_eq!(parse(""), InvalidProposal::Empty);
         assert_eq!(Proposal::defaults(ProposalProtocol::Ike).len(), 2);
         assert_eq!(Proposal::defaults(ProposalProtocol::Esp).len(), 2);
+    }
+
+    #[test]
+    fn legacy_is_named() {
+        let legacy = |p: Proposal| -> Vec<String> {
+            p.transforms().into_iter().map(algorithm).filter(|a| a.is_legacy()).map(Algorithm::keyword).collect()
+        };
+        assert_eq!(legacy(ike("3des-aes128-sha1-sha256-modp1024-x25519")), ["3des", "sha1", "prfsha1", "modp1024"]);
+        assert!(Proposal::defaults(ProposalProtocol::Ike).into_iter().all(|p| legacy(p).is_empty()));
     }
 
     #[test]

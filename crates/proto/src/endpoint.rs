@@ -11,11 +11,13 @@ use crate::v2::{self, Cookies, Path, State, Verdict};
 use config::{Connection, IkeVersion, SharedSecret, StartAction};
 use crypto::Random;
 use model::dataplane::{Command, PlaneEvent};
-use model::{ConfigRef, DropReason, Event, Failure, FailureKind, Instant, Role, SaId, SaSnapshot, Tombstone};
+use model::{
+    Algorithm, ConfigRef, DropReason, Event, Failure, FailureKind, Instant, Role, SaId, SaSnapshot, Tombstone,
+};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use wire::{ExchangeType, Flags, Header, IkeSpi, NotifyType, Version, Why};
+use wire::{ExchangeType, Flags, Header, IkeSpi, NotifyType, TransformType, Version, Why};
 
 /// What can happen to an endpoint.
 pub enum Input<'a> {
@@ -159,7 +161,24 @@ impl Endpoint {
 
     /// Adds a connection, or replaces the one of that name. SAs that exist keep what they were made with.
     pub fn load_connection(&mut self, connection: Arc<Connection>) {
+        self.warn_about_legacy(&connection);
         self.connections.insert(connection.name.clone(), connection);
+    }
+
+    /// Weak algorithms are there for whoever asks for them by name, and hears about it once. `default` never means them,
+    /// except SHA-1 for ESP, where it is still strong enough (RFC 8221 section 6).
+    fn warn_about_legacy(&mut self, connection: &Connection) {
+        let esp = connection.children.iter().flat_map(|c| &c.esp_proposals);
+        let ike = connection.proposals.iter().flat_map(|p| p.transforms()).filter(|t| t.kind != TransformType::ESN);
+        let esp = esp.flat_map(|p| p.transforms()).filter(|t| t.kind != TransformType::INTEG);
+        let weak = ike.chain(esp).map(|t| Algorithm { kind: t.kind, id: t.id, key_length: t.key_length });
+        let mut weak: Vec<String> = weak.filter(|a| a.is_legacy()).map(Algorithm::keyword).collect();
+        weak.sort();
+        weak.dedup();
+        if !weak.is_empty() {
+            let text = format!("connection '{}' allows weak algorithms: {}", connection.name, weak.join(", "));
+            self.cx.event(Event::Step { sa: None, name: String::new(), group: "CFG", level: 0, text });
+        }
     }
 
     /// Forgets a connection; its SAs live on. Returns whether there was one.
