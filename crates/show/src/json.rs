@@ -551,7 +551,10 @@ mod tests {
         );
         let encapsulation = |tunnel, peer| sides(FailureKind::EncapsulationMode { tunnel, peer });
         assert_eq!(encapsulation(true, 2).2, "transport");
-        assert_eq!(encapsulation(false, 3), ("encapsulation mode".into(), "transport".into(), "udp-tunnel".into()));
+        assert_eq!(
+            encapsulation(false, 3),
+            ("encapsulation mode".into(), "transport".into(), "udp-encapsulated-tunnel".into())
+        );
         assert_eq!(encapsulation(false, 99).2, "(99)");
     }
 }

@@ -1,10 +1,11 @@
 //! SA listings: snapshots to text, and text to values.
 //!
 //! Everything here is a pure function. [`own`] is the screen for people, [`json`] the same facts for programs;
-//! [`swanctl`] and [`tmsh`] speak as strongSwan's and F5's tools do.
+//! [`swanctl`], [`tmsh`] and [`racoonctl`] speak as strongSwan's, F5's and racoon's tools do.
 
 pub mod json;
 pub mod own;
+pub mod racoonctl;
 #[cfg(test)]
 mod samples;
 pub mod swanctl;

@@ -325,6 +325,13 @@ mod tests {
     }
 
     #[test]
+    fn ikev1_says_its_mode() {
+        let text = show(&[crate::samples::isakmp()], &[]);
+        let line = "  IKEv1   initiator, main mode, pre-shared-key, 4cf72b12ea0a629d_i* 0000000000000000_r, worker 1\n";
+        assert!(text.contains(line), "{text}");
+    }
+
+    #[test]
     fn nothing() {
         assert_eq!(show(&[], &[]), "No IKE SAs.\n");
     }

@@ -578,6 +578,12 @@ Total records returned: 0
         assert!(matches!(parse_ike_sa("a -> b"), Err(ParseError::Value { label: "address", .. })));
     }
 
+    #[test]
+    fn ikev1_has_no_state_of_ikev2() {
+        let text = render_ike_sa(&[crate::samples::isakmp()], &Options::default());
+        assert!(text.contains("  Version: v1 State: CONNECTING\n"), "{text}");
+    }
+
     fn any_block() -> impl Strategy<Value = TmshIkeSa> {
         let word = || "[a-zA-Z0-9_-]{1,10}";
         let address = || {

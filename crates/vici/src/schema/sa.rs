@@ -468,7 +468,7 @@ mod tests {
         assert_eq!(snapshot(&m).unwrap().mode, sa.mode);
         m = Message::new();
         m.section("x", |m| {
-            m.number("uniqueid", 1).number("version", 1).set("state", "CREATED").set("shrike-mode", "base");
+            m.number("uniqueid", 1u8).number("version", 1u8).set("state", "CREATED").set("shrike-mode", "base");
         });
         assert_eq!(snapshot(&m).unwrap_err(), SchemaError::Value { key: "shrike-mode", value: "base".into() });
     }

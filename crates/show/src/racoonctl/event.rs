@@ -1,0 +1,104 @@
+//! The lines of `show-event`.
+
+use model::{FailureKind, Phase, Tombstone};
+use std::net::SocketAddr;
+
+/// Racoon's text for an event. 0x0106, "the peer deleted phase 1", has none.
+pub fn event_text(code: u16) -> Option<&'static str> {
+    Some(match code {
+        0x0001 => "Racoon terminated",
+        0x0100 => "Phase 1 established",
+        0x0101 => "Phase 1 deleted",
+        0x0102 => "Phase 1 error: peer not responding",
+        0x0103 => "Phase 1 error: no proposal chosen",
+        0x0104 => "Phase 1 error: authentication failed (bad certificate?)",
+        0x0105 => "Phase 1 error: dead peer detected",
+        0x0107 => "Phase 1 mode configuration done",
+        0x0108 => "Phase 1 Xauth succeeded",
+        0x0109 => "Phase 1 Xauth failed",
+        0x0200 => "Phase 2 error: no suitable phase 1",
+        0x0201 => "Phase 2 established",
+        0x0202 => "Phase 2 deleted",
+        0x0203 => "Phase 2 error: no response",
+        _ => return None,
+    })
+}
+
+/// A line of `show-event`, with its end: `Phase 1 established : 10.9.0.1[500] -> 10.9.0.2[500]`.
+pub fn event_line(code: u16, source: SocketAddr, destination: SocketAddr) -> String {
+    let what = event_text(code).map_or_else(|| format!("Event {code}:"), |text| format!("{text} :"));
+    let end = |address: SocketAddr| format!("{}[{}]", address.ip(), address.port());
+    format!("{what} {} -> {}\n", end(source), end(destination))
+}
+
+/// The event that racoon has for the end of an SA. (It has 0x0100 and 0x0201 for what came up.)
+pub fn event_of(ended: &Tombstone) -> u16 {
+    use FailureKind as Kind;
+    let child = ended.child.is_some();
+    match &ended.failure.kind {
+        Kind::NoAnswer { answered_before: true, .. } if !child && ended.sa.established.is_some() => 0x0105,
+        Kind::NoAnswer { .. } | Kind::HalfOpen { .. } => {
+            if child {
+                0x0203
+            } else {
+                0x0102
+            }
+        }
+        Kind::NoProposalChosen { phase: Phase::Ike, .. }
+        | Kind::ChoiceNotOffered { phase: Phase::Ike, .. }
+        | Kind::InvalidKeyExchange { .. }
+            if !child =>
+        {
+            0x0103
+        }
+        Kind::IdentityUnknown { .. }
+        | Kind::IdentityMismatch { .. }
+        | Kind::PskMismatch { .. }
+        | Kind::PskMissing { .. }
+        | Kind::AuthMethodUnsupported { .. }
+        | Kind::AuthenticationRefused { .. } => 0x0104,
+        Kind::PeerDeleted if !child => 0x0106,
+        _ if child => 0x0202,
+        _ => 0x0101,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples::{ended, secs};
+    use wire::grammar::RuleId;
+
+    #[test]
+    fn lines_as_recorded() {
+        let (a, b) = ("10.9.0.1:500".parse().unwrap(), "10.9.0.2:500".parse().unwrap());
+        assert_eq!(event_line(0x0100, a, b), "Phase 1 established : 10.9.0.1[500] -> 10.9.0.2[500]\n");
+        assert_eq!(event_line(0x0106, b, a), "Event 262: 10.9.0.2[500] -> 10.9.0.1[500]\n");
+        assert_eq!((0..0x400).filter(|code| event_text(*code).is_some()).count(), 14);
+    }
+
+    #[test]
+    fn ends_have_events() {
+        let mut t = ended(FailureKind::PeerDeleted, "connections.gw-gw", 3);
+        assert_eq!(event_of(&t), 0x0106);
+        let no_answer = |answered_before| FailureKind::NoAnswer {
+            waiting_for: RuleId::MainMode2,
+            to: "10.9.0.2:500".parse().unwrap(),
+            sent: 5,
+            over: secs(165),
+            answered_before,
+        };
+        t.failure.kind = no_answer(false);
+        assert_eq!(event_of(&t), 0x0102);
+        t.failure.kind = no_answer(true);
+        assert_eq!(event_of(&t), 0x0102, "it was never up");
+        t.sa.established = Some(secs(90));
+        assert_eq!(event_of(&t), 0x0105);
+        t.child = Some("net-net".into());
+        assert_eq!(event_of(&t), 0x0203);
+        t.failure.kind = FailureKind::Expired;
+        assert_eq!(event_of(&t), 0x0202);
+        t.child = None;
+        assert_eq!(event_of(&t), 0x0101);
+    }
+}
