@@ -38,6 +38,8 @@ pub enum Command {
     Show(Show),
     /// Show SAs as a BIG-IP does: tmsh show net ipsec ike-sa
     Tmsh(Tmsh),
+    /// Show and steer SAs as racoon does: racoonctl [-l|-ll|-lll] show-sa isakmp
+    Racoonctl(Racoonctl),
     /// Follow the daemon's log
     Log,
     /// Two gateways on this machine negotiate, carry traffic, fail in three ways, and explain it
@@ -131,6 +133,15 @@ pub struct Show {
 pub struct Tmsh {
     /// show net ipsec ike-sa [all-properties] [peer-ip A] [peer-name N] [traffic-selector T]
     #[arg(required = true, trailing_var_arg = true, value_name = "WORDS")]
+    pub words: Vec<String>,
+}
+
+/// Show and steer SAs as racoon does
+#[derive(Args)]
+#[command(disable_help_flag = true)]
+pub struct Racoonctl {
+    /// racoonctl's own options and verbs; also --dialect racoon07|racoon08 (numbering of ST) and --strict (IKEv1 only)
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "WORDS")]
     pub words: Vec<String>,
 }
 

@@ -1,6 +1,7 @@
 //! The commands that speak to a running daemon over vici.
 
 use model::{SaSnapshot, Tombstone};
+use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use vici::{Client, ClientError, Message, schema};
@@ -22,6 +23,16 @@ pub fn socket_path(uri: Option<&str>) -> Result<PathBuf, String> {
             _ => Err(format!("'{uri}' is no control socket: use unix:///PATH")),
         },
     }
+}
+
+/// What happened to an SA.
+pub enum Change {
+    /// Phase 1, or the IKE SA, is up.
+    IkeUp(Box<SaSnapshot>),
+    /// A Child SA is up.
+    ChildUp(Box<SaSnapshot>),
+    /// An SA, or a negotiation, is over.
+    Ended(Box<Tombstone>),
 }
 
 /// A connection to a daemon.
@@ -94,6 +105,52 @@ impl Control {
         let answer = self.client.streamed(name, "control-log", message, each).map_err(|e| e.to_string())?;
         schema::check(&answer).map_err(|refused| refused.to_string())?;
         Ok(answer)
+    }
+
+    /// The connection whose peer has this address, and the first child of it.
+    ///
+    /// # Errors
+    /// The daemon's.
+    pub fn connection_to(&mut self, peer: IpAddr) -> Result<Option<(String, String)>, String> {
+        let (mut found, text) = (None, peer.to_string());
+        let each = |m: Message| {
+            for (name, connection) in m.sections() {
+                let child =
+                    connection.get_section("children").and_then(|c| c.sections().next().map(|(n, _)| n.to_string()));
+                if connection.texts("remote_addrs").any(|a| a == text) {
+                    found = found.take().or_else(|| child.map(|c| (name.to_string(), c)));
+                }
+            }
+        };
+        self.client.streamed("list-conns", "list-conn", Message::new(), each).map_err(|e| e.to_string())?;
+        Ok(found)
+    }
+
+    /// What comes up and what ends, until the daemon goes away.
+    ///
+    /// # Errors
+    /// The daemon's; charon does not tell why SAs end.
+    pub fn follow_changes(&mut self, mut each: impl FnMut(Change)) -> Result<(), String> {
+        for event in ["ike-updown", "child-updown", "shrike-ended"] {
+            self.client.register(event).map_err(|e| e.to_string())?;
+        }
+        loop {
+            let (event, message) = match self.client.next_event() {
+                Ok(event) => event,
+                Err(ClientError::Closed) => return Ok(()),
+                Err(error) => return Err(error.to_string()),
+            };
+            let up = message.get_str("up") == Some("yes");
+            let snapshot = || schema::snapshot(&message).map_err(|e| e.to_string());
+            match event.as_str() {
+                "ike-updown" if up => each(Change::IkeUp(Box::new(snapshot()?))),
+                "child-updown" if up => each(Change::ChildUp(Box::new(snapshot()?))),
+                "shrike-ended" => {
+                    each(Change::Ended(Box::new(schema::tombstone_from(&message).map_err(|e| e.to_string())?)));
+                }
+                _ => {}
+            }
+        }
     }
 
     /// The daemon's log, line by line, until it goes away.

@@ -7,6 +7,7 @@ mod daemon;
 mod demo;
 mod files;
 mod log;
+mod racoonctl;
 
 use clap::{CommandFactory, Parser};
 use cli::{Cli, Command, Generated, TmshWords};
@@ -16,8 +17,14 @@ use std::process::ExitCode;
 use vici::Message;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match execute(cli) {
+    let arguments: Vec<String> = std::env::args().collect();
+    let name = arguments.first().map(std::path::Path::new).and_then(std::path::Path::file_name);
+    let done = if name == Some("racoonctl".as_ref()) {
+        racoonctl::run(arguments.get(1..).unwrap_or_default(), None, print)
+    } else {
+        execute(Cli::parse())
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(anstream::stderr(), "shrike: {error}");
@@ -95,6 +102,7 @@ fn execute(cli: Cli) -> Result<(), String> {
             print(&show::tmsh::render_ike_sa(&open()?.snapshots()?, &tmsh_options(words)));
             Ok(())
         }
+        Command::Racoonctl(racoonctl) => racoonctl::run(&racoonctl.words, vici.as_deref(), print),
         Command::Log => open()?.follow_log(|line| print(&format!("{line}\n"))),
         Command::Demo(demo) => demo::run(demo.no_root),
         Command::Generate(generate) => {

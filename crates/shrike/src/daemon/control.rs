@@ -497,11 +497,8 @@ fn load_file(core: &mut Core, now: Instant, m: &Message) -> Message {
 
 fn describe(c: &config::Connection) -> ConnectionInfo {
     let strings = |list: &[config::AddressPattern]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let auth = |id: &Identity| AuthInfo {
-        class: "pre-shared key".into(),
-        id: (*id != Identity::ANY).then(|| id.to_string()),
-        ..AuthInfo::default()
-    };
+    let auth =
+        |id: &Identity| AuthInfo { class: "pre-shared key".into(), id: (*id != Identity::ANY).then(|| id.to_string()) };
     let action = |a: config::StartAction, none: &str, start: &str| match a {
         config::StartAction::None => none.to_string(),
         config::StartAction::Start => start.to_string(),

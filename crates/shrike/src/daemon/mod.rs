@@ -216,11 +216,11 @@ impl Core {
                 _ => {}
             }
         }
-        let why = failed.unwrap_or_else(|| "no single address to send to".into());
-        Err(format!(
-            "cannot initiate '{}': {why} [{place}]; set remote_addrs to the peer's address or name",
-            connection.name
-        ))
+        let (why, remedy) = match failed {
+            Some(why) => (why, "check the name and DNS, or write the peer's address there"),
+            None => ("no single address to send to".to_string(), "write the peer's address or name there"),
+        };
+        Err(format!("cannot initiate '{}': {why} [{place}]; {remedy}", connection.name))
     }
 
     fn local_address(&mut self, connection: &Connection, remote: IpAddr) -> Result<IpAddr, String> {
@@ -314,7 +314,7 @@ impl Daemon {
             close_ike_on_child_failure: file.close_ike_on_child_failure,
             ..Settings::default()
         };
-        let endpoint = Endpoint::new(settings, Box::new(crypto::SystemRandom::default()));
+        let endpoint = Endpoint::new(settings, Box::new(crypto::SystemRandom));
         let signals = Signals::open().map_err(|e| format!("signals: {e}"))?;
         let core = Core {
             endpoint,

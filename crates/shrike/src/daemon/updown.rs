@@ -2,20 +2,26 @@
 
 use linux::updown::{Verb, run};
 use model::dataplane::ChildInstall;
-use std::sync::mpsc::{Sender, channel};
-use std::thread::JoinHandle;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::Duration;
+
+/// How long the end of the daemon waits for scripts.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The thread and its queue.
 pub struct Scripts {
     queue: Option<Sender<(ChildInstall, String, Verb)>>,
-    thread: Option<JoinHandle<()>>,
+    /// Closed when the thread has ended.
+    ended: Receiver<()>,
 }
 
 impl Scripts {
     /// Starts the thread.
     pub fn start() -> Self {
         let (queue, jobs) = channel::<(ChildInstall, String, Verb)>();
+        let (running, ended) = channel::<()>();
         let thread = std::thread::Builder::new().name("updown".into()).spawn(move || {
+            let _running = running;
             for (install, interface, verb) in jobs {
                 for outcome in run(&install, &interface, verb) {
                     let level = if outcome.succeeded() { 2 } else { 0 };
@@ -23,7 +29,10 @@ impl Scripts {
                 }
             }
         });
-        Self { queue: Some(queue), thread: thread.ok() }
+        if let Err(error) = thread {
+            crate::log::line("KNL", 0, &format!("no thread for updown scripts, none will run: {error}"));
+        }
+        Self { queue: Some(queue), ended }
     }
 
     /// Queues a run, if the Child SA has a script.
@@ -44,11 +53,65 @@ impl Scripts {
 }
 
 impl Drop for Scripts {
-    /// Waits until every queued script has run: a firewall must not stay open behind us.
+    /// Waits until every queued script has run: a firewall must not stay open behind us. One that hangs is left behind.
     fn drop(&mut self) {
         drop(self.queue.take());
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+        if self.ended.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+            let seconds = PATIENCE.as_secs();
+            crate::log::line("KNL", 0, &format!("an updown script has not ended after {seconds} s: leaving it behind"));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::SaId;
+    use model::dataplane::{EspSa, Mode};
+
+    fn install(updown: Option<String>) -> ChildInstall {
+        let sa = || EspSa {
+            spi: 256,
+            encryption: model::Encryption { id: wire::EncryptionId::AES_GCM_16, key_length: Some(128) },
+            integrity: None,
+            encryption_key: wire::Secret::new(vec![1; 20]),
+            integrity_key: wire::Secret::new(Vec::new()),
+        };
+        ChildInstall {
+            child: SaId(1),
+            ike: SaId(1),
+            connection: "gw".into(),
+            name: "net".into(),
+            reqid: 1,
+            mode: Mode::Tunnel,
+            local: "192.0.2.1:500".parse().unwrap(),
+            remote: "192.0.2.2:500".parse().unwrap(),
+            encapsulated: false,
+            inbound: sa(),
+            outbound: sa(),
+            esn: false,
+            replay_window: 32,
+            local_ts: vec!["10.1.0.0/24".parse().unwrap()],
+            remote_ts: vec!["10.2.0.0/24".parse().unwrap()],
+            policies: true,
+            updown,
+            updown_environment: Vec::new(),
+            soft_bytes: None,
+            soft_packets: None,
+            hard_lifetime: None,
+        }
+    }
+
+    #[test]
+    fn the_end_waits_for_the_scripts_in_their_order() {
+        let path = std::env::temp_dir().join(format!("shrike-updown-{}", std::process::id()));
+        let script = format!("sleep 0.1; echo $PLUTO_VERB >>{}", path.display());
+        let scripts = Scripts::start();
+        scripts.run(&install(None), "tun0", Verb::Up);
+        scripts.run(&install(Some(script.clone())), "tun0", Verb::Up);
+        scripts.run(&install(Some(script)), "tun0", Verb::Down);
+        drop(scripts);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "up-client\ndown-client\n");
+        std::fs::remove_file(&path).unwrap();
     }
 }

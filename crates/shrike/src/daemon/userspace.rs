@@ -115,12 +115,11 @@ impl Userspace {
     }
 
     fn deliver(&mut self, verdict: &Verdict, packet: &[u8]) {
-        if let Verdict::Deliver { inner, .. } = verdict {
-            if let Some(inner) = packet.get(inner.clone()) {
-                if self.tun.send(inner).is_err() {
-                    self.send_errors += 1;
-                }
-            }
+        if let Verdict::Deliver { inner, .. } = verdict
+            && let Some(inner) = packet.get(inner.clone())
+            && self.tun.send(inner).is_err()
+        {
+            self.send_errors += 1;
         }
     }
 
@@ -140,7 +139,7 @@ impl Userspace {
         }
     }
 
-    fn from_tun(&mut self, now: Instant, sockets: &Sockets) -> bool {
+    fn read_tun(&mut self, now: Instant, sockets: &Sockets) -> bool {
         for _ in 0..BUDGET {
             let mut inner = std::mem::take(&mut self.inner);
             let read = self.tun.recv(&mut inner);
@@ -157,7 +156,7 @@ impl Userspace {
         true
     }
 
-    fn from_raw(&mut self, now: Instant, index: usize) -> bool {
+    fn read_raw(&mut self, now: Instant, index: usize) -> bool {
         let mut batch = std::mem::replace(&mut self.batch, RecvBatch::new(1, 1));
         let received = self.raw.get(index).map(|raw| raw.recv_batch(&mut batch));
         for (from, packet) in batch.iter_mut() {
@@ -205,7 +204,7 @@ impl DataPlane for Userspace {
     }
 
     fn ready(&mut self, now: Instant, index: usize, sockets: &Sockets) -> bool {
-        if index == 0 { self.from_tun(now, sockets) } else { self.from_raw(now, index - 1) }
+        if index == 0 { self.read_tun(now, sockets) } else { self.read_raw(now, index - 1) }
     }
 
     fn esp_in_udp(&mut self, now: Instant, packet: &mut [u8], from: SocketAddr) {

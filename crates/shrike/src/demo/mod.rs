@@ -2,6 +2,7 @@
 
 mod loopback;
 mod namespaces;
+mod walk;
 
 use model::{SaSnapshot, Tombstone};
 use show::own::Style;
@@ -84,10 +85,12 @@ fn style() -> Style {
 /// What did not work.
 pub fn run(no_root: bool) -> Result<(), String> {
     if no_root {
-        return loopback::run("as asked");
+        loopback::run("as asked")?;
+    } else {
+        match linux::Namespace::anonymous() {
+            Ok(_) => namespaces::run()?,
+            Err(why) => loopback::run(&why.to_string())?,
+        }
     }
-    match linux::Namespace::anonymous() {
-        Ok(_) => namespaces::run(),
-        Err(why) => loopback::run(&why.to_string()),
-    }
+    walk::run()
 }

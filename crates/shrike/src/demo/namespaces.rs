@@ -63,7 +63,9 @@ impl Gateway {
         let mut command = Command::new(program);
         command.arg("run").arg("--config").arg(self.config()).arg("--vici").arg(self.uri());
         // Only what is written here counts, whatever this host has in its own strongswan.conf.
-        command.arg("--strongswan-conf").arg(self.directory.join("strongswan.conf"));
+        let settings = self.directory.join("strongswan.conf");
+        std::fs::write(&settings, "# defaults\n").map_err(|e| format!("{}: {e}", settings.display()))?;
+        command.arg("--strongswan-conf").arg(settings);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let spawned = self.namespace.run(|| command.spawn()).map_err(|e| e.to_string())?;
         self.daemon = Some(spawned.map_err(|e| format!("cannot start the daemon: {e}"))?);

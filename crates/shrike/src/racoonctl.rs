@@ -1,0 +1,215 @@
+//! `racoonctl`, with racoon's option syntax: as `shrike racoonctl ...`, and under its own name when the program is
+//! installed as `racoonctl`.
+
+use crate::client::Control;
+use model::{SaId, SaSnapshot};
+use show::racoonctl::{Dialect, NO_SAD_ENTRIES, Options, event_line, event_of, render, render_ipsec};
+use std::net::IpAddr;
+use std::time::Duration;
+use vici::Message;
+
+const USAGE: &str = "usage: racoonctl [-l [-l [-l]]] [-s SOCKET] [--dialect racoon07|racoon08] [--strict] VERB
+  show-sa (ss) isakmp|esp|ah|ipsec        delete-sa (ds) isakmp inet|inet6 SRC DST
+  flush-sa (fs) isakmp|esp|ah|ipsec       establish-sa (es) [-w] isakmp inet|inet6 SRC DST
+  show-event (se)                         vpn-connect (vc) GATEWAY
+  reload-config (rc)                      vpn-disconnect (vd) GATEWAY";
+
+/// Racoon's codes for what came up (facts: no payload goes with them).
+const PHASE1_UP: u16 = 0x0100;
+const PHASE2_UP: u16 = 0x0201;
+
+/// The command line.
+#[derive(Debug, PartialEq, Eq)]
+struct Line {
+    level: u8,
+    socket: Option<String>,
+    dialect: Dialect,
+    strict: bool,
+    words: Vec<String>,
+}
+
+impl Line {
+    /// Options come before the verb; what follows it is the verb's own.
+    fn parse(arguments: &[String]) -> Result<Self, String> {
+        let mut line = Self { level: 0, socket: None, dialect: Dialect::Racoon07, strict: false, words: Vec::new() };
+        let mut rest = arguments.iter();
+        while let Some(argument) = rest.next() {
+            let mut value = || rest.next().cloned().ok_or_else(|| format!("option {argument} needs a value\n{USAGE}"));
+            match argument.as_str() {
+                "-s" => line.socket = Some(value()?),
+                "--strict" => line.strict = true,
+                "--dialect" => {
+                    line.dialect = match value()?.as_str() {
+                        "racoon07" => Dialect::Racoon07,
+                        "racoon08" => Dialect::Racoon08,
+                        other => return Err(format!("'{other}' is no dialect: racoon07 or racoon08")),
+                    }
+                }
+                "-d" => {} // racoon dumps its request here; there is nothing comparable
+                flags if flags.len() > 1 && flags.starts_with('-') && flags[1..].bytes().all(|b| b == b'l') => {
+                    line.level = line.level.saturating_add(u8::try_from(flags.len() - 1).unwrap_or(u8::MAX));
+                }
+                option if option.starts_with('-') => return Err(format!("Invalid option [{option}]\n{USAGE}")),
+                verb => {
+                    line.words = std::iter::once(verb.to_string()).chain(rest.cloned()).collect();
+                    return Ok(line);
+                }
+            }
+        }
+        Err(USAGE.to_string())
+    }
+}
+
+/// Runs a racoonctl command line.
+///
+/// # Errors
+/// What is wrong with it, or what the daemon says.
+pub fn run(arguments: &[String], vici: Option<&str>, print: impl Fn(&str)) -> Result<(), String> {
+    let line = Line::parse(arguments)?;
+    let socket = line.socket.clone().or_else(|| vici.map(str::to_string));
+    let open = || Control::open(socket.as_deref());
+    let words: Vec<&str> = line.words.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["show-sa" | "ss", "isakmp"] => {
+            let created = |age: Duration| local_time(age, "%Y-%m-%d %H:%M:%S");
+            let options = Options { level: line.level, dialect: line.dialect, strict: line.strict, created: &created };
+            print(&render(&open()?.snapshots()?, &options));
+            Ok(())
+        }
+        ["show-sa" | "ss", "esp" | "ipsec"] => {
+            let mut sas = open()?.snapshots()?;
+            if line.strict {
+                sas.retain(|sa| sa.version == 1);
+            }
+            print(&render_ipsec(&sas, &|age| local_time(age, "%b %e %H:%M:%S %Y")));
+            Ok(())
+        }
+        ["show-sa" | "ss", "ah"] => {
+            print(NO_SAD_ENTRIES); // AH is not available
+            Ok(())
+        }
+        ["show-sa" | "ss"] => Err(format!("insufficient arguments\n{USAGE}")),
+        ["show-event" | "se"] => show_events(&mut open()?, print),
+        ["reload-config" | "rc"] => open()?.command("shrike-load", Message::new(), |_| {}).map(drop),
+        ["flush-sa" | "fs", "isakmp"] => {
+            let mut control = open()?;
+            let all = control.snapshots()?;
+            all.iter().try_for_each(|sa| terminate(&mut control, "ike-id", sa.id))
+        }
+        ["flush-sa" | "fs", "esp" | "ipsec"] => {
+            let mut control = open()?;
+            let all = control.snapshots()?;
+            all.iter().flat_map(|sa| &sa.children).try_for_each(|c| terminate(&mut control, "child-id", c.id))
+        }
+        ["flush-sa" | "fs", "ah"] => Ok(()),
+        ["delete-sa" | "ds", "isakmp", "inet" | "inet6", source, destination] => {
+            delete(&mut open()?, Some(address(source)?), address(destination)?)
+        }
+        ["establish-sa" | "es", rest @ ..] => {
+            let wait = rest.first() == Some(&"-w");
+            match rest.get(usize::from(wait)..) {
+                Some(["isakmp", "inet" | "inet6", _source, destination]) => {
+                    connect(&mut open()?, address(destination)?, wait)
+                }
+                _ => Err(format!("establish-sa [-w] isakmp inet|inet6 SRC DST is what there is\n{USAGE}")),
+            }
+        }
+        ["vpn-connect" | "vc", gateway] => {
+            connect(&mut open()?, address(gateway)?, true)?;
+            print("VPN connexion established\n"); // racoon's spelling: scripts look for it
+            Ok(())
+        }
+        ["vpn-disconnect" | "vd", gateway] => delete(&mut open()?, None, address(gateway)?),
+        [verb, ..] => Err(format!("Invalid command [{verb}]\n{USAGE}")),
+        [] => Err(USAGE.to_string()),
+    }
+}
+
+/// The local time that was `age` ago.
+fn local_time(age: Duration, format: &str) -> String {
+    let now = jiff::ZonedDateTime::now();
+    now.checked_sub(age).unwrap_or(now).strftime(format).to_string()
+}
+
+/// An address, with racoon's `[port]` behind it or without.
+fn address(text: &str) -> Result<IpAddr, String> {
+    let bare = text.split_once('[').map_or(text, |(bare, _)| bare);
+    bare.parse().map_err(|_| format!("'{text}' is no address"))
+}
+
+fn terminate(control: &mut Control, key: &str, id: SaId) -> Result<(), String> {
+    let mut message = Message::new();
+    message.set(key, id.0.to_string()).set("timeout", "10000");
+    control.command("terminate", message, |_| {}).map(drop)
+}
+
+fn delete(control: &mut Control, source: Option<IpAddr>, destination: IpAddr) -> Result<(), String> {
+    let fits = |sa: &&SaSnapshot| sa.remote.ip() == destination && source.is_none_or(|s| sa.local.ip() == s);
+    let chosen: Vec<SaId> = control.snapshots()?.iter().filter(fits).map(|sa| sa.id).collect();
+    if chosen.is_empty() {
+        return Err(format!("no ISAKMP SA with {destination}"));
+    }
+    chosen.into_iter().try_for_each(|id| terminate(control, "ike-id", id))
+}
+
+/// Brings the first child of the connection with this gateway up.
+fn connect(control: &mut Control, gateway: IpAddr, wait: bool) -> Result<(), String> {
+    let (name, child) = control
+        .connection_to(gateway)?
+        .ok_or_else(|| format!("no connection with {gateway} is loaded: set its remote_addrs"))?;
+    let mut message = Message::new();
+    message.set("ike", &name).set("child", &child).set("timeout", if wait { "60000" } else { "-1" });
+    control.command("initiate", message, |_| {}).map(drop)
+}
+
+/// Racoon's event lines, until the daemon goes away.
+fn show_events(control: &mut Control, print: impl Fn(&str)) -> Result<(), String> {
+    control.follow_changes(|change| {
+        let (code, local, remote) = match change {
+            crate::client::Change::IkeUp(sa) => (PHASE1_UP, sa.local, sa.remote),
+            crate::client::Change::ChildUp(sa) => (PHASE2_UP, sa.local, sa.remote),
+            crate::client::Change::Ended(t) => (event_of(&t), t.sa.local, t.sa.remote),
+        };
+        print(&event_line(code, local, remote));
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(text: &str) -> Result<Line, String> {
+        Line::parse(&text.split_whitespace().map(str::to_string).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn options_are_racoons() {
+        let parsed = line("-ll show-sa isakmp").unwrap();
+        assert_eq!((parsed.level, parsed.words.as_slice()), (2, &["show-sa".to_string(), "isakmp".to_string()][..]));
+        assert_eq!(line("-l -l -l ss isakmp").unwrap().level, 3);
+        assert_eq!(line("--dialect racoon08 --strict ss esp").unwrap().dialect, Dialect::Racoon08);
+        assert_eq!(line("-s /run/x ss esp").unwrap().socket.as_deref(), Some("/run/x"));
+        // Options after the verb belong to the verb.
+        assert_eq!(line("es -w isakmp inet a b").unwrap().words.len(), 6);
+        assert!(line("-x ss").unwrap_err().starts_with("Invalid option [-x]"));
+        assert!(line("").unwrap_err().starts_with("usage"));
+    }
+
+    #[test]
+    fn what_is_not_understood_is_named() {
+        let refused = |text: &str| {
+            let words: Vec<String> = text.split_whitespace().map(str::to_string).collect();
+            run(&words, Some("unix:///nonexistent/socket"), |_| {}).unwrap_err()
+        };
+        assert!(refused("frobnicate").starts_with("Invalid command [frobnicate]"));
+        assert!(refused("show-sa").starts_with("insufficient arguments"));
+        assert!(refused("vpn-connect nowhere").starts_with("'nowhere' is no address"));
+        assert!(refused("show-sa isakmp").contains("no daemon serves /nonexistent/socket"));
+    }
+
+    #[test]
+    fn ports_in_brackets_are_left_out() {
+        assert_eq!(address("192.0.2.1[500]").unwrap(), IpAddr::from([192, 0, 2, 1]));
+        assert!(address("2001:db8::1").is_ok());
+    }
+}
