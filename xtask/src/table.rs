@@ -79,7 +79,23 @@ pub struct Cell {
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Table(BTreeMap<String, [Option<Cell>; 3]>);
 
+/// How the reason of a scenario begins whose configuration Shrike does not accept.
+pub const REFUSED: &str = "refused: ";
+
 impl Table {
+    /// Whether the configuration was refused.
+    pub fn is_refused(&self, scenario: &str, side: Side) -> bool {
+        let cell = self.0.get(scenario).and_then(|cells| cells[side.column()].as_ref());
+        cell.is_some_and(|cell| cell.status == Status::Fail && cell.reason.starts_with(REFUSED))
+    }
+
+    /// Takes the result of one side for another.
+    pub fn copy(&mut self, scenario: &str, from: Side, to: Side) {
+        if let Some(cell) = self.0.get(scenario).and_then(|cells| cells[from.column()].clone()) {
+            self.set(scenario, to, cell);
+        }
+    }
+
     /// Sets or replaces a result.
     pub fn set(&mut self, scenario: &str, side: Side, cell: Cell) {
         self.0.entry(scenario.to_owned()).or_default()[side.column()] = Some(cell);
@@ -212,7 +228,7 @@ fn result(scenario: &Value) -> Option<(String, Cell)> {
 pub fn refusal(log: &str) -> Option<String> {
     let fatal = |line: &&str| line.contains("panicked at") || line.contains("exec: ");
     let fatal = log.lines().find(fatal).map(|line| format!("crash: {}", line.trim()));
-    fatal.or_else(|| load_failure(log)).or_else(|| {
+    fatal.or_else(|| load_failure(log).map(|reason| format!("{REFUSED}{reason}"))).or_else(|| {
         let error = log.lines().find_map(|line| line.split_once(" ERROR ").or_else(|| line.split_once("error: ")))?;
         Some(shortened(error.1))
     })
@@ -296,7 +312,7 @@ mod tests {
         let log = "Nov 24 03:00:00 moon swanctl: loaded ike secret 'ike-1'\n\
                    Nov 24 03:00:00 moon swanctl: loading connection 'rw' failed: auth = pubkey is not supported: use psk\n\
                    Nov 24 03:00:00 moon swanctl: loaded 0 of 1 connections, 1 failed to load, 0 unloaded\n";
-        assert_eq!(refusal(log).as_deref(), Some("auth = pubkey is not supported: use psk"));
+        assert_eq!(refusal(log).as_deref(), Some("refused: auth = pubkey is not supported: use psk"));
         assert_eq!(refusal("2026 ERROR shrike: no route\n").as_deref(), Some("shrike: no route"));
         let crash = "2026 ERROR shrike: no route\nthread 'main' panicked at src/main.rs:1:1:\n";
         assert_eq!(refusal(crash).as_deref(), Some("crash: thread 'main' panicked at src/main.rs:1:1:"));

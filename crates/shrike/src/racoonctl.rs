@@ -103,23 +103,29 @@ pub fn run(arguments: &[String], vici: Option<&str>, print: impl Fn(&str)) -> Re
         }
         ["flush-sa" | "fs", "ah"] => Ok(()),
         ["delete-sa" | "ds", "isakmp", "inet" | "inet6", source, destination] => {
-            delete(&mut open()?, Some(address(source)?), address(destination)?)
+            let (source, destination) = (address(source)?, address(destination)?);
+            delete(&mut open()?, Some(source), destination)
         }
         ["establish-sa" | "es", rest @ ..] => {
             let wait = rest.first() == Some(&"-w");
             match rest.get(usize::from(wait)..) {
                 Some(["isakmp", "inet" | "inet6", _source, destination]) => {
-                    connect(&mut open()?, address(destination)?, wait)
+                    let destination = address(destination)?;
+                    connect(&mut open()?, destination, wait)
                 }
                 _ => Err(format!("establish-sa [-w] isakmp inet|inet6 SRC DST is what there is\n{USAGE}")),
             }
         }
         ["vpn-connect" | "vc", gateway] => {
-            connect(&mut open()?, address(gateway)?, true)?;
+            let gateway = address(gateway)?;
+            connect(&mut open()?, gateway, true)?;
             print("VPN connexion established\n"); // racoon's spelling: scripts look for it
             Ok(())
         }
-        ["vpn-disconnect" | "vd", gateway] => delete(&mut open()?, None, address(gateway)?),
+        ["vpn-disconnect" | "vd", gateway] => {
+            let gateway = address(gateway)?;
+            delete(&mut open()?, None, gateway)
+        }
         [verb, ..] => Err(format!("Invalid command [{verb}]\n{USAGE}")),
         [] => Err(USAGE.to_string()),
     }

@@ -131,7 +131,8 @@ impl Core {
         let (connections, secrets) = (loaded.connections.len(), loaded.secrets.len());
         let mut summary = format!("{path}: {}, {}", counted(connections, "connection"), counted(secrets, "secret"));
         if !loaded.refused.is_empty() {
-            summary += &format!("; {}, what they concern is as it was before", counted(loaded.refused.len(), "error"));
+            summary +=
+                &format!("; {} (below), what is concerned stays as it was", counted(loaded.refused.len(), "error"));
         }
         let gone: Vec<String> =
             self.from_file.keys().filter(|name| !loaded.connection_names.contains(*name)).cloned().collect();
@@ -259,7 +260,7 @@ struct Daemon {
 ///
 /// # Errors
 /// Why it cannot start, in one sentence that says what to do.
-pub fn run(options: Options) -> Result<(), String> {
+pub fn run(mut options: Options) -> Result<(), String> {
     log::set_level(options.level);
     if let Err(error) = linux::harden_process() {
         log::line("DMN", 0, &format!("secrets might reach a core dump: {error}"));
@@ -268,6 +269,11 @@ pub fn run(options: Options) -> Result<(), String> {
     if let Some(path) = options.config.as_deref().filter(|path| !Path::new(path).exists()) {
         return Err(format!("the configuration {path} does not exist: write it, or name another with --config"));
     }
+    // In full, because explanations name it to readers who are elsewhere.
+    options.config = options.config.map(|path| match std::path::absolute(&path) {
+        Ok(absolute) => absolute.to_string_lossy().into_owned(),
+        Err(_) => path,
+    });
     let socket_path = socket_path(&options, &settings)?;
     let mut daemon = Daemon::open(options, &settings, socket_path)?;
     daemon.start()?;
