@@ -138,9 +138,15 @@ configuration_faults() {
 
     plain; child b 'local_ts = 10.9.0.0/24' 'remote_ts = 10.8.0.0/24'
     i=(TRAFFIC_SELECTOR '10.1.0.0/24 === 10.2.0.0/24' 'WHERE(connections.lab.children.lab.remote_ts)')
-    r=(TRAFFIC_SELECTOR 'ours 10.1.0.0/24 === 10.2.0.0/24, the peer asks for 10.8.0.0/24 === 10.9.0.0/24' 'WHERE(connections.lab.children.lab.remote_ts)')
-    [ $peer = shrike ] && r=(TRAFFIC_SELECTOR 'ours 10.9.0.0/24 === 10.8.0.0/24, the peer asks for 10.2.0.0/24 === 10.1.0.0/24' 'WHERE(connections.lab.children.lab.remote_ts)')
+    r=(TRAFFIC_SELECTOR 'ours 10.1.0.0/24 === 10.2.0.0/24, the peer asks for 10.8.0.0/24 === 10.9.0.0/24' 'WHERE(connections.lab.children.lab.local_ts)')
+    [ $peer = shrike ] && r=(TRAFFIC_SELECTOR 'ours 10.9.0.0/24 === 10.8.0.0/24, the peer asks for 10.2.0.0/24 === 10.1.0.0/24' 'WHERE(connections.lab.children.lab.local_ts)')
     fault 'wrong selectors' i r 'ike_up a' 'ike_up a'
+
+    plain; child b 'local_ts = 10.9.0.0/24'
+    i=(TRAFFIC_SELECTOR '10.1.0.0/24 === 10.2.0.0/24' 'WHERE(connections.lab.children.lab.remote_ts)')
+    r=(TRAFFIC_SELECTOR 'ours 10.1.0.0/24 === 10.2.0.0/24, the peer asks for 10.1.0.0/24 === 10.9.0.0/24' 'WHERE(connections.lab.children.lab.remote_ts)')
+    [ $peer = shrike ] && r=(TRAFFIC_SELECTOR 'ours 10.9.0.0/24 === 10.1.0.0/24, the peer asks for 10.2.0.0/24 === 10.1.0.0/24' 'WHERE(connections.lab.children.lab.local_ts)')
+    fault "wrong selector of one side" i r 'ike_up a' 'ike_up a'
 
     plain; connection b 'remote_addrs = 192.0.2.99'
     i=(); r=(NO_CONFIG '192.0.2.2 from 192.0.2.1')

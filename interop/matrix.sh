@@ -89,6 +89,22 @@ secret6='secrets { ike-lab {
     } }'
 ts() { printf 'local_ts = %s\n        remote_ts = %s' "$1" "$2"; }
 
+both_start() { lab_stop a shrike; lab_stop b $peer; CONF_MORE=(); subject_start a $plane '' '' && charon_start b $kernel '' ''; }
+keys_are_secret() {
+    local INTEROP_SHRIKE_LOG=4 keys key
+    both_start && vici_initiate a && lab_wait 5 vici_up a || return
+    keys=$(inside a ip xfrm state | grep -Eo '0x[0-9a-f]{32,}') && [ "$(wc -l <<<"$keys")" = 2 ] || { say "keys: $keys"; return 1; }
+    "$SHRIKE" --vici "unix://$LAB/a/vici" show --json >"$LAB/shown"
+    for key in $keys; do ! grep -qi "${key:2:32}" "$LAB/a/shrike.log" "$LAB/shown" || return; done
+}
+killed() { # the policies that were left are taken over, and go with the daemon
+    both_start && vici_initiate a && lab_wait 5 vici_up a && kill -KILL "$(lab_pid a shrike)" && sleep 0.2 && subject_start a $plane '' '' &&
+        vici_initiate a && lab_wait 5 vici_up a && both4 || return
+    [ "$(inside a ip rule | grep -c 'lookup 220')" = 1 ] || { inside a ip rule; return 1; }
+    subject_stop a
+    [ -z "$(inside a ip xfrm policy | grep tmpl)" ] && ! inside a ip rule | grep -q 'lookup 220' && lab_wait 3 vici_gone b || { inside a ip xfrm policy; inside a ip rule; vici b --list-sas; return 1; }
+}
+
 for plane in $planes; do
     for peer in $peers; do
         lab_up; more_addresses
@@ -106,6 +122,10 @@ for plane in $planes; do
         if [ "$peer/$kernel" != charon/libipsec ]; then # libipsec itself would loop
             hosts() { clear='IP .*ICMP echo' echoes 192.0.2.1 192.0.2.2; }
             try 'host to host' 'dpd_delay = 1s' '' "$(ts dynamic dynamic)" "$(ts dynamic dynamic)" hosts
+        fi
+        if [ $plane = xfrm ]; then
+            check "matrix/$plane/$peer: no key of the kernel's is in the log" keys_are_secret
+            check "matrix/$plane/$peer: killed and started again" killed
         fi
     done
 done

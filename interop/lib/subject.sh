@@ -21,7 +21,7 @@ subject_start() {
     swanctl_conf "$node" "$3" "$4"
     rm -f "$LAB/$node/vici"
     local settings=(); [ -f "$LAB/daemon.conf" ] && settings=(--strongswan-conf "$LAB/daemon.conf")
-    lab_spawn "$node" shrike "$SHRIKE" run ${settings[@]+"${settings[@]}"} --config "$LAB/$node/swanctl.conf" --vici "unix://$LAB/$node/vici" --data-plane "$plane"
+    lab_spawn "$node" shrike "$SHRIKE" run ${settings[@]+"${settings[@]}"} --config "$LAB/$node/swanctl.conf" --vici "unix://$LAB/$node/vici" --data-plane "$plane" --log-level "${INTEROP_SHRIKE_LOG:-1}"
     lab_ready "$node" shrike 10 test -S "$LAB/$node/vici"
 }
 

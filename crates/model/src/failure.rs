@@ -55,6 +55,15 @@ pub enum FailureKind {
         /// The identities that our connections for these addresses accept: `name: identity`.
         expected: Vec<String>,
     },
+    /// The peer is expected, but asks for an identity that is not ours here.
+    NotAddressed {
+        /// Who it says it is.
+        remote: Identity,
+        /// Whom it asked for.
+        asked_for: Identity,
+        /// Who we are in the connections that expect this peer: `name: identity`.
+        ours: Vec<String>,
+    },
     /// The responder answered as someone else than configured.
     IdentityMismatch {
         /// Who it says it is.
@@ -233,6 +242,7 @@ impl FailureKind {
     pub fn code(&self) -> &'static str {
         match self {
             Self::IdentityUnknown { .. } => "PEER_ID_UNKNOWN",
+            Self::NotAddressed { .. } => "LOCAL_ID_UNKNOWN",
             Self::IdentityMismatch { .. } => "PEER_ID_MISMATCH",
             Self::PskMismatch { .. } => "PSK_MISMATCH",
             Self::PskMissing { .. } => "PSK_MISSING",
@@ -274,6 +284,9 @@ impl FailureKind {
         match self {
             Self::IdentityUnknown { received, .. } => {
                 format!("set remote.id = {received} in the connection for this peer, or correct local.id at the peer")
+            }
+            Self::NotAddressed { asked_for, .. } => {
+                format!("set local.id = {asked_for} here, or correct remote.id at the peer")
             }
             Self::IdentityMismatch { received, expected } => {
                 format!("set remote.id = {received} here, or local.id = {expected} at the peer")
@@ -376,6 +389,9 @@ impl fmt::Display for FailureKind {
                     write!(f, " (it asks for '{id}')")?;
                 }
                 write!(f, "; configured for these addresses: {}", List(expected))
+            }
+            Self::NotAddressed { remote, asked_for, ours } => {
+                write!(f, "'{remote}' asks for '{asked_for}', which we are not; configured: {}", List(ours))
             }
             Self::IdentityMismatch { received, expected } => {
                 write!(f, "the peer says it is '{received}', we expect '{expected}'")

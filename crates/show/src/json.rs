@@ -376,6 +376,9 @@ fn differing(kind: &FailureKind) -> Vec<Difference> {
         FailureKind::IdentityMismatch { received, expected } => {
             vec![difference("identity", vec![expected.to_string()], vec![received.to_string()])]
         }
+        FailureKind::NotAddressed { asked_for, ours, .. } => {
+            vec![difference("local identity", ours.clone(), vec![asked_for.to_string()])]
+        }
         FailureKind::IdentityUnknown { received, expected, .. } => {
             vec![difference("identity", expected.clone(), vec![received.to_string()])]
         }

@@ -53,6 +53,7 @@ pub fn event_of(ended: &Tombstone) -> u16 {
         }
         Kind::IdentityUnknown { .. }
         | Kind::IdentityMismatch { .. }
+        | Kind::NotAddressed { .. }
         | Kind::PskMismatch { .. }
         | Kind::PskMissing { .. }
         | Kind::AuthMethodUnsupported { .. }

@@ -131,6 +131,9 @@ fn values(m: &mut Message, kind: &Kind) {
         Kind::IdentityUnknown { received, asked_for, expected } => {
             m.set("received", id(received)).maybe("asked-for", asked_for.as_ref().map(id)).list("expected", expected)
         }
+        Kind::NotAddressed { remote, asked_for, ours } => {
+            m.set("remote", id(remote)).set("asked-for", id(asked_for)).list("ours", ours)
+        }
         Kind::IdentityMismatch { received, expected } => m.set("received", id(received)).set("expected", id(expected)),
         Kind::PskMismatch { local, remote, tried } => {
             m.set("local", id(local)).set("remote", id(remote)).set("tried", tried.to_string())
@@ -228,6 +231,9 @@ fn kind_from(code: &str, m: &Message) -> Result<Option<Kind>, SchemaError> {
             asked_for: id_if_any("asked-for"),
             expected: texts("expected"),
         },
+        "LOCAL_ID_UNKNOWN" => {
+            Kind::NotAddressed { remote: id("remote")?, asked_for: id("asked-for")?, ours: texts("ours") }
+        }
         "PEER_ID_MISMATCH" => Kind::IdentityMismatch { received: id("received")?, expected: id("expected")? },
         "PSK_MISMATCH" => Kind::PskMismatch { local: id("local")?, remote: id("remote")?, tried: parse(m, "tried")? },
         "PSK_MISSING" => Kind::PskMissing { local: id("local")?, remote: id("remote")? },
@@ -367,6 +373,7 @@ mod tests {
             let group = KeyExchangeId(n % 40);
             let kinds = [
                 Kind::IdentityUnknown { received: a.clone(), asked_for: flag.then(|| b.clone()), expected: vec![text.clone()] },
+                Kind::NotAddressed { remote: a.clone(), asked_for: b.clone(), ours: vec![text.clone()] },
                 Kind::IdentityMismatch { received: a.clone(), expected: b.clone() },
                 Kind::PskMismatch { local: a.clone(), remote: b.clone(), tried: n.into() },
                 Kind::PskMissing { local: a.clone(), remote: b.clone() },
