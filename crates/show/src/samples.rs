@@ -98,7 +98,7 @@ pub(crate) fn isakmp() -> SaSnapshot {
 
 /// An initiator whose first message is not answered.
 pub(crate) fn connecting() -> SaSnapshot {
-    let placeholder = established().children.remove(0);
+    let likeness = established().children.remove(0);
     SaSnapshot {
         id: SaId(2),
         name: "branch".into(),
@@ -130,7 +130,7 @@ pub(crate) fn connecting() -> SaSnapshot {
             rekey_in: None,
             expires_in: None,
             counters: Counters::default(),
-            ..placeholder
+            ..likeness
         }],
         configured_children: vec!["lan".into()],
         ..established()

@@ -85,9 +85,9 @@ pub(crate) fn established() -> SaSnapshot {
     }
 }
 
-/// A responder that knows nothing of its peer yet, with the placeholder of a Child SA.
+/// A responder that knows nothing of its peer yet, with the likeness of a Child SA.
 pub(crate) fn connecting() -> SaSnapshot {
-    let placeholder = established().children.remove(0);
+    let likeness = established().children.remove(0);
     SaSnapshot {
         id: SaId(2),
         name: String::new(),
@@ -109,7 +109,7 @@ pub(crate) fn connecting() -> SaSnapshot {
             rekey_in: None,
             expires_in: None,
             counters: Counters::default(),
-            ..placeholder
+            ..likeness
         }],
         configured_children: Vec::new(),
         tasks_active: vec!["IKE_AUTH"],
