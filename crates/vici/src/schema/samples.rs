@@ -85,7 +85,7 @@ pub(crate) fn established() -> SaSnapshot {
     }
 }
 
-/// A responder that knows nothing of its peer yet, with the likeness of a Child SA.
+/// A responder that knows nothing of its peer yet, with a Child SA that is only wanted.
 pub(crate) fn connecting() -> SaSnapshot {
     let likeness = established().children.remove(0);
     SaSnapshot {
