@@ -14,11 +14,14 @@ pub const ALL: &[Script] = &[
     ("self-test", None),
     ("ike-scan", None),
     ("charon", None),
+    ("rekey", None),
     ("pluto", None),
+    ("ikev1", None),
     ("faults", None),
     ("matrix", None),
     ("operator", None),
     ("charon", Some("--kernel")),
+    ("rekey", Some("--kernel")),
     ("pluto", Some("--kernel")),
     ("iked", None),
     ("matrix", Some("--kernel")),
@@ -28,7 +31,7 @@ pub const ALL: &[Script] = &[
 pub fn run(workspace: &Workspace, report: &mut Report, peers: &[String]) {
     if let Some(unknown) = peers.iter().find(|peer| !ALL.iter().any(|(script, _)| script == peer)) {
         let reason = format!(
-            "no script interop/{unknown}.sh; there are self-test, ike-scan, charon, pluto, iked, faults, matrix and operator"
+            "no script interop/{unknown}.sh; there are self-test, ike-scan, charon, rekey, pluto, ikev1, iked, faults, matrix and operator"
         );
         report.record("interop", Outcome::Fail(reason));
         return;

@@ -149,7 +149,7 @@ impl<'a> Suite<'a> {
             };
             groups.entry(gateway).or_default().push(scenario);
         }
-        let adapter = self.workspace.root.join("interop/daemons/shrike").display().to_string();
+        let adapter = self.adapter()?.display().to_string();
         for (gateway, group) in groups {
             let daemons = match (side, gateway) {
                 (Side::Gateway, Some(gateway)) => vec![format!("{adapter}:{gateway}")],
@@ -159,6 +159,22 @@ impl<'a> Suite<'a> {
             self.run(side, gateway, &daemons, &group, retry, table)?;
         }
         Ok(())
+    }
+
+    /// The adapter that starts Shrike on a virtual host. Each host has a /tmp of its own: from a checkout below the real one
+    /// nothing could be read there, so a copy in the cache serves.
+    fn adapter(&self) -> Result<PathBuf, String> {
+        let adapter = self.workspace.root.join("interop/daemons/shrike");
+        if !adapter.starts_with(std::env::temp_dir()) {
+            return Ok(adapter);
+        }
+        let home = std::env::var_os("HOME").ok_or("HOME is not set")?;
+        let cache = PathBuf::from(home).join(".cache/shrike-interop");
+        let copy = cache.join("shrike");
+        std::fs::create_dir_all(&cache)
+            .and_then(|()| std::fs::copy(&adapter, &copy))
+            .map_err(|error| format!("{}: {error}", copy.display()))?;
+        Ok(copy)
     }
 
     fn run(
