@@ -12,6 +12,7 @@ charon_start() {
 charon-systemd {
     load = $plugins
     retransmit_timeout = 1.0
+    ${CHARON_MORE:-}
     plugins {
         vici {
             socket = unix://$LAB/$node/vici

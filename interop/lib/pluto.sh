@@ -16,6 +16,7 @@ pluto_start() {
     printf '%s %s : PSK "%s"\n' "$(outer a)" "$(outer b)" "$LAB_PSK" >"$home/ipsec.secrets"
     cat >"$home/ipsec.conf" <<CONF
 config setup
+    ${PLUTO_SETUP:-}
 
 conn lab
     left=$(outer b)
@@ -23,7 +24,7 @@ conn lab
     right=$(outer a)
     rightsubnet=$(network a)
     authby=secret
-    ikev2=insist
+    ikev2=${PLUTO_IKEV2:-insist}
     leftupdown=%disabled
     auto=add
     $2

@@ -94,8 +94,35 @@ pub(crate) fn choose(
         // Without a KE payload no key exchange can be chosen, whatever transforms an initiator lists.
         proposal.transforms.retain(|t| t.kind.0 != TransformType::KE.0 && t.kind.0 < TransformType::ADDKE1.0);
     }
+    choose_among(connection, (local, remote), &offered, (tsi, tsr), first_proposals, |_| true)
+}
+
+/// The same in CREATE_CHILD_SA, where a key exchange may be chosen (RFC 7296 section 1.3.1). `only` names the child that
+/// is rekeyed.
+///
+/// # Errors
+/// As [`choose`].
+pub(crate) fn choose_further(
+    connection: &Connection,
+    addresses: (IpAddr, IpAddr),
+    offered: &[wire_v2::Proposal],
+    selectors: (&[TrafficSelector], &[TrafficSelector]),
+    only: Option<&str>,
+) -> Result<(usize, Agreed), (Option<usize>, FailureKind)> {
+    let all = |child: &Child| child.esp_proposals.clone();
+    choose_among(connection, addresses, offered, selectors, all, |child| only.is_none_or(|name| name == child.name))
+}
+
+fn choose_among(
+    connection: &Connection,
+    (local, remote): (IpAddr, IpAddr),
+    offered: &[wire_v2::Proposal],
+    (tsi, tsr): (&[TrafficSelector], &[TrafficSelector]),
+    proposals_of: impl Fn(&Child) -> Vec<Proposal>,
+    eligible: impl Fn(&Child) -> bool,
+) -> Result<(usize, Agreed), (Option<usize>, FailureKind)> {
     let mut closest: Option<(Option<usize>, FailureKind)> = None;
-    for (index, child) in connection.children.iter().enumerate() {
+    for (index, child) in connection.children.iter().enumerate().filter(|(_, c)| eligible(c)) {
         let ours = configured(child, local, remote);
         let agreed_ts = Selectors { local: narrow(&ours.local, tsr), remote: narrow(&ours.remote, tsi) };
         if agreed_ts.local.is_empty() || agreed_ts.remote.is_empty() {
@@ -111,8 +138,7 @@ pub(crate) fn choose(
             });
             continue;
         }
-        let proposals = first_proposals(child);
-        match select(&proposals, &offered) {
+        match select(&proposals_of(child), offered) {
             Ok((number, suite)) => return Ok((index, Agreed { number, suite, selectors: agreed_ts })),
             Err(mismatch) => {
                 let ours = child.esp_proposals.iter().map(ToString::to_string).collect();
@@ -137,7 +163,7 @@ pub(crate) fn choose(
 
 /// Whether the responder's answer is among what we offered.
 pub(crate) fn accept(
-    child: &Child,
+    proposals: &[Proposal],
     offered: &Selectors,
     answer: &[wire_v2::Proposal],
     tsi: &[TrafficSelector],
@@ -150,7 +176,7 @@ pub(crate) fn accept(
             mismatch: model::Mismatch { differing: Vec::new() },
         });
     };
-    let (number, suite) = select(&first_proposals(child), std::slice::from_ref(chosen))
+    let (number, suite) = select(proposals, std::slice::from_ref(chosen))
         .map_err(|mismatch| FailureKind::ChoiceNotOffered { phase: Phase::Child, mismatch })?;
     let within = |answer: &[TrafficSelector], offer: &[TrafficSelector]| {
         !answer.is_empty() && answer.iter().all(|ts| offer.iter().any(|o| o.includes(ts)))
@@ -230,7 +256,11 @@ impl ChildSa {
             local_ts: self.local_ts.clone(),
             remote_ts: self.remote_ts.clone(),
             installed: self.installed.map(|at| now.since(at)),
-            rekey_in: cx.timers.deadline(ike, Reason::ChildLifetime(self.id)).map(|at| at.since(now)),
+            rekey_in: cx
+                .timers
+                .deadline(ike, Reason::ChildLifetime(self.id))
+                .filter(|at| self.is_installed() && Some(*at) != self.expires)
+                .map(|at| at.since(now)),
             expires_in: self.expires.map(|at| at.since(now)),
             counters: Counters::default(),
         }
@@ -240,6 +270,7 @@ impl ChildSa {
 /// The SA above a Child SA, as far as the data plane is concerned.
 pub(crate) struct Parent {
     pub id: SaId,
+    /// An initiator replaces the Child SA when its soft lifetime ends.
     pub role: Role,
     pub connection: Arc<Connection>,
     pub local: SocketAddr,
@@ -249,7 +280,7 @@ pub(crate) struct Parent {
     pub remote_id: Option<Identity>,
 }
 
-/// The volume after which the initiator replaces a Child SA: a random part earlier, so that many do not do so at once.
+/// The volume after which an end replaces a Child SA: a random part earlier, so that many do not do so at once.
 fn soft_limit(cx: &mut Context, role: Role, limit: u64, spread: u64) -> Option<u64> {
     if role != Role::Initiator || limit == 0 {
         return None;
@@ -316,7 +347,6 @@ pub(crate) fn install(
         .into_iter()
         .chain(config.hostaccess.then(|| ("PLUTO_HOST_ACCESS".into(), "1".into())))
         .collect(),
-        // The initiator replaces the SA; both ends doing so would only collide.
         soft_bytes: soft_limit(cx, parent.role, config.rekey_bytes, config.rand_bytes),
         soft_packets: soft_limit(cx, parent.role, config.rekey_packets, config.rand_packets),
         hard_lifetime: None,

@@ -49,15 +49,23 @@ counters! {
 }
 
 /// Something an SA's handler wants done to other SAs, carried out after it returned.
-#[derive(Debug)]
 pub(crate) enum Effect {
     /// This is to be the only SA of these identities. `forgotten`: the peer says so and has no others (INITIAL_CONTACT,
     /// RFC 7296 section 2.4), so it need not be told about them.
     OnlySa { sa: SaId, local: Identity, remote: Identity, forgotten: bool },
     /// Negotiate a child again, in an IKE SA of its own (`close_action = start`).
     Begin { connection: Arc<Connection>, child: String, local: SocketAddr, remote: SocketAddr },
-    /// Delete an SA whose replacement is up.
+    /// An SA with the first Child SA of another one is up beside it: it takes the others over, then the old one goes.
     Replace { old: SaId, by: SaId },
+    /// Delete an SA whose replacement has all its Child SAs.
+    Retire { old: SaId, by: SaId },
+    /// Begin an IKE SA beside an old one whose peer does not rekey.
+    Renew { old: SaId, child: String },
+    /// A rekeying made this IKE SA, which takes over the Child SAs if it `inherits`; `redundant` is one that the peer made
+    /// at the same time and will delete.
+    Rekeyed { old: SaId, new: Box<crate::v2::IkeSa>, inherits: bool, redundant: Option<SaId> },
+    /// The Child SAs of an IKE SA belong to another one now.
+    Inherit { old: SaId, heir: SaId },
 }
 
 pub(crate) struct Context {

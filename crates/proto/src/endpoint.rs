@@ -1,6 +1,7 @@
 //! All SAs of one worker: what comes in finds its SA, what goes out leaves in order.
 
-use crate::child::ChildSa;
+mod renewal;
+
 use crate::context::{COUNTERS, Context, Counter, Effect};
 use crate::ike_sa::IkeSa;
 use crate::policy;
@@ -14,7 +15,7 @@ use model::dataplane::{Command, PlaneEvent};
 use model::{
     Algorithm, ConfigRef, DropReason, Event, Failure, FailureKind, Instant, Role, SaId, SaSnapshot, Tombstone,
 };
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use wire::{ExchangeType, Flags, Header, IkeSpi, NotifyType, TransformType, Version, Why};
@@ -243,6 +244,13 @@ impl Endpoint {
             let installed = sa.children().iter().any(|c| c.name == child && c.is_installed());
             return Ok(if installed { Started::AlreadyUp(sa.id()) } else { Started::Negotiation(sa.id()) });
         }
+        if let Some(id) = self.add_child_v1(now, connection, child, (local, remote)) {
+            self.carry_out_effects(now);
+            return Ok(Started::Negotiation(id));
+        }
+        if let Some(id) = self.under_another(now, connection, child, remote.ip()) {
+            return Ok(Started::Negotiation(id));
+        }
         let index = found.children.iter().position(|c| c.name == child).unwrap_or(usize::MAX);
         let source = found.source.get("proposals");
         match self.begin(now, found, index, (local, remote), 1, None) {
@@ -252,6 +260,25 @@ impl Endpoint {
             }
             Err(kind) => Err(Failure { kind, config: Some(source) }),
         }
+    }
+
+    /// A further child over an ISAKMP SA that the connection has with this peer.
+    fn add_child_v1(
+        &mut self,
+        now: Instant,
+        connection: &str,
+        child: &str,
+        at: (SocketAddr, SocketAddr),
+    ) -> Option<SaId> {
+        let cx = &mut self.cx;
+        let mut own = self.sas.values_mut().filter_map(|sa| match sa {
+            IkeSa::V1(sa) if sa.name() == connection && !sa.is_closed() => Some(sa),
+            _ => None,
+        });
+        own.find_map(|sa| {
+            let there = (sa.local.ip(), sa.remote.ip()) == (at.0.ip(), at.1.ip());
+            (there && v1::add_child(sa, cx, now, child)).then_some(sa.id)
+        })
     }
 
     fn begin(
@@ -383,6 +410,10 @@ impl Endpoint {
             sa.drop_datagram(&mut self.cx, DropReason::UnexpectedExchange, path);
             return;
         }
+        if sa.tells_heir(&header, bytes) {
+            self.peer_has_decided(now, id);
+        }
+        let Some(sa) = self.sas.get_mut(&id).and_then(IkeSa::v2) else { return };
         let was_half_open = matches!(sa.state, State::HalfOpen(_));
         let verdict = sa.receive(&mut self.cx, now, &header, bytes, path);
         if was_half_open && !matches!(sa.state, State::HalfOpen(_)) {
@@ -565,13 +596,14 @@ impl Endpoint {
         let verdict = match reason {
             Reason::Retransmit => sa.retransmit(cx, now),
             Reason::HalfOpen if sa.is_closed() => return self.forget(id),
-            Reason::HalfOpen => sa.half_open_timeout(cx, now),
+            Reason::HalfOpen => sa.half_open_timeout(now),
             Reason::Liveness => sa.check_liveness(cx, now),
             Reason::Exchange(message_id) => {
                 if let IkeSa::V1(sa) = sa {
-                    v1::retransmit(sa, cx, now, message_id);
+                    v1::retransmit(sa, cx, now, message_id).into()
+                } else {
+                    Verdict::Keep
                 }
-                Verdict::Keep
             }
             Reason::Keepalive => {
                 let ((local, remote), every) = (sa.addresses(), cx.settings.keepalive);
@@ -582,49 +614,6 @@ impl Endpoint {
             Reason::IkeLifetime | Reason::ChildLifetime(_) => return self.renew(now, id, reason),
         };
         self.conclude(now, id, verdict);
-    }
-
-    /// A lifetime ends: the initiator makes a new SA beside the old one, which goes when the new one is up; where that is
-    /// not our part, or did not work, the SA ends.
-    fn renew(&mut self, now: Instant, id: SaId, reason: Reason) {
-        let Some(sa) = self.sas.get(&id).filter(|sa| sa.is_established()) else { return };
-        let replace_at = sa.replace_at();
-        let ended = |c: &&ChildSa| reason == Reason::ChildLifetime(c.id) && c.expires.is_some_and(|end| end <= now);
-        if let Some(child) = sa.children().iter().find(ended).map(|c| c.id) {
-            // Its `life_time` is over and nothing took its place: it ends, the IKE SA does not.
-            return self.lose_child(now, child, Some(id), FailureKind::Expired);
-        }
-        // A replacement was begun and did not come up in `over_time`: no second one, the SA ends.
-        let overdue = reason == Reason::IkeLifetime && replace_at.is_none();
-        let (role, addresses) = (sa.role(), sa.addresses());
-        let child_name = match reason {
-            Reason::ChildLifetime(child) => sa.children().iter().find(|c| c.id == child).map(|c| c.name.clone()),
-            _ => sa.children().first().map(|c| c.name.clone()),
-        };
-        let replacement = overdue || self.sas.values().any(|other| other.replaces() == Some(id));
-        let connection = sa.connection().cloned();
-        let connection = connection.filter(|c| self.connections.contains_key(&c.name));
-        if let (Role::Initiator, Some(connection), Some(name), false) = (role, connection, child_name, replacement) {
-            let index = connection.children.iter().position(|c| c.name == name).unwrap_or(usize::MAX);
-            let over = connection.over_time;
-            let ports = (self.cx.settings.port, connection.remote_port);
-            let mut at = addresses;
-            at.0.set_port(ports.0);
-            at.1.set_port(ports.1);
-            if let Some(sa) = self.sas.get_mut(&id) {
-                sa.log(&mut self.cx, "IKE", 0, "lifetime ends: making a new IKE SA beside this one".to_string());
-                sa.forget_replace_at();
-            }
-            if self.begin(now, connection, index, at, 1, Some(id)).is_ok() {
-                // Should the new one fail, this one ends all the same, later.
-                self.cx.timers.set(id, Reason::IkeLifetime, now + over.max(std::time::Duration::from_secs(60)));
-                return;
-            }
-        }
-        if let Some(sa) = self.sas.get_mut(&id) {
-            let verdict = sa.delete(&mut self.cx, now, FailureKind::Expired);
-            self.conclude(now, id, verdict);
-        }
     }
 
     fn plane_event(&mut self, now: Instant, event: PlaneEvent) {
@@ -640,7 +629,7 @@ impl Endpoint {
             }
             PlaneEvent::SoftExpire { child } => {
                 if let Some(id) = owner(&self.sas, child) {
-                    self.renew(now, id, Reason::ChildLifetime(child));
+                    self.volume_spent(now, id, child);
                 }
             }
             PlaneEvent::PeerMoved { child, remote } => {
@@ -667,6 +656,9 @@ impl Endpoint {
     /// Carries out what a handler decided.
     fn conclude(&mut self, now: Instant, id: SaId, verdict: Verdict) {
         let Verdict::End(kind) = verdict else { return };
+        if let Some(heir) = self.sas.get(&id).and_then(IkeSa::heir) {
+            self.inherit(now, id, heir);
+        }
         let (cx, Some(sa)) = (&mut self.cx, self.sas.get_mut(&id)) else { return };
         if sa.is_closed() && !sa.was_established() && sa.datagrams_in() == 0 {
             return;
@@ -674,13 +666,14 @@ impl Endpoint {
         let was_half_open = sa.counts_as_half_open();
         let unanswered = matches!(kind, FailureKind::HalfOpen { .. });
         let retry = retry_after(sa, &kind);
+        let others = retry.as_ref().map_or_else(Vec::new, |(connection, ..)| others_to_retry(sa, connection, &kind));
         let tombstone = sa.tombstone(cx, now, kind);
-        if let Some(key) = sa.identities().filter(|_| sa.was_established()) {
-            if let Some(sas) = cx.peers.get_mut(&key) {
-                sas.remove(&id);
-                if sas.is_empty() {
-                    cx.peers.remove(&key);
-                }
+        if let Some(key) = sa.identities().filter(|_| sa.was_established())
+            && let Some(sas) = cx.peers.get_mut(&key)
+        {
+            sas.remove(&id);
+            if sas.is_empty() {
+                cx.peers.remove(&key);
             }
         }
         let down = sa.was_established().then(|| Box::new(sa.snapshot(cx, now)));
@@ -708,7 +701,12 @@ impl Endpoint {
         if let Some((connection, child, attempt, local, remote)) = retry {
             let known = self.connections.get(&connection.name).cloned();
             if let Some(connection) = known {
-                let _ = self.begin(now, connection, child, (local, remote), attempt, replaces);
+                let begun = self.begin(now, connection, child, (local, remote), attempt, replaces);
+                if let (cx, Some(sa)) =
+                    (&mut self.cx, begun.ok().and_then(|id| self.sas.get_mut(&id)).and_then(IkeSa::v2))
+                {
+                    others.iter().for_each(|name| v2::further_child(sa, cx, name));
+                }
             }
         }
     }
@@ -724,12 +722,13 @@ impl Endpoint {
     fn carry_out_effects(&mut self, now: Instant) {
         while let Some(effect) = self.cx.effects.pop() {
             match effect {
-                Effect::Replace { old, by } => {
-                    if let Some(sa) = self.sas.get_mut(&old) {
-                        let verdict = sa.delete(&mut self.cx, now, FailureKind::Replaced { by });
-                        self.conclude(now, old, verdict);
-                    }
+                Effect::Replace { old, by } => self.replace(now, old, by),
+                Effect::Retire { old, by } => self.retire(now, old, by),
+                Effect::Renew { old, child } => {
+                    self.beside(now, old, &child);
                 }
+                Effect::Rekeyed { old, new, inherits, redundant } => self.rekeyed(now, old, *new, inherits, redundant),
+                Effect::Inherit { old, heir } => self.awaits_delete(now, old, heir),
                 Effect::Begin { connection, child, local, remote } => {
                     let index = connection.children.iter().position(|c| c.name == child).unwrap_or(usize::MAX);
                     if self.connections.contains_key(&connection.name) {
@@ -738,8 +737,13 @@ impl Endpoint {
                 }
                 Effect::OnlySa { sa: except, local, remote, forgotten } => {
                     let known = self.cx.peers.get(&(local, remote));
-                    let stale: Vec<SaId> =
-                        known.map(|sas| sas.keys().copied().filter(|id| *id != except).collect()).unwrap_or_default();
+                    // What came up while the new one was negotiated, because both ends began at once, is not from before:
+                    // else each end would delete the other's.
+                    let begun = self.sas.get(&except).map_or(now, IkeSa::created);
+                    let older = |id: &SaId| self.sas.get(id).is_some_and(|sa| sa.established_before(begun));
+                    let stale: Vec<SaId> = known
+                        .map(|sas| sas.keys().copied().filter(|id| *id != except && older(id)).collect())
+                        .unwrap_or_default();
                     for id in stale {
                         let reason = FailureKind::Replaced { by: except };
                         if forgotten {
@@ -781,6 +785,20 @@ impl Endpoint {
 
 fn selects_child(selection: &Selection, id: SaId, name: &str) -> bool {
     selection.child.as_deref().is_none_or(|n| n == name) && selection.child_id.is_none_or(|n| n == id)
+}
+
+/// The children beside the first one that are to be begun anew with it.
+fn others_to_retry(sa: &IkeSa, connection: &Connection, kind: &FailureKind) -> Vec<String> {
+    let wanted = |name: &str| {
+        connection.children.iter().find(|c| c.name == name).is_some_and(|c| match kind {
+            FailureKind::PeerDeleted => c.close_action == StartAction::Start,
+            FailureKind::NoAnswer { answered_before: true, .. } => c.dpd_action == StartAction::Start,
+            _ => true,
+        })
+    };
+    let names: BTreeSet<&str> = sa.children().iter().map(|c| c.name.as_str()).collect();
+    let first = sa.children().first().map(|c| c.name.as_str());
+    names.into_iter().filter(|name| Some(*name) != first && wanted(name)).map(str::to_string).collect()
 }
 
 /// Whether to begin anew: `close_action = start` when the peer deleted it, `keyingtries` while the first exchange is not answered, `dpd_action = restart` when an

@@ -78,6 +78,16 @@ impl IkeSa {
         either!(self, sa => sa.established.is_some())
     }
 
+    /// When its first message was sent or came.
+    pub fn created(&self) -> Instant {
+        either!(self, sa => sa.created)
+    }
+
+    /// Whether it was up before this moment.
+    pub fn established_before(&self, at: Instant) -> bool {
+        either!(self, sa => sa.established).is_some_and(|established| established < at)
+    }
+
     pub fn datagrams_in(&self) -> u32 {
         either!(self, sa => sa.datagrams_in)
     }
@@ -94,13 +104,32 @@ impl IkeSa {
         either!(self, sa => sa.replaces.take())
     }
 
-    /// When it is to be replaced by a new one.
-    pub fn replace_at(&self) -> Option<Instant> {
-        either!(self, sa => sa.replace_at)
+    /// That a new one takes its place is under way; should that fail, it ends then (IKEv2) or when its timer fires.
+    pub fn replacement_begun(&mut self, end: Instant) {
+        match self {
+            Self::V1(sa) => sa.replace_at = None,
+            Self::V2(sa) => (sa.rekey_at, sa.reauth_at, sa.expires) = (None, None, Some(end)),
+        }
     }
 
-    pub fn forget_replace_at(&mut self) {
-        either!(self, sa => sa.replace_at = None);
+    /// The IKE SA that takes over the Child SAs of this one.
+    pub fn heir(&self) -> Option<SaId> {
+        match self {
+            Self::V1(_) => None,
+            Self::V2(sa) => sa.heir(),
+        }
+    }
+
+    pub fn set_replaces(&mut self, old: SaId) {
+        either!(self, sa => sa.replaces = Some(old));
+    }
+
+    /// The IKEv2 SA, if it is one.
+    pub fn v2(&mut self) -> Option<&mut v2::IkeSa> {
+        match self {
+            Self::V1(_) => None,
+            Self::V2(sa) => Some(sa),
+        }
     }
 
     pub fn children(&self) -> &[ChildSa] {
@@ -141,9 +170,9 @@ impl IkeSa {
     }
 
     /// The initiator has not gone on.
-    pub fn half_open_timeout(&self, cx: &Context, now: Instant) -> Verdict {
+    pub fn half_open_timeout(&self, now: Instant) -> Verdict {
         match self {
-            Self::V1(sa) => Verdict::End(sa.half_open_failure(cx, now)),
+            Self::V1(sa) => Verdict::End(sa.half_open_failure(now)),
             Self::V2(sa) => match sa.waiting_for() {
                 Some(waiting_for) => Verdict::End(FailureKind::HalfOpen {
                     waiting_for,

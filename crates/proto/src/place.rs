@@ -15,7 +15,10 @@ pub(crate) fn of(
         FailureKind::PskMismatch { local, remote, .. } => {
             return best_psk(secrets, local, remote).first().map(|s| s.source.clone());
         }
-        FailureKind::IdentityUnknown { .. } | FailureKind::IdentityMismatch { .. } => "remote.id",
+        FailureKind::IdentityUnknown { .. } | FailureKind::IdentityMismatch { .. } | FailureKind::PskMissing { .. } => {
+            "remote.id"
+        }
+        FailureKind::NotAddressed { .. } => "local.id",
         FailureKind::AuthMethodUnsupported { .. } => "remote.auth",
         FailureKind::AuthenticationRefused { .. } => "local.id",
         FailureKind::NoProposalChosen { phase, .. } | FailureKind::ChoiceNotOffered { phase, .. } => {

@@ -34,6 +34,8 @@ pub enum Command {
     Initiate(Initiate),
     /// Delete SAs, here and at the peer
     Terminate(Terminate),
+    /// Replace the keys of SAs before their time
+    Rekey(Rekey),
     /// Show every SA, live, being negotiated or ended, with the reason
     Show(Show),
     /// Show SAs as a BIG-IP does: tmsh show net ipsec ike-sa
@@ -118,6 +120,26 @@ pub struct Terminate {
     /// Seconds to wait; 0 as long as it takes
     #[arg(short, long, default_value_t = 0)]
     pub timeout: u32,
+}
+
+/// Replace the keys of SAs before their time
+#[derive(Args)]
+pub struct Rekey {
+    /// IKE SAs of this connection
+    #[arg(short, long, value_name = "NAME")]
+    pub ike: Option<String>,
+
+    /// Child SAs of this name
+    #[arg(short, long, value_name = "NAME")]
+    pub child: Option<String>,
+
+    /// The IKE SA with this number
+    #[arg(long, value_name = "N")]
+    pub ike_id: Option<u32>,
+
+    /// The Child SA with this number
+    #[arg(long, value_name = "N")]
+    pub child_id: Option<u32>,
 }
 
 /// Show every SA

@@ -85,6 +85,14 @@ fn execute(cli: Cli) -> Result<(), String> {
             print(&format!("terminated {}\n", answer.get_str("terminated").unwrap_or("0")));
             Ok(())
         }
+        Command::Rekey(rekey) => {
+            let mut message = Message::new();
+            message.maybe("ike", rekey.ike.as_deref()).maybe("child", rekey.child.as_deref());
+            message.maybe("ike-id", rekey.ike_id).maybe("child-id", rekey.child_id);
+            let answer = open()?.command("rekey", message, to_stderr)?;
+            print(&format!("rekeying {}\n", answer.get_str("matches").unwrap_or("0")));
+            Ok(())
+        }
         Command::Show(show) => {
             let mut control = open()?;
             let (live, ended) = (control.snapshots()?, control.ended()?);

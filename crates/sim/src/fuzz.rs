@@ -150,8 +150,8 @@ fn addresses() -> (SocketAddr, SocketAddr) {
 /// its contents.
 ///
 /// # Panics
-/// If the endpoint does, has an established SA without IKE_AUTH, installs a second Child SA, or answers a request more
-/// than once.
+/// If the endpoint does, has an established SA without IKE_AUTH, installs a Child SA in an exchange that makes none, or
+/// answers a request more than once.
 pub fn endpoint_authentic(data: &[u8]) {
     let Some((first, mut rest)) = data.split_first() else { return };
     let site = Site::new("b", "192.0.2.2").to("192.0.2.1").connection(PROPOSALS).child(ESP_PROPOSALS);
@@ -194,7 +194,9 @@ pub fn endpoint_authentic(data: &[u8]) {
         }
         let message = peer.protected(ExchangeType(35 + exchange % 3), id, false, &parts);
         let (answers, installs, established) = give(&message);
-        assert!(answers.len() <= 1 && installs == 0, "{} answers, {installs} installs", answers.len());
+        // CREATE_CHILD_SA may make a Child SA, for a peer that has proved itself.
+        let allowed = usize::from(proven && exchange % 3 == 1);
+        assert!(answers.len() <= 1 && installs <= allowed, "{} answers, {installs} installs", answers.len());
         assert!(answers.iter().all(|answer| peer.open(answer).is_some()), "answers are protected");
         assert!(!established || proven, "established without proof");
         id += 1;

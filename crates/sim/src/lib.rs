@@ -16,6 +16,7 @@
 //! ```
 
 pub mod fuzz;
+pub mod fuzz_v1;
 mod network;
 pub mod peer;
 mod plane;

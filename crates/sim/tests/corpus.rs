@@ -37,6 +37,11 @@ fn endpoint_auth() {
 }
 
 #[test]
+fn endpoint_v1() {
+    replay("endpoint_v1", sim::fuzz_v1::endpoint_v1);
+}
+
+#[test]
 fn config_parse() {
     replay("config_parse", sim::fuzz::config_parse);
 }

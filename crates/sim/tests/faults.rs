@@ -126,7 +126,7 @@ fn different_secrets() {
         FailureKind::PskMismatch { local: id("b.example"), remote: id("a.example"), tried: 1 },
         "{failure}"
     );
-    assert_eq!(failure.config, Some(sim.place(b, "ike-all", "secrets.ike-all")));
+    assert_eq!(failure.config, Some(sim.place(b, "secret = marlin", "secrets.ike-all.secret")));
     let failure = sim.failure(a);
     assert_eq!(failure.kind, FailureKind::AuthenticationRefused { local: id("a.example"), remote: None });
     assert_eq!(failure.config, Some(sim.place(a, "id = a.example", "connections.gw.local.id")));
@@ -186,8 +186,10 @@ fn an_identity_nobody_expects() {
 fn an_identity_that_is_not_ours() {
     let (mut sim, a, b) = attempt(site_a().remote_id("c.example"), site_b());
     let failure = sim.failure(b);
-    let FailureKind::IdentityUnknown { received, asked_for, .. } = failure.kind else { panic!("{failure}") };
-    assert_eq!((received, asked_for), (id("a.example"), Some(id("c.example"))));
+    let ours = vec!["gw: b.example".to_string()];
+    let expected = FailureKind::NotAddressed { remote: id("a.example"), asked_for: id("c.example"), ours };
+    assert_eq!(failure.kind, expected, "the peer is known; whom it asks for is not");
+    assert_eq!(failure.config, Some(sim.place(b, "id = b.example", "connections.gw.local.id")));
     let refused = FailureKind::AuthenticationRefused { local: id("a.example"), remote: Some(id("c.example")) };
     assert_eq!(sim.failure(a).kind, refused);
     forgotten(&mut sim, &[a, b]);
@@ -320,9 +322,11 @@ fn selectors_that_do_not_meet() {
     );
     for node in [a, b] {
         assert_eq!((sim.snapshots(node)[0].state, sim.endpoint(node).sizes()), (IkeState::Established, (1, 0)));
-        let place = sim.place(node, "remote_ts", "connections.gw.children.net.remote_ts");
-        assert_eq!(sim.failure(node).config, Some(place));
     }
+    // The peer that knows both sides' selectors points at the one that differs.
+    let key = |name: &str| format!("connections.gw.children.net.{name}");
+    assert_eq!(sim.failure(a).config, Some(sim.place(a, "remote_ts", &key("remote_ts"))));
+    assert_eq!(sim.failure(b).config, Some(sim.place(b, "local_ts", &key("local_ts"))));
     let net = |text: &str| vec![text.parse::<model::TrafficSelector>().unwrap()];
     let expected = FailureKind::TsUnacceptable {
         found_by: Side::Us,

@@ -24,6 +24,7 @@ use config::{Connection, best_psk};
 use crypto::KeyExchange;
 use crypto::v1::Hash;
 use model::{DropReason, FailureKind, Instant, Phase, Role};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use wire::grammar::RuleId;
 use wire::v1::{Chain, ChainBuilder, Sa, message, parse_chain};
@@ -82,7 +83,7 @@ pub(super) fn respond(cx: &mut Context, now: Instant, mut sa: IsakmpSa, first: A
     let mut reply = ChainBuilder::new();
     reply.sa(first.answer).ke(&proving.publics.1).nonce(&nonce_r);
     reply.id(V1IdType(local.kind().number()), 0, 0, local.data()).hash(hash_r.expose());
-    add_vendor_ids(&mut reply);
+    add_vendor_ids(&mut reply, connection.fragmentation);
     add_nat_detection(&sa, cx, &mut reply, first.hash, connection.encap);
     sa.connection = Some(connection);
     sa.local_id = Some(local);
@@ -161,6 +162,7 @@ fn message2(
     let expected = phase1_hash(&proving, h.spis, Role::Responder);
     if !crypto::equal(expected.expose(), hash_r) {
         // Anybody on the path could have sent this; but nobody else has answered, and the peer's key is the likely cause.
+        tell(cx, (sa.local, sa.remote), h.spis, V1NotifyType::AUTHENTICATION_FAILED);
         return Some(FailureKind::PskMismatch { local, remote, tried: 1 });
     }
     note_vendor_ids(sa, &chain);
@@ -174,19 +176,28 @@ fn message2(
     sa.log(cx, "CFG", 1, format!("selected proposal: {suite}"));
     sa.log(cx, "IKE", 1, format!("authentication of '{remote}' with pre-shared key successful"));
     let hash_i = phase1_hash(&proving, sa.spis, Role::Initiator);
+    // RFC 3947 section 3.2: the hashes are of the addresses and ports that this message goes between.
+    float(sa, cx);
     let mut reply = ChainBuilder::new();
     reply.hash(hash_i.expose());
     add_nat_detection(sa, cx, &mut reply, hash, connection.encap);
     if sa.initial_contact {
         reply.notify_isakmp(sa.spis, V1NotifyType::INITIAL_CONTACT, &[]);
     }
-    float(sa, cx);
     // RFC 2409 section 5.4 leaves it to the initiator whether message 3 is encrypted; RFC 3947 section 3.2 has it so.
     let reply = proving.keys.seal(header(sa.spis, ExchangeType::AGGRESSIVE, 0), reply);
     sa.send(cx, now, reply, None, datagram);
     established(sa, cx, now, proving.keys);
     go_on(sa, cx, now);
     None
+}
+
+/// Tells the responder why there will be no message 3: unprotected, so that it can only be a hint.
+fn tell(cx: &mut Context, (local, remote): (SocketAddr, SocketAddr), spis: wire::SpiPair, notify: V1NotifyType) {
+    let mut chain = ChainBuilder::new();
+    chain.notify(wire::ProtocolId::IKE, &[], notify, &[]);
+    let id = u32::from_be_bytes(cx.random()).max(1);
+    cx.transmit(local, remote, message(header(spis, ExchangeType::INFORMATIONAL_V1, id), chain));
 }
 
 /// Responder: the initiator's proof.

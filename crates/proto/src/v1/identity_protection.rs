@@ -18,10 +18,11 @@ use super::phase1::{
     phase1_hash, psk_for,
 };
 use super::proposals;
-use super::protection::{Opened, header};
+use super::protection::{Opened, hashed, header};
 use super::sa::{IsakmpSa, KeReplied, KeSent, Proving, State};
 use crate::context::Context;
 use crate::policy;
+use crate::timers::Reason;
 use crate::v2::Path;
 use config::Connection;
 use crypto::KeyExchange;
@@ -186,6 +187,8 @@ fn message3(
     let mut reply = ChainBuilder::new();
     reply.ke(&publics.1).nonce(&nonce_r);
     add_nat_detection(sa, cx, &mut reply, hash, forced);
+    // The initiator has shown that it gets our answers: it may repeat itself for as long again.
+    cx.timers.set(sa.id, Reason::HalfOpen, now + cx.settings.half_open_timeout);
     sa.state = State::KeReplied(Box::new(KeReplied { sa_body, publics, attempts, candidates, unreadable: false }));
     let reply = message(header(sa.spis, ExchangeType::IDENTITY_PROTECTION, 0), reply);
     sa.send(cx, now, reply, Some(RuleId::MainMode5), datagram);
@@ -205,6 +208,11 @@ fn message4(
     let (Some(ke), Some(nonce_r), Some(suite)) = (chain.ke(), chain.nonce(), sa.suite) else {
         return ungrammatical(sa, cx, path);
     };
+    if ke == s.key_exchange.public() || nonce_r == s.nonce.as_slice() {
+        // Our own message 3, sent back.
+        sa.drop_datagram(cx, DropReason::UnexpectedResponse, path.remote);
+        return None;
+    }
     let (connection, local) = (sa.connection.clone()?, sa.local_id.clone()?);
     let Ok(shared) = s.key_exchange.agree(ke) else {
         return Some(FailureKind::BadPublicValue { group: s.key_exchange.id() });
@@ -295,8 +303,12 @@ fn message5(
     }
     let Some((index, believed)) = found else {
         // Anybody can send garbage here: the SA stays as it is, and the garbage is remembered for the explanation.
-        s.unreadable = true;
+        let first = !std::mem::replace(&mut s.unreadable, true);
         sa.drop_datagram(cx, DropReason::IntegrityCheckFailed, path.remote);
+        if first {
+            sa.log(cx, "IKE", 1, "message 5 cannot be decrypted: the pre-shared keys seem to differ".to_string());
+            cannot_read(sa, cx, datagram.len());
+        }
         return None;
     };
     // Authentic: the initiator has the key. Now the identity must be one that is expected.
@@ -329,6 +341,23 @@ fn message5(
     sa.send(cx, now, reply, None, datagram);
     apply_uniqueness_after(sa, cx, now, proving, believed.initial_contact);
     None
+}
+
+/// Once, and no longer than what came: PAYLOAD-MALFORMED under a key that the initiator has not, by which its operator
+/// sees that there was an answer and that the keys differ (RFC 2408 section 5.1 leaves it to us).
+fn cannot_read(sa: &mut IsakmpSa, cx: &mut Context, received: usize) {
+    let id = u32::from_be_bytes(cx.random()).max(1);
+    let State::KeReplied(s) = &mut sa.state else { return };
+    let Some((keys, _)) = s.attempts.first_mut() else { return };
+    let mut chain = keys.with_hash();
+    chain.notify(wire::ProtocolId::IKE, &[], V1NotifyType::PAYLOAD_MALFORMED, &[]);
+    let chain = hashed(chain, |rest| keys.hash1(id, rest));
+    let message = keys.seal(header(sa.spis, ExchangeType::INFORMATIONAL_V1, id), chain);
+    keys.forget(id);
+    if message.len() <= received {
+        sa.datagrams_out += 1;
+        sa.transmit(cx, message);
+    }
 }
 
 fn apply_uniqueness_after(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, proving: Proving, initial_contact: bool) {

@@ -14,7 +14,7 @@ use crate::context::Context;
 use crate::timers::Reason;
 use crate::v2::Path;
 use model::{DropReason, Event, FailureKind, Instant, SaId};
-use wire::v1::{ChainBuilder, parse_chain};
+use wire::v1::{Chain, ChainBuilder, parse_chain};
 use wire::{ExchangeType, Flags, HEADER_LEN, Header, ProtocolId, V1NotifyType};
 
 /// R-U-THERE goes unanswered this often before the peer is taken for dead.
@@ -30,8 +30,10 @@ pub(super) fn send(sa: &mut IsakmpSa, cx: &mut Context, fill: impl FnOnce(&mut C
     let chain = hashed(chain, |rest| keys.hash1(id, rest));
     let message = keys.seal(header(spis, ExchangeType::INFORMATIONAL_V1, id), chain);
     keys.forget(id);
+    // Both directions have the same keys: our own message, sent back to us, must not pass for the peer's.
+    sa.note_used(id);
     sa.datagrams_out += 1;
-    cx.transmit(sa.local, sa.remote, message);
+    sa.transmit(cx, message);
 }
 
 /// An informational message of the peer.
@@ -69,13 +71,15 @@ pub(super) fn receive(
         sa.drop_datagram(cx, DropReason::IntegrityCheckFailed, path.remote);
         return None;
     }
-    sa.used.push_back(h.message_id);
-    if sa.used.len() > 128 {
-        sa.used.pop_front();
+    sa.note_used(h.message_id);
+    let stale = stale(sa, &chain);
+    if !stale {
+        sa.confirmed = true;
+        sa.last_heard = now;
+        sa.probe.1 = 0;
+        quick_mode::follow(sa, cx, path);
     }
-    sa.last_heard = now;
-    quick_mode::follow(sa, cx, path);
-    let mut ended = None;
+    let (mut ended, mut wanted_back) = (None, Vec::new());
     for delete in chain.deletes() {
         match delete.protocol {
             ProtocolId::IKE => {
@@ -89,7 +93,9 @@ pub(super) fn receive(
                 for spi in spis {
                     if let Some(child) = sa.children.iter().find(|c| c.spi_out == spi && c.is_installed()).map(|c| c.id)
                     {
+                        let name = sa.children.iter().find(|c| c.id == child).map(|c| c.name.clone());
                         remove_child(sa, cx, now, child, FailureKind::PeerDeleted);
+                        wanted_back.extend(name);
                     }
                 }
             }
@@ -98,14 +104,16 @@ pub(super) fn receive(
     }
     let notifies: Vec<(V1NotifyType, Vec<u8>)> = chain.notifies().map(|n| (n.kind, n.data.to_vec())).collect();
     drop(chain);
+    if ended.is_none() {
+        wanted_back.iter().for_each(|name| make_again(sa, cx, now, name));
+    }
     for (kind, data) in notifies {
         match kind {
-            V1NotifyType::R_U_THERE => acknowledge(sa, cx, &data),
-            V1NotifyType::R_U_THERE_ACK => {
-                if data.first_chunk().is_some_and(|s| u32::from_be_bytes(*s) == sa.probe.0) {
-                    sa.probe.1 = 0;
-                }
+            V1NotifyType::R_U_THERE if !stale => {
+                sa.probed = sequence(&data);
+                acknowledge(sa, cx, &data);
             }
+            V1NotifyType::R_U_THERE | V1NotifyType::R_U_THERE_ACK => {}
             V1NotifyType::INITIAL_CONTACT => super::phase1::apply_uniqueness(sa, cx, true),
             error if error.is_error() => {
                 sa.log(cx, "IKE", 1, format!("received {error} error notify"));
@@ -115,6 +123,35 @@ pub(super) fn receive(
         }
     }
     ended
+}
+
+/// `close_action = start`: the peer closed a Child SA, and no successor of it is there.
+fn make_again(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, name: &str) {
+    let wanted = |c: &config::Child| c.name == name && c.close_action == config::StartAction::Start;
+    let index = sa.connection.as_ref().and_then(|c| c.children.iter().position(wanted));
+    if let Some(index) = index.filter(|_| sa.children.iter().all(|c| c.name != name)) {
+        quick_mode::begin(sa, cx, now, index);
+    }
+}
+
+fn sequence(data: &[u8]) -> Option<u32> {
+    data.first_chunk().map(|octets| u32::from_be_bytes(*octets))
+}
+
+/// Whether a message is a sign of life from another time: R-U-THERE with a sequence number below the last one, or an
+/// ACK of something else than was asked last (RFC 3706 section 7). A recorded one must not keep a dead peer alive.
+fn stale(sa: &IsakmpSa, chain: &Chain<'_>) -> bool {
+    chain.notifies().any(|n| match n.kind {
+        V1NotifyType::R_U_THERE => match (sequence(n.data), sa.probed) {
+            (Some(new), Some(last)) => new.wrapping_sub(last) > u32::MAX / 2,
+            (new, _) => new.is_none(),
+        },
+        V1NotifyType::R_U_THERE_ACK => {
+            // Any of those that are not answered yet: the line may be slow.
+            sequence(n.data).is_none_or(|answered| sa.probe.0.wrapping_sub(answered) >= sa.probe.1)
+        }
+        _ => false,
+    })
 }
 
 /// An unprotected Notify: remembered, never acted upon (RFC 2409 section 5.7).
@@ -179,6 +216,8 @@ pub(crate) fn remove_child(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, ch
     let name = sa.children.get(index).map(|c| c.name.clone()).unwrap_or_default();
     let tombstone = sa.tombstone(cx, now, reason, Some(&name));
     let gone = sa.children.remove(index);
+    sa.initiated.remove(&child);
+    sa.superseded.remove(&child);
     gone.uninstall(sa.id, cx);
     if gone.is_installed() {
         cx.event(Event::ChildDown(Box::new(snapshot)));

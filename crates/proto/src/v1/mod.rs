@@ -5,11 +5,13 @@
 //! | [`identity_protection`] | phase 1, main mode (RFC 2409 section 5, RFC 2408 section 4.5) |
 //! | [`aggressive`] | phase 1, aggressive mode |
 //! | [`quick_mode`] | phase 2 (RFC 2409 section 5.5) |
+//! | [`fragments`] | messages in pieces |
 //! | [`informational`] | Delete, Notify, dead peer detection (RFC 3706) |
 //! | [`phase1`] | what both modes share: proposals, keys, identities, HASH_I and HASH_R |
 //! | [`protection`] | CBC with an IV chain per message ID, HASH(n) (RFC 2409 sections 5 and 5.7, appendix B) |
 
 mod aggressive;
+mod fragments;
 mod identity_protection;
 mod informational;
 mod nat;
@@ -20,6 +22,6 @@ mod quick_mode;
 mod sa;
 
 pub(crate) use informational::{delete_child, delete_isakmp, probe};
-pub(crate) use phase1::{FirstMessage, Response, Wish, initiate, respond};
-pub(crate) use quick_mode::retransmit;
+pub(crate) use phase1::{FirstMessage, Response, Wish, add_child, initiate, respond};
+pub(crate) use quick_mode::{child_lifetime, rekey, retransmit};
 pub(crate) use sa::IsakmpSa;

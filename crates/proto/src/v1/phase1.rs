@@ -3,12 +3,12 @@
 use super::proposals;
 use super::protection::{Keys, header};
 use super::sa::{AggressiveSent, IsakmpSa, Proving, State};
-use super::{aggressive, identity_protection, quick_mode};
+use super::{aggressive, fragments, identity_protection, quick_mode};
 use crate::child::{self, ChildSa};
 use crate::context::{Context, Effect};
 use crate::timers::Reason;
 use crate::v2::Path;
-use config::{Connection, SharedSecret, Unique, best_psk};
+use config::{Connection, Fragmentation, SharedSecret, Unique, best_psk};
 use crypto::KeyExchange;
 use crypto::v1::{Hash, SkeyIds};
 use model::{ChosenSuite, DropReason, Event, ExchangeMode, FailureKind, Identity, Instant, Phase, Role, SaId, Side};
@@ -46,15 +46,19 @@ pub(super) fn id_body(id: &Identity) -> Vec<u8> {
     body
 }
 
-pub(super) fn add_vendor_ids(chain: &mut ChainBuilder) {
+pub(super) fn add_vendor_ids(chain: &mut ChainBuilder, fragmentation: Fragmentation) {
     // RFC 3947 section 3.1 and RFC 3706 section 5.
     chain.vendor_id(VendorId::Rfc3947.octets()).vendor_id(VendorId::DeadPeerDetection.octets());
+    if fragmentation != Fragmentation::No {
+        chain.vendor_id(VendorId::Fragmentation.octets());
+    }
 }
 
 pub(super) fn note_vendor_ids(sa: &mut IsakmpSa, chain: &Chain<'_>) {
     for vendor in chain.vendor_ids().filter_map(VendorId::recognise) {
         match vendor {
             VendorId::Rfc3947 => sa.nat_traversal = true,
+            VendorId::Fragmentation => sa.fragments = true,
             VendorId::DeadPeerDetection => sa.dead_peer_detection = true,
             _ => {}
         }
@@ -98,7 +102,7 @@ pub(crate) fn initiate(cx: &mut Context, now: Instant, wish: Wish) -> Result<Isa
             }))
         }
     };
-    add_vendor_ids(&mut chain);
+    add_vendor_ids(&mut chain, connection.fragmentation);
     let mut sa = IsakmpSa::new(cx, Role::Initiator, mode, spis, wish.local, wish.remote, state, now);
     sa.connection = Some(Arc::clone(&connection));
     sa.local_id = Some(local_id);
@@ -109,7 +113,7 @@ pub(crate) fn initiate(cx: &mut Context, now: Instant, wish: Wish) -> Result<Isa
         let selectors = child::configured(config, wish.local.ip(), wish.remote.ip());
         let larval = ChildSa::larval(cx, config, selectors);
         sa.children.push(larval);
-        sa.wanted = Some(wish.child);
+        sa.wanted.push(wish.child);
     }
     let what = if mode == ExchangeMode::Aggressive { "Aggressive Mode" } else { "Main Mode" };
     sa.log(cx, "IKE", 0, format!("initiating {what} IKE_SA {}[{}] to {}", connection.name, sa.id.0, wish.remote.ip()));
@@ -215,7 +219,7 @@ pub(crate) fn respond(cx: &mut Context, now: Instant, first: FirstMessage<'_>) -
         ExchangeMode::IdentityProtection => {
             let mut reply = ChainBuilder::new();
             reply.sa(&answer);
-            add_vendor_ids(&mut reply);
+            add_vendor_ids(&mut reply, any.fragmentation);
             sa.state = State::SaReplied { sa_body: sa_body.to_vec(), hash, candidates };
             let reply = message(self::header(spis, header.exchange, 0), reply);
             sa.send(cx, now, reply, Some(RuleId::MainMode3), first.datagram);
@@ -305,7 +309,7 @@ pub(super) fn established(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, key
     sa.retransmissions.sent = 0;
     sa.established = Some(now);
     sa.last_heard = now;
-    sa.enter(cx, State::Established(keys));
+    sa.enter(cx, State::Established(Box::new(keys)));
     let Some(connection) = sa.connection.clone() else { return };
     if let (Some(local), Some(remote)) = (&sa.local_id, &sa.remote_id) {
         cx.peers.entry((local.clone(), remote.clone())).or_default().insert(sa.id, sa.remote);
@@ -340,9 +344,27 @@ pub(super) fn apply_uniqueness(sa: &IsakmpSa, cx: &mut Context, initial_contact:
 
 /// After phase 1 the initiator goes on with phase 2.
 pub(super) fn go_on(sa: &mut IsakmpSa, cx: &mut Context, now: Instant) {
-    if let Some(index) = sa.wanted.take() {
+    for index in std::mem::take(&mut sa.wanted) {
         quick_mode::begin(sa, cx, now, index);
     }
+}
+
+/// Negotiates another child of the connection over this ISAKMP SA, at once or when phase 1 is done. False if it cannot.
+pub(crate) fn add_child(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, name: &str) -> bool {
+    let Some(connection) = sa.connection.clone() else { return false };
+    let Some(index) = connection.children.iter().position(|c| c.name == name) else { return false };
+    if sa.is_established() {
+        quick_mode::begin(sa, cx, now, index);
+        return true;
+    }
+    let waiting = sa.is_half_open() && sa.role == Role::Initiator;
+    if let Some(config) = connection.children.get(index).filter(|_| waiting && !sa.wanted.contains(&index)) {
+        let selectors = child::configured(config, sa.local.ip(), sa.remote.ip());
+        let larval = ChildSa::larval(cx, config, selectors);
+        sa.children.push(larval);
+        sa.wanted.push(index);
+    }
+    waiting
 }
 
 impl IsakmpSa {
@@ -356,6 +378,22 @@ impl IsakmpSa {
         path: Path,
     ) -> Option<FailureKind> {
         self.datagrams_in += 1;
+        if header.next_payload == wire::PayloadType::V1_FRAGMENT {
+            let (whole_header, whole) = fragments::receive(self, cx, header, datagram, path.remote)?;
+            return self.message(cx, now, &whole_header, &whole, path);
+        }
+        self.message(cx, now, header, datagram, path)
+    }
+
+    /// A whole message.
+    fn message(
+        &mut self,
+        cx: &mut Context,
+        now: Instant,
+        header: &Header,
+        datagram: &[u8],
+        path: Path,
+    ) -> Option<FailureKind> {
         match header.exchange {
             ExchangeType::IDENTITY_PROTECTION
                 if self.mode == ExchangeMode::IdentityProtection && header.message_id == 0 =>

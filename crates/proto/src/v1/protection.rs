@@ -83,7 +83,8 @@ impl Keys {
         let content = datagram.get(HEADER_LEN..)?;
         let mut plain = content.to_vec();
         let next_iv = self.cipher.decrypt(&self.iv(header.message_id), &mut plain).ok()?;
-        Some(Opened { first: header.next_payload, plain, message_id: header.message_id, next_iv })
+        let block = self.cipher.block_len();
+        Some(Opened { first: header.next_payload, plain, message_id: header.message_id, next_iv, block })
     }
 
     /// The message was what it should be: its chain advances.
@@ -114,12 +115,20 @@ pub(super) struct Opened {
     pub plain: Vec<u8>,
     message_id: u32,
     next_iv: Vec<u8>,
+    block: usize,
 }
 
 impl Opened {
     /// Its payloads; with a wrong key this is where it shows.
     pub fn chain(&self) -> Option<Chain<'_>> {
-        parse_chain(self.first, &self.plain, 0, true).ok()
+        // RFC 2409 appendix B pads to the next block. Some peers add a whole block where nothing is missing, of zeros but for
+        // the last octet. Anything else would let strangers append blocks, which change the next IV.
+        let regular = |chain: &Chain<'_>| {
+            let padding = self.plain.len().checked_sub(chain.padding).and_then(|at| self.plain.get(at..));
+            let zeros = padding.and_then(<[u8]>::split_last).is_none_or(|(_, rest)| rest.iter().all(|o| *o == 0));
+            chain.padding < self.block || zeros
+        };
+        parse_chain(self.first, &self.plain, 0, true).ok().filter(regular)
     }
 
     /// Everything after the HASH payload, which must come first, without the padding.

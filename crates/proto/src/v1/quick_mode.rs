@@ -19,8 +19,11 @@ use crypto::KeyExchange;
 use crypto::v2::ChildKeys;
 use crypto::{Cipher, Integrity};
 use model::dataplane::Mode;
-use model::{DropReason, Event, FailureKind, Instant, Phase, Proposal, Role, SaId, Side, TrafficSelector, narrow};
+use model::{
+    DropReason, Event, ExchangeMode, FailureKind, Instant, Phase, Proposal, Role, SaId, Side, TrafficSelector, narrow,
+};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 use wire::grammar::RuleId;
 use wire::v1::{Chain, ChainBuilder, Id, Sa};
 use wire::{ExchangeType, Header, ProtocolId, Secret, V1IdType, V1NotifyType};
@@ -30,13 +33,17 @@ const NONCE_LEN: usize = 32;
 
 /// How many quick modes may be under way, and how many message IDs are remembered.
 const MAX_QUICK_MODES: usize = 32;
-const MAX_USED: usize = 128;
+
+/// How long a Child SA lives on after its successor is installed here: message 3 may get lost more than once.
+const OVERLAP: Duration = Duration::from_secs(30);
+/// When to try again to make a successor: after all repetitions of a first try.
+const RETRY_REKEY: Duration = Duration::from_secs(180);
 
 /// One quick mode.
 pub(super) struct QuickMode {
     step: Step,
     message: Vec<u8>,
-    answers: Vec<u8>,
+    answers: Option<[u8; 20]>,
     resent: u32,
     repeated: u32,
     since: Instant,
@@ -47,14 +54,16 @@ enum Step {
     Sent(Box<Offer>),
     /// Responder: message 2 sent.
     Replied(Box<Replied>),
-    /// Initiator: message 3 sent; it goes out again if message 2 does.
-    Done,
+    /// Initiator: message 3 sent; it goes out again if message 2 does. With the Child SA whose successor it made.
+    Done(Option<SaId>),
 }
 
 struct Offer {
     child: SaId,
     nonce: Vec<u8>,
     key_exchange: Option<KeyExchange>,
+    /// The Child SA whose successor this is to be.
+    rekeys: Option<SaId>,
 }
 
 struct Replied {
@@ -66,11 +75,19 @@ struct Replied {
 }
 
 impl QuickMode {
+    /// The Child SA whose successor is being negotiated.
+    pub fn rekeys(&self) -> Option<SaId> {
+        match &self.step {
+            Step::Sent(offer) => offer.rekeys,
+            _ => None,
+        }
+    }
+
     pub fn waiting_for(&self) -> Option<RuleId> {
         match self.step {
             Step::Sent(_) => Some(RuleId::QuickMode2),
             Step::Replied(_) => Some(RuleId::QuickMode3),
-            Step::Done => None,
+            Step::Done(_) => None,
         }
     }
 }
@@ -158,13 +175,74 @@ pub(super) fn begin(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, index: us
     let Some(connection) = sa.connection.clone() else { return };
     let Some(config) = connection.children.get(index) else { return };
     let selectors = child::configured(config, sa.local.ip(), sa.remote.ip());
-    let larval = sa.children.iter().position(|c| c.name == config.name && !c.is_installed());
-    let position = larval.unwrap_or_else(|| {
-        let new = ChildSa::larval(cx, config, selectors.clone());
-        sa.children.push(new);
-        sa.children.len() - 1
-    });
-    let Some((child, spi)) = sa.children.get(position).map(|c| (c.id, c.spi_in)) else { return };
+    if let Some(larval) = sa.children.iter().find(|c| c.name == config.name && !c.is_installed()).map(|c| c.id) {
+        return offer(sa, cx, now, config, larval, &selectors, None);
+    }
+    let new = ChildSa::larval(cx, config, selectors.clone());
+    let id = new.id;
+    sa.children.push(new);
+    offer(sa, cx, now, config, id, &selectors, None);
+}
+
+/// A lifetime of a Child SA, or a volume, is reached: the end that made it makes its successor, the other end waits until
+/// it is deleted or expires.
+pub(crate) fn child_lifetime(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, old: SaId) {
+    let Some(child) = sa.children.iter().find(|c| c.id == old && c.is_installed()) else { return };
+    let expires = child.expires;
+    if let Some(by) = sa.superseded.get(&old).copied() {
+        return super::informational::delete_child(sa, cx, now, old, FailureKind::Replaced { by });
+    }
+    if expires.is_some_and(|end| end <= now) {
+        return super::informational::delete_child(sa, cx, now, old, FailureKind::Expired);
+    }
+    if sa.rekeying(old) || !sa.initiated.contains(&old) {
+        if let Some(end) = expires {
+            cx.timers.set(sa.id, Reason::ChildLifetime(old), end);
+        }
+        return;
+    }
+    rekey(sa, cx, now, old);
+}
+
+/// Begins to make the successor of a Child SA, with the same selectors. False if there is one already, or cannot be one.
+pub(crate) fn rekey(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, old: SaId) -> bool {
+    let Some(connection) = sa.connection.clone().filter(|_| sa.is_established() && !sa.rekeying(old)) else {
+        return false;
+    };
+    let Some(child) = sa.children.iter().find(|c| c.id == old && c.is_installed()) else { return false };
+    let Some(config) = child::config_of(&connection, &child.name) else { return false };
+    let selectors = Selectors { local: child.local_ts.clone(), remote: child.remote_ts.clone() };
+    // Should this fail: another try while there is time, and else its end.
+    let again = now + RETRY_REKEY;
+    let at = child.expires.map_or(again, |end| end.min(again));
+    cx.timers.set(sa.id, Reason::ChildLifetime(old), at);
+    sa.log(cx, "IKE", 1, format!("rekeying CHILD_SA {}", config.name));
+    let new = ChildSa::larval(cx, config, selectors.clone());
+    let id = new.id;
+    sa.children.push(new);
+    offer(sa, cx, now, config, id, &selectors, Some(old));
+    true
+}
+
+/// For how much longer a Child SA that has a successor stays.
+fn overlap(sa: &IsakmpSa, cx: &mut Context, now: Instant, old: SaId) {
+    let Some(child) = sa.children.iter().find(|c| c.id == old && sa.superseded.contains_key(&old)) else { return };
+    let end = now + OVERLAP;
+    cx.timers.set(sa.id, Reason::ChildLifetime(old), child.expires.map_or(end, |expires| expires.min(end)));
+}
+
+/// Sends message 1.
+fn offer(
+    sa: &mut IsakmpSa,
+    cx: &mut Context,
+    now: Instant,
+    config: &config::Child,
+    child: SaId,
+    selectors: &Selectors,
+    rekeys: Option<SaId>,
+) {
+    let Some(spi) = sa.children.iter().find(|c| c.id == child).map(|c| c.spi_in) else { return };
+    prune(sa);
     let group = proposals::phase2_group(&config.esp_proposals);
     let key_exchange = group.and_then(|g| KeyExchange::generate(g, &mut *cx.rng).ok());
     let lifetime = config.life_time.as_secs();
@@ -183,7 +261,7 @@ pub(super) fn begin(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, index: us
         add_id(&mut rest, remote);
     }
     let id = message_id(sa, cx);
-    let (spis, step) = (sa.spis, Step::Sent(Box::new(Offer { child, nonce, key_exchange })));
+    let (spis, step) = (sa.spis, Step::Sent(Box::new(Offer { child, nonce, key_exchange, rekeys })));
     let Some(keys) = sa.keys() else { return };
     let chain = hashed(rest, |rest| keys.hash1(id, rest));
     let message = keys.seal(header(spis, ExchangeType::QUICK_MODE, id), chain);
@@ -202,19 +280,31 @@ fn transmit(
     repeats: bool,
 ) {
     sa.datagrams_out += 1;
-    cx.transmit(sa.local, sa.remote, message.clone());
+    sa.transmit(cx, message.clone());
     cx.timers.cancel(sa.id, Reason::Exchange(id));
     if repeats {
         arm(cx, sa.id, Reason::Exchange(id), now, 0);
     }
-    let answers = if answers.is_empty() { Vec::new() } else { fingerprint(answers) };
+    let answers = (!answers.is_empty()).then(|| fingerprint(answers));
     sa.quick_modes.insert(id, QuickMode { step, message, answers, resent: 0, repeated: 0, since: now });
 }
 
-/// An answer did not come in time. Returns why the Child SA is given up.
-pub(crate) fn retransmit(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, id: u32) {
-    let Some(quick) = sa.quick_modes.get_mut(&id) else { return };
-    let Some(waiting_for) = quick.waiting_for() else { return };
+/// Exchanges of which only the last message is kept, to be repeated, are forgotten when there are many: theirs is the
+/// past.
+fn prune(sa: &mut IsakmpSa) {
+    if sa.quick_modes.len() >= MAX_QUICK_MODES {
+        let done = sa.quick_modes.iter().filter(|(_, q)| matches!(q.step, Step::Done(_))).map(|(id, q)| (q.since, *id));
+        if let Some((_, id)) = done.min() {
+            sa.quick_modes.remove(&id);
+            retire(sa, id);
+        }
+    }
+}
+
+/// An answer did not come in time. Returns why the ISAKMP SA ends if the peer seems to be gone.
+pub(crate) fn retransmit(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, id: u32) -> Option<FailureKind> {
+    let quick = sa.quick_modes.get_mut(&id)?;
+    let waiting_for = quick.waiting_for()?;
     quick.resent += 1;
     let (resent, since, message) = (quick.resent, quick.since, quick.message.clone());
     if resent > cx.settings.backoff.tries {
@@ -223,17 +313,28 @@ pub(crate) fn retransmit(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, id: 
             to: sa.remote,
             sent: resent,
             over: now.since(since),
-            answered_before: false,
+            answered_before: sa.children.iter().any(ChildSa::is_installed),
         };
+        // Not a word since then: the peer has lost the ISAKMP SA or is gone, and another quick mode would fare no better.
+        if waiting_for == RuleId::QuickMode2 && sa.last_heard <= since {
+            return Some(kind);
+        }
         give_up(sa, cx, now, id, kind);
-        return;
+        return None;
     }
     sa.retransmissions.sent = resent;
     sa.retransmissions.total += 1;
     sa.datagrams_out += 1;
     cx.event(Event::Retransmitted { sa: sa.id, name: sa.name().to_string(), waiting_for, attempt: resent });
-    cx.transmit(sa.local, sa.remote, message);
+    // Nothing answers message 3 of aggressive mode. Without it the responder cannot read this, so it goes along.
+    if let Some(last) = sa.sent.as_ref().filter(|_| !sa.confirmed && sa.mode == ExchangeMode::Aggressive) {
+        let last = last.message.clone();
+        sa.datagrams_out += 1;
+        sa.transmit(cx, last);
+    }
+    sa.transmit(cx, message);
     arm(cx, sa.id, Reason::Exchange(id), now, resent);
+    None
 }
 
 /// Ends a quick mode without a Child SA.
@@ -244,19 +345,35 @@ fn give_up(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, id: u32, kind: Fai
             let position = sa.children.iter().position(|c| c.id == offer.child);
             position.map(|p| sa.children.remove(p).name)
         }
-        Some(Step::Replied(replied)) => Some(replied.child.name),
+        Some(Step::Replied(replied)) => {
+            // The initiator may have the SA, if it was message 3 that did not arrive.
+            let spi = replied.child.spi_in.to_be_bytes();
+            super::informational::send(sa, cx, |rest| {
+                rest.delete(ProtocolId::ESP, &[spi]);
+            });
+            Some(replied.child.name)
+        }
         _ => None,
     };
     retire(sa, id);
     let tombstone = sa.tombstone(cx, now, kind, Some(child.as_deref().unwrap_or("-")));
     cx.event(Event::Ended(Box::new(tombstone)));
+    replace_when_done(sa, cx);
+}
+
+/// The SA that this one replaces may go when everything has been negotiated anew.
+fn replace_when_done(sa: &mut IsakmpSa, cx: &mut Context) {
+    let under_way = sa.quick_modes.values().any(|q| matches!(q.step, Step::Sent(_)));
+    if under_way || !sa.children.iter().any(ChildSa::is_installed) {
+        return;
+    }
+    if let Some(old) = sa.replaces.take() {
+        cx.effects.push(Effect::Replace { old, by: sa.id });
+    }
 }
 
 fn retire(sa: &mut IsakmpSa, id: u32) {
-    if sa.used.len() >= MAX_USED {
-        sa.used.pop_front();
-    }
-    sa.used.push_back(id);
+    sa.note_used(id);
     if let Some(keys) = sa.keys() {
         keys.forget(id);
     }
@@ -272,7 +389,7 @@ pub(super) fn receive(
     path: Path,
 ) -> Option<FailureKind> {
     let id = h.message_id;
-    if let Some(quick) = sa.quick_modes.get_mut(&id).filter(|q| q.answers == fingerprint(datagram)) {
+    if let Some(quick) = sa.quick_modes.get_mut(&id).filter(|q| q.answers == Some(fingerprint(datagram))) {
         let timer = cx.timers.deadline(sa.id, Reason::Exchange(id)).is_some();
         if timer || quick.repeated >= 5 {
             sa.drop_datagram(cx, DropReason::RepeatLimit, path.remote);
@@ -280,8 +397,12 @@ pub(super) fn receive(
         }
         quick.repeated += 1;
         let message = quick.message.clone();
+        let old = if let Step::Done(old) = quick.step { old } else { None };
         sa.datagrams_out += 1;
-        cx.transmit(sa.local, sa.remote, message);
+        sa.transmit(cx, message);
+        if let Some(old) = old {
+            overlap(sa, cx, now, old);
+        }
         return None;
     }
     if sa.used.contains(&id) {
@@ -304,7 +425,7 @@ pub(super) fn receive(
         let nonces = match step {
             Some(Step::Sent(offer)) => Some((offer.nonce.clone(), None)),
             Some(Step::Replied(r)) => Some((r.nonces.0.clone(), Some(r.nonces.1.clone()))),
-            Some(Step::Done) => {
+            Some(Step::Done(_)) => {
                 sa.drop_datagram(cx, DropReason::UnexpectedMessageId, path.remote);
                 return None;
             }
@@ -327,6 +448,7 @@ pub(super) fn receive(
     }
     sa.last_heard = now;
     sa.probe.1 = 0;
+    sa.confirmed = true;
     follow(sa, cx, path);
     match sa.quick_modes.get(&id).map(|q| q.waiting_for()) {
         None => message1(sa, cx, now, id, &chain, datagram, path),
@@ -404,9 +526,7 @@ fn message1(
         sa.drop_datagram(cx, DropReason::GrammarViolation, path.remote);
         return retire(sa, id);
     };
-    if sa.quick_modes.len() >= MAX_QUICK_MODES {
-        sa.quick_modes.retain(|_, q| !matches!(q.step, Step::Done));
-    }
+    prune(sa);
     if sa.quick_modes.len() >= MAX_QUICK_MODES {
         sa.drop_datagram(cx, DropReason::HalfOpenLimitPeer, path.remote);
         return retire(sa, id);
@@ -445,6 +565,7 @@ fn message1(
 type Refusal = (Option<String>, FailureKind);
 
 /// The configured child that these selectors and proposals are meant for.
+#[allow(clippy::result_large_err)] // made for an operator, not on a hot path
 fn choose(
     sa: &IsakmpSa,
     connection: &config::Connection,
@@ -517,7 +638,11 @@ fn accept(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, a: Accept<'_>) -> O
     let (own_ke, shared) = match (a.choice.suite.key_exchange, a.chain.ke()) {
         (Some(group), Some(public)) => {
             let own = KeyExchange::generate(group, &mut *cx.rng).ok()?;
-            let shared = own.agree(public).ok()?;
+            let Ok(shared) = own.agree(public) else {
+                let tombstone = sa.tombstone(cx, now, FailureKind::BadPublicValue { group }, Some(&config.name));
+                cx.event(Event::Ended(Box::new(tombstone)));
+                return None;
+            };
             (Some(own), Some(shared))
         }
         (None, None) => (None, None),
@@ -566,7 +691,7 @@ fn message2(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, id: u32, chain: &
     cx.timers.cancel(sa.id, Reason::Exchange(id));
     sa.retransmissions.sent = 0;
     let Some(QuickMode { step: Step::Sent(offer), .. }) = sa.quick_modes.get(&id) else { return };
-    let (child, nonce_i) = (offer.child, offer.nonce.clone());
+    let (child, nonce_i, rekeys) = (offer.child, offer.nonce.clone(), offer.rekeys);
     let shared = match (&offer.key_exchange, chain.ke()) {
         (Some(own), Some(public)) => own.agree(public).ok(),
         _ => None,
@@ -583,10 +708,14 @@ fn message2(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, id: u32, chain: &
             let larval = sa.children.remove(position);
             // Installed before the message that lets the peer send.
             install(sa, cx, now, larval, agreed, keys, encapsulated, Role::Initiator);
-            transmit(sa, cx, now, id, message, Step::Done, datagram, false);
-            if let Some(old) = sa.replaces.take() {
-                cx.effects.push(Effect::Replace { old, by: sa.id });
+            transmit(sa, cx, now, id, message, Step::Done(rekeys), datagram, false);
+            if let Some(old) = rekeys.filter(|old| sa.children.iter().any(|c| c.id == *old)) {
+                // The peer installs the successor when message 3 arrives, perhaps only at the second try: until then the
+                // old one is all it has.
+                sa.superseded.insert(old, child);
+                overlap(sa, cx, now, old);
             }
+            replace_when_done(sa, cx);
         }
         Err(kind) => give_up(sa, cx, now, id, kind),
     }
@@ -650,8 +779,13 @@ fn install(
 ) {
     let id = child.id;
     let Some(parent) = parent(sa, encapsulated) else { return };
+    // Whoever made it makes its successor too, whatever its role in phase 1.
+    let parent = Parent { role: creator, ..parent };
     let Some(installed) = child::install(cx, now, &parent, child, agreed, keys, creator) else { return };
     sa.children.push(installed);
+    if creator == Role::Initiator {
+        sa.initiated.insert(id);
+    }
     let snapshot = sa.snapshot_of_child(cx, now, id);
     cx.event(Event::ChildUp(Box::new(snapshot)));
 }

@@ -1,5 +1,6 @@
 //! What an ISAKMP SA is: plain data, and how it looks to an operator.
 
+use super::fragments;
 use super::protection::Keys;
 use super::quick_mode::QuickMode;
 use crate::child::ChildSa;
@@ -12,7 +13,7 @@ use model::{
     ChosenSuite, DropReason, Event, ExchangeMode, Failure, FailureKind, Identity, IkeState, Instant, NatState,
     Retransmissions, Role, SaId, SaSnapshot, Tombstone,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use wire::grammar::RuleId;
@@ -36,7 +37,7 @@ pub(super) enum State {
     /// Aggressive mode, responder: message 2 sent.
     AggressiveReplied(Box<Proving>),
     /// Phase 1 is done.
-    Established(Keys),
+    Established(Box<Keys>),
     /// Over; only the last answer is repeated for a while.
     Closed,
 }
@@ -83,8 +84,8 @@ pub(super) struct Sent {
     pub waiting_for: Option<RuleId>,
     pub resent: u32,
     pub since: Instant,
-    /// The end of the datagram that this one answers.
-    pub answers: Vec<u8>,
+    /// The datagram that this one answers.
+    pub answers: Option<[u8; 20]>,
     /// How often a repeated request was answered again.
     pub repeated: u32,
 }
@@ -93,14 +94,12 @@ pub(super) struct Sent {
 /// the rule that an end with a timer running stays silent, one duplicated datagram would echo for ever.
 const MAX_REPEATS: u32 = 5;
 
-/// How many octets of a datagram identify it.
-const FINGERPRINT: usize = 24;
+/// How many message IDs are remembered.
+const MAX_USED: usize = 256;
 
-pub(super) fn fingerprint(datagram: &[u8]) -> Vec<u8> {
-    let tail = datagram.get(datagram.len().saturating_sub(FINGERPRINT)..).unwrap_or(datagram);
-    let mut print = tail.to_vec();
-    print.extend_from_slice(&u32::try_from(datagram.len()).unwrap_or(u32::MAX).to_be_bytes());
-    print
+/// What tells one datagram from another: all of it, so that a forged one that ends alike is no repetition.
+pub(super) fn fingerprint(datagram: &[u8]) -> [u8; 20] {
+    crypto::sha1(&[datagram])
 }
 
 /// One ISAKMP SA.
@@ -118,6 +117,9 @@ pub(crate) struct IsakmpSa {
     pub nat: NatState,
     /// Whether the peer does NAT traversal by RFC 3947.
     pub(super) nat_traversal: bool,
+    /// Whether the peer takes messages in fragments.
+    pub(super) fragments: bool,
+    pub(super) reassemblies: fragments::Reassemblies,
     /// Whether the peer answers R-U-THERE (RFC 3706).
     pub(super) dead_peer_detection: bool,
     pub local_id: Option<Identity>,
@@ -134,8 +136,16 @@ pub(crate) struct IsakmpSa {
     /// Sequence number of the R-U-THERE under way, and how many went unanswered.
     pub(super) probe: (u32, u32),
     pub children: Vec<ChildSa>,
-    /// Which configured child to negotiate once phase 1 is up.
-    pub(super) wanted: Option<usize>,
+    /// Which configured children to negotiate once phase 1 is up.
+    pub(super) wanted: Vec<usize>,
+    /// Child SAs that we made, whose successors we make too.
+    pub(super) initiated: BTreeSet<SaId>,
+    /// Child SAs with a successor, which they leave the place to shortly.
+    pub(super) superseded: BTreeMap<SaId, SaId>,
+    /// Whether the peer is known to have our last message of phase 1.
+    pub(super) confirmed: bool,
+    /// The last sequence number of the peer's R-U-THERE.
+    pub(super) probed: Option<u32>,
     pub retransmissions: Retransmissions,
     pub datagrams_in: u32,
     pub datagrams_out: u32,
@@ -147,6 +157,7 @@ pub(crate) struct IsakmpSa {
 }
 
 impl IsakmpSa {
+    #[allow(clippy::too_many_arguments)]
     pub(super) fn new(
         cx: &mut Context,
         role: Role,
@@ -169,6 +180,8 @@ impl IsakmpSa {
             suite: None,
             nat: NatState::default(),
             nat_traversal: false,
+            fragments: false,
+            reassemblies: fragments::Reassemblies::default(),
             dead_peer_detection: false,
             local_id: None,
             remote_id: None,
@@ -181,7 +194,11 @@ impl IsakmpSa {
             used: std::collections::VecDeque::new(),
             probe: (0, 0),
             children: Vec::new(),
-            wanted: None,
+            wanted: Vec::new(),
+            initiated: BTreeSet::new(),
+            superseded: BTreeMap::new(),
+            confirmed: false,
+            probed: None,
             retransmissions: Retransmissions::default(),
             datagrams_in: 0,
             datagrams_out: 0,
@@ -218,6 +235,19 @@ impl IsakmpSa {
     /// Whether it began at the peer and phase 1 is not done.
     pub fn is_half_open_responder(&self) -> bool {
         self.is_half_open() && self.role == Role::Responder
+    }
+
+    /// Whether a successor of this Child SA is up or being negotiated.
+    pub(super) fn rekeying(&self, child: SaId) -> bool {
+        self.superseded.contains_key(&child) || self.quick_modes.values().any(|q| q.rekeys() == Some(child))
+    }
+
+    /// A message ID that must not be used again.
+    pub(super) fn note_used(&mut self, id: u32) {
+        if self.used.len() >= MAX_USED {
+            self.used.pop_front();
+        }
+        self.used.push_back(id);
     }
 
     pub(super) fn keys(&mut self) -> Option<&mut Keys> {
@@ -325,6 +355,13 @@ impl IsakmpSa {
         cx.event(Event::Dropped { reason, from, sa: Some(self.id), waiting_for: self.waiting_for() });
     }
 
+    /// Hands a message to the socket, in fragments if need be.
+    pub(super) fn transmit(&self, cx: &mut Context, message: Vec<u8>) {
+        for part in fragments::split(self, message) {
+            cx.transmit(self.local, self.remote, part);
+        }
+    }
+
     /// Sends a message of phase 1. With something to wait for it is repeated until that comes.
     pub(super) fn send(
         &mut self,
@@ -335,20 +372,20 @@ impl IsakmpSa {
         answers: &[u8],
     ) {
         self.datagrams_out += 1;
-        cx.transmit(self.local, self.remote, message.clone());
+        self.transmit(cx, message.clone());
         cx.timers.cancel(self.id, Reason::Retransmit);
         // The responder of phase 1 leaves repetition to the initiator: an unproven address gets no more than it sent.
         if waiting_for.is_some() && self.role == Role::Initiator {
             arm(cx, self.id, Reason::Retransmit, now, 0);
         }
-        let answers = if answers.is_empty() { Vec::new() } else { fingerprint(answers) };
+        let answers = (!answers.is_empty()).then(|| fingerprint(answers));
         self.sent = Some(Sent { message, waiting_for, resent: 0, since: now, answers, repeated: 0 });
     }
 
     /// Whether the datagram was answered before, by the last message of phase 1: then that goes out again.
     pub fn repeat(&mut self, cx: &mut Context, datagram: &[u8], from: SocketAddr) -> bool {
         let timer = cx.timers.deadline(self.id, Reason::Retransmit).is_some();
-        let Some(sent) = self.sent.as_mut().filter(|s| s.answers == fingerprint(datagram)) else { return false };
+        let Some(sent) = self.sent.as_mut().filter(|s| s.answers == Some(fingerprint(datagram))) else { return false };
         if timer || sent.repeated >= MAX_REPEATS {
             self.drop_datagram(cx, DropReason::RepeatLimit, from);
             return true;
@@ -358,7 +395,7 @@ impl IsakmpSa {
         self.retransmissions.answered += 1;
         self.datagrams_out += 1;
         self.log(cx, "IKE", 1, "repeated message of phase 1, answering again".to_string());
-        cx.transmit(self.local, self.remote, message);
+        self.transmit(cx, message);
         true
     }
 
@@ -375,7 +412,7 @@ impl IsakmpSa {
         self.retransmissions.total += 1;
         self.datagrams_out += 1;
         cx.event(Event::Retransmitted { sa: self.id, name: self.name().to_string(), waiting_for, attempt: resent });
-        cx.transmit(self.local, self.remote, message);
+        self.transmit(cx, message);
         arm(cx, self.id, Reason::Retransmit, now, resent);
         None
     }
@@ -397,16 +434,19 @@ impl IsakmpSa {
     }
 
     /// The initiator has not gone on.
-    pub fn half_open_failure(&self, cx: &Context, now: Instant) -> FailureKind {
+    pub fn half_open_failure(&self, now: Instant) -> FailureKind {
         let local = self.local_id.clone().unwrap_or_else(|| Identity::from(self.local.ip()));
-        if let State::KeReplied(s) = &self.state {
-            if s.unreadable {
-                let remote = Identity::from(self.remote.ip());
-                return FailureKind::PskMismatch { local, remote, tried: s.attempts.len() };
-            }
+        if let State::KeReplied(s) = &self.state
+            && s.unreadable
+        {
+            let remote = Identity::from(self.remote.ip());
+            return FailureKind::PskMismatch { local, remote, tried: s.attempts.len() };
+        }
+        // What the initiator said without protection is likely the truth when it is silent from then on.
+        if let (Some(V1NotifyType::AUTHENTICATION_FAILED), State::AggressiveReplied(_)) = (self.hint, &self.state) {
+            return FailureKind::AuthenticationRefused { local, remote: self.remote_id.clone() };
         }
         let waiting_for = self.waiting_for().unwrap_or(RuleId::MainMode3);
-        let _ = cx;
         FailureKind::HalfOpen { waiting_for, after: now.since(self.created), repeated: self.retransmissions.answered }
     }
 

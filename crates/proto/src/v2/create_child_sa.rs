@@ -1,35 +1,589 @@
-//! CREATE_CHILD_SA (RFC 7296 section 1.3), as an end that makes no further SAs answers it.
+//! CREATE_CHILD_SA for Child SAs (RFC 7296 sections 1.3.1 and 1.3.3): a further one, or one in place of another.
 //!
 //! ```text
 //! HDR, SK {[N(REKEY_SA),] SA, Ni, [KEi,] TSi, TSr}  -->
-//!                                             <--  HDR, SK {N(NO_ADDITIONAL_SAS)}
+//!                                             <--  HDR, SK {SA, Nr, [KEr,] TSi, TSr}
 //! ```
 //!
-//! RFC 7296 section 4 allows this to a minimal implementation; a peer that wants to rekey then begins a new IKE SA.
+//! or, and nothing has changed then:
+//!
+//! ```text
+//!                                             <--  HDR, SK {N(INVALID_KE_PAYLOAD)}     section 1.3: again, with that group
+//!                                             <--  HDR, SK {N(TEMPORARY_FAILURE)}      section 2.25: again, later
+//!                                             <--  HDR, SK {N(CHILD_SA_NOT_FOUND)}     section 2.25: make it anew
+//!                                             <--  HDR, SK {N(NO_ADDITIONAL_SAS)}      section 1.3: a new IKE SA instead
+//!                                             <--  HDR, SK {N(NO_PROPOSAL_CHOSEN)} or N(TS_UNACCEPTABLE)
+//! ```
+//!
+//! Rekeying: the responder installs the new pair before it answers, the initiator when the answer comes, who then deletes
+//! the old pair. If both ends begin at once there are two new pairs; the one whose exchange has the lowest of the four
+//! nonces goes, by the hand that made it, and the other maker deletes the old pair (section 2.8.1).
 
-use super::exchange::{Request, Verdict};
+use super::child::{self, ChildSa, Selectors};
+use super::exchange::{Request, Task, Verdict};
+use super::ike_auth::{child_up, on_wire, selectors};
+use super::ike_sa_init::{MAX_RETRIES, NONCE_LEN};
+use super::informational::{child_refusal, remove_child};
+use super::keys::child_keys;
+use super::rekey_ike_sa;
 use super::sa::IkeSa;
-use crate::context::Context;
+use crate::context::{Context, Counter, Effect};
+use crate::timers::Reason;
+use config::Connection;
+use crypto::KeyExchange;
+use model::{ChildState, Event, FailureKind, Instant, Mismatch, Phase, Proposal, Role, SaId, Side, TrafficSelector};
+use std::sync::Arc;
+use std::time::Duration;
 use wire::grammar::RuleId;
 use wire::v2::ChainBuilder;
-use wire::{NotifyType, ProtocolId};
+use wire::{ExchangeType, IkeSpi, KeyExchangeId, NotifyType, ProtocolId, Secret};
 
-pub(super) fn request(sa: &mut IkeSa, cx: &mut Context, request: &Request<'_>) -> (ChainBuilder, Verdict) {
+/// Seconds after which a request that failed for the time being is made again, and how much of that is random: both as
+/// with strongSwan.
+const RETRY: (f64, f64) = (15.0, 10.0);
+
+/// An IKE SA has at most so many Child SAs, or four times as many as are configured: a peer that makes one after the other
+/// and deletes none is stopped.
+const MAX_CHILDREN: usize = 64;
+
+/// What the request under way needs when its answer comes.
+pub(crate) struct Creating {
+    pub nonce: Vec<u8>,
+    pub key_exchange: Option<KeyExchange>,
+    /// How often INVALID_KE_PAYLOAD made us begin again.
+    pub retries: u32,
+    /// The Child SAs to which the peer sends no more, unknown here: the answer may bring one of them.
+    pub gone: Vec<u32>,
+    pub what: What,
+}
+
+/// What it is to become.
+pub(crate) enum What {
+    /// A further Child SA, whose placeholder is listed with the others.
+    Child { proposals: Vec<Proposal> },
+    /// A Child SA in place of another.
+    Rekeyed { proposals: Vec<Proposal>, new: Box<ChildSa>, crossing: Option<Crossing> },
+    /// An IKE SA in place of this one: its SPI of ours.
+    Ike { spi: IkeSpi, crossing: Option<Crossing> },
+}
+
+/// The peer replaces the same SA in an exchange of its own (RFC 7296 sections 2.8.1 and 2.8.2).
+pub(crate) struct Crossing {
+    /// The lower of that exchange's nonces.
+    pub lowest: Vec<u8>,
+    /// What it made.
+    pub made: SaId,
+}
+
+impl Creating {
+    /// The IKE SA that the peer made while we are making one.
+    pub fn crossing_ike(&self) -> Option<SaId> {
+        match &self.what {
+            What::Ike { crossing, .. } => crossing.as_ref().map(|c| c.made),
+            _ => None,
+        }
+    }
+}
+
+/// When to try again what failed for the time being: RFC 7296 section 2.25 forbids to do so at once. With little life
+/// left half of that is waited for.
+pub(super) fn retry_at(cx: &mut Context, now: Instant, end: Option<Instant>) -> Instant {
+    let random = f64::from(u32::from_be_bytes(cx.random())) / f64::from(u32::MAX);
+    let wait = Duration::from_secs_f64(RETRY.0 - RETRY.1 * random);
+    let left = end.map_or(wait, |end| end.since(now) / 2);
+    now + wait.min(left).max(Duration::from_millis(200))
+}
+
+// ---------------------------------------------------------------------------------------------------------- initiator
+
+/// Queues a further Child SA of this name, if it is configured: its turn comes with the next task.
+pub(crate) fn further_child(sa: &mut IkeSa, cx: &mut Context, name: &str) {
+    let Some(connection) = sa.connection.clone() else { return };
+    let Some(config) = child::config_of(&connection, name) else { return };
+    let selectors = child::configured(config, sa.local.ip(), sa.remote.ip());
+    let larval = ChildSa::larval(cx, config, selectors);
+    sa.queue.push_back(Task::CreateChild { child: larval.id });
+    sa.children.push(larval);
+}
+
+/// A timer of a Child SA: it is to be made at last, replaced, or ended.
+pub(crate) fn child_lifetime(sa: &mut IkeSa, cx: &mut Context, now: Instant, id: SaId, soft: bool) {
+    let Some(child) = sa.children.iter().find(|c| c.id == id) else { return };
+    let (spi, end, state) = (child.spi_in, child.expires, child.state);
+    if state == ChildState::Larval {
+        return sa.enqueue(cx, now, Task::CreateChild { child: id });
+    }
+    if !soft && end.is_some_and(|end| end <= now) {
+        // Its `life_time` is over and nothing took its place: it ends, the IKE SA does not.
+        return sa.enqueue(cx, now, Task::DeleteChild { spi, reason: FailureKind::Expired });
+    }
+    if let Some(end) = end {
+        cx.timers.set(sa.id, Reason::ChildLifetime(id), end);
+    }
+    if state == ChildState::Installed {
+        sa.enqueue(cx, now, Task::RekeyChild { child: id });
+    }
+}
+
+/// Sends a queued request.
+pub(super) fn start(sa: &mut IkeSa, cx: &mut Context, now: Instant, task: Task) {
+    send(sa, cx, now, task, None, 0);
+    if sa.pending.is_none() {
+        sa.next_task(cx, now); // what it was for is gone
+    }
+}
+
+fn send(sa: &mut IkeSa, cx: &mut Context, now: Instant, task: Task, wanted: Option<KeyExchangeId>, retries: u32) {
+    let Some(connection) = sa.connection.clone() else { return };
+    let id = match task {
+        Task::CreateChild { child } | Task::RekeyChild { child } => child,
+        _ => return,
+    };
+    let rekey = matches!(task, Task::RekeyChild { .. });
+    let ready = |c: &&mut ChildSa| {
+        c.id == id
+            && if rekey { matches!(c.state, ChildState::Installed | ChildState::Rekeying) } else { !c.is_installed() }
+    };
+    let Some(listed) = sa.children.iter_mut().find(ready) else { return };
+    let Some(config) = child::config_of(&connection, &listed.name) else { return };
+    let proposals = config.esp_proposals.clone();
+    let group = wanted.or_else(|| first_group(&proposals));
+    // A suite whose key exchange this build cannot do was not loaded.
+    let key_exchange = group.and_then(|group| KeyExchange::generate(group, &mut *cx.rng).ok());
+    let nonce = cx.random::<NONCE_LEN>().to_vec();
+    let mut chain = ChainBuilder::new();
+    let ts = Selectors { local: listed.local_ts.clone(), remote: listed.remote_ts.clone() };
+    let (spi, what) = if rekey {
+        // RFC 7296 section 1.3.3: the SPI by which the initiator of this exchange receives. The selectors stay.
+        chain.notify(ProtocolId::ESP, &listed.spi_in.to_be_bytes(), NotifyType::REKEY_SA, &[]);
+        listed.state = ChildState::Rekeying;
+        let new = ChildSa::larval(cx, config, ts.clone());
+        (new.spi_in, What::Rekeyed { proposals: proposals.clone(), new: Box::new(new), crossing: None })
+    } else {
+        (listed.spi_in, What::Child { proposals: proposals.clone() })
+    };
+    let (name, number) = (listed.name.clone(), listed.id.0);
+    chain.sa(&child::offer(&proposals, &spi.to_be_bytes()));
+    chain.nonce(&nonce);
+    if let Some(key_exchange) = &key_exchange {
+        chain.ke(key_exchange.id(), key_exchange.public());
+    }
+    chain.ts_i(&on_wire(&ts.local));
+    chain.ts_r(&on_wire(&ts.remote));
+    let doing =
+        if rekey { format!("rekeying CHILD_SA {name}{{{number}}}") } else { format!("creating CHILD_SA {name}") };
+    sa.log(cx, "IKE", 1, doing);
+    sa.creating = Some(Creating { nonce, key_exchange, retries, gone: Vec::new(), what });
+    sa.request(cx, now, ExchangeType::CREATE_CHILD_SA, chain, RuleId::CreateChildSaResponse, task);
+}
+
+/// The first key exchange group of the proposals that can be done.
+pub(super) fn first_group(proposals: &[Proposal]) -> Option<KeyExchangeId> {
+    let groups = proposals.iter().flat_map(|p| p.key_exchange.iter().copied());
+    groups.into_iter().find(|g| *g != KeyExchangeId::NONE && KeyExchange::supported(*g))
+}
+
+/// The group that the peer asks for instead of ours, if we may take it.
+pub(super) fn other_group(
+    proposals: &[Proposal],
+    creating: &Creating,
+    notify: &wire::v2::Notify<'_>,
+) -> Result<KeyExchangeId, FailureKind> {
+    let ours = creating.key_exchange.as_ref().map_or(KeyExchangeId::NONE, KeyExchange::id);
+    let wanted = notify.data.first_chunk().map_or(KeyExchangeId::NONE, |d| KeyExchangeId(u16::from_be_bytes(*d)));
+    let allowed = proposals.iter().any(|p| p.key_exchange.contains(&wanted)) && KeyExchange::supported(wanted);
+    if allowed && wanted != ours && creating.retries < MAX_RETRIES {
+        Ok(wanted)
+    } else {
+        Err(FailureKind::InvalidKeyExchange { ours, wanted })
+    }
+}
+
+/// The peer answers.
+pub(super) fn response(sa: &mut IkeSa, cx: &mut Context, now: Instant, task: Task, response: &Request<'_>) -> Verdict {
+    let (Some(creating), Some(connection)) = (sa.creating.take(), sa.connection.clone()) else { return Verdict::Keep };
+    let id = match task {
+        Task::CreateChild { child } | Task::RekeyChild { child } => child,
+        _ => return Verdict::Keep,
+    };
+    if response.rule != RuleId::CreateChildSaResponse {
+        return refused(sa, cx, now, (task, id), creating, &connection, response);
+    }
+    let Creating { nonce, key_exchange, gone, what, .. } = creating;
+    let (old, proposals, mut new, crossing) = match what {
+        What::Ike { .. } => return Verdict::Keep,
+        What::Rekeyed { proposals, new, crossing } => (Some(id), proposals, *new, crossing),
+        What::Child { proposals } => match sa.children.iter().position(|c| c.id == id) {
+            Some(index) => (None, proposals, sa.children.remove(index), None),
+            None => return Verdict::Keep,
+        },
+    };
+    let chain = response.chain;
+    let (Some(answer), Some(nonce_r)) = (chain.sa(), chain.nonce()) else { return Verdict::Keep };
+    let (tsi, tsr) = (selectors(chain.tsi()), selectors(chain.tsr()));
+    let offered = Selectors { local: new.local_ts.clone(), remote: new.remote_ts.clone() };
+    new.spi_out = answer.first().and_then(wire::v2::Proposal::child_spi).unwrap_or(0);
+    if gone.contains(&new.spi_out) {
+        // The peer deleted it before its answer came.
+        match old {
+            Some(old) => again_later(sa, cx, now, old),
+            None => {
+                let id = new.id;
+                sa.children.push(new);
+                remove_child(sa, cx, now, id, FailureKind::PeerDeleted);
+                all_children_made(sa, cx);
+            }
+        }
+        return Verdict::Keep;
+    }
+    let not_offered =
+        || FailureKind::ChoiceNotOffered { phase: Phase::Child, mismatch: Mismatch { differing: Vec::new() } };
+    let agreed = child::accept(&proposals, &offered, answer, &tsi, &tsr).and_then(|agreed| {
+        let group = agreed.suite.key_exchange.filter(|g| *g != KeyExchangeId::NONE);
+        let shared = match (group, chain.ke(), &key_exchange) {
+            (None, ..) => None,
+            (Some(group), Some(ke), Some(ours)) if ke.method == group && ours.id() == group => {
+                Some(ours.agree(ke.data).map_err(|_| FailureKind::BadPublicValue { group })?)
+            }
+            _ => return Err(not_offered()),
+        };
+        let keys = sa.keys().and_then(|k| child_keys(k, &agreed.suite, shared.as_ref(), (&nonce, nonce_r)));
+        keys.filter(|_| new.spi_out != 0).map(|keys| (agreed, keys)).ok_or_else(not_offered)
+    });
+    let (new_id, new_spi) = (new.id, new.spi_in);
+    match agreed {
+        Ok((agreed, keys)) => {
+            sa.install(cx, now, new, agreed, keys, Role::Initiator);
+            child_up(sa, cx, now, new_id);
+            match old {
+                Some(old) => {
+                    cx.count(Counter::ChildRekey);
+                    replaced(sa, cx, now, (old, new_id), crossing, nonce.as_slice().min(nonce_r));
+                }
+                None => all_children_made(sa, cx),
+            }
+        }
+        Err(kind) => {
+            // The peer has installed it: it must hear that we do not.
+            sa.children.push(new);
+            sa.enqueue(cx, now, Task::DeleteChild { spi: new_spi, reason: kind });
+            match old {
+                Some(old) => again_later(sa, cx, now, old),
+                None => all_children_made(sa, cx),
+            }
+        }
+    }
+    Verdict::Keep
+}
+
+/// The new Child SA is there: one of the ends deletes the old one, and perhaps one of two new ones goes too.
+fn replaced(
+    sa: &mut IkeSa,
+    cx: &mut Context,
+    now: Instant,
+    (old, new): (SaId, SaId),
+    crossing: Option<Crossing>,
+    lowest: &[u8],
+) {
+    let by = sa.id;
+    let spi_of = |sa: &IkeSa, id: SaId| sa.children.iter().find(|c| c.id == id).map(|c| c.spi_in);
+    // RFC 7296 section 2.8.1: the SA made with the lowest of the four nonces is closed by the end that made it, the old
+    // one by the other.
+    let (ours_to_delete, of_the_peer) = match crossing {
+        Some(crossing) if lowest < crossing.lowest.as_slice() => (new, Some(old)),
+        Some(crossing) => (old, Some(crossing.made)),
+        None => (old, None),
+    };
+    for id in [Some(ours_to_delete), of_the_peer].into_iter().flatten() {
+        mark_replaced(sa, cx, id);
+    }
+    if let Some(spi) = spi_of(sa, ours_to_delete) {
+        // An operator may have asked meanwhile for the end of what has a successor now.
+        let asked = |t: &Task| match (t, spi_of(sa, old)) {
+            (Task::DeleteChild { spi, reason: FailureKind::Terminated }, Some(of_old)) => *spi == of_old,
+            _ => false,
+        };
+        let also = sa.queue.iter().any(asked).then(|| sa.children.iter().filter(|c| c.state == ChildState::Installed));
+        let newest = also.and_then(|mut c| c.find(|c| c.id == new || Some(c.id) == of_the_peer)).map(|c| c.spi_in);
+        if let Some(spi) = newest {
+            sa.enqueue(cx, now, Task::DeleteChild { spi, reason: FailureKind::Terminated });
+        }
+        sa.enqueue(cx, now, Task::DeleteChild { spi, reason: FailureKind::Replaced { by } });
+    }
+}
+
+/// The Child SA has a successor: it is not replaced again, and ends at the latest with its lifetime.
+fn mark_replaced(sa: &mut IkeSa, cx: &mut Context, id: SaId) {
+    let Some(child) = sa.children.iter_mut().find(|c| c.id == id) else { return };
+    child.state = ChildState::Rekeyed;
+    match child.expires {
+        Some(end) => cx.timers.set(sa.id, Reason::ChildLifetime(id), end),
+        None => cx.timers.cancel(sa.id, Reason::ChildLifetime(id)),
+    }
+}
+
+/// A Child SA could not be replaced for now: again in a while.
+fn again_later(sa: &mut IkeSa, cx: &mut Context, now: Instant, id: SaId) {
+    let Some(child) = sa.children.iter_mut().find(|c| c.id == id) else { return };
+    if child.state == ChildState::Rekeying {
+        child.state = ChildState::Installed;
+    }
+    let at = retry_at(cx, now, child.expires);
+    cx.timers.set(sa.id, Reason::ChildLifetime(id), at);
+}
+
+/// A new IKE SA beside another has all the Child SAs that it is going to have: the other one goes.
+fn all_children_made(sa: &mut IkeSa, cx: &mut Context) {
+    let more = sa.queue.iter().any(|t| matches!(t, Task::CreateChild { .. }));
+    if let Some(old) = sa.replaces.take_if(|_| !more) {
+        cx.effects.push(Effect::Retire { old, by: sa.id });
+    }
+}
+
+/// The peer does not make it.
+fn refused(
+    sa: &mut IkeSa,
+    cx: &mut Context,
+    now: Instant,
+    (task, id): (Task, SaId),
+    creating: Creating,
+    connection: &Arc<Connection>,
+    response: &Request<'_>,
+) -> Verdict {
+    let error = response.chain.error();
+    let notify = error.map_or(NotifyType::NO_PROPOSAL_CHOSEN, |n| n.kind);
+    if notify == NotifyType::INVALID_SYNTAX {
+        // RFC 7296 section 2.21.3: fatal at both ends.
+        return Verdict::End(FailureKind::PeerRefused { phase: Phase::Ike, notify });
+    }
+    let (rekey, proposals, crossing) = match &creating.what {
+        What::Rekeyed { proposals, crossing, .. } => (true, proposals, crossing.is_some()),
+        What::Child { proposals } => (false, proposals, false),
+        What::Ike { .. } => return Verdict::Keep,
+    };
+    if crossing {
+        // Section 2.8.1: the peer was done before our request came; its new SA is the one.
+        mark_replaced(sa, cx, id);
+        return Verdict::Keep;
+    }
+    let Some(listed) = sa.children.iter().find(|c| c.id == id) else { return Verdict::Keep }; // deleted meanwhile
+    let (name, ts) =
+        (listed.name.clone(), Selectors { local: listed.local_ts.clone(), remote: listed.remote_ts.clone() });
+    let ours = || proposals.iter().map(ToString::to_string).collect();
+    let kind = match (notify, error) {
+        (NotifyType::INVALID_KE_PAYLOAD, Some(error)) => match other_group(proposals, &creating, error) {
+            Ok(group) => {
+                send(sa, cx, now, task, Some(group), creating.retries + 1);
+                return Verdict::Keep;
+            }
+            Err(kind) => kind,
+        },
+        (NotifyType::TEMPORARY_FAILURE, _) => {
+            sa.log(cx, "IKE", 1, format!("the peer cannot make CHILD_SA {name} just now: again later"));
+            again_later(sa, cx, now, id);
+            return Verdict::Keep;
+        }
+        (NotifyType::CHILD_SA_NOT_FOUND, _) if rekey => {
+            // Section 2.25: the peer has lost it. It goes without a word, and a new one is made.
+            remove_child(sa, cx, now, id, FailureKind::PeerRefused { phase: Phase::Child, notify });
+            further_child(sa, cx, &name);
+            return Verdict::Keep;
+        }
+        (NotifyType::NO_ADDITIONAL_SAS, _) if rekey => {
+            sa.log(cx, "IKE", 1, "the peer makes no further SAs under this IKE SA".to_string());
+            again_later(sa, cx, now, id);
+            cx.effects.push(Effect::Renew { old: sa.id, child: name });
+            return Verdict::Keep;
+        }
+        (NotifyType::NO_ADDITIONAL_SAS, _) => {
+            sa.children.retain(|c| c.id != id);
+            all_children_made(sa, cx);
+            let (mut local, mut remote) = (sa.local, sa.remote);
+            local.set_port(cx.settings.port);
+            remote.set_port(connection.remote_port);
+            cx.effects.push(Effect::Begin { connection: Arc::clone(connection), child: name, local, remote });
+            return Verdict::Keep;
+        }
+        (notify, _) => child_refusal(notify, ours(), ts),
+    };
+    if rekey {
+        let tombstone = sa.tombstone(cx, now, kind, Some(&name));
+        cx.event(Event::Ended(Box::new(tombstone)));
+        again_later(sa, cx, now, id);
+    } else {
+        remove_child(sa, cx, now, id, kind);
+        all_children_made(sa, cx);
+    }
+    Verdict::Keep
+}
+
+// ---------------------------------------------------------------------------------------------------------- responder
+
+/// Why a request is not served.
+pub(super) struct Refusal {
+    notify: NotifyType,
+    data: Vec<u8>,
+    /// The Child SA that the notification is about.
+    spi: Option<[u8; 4]>,
+    /// The fault, and the child it is about, where an operator should know.
+    kind: Option<Box<(FailureKind, Option<usize>)>>,
+}
+
+impl Refusal {
+    pub fn plain(notify: NotifyType) -> Self {
+        Self { notify, data: Vec::new(), spi: None, kind: None }
+    }
+
+    pub fn group(wanted: KeyExchangeId) -> Self {
+        Self { data: wanted.0.to_be_bytes().to_vec(), ..Self::plain(NotifyType::INVALID_KE_PAYLOAD) }
+    }
+
+    pub fn fault(notify: NotifyType, kind: FailureKind, child: Option<usize>) -> Self {
+        Self { kind: Some(Box::new((kind, child))), ..Self::plain(notify) }
+    }
+}
+
+/// The peer's request.
+pub(super) fn request(
+    sa: &mut IkeSa,
+    cx: &mut Context,
+    now: Instant,
+    request: &Request<'_>,
+) -> (ChainBuilder, Verdict) {
     let mut reply = ChainBuilder::new();
-    if !sa.is_established() {
+    let Some(connection) = sa.connection.clone().filter(|_| sa.is_established()) else {
         // RFC 7296 section 2.25: TEMPORARY_FAILURE is for requests that cannot be served just now; an SA that is not
         // authenticated, or is being deleted, serves none.
         reply.notify(ProtocolId::NONE, &[], NotifyType::TEMPORARY_FAILURE, &[]);
         return (reply, Verdict::Keep);
-    }
-    let what = if request.rule == RuleId::CreateChildSaIkeRekeyRequest {
-        "to rekey the IKE SA"
-    } else if request.chain.notify(NotifyType::REKEY_SA).is_some() {
-        "to rekey a Child SA"
-    } else {
-        "another Child SA"
     };
-    sa.log(cx, "IKE", 1, format!("the peer asks {what}: refused with NO_ADDITIONAL_SAS, it may begin a new IKE SA"));
-    reply.notify(ProtocolId::NONE, &[], NotifyType::NO_ADDITIONAL_SAS, &[]);
+    let served = if request.rule == RuleId::CreateChildSaIkeRekeyRequest {
+        rekey_ike_sa::serve(sa, cx, now, &connection, request, &mut reply)
+    } else {
+        serve(sa, cx, now, &connection, request, &mut reply)
+    };
+    if let Err(refusal) = served {
+        let Refusal { notify, data, spi, kind } = refusal;
+        sa.log(cx, "IKE", 1, format!("the peer's CREATE_CHILD_SA request is refused with {notify}"));
+        match spi {
+            Some(spi) => reply.notify(ProtocolId::ESP, &spi, notify, &data),
+            None => reply.notify(ProtocolId::NONE, &[], notify, &data),
+        };
+        if let Some((kind, child)) = kind.map(|k| *k) {
+            let name = child.and_then(|i| connection.children.get(i)).map_or("-", |c| c.name.as_str());
+            let tombstone = sa.tombstone(cx, now, kind, Some(name));
+            cx.event(Event::Ended(Box::new(tombstone)));
+        }
+    }
     (reply, Verdict::Keep)
+}
+
+/// Whether a Delete of ours for this Child SA is queued or under way.
+fn closing(sa: &IkeSa, spi_in: u32) -> bool {
+    let tasks = sa.queue.iter().chain(sa.pending.as_ref().map(|p| &p.task));
+    tasks.into_iter().any(|t| matches!(t, Task::DeleteChild { spi, .. } if *spi == spi_in))
+}
+
+fn serve(
+    sa: &mut IkeSa,
+    cx: &mut Context,
+    now: Instant,
+    connection: &Arc<Connection>,
+    request: &Request<'_>,
+    reply: &mut ChainBuilder,
+) -> Result<(), Refusal> {
+    let chain = request.chain;
+    let ending = sa.queue.iter().any(|t| matches!(t, Task::DeleteIke { .. }));
+    if ending || sa.is_rekeying() || sa.replaced_by.is_some() || sa.undecided {
+        // RFC 7296 section 2.25.2: not while the IKE SA is being replaced.
+        return Err(Refusal::plain(NotifyType::TEMPORARY_FAILURE));
+    }
+    if sa.children.len() >= MAX_CHILDREN.max(4 * connection.children.len()) {
+        return Err(Refusal::plain(NotifyType::NO_ADDITIONAL_SAS));
+    }
+    let old = match chain.notify(NotifyType::REKEY_SA) {
+        None => None,
+        Some(named) => {
+            // Section 1.3.3: the SPI by which the peer receives.
+            let spi = named.spi.first_chunk::<4>().copied().unwrap_or_default();
+            let known =
+                |c: &&ChildSa| named.protocol == ProtocolId::ESP && c.is_installed() && c.spi_out.to_be_bytes() == spi;
+            let Some(old) = sa.children.iter().find(known) else {
+                if sa.creating.is_some() {
+                    // The peer may mean the one that we are making: it knew that first.
+                    return Err(Refusal::plain(NotifyType::TEMPORARY_FAILURE));
+                }
+                return Err(Refusal { spi: Some(spi), ..Refusal::plain(NotifyType::CHILD_SA_NOT_FOUND) });
+            };
+            if closing(sa, old.spi_in) {
+                return Err(Refusal::plain(NotifyType::TEMPORARY_FAILURE)); // section 2.25.1
+            }
+            Some((old.id, old.name.clone()))
+        }
+    };
+    let (Some(offered), Some(nonce_i)) = (chain.sa(), chain.nonce()) else {
+        return Err(Refusal::plain(NotifyType::INVALID_SYNTAX));
+    };
+    let (tsi, tsr): (Vec<TrafficSelector>, _) = (selectors(chain.tsi()), selectors(chain.tsr()));
+    let only = old.as_ref().map(|(_, name)| name.as_str());
+    let addresses = (sa.local.ip(), sa.remote.ip());
+    let (index, agreed) =
+        child::choose_further(connection, addresses, offered, (&tsi, &tsr), only).map_err(|(i, kind)| {
+            let proposals = matches!(kind, FailureKind::NoProposalChosen { found_by: Side::Us, .. });
+            let notify = if proposals { NotifyType::NO_PROPOSAL_CHOSEN } else { NotifyType::TS_UNACCEPTABLE };
+            Refusal::fault(notify, kind, i)
+        })?;
+    let spi_out = offered.iter().find(|p| p.number == agreed.number).and_then(wire::v2::Proposal::child_spi);
+    let exchanged = exchange(cx, agreed.suite.key_exchange, chain.ke())?;
+    let nonce_r = cx.random::<NONCE_LEN>().to_vec();
+    let (public, shared) = exchanged.map_or((None, None), |(k, shared)| (Some(k), Some(shared)));
+    let keys = sa.keys().and_then(|k| child_keys(k, &agreed.suite, shared.as_ref(), (nonce_i, &nonce_r)));
+    let (Some(config), Some(spi_out), Some(keys)) = (connection.children.get(index), spi_out, keys) else {
+        return Err(Refusal::plain(NotifyType::NO_PROPOSAL_CHOSEN));
+    };
+    // Everything is checked: from here on the SA changes.
+    let mut new = ChildSa::larval(cx, config, agreed.selectors.clone());
+    new.spi_out = spi_out;
+    let new_id = new.id;
+    reply.sa(&[child::answer(&agreed, new.spi_in)]);
+    reply.nonce(&nonce_r);
+    if let Some(key_exchange) = public {
+        reply.ke(key_exchange.id(), key_exchange.public());
+    }
+    reply.ts_i(&on_wire(&agreed.selectors.remote));
+    reply.ts_r(&on_wire(&agreed.selectors.local));
+    if let Some((old, name)) = old {
+        sa.log(cx, "IKE", 1, format!("the peer rekeys CHILD_SA {name}{{{}}}", old.0));
+        cx.count(Counter::ChildRekey);
+        let ours = matches!(sa.pending.as_ref().map(|p| &p.task), Some(Task::RekeyChild { child }) if *child == old);
+        match sa.creating.as_mut().map(|c| &mut c.what) {
+            // Section 2.25.1: both at once; the answer to our request decides.
+            Some(What::Rekeyed { crossing, .. }) if ours => {
+                *crossing = Some(Crossing { lowest: nonce_i.min(&nonce_r).to_vec(), made: new_id });
+            }
+            _ => mark_replaced(sa, cx, old),
+        }
+    }
+    sa.install(cx, now, new, agreed, keys, Role::Responder);
+    child_up(sa, cx, now, new_id);
+    Ok(())
+}
+
+/// The responder's half of a key exchange, if the chosen suite has one.
+pub(super) fn exchange(
+    cx: &mut Context,
+    group: Option<KeyExchangeId>,
+    sent: Option<wire::v2::KeyExchange<'_>>,
+) -> Result<Option<(KeyExchange, Secret)>, Refusal> {
+    let Some(group) = group.filter(|g| *g != KeyExchangeId::NONE) else { return Ok(None) };
+    let Some(sent) = sent.filter(|ke| ke.method == group) else {
+        // RFC 7296 section 1.3: the initiator guessed another group than the one chosen.
+        return Err(Refusal::group(group));
+    };
+    let refusal = || Refusal::plain(NotifyType::NO_PROPOSAL_CHOSEN);
+    let ours = KeyExchange::generate(group, &mut *cx.rng).map_err(|_| refusal())?;
+    let shared = ours
+        .agree(sent.data)
+        .map_err(|_| Refusal::fault(NotifyType::NO_PROPOSAL_CHOSEN, FailureKind::BadPublicValue { group }, None))?;
+    Ok(Some((ours, shared)))
 }

@@ -6,7 +6,7 @@
 
 use super::keys::Keys;
 use super::sa::{IkeSa, State};
-use super::{create_child_sa, ike_auth, informational};
+use super::{create_child_sa, ike_auth, informational, rekey_ike_sa};
 use crate::context::{Context, Counter};
 use crate::timers::Reason;
 use model::{DropReason, Event, FailureKind, Instant, Role, SaId};
@@ -36,6 +36,12 @@ pub(crate) enum Task {
     Auth,
     /// Is the peer alive?
     Liveness,
+    /// Make another Child SA; its placeholder has this number.
+    CreateChild { child: SaId },
+    /// Make a Child SA in place of this one.
+    RekeyChild { child: SaId },
+    /// Make an IKE SA in place of this one.
+    RekeyIke,
     /// Delete a Child SA, whose inbound SPI this is.
     DeleteChild { spi: u32, reason: FailureKind },
     /// Delete the IKE SA.
@@ -49,6 +55,9 @@ impl Task {
             Self::Init => "IKE_INIT",
             Self::Auth => "IKE_AUTH",
             Self::Liveness => "IKE_DPD",
+            Self::CreateChild { .. } => "CHILD_CREATE",
+            Self::RekeyChild { .. } => "CHILD_REKEY",
+            Self::RekeyIke => "IKE_REKEY",
             Self::DeleteChild { .. } => "CHILD_DELETE",
             Self::DeleteIke { .. } => "IKE_DELETE",
         }
@@ -178,7 +187,7 @@ impl IkeSa {
                         let request = Request { chain: &chain, rule: rule.id, path };
                         match header.exchange {
                             ExchangeType::IKE_AUTH => ike_auth::request(self, cx, now, &request),
-                            ExchangeType::CREATE_CHILD_SA => create_child_sa::request(self, cx, &request),
+                            ExchangeType::CREATE_CHILD_SA => create_child_sa::request(self, cx, now, &request),
                             _ => informational::request(self, cx, now, &request),
                         }
                     }
@@ -192,6 +201,25 @@ impl IkeSa {
             self.next_task(cx, now); // what the handler queued, behind its answer
         }
         verdict
+    }
+
+    /// Whether this is a request that only the end which has the Child SAs under this IKE SA makes, while that is not clear
+    /// here: the loser of two IKE SAs (RFC 7296 section 2.8.2) only ever deletes it.
+    pub fn tells_heir(&self, header: &Header, datagram: &[u8]) -> bool {
+        if !self.undecided || header.is_response() || header.message_id != self.replies.next {
+            return false;
+        }
+        let mut message = datagram.to_vec();
+        let sealed = header.next_payload == PayloadType::SK;
+        let opened = self.keys().filter(|_| sealed).and_then(|keys| keys.open(&mut message).ok());
+        let Some((first, content)) = opened.and_then(|(first, range)| Some((first, message.get(range)?))) else {
+            return false;
+        };
+        parse_chain(first, content, 0).is_ok_and(|chain| {
+            header.exchange == ExchangeType::CREATE_CHILD_SA
+                || chain.deletes().any(|d| d.protocol == ProtocolId::ESP)
+                    && chain.deletes().all(|d| d.protocol != ProtocolId::IKE)
+        })
     }
 
     fn malformed_request(&mut self, cx: &mut Context, error: ChainError) -> (ChainBuilder, Verdict) {
@@ -267,6 +295,10 @@ impl IkeSa {
                 let response = Request { chain: &chain, rule, path };
                 match pending.task {
                     Task::Auth => ike_auth::response(self, cx, now, &response),
+                    task @ (Task::CreateChild { .. } | Task::RekeyChild { .. }) => {
+                        create_child_sa::response(self, cx, now, task, &response)
+                    }
+                    Task::RekeyIke => rekey_ike_sa::response(self, cx, now, &response),
                     task => informational::response(self, cx, now, task, &response),
                 }
             }
@@ -415,9 +447,19 @@ impl IkeSa {
         if self.pending.is_some() || !self.is_established() {
             return;
         }
+        // Under an IKE SA that has a successor nothing is asked any more but its end, and nothing yet under one of which it
+        // is not clear whether it is the successor.
+        let only_end = self.replaced_by.is_some() || self.undecided;
+        if only_end && !matches!(self.queue.front(), Some(Task::DeleteIke { .. })) {
+            return;
+        }
         self.retransmissions.sent = 0;
         if let Some(task) = self.queue.pop_front() {
-            informational::start(self, cx, now, task);
+            match task {
+                Task::CreateChild { .. } | Task::RekeyChild { .. } => create_child_sa::start(self, cx, now, task),
+                Task::RekeyIke => rekey_ike_sa::start(self, cx, now),
+                task => informational::start(self, cx, now, task),
+            }
         }
     }
 
@@ -451,6 +493,7 @@ impl IkeSa {
         cx.timers.cancel_all(self.id);
         self.pending = None;
         self.queue.clear();
+        self.creating = None;
         self.children.clear();
         self.state = State::Closed;
         cx.timers.set(self.id, Reason::HalfOpen, now + cx.settings.half_open_timeout);

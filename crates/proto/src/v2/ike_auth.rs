@@ -50,11 +50,11 @@ fn identity(id: Id<'_>) -> Identity {
     Identity::from_wire(id.kind.0, id.data)
 }
 
-fn selectors(list: Option<&[wire::v2::TrafficSelector]>) -> Vec<TrafficSelector> {
+pub(super) fn selectors(list: Option<&[wire::v2::TrafficSelector]>) -> Vec<TrafficSelector> {
     list.unwrap_or_default().iter().map(|ts| TrafficSelector::from(*ts)).collect()
 }
 
-fn on_wire(list: &[TrafficSelector]) -> Vec<wire::v2::TrafficSelector> {
+pub(super) fn on_wire(list: &[TrafficSelector]) -> Vec<wire::v2::TrafficSelector> {
     list.iter().map(|ts| wire::v2::TrafficSelector::from(*ts)).collect()
 }
 
@@ -169,7 +169,7 @@ fn finish_first_child(
         (RuleId::IkeAuthResponse, Some(answer)) => {
             let (tsi, tsr) = (selectors(chain.tsi()), selectors(chain.tsr()));
             larval.spi_out = answer.first().and_then(wire::v2::Proposal::child_spi).unwrap_or(0);
-            child::accept(config, &offered, answer, &tsi, &tsr)
+            child::accept(&child::first_proposals(config), &offered, answer, &tsi, &tsr)
         }
         _ => {
             let notify = chain.error().map_or(NotifyType::NO_PROPOSAL_CHOSEN, |n| n.kind);
@@ -178,7 +178,7 @@ fn finish_first_child(
     };
     let refused_by_peer = response.rule != RuleId::IkeAuthResponse;
     let agreed = agreed.and_then(|a| {
-        let keys = sa.keys().and_then(|k| child_keys(k, &a.suite, nonces));
+        let keys = sa.keys().and_then(|k| child_keys(k, &a.suite, None, nonces));
         match keys {
             Some(keys) if larval.spi_out != 0 => Ok((a, keys)),
             _ => Err(FailureKind::ChoiceNotOffered {
@@ -300,6 +300,13 @@ fn authenticate(
         .collect();
     fitting.sort_by_key(|(score, _)| std::cmp::Reverse(*score));
     let Some(connection) = fitting.first().map(|(_, c)| Arc::clone(c)) else {
+        // Does it fail because of who the peer is, or because of whom it asks for?
+        let known: Vec<&Arc<Connection>> =
+            half_open.candidates.iter().filter(|c| policy::identity_fit(c, &remote, None, address).is_some()).collect();
+        if let (Some(first), Some(asked_for)) = (known.first(), asked_for.clone()) {
+            let ours = known.iter().map(|c| format!("{}: {}", c.name, own_identity(c, request.path.local))).collect();
+            return Err((Some(Arc::clone(first)), FailureKind::NotAddressed { remote, asked_for, ours }));
+        }
         let expected = half_open.candidates.iter().map(|c| format!("{}: {}", c.name, c.remote.id)).collect();
         let first = half_open.candidates.first().cloned();
         return Err((first, FailureKind::IdentityUnknown { received: remote, asked_for, expected }));
@@ -389,7 +396,7 @@ fn first_child(
     let (tsi, tsr) = (selectors(chain.tsi()), selectors(chain.tsr()));
     let (index, agreed) = child::choose(connection, sa.local.ip(), sa.remote.ip(), offered, &tsi, &tsr)?;
     let spi_out = offered.iter().find(|p| p.number == agreed.number).and_then(wire::v2::Proposal::child_spi);
-    let keys = sa.keys().and_then(|k| child_keys(k, &agreed.suite, nonces));
+    let keys = sa.keys().and_then(|k| child_keys(k, &agreed.suite, None, nonces));
     let (Some(config), Some(spi_out), Some(keys)) = (connection.children.get(index), spi_out, keys) else {
         let missing = "an SPI of four octets in the chosen proposal".to_string();
         return Err((Some(index), FailureKind::MessageInvalid { rule: RuleId::IkeAuthRequest, missing }));
@@ -415,7 +422,7 @@ fn established(sa: &mut IkeSa, cx: &mut Context, now: Instant) {
     cx.event(Event::IkeUp(Box::new(sa.snapshot(cx, now))));
 }
 
-fn child_up(sa: &IkeSa, cx: &mut Context, now: Instant, child: model::SaId) {
+pub(super) fn child_up(sa: &IkeSa, cx: &mut Context, now: Instant, child: model::SaId) {
     let snapshot = sa.snapshot_of_child(cx, now, child);
     cx.event(Event::ChildUp(Box::new(snapshot)));
 }

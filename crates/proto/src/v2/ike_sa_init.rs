@@ -37,10 +37,10 @@ use wire::{
 };
 
 /// Octets of our nonces: RFC 7296 section 2.10 wants at least half the PRF's key, 32 suffice for all.
-const NONCE_LEN: usize = 32;
+pub(super) const NONCE_LEN: usize = 32;
 
 /// How often a peer may send us back to the start before we take it for broken.
-const MAX_RETRIES: u32 = 5;
+pub(super) const MAX_RETRIES: u32 = 5;
 
 // ---------------------------------------------------------------------------------------------------------- initiator
 
@@ -391,8 +391,9 @@ pub(crate) fn respond(cx: &mut Context, now: Instant, first: FirstMessage<'_>, c
     reply.nonce(&nonce_r);
     nat::announce(&mut reply, spis, path.local, path.remote, pretend);
 
-    let placeholder = State::Closed;
-    let mut sa = IkeSa::new(cx.ike_id(), Role::Responder, spis, (path.local, path.remote), placeholder, now);
+    // The keys go into the state below, once all else that can be refused has been.
+    let (ends, state) = ((path.local, path.remote), State::Closed);
+    let mut sa = IkeSa::new(cx.ike_id(), Role::Responder, spis, ends, state, now);
     let reply_header = sa.header(ExchangeType::IKE_SA_INIT, 0, true);
     let response = message(reply_header, reply);
     sa.suite = Some(suite);

@@ -5,13 +5,18 @@
 //!                           <--  HDR, SK {[N,] [D,] [CP], ...}
 //! ```
 
+use super::child;
+use super::create_child_sa::further_child;
 use super::exchange::{Request, Task, Verdict};
 use super::sa::{IkeSa, State};
 use crate::context::Context;
-use model::{Event, FailureKind, Instant, Phase, SaId};
+use model::{ChildState, Event, FailureKind, Instant, Phase, SaId};
 use wire::grammar::RuleId;
 use wire::v2::ChainBuilder;
 use wire::{ExchangeType, NotifyType, ProtocolId};
+
+/// More unknown Child SAs than this are not remembered while an answer is waited for.
+const MAX_GONE: usize = 16;
 
 /// The peer's request.
 pub(super) fn request(
@@ -31,7 +36,9 @@ pub(super) fn request(
         match delete.protocol {
             ProtocolId::IKE => {
                 // RFC 7296 section 1.4.1: the answer to the Delete of an IKE SA is empty, and both ends forget it.
-                verdict = Verdict::End(FailureKind::PeerDeleted);
+                // Section 2.25.2: a rekeying of ours that is under way is forgotten; what the peer's made inherits.
+                let reason = sa.heir().map_or(FailureKind::PeerDeleted, |by| FailureKind::Replaced { by });
+                verdict = Verdict::End(reason);
             }
             ProtocolId::ESP => {
                 let gone: Vec<u32> =
@@ -60,23 +67,26 @@ pub(super) fn request(
 fn delete_by_peer_spi(sa: &mut IkeSa, cx: &mut Context, now: Instant, spi: u32) -> Option<u32> {
     let Some(child) = sa.children.iter().find(|c| c.spi_out == spi).map(|c| c.id) else {
         sa.log(cx, "IKE", 1, format!("the peer deletes the Child SA with SPI {spi:08x}: there is none"));
+        if let Some(creating) = sa.creating.as_mut().filter(|c| c.gone.len() < MAX_GONE) {
+            creating.gone.push(spi);
+        }
         return None;
     };
     let spi_in = sa.children.iter().find(|c| c.id == child).map(|c| c.spi_in);
     // Section 1.4.1: if we deleted it at the same time, the SPI is not named in the answer.
     let ours_too =
         sa.pending.as_ref().is_some_and(|p| matches!(&p.task, Task::DeleteChild { spi, .. } if Some(*spi) == spi_in));
-    if let Some(connection) = sa.connection.clone() {
-        let name = sa.children.iter().find(|c| c.id == child).map(|c| c.name.clone()).unwrap_or_default();
-        let config = connection.children.iter().find(|c| c.name == name);
-        if config.is_some_and(|c| c.close_action == config::StartAction::Start) && sa.role == model::Role::Initiator {
-            let (mut local, mut remote) = (sa.local, sa.remote);
-            local.set_port(cx.settings.port);
-            remote.set_port(connection.remote_port);
-            cx.effects.push(crate::context::Effect::Begin { connection, child: name, local, remote });
-        }
+    let replaced = sa.children.iter().any(|c| c.id == child && c.state == ChildState::Rekeyed);
+    let name = sa.children.iter().find(|c| c.id == child).map(|c| c.name.clone()).unwrap_or_default();
+    let config = sa.connection.as_ref().and_then(|c| child::config_of(c, &name));
+    let again = !replaced
+        && config.is_some_and(|c| c.close_action == config::StartAction::Start)
+        && sa.role == model::Role::Initiator;
+    let reason = if replaced { FailureKind::Replaced { by: sa.id } } else { FailureKind::PeerDeleted };
+    remove_child(sa, cx, now, child, reason);
+    if again {
+        further_child(sa, cx, &name);
     }
-    remove_child(sa, cx, now, child, FailureKind::PeerDeleted);
     spi_in.filter(|_| !ours_too)
 }
 
@@ -99,16 +109,17 @@ pub(super) fn start(sa: &mut IkeSa, cx: &mut Context, now: Instant, task: Task) 
     let mut chain = ChainBuilder::new();
     match &task {
         Task::DeleteChild { spi, .. } => {
-            if !sa.children.iter().any(|c| c.spi_in == *spi) {
+            let Some(child) = sa.children.iter_mut().find(|c| c.spi_in == *spi) else {
                 return sa.next_task(cx, now); // gone meanwhile
-            }
+            };
+            child.state = ChildState::Deleting;
             chain.delete(ProtocolId::ESP, &[spi.to_be_bytes()]);
         }
         Task::DeleteIke { .. } => {
             chain.delete_ike();
             sa.become_deleting(cx);
         }
-        Task::Liveness | Task::Init | Task::Auth => {}
+        _ => {}
     }
     sa.request(cx, now, ExchangeType::INFORMATIONAL, chain, RuleId::InformationalResponse, task);
 }
@@ -128,7 +139,7 @@ pub(super) fn response(sa: &mut IkeSa, cx: &mut Context, now: Instant, task: Tas
             }
             Verdict::Keep
         }
-        Task::Liveness | Task::Init | Task::Auth => Verdict::Keep,
+        _ => Verdict::Keep,
     }
 }
 

@@ -1,6 +1,6 @@
 //! The keys of one IKE SA, and the Encrypted payload (RFC 7296 sections 2.14 and 3.14).
 
-use crypto::v2::ChildKeys;
+use crypto::v2::{ChildKeys, SkKeys};
 use crypto::{Cipher, Integrity, OpenError, Prf, Protection, Random, Unsupported};
 use model::{ChosenSuite, Role};
 use wire::v2::{ChainBuilder, seal_layout};
@@ -28,6 +28,12 @@ pub(crate) struct AuthKeys {
     pub responder: Secret,
 }
 
+fn algorithms(suite: &ChosenSuite) -> Result<(Prf, Cipher, Option<Integrity>), Unsupported> {
+    let prf = Prf::new(suite.prf.unwrap_or(PrfId(0)))?;
+    let cipher = Cipher::new(suite.encryption.id, suite.encryption.key_length)?;
+    Ok((prf, cipher, suite.integrity.map(Integrity::new).transpose()?))
+}
+
 impl Keys {
     /// From the shared secret and both nonces.
     ///
@@ -40,10 +46,30 @@ impl Keys {
         spis: SpiPair,
         role: Role,
     ) -> Result<(Self, AuthKeys), Unsupported> {
-        let prf = Prf::new(suite.prf.unwrap_or(PrfId(0)))?;
-        let cipher = Cipher::new(suite.encryption.id, suite.encryption.key_length)?;
-        let integrity = suite.integrity.map(Integrity::new).transpose()?;
-        let sk = crypto::v2::ike_sa_keys(
+        let algorithms @ (prf, cipher, integrity) = algorithms(suite)?;
+        let (spi_i, spi_r) = (&spis.initiator.0, &spis.responder.0);
+        let sk = crypto::v2::ike_sa_keys(prf, cipher, integrity, shared, nonces.0, nonces.1, spi_i, spi_r);
+        let keys = Self::from_sk(suite, algorithms, &sk, role)?;
+        Ok((keys, AuthKeys { initiator: sk.sk_pi, responder: sk.sk_pr }))
+    }
+
+    /// The keys of the IKE SA that replaces this one (RFC 7296 section 2.18). `role` is ours in the exchange that makes
+    /// it.
+    ///
+    /// # Errors
+    /// As [`Keys::derive`].
+    pub fn rekeyed(
+        &self,
+        suite: &ChosenSuite,
+        shared: &Secret,
+        nonces: (&[u8], &[u8]),
+        spis: SpiPair,
+        role: Role,
+    ) -> Result<Self, Unsupported> {
+        let algorithms @ (prf, cipher, integrity) = algorithms(suite)?;
+        let sk = crypto::v2::rekeyed_ike_sa_keys(
+            self.prf,
+            &self.sk_d,
             prf,
             cipher,
             integrity,
@@ -53,6 +79,15 @@ impl Keys {
             &spis.initiator.0,
             &spis.responder.0,
         );
+        Self::from_sk(suite, algorithms, &sk, role)
+    }
+
+    fn from_sk(
+        suite: &ChosenSuite,
+        (prf, cipher, integrity): (Prf, Cipher, Option<Integrity>),
+        sk: &SkKeys,
+        role: Role,
+    ) -> Result<Self, Unsupported> {
         let unsupported = |_| Unsupported::Encryption(suite.encryption.id, suite.encryption.key_length);
         let of_initiator =
             Protection::new(cipher, integrity, sk.sk_ei.expose(), sk.sk_ai.expose()).map_err(unsupported)?;
@@ -62,8 +97,7 @@ impl Keys {
             Role::Initiator => (of_initiator, of_responder),
             Role::Responder => (of_responder, of_initiator),
         };
-        let keys = Self { prf, sk_d: sk.sk_d, inbound, outbound, sealed: 0 };
-        Ok((keys, AuthKeys { initiator: sk.sk_pi, responder: sk.sk_pr }))
+        Ok(Self { prf, sk_d: sk.sk_d.clone(), inbound, outbound, sealed: 0 })
     }
 
     /// A whole message with these payloads inside its Encrypted payload.
@@ -87,9 +121,15 @@ impl Keys {
     }
 }
 
-/// The keys of a Child SA that IKE_AUTH makes: from SK_d and the nonces of IKE_SA_INIT (RFC 7296 section 2.17).
-pub(super) fn child_keys(sa_keys: &Keys, suite: &ChosenSuite, nonces: (&[u8], &[u8])) -> Option<ChildKeys> {
+/// The keys of a Child SA (RFC 7296 section 2.17): from SK_d, the shared secret of the exchange if there was a key exchange
+/// in it, and its nonces; those of IKE_SA_INIT for the Child SA that IKE_AUTH makes.
+pub(super) fn child_keys(
+    sa_keys: &Keys,
+    suite: &ChosenSuite,
+    shared: Option<&Secret>,
+    nonces: (&[u8], &[u8]),
+) -> Option<ChildKeys> {
     let cipher = Cipher::new(suite.encryption.id, suite.encryption.key_length).ok()?;
     let integrity = suite.integrity.map(Integrity::new).transpose().ok()?;
-    Some(crypto::v2::child_keys(sa_keys.prf, &sa_keys.sk_d, None, nonces.0, nonces.1, cipher, integrity))
+    Some(crypto::v2::child_keys(sa_keys.prf, &sa_keys.sk_d, shared, nonces.0, nonces.1, cipher, integrity))
 }

@@ -4,7 +4,8 @@
 //! |---|---|
 //! | [`ike_sa_init`] | IKE_SA_INIT, section 1.2 |
 //! | [`ike_auth`] | IKE_AUTH, section 1.2 |
-//! | [`create_child_sa`] | CREATE_CHILD_SA, section 1.3 |
+//! | [`create_child_sa`] | CREATE_CHILD_SA for Child SAs, sections 1.3.1 and 1.3.3 |
+//! | [`rekey_ike_sa`] | CREATE_CHILD_SA for the IKE SA, section 1.3.2 |
 //! | [`informational`] | INFORMATIONAL, section 1.4 |
 //! | [`exchange`] | what they share: message IDs, retransmission, protection, grammar (sections 2.1 to 2.3) |
 
@@ -16,11 +17,13 @@ mod ike_sa_init;
 mod informational;
 mod keys;
 mod nat;
+mod rekey_ike_sa;
 mod sa;
 
 use crate::child;
 
 pub(crate) use cookie::Cookies;
+pub(crate) use create_child_sa::{child_lifetime, further_child};
 pub(crate) use exchange::{Path, Task, Verdict};
 pub(crate) use ike_sa_init::{FirstMessage, Response, Wish, initiate, notify_only, respond, response};
 pub(crate) use informational::remove_child;

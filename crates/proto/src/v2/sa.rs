@@ -1,5 +1,6 @@
 //! What an IKE SA is: plain data, and how it looks to an operator.
 
+use super::create_child_sa::Creating;
 use super::exchange::{Pending, Replies, Task};
 use super::keys::{AuthKeys, Keys};
 use crate::child::{self, Agreed, ChildSa, Parent};
@@ -86,8 +87,20 @@ pub(crate) struct IkeSa {
     pub established: Option<Instant>,
     /// When something authentic was heard last.
     pub last_heard: Instant,
-    /// When it is to be replaced by a new one.
-    pub replace_at: Option<Instant>,
+    /// When we rekey it.
+    pub rekey_at: Option<Instant>,
+    /// When we begin a new one beside it, which authenticates anew.
+    pub reauth_at: Option<Instant>,
+    /// When the peer must have authenticated anew; rekeying does not put it off.
+    pub reauth_end: Option<Instant>,
+    /// When it ends, unless it is replaced before.
+    pub expires: Option<Instant>,
+    /// What our CREATE_CHILD_SA request under way needs when it is answered.
+    pub creating: Option<Creating>,
+    /// The IKE SA that took its place, to which the Child SAs belong now.
+    pub replaced_by: Option<SaId>,
+    /// The peer made it while we rekey too: it is not clear yet whether it inherits the Child SAs.
+    pub undecided: bool,
     /// The request under way.
     pub pending: Option<Pending>,
     /// Requests waiting for their turn.
@@ -131,7 +144,13 @@ impl IkeSa {
             created: now,
             established: None,
             last_heard: now,
-            replace_at: None,
+            rekey_at: None,
+            reauth_at: None,
+            reauth_end: None,
+            expires: None,
+            creating: None,
+            replaced_by: None,
+            undecided: false,
             pending: None,
             queue: VecDeque::new(),
             next_request: 0,
@@ -191,6 +210,8 @@ impl IkeSa {
     pub fn ike_state(&self) -> IkeState {
         match self.state {
             State::InitSent(_) | State::HalfOpen(_) | State::AuthSent(_) => IkeState::Connecting,
+            State::Established(_) if self.replaced_by.is_some() => IkeState::Rekeyed,
+            State::Established(_) if self.is_rekeying() => IkeState::Rekeying,
             State::Established(_) => IkeState::Established,
             State::Deleting(..) => IkeState::Deleting,
             State::Closed => IkeState::Destroying,
@@ -261,8 +282,8 @@ impl IkeSa {
             authentication: "pre-shared-key",
             age: now.since(self.created),
             established: self.established.map(|at| now.since(at)),
-            rekey_in: left(self.replace_at.filter(|_| connection.is_some_and(|c| c.reauth_time.is_zero()))),
-            reauth_in: left(self.replace_at.filter(|_| connection.is_some_and(|c| !c.reauth_time.is_zero()))),
+            rekey_in: left(self.rekey_at),
+            reauth_in: left(self.reauth_at),
             lifetime,
             retransmissions: self.retransmissions,
             tasks_queued: self.queue.iter().map(Task::name).collect(),
@@ -308,7 +329,7 @@ impl IkeSa {
         let Some(connection) = self.connection.clone() else { return };
         let parent = Parent {
             id: self.id,
-            role: self.role,
+            role: Role::Initiator, // RFC 7296 section 2.8: either end may rekey
             connection,
             local: self.local,
             remote: self.remote,
@@ -329,17 +350,37 @@ impl IkeSa {
         if self.nat.local && !cx.settings.keepalive.is_zero() {
             cx.timers.set(self.id, Reason::Keepalive, now + cx.settings.keepalive);
         }
-        let soft = [connection.rekey_time, connection.reauth_time].into_iter().filter(|t| !t.is_zero()).min();
-        if let Some(soft) = soft {
-            // Each end shortens by a random part of rand_time, so that both do not replace the SA at once.
-            let random = f64::from(u32::from_be_bytes(cx.random())) / f64::from(u32::MAX);
-            let at = match self.role {
-                Role::Initiator => now + soft.saturating_sub(connection.rand_time.mul_f64(random)),
-                // The initiator replaces it; should that not happen, it ends here.
-                Role::Responder => now + soft + connection.over_time,
-            };
-            self.replace_at = Some(at);
-            cx.timers.set(self.id, Reason::IkeLifetime, at);
+        // Each end shortens by a random part of rand_time, so that both do not replace the SA at once.
+        let random = f64::from(u32::from_be_bytes(cx.random())) / f64::from(u32::MAX);
+        let earlier = connection.rand_time.mul_f64(random);
+        let (rekey, reauth, over) = (connection.rekey_time, connection.reauth_time, connection.over_time);
+        if !rekey.is_zero() {
+            self.rekey_at = Some(now + rekey.saturating_sub(earlier));
         }
+        if !reauth.is_zero() && self.reauth_end.is_none() {
+            // Only the initiator can begin to authenticate; should it not, the SA ends here.
+            self.reauth_at = (self.role == Role::Initiator).then(|| now + reauth.saturating_sub(earlier));
+            self.reauth_end = Some(now + reauth + over);
+        }
+        self.expires = [(!rekey.is_zero()).then(|| now + rekey + over), self.reauth_end].into_iter().flatten().min();
+        self.arm_lifetime(cx);
+    }
+
+    /// Sets the timer for what comes next in the life of the SA.
+    pub fn arm_lifetime(&self, cx: &mut Context) {
+        match [self.rekey_at, self.reauth_at, self.expires].into_iter().flatten().min() {
+            Some(at) => cx.timers.set(self.id, Reason::IkeLifetime, at),
+            None => cx.timers.cancel(self.id, Reason::IkeLifetime),
+        }
+    }
+
+    /// Whether a request of ours to rekey the IKE SA is under way.
+    pub fn is_rekeying(&self) -> bool {
+        self.pending.as_ref().is_some_and(|p| p.task == Task::RekeyIke)
+    }
+
+    /// The IKE SA to which the Child SAs go when this one ends.
+    pub fn heir(&self) -> Option<SaId> {
+        self.replaced_by.or_else(|| self.creating.as_ref().and_then(Creating::crossing_ike))
     }
 }

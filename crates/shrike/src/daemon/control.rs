@@ -227,7 +227,7 @@ impl Client {
                 Some(answer) => answer,
                 None => return,
             },
-            "rekey" => schema::refusal("rekeying on demand is not available in this version"),
+            "rekey" => rekey(core, now, m),
             "install" | "uninstall" => schema::refusal("trap and shunt policies are not available in this version"),
             "redirect" => schema::refusal("redirection (RFC 5685) is not available in this version"),
             "load-cert" | "load-key" | "load-token" | "load-authority" => {
@@ -289,14 +289,7 @@ impl Client {
     }
 
     fn terminate(&mut self, core: &mut Core, now: Instant, m: &Message) -> Option<Message> {
-        let number = |key: &str| m.get_str(key).and_then(|t| t.parse().ok()).map(SaId);
-        let selection = Selection {
-            ike: m.get_str("ike").map(str::to_string),
-            ike_id: number("ike-id"),
-            child: m.get_str("child").map(str::to_string),
-            child_id: number("child-id"),
-            force: m.get_str("force") == Some("yes"),
-        };
+        let selection = selection(m);
         let named = [&selection.ike, &selection.child].iter().any(|n| n.is_some());
         if !named && selection.ike_id.is_none() && selection.child_id.is_none() {
             return Some(schema::refusal("name what to terminate: --ike, --child, --ike-id or --child-id"));
@@ -323,6 +316,32 @@ impl Client {
         self.waiting = Some(Waiting { what, deadline, level: number("loglevel").unwrap_or(1) });
         None
     }
+}
+
+/// What `initiate`'s counterparts are about.
+fn selection(m: &Message) -> Selection {
+    let number = |key: &str| m.get_str(key).and_then(|t| t.parse().ok()).map(SaId);
+    Selection {
+        ike: m.get_str("ike").map(str::to_string),
+        ike_id: number("ike-id"),
+        child: m.get_str("child").map(str::to_string),
+        child_id: number("child-id"),
+        force: m.get_str("force") == Some("yes"),
+    }
+}
+
+/// `rekey`: begins it and says how many SAs are meant; events tell how it goes.
+fn rekey(core: &mut Core, now: Instant, m: &Message) -> Message {
+    if m.get_str("reauth") == Some("yes") {
+        return schema::refusal("reauthentication on demand is not available in this version; reauth_time is");
+    }
+    let matches = core.endpoint.rekey(now, &selection(m));
+    if matches == 0 {
+        return schema::refusal("no matching SAs to rekey found (IKEv2 SAs that are up)");
+    }
+    let mut answer = schema::success();
+    answer.set("matches", matches.to_string());
+    answer
 }
 
 impl Waiting {

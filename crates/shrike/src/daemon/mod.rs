@@ -296,7 +296,7 @@ impl Daemon {
         let socket_options =
             sockets::Options { port: file.port, nat_port: file.port_nat_t, kernel_esp: decision.kernel, mark: true };
         let sockets = Sockets::open(&socket_options).map_err(|e| e.to_string())?;
-        let plane = plane::open(&decision, file.port_nat_t)?;
+        let plane = plane::open(&decision, file.port_nat_t, file.install_routes)?;
         log::line("DMN", 0, &format!("shrike {} starts: {}", env!("CARGO_PKG_VERSION"), decision.why));
         let settings = Settings {
             backoff: Backoff {
@@ -318,6 +318,7 @@ impl Daemon {
             port: file.port,
             nat_port: file.port_nat_t,
             close_ike_on_child_failure: file.close_ike_on_child_failure,
+            initiator_only: file.initiator_only,
             ..Settings::default()
         };
         let endpoint = Endpoint::new(settings, Box::new(crypto::SystemRandom));

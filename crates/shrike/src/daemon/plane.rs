@@ -88,14 +88,15 @@ pub fn decide(choice: Choice) -> Result<Decision, String> {
     }
 }
 
-/// Makes the data plane that was decided on.
+/// Makes the data plane that was decided on. Without `routes` the operator sets the routes of tunnels
+/// (`install_routes = no`).
 ///
 /// # Errors
 /// Why it cannot be made.
-pub fn open(decision: &Decision, nat_port: u16) -> Result<Box<dyn DataPlane>, String> {
+pub fn open(decision: &Decision, nat_port: u16, routes: bool) -> Result<Box<dyn DataPlane>, String> {
     if decision.kernel {
-        Kernel::open().map(|k| Box::new(k) as Box<dyn DataPlane>)
+        Kernel::open(routes).map(|k| Box::new(k) as Box<dyn DataPlane>)
     } else {
-        Userspace::open(nat_port).map(|u| Box::new(u) as Box<dyn DataPlane>)
+        Userspace::open(nat_port, routes).map(|u| Box::new(u) as Box<dyn DataPlane>)
     }
 }

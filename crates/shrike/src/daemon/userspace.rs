@@ -36,6 +36,7 @@ pub struct Userspace {
     inner: Vec<u8>,
     sealed: Vec<u8>,
     nat_port: u16,
+    install_routes: bool,
     send_errors: u64,
 }
 
@@ -44,7 +45,7 @@ impl Userspace {
     ///
     /// # Errors
     /// What is missing and what to do.
-    pub fn open(nat_port: u16) -> Result<Self, String> {
+    pub fn open(nat_port: u16, install_routes: bool) -> Result<Self, String> {
         let tun = Tun::open("shrike%d").map_err(|e| e.to_string())?;
         let interface = tun.index().map_err(|e| format!("TUN device {}: {e}", tun.name()))?;
         let options = SocketOptions { mark: Some(SOCKET_MARK), ..SocketOptions::default() };
@@ -80,6 +81,7 @@ impl Userspace {
             inner: vec![0; 65_535],
             sealed: Vec::new(),
             nat_port,
+            install_routes,
             send_errors: 0,
         })
     }
@@ -88,7 +90,11 @@ impl Userspace {
         self.engine.apply(now, command).map_err(|e| e.to_string())?;
         let addresses = self.routes.addresses().unwrap_or_default();
         let target = RouteTarget::Interface { interface: self.interface, gateway: None };
-        let wanted = if install.policies { tunnel_routes(install, &addresses, target, true) } else { Vec::new() };
+        let wanted = if install.policies && self.install_routes {
+            tunnel_routes(install, &addresses, target, true)
+        } else {
+            Vec::new()
+        };
         for route in &wanted {
             // Another Child SA may have the same route: it is shared until the last one goes.
             if let Err(error) = self.routes.add_route(route) {

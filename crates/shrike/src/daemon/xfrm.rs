@@ -20,6 +20,7 @@ pub struct Kernel {
     installed: BTreeMap<SaId, (ChildInstall, String, Vec<Route>)>,
     events: VecDeque<PlaneEvent>,
     scripts: Scripts,
+    install_routes: bool,
 }
 
 impl Kernel {
@@ -27,7 +28,7 @@ impl Kernel {
     ///
     /// # Errors
     /// What is missing.
-    pub fn open() -> Result<Self, String> {
+    pub fn open(install_routes: bool) -> Result<Self, String> {
         let xfrm = Xfrm::open().map_err(|e| format!("the kernel's XFRM interface: {e}"))?;
         let mut routes = Routes::open().ok();
         let mut rules = Vec::new();
@@ -40,7 +41,7 @@ impl Kernel {
             }
         }
         let (installed, events) = (BTreeMap::new(), VecDeque::new());
-        Ok(Self { xfrm, routes, rules, installed, events, scripts: Scripts::start() })
+        Ok(Self { xfrm, routes, rules, installed, events, scripts: Scripts::start(), install_routes })
     }
 
     /// The interface that has our address, which scripts want to know.
@@ -97,7 +98,8 @@ impl DataPlane for Kernel {
         let done = self.xfrm.apply(command).map_err(|e| e.to_string());
         match command {
             Command::Install(install) if done.is_ok() => {
-                let routes = if install.policies { self.add_routes(install) } else { Vec::new() };
+                let routes =
+                    if install.policies && self.install_routes { self.add_routes(install) } else { Vec::new() };
                 let interface = self.interface_of(install.local.ip());
                 self.scripts.run(install, &interface, Verb::Up);
                 self.installed.insert(install.child, ((**install).clone(), interface, routes));

@@ -33,7 +33,7 @@ fn socket() -> Result<UdpSocket, String> {
 
 impl Gateway {
     fn new(site: &'static Site) -> Result<Self, String> {
-        let rng = Box::new(crypto::SystemRandom::default());
+        let rng = Box::new(crypto::SystemRandom);
         let (endpoint, engine) = (Endpoint::new(Settings::default(), rng), Engine::new());
         Ok(Self { site, endpoint, engine, ike: socket()?, esp: socket()?, clock: Clock::new() })
     }

@@ -24,7 +24,7 @@ impl End {
         let root = config::parse(&path, &MemoryFiles::one(&path, &text)).map_err(|e| e.to_string())?;
         let loaded =
             config::load(&root).map_err(|e| e.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
-        let mut endpoint = Endpoint::new(Settings::default(), Box::new(crypto::SystemRandom::default()));
+        let mut endpoint = Endpoint::new(Settings::default(), Box::new(crypto::SystemRandom));
         for connection in loaded.connections {
             endpoint.load_connection(connection);
         }

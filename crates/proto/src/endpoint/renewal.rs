@@ -1,0 +1,272 @@
+//! The lives of SAs: what happens when a lifetime ends, and how one IKE SA takes the place of another.
+//!
+//! IKEv2 rekeys (`v2::create_child_sa`, `v2::rekey_ike_sa`). Reauthentication, a peer that refuses CREATE_CHILD_SA, and
+//! IKEv1 make a new IKE SA beside the old one instead, which goes when the new one is up.
+
+use super::{Endpoint, Selection, selects_child};
+use crate::ike_sa::IkeSa;
+use crate::timers::Reason;
+use crate::v1;
+use crate::v2::{self, Task, Verdict};
+use model::{Event, FailureKind, Instant, Role, SaId};
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// How long the end of a rekeying that does not delete the old IKE SA waits for the other one to do so, and how long a
+/// new IKE SA beside an old one may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+impl Endpoint {
+    /// Replaces keys before their time: of the Child SAs that a selection names, else of IKE SAs. Returns how many are
+    /// affected; events tell how it goes. An ISAKMP SA (IKEv1) cannot be
+    /// rekeyed, its Child SAs can.
+    pub fn rekey(&mut self, now: Instant, selection: &Selection) -> usize {
+        let by_child = selection.child.is_some() || selection.child_id.is_some();
+        let mut affected = 0;
+        for sa in self.sas.values_mut().filter(|sa| sa.is_established() && sa.heir().is_none()) {
+            let named = selection.ike.as_deref().is_none_or(|name| name == sa.name())
+                && selection.ike_id.is_none_or(|id| id == sa.id());
+            if let (IkeSa::V1(sa), true) = (&mut *sa, named && by_child) {
+                let live = sa.children.iter().filter(|c| c.is_installed() && selects_child(selection, c.id, &c.name));
+                let chosen: Vec<SaId> = live.map(|c| c.id).collect();
+                affected += chosen.iter().filter(|c| v1::rekey(sa, &mut self.cx, now, **c)).count();
+            }
+            let Some(sa) = sa.v2().filter(|_| named) else { continue };
+            if !by_child {
+                sa.enqueue(&mut self.cx, now, Task::RekeyIke);
+                affected += 1;
+                continue;
+            }
+            let live = sa.children.iter().filter(|c| c.state == model::ChildState::Installed);
+            let chosen: Vec<SaId> = live.filter(|c| selects_child(selection, c.id, &c.name)).map(|c| c.id).collect();
+            affected += chosen.len();
+            for child in chosen {
+                sa.enqueue(&mut self.cx, now, Task::RekeyChild { child });
+            }
+        }
+        self.carry_out_effects(now);
+        affected
+    }
+
+    /// Makes a Child SA under an IKE SA that is there or on its way (RFC 7296 section 1.3.1), if there is one.
+    pub(super) fn under_another(&mut self, now: Instant, connection: &str, child: &str, peer: IpAddr) -> Option<SaId> {
+        let fits = |sa: &&mut IkeSa| {
+            let usable = sa.is_established() || (sa.is_half_open() && sa.role() == Role::Initiator);
+            let known = sa.connection().is_some_and(|c| c.children.iter().any(|c| c.name == child));
+            usable && known && sa.name() == connection && sa.addresses().1.ip() == peer && sa.heir().is_none()
+        };
+        let sa = self.sas.values_mut().filter(fits).find_map(IkeSa::v2)?;
+        v2::further_child(sa, &mut self.cx, child);
+        sa.next_task(&mut self.cx, now);
+        Some(sa.id)
+    }
+
+    /// A lifetime ends, or it is time to prepare for that.
+    pub(super) fn renew(&mut self, now: Instant, id: SaId, reason: Reason) {
+        let Some(sa) = self.sas.get_mut(&id).filter(|sa| sa.is_established()) else { return };
+        let Some(sa) = sa.v2() else { return self.renew_v1(now, id, reason) };
+        if let Reason::ChildLifetime(child) = reason {
+            return v2::child_lifetime(sa, &mut self.cx, now, child, false);
+        }
+        let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if due(sa.expires) {
+            let reason = sa.replaced_by.map_or(FailureKind::Expired, |by| FailureKind::Replaced { by });
+            if sa.replaced_by.is_some() && sa.datagrams_in == 0 {
+                // RFC 7296 section 2.25.2: the peer made it, but forgot its request before our answer came.
+                return self.conclude(now, id, Verdict::End(reason));
+            }
+            return self.end(now, id, reason);
+        }
+        if due(sa.reauth_at) {
+            (sa.rekey_at, sa.reauth_at) = (None, None);
+            let child = sa.children.iter().find(|c| c.is_installed()).map(|c| c.name.clone());
+            if !child.is_some_and(|child| self.beside(now, id, &child)) {
+                self.end(now, id, FailureKind::Expired);
+            }
+            return;
+        }
+        if due(sa.rekey_at) {
+            sa.rekey_at = None;
+            sa.enqueue(&mut self.cx, now, Task::RekeyIke);
+        }
+        sa.arm_lifetime(&mut self.cx);
+    }
+
+    /// IKEv1: the initiator makes a new SA beside the old one; where that is not our part, or did not work, the SA ends.
+    fn renew_v1(&mut self, now: Instant, id: SaId, reason: Reason) {
+        let (cx, Some(IkeSa::V1(sa))) = (&mut self.cx, self.sas.get_mut(&id)) else { return };
+        if let Reason::ChildLifetime(child) = reason {
+            return v1::child_lifetime(sa, cx, now, child);
+        }
+        // A replacement was begun and did not come up in time: no second one, the SA ends.
+        let overdue = sa.replace_at.is_none();
+        let names: Vec<String> = sa.children.iter().map(|c| c.name.clone()).collect();
+        if overdue || !names.first().is_some_and(|name| self.beside(now, id, name)) {
+            return self.end(now, id, FailureKind::Expired);
+        }
+        let new = self.sas.values_mut().find(|sa| sa.replaces() == Some(id));
+        if let Some(IkeSa::V1(new)) = new {
+            for child in names.iter().skip(1) {
+                v1::add_child(new, &mut self.cx, now, child);
+            }
+        }
+    }
+
+    /// The data plane says that a Child SA has carried what it may.
+    pub(super) fn volume_spent(&mut self, now: Instant, id: SaId, child: SaId) {
+        match self.sas.get_mut(&id).filter(|sa| sa.is_established()) {
+            Some(IkeSa::V2(sa)) => v2::child_lifetime(sa, &mut self.cx, now, child, true),
+            Some(IkeSa::V1(_)) => self.renew_v1(now, id, Reason::ChildLifetime(child)),
+            None => {}
+        }
+    }
+
+    fn end(&mut self, now: Instant, id: SaId, reason: FailureKind) {
+        if let Some(sa) = self.sas.get_mut(&id) {
+            let verdict = sa.delete(&mut self.cx, now, reason);
+            self.conclude(now, id, verdict);
+        }
+    }
+
+    /// Begins an IKE SA with the same child beside an old one. Only the initiator does, for a connection that is still
+    /// loaded, and only once.
+    pub(super) fn beside(&mut self, now: Instant, id: SaId, child: &str) -> bool {
+        let Some(sa) = self.sas.get(&id).filter(|sa| sa.role() == Role::Initiator) else { return false };
+        let (mut local, mut remote) = sa.addresses();
+        let connection = sa.connection().cloned().filter(|c| self.connections.contains_key(&c.name));
+        let (Some(connection), false) = (connection, self.sas.values().any(|other| other.replaces() == Some(id)))
+        else {
+            return false;
+        };
+        let index = connection.children.iter().position(|c| c.name == child).unwrap_or(usize::MAX);
+        // Should the new one fail, this one ends all the same, later.
+        let end = now + connection.over_time.max(PATIENCE);
+        local.set_port(self.cx.settings.port);
+        remote.set_port(connection.remote_port);
+        if let Some(sa) = self.sas.get_mut(&id) {
+            sa.log(&mut self.cx, "IKE", 0, "lifetime ends: making a new IKE SA beside this one".to_string());
+            sa.replacement_begun(end);
+        }
+        let begun = self.begin(now, connection, index, (local, remote), 1, Some(id)).is_ok();
+        if begun {
+            self.cx.timers.set(id, Reason::IkeLifetime, end);
+        }
+        begun
+    }
+
+    /// The first Child SA of the new IKE SA is up: the others follow, then the old IKE SA goes.
+    pub(super) fn replace(&mut self, now: Instant, old: SaId, by: SaId) {
+        let installed = |sa: &IkeSa| -> Vec<String> {
+            sa.children().iter().filter(|c| c.is_installed()).map(|c| c.name.clone()).collect()
+        };
+        let mut missing = self.sas.get(&old).map(&installed).unwrap_or_default();
+        let there = self.sas.get(&by).map(&installed).unwrap_or_default();
+        missing.retain(|name| !there.contains(name));
+        missing.sort();
+        missing.dedup();
+        match self.sas.get_mut(&by).and_then(IkeSa::v2) {
+            Some(sa) if !missing.is_empty() => {
+                sa.replaces = Some(old);
+                missing.iter().for_each(|name| v2::further_child(sa, &mut self.cx, name));
+                sa.next_task(&mut self.cx, now);
+            }
+            _ => self.retire(now, old, by),
+        }
+    }
+
+    /// The new IKE SA has everything: the old one goes.
+    pub(super) fn retire(&mut self, now: Instant, old: SaId, by: SaId) {
+        self.end(now, old, FailureKind::Replaced { by });
+    }
+
+    /// A rekeying made a new IKE SA.
+    pub(super) fn rekeyed(
+        &mut self,
+        now: Instant,
+        old: SaId,
+        mut new: v2::IkeSa,
+        inherits: bool,
+        redundant: Option<SaId>,
+    ) {
+        let (id, maker) = (new.id, new.role == Role::Initiator);
+        self.by_spi.insert(new.own_spi(), id);
+        new.start_lifetime(&mut self.cx, now);
+        new.note_peer(&mut self.cx);
+        self.sas.insert(id, IkeSa::V2(Box::new(new)));
+        for sa in self.sas.values_mut().filter(|sa| sa.replaces() == Some(old)) {
+            sa.set_replaces(id); // a new IKE SA is being made beside the old one
+        }
+        if inherits {
+            self.inherit(now, old, id);
+        }
+        if let (cx, Some(sa)) = (&mut self.cx, self.sas.get_mut(&id).and_then(IkeSa::v2)) {
+            cx.event(Event::IkeUp(Box::new(sa.snapshot(cx, now))));
+            sa.next_task(cx, now);
+        }
+        if let Some(redundant) = redundant {
+            if let Some(sa) = self.sas.get_mut(&redundant).and_then(IkeSa::v2) {
+                sa.replaced_by = Some(id);
+            }
+            self.awaits_delete(now, redundant, id);
+        }
+        match (inherits, maker) {
+            // RFC 7296 section 2.18: the end that made the new IKE SA deletes the old one.
+            (true, true) => self.retire(now, old, id),
+            (true, false) => self.awaits_delete(now, old, id),
+            (false, _) => {}
+        }
+    }
+
+    /// An IKE SA that the peer is going to delete has an heir. Should the peer not do it, we do.
+    pub(super) fn awaits_delete(&mut self, now: Instant, old: SaId, heir: SaId) {
+        self.inherit(now, old, heir);
+        let Some(sa) = self.sas.get_mut(&old).and_then(IkeSa::v2) else { return };
+        (sa.rekey_at, sa.reauth_at, sa.expires) = (None, None, Some(now + PATIENCE));
+        sa.arm_lifetime(&mut self.cx);
+        self.cx.timers.cancel(old, Reason::Liveness);
+        self.cx.timers.cancel(old, Reason::Keepalive);
+    }
+
+    /// Both ends rekey the IKE SA, and the peer speaks of Child SAs under the one that it made: that is the one.
+    pub(super) fn peer_has_decided(&mut self, now: Instant, heir: SaId) {
+        let old = self.sas.values().find(|sa| sa.heir() == Some(heir)).map(IkeSa::id);
+        if let Some(old) = old {
+            self.inherit(now, old, heir);
+        }
+    }
+
+    /// Child SAs, their timers and what is queued for them go to another IKE SA. The data plane notices nothing.
+    pub(super) fn inherit(&mut self, now: Instant, old: SaId, heir: SaId) {
+        let mut heir = heir;
+        while !self.sas.get(&heir).is_some_and(IkeSa::is_established) {
+            // It may have been replaced itself meanwhile; a later one has a higher number.
+            match self.sas.get(&heir).and_then(IkeSa::heir) {
+                Some(next) if next > heir => heir = next,
+                _ => return,
+            }
+        }
+        let Some(sa) = self.sas.get_mut(&old).and_then(IkeSa::v2) else { return };
+        let children = std::mem::take(&mut sa.children);
+        let of_child =
+            |t: &Task| matches!(t, Task::CreateChild { .. } | Task::RekeyChild { .. } | Task::DeleteChild { .. });
+        let (tasks, stay): (Vec<Task>, Vec<Task>) = sa.queue.drain(..).partition(of_child);
+        sa.queue.extend(stay);
+        for child in &children {
+            let reason = Reason::ChildLifetime(child.id);
+            if let Some(at) = self.cx.timers.deadline(old, reason) {
+                self.cx.timers.cancel(old, reason);
+                self.cx.timers.set(heir, reason, at);
+            }
+        }
+        if let Some(sa) = self.sas.get_mut(&heir).and_then(IkeSa::v2) {
+            sa.undecided = false;
+            sa.children.extend(children);
+            let asked_to_end =
+                sa.queue.iter().position(|t| matches!(t, Task::DeleteIke { .. })).unwrap_or(sa.queue.len());
+            for (at, task) in tasks.into_iter().enumerate() {
+                sa.queue.insert(asked_to_end + at, task);
+            }
+            sa.next_task(&mut self.cx, now);
+        }
+    }
+}

@@ -1,0 +1,383 @@
+//! IKEv1 and an authentic adversary: a peer with the right keys, written by hand, that does not keep to the protocol.
+
+use crypto::v1::{Cipher, Hash, SkeyIds};
+use crypto::{KeyExchange, Prf};
+use model::dataplane::Command;
+use proto::{Endpoint, Input, Output};
+use sim::{Rng, Site};
+use std::time::Duration;
+use wire::v1::{ChainBuilder, message, padded_message, parse_chain};
+use wire::{
+    EncryptionId, ExchangeType, Flags, HEADER_LEN, Header, IkeSpi, KeyExchangeId, OakleyHash, PayloadType, SpiPair,
+    Version,
+};
+
+type Parts = Vec<(PayloadType, Vec<u8>)>;
+
+/// AES-CBC-128, SHA-256, Curve25519, pre-shared key.
+const PHASE1: &[u8] = &[
+    0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 36, 1, 1, 0, 1, 0, 0, 0, 28, 1, 1, 0, 0, 0x80, 1, 0, 7, 0x80, 14, 0, 128, 0x80, 2,
+    0, 4, 0x80, 4, 0, 31, 0x80, 3, 0, 1,
+];
+/// AES-GCM-16-128 in tunnel mode with this SPI.
+fn phase2(spi: u32) -> Vec<u8> {
+    let s = spi.to_be_bytes();
+    let head = [0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 28, 1, 3, 4, 1, s[0], s[1], s[2], s[3]];
+    [&head[..], &[0, 0, 0, 16, 1, 20, 0, 0, 0x80, 4, 0, 1, 0x80, 6, 0, 128]].concat()
+}
+
+struct Scene {
+    endpoint: Endpoint,
+    now: model::Instant,
+    spis: SpiPair,
+    hash: Hash,
+    ids: SkeyIds,
+    key: Vec<u8>,
+    iv: Vec<u8>,
+    next_id: u32,
+    installs: usize,
+    deletes: usize,
+}
+
+fn prf() -> Prf {
+    Hash::new(OakleyHash(4)).unwrap().prf()
+}
+
+fn chain(parts: &Parts) -> ChainBuilder {
+    let mut chain = ChainBuilder::new();
+    for (kind, body) in parts {
+        chain.raw(*kind, body);
+    }
+    chain
+}
+
+impl Scene {
+    fn give(&mut self, bytes: &[u8]) -> Vec<Vec<u8>> {
+        let (local, remote) = (([192, 0, 2, 2], 500).into(), ([192, 0, 2, 1], 500).into());
+        self.endpoint.handle(self.now, Input::Datagram { local, remote, bytes });
+        self.drain()
+    }
+
+    fn drain(&mut self) -> Vec<Vec<u8>> {
+        let mut sent = Vec::new();
+        while let Some(output) = self.endpoint.poll_output() {
+            match output {
+                Output::Transmit { message, .. } => sent.push(message),
+                Output::Plane(Command::Install(_)) => self.installs += 1,
+                Output::Plane(Command::Delete { .. }) => self.deletes += 1,
+                _ => {}
+            }
+        }
+        sent
+    }
+
+    /// Time goes on, and with it everything that is due.
+    fn wait(&mut self, time: Duration) -> Vec<Vec<u8>> {
+        let (end, mut sent) = (self.now + time, Vec::new());
+        while let Some((at, _)) = self.endpoint.poll_timeout().filter(|(at, _)| *at <= end) {
+            self.now = at;
+            self.endpoint.handle(at, Input::Timeout);
+            sent.extend(self.drain());
+        }
+        self.now = end;
+        sent
+    }
+
+    fn header(&self, exchange: ExchangeType, message_id: u32) -> Header {
+        let (spis, next_payload, version, flags) = (self.spis, PayloadType::NONE, Version::V1, Flags(0));
+        Header { spis, next_payload, version, exchange, flags, message_id, length: 0 }
+    }
+
+    fn cipher(&self) -> Cipher {
+        Cipher::new(crypto::Cipher::new(EncryptionId::AES_CBC, Some(128)).unwrap(), &self.key).unwrap()
+    }
+
+    fn encrypt(&self, exchange: ExchangeType, id: u32, iv: &[u8], chain: ChainBuilder) -> (Vec<u8>, Vec<u8>) {
+        let header = Header { flags: Flags::ENCRYPTION, ..self.header(exchange, id) };
+        let mut bytes = padded_message(header, chain, 16);
+        let next = self.cipher().encrypt(iv, &mut bytes[HEADER_LEN..]);
+        (bytes, next)
+    }
+
+    fn iv2(&self, id: u32) -> Vec<u8> {
+        crypto::v1::phase2_iv(self.hash, &self.iv, id, 16)
+    }
+
+    /// A message of these payloads with a good HASH(1) in front.
+    fn first(&mut self, exchange: ExchangeType, parts: &Parts) -> (u32, Vec<u8>, Vec<u8>) {
+        self.next_id += 1;
+        let id = self.next_id;
+        let rest = chain(parts).octets().to_vec();
+        let hash = crypto::v1::hash1(prf(), &self.ids.skeyid_a, id, &rest).expose().to_vec();
+        let all = [vec![(PayloadType::V1_HASH, hash)], parts.clone()].concat();
+        let (bytes, iv) = self.encrypt(exchange, id, &self.iv2(id), chain(&all));
+        (id, bytes, iv)
+    }
+
+    fn quick_parts(&self) -> Parts {
+        vec![
+            (PayloadType::V1_SA, phase2(0x1234_5678)),
+            (PayloadType::V1_NONCE, vec![7; 16]),
+            (PayloadType::V1_ID, vec![1, 0, 0, 0, 192, 0, 2, 1]),
+            (PayloadType::V1_ID, vec![1, 0, 0, 0, 192, 0, 2, 2]),
+        ]
+    }
+
+    /// Message 1 of quick mode, and message 3 with a good HASH(3) if the answer can be read.
+    fn quick(&mut self, parts: &Parts) -> Option<Vec<u8>> {
+        let (id, bytes, iv) = self.first(ExchangeType::QUICK_MODE, parts);
+        let answers = self.give(&bytes);
+        assert!(answers.len() <= 1, "one answer");
+        let answer = answers.first()?;
+        let header = Header::parse(answer).unwrap();
+        if header.exchange != ExchangeType::QUICK_MODE {
+            return None;
+        }
+        let mut plain = answer[HEADER_LEN..].to_vec();
+        let iv = self.cipher().decrypt(&iv, &mut plain).unwrap();
+        let parsed = parse_chain(header.next_payload, &plain, 0, true).unwrap();
+        let nonce = parsed.nonce().unwrap().to_vec();
+        let nonce_i = parts.iter().find(|(kind, _)| *kind == PayloadType::V1_NONCE).unwrap().1.clone();
+        let hash = crypto::v1::hash3(prf(), &self.ids.skeyid_a, id, &nonce_i, &nonce);
+        let mut third = ChainBuilder::new();
+        third.hash(hash.expose());
+        Some(self.encrypt(ExchangeType::QUICK_MODE, id, &iv, third).0)
+    }
+
+    fn established(&self) -> bool {
+        self.endpoint.sizes() == (1, 0)
+    }
+}
+
+/// Aggressive mode as it should be, but for message 3, which `third` makes of the good one's payloads.
+fn scene(change_first: impl Fn(&mut Parts), third: impl Fn(&mut Parts)) -> Option<Scene> {
+    let site = Site::new("b", "192.0.2.2").to("192.0.2.1").connection("version = 1").connection("aggressive = yes");
+    let site = site.connection("proposals = aes128-sha256-x25519").child("esp_proposals = aes128gcm16");
+    let mut rng = Rng::new(5);
+    let ke = KeyExchange::generate(KeyExchangeId::CURVE_25519, &mut rng).unwrap();
+    let id_body = [&[2, 0, 0, 0], &b"a.example"[..]].concat();
+    let mut scene = Scene {
+        endpoint: site.endpoint(Rng::new(1)),
+        now: model::Instant::ZERO,
+        spis: SpiPair { initiator: IkeSpi::from(77), responder: IkeSpi::ZERO },
+        hash: Hash::new(OakleyHash(4)).unwrap(),
+        ids: crypto::v1::derive(
+            prf(),
+            wire::Secret::from(&[0_u8][..]),
+            &wire::Secret::from(&[0_u8][..]),
+            IkeSpi::ZERO,
+            IkeSpi::ZERO,
+        ),
+        key: Vec::new(),
+        iv: Vec::new(),
+        next_id: 100,
+        installs: 0,
+        deletes: 0,
+    };
+    let mut parts = vec![
+        (PayloadType::V1_SA, PHASE1.to_vec()),
+        (PayloadType::V1_KE, ke.public().to_vec()),
+        (PayloadType::V1_NONCE, vec![3; 20]),
+        (PayloadType::V1_ID, id_body.clone()),
+    ];
+    change_first(&mut parts);
+    let first = message(scene.header(ExchangeType::AGGRESSIVE, 0), chain(&parts));
+    let answers = scene.give(&first);
+    assert!(answers.len() <= 1);
+    let answer = answers.first().filter(|a| Header::parse(a).unwrap().exchange == ExchangeType::AGGRESSIVE)?.clone();
+    let header = Header::parse(&answer).unwrap();
+    scene.spis = header.spis;
+    let parsed = parse_chain(header.next_payload, &answer[HEADER_LEN..], HEADER_LEN, false).unwrap();
+    let (theirs, nonce) = (parsed.ke().unwrap(), parsed.nonce().unwrap());
+    let shared = ke.agree(theirs).unwrap();
+    let skeyid = crypto::v1::skeyid_psk(prf(), b"swordfish", &[3; 20], nonce);
+    scene.ids = crypto::v1::derive(prf(), skeyid, &shared, header.spis.initiator, header.spis.responder);
+    scene.key = crypto::v1::phase1_key(prf(), &scene.ids.skeyid_e, 16).expose().to_vec();
+    scene.iv = crypto::v1::phase1_iv(scene.hash, ke.public(), theirs, 16);
+    let (ci, cr) = (header.spis.initiator, header.spis.responder);
+    let hash = crypto::v1::hash_i(prf(), &scene.ids.skeyid, ke.public(), theirs, ci, cr, PHASE1, &id_body);
+    let mut parts = vec![(PayloadType::V1_HASH, hash.expose().to_vec())];
+    third(&mut parts);
+    let (bytes, iv) = scene.encrypt(ExchangeType::AGGRESSIVE, 0, &scene.iv.clone(), chain(&parts));
+    scene.give(&bytes);
+    scene.iv = iv;
+    Some(scene)
+}
+
+fn up() -> Scene {
+    let scene = scene(|_| {}, |_| {}).unwrap();
+    assert!(scene.established());
+    scene
+}
+
+#[test]
+fn it_works_when_everything_is_right() {
+    let mut scene = up();
+    let parts = scene.quick_parts();
+    let third = scene.quick(&parts).expect("message 2");
+    assert_eq!(scene.installs, 0, "not before message 3");
+    assert!(scene.give(&third).is_empty());
+    assert_eq!(scene.installs, 1);
+    // The message ID is used up (RFC 2408 section 3.1).
+    assert!(scene.give(&third).is_empty());
+    assert!(scene.wait(Duration::from_secs(200)).is_empty());
+    assert_eq!(scene.installs, 1);
+}
+
+/// Changes of a list of payloads: each one missing, doubled, emptied, cut at each octet, extended, or of another type.
+fn changes(parts: &Parts) -> Vec<(String, Parts)> {
+    let mut all = Vec::new();
+    for index in 0..parts.len() {
+        let mut with = |what: String, change: &dyn Fn(&mut Parts)| {
+            let mut changed = parts.clone();
+            change(&mut changed);
+            all.push((format!("payload {index} {what}"), changed));
+        };
+        with("missing".into(), &|p| drop(p.remove(index)));
+        with("doubled".into(), &|p| p.insert(index, p[index].clone()));
+        for length in 0..parts[index].1.len() {
+            with(format!("cut to {length}"), &|p| p[index].1.truncate(length));
+        }
+        with("extended".into(), &|p| p[index].1.extend_from_slice(&[0xff; 300]));
+        for at in 0..parts[index].1.len() {
+            with(format!("octet {at} changed"), &|p| p[index].1[at] ^= 0x81);
+        }
+        for kind in 0..=255 {
+            with(format!("of type {kind}"), &|p| p[index].0 = PayloadType(kind));
+        }
+        for value in [0, 1, 0xff] {
+            with(format!("all {value}"), &|p| p[index].1.fill(value));
+        }
+    }
+    all
+}
+
+#[test]
+fn every_change_of_message_1_of_aggressive_mode() {
+    let good = vec![
+        (PayloadType::V1_SA, PHASE1.to_vec()),
+        (PayloadType::V1_KE, vec![9; 32]),
+        (PayloadType::V1_NONCE, vec![3; 20]),
+        (PayloadType::V1_ID, [&[2, 0, 0, 0], &b"a.example"[..]].concat()),
+    ];
+    for (what, parts) in changes(&good) {
+        if let Some(mut scene) = scene(|p| p.clone_from(&parts), |_| {}) {
+            // HASH_I is over what the peer meant to send, so that no changed message leads anywhere.
+            assert!(!scene.established(), "{what}");
+            scene.wait(Duration::from_secs(100));
+            assert_eq!(scene.endpoint.sizes(), (0, 0), "{what}");
+        }
+    }
+}
+
+#[test]
+fn every_change_of_message_3_of_aggressive_mode() {
+    let good = scene(|_| {}, |parts| parts[0].1[0] ^= 1).unwrap();
+    assert!(!good.established(), "a wrong HASH_I");
+    // Without any payload there is nothing to encrypt.
+    let all =
+        changes(&vec![(PayloadType::V1_HASH, vec![0; 32])]).into_iter().filter(|(what, _)| !what.ends_with("missing"));
+    for (what, _) in all {
+        let change = |p: &mut Parts| {
+            let own = changes(p).into_iter().find(|(w, _)| *w == what).unwrap().1;
+            *p = own;
+        };
+        let mut scene = scene(|_| {}, change).unwrap();
+        assert_eq!(scene.established(), what == "payload 0 of type 8", "{what}");
+        scene.wait(Duration::from_secs(100));
+    }
+}
+
+#[test]
+fn every_change_of_message_1_of_quick_mode_with_a_good_hash() {
+    let mut scene = up();
+    let good = scene.quick_parts();
+    for (what, parts) in changes(&good) {
+        let third = scene.quick(&parts);
+        // Half of them are finished, the others given up; more than a few at once are not begun.
+        if let Some(third) = third {
+            scene.give(&third);
+        }
+        scene.wait(Duration::from_secs(1));
+        assert!(scene.established(), "{what}");
+        assert!(scene.endpoint.snapshots(scene.now)[0].children.len() == scene.installs - scene.deletes, "{what}");
+    }
+    // A changed nonce or SPI is as good as another.
+    assert!(scene.installs > 0);
+}
+
+#[test]
+fn quick_modes_that_are_not_finished_are_bounded() {
+    let mut scene = up();
+    let parts = scene.quick_parts();
+    let mut answered = 0;
+    for _ in 0..200 {
+        answered += usize::from(scene.quick(&parts).is_some());
+    }
+    assert_eq!(answered, 32);
+    assert_eq!(scene.installs, 0);
+    scene.wait(Duration::from_secs(200));
+    let third = scene.quick(&parts).expect("room again");
+    scene.give(&third);
+    assert_eq!((scene.installs, scene.established()), (1, true));
+}
+
+#[test]
+fn wrong_hashes_and_none() {
+    let mut scene = up();
+    let quick = scene.quick_parts();
+    let delete = vec![(
+        PayloadType::V1_DELETE,
+        [&[0, 0, 0, 1, 1, 16, 0, 1], &scene.spis.initiator.0[..], &scene.spis.responder.0[..]].concat(),
+    )];
+    for (exchange, parts) in
+        [(ExchangeType::QUICK_MODE, quick.clone()), (ExchangeType::INFORMATIONAL_V1, delete.clone())]
+    {
+        for hash in [None, Some(vec![0; 32]), Some(vec![0; 31]), Some(vec![0; 1]), Some(vec![0; 64])] {
+            for last in [false, true] {
+                scene.next_id += 1;
+                let mut all = parts.clone();
+                if let Some(hash) = &hash {
+                    all.insert(if last { all.len() } else { 0 }, (PayloadType::V1_HASH, hash.clone()));
+                }
+                let (bytes, _) = scene.encrypt(exchange, scene.next_id, &scene.iv2(scene.next_id), chain(&all));
+                assert!(scene.give(&bytes).is_empty());
+                assert!(scene.established() && scene.installs == 0);
+                // The same in the clear.
+                let bytes = message(scene.header(exchange, scene.next_id), chain(&all));
+                assert!(scene.give(&bytes).is_empty() && scene.established());
+            }
+        }
+    }
+    // Phase 1's chain, message ID 0.
+    let rest = chain(&delete).octets().to_vec();
+    let hash = crypto::v1::hash1(prf(), &scene.ids.skeyid_a, 0, &rest).expose().to_vec();
+    let all = [vec![(PayloadType::V1_HASH, hash)], delete.clone()].concat();
+    let (bytes, _) = scene.encrypt(ExchangeType::INFORMATIONAL_V1, 0, &scene.iv.clone(), chain(&all));
+    assert!(scene.give(&bytes).is_empty() && scene.established());
+    // The good one, at last.
+    let (_, bytes, _) = scene.first(ExchangeType::INFORMATIONAL_V1, &delete);
+    scene.give(&bytes);
+    assert_eq!(scene.endpoint.sizes(), (0, 0));
+}
+
+#[test]
+fn signs_of_life_are_answered_once_and_stale_ones_not() {
+    let mut scene = up();
+    let ask = |scene: &Scene, sequence: u32| {
+        let head = [0, 0, 0, 1, 1, 16, 0x8d, 0x28];
+        let body = [&head[..], &scene.spis.initiator.0, &scene.spis.responder.0, &sequence.to_be_bytes()].concat();
+        vec![(PayloadType::V1_NOTIFY, body)]
+    };
+    for (sequence, answers) in [(1000, 1), (1001, 1), (1001, 1), (1000, 0), (5, 0), (1002, 1)] {
+        let (_, bytes, _) = scene.first(ExchangeType::INFORMATIONAL_V1, &ask(&scene, sequence));
+        assert_eq!(scene.give(&bytes).len(), answers, "{sequence}");
+        assert!(scene.give(&bytes).is_empty(), "a message ID is used once");
+    }
+    // A thousand of them change nothing.
+    for sequence in 2000..3000 {
+        let (_, bytes, _) = scene.first(ExchangeType::INFORMATIONAL_V1, &ask(&scene, sequence));
+        assert_eq!(scene.give(&bytes).len(), 1);
+    }
+    assert!(scene.established());
+}

@@ -1,0 +1,308 @@
+//! CREATE_CHILD_SA with a peer that has the keys and refuses, or sends nonsense: what is refused changes nothing (RFC 7296
+//! sections 1.3, 2.21.3 and 2.25).
+
+use model::{ChildState, IkeState, ProposalProtocol, Role, TrafficSelector};
+use proto::Selection;
+use sim::{Datagram, NodeId, Opened, Peer, Sim, Site};
+use std::net::SocketAddr;
+use std::time::Duration;
+use wire::v2::{ChainBuilder, Proposal};
+use wire::{ExchangeType, KeyExchangeId, NotifyType, PayloadType, ProtocolId};
+
+const MS: Duration = Duration::from_millis(1);
+
+fn peer_address() -> SocketAddr {
+    "192.0.2.1:500".parse().unwrap()
+}
+
+fn our_address() -> SocketAddr {
+    "192.0.2.2:500".parse().unwrap()
+}
+
+struct Scene {
+    sim: Sim,
+    node: NodeId,
+    peer: Peer,
+    /// Message ID of the peer's next request.
+    next: u32,
+}
+
+impl Scene {
+    /// A tunnel that the endpoint (192.0.2.2) or the peer (192.0.2.1) began.
+    fn up(endpoint_began: bool) -> Self {
+        let mut sim = Sim::new(1);
+        let site =
+            Site::new("b", "192.0.2.2").to("192.0.2.1").connection(sim::peer::PROPOSALS).connection("mobike = no");
+        let node = sim.add(site.child("esp_proposals = aes128gcm16,aes128gcm16-ecp256"));
+        let peer = Peer::new(if endpoint_began { Role::Responder } else { Role::Initiator }, 5);
+        let mut scene = Self { sim, node, peer, next: if endpoint_began { 0 } else { 2 } };
+        if endpoint_began {
+            let (local, remote) = (our_address(), peer_address());
+            let begun = scene.sim.with(node, |e, now| e.initiate(now, "gw", "net", local, remote).is_ok());
+            assert!(begun);
+            let request = scene.sent().pop().unwrap();
+            assert!(scene.peer.take_init(&request));
+            let bytes = scene.peer.init(&scene.peer.init_parts());
+            assert_eq!(scene.give(bytes).len(), 1);
+        } else {
+            let bytes = scene.peer.init(&scene.peer.init_parts());
+            let answer = scene.give(bytes);
+            assert!(scene.peer.take_init(&answer[0]));
+        }
+        let parts = scene.peer.auth_parts("a.example", b"swordfish", "192.0.2.1", "192.0.2.2");
+        let bytes = scene.peer.protected(ExchangeType::IKE_AUTH, 1, endpoint_began, &parts);
+        scene.give(bytes);
+        assert_eq!(scene.sim.plane(node).installed().count(), 1);
+        scene
+    }
+
+    /// What the endpoint has sent meanwhile.
+    fn sent(&mut self) -> Vec<Vec<u8>> {
+        self.sim.run_for(30 * MS);
+        std::mem::take(&mut self.sim.undelivered).into_iter().map(|d| d.bytes).collect()
+    }
+
+    fn give(&mut self, bytes: Vec<u8>) -> Vec<Vec<u8>> {
+        self.sim.undelivered.clear();
+        self.sim.inject(Datagram { from: peer_address(), to: our_address(), bytes, keepalive: false });
+        self.sent()
+    }
+
+    fn open(&self, all: &[Vec<u8>]) -> Vec<Opened> {
+        all.iter().filter_map(|m| self.peer.open(m)).collect()
+    }
+
+    /// A CREATE_CHILD_SA request of the peer; the endpoint's answer.
+    fn ask(&mut self, chain: ChainBuilder) -> Opened {
+        let bytes = self.peer.protected_chain(ExchangeType::CREATE_CHILD_SA, self.next, false, chain);
+        self.next += 1;
+        let sent = self.give(bytes);
+        let answers: Vec<Opened> = self.open(&sent).into_iter().filter(|o| o.header.is_response()).collect();
+        assert_eq!(answers.len(), 1);
+        answers.into_iter().next().unwrap()
+    }
+
+    /// The endpoint rekeys; its request.
+    fn rekey(&mut self, child: bool) -> Opened {
+        let selection = Selection { child: child.then(|| "net".to_string()), ..Selection::default() };
+        assert_eq!(self.sim.with(self.node, |e, now| e.rekey(now, &selection)), 1);
+        let sent = self.sent();
+        self.open(&sent).pop().expect("a request")
+    }
+
+    /// The peer answers the endpoint's request; what the endpoint sends next.
+    fn answer(&mut self, request: &Opened, chain: ChainBuilder) -> Vec<Opened> {
+        let bytes = self.peer.protected_chain(request.header.exchange, request.header.message_id, true, chain);
+        let sent = self.give(bytes);
+        sent.iter().map(|m| self.peer.open(m)).map(|o| o.expect("a message for the peer")).collect()
+    }
+
+    /// One IKE SA and its first Child SA, as if nothing had happened.
+    fn untouched(&self) -> bool {
+        let snapshots = self.sim.snapshots(self.node);
+        let [sa] = snapshots.as_slice() else { return false };
+        let [child] = sa.children.as_slice() else { return false };
+        (sa.state, child.state, child.id.0) == (IkeState::Established, ChildState::Installed, 1)
+            && self.sim.plane(self.node).installs == 1
+    }
+}
+
+fn notify(kind: NotifyType, data: &[u8]) -> ChainBuilder {
+    let mut chain = ChainBuilder::new();
+    chain.notify(ProtocolId::NONE, &[], kind, data);
+    chain
+}
+
+fn proposal(protocol: ProposalProtocol, text: &str, spi: &[u8]) -> Proposal {
+    let transforms = model::Proposal::parse(protocol, text).unwrap().transforms();
+    Proposal { number: 1, protocol: protocol.into(), spi: spi.to_vec(), transforms }
+}
+
+const SPI: [u8; 4] = [9, 9, 9, 9];
+
+/// A request or an answer for a Child SA: suite, selectors of initiator and responder.
+fn child(rekeyed: Option<u32>, text: &str, tsi: &str, tsr: &str) -> ChainBuilder {
+    let selector = |text: &str| -> wire::v2::TrafficSelector { text.parse::<TrafficSelector>().unwrap().into() };
+    let mut chain = ChainBuilder::new();
+    if let Some(spi) = rekeyed {
+        chain.notify(ProtocolId::ESP, &spi.to_be_bytes(), NotifyType::REKEY_SA, &[]);
+    }
+    chain.sa(&[proposal(ProposalProtocol::Esp, text, &SPI)]);
+    chain.nonce(&[7; 32]);
+    chain.ts_i(&[selector(tsi)]);
+    chain.ts_r(&[selector(tsr)]);
+    chain
+}
+
+const PEER_TS: &str = "192.0.2.1";
+const OUR_TS: &str = "192.0.2.2";
+
+#[test]
+fn refused_requests_change_nothing() {
+    for endpoint_began in [true, false] {
+        let mut scene = Scene::up(endpoint_began);
+        let spi = scene.peer.esp_spi;
+        for rekeyed in [None, Some(spi)] {
+            let cases = [
+                (child(rekeyed, "aes128gcm16", "10.0.0.0/8", OUR_TS), NotifyType::TS_UNACCEPTABLE),
+                (child(rekeyed, "aes256gcm16", PEER_TS, OUR_TS), NotifyType::NO_PROPOSAL_CHOSEN),
+                (child(rekeyed, "aes128gcm16-ecp256", PEER_TS, OUR_TS), NotifyType::INVALID_KE_PAYLOAD),
+            ];
+            for (request, expected) in cases {
+                assert_eq!(scene.ask(request).notifies(), [expected.0]);
+                assert!(scene.untouched(), "{expected}");
+            }
+        }
+        // The SPI is named in the refusal (section 2.25).
+        let answer = scene.ask(child(Some(0xdead_beef), "aes128gcm16", PEER_TS, OUR_TS));
+        let body = [
+            &[ProtocolId::ESP.0, 4],
+            &NotifyType::CHILD_SA_NOT_FOUND.0.to_be_bytes()[..],
+            &0xdead_beef_u32.to_be_bytes(),
+        ]
+        .concat();
+        assert_eq!(answer.parts, [(PayloadType::NOTIFY, body)]);
+        // IKE SA: no SPI, zero, and a suite that is not ours.
+        let suite = "aes128gcm16-prfsha256-x25519";
+        for (text, own) in [(suite, &[][..]), (suite, &[0; 8]), ("aes256-sha256-x25519", &[1; 8])] {
+            let mut chain = ChainBuilder::new();
+            chain.sa(&[proposal(ProposalProtocol::Ike, text, own)]);
+            chain.nonce(&[7; 32]);
+            chain.ke(KeyExchangeId::CURVE_25519, &[9; 32]);
+            assert_eq!(scene.ask(chain).notifies(), [NotifyType::NO_PROPOSAL_CHOSEN.0], "{own:?}");
+            assert!(scene.untouched());
+        }
+        // A public value that is none.
+        let mut chain = ChainBuilder::new();
+        chain.sa(&[proposal(ProposalProtocol::Ike, suite, &[1; 8])]);
+        chain.nonce(&[7; 32]);
+        chain.ke(KeyExchangeId::CURVE_25519, &[0; 32]);
+        assert_eq!(scene.ask(chain).notifies(), [NotifyType::NO_PROPOSAL_CHOSEN.0]);
+        assert!(scene.untouched());
+        // And what is right is served still.
+        assert!(scene.ask(child(Some(spi), "aes128gcm16", PEER_TS, OUR_TS)).has(PayloadType::NONCE));
+        assert_eq!(scene.sim.plane(scene.node).installs, 2);
+    }
+}
+
+#[test]
+fn what_we_close_or_rekey_is_not_rekeyed_by_the_peer() {
+    let mut scene = Scene::up(true);
+    let spi = scene.peer.esp_spi;
+    let selection = Selection { child: Some("net".to_string()), ..Selection::default() };
+    scene.sim.terminate(scene.node, &selection);
+    let answer = scene.ask(child(Some(spi), "aes128gcm16", PEER_TS, OUR_TS));
+    assert_eq!(answer.notifies(), [NotifyType::TEMPORARY_FAILURE.0]);
+
+    let mut scene = Scene::up(true);
+    scene.rekey(false);
+    for rekeyed in [None, Some(spi)] {
+        let answer = scene.ask(child(rekeyed, "aes128gcm16", PEER_TS, OUR_TS));
+        assert_eq!(answer.notifies(), [NotifyType::TEMPORARY_FAILURE.0]);
+    }
+    // Section 2.25.2: a Delete is carried out all the same.
+    let mut delete = ChainBuilder::new();
+    delete.delete(ProtocolId::ESP, &[spi.to_be_bytes()]);
+    let bytes = scene.peer.protected_chain(ExchangeType::INFORMATIONAL, scene.next, false, delete);
+    let sent = scene.give(bytes);
+    assert!(scene.open(&sent)[0].has(PayloadType::DELETE));
+    assert_eq!(scene.sim.plane(scene.node).installed().count(), 0);
+}
+
+#[test]
+fn temporary_failure_means_later() {
+    for child in [true, false] {
+        let mut scene = Scene::up(true);
+        let request = scene.rekey(child);
+        assert!(scene.answer(&request, notify(NotifyType::TEMPORARY_FAILURE, &[])).is_empty());
+        assert!(scene.untouched());
+        scene.sim.run_for(4900 * MS);
+        assert!(scene.sent().is_empty(), "not at once");
+        scene.sim.run_for(10_100 * MS);
+        let sent = scene.sent();
+        let again = scene.open(&sent);
+        assert_eq!(again[0].header.exchange, ExchangeType::CREATE_CHILD_SA);
+        assert_eq!(again[0].header.message_id, request.header.message_id + 1);
+    }
+}
+
+#[test]
+fn a_peer_that_does_not_rekey_gets_a_new_ike_sa() {
+    for child in [true, false] {
+        let mut scene = Scene::up(true);
+        let request = scene.rekey(child);
+        let sent = scene.answer(&request, notify(NotifyType::NO_ADDITIONAL_SAS, &[]));
+        assert_eq!(sent.iter().map(|o| o.header.exchange).collect::<Vec<_>>(), [ExchangeType::IKE_SA_INIT]);
+        assert_eq!(scene.sim.snapshots(scene.node).len(), 2);
+        assert_eq!(scene.sim.plane(scene.node).installed().count(), 1, "the old one stays until then");
+    }
+}
+
+#[test]
+fn invalid_syntax_ends_the_ike_sa() {
+    for child in [true, false] {
+        let mut scene = Scene::up(true);
+        let request = scene.rekey(child);
+        scene.answer(&request, notify(NotifyType::INVALID_SYNTAX, &[]));
+        assert!(scene.sim.snapshots(scene.node).is_empty());
+    }
+}
+
+#[test]
+fn an_answer_that_was_not_asked_for_is_undone() {
+    let answers = [
+        child(None, "aes256gcm16", OUR_TS, PEER_TS),
+        child(None, "aes128gcm16", OUR_TS, "192.0.2.0/24"),
+        child(None, "aes128gcm16-ecp256", OUR_TS, PEER_TS),
+    ];
+    for answer in answers {
+        let mut scene = Scene::up(true);
+        let request = scene.rekey(true);
+        let sent = scene.answer(&request, answer);
+        // The peer has installed it: it hears that we have not.
+        assert_eq!(sent.len(), 1);
+        assert!(sent[0].has(PayloadType::DELETE));
+        let of_old = scene.sim.plane(scene.node).installed().next().unwrap().inbound.spi;
+        assert!(!sent[0].parts[0].1.ends_with(&of_old.to_be_bytes()));
+        scene.answer(&sent[0], ChainBuilder::new());
+        assert!(scene.untouched());
+    }
+}
+
+#[test]
+fn a_group_that_we_do_not_allow_is_not_taken() {
+    for child in [true, false] {
+        for wanted in [KeyExchangeId(2), KeyExchangeId(14), KeyExchangeId(0)] {
+            let mut scene = Scene::up(true);
+            let request = scene.rekey(child);
+            let sent = scene.answer(&request, notify(NotifyType::INVALID_KE_PAYLOAD, &wanted.0.to_be_bytes()));
+            assert!(sent.is_empty(), "{wanted:?}");
+            assert!(scene.untouched());
+        }
+    }
+}
+
+/// The answer to our request is outstanding; the peer, which has made the Child SA, deletes that at once.
+#[test]
+fn a_child_sa_that_is_deleted_before_its_answer_comes() {
+    let mut scene = Scene::up(true);
+    let request = scene.rekey(true);
+    let mut delete = ChainBuilder::new();
+    delete.delete(ProtocolId::ESP, &[SPI]);
+    let bytes = scene.peer.protected_chain(ExchangeType::INFORMATIONAL, scene.next, false, delete);
+    let sent = scene.give(bytes);
+    assert!(!scene.open(&sent)[0].has(PayloadType::DELETE), "section 2.25.1: without a Delete payload");
+    scene.answer(&request, child(None, "aes128gcm16", OUR_TS, PEER_TS));
+    assert!(scene.untouched());
+}
+
+#[test]
+fn a_peer_cannot_make_child_sas_without_end() {
+    let mut scene = Scene::up(true);
+    let made = (0..200).take_while(|n: &u32| {
+        let rekeyed = (n % 2 == 1).then_some(scene.peer.esp_spi);
+        scene.ask(child(rekeyed, "aes128gcm16", PEER_TS, OUR_TS)).has(PayloadType::NONCE)
+    });
+    assert_eq!(made.count(), 63);
+    assert_eq!(scene.sim.plane(scene.node).installed().count(), 64);
+}

@@ -1,0 +1,138 @@
+#!/bin/bash
+# IKEv1: Shrike and strongSwan's charon with a pre-shared key, main and aggressive mode, both roles, with traffic, liveness
+# checks, successors of Child SAs at short lifetimes, and long messages in fragments; then libreswan's pluto.
+#   ikev1.sh             Shrike's userspace ESP with strongSwan's (kernel-libipsec); pluto behind a shim, without traffic
+#   ikev1.sh charon      strongSwan alone
+#   ikev1.sh pluto       libreswan alone
+. "$(dirname "$0")/lab.sh"
+for part in kernel swanctl charon pluto subject scenario; do . "$INTEROP/lib/$part.sh"; done
+subject_required
+need charon-systemd
+
+# R-U-THERE and R-U-THERE-ACK (RFC 3706) are informational exchanges of their own: each end sends as many as the other.
+INFORMATIONAL_REQUEST='isakmp: phase 2/others . inf'
+INFORMATIONAL_RESPONSE=$INFORMATIONAL_REQUEST
+
+peer_charon() {
+    peer_initiate() { vici_initiate b; }
+    peer_up() { vici_up b; }
+    peer_gone() { vici_gone b; }
+    peer_terminate() { vici_terminate b; }
+    peer_log() { tail -25 "$LAB/b/charon.log"; }
+}
+peer_pluto() {
+    peer_initiate() { whack --name lab --initiate; }
+    peer_up() {
+        local status; status=$(whack --status)
+        [[ $status == *"IPsec SA established"* || $status == *QUICK_*IPsec* || $status == *STATE_QUICK_[IR]2* ]] || { printf '%s\n' "$status" | grep '^000 #'; return 1; }
+    }
+    peer_gone() { ! whack --status | grep '^000 #'; }
+    peer_terminate() { whack --name lab --terminate; }
+    peer_log() { tail -25 "$LAB/b/pluto.log"; }
+}
+
+# charon answers aggressive mode with a pre-shared key only when it is told that this is unsafe.
+CHARON_MORE='i_dont_care_about_security_and_use_aggressive_mode_psk = yes'
+charon_v1() { # CONNECTION-LINES CHILD-LINES
+    charon_start b libipsec "$1" "$2"
+}
+
+# successors NODE...   the inbound SPI of the Child SA changes, twice, and traffic goes on
+inbound_spi() { vici "$1" --list-sas --raw | grep -o 'spi-in=[0-9a-f]*' | sort | head -1; }
+spi_changed() { local now; now=$(inbound_spi a); [ -n "$now" ] && [ "$now" != "$1" ]; }
+successors() {
+    local before turn isakmp; isakmp=$(vici a --list-sas --raw | grep -o 'initiator-spi=[0-9a-f]*')
+    for turn in 1 2; do
+        before=$(inbound_spi a)
+        lab_wait 60 spi_changed "$before" || { say "no successor of $before:"; vici a --list-sas; subject_log a; return 1; }
+        traffic || return
+    done
+    [ "$(vici a --list-sas --raw | grep -o 'initiator-spi=[0-9a-f]*')" = "$isakmp" ] || { say "not the same ISAKMP SA"; return 1; }
+}
+
+with_charon() {
+peer_charon
+for mode in main aggressive; do
+    for role in initiator responder; do
+        aggressive=no; [ $mode = aggressive ] && aggressive=yes
+        case $role in                              # one suite and one liveness direction per role
+        initiator) ike=aes128-sha256-x25519 esp=aes128gcm16 liveness=a dpd_a='' dpd_b='dpd_delay = 1s';;
+        responder) ike=aes256-sha1-modp2048 esp=aes256-sha256-modp2048 liveness=b dpd_a='dpd_delay = 1s' dpd_b='';;
+        esac
+        lines="version = 1
+        aggressive = $aggressive
+        proposals = $ike"
+        start_both() {
+            charon_v1 "$lines
+        $dpd_b" "esp_proposals = $esp" && subject_start a userspace "$lines
+        $dpd_a" "esp_proposals = $esp"
+        }
+        lab_up
+        check "ikev1/charon/$mode/$role: both daemons start" start_both || continue
+        scenario "ikev1/charon/$mode/$role" $role yes $liveness
+    done
+done
+
+# The end that made a Child SA makes its successor over the same ISAKMP SA.
+for role in initiator responder; do
+    lines='version = 1
+        proposals = aes128-sha256-x25519'
+    child='esp_proposals = aes128gcm16-x25519
+        rand_time = 0s'
+    short="$child
+        rekey_time = 4s
+        life_time = 60s"
+    start_both() {
+        case $role in
+        initiator) charon_v1 "$lines" "$child" && subject_start a userspace "$lines" "$short";;
+        responder) charon_v1 "$lines" "$short" && subject_start a userspace "$lines" "$child";;
+        esac
+    }
+    lab_up
+    check "ikev1/charon/rekey/$role: both daemons start" start_both || continue
+    check "ikev1/charon/rekey/$role: established" established $role && check "ikev1/charon/rekey/$role: two successors, traffic" successors ||
+        { subject_log a; peer_log; }
+done
+
+# Quick mode of more than 1280 octets: many proposals and a large public value.
+many='aes128-aes192-aes256-sha1-sha256-sha384-sha512-modp8192, aes128gcm16-aes192gcm16-aes256gcm16-modp8192'
+for role in initiator responder; do
+    lines='version = 1
+        fragmentation = yes
+        proposals = aes128-sha256-x25519'
+    start_both() { charon_v1 "$lines" "esp_proposals = $many" && subject_start a userspace "$lines" "esp_proposals = $many"; }
+    in_pieces() {
+        local said='received fragment #'; [ $role = responder ] && said='splitting IKE message'
+        established $role && traffic && grep -q "$said" "$LAB/b/charon.log"
+    }
+    lab_up
+    check "ikev1/charon/fragments/$role: both daemons start" start_both || continue
+    check "ikev1/charon/fragments/$role: established, traffic, message 1 in fragments" in_pieces || { subject_log a; peer_log; }
+done
+}
+
+with_pluto() {
+if [ -x "$PLUTO_BIN/pluto" ] && command -v certutil cc >/dev/null; then
+    peer_pluto
+    for role in initiator responder; do
+        start_both() {
+            PLUTO_SETUP=ikev1-policy=accept PLUTO_IKEV2=no pluto_start shim 'ike=aes128-sha2_256;dh19
+    esp=aes_gcm128
+    pfs=no' && subject_start a userspace 'version = 1
+        proposals = aes128-sha256-ecp256' 'esp_proposals = aes128gcm16'
+        }
+        lab_up
+        check "ikev1/pluto/main/$role: both daemons start" start_both || { peer_log; continue; }
+        whack --impair revival >/dev/null
+        if [ $role = initiator ]; then scenario "ikev1/pluto/main/$role" $role no none; continue; fi
+        # pluto makes an SA that it began anew at once when the other end deletes it: only its own deletes end here.
+        check "ikev1/pluto/main/$role: established" established $role &&
+            check "ikev1/pluto/main/$role: deleted by the peer, gone at both" terminated_by_peer || peer_log
+    done
+else
+    say "SKIP: libreswan is not unpacked in $PLUTO_ROOT (cargo xtask setup)"
+fi
+}
+
+for peer in ${1:-charon pluto}; do "with_$peer"; done
+finish
