@@ -179,7 +179,14 @@ talking() {
     wrong() { local output; output=$(vici a "$@" 2>&1) && { say "it works: $output"; return 1; }; [[ $output == *"$expected"* ]] || { say "$output"; return 1; }; }
     expected="no connection has a child 'nosuch'; loaded children: lab" check 'swanctl: --initiate what is not there' wrong --initiate --child nosuch
     expected='no matching SAs' check 'swanctl: --terminate what is not there' wrong --terminate --ike nosuch
-    expected='not available' check 'swanctl: --rekey' wrong --rekey --ike lab
+    rekeyed() { # the same IKE SA under a new number, with its Child SA, and traffic
+        local before after; before=$(vici a --list-sas --raw | grep -o 'uniqueid=[0-9]*' | head -1)
+        vici a --rekey --ike lab | grep -q 'rekey completed' || return
+        after=$(vici a --list-sas --raw | grep -o 'uniqueid=[0-9]*' | head -1)
+        [[ $before != "$after" ]] && vici a --rekey --child lab | grep -q 'rekey completed' && vici a --list-sas --raw | grep -q INSTALLED
+    }
+    check 'swanctl: --rekey' rekeyed
+    expected='no matching' check 'swanctl: --rekey what is not there' wrong --rekey --ike nosuch
     watched() {
         STRONGSWAN_CONF=$LAB/a/strongswan.conf stdbuf -oL swanctl --log --uri "unix://$LAB/a/vici" >"$LAB/log.out" 2>&1 & local log=$!
         STRONGSWAN_CONF=$LAB/a/strongswan.conf stdbuf -oL swanctl --monitor-sa --uri "unix://$LAB/a/vici" >"$LAB/monitor.out" 2>&1 & local monitor=$!
