@@ -3,10 +3,14 @@
 use crate::names::Scope;
 use crate::reader::{Reader, only_sections};
 use crate::values::{boolean, bytes, duration, unsigned};
-use crate::{AddressPattern, ConfigError, Entry, ErrorKind, Place, Section, SelectorPattern, SharedSecret, names};
+use crate::{
+    AddressPattern, AuthMethod, Authentication, Authority, ConfigError, Entry, ErrorKind, KeyPassphrase, Place, Pool,
+    Section, SelectorPattern, SendCert, SharedSecret, names,
+};
 use model::dataplane::Mode;
 use model::{ConfigRef, Identity, InvalidProposal, Proposal, ProposalProtocol};
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,8 +19,14 @@ use std::time::Duration;
 pub struct Config {
     /// Connections in their order of definition.
     pub connections: Vec<Arc<Connection>>,
-    /// Secrets in their order of definition.
+    /// Shared secrets in their order of definition.
     pub secrets: Vec<SharedSecret>,
+    /// Passphrases of private keys in their order of definition.
+    pub passphrases: Vec<KeyPassphrase>,
+    /// Pools of virtual addresses in their order of definition.
+    pub pools: Vec<Pool>,
+    /// Certification authorities in their order of definition.
+    pub authorities: Vec<Authority>,
 }
 
 /// `version`: which IKE to speak.
@@ -45,7 +55,7 @@ pub enum Unique {
     Replace,
 }
 
-/// `fragmentation` (RFC 7383). None of them is announced in this version.
+/// `fragmentation` (RFC 7383).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Fragmentation {
     /// Offered and used.
@@ -71,22 +81,6 @@ pub enum StartAction {
     Trap,
 }
 
-/// How an end proves its identity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AuthMethod {
-    /// Pre-shared key (RFC 7296 section 2.15).
-    Psk,
-}
-
-/// One end's authentication.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Authentication {
-    /// Identity: ours, or the one expected of the peer, which may be a wildcard. [`Identity::ANY`] when unset.
-    pub id: Identity,
-    /// Method.
-    pub method: AuthMethod,
-}
-
 /// A connection: how to reach a peer, and what to protect.
 #[derive(Debug, Clone)]
 pub struct Connection {
@@ -110,16 +104,32 @@ pub struct Connection {
     pub local: Authentication,
     /// How the peer must.
     pub remote: Authentication,
+    /// Our further rounds, in order: XAuth (IKEv1), or several authentications (RFC 4739).
+    pub local_more: Vec<Authentication>,
+    /// The peer's further rounds, in order.
+    pub remote_more: Vec<Authentication>,
+    /// When CERT payloads are sent.
+    pub send_cert: SendCert,
+    /// Whether CERTREQ payloads are sent.
+    pub send_certreq: bool,
+    /// Virtual addresses to request; an unspecified one asks for any of its family.
+    pub vips: Vec<IpAddr>,
+    /// Names of the pools to assign virtual addresses from.
+    pub pools: Vec<String>,
+    /// Whether virtual addresses are requested by the initiator (pull) or assigned by the responder (push, IKEv1).
+    pub pull: bool,
     /// What to protect.
     pub children: Vec<Child>,
     /// MOBIKE (RFC 4555). Not implemented and so never offered, which section 3.1 leaves to each end: the same as `no`.
     pub mobike: bool,
     /// Encapsulate ESP in UDP even without a NAT.
     pub encap: bool,
-    /// IKE fragmentation (RFC 7383). Not implemented and so never announced: the same as `no`.
+    /// IKE fragmentation (RFC 7383).
     pub fragmentation: Fragmentation,
     /// Check the peer after this time without a message from it; zero for never.
     pub dpd_delay: Duration,
+    /// IKEv1: the peer is dead after this time without an answer; zero for the retransmission settings.
+    pub dpd_timeout: Duration,
     /// How often to try to initiate; 0 for ever.
     pub keyingtries: u32,
     /// What happens to another IKE SA of the same peer.
@@ -323,13 +333,21 @@ fn read_connection(section: &Section, errors: &mut Vec<ConfigError>) -> Option<C
         local_port: 500,
         remote_port: 500,
         proposals: Vec::new(),
-        local: Authentication { id: Identity::ANY, method: AuthMethod::Psk },
-        remote: Authentication { id: Identity::ANY, method: AuthMethod::Psk },
+        local: Authentication::new(AuthMethod::Psk, Identity::ANY),
+        remote: Authentication::new(AuthMethod::Psk, Identity::ANY),
+        local_more: Vec::new(),
+        remote_more: Vec::new(),
+        send_cert: SendCert::IfAsked,
+        send_certreq: true,
+        vips: Vec::new(),
+        pools: Vec::new(),
+        pull: true,
         children: Vec::new(),
         mobike: true,
         encap: false,
         fragmentation: Fragmentation::Yes,
         dpd_delay: Duration::ZERO,
+        dpd_timeout: Duration::ZERO,
         keyingtries: 1,
         unique: Unique::No,
         reauth_time: Duration::ZERO,
@@ -490,7 +508,7 @@ fn authentication(
     }
     let places = std::mem::take(&mut reader.places);
     source.add(&format!("{side}."), &format!("{}.", first.name), places);
-    psk.then_some(Authentication { id, method: AuthMethod::Psk })
+    psk.then_some(Authentication::new(AuthMethod::Psk, id))
 }
 
 fn is_psk(round: &Section, reader: &mut Reader<'_>) -> bool {

@@ -11,11 +11,13 @@
 //! Nothing here does I/O: the program lends its files through [`Files`].
 
 mod address;
+mod authentication;
 mod build;
 mod connection;
 mod error;
 mod lexer;
 pub mod names;
+mod pools;
 mod reader;
 mod secrets;
 mod settings;
@@ -23,12 +25,18 @@ mod syntax;
 mod values;
 
 pub use address::{AddressPattern, SelectorPattern};
+pub use authentication::{
+    AuthMethod, Authentication, CertificateSource, Revocation, SchemeRule, SendCert, SignatureConstraints, SignatureKey,
+};
 pub use connection::{
-    AuthMethod, Authentication, Child, Config, Connection, Fragmentation, IkeVersion, Sources, StartAction, Unique,
-    connection, load,
+    Child, Config, Connection, Fragmentation, IkeVersion, Sources, StartAction, Unique, connection, load,
 };
 pub use error::{ConfigError, ErrorKind};
 pub use names::suggestion;
-pub use secrets::{InvalidSecret, SharedSecret, best_psk, decode_secret, secret};
+pub use pools::{Authority, Pool, PoolAttribute};
+pub use secrets::{
+    InvalidSecret, KeyDirectory, KeyPassphrase, SecretKind, SharedSecret, best_psk, decode_secret, secret,
+    xauth_secrets,
+};
 pub use settings::{DaemonSettings, Warning, WarningKind, daemon_settings};
 pub use syntax::{Entry, FileError, Files, MemoryFiles, Place, Section, is_valid_name, parse};

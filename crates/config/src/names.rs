@@ -123,7 +123,7 @@ static TABLE: &[KeyDoc] = &[
         "fragmentation",
         "yes",
         Yes,
-        "IKE fragmentation (RFC 7383): yes, accept, force or no. Not announced in this version, so the peer does not use it: acts as 'no'.",
+        "IKE fragmentation (RFC 7383): yes, accept (only by the peer), force (IKEv2: as yes) or no.",
     ),
     key(
         CONN,
@@ -447,7 +447,13 @@ static TABLE: &[KeyDoc] = &[
         No("the old inbound SA is kept for a fixed time after a rekeying"),
         "Seconds to keep the old inbound SA after a rekeying.",
     ),
-    key(DAEMON, "fragment_size", "1280", No("messages are not fragmented in this version"), "Size of IKE fragments."),
+    key(
+        DAEMON,
+        "fragment_size",
+        "1280",
+        Yes,
+        "Size of IP datagrams with fragments of IKEv2 messages; 0 for 576 and, in IPv6, 1280.",
+    ),
     key(DAEMON, "max_packet", "10000", No("the limit on the size of a message is fixed"), "Largest IKE message."),
     key(
         DAEMON,

@@ -8,15 +8,69 @@ use std::fmt;
 use wire::Secret;
 use zeroize::Zeroizing;
 
-/// A pre-shared key and whose it is.
+/// What a shared secret is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecretKind {
+    /// `ike`: a pre-shared key.
+    Ike,
+    /// `xauth` or `eap`: a user's password.
+    Xauth,
+}
+
+/// A pre-shared key or password, and whose it is.
 #[derive(Clone, Debug)]
 pub struct SharedSecret {
+    /// What it is for.
+    pub kind: SecretKind,
     /// Name of its section, or the identifier a client gave it.
     pub name: String,
     /// The identities it belongs to, of either end; none for everybody.
     pub owners: Vec<Identity>,
     /// The key.
     pub secret: Secret,
+    /// Where it was written.
+    pub source: ConfigRef,
+}
+
+/// The directory of private keys that a passphrase is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum KeyDirectory {
+    /// `private`: keys of any kind and notation.
+    Private,
+    /// `rsa`.
+    Rsa,
+    /// `ecdsa`.
+    Ecdsa,
+    /// `pkcs8`.
+    Pkcs8,
+}
+
+impl KeyDirectory {
+    /// All, in the order in which they are read.
+    pub const ALL: [Self; 4] = [Self::Private, Self::Rsa, Self::Ecdsa, Self::Pkcs8];
+
+    /// Its name below the configuration's directory, which is also what sections of passphrases begin with.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Private => "private",
+            Self::Rsa => "rsa",
+            Self::Ecdsa => "ecdsa",
+            Self::Pkcs8 => "pkcs8",
+        }
+    }
+}
+
+/// The passphrase of a file with a private key.
+#[derive(Clone, Debug)]
+pub struct KeyPassphrase {
+    /// Name of its section.
+    pub name: String,
+    /// Where the file is.
+    pub directory: KeyDirectory,
+    /// Its name there.
+    pub file: String,
+    /// The passphrase.
+    pub passphrase: Secret,
     /// Where it was written.
     pub source: ConfigRef,
 }
@@ -185,7 +239,7 @@ fn read(section: &Section, errors: &mut Vec<ConfigError>) -> Option<SharedSecret
         None => (&section.at, path),
     };
     let source = ConfigRef { file: at.file.to_string(), line: at.line, key };
-    Some(SharedSecret { name: section.name.clone(), owners, secret: secret?, source })
+    Some(SharedSecret { kind: SecretKind::Ike, name: section.name.clone(), owners, secret: secret?, source })
 }
 
 /// The keys that two identities may share, best first; equally good ones in their order of definition.
@@ -194,9 +248,24 @@ fn read(section: &Section, errors: &mut Vec<ConfigError>) -> Option<SharedSecret
 /// before one of ours alone, and last come those without owners. One whose owners are neither is left out. Identities
 /// that are not known yet (`%any`, for instance the responder's before IDr) match no owner, but exclude nothing.
 pub fn best_psk<'a>(secrets: &'a [SharedSecret], local: &Identity, remote: &Identity) -> Vec<&'a SharedSecret> {
+    let keys = secrets.iter().filter(|s| s.kind == SecretKind::Ike);
     let mut ranked: Vec<((u32, u32), &SharedSecret)> =
-        secrets.iter().filter_map(|s| Some((rank(&s.owners, local, remote)?, s))).collect();
+        keys.filter_map(|s| Some((rank(&s.owners, local, remote)?, s))).collect();
     ranked.sort_by(|(a, _), (b, _)| b.cmp(a)); // stable
+    ranked.into_iter().map(|(_, s)| s).collect()
+}
+
+/// The passwords that a user may have, best first: those of exactly this user, then of a wildcard, then of everybody.
+/// The user's name is an identity, as strongSwan has it: `name.parse::<Identity>()`.
+pub fn xauth_secrets<'a>(secrets: &'a [SharedSecret], user: &Identity) -> Vec<&'a SharedSecret> {
+    let passwords = secrets.iter().filter(|s| s.kind == SecretKind::Xauth);
+    let mut ranked: Vec<(u32, &SharedSecret)> = passwords
+        .filter_map(|s| match s.owners.is_empty() {
+            true => Some((0, s)),
+            false => Some((s.owners.iter().filter_map(|owner| fits(owner, user)).max()?, s)),
+        })
+        .collect();
+    ranked.sort_by_key(|(rank, _)| std::cmp::Reverse(*rank)); // stable
     ranked.into_iter().map(|(_, s)| s).collect()
 }
 

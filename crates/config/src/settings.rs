@@ -33,6 +33,8 @@ pub struct DaemonSettings {
     pub port: u16,
     /// UDP port behind a NAT.
     pub port_nat_t: u16,
+    /// Largest IP datagram that carries a fragment of an IKEv2 message, in octets; 0 for what IPv4 or IPv6 has to carry.
+    pub fragment_size: u16,
     /// Interval of NAT keepalives; zero for none.
     pub keep_alive: Duration,
     /// Close the IKE SA if its first Child SA fails.
@@ -62,6 +64,7 @@ impl Default for DaemonSettings {
             init_limit_half_open: 0,
             port: 500,
             port_nat_t: 4500,
+            fragment_size: 1280,
             keep_alive: Duration::from_secs(20),
             close_ike_on_child_failure: false,
             make_before_break: false,
@@ -205,6 +208,9 @@ impl SettingsReader {
             "init_limit_half_open" => put(&mut s.init_limit_half_open, number(text), NUMBER),
             "port" => put(&mut s.port, port(text), PORT),
             "port_nat_t" => put(&mut s.port_nat_t, port(text), PORT),
+            "fragment_size" => {
+                put(&mut s.fragment_size, port(text), "octets from 0 to 65535, 0 for the least of IPv4 and IPv6")
+            }
             "keep_alive" => put(&mut s.keep_alive, duration(text), TIME),
             "close_ike_on_child_failure" => put(&mut s.close_ike_on_child_failure, boolean(text), BOOLEAN),
             "make_before_break" => put(&mut s.make_before_break, boolean(text), BOOLEAN),

@@ -321,7 +321,7 @@ fn settings_of_the_daemon() {
     assert_eq!(daemon_settings(&tree("")).0, config::DaemonSettings::default());
 
     let (settings, warnings) = daemon_settings(&tree(
-        "charon {\n port = x\n retransmit_base = 0.5\n fragment_size = 500\n retransmit_trys = 3\n send_delay = 0\n retransmit_timeout = NaN\n}",
+        "charon {\n port = x\n retransmit_base = 0.5\n max_packet = 500\n retransmit_trys = 3\n send_delay = 0\n retransmit_timeout = NaN\n}",
     ));
     let shown: Vec<_> = warnings.iter().map(ToString::to_string).collect();
     assert_eq!(
@@ -329,7 +329,7 @@ fn settings_of_the_daemon() {
         [
             "swanctl.conf:2:2: charon.port: 'x' is no valid value; expected a port from 0 to 65535, 0 for any free one",
             "swanctl.conf:3:2: charon.retransmit_base: '0.5' is no valid value; expected a factor of at least 1",
-            "swanctl.conf:4:2: charon.fragment_size: has no effect: messages are not fragmented in this version",
+            "swanctl.conf:4:2: charon.max_packet: has no effect: the limit on the size of a message is fixed",
             "swanctl.conf:5:2: charon.retransmit_trys: has no effect: there is no such setting; did you mean 'retransmit_tries'?",
             "swanctl.conf:7:2: charon.retransmit_timeout: 'NaN' is no valid value; expected seconds, more than 0",
         ]

@@ -103,6 +103,17 @@ pub enum Command {
     },
 }
 
+/// A virtual address that the peer assigned to this host (CFG_REPLY, Mode-Config).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VirtualAddress {
+    /// The IKE SA it was assigned under.
+    pub ike: SaId,
+    /// The address; it belongs to this host alone (/32, /128).
+    pub address: IpAddr,
+    /// Our address on the outside: the virtual one goes to the same interface.
+    pub outer: IpAddr,
+}
+
 /// What a data plane reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PlaneEvent {

@@ -74,6 +74,8 @@ drop_reasons! {
     GrammarViolation => "grammar-violation",
     /// An unprotected message where only a protected one counts.
     NotProtected => "not-protected",
+    /// Quick mode or Mode-Config of IKEv1 before XAuth is over.
+    XauthNotDone => "xauth-not-done",
     /// Too many half-open SAs, in all.
     HalfOpenLimit => "half-open-limit",
     /// Too many half-open SAs from this address.

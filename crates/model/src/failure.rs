@@ -87,7 +87,7 @@ pub enum FailureKind {
         /// The peer's identity.
         remote: Identity,
     },
-    /// The peer wants to authenticate in a way that this connection, or Shrike, does not do.
+    /// The peer or the connection wants authentication in a way that Shrike does not do.
     AuthMethodUnsupported {
         /// Its name: `EAP`, `RSA signature`.
         method: String,
@@ -406,7 +406,7 @@ impl fmt::Display for FailureKind {
             ),
             Self::PskMissing { local, remote } => write!(f, "no pre-shared key for '{local}' and '{remote}'"),
             Self::AuthMethodUnsupported { method } => {
-                write!(f, "the peer wants to authenticate with {method}; we do pre-shared keys")
+                write!(f, "authentication with {method} is asked for; we do pre-shared keys, in one round")
             }
             Self::AuthenticationRefused { local, remote } => {
                 write!(f, "the peer refused our authentication as '{local}'")?;

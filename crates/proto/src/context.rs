@@ -75,6 +75,8 @@ pub(crate) struct Context {
     pub outputs: VecDeque<Output>,
     pub effects: Vec<Effect>,
     pub secrets: Vec<SharedSecret>,
+    /// Virtual addresses for peers.
+    pub pools: crate::Pools,
     /// Established SAs by our identity and the peer's, with the peer's address.
     pub peers: BTreeMap<(Identity, Identity), BTreeMap<SaId, SocketAddr>>,
     pub counters: [u64; COUNTERS.len()],
@@ -95,6 +97,7 @@ impl Context {
             outputs: VecDeque::new(),
             effects: Vec::new(),
             secrets: Vec::new(),
+            pools: crate::Pools::default(),
             peers: BTreeMap::new(),
             counters: [0; COUNTERS.len()],
             drops: [0; DropReason::ALL.len()],
@@ -177,6 +180,11 @@ impl Context {
 
     pub fn transmit(&mut self, local: SocketAddr, remote: SocketAddr, message: Vec<u8>) {
         self.outputs.push_back(Output::Transmit { local, remote, message });
+    }
+
+    /// Sends the datagrams of one message.
+    pub fn transmit_all(&mut self, local: SocketAddr, remote: SocketAddr, messages: Vec<Vec<u8>>) {
+        messages.into_iter().for_each(|message| self.transmit(local, remote, message));
     }
 
     pub fn plane(&mut self, command: Command) {

@@ -11,7 +11,7 @@ use crate::v1;
 use crate::v2::{self, Cookies, Path, State, Verdict};
 use config::{Connection, IkeVersion, SharedSecret, StartAction};
 use crypto::Random;
-use model::dataplane::{Command, PlaneEvent};
+use model::dataplane::{Command, PlaneEvent, VirtualAddress};
 use model::{
     Algorithm, ConfigRef, DropReason, Event, Failure, FailureKind, Instant, Role, SaId, SaSnapshot, Tombstone,
 };
@@ -58,6 +58,10 @@ pub enum Output {
         /// To there.
         remote: SocketAddr,
     },
+    /// Give this host a virtual address. Comes before the Child SAs that use it.
+    AddAddress(VirtualAddress),
+    /// Take a virtual address away again.
+    RemoveAddress(VirtualAddress),
     /// Something happened.
     Event(Event),
 }
@@ -213,6 +217,16 @@ impl Endpoint {
     /// The shared secrets.
     pub fn secrets(&self) -> &[SharedSecret] {
         &self.cx.secrets
+    }
+
+    /// The pools of virtual addresses, with their leases.
+    pub fn pools(&self) -> &crate::Pools {
+        &self.cx.pools
+    }
+
+    /// The same, to load and unload pools.
+    pub fn pools_mut(&mut self) -> &mut crate::Pools {
+        &mut self.cx.pools
     }
 
     /// The settings.
@@ -454,7 +468,7 @@ impl Endpoint {
                 Ok(reply) => {
                     sa.retransmissions.answered += 1;
                     sa.datagrams_out += 1;
-                    self.cx.transmit(path.local, path.remote, reply);
+                    self.cx.transmit_all(path.local, path.remote, reply);
                 }
                 Err(reason) => sa.drop_datagram(&mut self.cx, reason, path),
             }

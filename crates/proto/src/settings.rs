@@ -20,6 +20,9 @@ pub struct Settings {
     pub half_open_limit: usize,
     /// How often a NAT mapping is kept alive, zero for never (`keep_alive`).
     pub keepalive: Duration,
+    /// The largest IP datagram that carries a fragment of an IKE message, in octets; 0 for what each version of IP has to
+    /// carry (`fragment_size`).
+    pub fragment_size: u16,
     /// Port of IKE (`port`).
     pub port: u16,
     /// Port of IKE and ESP in UDP (`port_nat_t`).
@@ -46,6 +49,7 @@ impl Default for Settings {
             block_threshold: 5,
             half_open_limit: 10_000,
             keepalive: Duration::from_secs(20),
+            fragment_size: 1280,
             port: 500,
             nat_port: 4500,
             close_ike_on_child_failure: false,

@@ -56,7 +56,7 @@ pub fn endpoint_v1(data: &[u8]) {
                 match output {
                     Output::Transmit { .. } => sent += 1,
                     Output::Plane(command) => panic!("a stranger reached the data plane: {command:?}"),
-                    Output::Keepalive { .. } | Output::Event(_) => {}
+                    Output::Keepalive { .. } | Output::AddAddress(_) | Output::RemoveAddress(_) | Output::Event(_) => {}
                 }
             }
         });

@@ -224,6 +224,39 @@ impl Peer {
         layout.message
     }
 
+    /// A fragment of a request (RFC 7383 section 2.5), authentic whatever its counters say: its number and the total, the
+    /// type of the first payload, and the octets in it.
+    ///
+    /// # Panics
+    /// Before there are keys.
+    pub fn fragment(
+        &mut self,
+        exchange: ExchangeType,
+        message_id: u32,
+        (number, total): (u16, u16),
+        next: PayloadType,
+        content: &[u8],
+    ) -> Vec<u8> {
+        let keys = self.keys.as_ref().expect("keys");
+        let sizes = (keys.outbound.iv_len(), keys.outbound.icv_len());
+        let payload_len = wire::GENERIC_HEADER_LEN + 4 + sizes.0 + content.len() + 1 + sizes.1;
+        let length = u32::try_from(HEADER_LEN + payload_len).expect("a datagram");
+        let header = Header { next_payload: PayloadType::SKF, length, ..self.header(exchange, message_id, false) };
+        let mut message = Vec::new();
+        header.write(&mut message);
+        message.extend_from_slice(&[next.0, 0]);
+        message.extend_from_slice(&u16::try_from(payload_len).expect("a datagram").to_be_bytes());
+        message.extend_from_slice(&number.to_be_bytes());
+        message.extend_from_slice(&total.to_be_bytes());
+        let iv_at = message.len();
+        message.resize(iv_at + sizes.0, 0);
+        message.extend_from_slice(content);
+        message.resize(message.len() + 1 + sizes.1, 0);
+        keys.outbound.seal(&mut message, iv_at, self.sealed, &mut self.rng);
+        self.sealed += 1;
+        message
+    }
+
     /// Reads a message of the other end, decrypting if need be; `None` where it is not for this peer or not authentic.
     pub fn open(&self, datagram: &[u8]) -> Option<Opened> {
         let header = Header::parse(datagram).ok()?;

@@ -204,6 +204,7 @@ impl Sim {
                     Output::Transmit { local, remote, message } => {
                         self.send(node, Datagram { from: local, to: remote, bytes: message, keepalive: false });
                     }
+                    Output::AddAddress(_) | Output::RemoveAddress(_) => {}
                     Output::Keepalive { local, remote } => {
                         self.send(node, Datagram { from: local, to: remote, bytes: vec![0xFF], keepalive: true });
                     }

@@ -49,9 +49,10 @@ fn storm(seed: u64, size: usize) {
     assert!(all_up(&sim), "seed {seed}");
     for node in &nodes {
         assert_eq!(sim.endpoint(*node).sizes().1, 0, "seed {seed}: half-open SAs remain");
-        // Both ends of a pair may have begun: two SAs, never more.
+        // Both ends of a pair may have begun, which makes two SAs; and of each that died in the bad net either end, when it
+        // finds out by itself, makes a new one (`dpd_action = restart`, `unique = no`).
         let sas = sim.endpoint(*node).sizes().0;
-        assert!(sas >= size - 1 && sas <= 2 * (size - 1), "seed {seed}: {sas} SAs for {size} nodes");
+        assert!(sas >= size - 1 && sas <= 4 * (size - 1), "seed {seed}: {sas} SAs for {size} nodes");
     }
     // With nothing new to do only signs of life remain: one request and one answer per SA and 30 s at most.
     let (before, sas) = (sim.wire.len(), nodes.iter().map(|n| sim.endpoint(*n).sizes().0).sum::<usize>());

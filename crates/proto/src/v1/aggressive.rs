@@ -83,7 +83,7 @@ pub(super) fn respond(cx: &mut Context, now: Instant, mut sa: IsakmpSa, first: A
     let mut reply = ChainBuilder::new();
     reply.sa(first.answer).ke(&proving.publics.1).nonce(&nonce_r);
     reply.id(V1IdType(local.kind().number()), 0, 0, local.data()).hash(hash_r.expose());
-    add_vendor_ids(&mut reply, connection.fragmentation);
+    add_vendor_ids(&mut reply, &connection);
     add_nat_detection(&sa, cx, &mut reply, first.hash, connection.encap);
     sa.connection = Some(connection);
     sa.local_id = Some(local);
@@ -137,7 +137,8 @@ fn message2(
         return None;
     };
     let (connection, local) = (sa.connection.clone()?, sa.local_id.clone()?);
-    let suite = match proposals::phase1_choose(&connection.proposals, answer) {
+    let method = super::transaction::auth_method(&connection, Role::Initiator).unwrap_or_default();
+    let suite = match proposals::phase1_choose(&connection.proposals, answer, method) {
         Ok((_, suite)) => suite,
         Err(mismatch) => return Some(FailureKind::ChoiceNotOffered { phase: Phase::Ike, mismatch }),
     };
@@ -169,7 +170,7 @@ fn message2(
     sa.spis = h.spis;
     sa.suite = Some(suite);
     sa.remote_id = Some(remote.clone());
-    if sa.nat_traversal {
+    if sa.nat_traversal.is_some() {
         let payloads: Vec<&[u8]> = chain.nat_d().collect();
         sa.nat = nat::detect(hash, sa.spis, sa.local, sa.remote, &payloads, connection.encap);
     }
@@ -228,7 +229,7 @@ fn message3(
     let forced = sa.connection.as_ref().is_some_and(|c| c.encap);
     let found = nat::detect(s.keys.hash, sa.spis, path.local, path.remote, &payloads, forced);
     drop(chain);
-    if sa.nat_traversal {
+    if sa.nat_traversal.is_some() {
         sa.nat = found;
     }
     (sa.local, sa.remote) = (path.local, path.remote);

@@ -99,7 +99,8 @@ fn message2(
         sa.drop_datagram(cx, DropReason::ZeroSpi, path.remote);
         return None;
     }
-    let suite = match proposals::phase1_choose(&connection.proposals, answer) {
+    let method = super::transaction::auth_method(&connection, Role::Initiator).unwrap_or_default();
+    let suite = match proposals::phase1_choose(&connection.proposals, answer, method) {
         Ok((_, suite)) => suite,
         Err(mismatch) => return Some(FailureKind::ChoiceNotOffered { phase: Phase::Ike, mismatch }),
     };
@@ -131,10 +132,10 @@ pub(super) fn add_nat_detection(
     hash: crypto::v1::Hash,
     pretend: bool,
 ) {
-    if sa.nat_traversal {
+    if let Some(variant) = sa.nat_traversal {
         let pretend = pretend.then(|| cx.random());
         for payload in nat::payloads(hash, sa.spis, sa.local, sa.remote, pretend) {
-            chain.nat_d(wire::v1::NatTraversal::Rfc3947, &payload);
+            chain.nat_d(variant, &payload);
         }
     }
 }
@@ -179,7 +180,7 @@ fn message3(
         return Some(FailureKind::PskMissing { local, remote: Identity::from(path.remote.ip()) });
     }
     let forced = candidates.first().is_some_and(|c| c.encap);
-    if sa.nat_traversal {
+    if sa.nat_traversal.is_some() {
         let payloads: Vec<&[u8]> = chain.nat_d().collect();
         sa.nat = nat::detect(hash, sa.spis, path.local, path.remote, &payloads, forced);
     }
@@ -223,7 +224,7 @@ fn message4(
     let publics = (s.key_exchange.public().to_vec(), ke.to_vec());
     let keys = keys(&suite, s.hash, &psk, (&s.nonce, nonce_r), &shared, sa.spis, (&publics.0, &publics.1))?;
     let (hash, sa_body) = (s.hash, s.sa_body.clone());
-    if sa.nat_traversal {
+    if sa.nat_traversal.is_some() {
         let payloads: Vec<&[u8]> = chain.nat_d().collect();
         sa.nat = nat::detect(hash, sa.spis, sa.local, sa.remote, &payloads, connection.encap);
     }

@@ -8,6 +8,7 @@
 //! | [`fragments`] | messages in pieces |
 //! | [`informational`] | Delete, Notify, dead peer detection (RFC 3706) |
 //! | [`phase1`] | what both modes share: proposals, keys, identities, HASH_I and HASH_R |
+//! | [`transaction`] | XAuth and Mode-Config, between the phases |
 //! | [`protection`] | CBC with an IV chain per message ID, HASH(n) (RFC 2409 sections 5 and 5.7, appendix B) |
 
 mod aggressive;
@@ -20,8 +21,10 @@ mod proposals;
 mod protection;
 mod quick_mode;
 mod sa;
+mod transaction;
 
 pub(crate) use informational::{delete_child, delete_isakmp, probe};
 pub(crate) use phase1::{FirstMessage, Response, Wish, add_child, initiate, respond};
-pub(crate) use quick_mode::{child_lifetime, rekey, retransmit};
+pub(crate) use quick_mode::{child_lifetime, rekey};
 pub(crate) use sa::IsakmpSa;
+pub(crate) use transaction::retransmit;

@@ -3,7 +3,7 @@
 use super::proposals;
 use super::protection::{Keys, header};
 use super::sa::{AggressiveSent, IsakmpSa, Proving, State};
-use super::{aggressive, fragments, identity_protection, quick_mode};
+use super::{aggressive, fragments, identity_protection, quick_mode, transaction};
 use crate::child::{self, ChildSa};
 use crate::context::{Context, Effect};
 use crate::timers::Reason;
@@ -46,18 +46,27 @@ pub(super) fn id_body(id: &Identity) -> Vec<u8> {
     body
 }
 
-pub(super) fn add_vendor_ids(chain: &mut ChainBuilder, fragmentation: Fragmentation) {
+pub(super) fn add_vendor_ids(chain: &mut ChainBuilder, connection: &Connection) {
     // RFC 3947 section 3.1 and RFC 3706 section 5.
     chain.vendor_id(VendorId::Rfc3947.octets()).vendor_id(VendorId::DeadPeerDetection.octets());
-    if fragmentation != Fragmentation::No {
+    // The drafts before it, for peers that know nothing newer.
+    chain.vendor_id(VendorId::NatTraversalDraft03.octets());
+    chain.vendor_id(VendorId::NatTraversalDraft02LineFeed.octets()).vendor_id(VendorId::NatTraversalDraft02.octets());
+    if transaction::first_stage(connection) != transaction::Stage::Done {
+        chain.vendor_id(VendorId::Xauth.octets());
+    }
+    if !connection.vips.is_empty() || !connection.pools.is_empty() {
+        chain.vendor_id(VendorId::Unity.octets());
+    }
+    if connection.fragmentation != Fragmentation::No {
         chain.vendor_id(VendorId::Fragmentation.octets());
     }
 }
 
 pub(super) fn note_vendor_ids(sa: &mut IsakmpSa, chain: &Chain<'_>) {
     for vendor in chain.vendor_ids().filter_map(VendorId::recognise) {
+        sa.nat_traversal = sa.nat_traversal.max(vendor.nat_traversal());
         match vendor {
-            VendorId::Rfc3947 => sa.nat_traversal = true,
             VendorId::Fragmentation => sa.fragments = true,
             VendorId::DeadPeerDetection => sa.dead_peer_detection = true,
             _ => {}
@@ -72,7 +81,11 @@ pub(super) fn note_vendor_ids(sa: &mut IsakmpSa, chain: &Chain<'_>) {
 pub(crate) fn initiate(cx: &mut Context, now: Instant, wish: Wish) -> Result<IsakmpSa, FailureKind> {
     let connection = wish.connection;
     let lifetime = (connection.rekey_time.max(connection.reauth_time) + connection.over_time).as_secs();
-    let offer = proposals::phase1_offer(&connection.proposals, lifetime);
+    let Some(auth) = transaction::auth_method(&connection, Role::Initiator) else {
+        let method = "what is configured; IKEv1 has pre-shared keys and XAuth after them".to_string();
+        return Err(FailureKind::AuthMethodUnsupported { method });
+    };
+    let offer = proposals::phase1_offer(&connection.proposals, lifetime, auth);
     let spis = SpiPair { initiator: cx.ike_spi(), responder: IkeSpi::ZERO };
     let mode = if connection.aggressive { ExchangeMode::Aggressive } else { ExchangeMode::IdentityProtection };
     let local_id = own_identity(&connection, wish.local);
@@ -102,7 +115,7 @@ pub(crate) fn initiate(cx: &mut Context, now: Instant, wish: Wish) -> Result<Isa
             }))
         }
     };
-    add_vendor_ids(&mut chain, connection.fragmentation);
+    add_vendor_ids(&mut chain, &connection);
     let mut sa = IsakmpSa::new(cx, Role::Initiator, mode, spis, wish.local, wish.remote, state, now);
     sa.connection = Some(Arc::clone(&connection));
     sa.local_id = Some(local_id);
@@ -188,24 +201,30 @@ pub(crate) fn respond(cx: &mut Context, now: Instant, first: FirstMessage<'_>) -
     };
     sa.connection = Some(Arc::clone(any));
     let methods = proposals::auth_methods(offered);
-    if !methods.contains(&proposals::PRE_SHARED_KEY) {
+    let method_of = |c: &Connection| transaction::auth_method(c, Role::Responder).filter(|m| methods.contains(m));
+    if candidates.iter().all(|c| method_of(c).is_none()) {
         let method = format!("IKEv1 method {}", methods.first().copied().unwrap_or(0));
         return refuse(cx, sa, V1NotifyType::NO_PROPOSAL_CHOSEN, FailureKind::AuthMethodUnsupported { method });
     }
     let mut closest = None;
-    let chosen = candidates.iter().find_map(|c| match proposals::phase1_choose(&c.proposals, offered) {
-        Ok((answer, suite)) => Some((Arc::clone(c), answer, suite)),
+    let usable = candidates.iter().filter_map(|c| Some((c, method_of(c)?)));
+    let chosen = usable.clone().find_map(|(c, method)| match proposals::phase1_choose(&c.proposals, offered, method) {
+        Ok((answer, suite)) => Some((Arc::clone(c), answer, suite, method)),
         Err(mismatch) => {
             closest.get_or_insert(mismatch);
             None
         }
     });
-    let Some((connection, answer, suite)) = chosen else {
+    let Some((connection, answer, suite, method)) = chosen else {
         let ours = candidates.iter().flat_map(|c| c.proposals.iter().map(ToString::to_string)).collect();
         let kind = FailureKind::NoProposalChosen { phase: Phase::Ike, found_by: Side::Us, mismatch: closest, ours };
         return refuse(cx, sa, V1NotifyType::NO_PROPOSAL_CHOSEN, kind);
     };
     sa.suite = Some(suite);
+    // The method says whether XAuth follows: a connection that wants it is not to be had without.
+    let candidates: Vec<Arc<Connection>> =
+        candidates.iter().filter(|c| method_of(c) == Some(method)).cloned().collect();
+    let any = Arc::clone(&connection);
     if candidates.len() > 1 {
         sa.connection = None; // the identities decide
     } else {
@@ -219,7 +238,7 @@ pub(crate) fn respond(cx: &mut Context, now: Instant, first: FirstMessage<'_>) -
         ExchangeMode::IdentityProtection => {
             let mut reply = ChainBuilder::new();
             reply.sa(&answer);
-            add_vendor_ids(&mut reply, any.fragmentation);
+            add_vendor_ids(&mut reply, &any);
             sa.state = State::SaReplied { sa_body: sa_body.to_vec(), hash, candidates };
             let reply = message(self::header(spis, header.exchange, 0), reply);
             sa.send(cx, now, reply, Some(RuleId::MainMode3), first.datagram);
@@ -307,9 +326,18 @@ pub(super) fn established(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, key
     cx.timers.cancel(sa.id, Reason::Retransmit);
     cx.timers.cancel(sa.id, Reason::HalfOpen);
     sa.retransmissions.sent = 0;
-    sa.established = Some(now);
     sa.last_heard = now;
+    sa.configuration.stage = sa.connection.as_deref().map(transaction::first_stage).unwrap_or_default();
     sa.enter(cx, State::Established(Box::new(keys)));
+    if sa.configuration.authenticates() {
+        return transaction::begin(sa, cx, now);
+    }
+    complete(sa, cx, now);
+}
+
+/// The peer is who it says, and its user too where there is one.
+pub(super) fn complete(sa: &mut IsakmpSa, cx: &mut Context, now: Instant) {
+    sa.established = Some(now);
     let Some(connection) = sa.connection.clone() else { return };
     if let (Some(local), Some(remote)) = (&sa.local_id, &sa.remote_id) {
         cx.peers.entry((local.clone(), remote.clone())).or_default().insert(sa.id, sa.remote);
@@ -331,10 +359,16 @@ pub(super) fn established(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, key
         cx.timers.set(sa.id, Reason::IkeLifetime, at);
     }
     cx.event(Event::IkeUp(Box::new(sa.snapshot(cx, now))));
+    transaction::configure(sa, cx, now);
 }
 
 /// INITIAL-CONTACT from the peer, or `unique = replace` (RFC 2407 section 4.6.3.3).
-pub(super) fn apply_uniqueness(sa: &IsakmpSa, cx: &mut Context, initial_contact: bool) {
+pub(super) fn apply_uniqueness(sa: &mut IsakmpSa, cx: &mut Context, initial_contact: bool) {
+    if sa.awaits_xauth() {
+        // Who only knows the group's key must not end another user's SA.
+        sa.configuration.uniqueness = Some(initial_contact || sa.configuration.uniqueness == Some(true));
+        return;
+    }
     let (Some(connection), Some(local), Some(remote)) = (&sa.connection, &sa.local_id, &sa.remote_id) else { return };
     let only = initial_contact && connection.unique != Unique::Never;
     if only || connection.unique == Unique::Replace {
@@ -344,6 +378,9 @@ pub(super) fn apply_uniqueness(sa: &IsakmpSa, cx: &mut Context, initial_contact:
 
 /// After phase 1 the initiator goes on with phase 2.
 pub(super) fn go_on(sa: &mut IsakmpSa, cx: &mut Context, now: Instant) {
+    if sa.configuration.stage != transaction::Stage::Done {
+        return;
+    }
     for index in std::mem::take(&mut sa.wanted) {
         quick_mode::begin(sa, cx, now, index);
     }
@@ -353,11 +390,12 @@ pub(super) fn go_on(sa: &mut IsakmpSa, cx: &mut Context, now: Instant) {
 pub(crate) fn add_child(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, name: &str) -> bool {
     let Some(connection) = sa.connection.clone() else { return false };
     let Some(index) = connection.children.iter().position(|c| c.name == name) else { return false };
-    if sa.is_established() {
+    let configured = sa.configuration.stage == transaction::Stage::Done;
+    if sa.is_established() && configured {
         quick_mode::begin(sa, cx, now, index);
         return true;
     }
-    let waiting = sa.is_half_open() && sa.role == Role::Initiator;
+    let waiting = (sa.is_half_open() && sa.role == Role::Initiator) || (sa.is_established() && !configured);
     if let Some(config) = connection.children.get(index).filter(|_| waiting && !sa.wanted.contains(&index)) {
         let selectors = child::configured(config, sa.local.ip(), sa.remote.ip());
         let larval = ChildSa::larval(cx, config, selectors);
@@ -402,6 +440,13 @@ impl IsakmpSa {
             }
             ExchangeType::AGGRESSIVE if self.mode == ExchangeMode::Aggressive && header.message_id == 0 => {
                 aggressive::receive(self, cx, now, header, datagram, path)
+            }
+            ExchangeType::QUICK_MODE if self.awaits_xauth() => {
+                self.drop_datagram(cx, DropReason::XauthNotDone, path.remote);
+                None
+            }
+            ExchangeType::TRANSACTION if header.message_id != 0 => {
+                transaction::receive(self, cx, now, header, datagram, path)
             }
             ExchangeType::QUICK_MODE if header.message_id != 0 => {
                 quick_mode::receive(self, cx, now, header, datagram, path)

@@ -7,12 +7,11 @@
 use model::dataplane::Mode;
 use model::{ChosenSuite, Mismatch, Proposal, select};
 use wire::registry::{EncryptionId, EsnId, IntegrityId, KeyExchangeId, PrfId, TransformType};
-use wire::v1::{AttributeValue, Proposal as WireProposal, Sa, Transform};
+use wire::v1::{AttributeValue, NatTraversal, Proposal as WireProposal, Sa, Transform};
 use wire::{IpsecAttribute, OakleyAttribute, ProtocolId, v2};
 
-/// KEY_IKE (RFC 2407 section 4.4.2) and the only authentication method here.
+/// KEY_IKE (RFC 2407 section 4.4.2).
 const KEY_IKE: u8 = 1;
-pub(super) const PRE_SHARED_KEY: u16 = 1;
 const SECONDS: u16 = 1;
 
 /// (IKEv2 encryption ID, Oakley value). AES of RFC 3602, Camellia and combined modes have none here.
@@ -51,7 +50,7 @@ fn duration(class: u16, seconds: u64) -> (u16, AttributeValue) {
 // ------------------------------------------------------------------------------------------------------------ phase 1
 
 /// Our phase 1 proposals as one SA payload: every combination that IKEv1 can write, in our order.
-pub(super) fn phase1_offer(proposals: &[Proposal], lifetime: u64) -> Sa {
+pub(super) fn phase1_offer(proposals: &[Proposal], lifetime: u64, method: u16) -> Sa {
     let mut transforms = Vec::new();
     for p in proposals {
         for encryption in &p.encryption {
@@ -66,7 +65,7 @@ pub(super) fn phase1_offer(proposals: &[Proposal], lifetime: u64) -> Sa {
                     }
                     attributes.push(short(OakleyAttribute::HASH_ALGORITHM.0, *hash));
                     attributes.push(short(OakleyAttribute::GROUP_DESCRIPTION.0, group.0));
-                    attributes.push(short(OakleyAttribute::AUTHENTICATION_METHOD.0, PRE_SHARED_KEY));
+                    attributes.push(short(OakleyAttribute::AUTHENTICATION_METHOD.0, method));
                     if lifetime > 0 {
                         attributes.push(short(OakleyAttribute::LIFE_TYPE.0, SECONDS));
                         attributes.push(duration(OakleyAttribute::LIFE_DURATION.0, lifetime));
@@ -115,9 +114,8 @@ pub(super) fn auth_methods(sa: &Sa) -> Vec<u16> {
 
 /// Chooses among what the peer offers. The answer is its SA payload with the chosen transform alone, as it was sent
 /// (RFC 2408 section 4.2: the responder must not change attributes).
-pub(super) fn phase1_choose(ours: &[Proposal], offered: &Sa) -> Result<(Sa, ChosenSuite), Mismatch> {
-    let with_method =
-        |t: &&Transform| t.get(OakleyAttribute::AUTHENTICATION_METHOD.0) == Some(u64::from(PRE_SHARED_KEY));
+pub(super) fn phase1_choose(ours: &[Proposal], offered: &Sa, method: u16) -> Result<(Sa, ChosenSuite), Mismatch> {
+    let with_method = |t: &&Transform| t.get(OakleyAttribute::AUTHENTICATION_METHOD.0) == Some(u64::from(method));
     let mut closest = Mismatch { differing: Vec::new() };
     for proposal in offered.proposals.iter().filter(|p| p.protocol == ProtocolId::IKE) {
         let usable: Vec<&Transform> = proposal.transforms.iter().filter(with_method).collect();
@@ -137,12 +135,12 @@ pub(super) fn phase1_choose(ours: &[Proposal], offered: &Sa) -> Result<(Sa, Chos
 // ------------------------------------------------------------------------------------------------------------ phase 2
 
 /// How packets are wrapped, in numbers of RFC 2407 and RFC 3947.
-fn mode_value(mode: Mode, encapsulated: bool) -> u16 {
+fn mode_value(mode: Mode, encapsulated: Option<NatTraversal>) -> u16 {
     match (mode, encapsulated) {
-        (Mode::Tunnel, false) => 1,
-        (Mode::Transport, false) => 2,
-        (Mode::Tunnel, true) => 3,
-        (Mode::Transport, true) => 4,
+        (Mode::Tunnel, None) => 1,
+        (Mode::Transport, None) => 2,
+        (Mode::Tunnel, Some(variant)) => variant.tunnel().0,
+        (Mode::Transport, Some(variant)) => variant.transport().0,
     }
 }
 
@@ -153,7 +151,7 @@ pub(super) fn phase2_offer(
     group: Option<KeyExchangeId>,
     spi: u32,
     mode: Mode,
-    encapsulated: bool,
+    encapsulated: Option<NatTraversal>,
     lifetime: u64,
 ) -> Sa {
     let mut list: Vec<WireProposal> = Vec::new();
@@ -307,21 +305,21 @@ mod tests {
 
     #[test]
     fn phase1_offers_every_combination_and_chooses_by_preference() {
-        let offer = phase1_offer(&[ike("aes128-aes256-sha256-sha1-modp2048")], 28_800);
+        let offer = phase1_offer(&[ike("aes128-aes256-sha256-sha1-modp2048")], 28_800, 1);
         assert_eq!(offer.proposals[0].transforms.len(), 4);
-        let (answer, suite) = phase1_choose(&[ike("aes256-sha1-modp2048")], &offer).unwrap();
+        let (answer, suite) = phase1_choose(&[ike("aes256-sha1-modp2048")], &offer, 1).unwrap();
         assert_eq!(suite.to_string(), "AES_CBC-256/HMAC_SHA1_96/PRF_HMAC_SHA1/MODP_2048");
         assert_eq!(answer.proposals[0].transforms.len(), 1);
         assert!(offer.proposals[0].transforms.contains(&answer.proposals[0].transforms[0]), "unchanged");
-        let mismatch = phase1_choose(&[ike("aes256-sha1-modp1536")], &offer).unwrap_err();
+        let mismatch = phase1_choose(&[ike("aes256-sha1-modp1536")], &offer, 1).unwrap_err();
         assert_eq!(mismatch.to_string(), "key exchange group: ours MODP_1536, theirs MODP_2048");
     }
 
     #[test]
     fn phase2_names_a_missing_group() {
         let with =
-            phase2_offer(&[esp("aes128gcm16-modp2048")], Some(KeyExchangeId::MODP_2048), 7, Mode::Tunnel, false, 3600);
-        let without = phase2_offer(&[esp("aes128gcm16")], None, 7, Mode::Tunnel, true, 3600);
+            phase2_offer(&[esp("aes128gcm16-modp2048")], Some(KeyExchangeId::MODP_2048), 7, Mode::Tunnel, None, 3600);
+        let without = phase2_offer(&[esp("aes128gcm16")], None, 7, Mode::Tunnel, Some(NatTraversal::Rfc3947), 3600);
         let chosen = phase2_choose(&[esp("aes128gcm16-modp2048")], &with, Mode::Tunnel, true).ok().unwrap();
         assert_eq!((chosen.spi, chosen.suite.key_exchange), (7, Some(KeyExchangeId::MODP_2048)));
         assert!(!chosen.encapsulated);

@@ -161,7 +161,7 @@ fn selector(id: Id<'_>) -> Option<TrafficSelector> {
     Some(ts)
 }
 
-fn message_id(sa: &IsakmpSa, cx: &mut Context) -> u32 {
+pub(super) fn message_id(sa: &IsakmpSa, cx: &mut Context) -> u32 {
     loop {
         let id = u32::from_be_bytes(cx.random());
         if id != 0 && !sa.quick_modes.contains_key(&id) && !sa.used.contains(&id) {
@@ -174,8 +174,12 @@ fn message_id(sa: &IsakmpSa, cx: &mut Context) -> u32 {
 pub(super) fn begin(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, index: usize) {
     let Some(connection) = sa.connection.clone() else { return };
     let Some(config) = connection.children.get(index) else { return };
-    let selectors = child::configured(config, sa.local.ip(), sa.remote.ip());
-    if let Some(larval) = sa.children.iter().find(|c| c.name == config.name && !c.is_installed()).map(|c| c.id) {
+    let selectors = child::configured(config, sa.inner_local(), sa.inner_remote());
+    let placeholder = sa.children.iter_mut().find(|c| c.name == config.name && !c.is_installed());
+    if let Some(larval) = placeholder {
+        // Since it was made an address may have been assigned.
+        (larval.local_ts, larval.remote_ts) = (selectors.local.clone(), selectors.remote.clone());
+        let larval = larval.id;
         return offer(sa, cx, now, config, larval, &selectors, None);
     }
     let new = ChildSa::larval(cx, config, selectors.clone());
@@ -246,7 +250,7 @@ fn offer(
     let group = proposals::phase2_group(&config.esp_proposals);
     let key_exchange = group.and_then(|g| KeyExchange::generate(g, &mut *cx.rng).ok());
     let lifetime = config.life_time.as_secs();
-    let encapsulated = sa.nat.any();
+    let encapsulated = sa.nat_traversal.filter(|_| sa.nat.any());
     let offer = proposals::phase2_offer(&config.esp_proposals, group, spi, config.mode, encapsulated, lifetime);
     let nonce = cx.random::<NONCE_LEN>().to_vec();
     let Some(keys) = sa.keys() else { return };
@@ -302,7 +306,7 @@ fn prune(sa: &mut IsakmpSa) {
 }
 
 /// An answer did not come in time. Returns why the ISAKMP SA ends if the peer seems to be gone.
-pub(crate) fn retransmit(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, id: u32) -> Option<FailureKind> {
+pub(super) fn retransmit(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, id: u32) -> Option<FailureKind> {
     let quick = sa.quick_modes.get_mut(&id)?;
     let waiting_for = quick.waiting_for()?;
     quick.resent += 1;
@@ -576,7 +580,7 @@ fn choose(
 ) -> Result<(usize, Phase2Choice, Selectors), Refusal> {
     let mut closest: Option<Refusal> = None;
     for (index, child) in connection.children.iter().enumerate() {
-        let configured = child::configured(child, sa.local.ip(), sa.remote.ip());
+        let configured = child::configured(child, sa.inner_local(), sa.inner_remote());
         // IKEv1 does not narrow: what is asked for must lie within what is configured.
         let within = |configured: &[TrafficSelector], ts: &TrafficSelector| {
             narrow(configured, std::slice::from_ref(ts)) == [*ts]

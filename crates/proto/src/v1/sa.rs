@@ -115,8 +115,8 @@ pub(crate) struct IsakmpSa {
     pub(super) state: State,
     pub suite: Option<ChosenSuite>,
     pub nat: NatState,
-    /// Whether the peer does NAT traversal by RFC 3947.
-    pub(super) nat_traversal: bool,
+    /// The NAT traversal that both ends do, by RFC 3947 if possible.
+    pub(super) nat_traversal: Option<wire::v1::NatTraversal>,
     /// Whether the peer takes messages in fragments.
     pub(super) fragments: bool,
     pub(super) reassemblies: fragments::Reassemblies,
@@ -152,6 +152,7 @@ pub(crate) struct IsakmpSa {
     pub attempt: u32,
     pub replaces: Option<SaId>,
     pub(super) initial_contact: bool,
+    pub(super) configuration: super::transaction::Configuration,
     /// What the peer reported without protection: never acted upon, but told when the negotiation fails.
     pub(super) hint: Option<V1NotifyType>,
 }
@@ -179,7 +180,7 @@ impl IsakmpSa {
             state,
             suite: None,
             nat: NatState::default(),
-            nat_traversal: false,
+            nat_traversal: None,
             fragments: false,
             reassemblies: fragments::Reassemblies::default(),
             dead_peer_detection: false,
@@ -205,6 +206,7 @@ impl IsakmpSa {
             attempt: 1,
             replaces: None,
             initial_contact: false,
+            configuration: super::transaction::Configuration::default(),
             hint: None,
         }
     }
@@ -225,7 +227,7 @@ impl IsakmpSa {
     }
 
     pub fn is_established(&self) -> bool {
-        matches!(self.state, State::Established(_))
+        matches!(self.state, State::Established(_)) && !self.configuration.authenticates()
     }
 
     pub fn is_half_open(&self) -> bool {
@@ -259,7 +261,7 @@ impl IsakmpSa {
 
     pub fn ike_state(&self) -> IkeState {
         match self.state {
-            State::Established(_) => IkeState::Established,
+            State::Established(_) if !self.configuration.authenticates() => IkeState::Established,
             State::Closed => IkeState::Destroying,
             _ => IkeState::Connecting,
         }
@@ -275,6 +277,9 @@ impl IsakmpSa {
             State::IdSent(_) => RuleId::MainMode6,
             State::AggressiveSent(_) => RuleId::AggressiveMode2,
             State::AggressiveReplied(_) => RuleId::AggressiveMode3,
+            State::Established(_) if self.configuration.waiting_for().is_some() => {
+                return self.configuration.waiting_for();
+            }
             State::Established(_) => return self.quick_modes.values().find_map(QuickMode::waiting_for),
             State::Closed => return None,
         })
@@ -452,6 +457,7 @@ impl IsakmpSa {
 
     pub fn close(&mut self, cx: &mut Context, now: Instant) {
         cx.timers.cancel_all(self.id);
+        self.release_addresses(cx, now);
         self.quick_modes.clear();
         self.children.clear();
         self.state = State::Closed;

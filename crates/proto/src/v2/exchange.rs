@@ -4,6 +4,7 @@
 //! answer only when the request is repeated. Section 2.2: each end counts its own requests. Our window is 1 (section
 //! 2.3): one request of ours under way, the others queue; a request of the peer is served whatever we wait for.
 
+use super::fragments::{self, Whole};
 use super::keys::Keys;
 use super::sa::{IkeSa, State};
 use super::{create_child_sa, ike_auth, informational, rekey_ike_sa};
@@ -19,7 +20,8 @@ use wire::{ExchangeType, Flags, Header, NotifyType, PayloadType, ProtocolId, Ver
 pub(crate) struct Pending {
     pub message_id: u32,
     pub exchange: ExchangeType,
-    pub message: Vec<u8>,
+    /// The message, in one datagram or in fragments.
+    pub message: Vec<Vec<u8>>,
     /// How often it was sent again.
     pub resent: u32,
     pub since: Instant,
@@ -71,7 +73,7 @@ pub(crate) struct Replies {
     pub next: u32,
     /// The end of the last request, which covers its checksum: a repetition is the same to the last octet.
     last_request: Vec<u8>,
-    last_reply: Vec<u8>,
+    last_reply: Vec<Vec<u8>>,
     repeated: u32,
 }
 
@@ -82,15 +84,23 @@ const FINGERPRINT: usize = 16;
 const MAX_REPEATS: u32 = 64;
 
 impl Replies {
-    pub fn remember(&mut self, request: &[u8], reply: &[u8]) {
+    pub fn remember(&mut self, request: &[u8], reply: &[Vec<u8>]) {
         self.last_request = fingerprint(request).to_vec();
         self.last_reply = reply.to_vec();
         self.repeated = 0;
     }
 
-    /// The answer to give again.
-    pub fn repeat(&mut self, request: &[u8]) -> Result<Vec<u8>, DropReason> {
-        if self.last_reply.is_empty() || self.last_request != fingerprint(request) {
+    /// The answer to give again to the same request.
+    pub fn repeat(&mut self, request: &[u8]) -> Result<Vec<Vec<u8>>, DropReason> {
+        if self.last_request != fingerprint(request) {
+            return Err(DropReason::UnexpectedMessageId);
+        }
+        self.again()
+    }
+
+    /// The answer to give again to a request that is known to be the last one.
+    pub fn again(&mut self) -> Result<Vec<Vec<u8>>, DropReason> {
+        if self.last_reply.is_empty() {
             return Err(DropReason::UnexpectedMessageId);
         }
         if self.repeated >= MAX_REPEATS {
@@ -101,7 +111,7 @@ impl Replies {
     }
 }
 
-fn fingerprint(message: &[u8]) -> &[u8] {
+pub(super) fn fingerprint(message: &[u8]) -> &[u8] {
     message.get(message.len().saturating_sub(FINGERPRINT)..).unwrap_or(message)
 }
 
@@ -153,7 +163,15 @@ impl IkeSa {
         path: Path,
     ) -> Verdict {
         if header.message_id.wrapping_add(1) == self.replies.next {
-            match self.replies.repeat(datagram) {
+            let fragment = header.next_payload == PayloadType::SKF;
+            if fragment && fragments::counters(datagram).is_some_and(|(number, _)| number != 1) {
+                return Verdict::Keep; // RFC 7383 section 2.6.1: only the first fragment of a repetition counts
+            }
+            let repeated = match self.replies.repeat(datagram) {
+                Err(_) if fragment && self.is_first_fragment(datagram) => self.replies.again(),
+                repeated => repeated,
+            };
+            match repeated {
                 Ok(reply) => {
                     self.retransmissions.answered += 1;
                     self.datagrams_out += 1;
@@ -163,7 +181,7 @@ impl IkeSa {
                         1,
                         format!("repeated request with message ID {}, answering again", header.message_id),
                     );
-                    cx.transmit(path.local, path.remote, reply);
+                    cx.transmit_all(path.local, path.remote, reply);
                 }
                 Err(reason) => self.drop_datagram(cx, reason, path),
             }
@@ -173,8 +191,10 @@ impl IkeSa {
             self.drop_datagram(cx, DropReason::UnexpectedMessageId, path);
             return Verdict::Keep;
         }
-        let mut message = datagram.to_vec();
-        let Some((first, content)) = self.open(cx, header, &mut message, path) else { return Verdict::Keep };
+        let Some(Whole { first, content, fingerprint }) = self.open(cx, header, datagram, path) else {
+            return Verdict::Keep;
+        };
+        let content = content.as_slice();
         // From here on the message is authentic: it gets an answer, whatever is in it.
         self.last_heard = now;
         self.count_in(cx, header);
@@ -196,7 +216,7 @@ impl IkeSa {
             }
         };
         self.replies.next = self.replies.next.wrapping_add(1);
-        self.answer(cx, header, datagram, reply, path);
+        self.answer(cx, header, &fingerprint, reply, path);
         if matches!(verdict, Verdict::Keep) {
             self.next_task(cx, now); // what the handler queued, behind its answer
         }
@@ -208,6 +228,9 @@ impl IkeSa {
     pub fn tells_heir(&self, header: &Header, datagram: &[u8]) -> bool {
         if !self.undecided || header.is_response() || header.message_id != self.replies.next {
             return false;
+        }
+        if header.next_payload == PayloadType::SKF {
+            return header.exchange == ExchangeType::CREATE_CHILD_SA && self.is_first_fragment(datagram);
         }
         let mut message = datagram.to_vec();
         let sealed = header.next_payload == PayloadType::SK;
@@ -268,9 +291,8 @@ impl IkeSa {
             self.drop_datagram(cx, DropReason::UnexpectedResponse, path);
             return Verdict::Keep;
         }
-        let mut message = datagram.to_vec();
-        let Some((first, content)) = self.open(cx, header, &mut message, path) else { return Verdict::Keep };
-        let checked = parse_chain(first, content, 0).map_err(|e| FailureKind::MessageInvalid {
+        let Some(Whole { first, content, .. }) = self.open(cx, header, datagram, path) else { return Verdict::Keep };
+        let checked = parse_chain(first, &content, 0).map_err(|e| FailureKind::MessageInvalid {
             rule: self.waiting_for().unwrap_or(RuleId::InformationalResponse),
             missing: e.to_string(),
         });
@@ -309,22 +331,21 @@ impl IkeSa {
         verdict
     }
 
-    /// Checks and decrypts; counts and reports what cannot be.
-    fn open<'m>(
-        &self,
-        cx: &mut Context,
-        header: &Header,
-        message: &'m mut [u8],
-        path: Path,
-    ) -> Option<(PayloadType, &'m [u8])> {
-        if header.next_payload != PayloadType::SK {
-            self.drop_datagram(cx, DropReason::NotProtected, path);
-            return None;
-        }
-        let opened = self.keys().map(|keys| keys.open(message));
-        match opened {
-            Some(Ok((first, range))) => message.get(range).map(|content| (first, content)),
+    /// Checks and decrypts; counts and reports what cannot be. Nothing comes of a fragment until it is the last missing.
+    fn open(&mut self, cx: &mut Context, header: &Header, datagram: &[u8], path: Path) -> Option<Whole> {
+        match header.next_payload {
+            PayloadType::SK => {}
+            PayloadType::SKF => return self.take_fragment(cx, header, datagram, path),
             _ => {
+                self.drop_datagram(cx, DropReason::NotProtected, path);
+                return None;
+            }
+        }
+        let mut message = datagram.to_vec();
+        let opened = self.keys().and_then(|keys| keys.open(&mut message).ok());
+        match opened.and_then(|(first, range)| Some((first, message.get(range)?.to_vec()))) {
+            Some((first, content)) => Some(Whole { first, content, fingerprint: fingerprint(datagram).to_vec() }),
+            None => {
                 self.drop_datagram(cx, DropReason::IntegrityCheckFailed, path);
                 None
             }
@@ -351,12 +372,13 @@ impl IkeSa {
 
     fn answer(&mut self, cx: &mut Context, header: &Header, request: &[u8], chain: ChainBuilder, path: Path) {
         let reply_header = self.header(header.exchange, header.message_id, true);
+        let limit = self.fragment_limit(cx);
         let Some(keys) = self.keys_mut() else { return };
-        let reply = keys.seal(reply_header, chain, &mut *cx.rng);
+        let reply = keys.seal(reply_header, chain, limit, &mut *cx.rng);
         self.replies.remember(request, &reply);
         self.datagrams_out += 1;
         count_out(cx, &reply_header);
-        cx.transmit(path.local, path.remote, reply);
+        cx.transmit_all(path.local, path.remote, reply);
     }
 
     pub fn header(&self, exchange: ExchangeType, message_id: u32, response: bool) -> Header {
@@ -383,8 +405,9 @@ impl IkeSa {
     ) {
         let message_id = self.next_request;
         let header = self.header(exchange, message_id, false);
+        let limit = self.fragment_limit(cx);
         let Some(keys) = self.keys_mut() else { return };
-        let message = keys.seal(header, chain, &mut *cx.rng);
+        let message = keys.seal(header, chain, limit, &mut *cx.rng);
         self.next_request += 1;
         self.begin(cx, now, Pending { message_id, exchange, message, resent: 0, since: now, waiting_for, task });
     }
@@ -393,7 +416,7 @@ impl IkeSa {
     pub fn begin(&mut self, cx: &mut Context, now: Instant, pending: Pending) {
         count_out(cx, &self.header(pending.exchange, pending.message_id, false));
         self.datagrams_out += 1;
-        cx.transmit(self.local, self.remote, pending.message.clone());
+        cx.transmit_all(self.local, self.remote, pending.message.clone());
         self.pending = Some(pending);
         self.arm(cx, now, 0);
     }
@@ -428,7 +451,7 @@ impl IkeSa {
         self.retransmissions.total += 1;
         self.datagrams_out += 1;
         cx.event(Event::Retransmitted { sa: self.id, name: self.name().to_string(), waiting_for, attempt: resent });
-        cx.transmit(self.local, self.remote, message);
+        cx.transmit_all(self.local, self.remote, message);
         self.arm(cx, now, resent);
         Verdict::Keep
     }

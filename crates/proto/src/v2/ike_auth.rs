@@ -25,7 +25,7 @@ use super::keys::{Keys, child_keys};
 use super::sa::{HalfOpen, IkeSa, State};
 use crate::context::{Context, Effect};
 use crate::policy;
-use config::{Connection, SharedSecret, Unique, best_psk};
+use config::{AuthMethod as Method, Connection, SharedSecret, Unique, best_psk};
 use model::{Event, FailureKind, Identity, Instant, Role, TrafficSelector};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -58,11 +58,29 @@ pub(super) fn on_wire(list: &[TrafficSelector]) -> Vec<wire::v2::TrafficSelector
     list.iter().map(|ts| wire::v2::TrafficSelector::from(*ts)).collect()
 }
 
+/// Whether both ends are to prove themselves in the one way that is implemented, in one round. Anything else the
+/// configuration asks for must never become a pre-shared key.
+fn only_psk(connection: &Connection) -> Result<(), FailureKind> {
+    let rounds = |first, more| std::iter::once(first).chain(more);
+    let ours = rounds(&connection.local, &connection.local_more);
+    let method = match ours.chain(rounds(&connection.remote, &connection.remote_more)).find(|a| a.method != Method::Psk)
+    {
+        Some(other) if other.method == Method::Xauth => "XAuth",
+        Some(_) => "public key",
+        None if connection.local_more.is_empty() && connection.remote_more.is_empty() => return Ok(()),
+        None => "a second round of authentication",
+    };
+    Err(FailureKind::AuthMethodUnsupported { method: method.into() })
+}
+
 // ---------------------------------------------------------------------------------------------------------- initiator
 
 /// Sends IKE_AUTH. `init_request` is our IKE_SA_INIT request, which our AUTH covers.
 pub(super) fn send(sa: &mut IkeSa, cx: &mut Context, now: Instant, init_request: &[u8]) -> Verdict {
     let (Some(connection), Some(local)) = (sa.connection.clone(), sa.local_id.clone()) else { return Verdict::Keep };
+    if let Err(kind) = only_psk(&connection) {
+        return Verdict::End(kind);
+    }
     let expected = &connection.remote.id;
     let Some(psk) = best_psk(&cx.secrets, &local, expected).first().map(|s| (*s).clone()) else {
         return Verdict::End(FailureKind::PskMissing { local, remote: expected.clone() });
@@ -312,6 +330,7 @@ fn authenticate(
         return Err((first, FailureKind::IdentityUnknown { received: remote, asked_for, expected }));
     };
     let fail = |kind| (Some(Arc::clone(&connection)), kind);
+    only_psk(&connection).map_err(fail)?;
     let Some((method, value)) = chain.auth() else {
         // Section 2.16: leaving AUTH out asks for EAP.
         return Err(fail(FailureKind::AuthMethodUnsupported { method: "EAP".into() }));

@@ -21,7 +21,7 @@ use super::sa::{AuthSent, HalfOpen, IkeSa, InitSent, State};
 use super::{ike_auth, nat};
 use crate::context::Context;
 use crate::timers::Reason;
-use config::Connection;
+use config::{Connection, Fragmentation};
 use crypto::KeyExchange;
 use model::{
     Algorithm, ChosenSuite, DropReason, FailureKind, Identity, Instant, Mismatch, NatState, Phase, Proposal,
@@ -106,12 +106,15 @@ fn send(sa: &mut IkeSa, cx: &mut Context, now: Instant) {
     chain.ke(init.key_exchange.id(), init.key_exchange.public());
     chain.nonce(&init.nonce);
     nat::announce(&mut chain, sa.spis, sa.local, sa.remote, init.pretend);
+    if connection.fragmentation != Fragmentation::No {
+        chain.notify(ProtocolId::NONE, &[], NotifyType::IKEV2_FRAGMENTATION_SUPPORTED, &[]);
+    }
     let request = message(sa.header(ExchangeType::IKE_SA_INIT, 0, false), chain);
     sa.next_request = 1;
     let pending = Pending {
         message_id: 0,
         exchange: ExchangeType::IKE_SA_INIT,
-        message: request,
+        message: vec![request],
         resent: 0,
         since: now,
         waiting_for: RuleId::IkeSaInitResponse,
@@ -192,13 +195,15 @@ pub(crate) fn response(
         Err(error) => return Verdict::End(FailureKind::InstallFailed { reason: error.to_string() }),
     };
     let found = nat::detect(&chain, spis, sa.local, sa.remote, init.pretend.is_some());
-    let request = sa.pending.take().map(|p| p.message).unwrap_or_default();
+    let request = sa.pending.take().and_then(|p| p.message.into_iter().next()).unwrap_or_default();
     // Everything is checked: from here on the SA changes.
     cx.timers.cancel(sa.id, Reason::Retransmit);
     sa.retransmissions.sent = 0;
     sa.spis = spis;
     sa.suite = Some(suite);
     sa.nat = found;
+    // RFC 7383 section 2.3: both ends have to announce it.
+    sa.fragments = fragmentable(&chain, &connection);
     sa.last_heard = now;
     sa.log(cx, "CFG", 1, format!("selected proposal: {suite}"));
     report_nat(sa, cx);
@@ -210,6 +215,11 @@ pub(crate) fn response(
     }
     sa.state = State::AuthSent(Box::new(AuthSent { keys, auth, response: datagram.to_vec(), nonce_i, nonce_r }));
     ike_auth::send(sa, cx, now, &request)
+}
+
+/// Whether the peer takes fragments (RFC 7383 section 2.3), and we let it know that we do.
+fn fragmentable(chain: &Chain<'_>, connection: &Connection) -> bool {
+    connection.fragmentation != Fragmentation::No && chain.notify(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED).is_some()
 }
 
 fn report_nat(sa: &IkeSa, cx: &mut Context) {
@@ -390,6 +400,10 @@ pub(crate) fn respond(cx: &mut Context, now: Instant, first: FirstMessage<'_>, c
     reply.ke(group, key_exchange.public());
     reply.nonce(&nonce_r);
     nat::announce(&mut reply, spis, path.local, path.remote, pretend);
+    let fragments = first.candidates.first().is_some_and(|c| fragmentable(&chain, c));
+    if fragments {
+        reply.notify(ProtocolId::NONE, &[], NotifyType::IKEV2_FRAGMENTATION_SUPPORTED, &[]);
+    }
 
     // The keys go into the state below, once all else that can be refused has been.
     let (ends, state) = ((path.local, path.remote), State::Closed);
@@ -398,12 +412,13 @@ pub(crate) fn respond(cx: &mut Context, now: Instant, first: FirstMessage<'_>, c
     let response = message(reply_header, reply);
     sa.suite = Some(suite);
     sa.nat = nat;
+    sa.fragments = fragments;
     // Only where there is one connection is it certain already whose SA this will be.
     if let [only] = first.candidates.as_slice() {
         sa.connection = Some(Arc::clone(only));
     }
     sa.replies.next = 1;
-    sa.replies.remember(first.datagram, &response);
+    sa.replies.remember(first.datagram, std::slice::from_ref(&response));
     sa.datagrams_in = 1;
     sa.datagrams_out = 1;
     sa.state = State::HalfOpen(Box::new(HalfOpen {

@@ -3,11 +3,13 @@
 use crypto::v2::{ChildKeys, SkKeys};
 use crypto::{Cipher, Integrity, OpenError, Prf, Protection, Random, Unsupported};
 use model::{ChosenSuite, Role};
-use wire::v2::{ChainBuilder, seal_layout};
+use wire::v2::{ChainBuilder, seal_fragment_layouts, seal_layout};
 use wire::{HEADER_LEN, Header, PayloadType, PrfId, Secret, SpiPair};
 
 /// Octets of a payload's generic header.
 const GENERIC_HEADER_LEN: usize = 4;
+/// Octets of Fragment Number and Total Fragments.
+const FRAGMENT_COUNTERS_LEN: usize = 4;
 
 /// What the IKE SA needs as long as it lives.
 pub(crate) struct Keys {
@@ -100,13 +102,24 @@ impl Keys {
         Ok(Self { prf, sk_d: sk.sk_d.clone(), inbound, outbound, sealed: 0 })
     }
 
-    /// A whole message with these payloads inside its Encrypted payload.
-    pub fn seal(&mut self, header: Header, chain: ChainBuilder, rng: &mut dyn Random) -> Vec<u8> {
+    /// A message with these payloads inside its Encrypted payload: one datagram, or fragments of at most `limit` octets
+    /// where there is a limit and it is exceeded (RFC 7383 section 2.5).
+    pub fn seal(
+        &mut self,
+        header: Header,
+        chain: ChainBuilder,
+        limit: Option<usize>,
+        rng: &mut dyn Random,
+    ) -> Vec<Vec<u8>> {
         let (iv, block, icv) = (self.outbound.iv_len(), self.outbound.block_len(), self.outbound.icv_len());
-        let mut layout = seal_layout(header, chain, iv, block, icv);
-        self.outbound.seal(&mut layout.message, layout.iv_at, self.sealed, rng);
-        self.sealed += 1;
-        layout.message
+        let fragments = limit.and_then(|limit| seal_fragment_layouts(header, chain.clone(), iv, block, icv, limit));
+        let layouts = fragments.unwrap_or_else(|| vec![seal_layout(header, chain, iv, block, icv)]);
+        let seal = |mut layout: wire::v2::SealedLayout| {
+            self.outbound.seal(&mut layout.message, layout.iv_at, self.sealed, &mut *rng);
+            self.sealed += 1;
+            layout.message
+        };
+        layouts.into_iter().map(seal).collect()
     }
 
     /// Checks and decrypts a message in place, whose first payload must be the Encrypted one. Returns the type of the
@@ -117,6 +130,16 @@ impl Keys {
     pub fn open(&self, message: &mut [u8]) -> Result<(PayloadType, std::ops::Range<usize>), OpenError> {
         let inner = message.get(HEADER_LEN).copied().ok_or(OpenError::TooShort)?;
         let range = self.inbound.open(message, HEADER_LEN + GENERIC_HEADER_LEN)?;
+        Ok((PayloadType(inner), range))
+    }
+
+    /// As [`Keys::open`] for a message whose only payload is an Encrypted Fragment.
+    ///
+    /// # Errors
+    /// Nothing in the message is to be believed then.
+    pub fn open_fragment(&self, message: &mut [u8]) -> Result<(PayloadType, std::ops::Range<usize>), OpenError> {
+        let inner = message.get(HEADER_LEN).copied().ok_or(OpenError::TooShort)?;
+        let range = self.inbound.open(message, HEADER_LEN + GENERIC_HEADER_LEN + FRAGMENT_COUNTERS_LEN)?;
         Ok((PayloadType(inner), range))
     }
 }

@@ -7,11 +7,13 @@
 //! | [`create_child_sa`] | CREATE_CHILD_SA for Child SAs, sections 1.3.1 and 1.3.3 |
 //! | [`rekey_ike_sa`] | CREATE_CHILD_SA for the IKE SA, section 1.3.2 |
 //! | [`informational`] | INFORMATIONAL, section 1.4 |
+//! | [`fragments`] | messages in several datagrams (RFC 7383) |
 //! | [`exchange`] | what they share: message IDs, retransmission, protection, grammar (sections 2.1 to 2.3) |
 
 mod cookie;
 mod create_child_sa;
 mod exchange;
+mod fragments;
 mod ike_auth;
 mod ike_sa_init;
 mod informational;

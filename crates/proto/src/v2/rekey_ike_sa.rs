@@ -94,6 +94,7 @@ fn successor(sa: &IkeSa, cx: &mut Context, now: Instant, made: &Made, nonces: (&
     new.connection = sa.connection.clone();
     new.suite = Some(made.suite);
     new.nat = sa.nat;
+    new.fragments = sa.fragments; // RFC 7383 section 2.3 asks in IKE_SA_INIT only
     new.local_id = sa.local_id.clone();
     new.remote_id = sa.remote_id.clone();
     new.established = Some(now);

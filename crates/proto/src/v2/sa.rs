@@ -2,6 +2,7 @@
 
 use super::create_child_sa::Creating;
 use super::exchange::{Pending, Replies, Task};
+use super::fragments::Reassembly;
 use super::keys::{AuthKeys, Keys};
 use crate::child::{self, Agreed, ChildSa, Parent};
 use crate::context::Context;
@@ -108,6 +109,12 @@ pub(crate) struct IkeSa {
     /// Message ID of our next request.
     pub next_request: u32,
     pub replies: Replies,
+    /// Whether the peer takes fragments (RFC 7383).
+    pub fragments: bool,
+    /// The peer's request of which not all fragments are here.
+    pub(super) partial_request: Reassembly,
+    /// The peer's answer of which not all fragments are here.
+    pub(super) partial_response: Reassembly,
     pub children: Vec<ChildSa>,
     pub retransmissions: Retransmissions,
     pub datagrams_in: u32,
@@ -155,6 +162,9 @@ impl IkeSa {
             queue: VecDeque::new(),
             next_request: 0,
             replies: Replies::default(),
+            fragments: false,
+            partial_request: Reassembly::default(),
+            partial_response: Reassembly::default(),
             children: Vec::new(),
             retransmissions: Retransmissions::default(),
             datagrams_in: 0,

@@ -493,7 +493,7 @@ fn load_shared(core: &mut Core, m: &Message) -> Message {
     }
     let name = m.get_str("id").map_or_else(|| format!("vici-{}", core.endpoint.secrets().len() + 1), str::to_string);
     let source = ConfigRef { file: "vici".into(), line: 0, key: format!("secrets.{name}") };
-    core.load_secret(SharedSecret { name, owners, secret: Secret::from(data), source });
+    core.load_secret(SharedSecret { kind: config::SecretKind::Ike, name, owners, secret: Secret::from(data), source });
     schema::success()
 }
 

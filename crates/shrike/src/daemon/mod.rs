@@ -315,6 +315,7 @@ impl Daemon {
                 limit => limit as usize,
             },
             keepalive: file.keep_alive,
+            fragment_size: file.fragment_size,
             port: file.port,
             nat_port: file.port_nat_t,
             close_ike_on_child_failure: file.close_ike_on_child_failure,
@@ -501,6 +502,7 @@ impl Daemon {
                     log::line("NET", 1, &format!("cannot send from {local} to {remote}: {error}"));
                 }
             }
+            Output::AddAddress(_) | Output::RemoveAddress(_) => {}
             Output::Keepalive { local, remote } => {
                 let _ = self.sockets.send(local, remote, &[0xff]); // the next one follows soon
             }

@@ -1,0 +1,224 @@
+//! Virtual addresses for peers that ask for one: IKEv2's CFG payload (RFC 7296 section 3.15) and IKEv1's Mode-Config.
+//!
+//! A lease belongs to an identity. It outlives the IKE SA, so that a peer that comes back gets the address it had; an
+//! address whose owner is away is given to another only when no unused one is left.
+
+use config::{Pool, PoolAttribute};
+use model::{Identity, Instant};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// An address and who has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// The address.
+    pub address: IpAddr,
+    /// Its owner.
+    pub identity: Identity,
+    /// How many IKE SAs use it; none while the owner is away.
+    pub users: u32,
+    /// When that changed last.
+    pub since: Instant,
+}
+
+#[derive(Debug)]
+struct State {
+    pool: Pool,
+    leases: BTreeMap<IpAddr, Lease>,
+    /// How many addresses were given out in order; those behind have never been.
+    next: u128,
+}
+
+/// All pools, by name.
+#[derive(Debug, Default)]
+pub struct Pools {
+    pools: BTreeMap<String, State>,
+}
+
+fn number(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(a) => u128::from(a.to_bits()),
+        IpAddr::V6(a) => a.to_bits(),
+    }
+}
+
+impl State {
+    fn contains(&self, address: IpAddr) -> bool {
+        let within = |(first, last): &(IpAddr, IpAddr)| {
+            first.is_ipv4() == address.is_ipv4() && *first <= address && address <= *last
+        };
+        self.pool.ranges.iter().any(within)
+    }
+
+    /// The address at a position, counted through all ranges.
+    fn at(&self, mut position: u128) -> Option<IpAddr> {
+        for (first, last) in &self.pool.ranges {
+            let size = number(*last).checked_sub(number(*first))?.saturating_add(1);
+            if position < size {
+                let found = number(*first).checked_add(position)?;
+                return Some(match first {
+                    IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::from_bits(u32::try_from(found).ok()?)),
+                    IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::from_bits(found)),
+                });
+            }
+            position -= size;
+        }
+        None
+    }
+
+    fn is_ipv4(&self) -> bool {
+        self.pool.base.is_ipv4()
+    }
+
+    fn take(&mut self, address: IpAddr, identity: &Identity, now: Instant) -> IpAddr {
+        let lease = Lease { address, identity: identity.clone(), users: 0, since: now };
+        let lease = self.leases.entry(address).or_insert_with(|| lease.clone());
+        lease.identity = identity.clone();
+        lease.users += 1;
+        lease.since = now;
+        address
+    }
+
+    /// One that its owner left, the same owner's first.
+    fn existing(&self, identity: &Identity, asked: IpAddr) -> Option<IpAddr> {
+        let own = |lease: &&Lease| lease.identity == *identity;
+        // The same end asks again for what it has: a new IKE SA beside the old one.
+        if let Some(lease) = self.leases.get(&asked).filter(own) {
+            return Some(lease.address);
+        }
+        self.leases.values().filter(own).find(|lease| lease.users == 0).map(|lease| lease.address)
+    }
+
+    fn fresh(&mut self, asked: IpAddr) -> Option<IpAddr> {
+        if !asked.is_unspecified() && self.contains(asked) && !self.leases.contains_key(&asked) {
+            return Some(asked);
+        }
+        while let Some(address) = self.at(self.next) {
+            self.next += 1;
+            if !self.leases.contains_key(&address) {
+                return Some(address);
+            }
+        }
+        // None left that nobody ever had: the one that was left longest ago.
+        let away = self.leases.values().filter(|lease| lease.users == 0);
+        away.min_by_key(|lease| lease.since).map(|lease| lease.address)
+    }
+}
+
+impl Pools {
+    /// Adds a pool, or replaces the one of that name. Leases that lie within the new one stay.
+    pub fn load(&mut self, pool: Pool) {
+        let name = pool.name.clone();
+        let leases = self.pools.remove(&name).map(|old| old.leases).unwrap_or_default();
+        let mut state = State { pool, leases: BTreeMap::new(), next: 0 };
+        state.leases = leases.into_iter().filter(|(address, _)| state.contains(*address)).collect();
+        self.pools.insert(name, state);
+    }
+
+    /// Forgets a pool. Returns whether there was one. Those who have an address of it keep it.
+    pub fn unload(&mut self, name: &str) -> bool {
+        self.pools.remove(name).is_some()
+    }
+
+    /// The pools, by name.
+    pub fn iter(&self) -> impl Iterator<Item = &Pool> {
+        self.pools.values().map(|state| &state.pool)
+    }
+
+    /// The leases of a pool, by address.
+    pub fn leases(&self, name: &str) -> impl Iterator<Item = &Lease> {
+        self.pools.get(name).into_iter().flat_map(|state| state.leases.values())
+    }
+
+    /// An address for a peer from the first of these pools that has one, of the family of `asked`. `asked` is the address
+    /// that the peer would like, unspecified if any. `None` if no pool has one left.
+    pub fn acquire(&mut self, names: &[String], identity: &Identity, asked: IpAddr, now: Instant) -> Option<IpAddr> {
+        let fitting = |state: &State| state.is_ipv4() == asked.is_ipv4();
+        // What it had, in whichever pool, comes before anything new.
+        for name in names {
+            let Some(state) = self.pools.get_mut(name).filter(|state| fitting(state)) else { continue };
+            if let Some(address) = state.existing(identity, asked) {
+                return Some(state.take(address, identity, now));
+            }
+        }
+        for name in names {
+            let Some(state) = self.pools.get_mut(name).filter(|state| fitting(state)) else { continue };
+            if let Some(address) = state.fresh(asked) {
+                return Some(state.take(address, identity, now));
+            }
+        }
+        None
+    }
+
+    /// An IKE SA that used an address is gone.
+    pub fn release(&mut self, names: &[String], identity: &Identity, address: IpAddr, now: Instant) {
+        for name in names {
+            let lease = self.pools.get_mut(name).and_then(|state| state.leases.get_mut(&address));
+            if let Some(lease) = lease.filter(|lease| lease.identity == *identity && lease.users > 0) {
+                lease.users -= 1;
+                lease.since = now;
+                return;
+            }
+        }
+    }
+
+    /// What users of these pools are told beside their address, in order.
+    pub fn attributes<'a>(&'a self, names: &'a [String]) -> impl Iterator<Item = &'a PoolAttribute> {
+        names.iter().filter_map(|name| self.pools.get(name)).flat_map(|state| state.pool.attributes.iter())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::ConfigRef;
+
+    const ANY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
+    fn pools() -> (Pools, Vec<String>) {
+        let address = |last| IpAddr::from([10, 0, 0, last]);
+        let source = ConfigRef { file: "test".into(), line: 1, key: "pools.p".into() };
+        let (ranges, attributes) = (vec![(address(1), address(2))], Vec::new());
+        let mut pools = Pools::default();
+        pools.load(Pool { name: "p".into(), base: address(1), ranges, attributes, source });
+        (pools, vec!["p".into()])
+    }
+
+    fn user(name: &str) -> Identity {
+        name.parse().unwrap()
+    }
+
+    #[test]
+    fn a_peer_that_comes_back_gets_its_address_again() {
+        let (mut pools, names) = pools();
+        let at = Instant::from_nanos;
+        let first = pools.acquire(&names, &user("a@x"), ANY, at(1)).unwrap();
+        let second = pools.acquire(&names, &user("b@x"), ANY, at(2)).unwrap();
+        assert_eq!((first.to_string().as_str(), second.to_string().as_str()), ("10.0.0.1", "10.0.0.2"));
+        assert_eq!(pools.acquire(&names, &user("c@x"), ANY, at(3)), None, "both are in use");
+        pools.release(&names, &user("c@x"), first, at(4));
+        assert_eq!(pools.acquire(&names, &user("c@x"), ANY, at(4)), None, "only its owner gives an address back");
+        pools.release(&names, &user("b@x"), second, at(5));
+        pools.release(&names, &user("a@x"), first, at(6));
+        assert_eq!(pools.acquire(&names, &user("a@x"), second, at(7)), Some(first));
+        assert_eq!(pools.acquire(&names, &user("a@x"), first, at(8)), Some(first), "the same for a second IKE SA");
+        assert_eq!(pools.acquire(&names, &user("c@x"), ANY, at(9)), Some(second), "the one left longest ago");
+        pools.release(&names, &user("a@x"), first, at(10));
+        assert_eq!(pools.leases("p").map(|lease| lease.users).collect::<Vec<_>>(), [1, 1]);
+    }
+
+    #[test]
+    fn families_and_wishes_are_obeyed() {
+        let (mut pools, names) = pools();
+        let now = Instant::from_nanos(0);
+        assert_eq!(pools.acquire(&names, &user("a@x"), Ipv6Addr::UNSPECIFIED.into(), now), None);
+        assert_eq!(pools.acquire(&["other".to_string()], &user("a@x"), ANY, now), None);
+        let wish = IpAddr::from([10, 0, 0, 2]);
+        assert_eq!(pools.acquire(&names, &user("a@x"), wish, now), Some(wish));
+        assert_ne!(pools.acquire(&names, &user("b@x"), wish, now), Some(wish), "somebody else's");
+        let outside = IpAddr::from([10, 0, 0, 9]);
+        assert_eq!(pools.acquire(&names, &user("c@x"), outside, now), None);
+        assert_eq!(pools.iter().count(), 1);
+        assert!(pools.unload("p") && !pools.unload("p"));
+    }
+}

@@ -1,0 +1,394 @@
+//! Transaction exchanges between phase 1 and quick mode (draft-ietf-ipsec-isakmp-mode-cfg,
+//! draft-beaulieu-ike-xauth): a user's name and password, then a virtual address.
+//!
+//! ```text
+//! HDR*, HASH(1), ATTR (REQUEST or SET)  -->
+//!                                       <--  HDR*, HASH(1), ATTR (REPLY or ACK)
+//! ```
+//!
+//! The order is XAuth, Mode-Config, quick mode. Until XAuth is over the ISAKMP SA does not count as established.
+
+mod mode_config;
+mod xauth;
+
+use super::phase1;
+use super::protection::{hashed, header};
+use super::quick_mode;
+use super::sa::{IsakmpSa, State, arm, fingerprint};
+use crate::context::Context;
+use crate::endpoint::Output;
+use crate::timers::Reason;
+use crate::v2::Path;
+use config::{AuthMethod, Authentication, Connection};
+use model::dataplane::VirtualAddress;
+use model::{DropReason, Event, FailureKind, Identity, IkeState, Instant, Role};
+use std::net::IpAddr;
+use wire::attributes::{AttributeValue, DataAttribute};
+use wire::grammar::RuleId;
+use wire::v1::Attributes;
+use wire::{ExchangeType, Flags, Header, Secret};
+
+/// Kinds of the Attributes payload (draft-ietf-ipsec-isakmp-mode-cfg section 3.2).
+const REQUEST: u8 = 1;
+const REPLY: u8 = 2;
+const SET: u8 = 3;
+const ACK: u8 = 4;
+
+/// A repeated request is answered again this often.
+const MAX_REPEATS: u32 = 5;
+
+/// What comes next between phase 1 and quick mode.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Nothing: quick mode may begin.
+    #[default]
+    Done,
+    /// XAuth, we ask: name and password asked for.
+    Asked,
+    /// XAuth, we ask: the user was told whether that was right.
+    Judged(bool),
+    /// XAuth, we are asked: not yet, or so many times.
+    Answering(u32),
+    /// Mode-Config: our request, or what we push, is under way.
+    Offered,
+    /// Mode-Config: the peer is to push.
+    Expecting,
+}
+
+/// Our message under way.
+struct Sent {
+    message_id: u32,
+    identifier: u16,
+    kind: u8,
+    message: Vec<u8>,
+    resent: u32,
+    since: Instant,
+}
+
+/// All about transaction exchanges of an ISAKMP SA.
+#[derive(Default)]
+pub(super) struct Configuration {
+    pub stage: Stage,
+    under_way: Option<Sent>,
+    /// The last answer, with what it answered and how often.
+    answered: Option<([u8; 20], Vec<u8>, u32)>,
+    /// The user that XAuth proved.
+    pub user: Option<Identity>,
+    /// Addresses that we assigned to the peer.
+    assigned: Vec<IpAddr>,
+    /// Addresses that the peer assigned to us.
+    own: Vec<IpAddr>,
+    /// Uniqueness is applied when XAuth is over: with INITIAL-CONTACT or without.
+    pub uniqueness: Option<bool>,
+}
+
+impl Configuration {
+    /// Whether the user has still to be proved.
+    pub fn authenticates(&self) -> bool {
+        matches!(self.stage, Stage::Asked | Stage::Judged(_) | Stage::Answering(_))
+    }
+
+    pub fn waiting_for(&self) -> Option<RuleId> {
+        match self.stage {
+            Stage::Done => None,
+            Stage::Asked | Stage::Judged(_) | Stage::Offered => Some(RuleId::TransactionV1Reply),
+            Stage::Answering(_) | Stage::Expecting => Some(RuleId::TransactionV1),
+        }
+    }
+}
+
+/// The round of XAuth among those of one end.
+fn round(rounds: &[Authentication]) -> Option<&Authentication> {
+    rounds.iter().find(|round| round.method == AuthMethod::Xauth)
+}
+
+/// The authentication method of phase 1 that stands for what is configured: who of both proves a user afterwards.
+/// `None` for what is not available.
+pub(super) fn auth_method(connection: &Connection, own: Role) -> Option<u16> {
+    let first = [&connection.local, &connection.remote].iter().all(|a| a.method == AuthMethod::Psk);
+    let further = [&connection.local_more, &connection.remote_more];
+    let only_xauth = further.iter().all(|more| more.len() <= 1 && more.len() == usize::from(round(more).is_some()));
+    if !first || !only_xauth {
+        return None;
+    }
+    match (round(&connection.local_more), round(&connection.remote_more), own) {
+        (None, None, _) => Some(wire::OakleyAuthMethod::PRE_SHARED_KEY.0),
+        (Some(_), None, Role::Initiator) | (None, Some(_), Role::Responder) => {
+            Some(wire::OakleyAuthMethod::XAUTH_INIT_PRE_SHARED.0)
+        }
+        (None, Some(_), Role::Initiator) | (Some(_), None, Role::Responder) => {
+            Some(wire::OakleyAuthMethod::XAUTH_RESP_PRE_SHARED.0)
+        }
+        (Some(_), Some(_), _) => None,
+    }
+}
+
+/// What comes first after phase 1.
+pub(super) fn first_stage(connection: &Connection) -> Stage {
+    if round(&connection.remote_more).is_some() {
+        Stage::Asked
+    } else if round(&connection.local_more).is_some() {
+        Stage::Answering(0)
+    } else {
+        Stage::Done
+    }
+}
+
+/// XAuth begins.
+pub(super) fn begin(sa: &mut IsakmpSa, cx: &mut Context, now: Instant) {
+    // Whoever does not go on is given up like any half-open SA.
+    cx.timers.set(sa.id, Reason::HalfOpen, now + cx.settings.half_open_timeout);
+    if sa.configuration.stage == Stage::Asked {
+        xauth::ask(sa, cx, now);
+    }
+}
+
+/// XAuth is over, and the ISAKMP SA established.
+fn authenticated(sa: &mut IsakmpSa, cx: &mut Context, now: Instant) {
+    cx.timers.cancel(sa.id, Reason::HalfOpen);
+    sa.configuration.stage = Stage::Done;
+    let (from, to) = (IkeState::Connecting, IkeState::Established);
+    cx.event(Event::IkeState { sa: sa.id, name: sa.name().to_string(), from, to });
+    phase1::complete(sa, cx, now);
+    if let Some(initial_contact) = sa.configuration.uniqueness.take() {
+        phase1::apply_uniqueness(sa, cx, initial_contact);
+    }
+    phase1::go_on(sa, cx, now);
+}
+
+/// Mode-Config, if there is any.
+pub(super) fn configure(sa: &mut IsakmpSa, cx: &mut Context, now: Instant) {
+    mode_config::begin(sa, cx, now);
+}
+
+fn attribute(class: u16, value: &[u8]) -> DataAttribute<'_> {
+    DataAttribute { kind: class, value: AttributeValue::Long(value) }
+}
+
+/// The octets of an attribute.
+fn octets<'a>(attributes: &Attributes<'a>, class: u16) -> Option<&'a [u8]> {
+    match attributes.get(class)? {
+        AttributeValue::Long(octets) => Some(octets),
+        AttributeValue::Short(_) => None,
+    }
+}
+
+fn seal(sa: &mut IsakmpSa, id: u32, kind: u8, identifier: u16, attributes: &[DataAttribute<'_>]) -> Option<Vec<u8>> {
+    let spis = sa.spis;
+    let keys = sa.keys()?;
+    let mut chain = keys.with_hash();
+    chain.attributes(kind, identifier, attributes);
+    let chain = hashed(chain, |rest| keys.hash1(id, rest));
+    Some(keys.seal(header(spis, ExchangeType::TRANSACTION, id), chain))
+}
+
+/// Begins an exchange.
+fn send(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, kind: u8, attributes: &[DataAttribute<'_>]) {
+    retire(sa, cx);
+    let message_id = quick_mode::message_id(sa, cx);
+    let identifier = u16::from_be_bytes(cx.random());
+    let Some(message) = seal(sa, message_id, kind, identifier, attributes) else { return };
+    sa.datagrams_out += 1;
+    sa.transmit(cx, message.clone());
+    arm(cx, sa.id, Reason::Exchange(message_id), now, 0);
+    sa.configuration.under_way = Some(Sent { message_id, identifier, kind, message, resent: 0, since: now });
+}
+
+/// The exchange that we began is over.
+fn retire(sa: &mut IsakmpSa, cx: &mut Context) {
+    if let Some(sent) = sa.configuration.under_way.take() {
+        cx.timers.cancel(sa.id, Reason::Exchange(sent.message_id));
+        sa.retransmissions.sent = 0;
+        sa.note_used(sent.message_id);
+        if let Some(keys) = sa.keys() {
+            keys.forget(sent.message_id);
+        }
+    }
+}
+
+/// The peer's message, as a handler gets it.
+struct Received<'a> {
+    attributes: Attributes<'a>,
+    message_id: u32,
+    digest: [u8; 20],
+}
+
+/// Answers the peer's message, which ends the exchange.
+fn answer(sa: &mut IsakmpSa, cx: &mut Context, received: &Received<'_>, attributes: &[DataAttribute<'_>]) {
+    let kind = if received.attributes.kind == SET { ACK } else { REPLY };
+    let (id, identifier) = (received.message_id, received.attributes.identifier);
+    let Some(message) = seal(sa, id, kind, identifier, attributes) else { return };
+    sa.note_used(id);
+    if let Some(keys) = sa.keys() {
+        keys.forget(id);
+    }
+    sa.datagrams_out += 1;
+    sa.transmit(cx, message.clone());
+    sa.configuration.answered = Some((received.digest, message, 0));
+}
+
+/// An answer did not come in time, in a transaction or in a quick mode.
+pub(crate) fn retransmit(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, id: u32) -> Option<FailureKind> {
+    if id == 0 && sa.configuration.stage == Stage::Expecting {
+        let (waiting_for, repeated) = (RuleId::TransactionV1, sa.retransmissions.answered);
+        return Some(FailureKind::HalfOpen { waiting_for, after: now.since(sa.created), repeated });
+    }
+    let Some(sent) = sa.configuration.under_way.as_mut().filter(|sent| sent.message_id == id) else {
+        return quick_mode::retransmit(sa, cx, now, id);
+    };
+    sent.resent += 1;
+    let (resent, since, message) = (sent.resent, sent.since, sent.message.clone());
+    let waiting_for = RuleId::TransactionV1Reply;
+    if resent > cx.settings.backoff.tries {
+        if sa.configuration.stage == Stage::Judged(false) {
+            return Some(xauth::refusal(sa));
+        }
+        let (to, over) = (sa.remote, now.since(since));
+        return Some(FailureKind::NoAnswer { waiting_for, to, sent: resent, over, answered_before: true });
+    }
+    sa.retransmissions.sent = resent;
+    sa.retransmissions.total += 1;
+    cx.event(Event::Retransmitted { sa: sa.id, name: sa.name().to_string(), waiting_for, attempt: resent });
+    // As in quick mode: message 3 of aggressive mode may be what got lost.
+    if let Some(last) = sa.sent.as_ref().filter(|_| !sa.confirmed && sa.role == Role::Initiator) {
+        let last = last.message.clone();
+        sa.datagrams_out += 1;
+        sa.transmit(cx, last);
+    }
+    sa.datagrams_out += 1;
+    sa.transmit(cx, message);
+    arm(cx, sa.id, Reason::Exchange(id), now, resent);
+    None
+}
+
+/// A message of a transaction exchange.
+pub(super) fn receive(
+    sa: &mut IsakmpSa,
+    cx: &mut Context,
+    now: Instant,
+    h: &Header,
+    datagram: &[u8],
+    path: Path,
+) -> Option<FailureKind> {
+    let id = h.message_id;
+    let digest = fingerprint(datagram);
+    if let Some((_, message, repeated)) = sa.configuration.answered.as_mut().filter(|(of, ..)| *of == digest) {
+        if *repeated >= MAX_REPEATS {
+            sa.drop_datagram(cx, DropReason::RepeatLimit, path.remote);
+            return None;
+        }
+        *repeated += 1;
+        let message = message.clone();
+        sa.datagrams_out += 1;
+        sa.transmit(cx, message);
+        return None;
+    }
+    if sa.used.contains(&id) || sa.quick_modes.contains_key(&id) {
+        sa.drop_datagram(cx, DropReason::UnexpectedMessageId, path.remote);
+        return None;
+    }
+    let opened = sa.keys().and_then(|keys| keys.open(h, datagram)).filter(|_| h.flags.contains(Flags::ENCRYPTION));
+    let Some(opened) = opened else {
+        sa.drop_datagram(cx, DropReason::NotProtected, path.remote);
+        return None;
+    };
+    let (Some(chain), Some(rest)) = (opened.chain(), opened.after_hash()) else {
+        sa.drop_datagram(cx, DropReason::IntegrityCheckFailed, path.remote);
+        return None;
+    };
+    let expected = sa.keys()?.hash1(id, rest);
+    if !crypto::equal(expected.expose(), chain.hash().unwrap_or_default()) {
+        sa.drop_datagram(cx, DropReason::IntegrityCheckFailed, path.remote);
+        return None;
+    }
+    let Some(attributes) = chain.attributes().cloned() else {
+        sa.drop_datagram(cx, DropReason::GrammarViolation, path.remote);
+        return None;
+    };
+    let kind = attributes.kind;
+    let fits = match &sa.configuration.under_way {
+        // Both directions have the same keys: our own message, sent back, is no answer.
+        Some(sent) if sent.message_id == id => {
+            (sent.kind, kind) == (REQUEST, REPLY) && sent.identifier == attributes.identifier
+                || (sent.kind, kind) == (SET, ACK)
+        }
+        _ => matches!(kind, REQUEST | SET),
+    };
+    if !fits {
+        sa.drop_datagram(cx, DropReason::UnexpectedResponse, path.remote);
+        return None;
+    }
+    // Authentic, and what can come now.
+    if let Some(keys) = sa.keys() {
+        keys.accept(&opened);
+    }
+    sa.last_heard = now;
+    sa.probe.1 = 0;
+    sa.confirmed = true;
+    quick_mode::follow(sa, cx, path);
+    let received = Received { attributes, message_id: id, digest };
+    match (sa.configuration.stage, kind) {
+        (Stage::Asked, REPLY) => xauth::judge(sa, cx, now, &received),
+        (Stage::Judged(good), ACK) => return xauth::acknowledged(sa, cx, now, good),
+        (Stage::Answering(times), REQUEST) => return xauth::reply(sa, cx, times, &received),
+        (Stage::Answering(_), SET) => return xauth::told(sa, cx, now, &received),
+        (Stage::Offered, REPLY) => return mode_config::take(sa, cx, now, &received),
+        (Stage::Offered, ACK) => {
+            retire(sa, cx);
+            mode_config::done(sa, cx, now);
+        }
+        (Stage::Expecting, SET) => return mode_config::take(sa, cx, now, &received),
+        (Stage::Done | Stage::Expecting | Stage::Offered, REQUEST) if sa.is_established() => {
+            mode_config::serve(sa, cx, now, &received);
+        }
+        // Mode-Config before XAuth, XAuth that nobody wants, a second push.
+        _ => {
+            sa.note_used(id);
+            let early = sa.configuration.authenticates();
+            let reason = if early { DropReason::XauthNotDone } else { DropReason::UnexpectedExchange };
+            sa.drop_datagram(cx, reason, path.remote);
+        }
+    }
+    None
+}
+
+impl IsakmpSa {
+    /// Our address inside the tunnel.
+    pub(super) fn inner_local(&self) -> IpAddr {
+        self.configuration.own.first().copied().unwrap_or(self.local.ip())
+    }
+
+    /// The peer's address inside the tunnel.
+    pub(super) fn inner_remote(&self) -> IpAddr {
+        self.configuration.assigned.first().copied().unwrap_or(self.remote.ip())
+    }
+
+    /// Whom the peer's addresses belong to.
+    fn lessee(&self) -> Option<Identity> {
+        self.configuration.user.clone().or_else(|| self.remote_id.clone())
+    }
+
+    /// Gives all virtual addresses back.
+    pub(super) fn release_addresses(&mut self, cx: &mut Context, now: Instant) {
+        let (connection, lessee) = (self.connection.clone(), self.lessee());
+        for address in std::mem::take(&mut self.configuration.assigned) {
+            if let (Some(connection), Some(lessee)) = (&connection, &lessee) {
+                cx.pools.release(&connection.pools, lessee, address, now);
+            }
+        }
+        for address in std::mem::take(&mut self.configuration.own) {
+            let gone = VirtualAddress { ike: self.id, address, outer: self.local.ip() };
+            cx.outputs.push_back(Output::RemoveAddress(gone));
+        }
+    }
+
+    /// Whether quick mode must wait for XAuth.
+    pub(super) fn awaits_xauth(&self) -> bool {
+        matches!(self.state, State::Established(_)) && self.configuration.authenticates()
+    }
+}
+
+/// A password, compared in constant time.
+fn same(a: &Secret, b: &[u8]) -> bool {
+    crypto::equal(a.expose(), b)
+}

@@ -1,0 +1,131 @@
+//! Mode-Config: a virtual address and what goes with it, asked for (`pull = yes`) or given unasked (`pull = no`).
+
+use super::{REQUEST, Received, SET, Stage, answer, attribute, octets, retire, send};
+use crate::context::Context;
+use crate::endpoint::Output;
+use crate::timers::Reason;
+use crate::v1::phase1;
+use crate::v1::sa::IsakmpSa;
+use model::dataplane::VirtualAddress;
+use model::{FailureKind, Instant};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use wire::V1ConfigAttribute;
+use wire::attributes::DataAttribute;
+
+fn class_of(address: IpAddr) -> u16 {
+    match address {
+        IpAddr::V4(_) => V1ConfigAttribute::INTERNAL_IP4_ADDRESS.0,
+        IpAddr::V6(_) => V1ConfigAttribute::INTERNAL_IP6_ADDRESS.0,
+    }
+}
+
+fn bytes_of(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(a) => a.octets().to_vec(),
+        IpAddr::V6(a) => a.octets().to_vec(),
+    }
+}
+
+/// The ISAKMP SA is established: what is to be asked for, given or waited for.
+pub(super) fn begin(sa: &mut IsakmpSa, cx: &mut Context, now: Instant) {
+    let Some(connection) = sa.connection.clone() else { return };
+    if !connection.vips.is_empty() && !connection.pull {
+        sa.configuration.stage = Stage::Expecting;
+        cx.timers.set(sa.id, Reason::Exchange(0), now + cx.settings.half_open_timeout);
+    } else if !connection.vips.is_empty() {
+        sa.configuration.stage = Stage::Offered;
+        let wish = |a: &IpAddr| if a.is_unspecified() { Vec::new() } else { bytes_of(*a) };
+        let wishes: Vec<(u16, Vec<u8>)> = connection.vips.iter().map(|a| (class_of(*a), wish(a))).collect();
+        let mut attributes: Vec<DataAttribute<'_>> = wishes.iter().map(|(class, w)| attribute(*class, w)).collect();
+        let more = [
+            V1ConfigAttribute::INTERNAL_IP4_DNS,
+            V1ConfigAttribute::UNITY_BANNER,
+            V1ConfigAttribute::UNITY_DEF_DOMAIN,
+            V1ConfigAttribute::UNITY_SPLIT_INCLUDE,
+        ];
+        attributes.extend(more.iter().map(|class| attribute(class.0, &[])));
+        send(sa, cx, now, REQUEST, &attributes);
+    } else if !connection.pools.is_empty() && !connection.pull {
+        sa.configuration.stage = Stage::Offered;
+        assign(sa, cx, now, IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let values = values(sa, cx);
+        let attributes: Vec<DataAttribute<'_>> = values.iter().map(|(class, v)| attribute(*class, v)).collect();
+        send(sa, cx, now, SET, &attributes);
+    }
+}
+
+/// Gives the peer an address of the family, if it has none yet.
+fn assign(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, asked: IpAddr) {
+    let (Some(connection), Some(lessee)) = (sa.connection.clone(), sa.lessee()) else { return };
+    if sa.configuration.assigned.iter().any(|a| a.is_ipv4() == asked.is_ipv4()) {
+        return;
+    }
+    match cx.pools.acquire(&connection.pools, &lessee, asked, now) {
+        Some(address) => {
+            sa.log(cx, "IKE", 1, format!("assigning virtual IP {address} to peer '{lessee}'"));
+            sa.configuration.assigned.push(address);
+        }
+        None => sa.log(cx, "IKE", 1, format!("no virtual IP found for '{lessee}'")),
+    }
+}
+
+/// What the peer is told: its addresses, then the attributes of the pools.
+fn values(sa: &IsakmpSa, cx: &Context) -> Vec<(u16, Vec<u8>)> {
+    let addresses = sa.configuration.assigned.iter().map(|a| (class_of(*a), bytes_of(*a)));
+    let names = sa.connection.as_ref().map_or(&[][..], |c| &c.pools);
+    addresses.chain(cx.pools.attributes(names).map(|a| (a.kind, a.value.clone()))).collect()
+}
+
+/// The peer asks.
+pub(super) fn serve(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, received: &Received<'_>) {
+    if let Some(wish) = octets(&received.attributes, V1ConfigAttribute::INTERNAL_IP4_ADDRESS.0) {
+        let wish = wish.first_chunk::<4>().map_or(Ipv4Addr::UNSPECIFIED, |a| Ipv4Addr::from(*a));
+        assign(sa, cx, now, wish.into());
+    }
+    if let Some(wish) = octets(&received.attributes, V1ConfigAttribute::INTERNAL_IP6_ADDRESS.0) {
+        let wish = wish.first_chunk::<16>().map_or(Ipv6Addr::UNSPECIFIED, |a| Ipv6Addr::from(*a));
+        assign(sa, cx, now, wish.into());
+    }
+    let values = values(sa, cx);
+    let attributes: Vec<DataAttribute<'_>> = values.iter().map(|(class, v)| attribute(*class, v)).collect();
+    answer(sa, cx, received, &attributes);
+}
+
+/// The peer gives: as an answer, or unasked.
+pub(super) fn take(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, received: &Received<'_>) -> Option<FailureKind> {
+    let v4 = octets(&received.attributes, V1ConfigAttribute::INTERNAL_IP4_ADDRESS.0);
+    let v6 = octets(&received.attributes, V1ConfigAttribute::INTERNAL_IP6_ADDRESS.0);
+    let v4 = v4.and_then(|a| a.first_chunk::<4>()).map(|a| IpAddr::V4(Ipv4Addr::from(*a)));
+    let v6 = v6.and_then(|a| a.first_chunk::<16>()).map(|a| IpAddr::V6(Ipv6Addr::from(*a)));
+    let wanted = |a: &IpAddr| sa.connection.iter().any(|c| c.vips.iter().any(|v| v.is_ipv4() == a.is_ipv4()));
+    let usable = |a: &IpAddr| !a.is_unspecified() && !a.is_loopback() && !a.is_multicast();
+    let given: Vec<IpAddr> = [v4, v6].into_iter().flatten().filter(usable).filter(wanted).collect();
+    if received.attributes.kind == SET {
+        let taken: Vec<DataAttribute<'_>> = given.iter().map(|a| attribute(class_of(*a), &[])).collect();
+        answer(sa, cx, received, &taken);
+        cx.timers.cancel(sa.id, Reason::Exchange(0));
+    } else {
+        retire(sa, cx);
+    }
+    if given.is_empty() {
+        crate::v1::informational::delete_isakmp(sa, cx);
+        return Some(FailureKind::MessageInvalid {
+            rule: wire::grammar::RuleId::TransactionV1Reply,
+            missing: "an internal address".to_string(),
+        });
+    }
+    for address in given {
+        sa.log(cx, "IKE", 1, format!("installing new virtual IP {address}"));
+        sa.configuration.own.push(address);
+        let new = VirtualAddress { ike: sa.id, address, outer: sa.local.ip() };
+        cx.outputs.push_back(Output::AddAddress(new));
+    }
+    done(sa, cx, now);
+    None
+}
+
+/// Quick mode may begin.
+pub(super) fn done(sa: &mut IsakmpSa, cx: &mut Context, now: Instant) {
+    sa.configuration.stage = Stage::Done;
+    phase1::go_on(sa, cx, now);
+}

@@ -1,0 +1,153 @@
+//! IKEv1: XAuth and Mode-Config between the phases, and that nobody gets past them.
+
+use config::{AuthMethod, Authentication, Connection, Pool, SecretKind, SharedSecret};
+use model::{ConfigRef, DropReason, Event, Identity};
+use sim::{NodeId, Sim, Site};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use wire::{ExchangeType, Header, Secret};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn site(name: &str, address: &str, peer: &str, aggressive: bool) -> Site {
+    let mode = if aggressive { "aggressive = yes" } else { "aggressive = no" };
+    Site::new(name, address).to(peer).connection("version = 1").connection(mode)
+}
+
+fn change(sim: &mut Sim, node: NodeId, change: impl FnOnce(&mut Connection)) {
+    sim.with(node, |endpoint, _| {
+        let mut connection = Connection::clone(endpoint.connections().next().expect("a connection"));
+        change(&mut connection);
+        endpoint.load_connection(Arc::new(connection));
+    });
+}
+
+fn source() -> ConfigRef {
+    ConfigRef { file: "test".into(), line: 1, key: "test".into() }
+}
+
+fn password(sim: &mut Sim, node: NodeId, user: &str, password: &str) {
+    let (owners, secret) = (vec![user.parse().unwrap()], Secret::new(password.as_bytes().to_vec()));
+    let secret =
+        SharedSecret { kind: SecretKind::Xauth, name: format!("xauth-{user}"), owners, secret, source: source() };
+    sim.with(node, |endpoint, _| endpoint.add_secret(secret));
+}
+
+fn xauth() -> Authentication {
+    Authentication::new(AuthMethod::Xauth, Identity::ANY)
+}
+
+/// A client and a server, with the password that each has.
+fn ends(aggressive: bool, client: &str, server: &str) -> (Sim, NodeId, NodeId) {
+    let mut sim = Sim::new(1);
+    let a = sim.add(site("a", "192.0.2.1", "192.0.2.2", aggressive));
+    let b = sim.add(site("b", "192.0.2.2", "192.0.2.1", aggressive));
+    change(&mut sim, a, |c| c.local_more = vec![Authentication { xauth_id: Some("carol".into()), ..xauth() }]);
+    change(&mut sim, b, |c| c.remote_more = vec![xauth()]);
+    password(&mut sim, a, "carol", client);
+    password(&mut sim, b, "carol", server);
+    (sim, a, b)
+}
+
+fn transactions(sim: &Sim) -> usize {
+    let is = |bytes: &[u8]| Header::parse(bytes).is_ok_and(|h| h.exchange == ExchangeType::TRANSACTION);
+    sim.wire.iter().filter(|(_, d)| is(&d.bytes)).count()
+}
+
+fn with_pool(sim: &mut Sim, a: NodeId, b: NodeId, pull: bool) {
+    let (first, last): (IpAddr, IpAddr) = ("10.3.0.1".parse().unwrap(), "10.3.0.6".parse().unwrap());
+    let (name, ranges) = ("rw".to_string(), vec![(first, last)]);
+    let pool = Pool { name, base: first, ranges, attributes: Vec::new(), source: source() };
+    sim.with(b, |endpoint, _| endpoint.pools_mut().load(pool));
+    change(sim, b, |c| (c.pools, c.pull) = (vec!["rw".into()], pull));
+    change(sim, a, |c| (c.vips, c.pull) = (vec!["0.0.0.0".parse().unwrap()], pull));
+}
+
+#[test]
+fn a_user_is_proved_in_both_modes() {
+    for aggressive in [false, true] {
+        let (mut sim, a, b) = ends(aggressive, "secret", "secret");
+        sim.initiate(a, b);
+        assert!(sim.run_until(10 * SECOND, |sim| sim.carries(a, b)).is_some(), "aggressive: {aggressive}");
+        assert_eq!(transactions(&sim), 4);
+        for node in [a, b] {
+            assert_eq!((sim.endpoint(node).sizes(), sim.tombstones(node).len()), ((1, 0), 0));
+        }
+    }
+}
+
+#[test]
+fn a_wrong_password_ends_in_no_sa() {
+    let (mut sim, a, b) = ends(false, "wrong", "secret");
+    sim.initiate(a, b);
+    sim.run_for(20 * SECOND);
+    for (node, code) in [(a, "AUTH_FAILED"), (b, "PSK_MISMATCH")] {
+        assert_eq!(sim.plane(node).installs, 0);
+        assert!(sim.events(node).all(|(_, e)| !matches!(e, Event::IkeUp(_))));
+        assert!(sim.tombstones(node).iter().any(|t| t.failure.kind.code() == code), "{:?}", sim.tombstones(node));
+    }
+}
+
+#[test]
+fn nobody_gets_past_xauth() {
+    // The client knows the group's key, but offers no XAuth.
+    let (mut sim, a, b) = ends(false, "secret", "secret");
+    change(&mut sim, a, |c| c.local_more.clear());
+    sim.initiate(a, b);
+    sim.run_for(20 * SECOND);
+    assert_eq!(sim.plane(b).installs, 0);
+    assert!(sim.tombstones(b).iter().any(|t| t.failure.kind.code() == "AUTH_METHOD"));
+    // And the server does not ask a client that insists.
+    let (mut sim, a, b) = ends(false, "secret", "secret");
+    change(&mut sim, b, |c| c.remote_more.clear());
+    sim.initiate(a, b);
+    sim.run_for(20 * SECOND);
+    assert_eq!((sim.plane(a).installs, sim.plane(b).installs), (0, 0));
+}
+
+#[test]
+fn an_address_is_pulled_or_pushed() {
+    for pull in [true, false] {
+        let (mut sim, a, b) = ends(false, "secret", "secret");
+        with_pool(&mut sim, a, b, pull);
+        sim.initiate(a, b);
+        sim.run_for(10 * SECOND);
+        assert_eq!((sim.plane(a).installs, sim.plane(b).installs), (1, 1), "pull: {pull}");
+        assert_eq!(transactions(&sim), 6);
+        let lease: Vec<String> =
+            sim.endpoint(b).pools().leases("rw").map(|l| format!("{} {} {}", l.address, l.identity, l.users)).collect();
+        assert_eq!(lease, ["10.3.0.1 carol 1"]);
+        sim.terminate(a, &proto::Selection::default());
+        sim.run_for(5 * SECOND);
+        assert_eq!(sim.endpoint(b).pools().leases("rw").map(|l| l.users).collect::<Vec<_>>(), [0]);
+    }
+}
+
+#[test]
+fn quick_mode_waits_for_the_user() {
+    let (mut sim, a, b) = ends(false, "secret", "secret");
+    sim.initiate(a, b);
+    sim.run_until(10 * SECOND, |sim| transactions(sim) > 0).expect("XAuth begins");
+    let spis = sim.snapshots(b)[0].spis;
+    let header = Header {
+        spis,
+        next_payload: wire::PayloadType::V1_HASH,
+        version: wire::Version::V1,
+        exchange: ExchangeType::QUICK_MODE,
+        flags: wire::Flags::ENCRYPTION,
+        message_id: 77,
+        length: 60,
+    };
+    let mut bytes = Vec::new();
+    header.write(&mut bytes);
+    bytes.resize(60, 7);
+    let outputs = sim.with(b, |endpoint, now| {
+        let (local, remote) = ("192.0.2.2:500".parse().unwrap(), "192.0.2.1:500".parse().unwrap());
+        endpoint.handle(now, proto::Input::Datagram { local, remote, bytes: &bytes });
+        let drops = endpoint.drops();
+        drops.into_iter().find(|(reason, _)| *reason == DropReason::XauthNotDone).map(|(_, n)| n)
+    });
+    assert_eq!(outputs, Some(1));
+    assert!(sim.run_until(10 * SECOND, |sim| sim.carries(a, b)).is_some(), "and nothing changed");
+}
