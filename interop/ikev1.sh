@@ -3,6 +3,8 @@
 # checks, successors of Child SAs at short lifetimes, and long messages in fragments; then libreswan's pluto.
 #   ikev1.sh             Shrike's userspace ESP with strongSwan's (kernel-libipsec); pluto behind a shim, without traffic
 #   ikev1.sh charon      strongSwan alone
+#   ikev1.sh xauth       XAuth and Mode-Config with strongSwan
+#   ikev1.sh vpnc        vpnc as a client: aggressive mode, XAuth, Mode-Config and its own ESP
 #   ikev1.sh pluto       libreswan alone
 . "$(dirname "$0")/lab.sh"
 for part in kernel swanctl charon pluto subject scenario; do . "$INTEROP/lib/$part.sh"; done
@@ -111,6 +113,105 @@ for role in initiator responder; do
 done
 }
 
+# A user (carol) with a virtual address: a has it from b, or b from a.
+client_lines() {
+    printf '%s\n' 'connections { lab { vips = 0.0.0.0' 'local-x { auth = xauth' "xauth_id = carol }" "children { lab { local_ts = dynamic } } } }" \
+        "secrets { xauth { id = carol" "secret = \"$1\" } }"
+}
+server_lines() {
+    printf '%s\n' 'connections { lab { pools = rw' 'remote-x { auth = xauth }' "children { lab { remote_ts = dynamic } } } }" \
+        'secrets { xauth { id = carol' 'secret = "of carol" } }' 'pools { rw { addrs = 10.3.0.0/28' 'dns = 10.1.0.53 } }'
+}
+with_xauth() {
+peer_charon
+local CHARON_PLUGINS="$CHARON_PLUGINS xauth-generic"
+for mode in main aggressive; do
+    for role in initiator responder; do
+        client=a server=b; [ $role = responder ] && client=b server=a
+        aggressive=no; [ $mode = aggressive ] && aggressive=yes
+        lines="version = 1
+        aggressive = $aggressive
+        proposals = aes128-sha256-x25519"
+        start_both() {
+            CONF_MORE=([$client]=$(client_lines "${password:-of carol}") [$server]=$(server_lines))
+            charon_v1 "$lines" 'esp_proposals = aes128gcm16' && subject_start a userspace "$lines" 'esp_proposals = aes128gcm16'
+        }
+        has_address() { inside $client ip -br -4 address | grep -q '10\.3\.0\.1/32'; }
+        configured() {
+            vici $client --initiate --child lab --timeout 15 && peer_up && vici_up a && has_address || return
+            inside $client ping -q -c 3 -i 0.2 -W 2 -I 10.3.0.1 "$(inner $server)" || return
+            vici $server --list-pools --leases | grep -q '10.3.0.1 *online *.carol'
+        }
+        given_back() {
+            vici $client --terminate --ike lab --timeout 10 && lab_wait 5 vici_gone a && lab_wait 5 vici_gone b && ! has_address &&
+                vici $server --list-pools --leases | grep -q '10.3.0.1 *offline *.carol'
+        }
+        name="ikev1/xauth/$mode/$role"
+        lab_up
+        check "$name: both daemons start" start_both || continue
+        check "$name: established, virtual address, echo" configured || { subject_log a; peer_log; continue; }
+        check "$name: deleted, address given back" given_back || { subject_log a; peer_log; }
+        [ $mode = main ] || continue
+        refused() {
+            ! vici $client --initiate --child lab --timeout 15 >/dev/null && ! has_address &&
+                "$SHRIKE" --vici "unix://$LAB/a/vici" show | grep -q "$([ $role = initiator ] && echo AUTH_FAILED || echo PSK_MISMATCH)"
+        }
+        lab_up
+        password='of someone else' check "$name: both daemons start, wrong password" start_both || continue
+        check "$name: refused and explained" refused || { "$SHRIKE" --vici "unix://$LAB/a/vici" show; subject_log a; peer_log; }
+    done
+done
+CONF_MORE=()
+}
+
+with_vpnc() {
+    command -v vpnc >/dev/null || { say "SKIP: vpnc is not installed (cargo xtask setup)"; return; }
+    lab_up
+    CONF_MORE=([a]="$(server_lines)
+connections { lab {
+    remote_addrs = %any
+    remote { id = keyid:group1 }
+} }
+secrets { ike-group {
+    id = keyid:group1
+    secret = group-secret
+} }")
+    serve() { subject_start a userspace 'version = 1
+        aggressive = yes
+        encap = yes
+        proposals = aes128-sha1-modp2048' 'esp_proposals = aes128-sha1'; }
+    check 'ikev1/vpnc: Shrike starts' serve || return
+    cat >"$LAB/b/script" <<'SCRIPT'
+#!/bin/sh
+[ "$reason" = connect ] || exit 0
+ip link set "$TUNDEV" up mtu 1350
+ip address add "$INTERNAL_IP4_ADDRESS/32" dev "$TUNDEV"
+ip route replace 10.1.0.0/24 dev "$TUNDEV" src "$INTERNAL_IP4_ADDRESS"
+SCRIPT
+    chmod +x "$LAB/b/script"
+    cat >"$LAB/b/vpnc.conf" <<CONF
+IPSec gateway $(outer a)
+IPSec ID group1
+IPSec secret group-secret
+Xauth username carol
+Xauth password of carol
+IKE Authmode psk
+IKE DH Group dh14
+Perfect Forward Secrecy nopfs
+NAT Traversal Mode force-natt
+Local Port 0
+IPSEC target network 10.1.0.0/24
+Script $LAB/b/script
+Pidfile $LAB/b/vpnc.pid
+CONF
+    chmod 600 "$LAB/b/vpnc.conf"
+    lab_spawn b vpnc vpnc --no-detach "$LAB/b/vpnc.conf"
+    connected() { inside b ip -br -4 address | grep -q '10\.3\.0\.1/32'; }
+    passes() { lab_wait 12 connected && inside b ping -q -c 3 -i 0.2 -W 2 -I 10.3.0.1 "$(inner a)"; }
+    check 'ikev1/vpnc: aggressive mode, XAuth, Mode-Config, echo' passes || { cat "$LAB/b/vpnc.log"; subject_log a; }
+    CONF_MORE=()
+}
+
 with_pluto() {
 if [ -x "$PLUTO_BIN/pluto" ] && command -v certutil cc >/dev/null; then
     peer_pluto
@@ -134,5 +235,5 @@ else
 fi
 }
 
-for peer in ${1:-charon pluto}; do "with_$peer"; done
+for peer in ${1:-charon xauth vpnc pluto}; do "with_$peer"; done
 finish

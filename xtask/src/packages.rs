@@ -29,6 +29,7 @@ const PACKAGES: &[&str] = &[
     "libstrongswan-standard-plugins",
     "openiked",
     "ike-scan",
+    "vpnc",
     "libnss3-tools",
 ];
 

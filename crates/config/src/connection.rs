@@ -261,6 +261,14 @@ pub fn load(root: &Section) -> Result<Config, Vec<ConfigError>> {
                     }
                 }
             }
+            Entry::Section(s) if s.name == "pools" => {
+                for section in only_sections(s, "pools", &mut errors) {
+                    match crate::pool(section) {
+                        Ok(pool) => config.pools.push(pool),
+                        Err(mut e) => errors.append(&mut e),
+                    }
+                }
+            }
             Entry::Section(s) if s.entries.is_empty() && names::find(Scope::Top, &s.name, true).is_some() => {}
             Entry::Section(s) if s.template && names::find(Scope::Top, &s.name, true).is_none() => {}
             entry => rest.push(entry),
@@ -292,6 +300,9 @@ const BOOLEAN: &str = "yes or no";
 const PORT: &str = "a port from 1 to 65535";
 const AMOUNT: &str = "a number of octets, or a number with K, M or G";
 const NUMBER: &str = "a number";
+const VIRTUAL: &str = "virtual addresses are available with IKEv1 (Mode-Config) only in this version; write version = 1, or use fixed addresses";
+const ROUND_OF_XAUTH: &str = "it belongs into the round with auth = xauth";
+const PEERS_NAME: &str = "it is our own name and belongs into local; whom to accept is 'id'";
 const WITHOUT_AUTH: &str = "without 'auth' this means certificates, which are not available in this version; write auth = psk in both local and remote";
 
 fn port(text: &str) -> Option<u16> {
@@ -379,6 +390,9 @@ fn read_connection(section: &Section, errors: &mut Vec<ConfigError>) -> Option<C
             ("encap", entry) => put(&mut c.encap, reader.value(entry, BOOLEAN, boolean)),
             ("fragmentation", entry) => put(&mut c.fragmentation, fragmentation(&mut reader, entry)),
             ("dpd_delay", entry) => put(&mut c.dpd_delay, reader.value(entry, DURATION, duration)),
+            ("vips", entry) => put(&mut c.vips, virtual_addresses(&mut reader, entry)),
+            ("pools", entry) => put(&mut c.pools, reader.list(entry, |name| Ok(name.to_string()))),
+            ("pull", entry) => put(&mut c.pull, reader.value(entry, BOOLEAN, boolean)),
             ("keyingtries", entry) => put(&mut c.keyingtries, reader.value(entry, NUMBER, number32)),
             ("unique", entry) => put(&mut c.unique, unique(&mut reader, entry)),
             ("reauth_time", entry) => reauth = reader.value(entry, DURATION, duration),
@@ -386,6 +400,11 @@ fn read_connection(section: &Section, errors: &mut Vec<ConfigError>) -> Option<C
             ("over_time", entry) => over = reader.value(entry, DURATION, duration),
             ("rand_time", entry) => rand = reader.value(entry, DURATION, duration),
             (_, entry) => reader.other(entry),
+        }
+    }
+    if c.version != IkeVersion::V1 {
+        for entry in section.entries.iter().filter(|e| matches!(e.name(), "vips" | "pools")) {
+            reader.refuse(entry, ErrorKind::Unsupported { why: VIRTUAL });
         }
     }
     let places = std::mem::take(&mut reader.places);
@@ -400,15 +419,21 @@ fn read_connection(section: &Section, errors: &mut Vec<ConfigError>) -> Option<C
         c.proposals = Proposal::defaults(ProposalProtocol::Ike);
     }
     let [local, remote] = rounds;
-    let local = authentication(&local, "local", section, &mut source, errors);
-    let remote = authentication(&remote, "remote", section, &mut source, errors);
+    let v1 = c.version == IkeVersion::V1;
+    let local = authentication(&local, "local", section, v1, &mut source, errors);
+    let remote = authentication(&remote, "remote", section, v1, &mut source, errors);
     if let Some(children) = children {
         let path = format!("connections.{}.children", section.name);
         for child in only_sections(children, &path, errors) {
             c.children.push(read_child(child, format!("{path}.{}", child.name), errors));
         }
     }
-    (c.local, c.remote) = (local?, remote?);
+    ((c.local, c.local_more), (c.remote, c.remote_more)) = (local?, remote?);
+    if !c.local_more.is_empty() && !c.remote_more.is_empty() {
+        let why = "XAuth proves one end: remove auth = xauth from local or from remote";
+        let key = format!("connections.{}", section.name);
+        errors.push(ConfigError::new(section.at.clone(), key, ErrorKind::Unsupported { why }));
+    }
     c.source = source;
     Some(c)
 }
@@ -458,27 +483,87 @@ fn action(reader: &mut Reader<'_>, entry: &Entry) -> Option<StartAction> {
     Some(action)
 }
 
-/// One end's rounds: exactly one, with a pre-shared key.
+/// At most one address of each version of IP; an unspecified one asks for any.
+fn virtual_addresses(reader: &mut Reader<'_>, entry: &Entry) -> Option<Vec<IpAddr>> {
+    const EXPECTED: &str = "0.0.0.0, :: or an address to ask for, at most one of each version of IP";
+    let found = reader.list(entry, |text| match text {
+        "%any" | "%any4" => Ok(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)),
+        "%any6" => Ok(IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED)),
+        text => text.parse().map_err(|_| ErrorKind::Value { got: text.into(), expected: EXPECTED }),
+    })?;
+    if [true, false].iter().any(|v4| found.iter().filter(|a| a.is_ipv4() == *v4).count() > 1) {
+        reader.refuse(entry, ErrorKind::Value { got: Reader::items(entry).join(", "), expected: EXPECTED });
+        return None;
+    }
+    Some(found)
+}
+
+/// A round after the first: XAuth, in IKEv1.
+fn xauth_round(
+    round: &Section,
+    side: &str,
+    base: &str,
+    v1: bool,
+    errors: &mut Vec<ConfigError>,
+) -> Option<Authentication> {
+    let mut reader = Reader::new(Scope::Authentication, format!("{base}.{}", round.name), errors);
+    let method = round.entries.iter().find(|e| e.name() == "auth").and_then(|e| reader.text(e)).unwrap_or_default();
+    let why = match method.trim().to_ascii_lowercase().as_str() {
+        "xauth" | "xauth-generic" if v1 => None,
+        "xauth" | "xauth-generic" => Some("XAuth belongs to IKEv1: write version = 1"),
+        method if method.starts_with("xauth") => {
+            Some("XAuth compares with secrets named xauth... only: write auth = xauth")
+        }
+        _ => Some("a second round of authentication (RFC 4739) is not available in this version; remove the section"),
+    };
+    if let Some(why) = why {
+        reader.refuse_at(&round.at, "", ErrorKind::Unsupported { why });
+        return None;
+    }
+    let mut found = Authentication::new(AuthMethod::Xauth, Identity::ANY);
+    for entry in &round.entries {
+        if !reader.enter(entry) {
+            continue;
+        }
+        match entry.name() {
+            "auth" => {}
+            "id" => match reader.text(entry).map(str::parse::<Identity>) {
+                Some(Ok(id)) => found.id = id,
+                Some(Err(e)) => reader.refuse(entry, ErrorKind::Identity(e)),
+                None => {}
+            },
+            "xauth_id" if side == "local" => found.xauth_id = reader.text(entry).map(str::to_string),
+            "xauth_id" => reader.refuse(entry, ErrorKind::Unsupported { why: PEERS_NAME }),
+            _ => reader.other(entry),
+        }
+    }
+    Some(found)
+}
+
+/// One end's rounds: a pre-shared key, and in IKEv1 possibly XAuth after it.
 fn authentication(
     rounds: &[&Section],
     side: &str,
     connection: &Section,
+    v1: bool,
     source: &mut Sources,
     errors: &mut Vec<ConfigError>,
-) -> Option<Authentication> {
+) -> Option<(Authentication, Vec<Authentication>)> {
     let base = format!("connections.{}", connection.name);
     let Some((first, more)) = rounds.split_first() else {
         let why = ErrorKind::Unsupported { why: WITHOUT_AUTH };
         errors.push(ConfigError::new(connection.at.clone(), format!("{base}.{side}"), why));
         return None;
     };
+    let mut further: Vec<Authentication> = Vec::new();
     for round in more {
-        let why = "a second round of authentication (RFC 4739) is not available in this version; remove the section";
-        errors.push(ConfigError::new(
-            round.at.clone(),
-            format!("{base}.{}", round.name),
-            ErrorKind::Unsupported { why },
-        ));
+        if further.is_empty() {
+            further.extend(xauth_round(round, side, &base, v1, errors));
+        } else {
+            let why = "there is one round of XAuth; remove the section";
+            let key = format!("{base}.{}", round.name);
+            errors.push(ConfigError::new(round.at.clone(), key, ErrorKind::Unsupported { why }));
+        }
     }
     let mut reader = Reader::new(Scope::Authentication, format!("{base}.{}", first.name), errors);
     let psk = is_psk(first, &mut reader);
@@ -501,6 +586,7 @@ fn authentication(
                 }
             }
             "id" => {}
+            "xauth_id" if psk => reader.refuse(entry, ErrorKind::Unsupported { why: ROUND_OF_XAUTH }),
             // Where the method is refused already, what only belongs to it is not worth another error.
             name if !psk && names::find(Scope::Authentication, name, matches!(entry, Entry::Section(_))).is_some() => {}
             _ => reader.other(entry),
@@ -508,7 +594,7 @@ fn authentication(
     }
     let places = std::mem::take(&mut reader.places);
     source.add(&format!("{side}."), &format!("{}.", first.name), places);
-    psk.then_some(Authentication::new(AuthMethod::Psk, id))
+    psk.then_some((Authentication::new(AuthMethod::Psk, id), further))
 }
 
 fn is_psk(round: &Section, reader: &mut Reader<'_>) -> bool {

@@ -33,7 +33,7 @@ pub use connection::{
 };
 pub use error::{ConfigError, ErrorKind};
 pub use names::suggestion;
-pub use pools::{Authority, Pool, PoolAttribute};
+pub use pools::{Authority, Pool, PoolAttribute, pool};
 pub use secrets::{
     InvalidSecret, KeyDirectory, KeyPassphrase, SecretKind, SharedSecret, best_psk, decode_secret, secret,
     xauth_secrets,

@@ -2,7 +2,8 @@
 //! version implements it. The readers, the suggestions in error reports and the generated documentation use this table.
 
 use Scope::{
-    Authentication as AUTH, Child as CHILD, Connection as CONN, Secret as SECRET, Settings as DAEMON, Top as TOP,
+    Authentication as AUTH, Child as CHILD, Connection as CONN, Pool as POOL, Secret as SECRET, Settings as DAEMON,
+    Top as TOP,
 };
 use Support::{Accepted, No, Only, Yes};
 
@@ -17,8 +18,10 @@ pub enum Scope {
     Authentication,
     /// `connections.<name>.children.<name>`.
     Child,
-    /// `secrets.ike<suffix>`.
+    /// `secrets.ike<suffix>`, `.xauth<suffix>` and `.eap<suffix>`.
     Secret,
+    /// `pools.<name>`.
+    Pool,
     /// `charon` in `strongswan.conf`, also named `shrike` or `charon-systemd`.
     Settings,
 }
@@ -61,9 +64,7 @@ const ZERO: &[&str] = &["0", "0s"];
 
 const IKEV1: &str = "IKEv1 is not available in this version; remove the key";
 const CERTIFICATES: &str = "certificates are not available in this version; use auth = psk";
-const EAP: &str = "EAP and XAuth are not available in this version; use auth = psk";
-const VIRTUAL: &str =
-    "virtual addresses and configuration payloads are not available in this version; use fixed addresses";
+const EAP: &str = "EAP is not available in this version; use auth = psk";
 const PPK: &str = "post-quantum pre-shared keys (RFC 8784) are not available in this version; remove the key";
 const MEDIATION: &str = "the mediation extension is not available in this version; remove the key";
 const XFRM_MARKS: &str = "marks and XFRM interfaces are not available in this version; remove the key";
@@ -72,7 +73,7 @@ const HEADER_COPY: &str = "only the default copying of header fields is availabl
 static TABLE: &[KeyDoc] = &[
     key(TOP, "connections{}", "", Yes, "The connections, one section each."),
     key(TOP, "secrets{}", "", Yes, "The secrets, one section each; the name begins with the kind of secret."),
-    key(TOP, "pools{}", "", No(VIRTUAL), "Pools of virtual addresses."),
+    key(TOP, "pools{}", "", Yes, "Pools of virtual addresses."),
     key(TOP, "authorities{}", "", No(CERTIFICATES), "Certification authorities."),
     key(CONN, "version", "0", Yes, "IKE version: 1, 2, or 0 for any: IKEv2 is initiated, both are answered."),
     key(CONN, "local_addrs", "%any", Yes, "Our addresses: addresses, networks, ranges or names, separated by commas."),
@@ -86,9 +87,9 @@ static TABLE: &[KeyDoc] = &[
     key(CONN, "local_port", "500", Yes, "Our UDP port."),
     key(CONN, "remote_port", "500", Yes, "The peer's UDP port."),
     key(CONN, "proposals", "default", Yes, "Proposals for the IKE SA, best first, separated by commas."),
-    key(CONN, "vips", "", No(VIRTUAL), "Virtual addresses to request."),
+    key(CONN, "vips", "", Yes, "Virtual addresses to request, one for each version of IP (IKEv1)."),
     key(CONN, "aggressive", "no", Yes, "Aggressive mode instead of main mode (IKEv1)."),
-    key(CONN, "pull", "yes", Only(YES, VIRTUAL), "Whether virtual addresses are requested (pull) or assigned (push)."),
+    key(CONN, "pull", "yes", Yes, "Whether virtual addresses are requested (pull) or assigned unasked (push) (IKEv1)."),
     key(
         CONN,
         "dscp",
@@ -170,7 +171,7 @@ static TABLE: &[KeyDoc] = &[
         "Close the IKE SA if it is not rekeyed this long after it should be. Default: a tenth of the longer of rekey_time and reauth_time.",
     ),
     key(CONN, "rand_time", "over_time", Yes, "Rekey or authenticate earlier by a random time up to this one."),
-    key(CONN, "pools", "", No(VIRTUAL), "Pools to assign virtual addresses from."),
+    key(CONN, "pools", "", Yes, "Pools to assign virtual addresses from (IKEv1)."),
     key(CONN, "if_id_in", "0", Only(ZERO, XFRM_MARKS), "Inbound XFRM interface ID."),
     key(CONN, "if_id_out", "0", Only(ZERO, XFRM_MARKS), "Outbound XFRM interface ID."),
     key(CONN, "mediation", "no", Only(NO, MEDIATION), "Whether this is a mediation connection."),
@@ -211,7 +212,7 @@ static TABLE: &[KeyDoc] = &[
     ),
     key(AUTH, "eap_id", "", No(EAP), "EAP identity."),
     key(AUTH, "aaa_id", "", No(EAP), "Identity of the EAP server."),
-    key(AUTH, "xauth_id", "", No(EAP), "XAuth user name."),
+    key(AUTH, "xauth_id", "", Yes, "Our XAuth user name; without it the identity (IKEv1)."),
     key(CHILD, "ah_proposals", "", No("AH is not available in this version; use esp_proposals"), "Proposals for AH."),
     key(CHILD, "esp_proposals", "default", Yes, "Proposals for ESP, best first, separated by commas."),
     key(
@@ -394,6 +395,15 @@ static TABLE: &[KeyDoc] = &[
         Only(NO, "several SAs per CPU (RFC 9611) are not available in this version; remove the key"),
         "Per-CPU SAs.",
     ),
+    key(POOL, "addrs", "", Yes, "The addresses: a network (192.0.2.0/24) or a range (192.0.2.1-192.0.2.9)."),
+    key(POOL, "dns", "", Yes, "Name servers."),
+    key(POOL, "nbns", "", Yes, "NetBIOS name servers."),
+    key(POOL, "dhcp", "", Yes, "DHCP servers."),
+    key(POOL, "netmask", "", Yes, "Network mask."),
+    key(POOL, "server", "", Yes, "Servers of other kinds."),
+    key(POOL, "subnet", "", Yes, "Networks behind us."),
+    key(POOL, "split_include", "", Yes, "Networks to reach through the tunnel (Unity)."),
+    key(POOL, "split_exclude", "", Yes, "Networks not to reach through the tunnel (Unity)."),
     key(SECRET, "secret", "", Yes, "The secret: text, hexadecimal after 0x, or base64 after 0s."),
     key(
         SECRET,

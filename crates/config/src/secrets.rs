@@ -177,8 +177,6 @@ pub fn secret(section: &Section) -> Result<SharedSecret, Vec<ConfigError>> {
 }
 
 const KINDS: &[(&str, &str)] = &[
-    ("eap", "EAP is not available in this version; use secrets named ike..., with auth = psk"),
-    ("xauth", "XAuth is not available in this version; use secrets named ike..., with auth = psk"),
     ("ntlm", "EAP is not available in this version; use secrets named ike..., with auth = psk"),
     ("ppk", "post-quantum pre-shared keys (RFC 8784) are not available in this version"),
     ("private", PRIVATE),
@@ -193,14 +191,20 @@ const PRIVATE: &str = "private keys are not available in this version; use secre
 fn read(section: &Section, errors: &mut Vec<ConfigError>) -> Option<SharedSecret> {
     let path = format!("secrets.{}", section.name);
     let mut reader = Reader::new(Scope::Secret, path.clone(), errors);
-    if !section.name.starts_with("ike") {
+    // strongSwan keeps passwords of EAP and of XAuth together.
+    let purpose = match section.name.as_str() {
+        name if name.starts_with("ike") => Some(SecretKind::Ike),
+        name if name.starts_with("xauth") || name.starts_with("eap") => Some(SecretKind::Xauth),
+        _ => None,
+    };
+    let Some(purpose) = purpose else {
         let kind = match KINDS.iter().find(|(kind, _)| section.name.starts_with(kind)) {
             Some((_, why)) => ErrorKind::Unsupported { why },
             None => ErrorKind::UnknownKey { suggestion: Some(format!("ike-{}", section.name)) },
         };
         reader.refuse_at(&section.at, "", kind);
         return None;
-    }
+    };
     let mut owners = Vec::new();
     let mut secret = None;
     let mut present = false;
@@ -231,7 +235,12 @@ fn read(section: &Section, errors: &mut Vec<ConfigError>) -> Option<SharedSecret
         reader.refuse_at(
             &section.at,
             "secret",
-            ErrorKind::Missing { what: "write secret = ... with the pre-shared key" },
+            ErrorKind::Missing {
+                what: match purpose {
+                    SecretKind::Ike => "write secret = ... with the pre-shared key",
+                    SecretKind::Xauth => "write secret = ... with the user's password",
+                },
+            },
         );
     }
     let (at, key) = match reader.places.get("secret") {
@@ -239,7 +248,7 @@ fn read(section: &Section, errors: &mut Vec<ConfigError>) -> Option<SharedSecret
         None => (&section.at, path),
     };
     let source = ConfigRef { file: at.file.to_string(), line: at.line, key };
-    Some(SharedSecret { kind: SecretKind::Ike, name: section.name.clone(), owners, secret: secret?, source })
+    Some(SharedSecret { kind: purpose, name: section.name.clone(), owners, secret: secret?, source })
 }
 
 /// The keys that two identities may share, best first; equally good ones in their order of definition.

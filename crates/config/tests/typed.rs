@@ -2,8 +2,8 @@
 
 use config::names::{Scope, Support, table};
 use config::{
-    AddressPattern, Config, ConfigError, Connection, Entry, ErrorKind, InvalidSecret, MemoryFiles, Place, Section,
-    SelectorPattern, StartAction, Unique, best_psk, connection, daemon_settings, decode_secret, load, parse,
+    AddressPattern, AuthMethod, Config, ConfigError, Connection, Entry, ErrorKind, InvalidSecret, MemoryFiles, Place,
+    Section, SelectorPattern, StartAction, Unique, best_psk, connection, daemon_settings, decode_secret, load, parse,
 };
 use model::{Identity, Proposal, ProposalProtocol};
 use std::time::Duration;
@@ -131,7 +131,7 @@ fn a_message_of_a_client_means_the_same() {
 #[test]
 fn all_errors_are_reported_with_their_place() {
     let errors = refused(
-        "connections {\n gw {\n  proposals = aes128-sha257-x25519\n  prposals = x\n  version = 3\n  remote_addrs = 10.0.0.256\n  vips = 0.0.0.0\n  local { auth = psk }\n  remote { auth = pubkey\n   certs = x.pem\n   nosuch = 1 }\n  children { net { local_ts = 10.1.0.0/33\n   mode = transport\n   start_action = trap } }\n }\n}\nsecrets { eap-x { } ike { } psk-x { } }\npools { p { addrs = 10.3.0.0/28 } }\nconections { }\n",
+        "connections {\n gw {\n  proposals = aes128-sha257-x25519\n  prposals = x\n  version = 3\n  remote_addrs = 10.0.0.256\n  vips = 0.0.0.0\n  local { auth = psk }\n  remote { auth = pubkey\n   certs = x.pem\n   nosuch = 1 }\n  children { net { local_ts = 10.1.0.0/33\n   mode = transport\n   start_action = trap } }\n }\n}\nsecrets { eap-x { } ike { } psk-x { } }\npools { p { addrs = 10.3.0.0/28\n dns = x } }\nconections { }\n",
     );
     let shown: Vec<_> = errors.iter().map(ToString::to_string).collect();
     let expected = [
@@ -139,17 +139,17 @@ fn all_errors_are_reported_with_their_place() {
         "swanctl.conf:4:3: connections.gw.prposals: there is no such key or section; did you mean 'proposals'?",
         "swanctl.conf:5:3: connections.gw.version: '3' is no valid value; expected 1, 2, or 0 for any version",
         "swanctl.conf:6:3: connections.gw.remote_addrs: '10.0.0.256' is no valid value; expected an address, a network (192.0.2.0/24), a range (192.0.2.1-192.0.2.9), a host name or %any",
-        "swanctl.conf:7:3: connections.gw.vips: not supported: virtual addresses and configuration payloads are not available in this version; use fixed addresses",
+        "swanctl.conf:7:3: connections.gw.vips: not supported: virtual addresses are available with IKEv1 (Mode-Config) only in this version; write version = 1, or use fixed addresses",
         "swanctl.conf:9:12: connections.gw.remote.auth: not supported: only pre-shared keys are available in this version; write auth = psk and add a secret named ike...",
         "swanctl.conf:11:4: connections.gw.remote.nosuch: there is no such key or section; remove it",
         "swanctl.conf:12:20: connections.gw.children.net.local_ts: the prefix length of '10.1.0.0/33' is longer than its address; expected for instance 10.1.0.0/16, 10.1.0.0/16[tcp/443] or 'dynamic'",
         "swanctl.conf:13:4: connections.gw.children.net.mode: not supported: only tunnel mode is available in this version; write mode = tunnel on both ends",
         "swanctl.conf:14:4: connections.gw.children.net.start_action: not supported: waiting for traffic (trap policies) is not available in this version; use start, or restart for dpd_action",
-        "swanctl.conf:17:11: secrets.eap-x: not supported: EAP is not available in this version; use secrets named ike..., with auth = psk",
+        "swanctl.conf:17:11: secrets.eap-x.secret: missing: write secret = ... with the user's password",
         "swanctl.conf:17:21: secrets.ike.secret: missing: write secret = ... with the pre-shared key",
         "swanctl.conf:17:29: secrets.psk-x: there is no such key or section; did you mean 'ike-psk-x'?",
-        "swanctl.conf:18:1: pools: not supported: virtual addresses and configuration payloads are not available in this version; use fixed addresses",
-        "swanctl.conf:19:1: conections: there is no such key or section; did you mean 'connections'?",
+        "swanctl.conf:19:2: pools.p.dns: 'x' is no valid value; expected an address",
+        "swanctl.conf:20:1: conections: there is no such key or section; did you mean 'connections'?",
     ];
     assert_eq!(shown, expected);
 }
@@ -170,6 +170,64 @@ fn what_is_not_a_psk_is_refused() {
     assert!(errors.iter().all(|e| e.kind.is_unsupported()) && errors.len() == 1);
     let errors = why("local { auth = psk\n id = *.org }\n remote { auth = psk }");
     assert!(matches!(errors[0].kind, ErrorKind::Value { .. }));
+}
+
+#[test]
+fn xauth_and_virtual_addresses() {
+    let text = |version: u8, more: &str| {
+        format!(
+            "connections {{ rw {{ version = {version}\n local {{ auth = psk }}\n remote {{ auth = psk }}\n {more} }} }}\n\
+             secrets {{ xauth-carol {{ id = carol\n secret = s }} eap-dave {{ secret = t }} ike {{ secret = u }} }}\n\
+             pools {{ rw {{ addrs = 10.3.0.0/28\n dns = 10.1.0.1, 2001:db8::1\n split_include = 10.1.0.0/16, 10.2.0.0/16\n 28672 = Hello }} }}"
+        )
+    };
+    let client = "local-x { auth = xauth\n xauth_id = carol }\n vips = 0.0.0.0, ::\n pull = no";
+    let config = loaded(&text(1, client));
+    let c = &config.connections[0];
+    assert_eq!((c.local_more.len(), c.remote_more.len(), c.pull), (1, 0, false));
+    assert_eq!((c.local_more[0].method, c.local_more[0].xauth_id.as_deref()), (AuthMethod::Xauth, Some("carol")));
+    assert_eq!(c.vips.len(), 2);
+    let c = &loaded(&text(1, "remote-x { auth = xauth-generic\n id = carol }\n pools = rw")).connections[0];
+    assert_eq!((c.remote_more[0].id.clone(), c.pools.as_slice()), (id("carol"), &["rw".to_string()][..]));
+
+    // A password is no pre-shared key, and the other way round.
+    let secrets =
+        |found: Vec<&config::SharedSecret>| found.iter().map(|s| s.secret.expose().to_vec()).collect::<Vec<_>>();
+    assert_eq!(secrets(config::xauth_secrets(&config.secrets, &id("carol"))), [b"s", b"t"]);
+    assert_eq!(secrets(config::xauth_secrets(&config.secrets, &id("eve"))), [b"t"]);
+    assert_eq!(secrets(best_psk(&config.secrets, &id("carol"), &id("x"))), [b"u"]);
+
+    let pool = &config.pools[0];
+    assert_eq!((pool.base.to_string(), pool.size()), ("10.3.0.0".into(), 14));
+    let attributes: Vec<(u16, usize)> = pool.attributes.iter().map(|a| (a.kind, a.value.len())).collect();
+    assert_eq!(attributes, [(3, 4), (10, 16), (28676, 28), (28672, 5)]);
+    assert_eq!(pool.attributes[2].value[..8], [10, 1, 0, 0, 255, 255, 0, 0]);
+    let size = |addrs: &str| loaded(&format!("pools {{ p {{ addrs = {addrs} }} }}")).pools[0].size();
+    assert_eq!([size("10.3.0.9/28"), size("10.3.0.1-10.3.0.6"), size("10.3.0.1"), size("10.3.0.2/31")], [6, 6, 1, 2]);
+
+    for (version, more, why) in [
+        (2, client, "write version = 1"),
+        (0, "remote-2 { auth = xauth }", "write version = 1"),
+        (2, "pools = rw", "write version = 1"),
+        (1, "remote-2 { auth = xauth-pam }", "write auth = xauth"),
+        (1, "remote-2 { auth = xauth\n xauth_id = x }", "belongs into local"),
+        (1, "local-2 { auth = xauth }\n remote-2 { auth = xauth }", "proves one end"),
+        (1, "local-2 { auth = xauth }\n local-3 { auth = xauth }", "one round of XAuth"),
+        (1, "local-2 { auth = psk }", "second round"),
+        (1, "vips = 10.3.0.1, 10.3.0.2", "at most one of each"),
+        (1, "vips = moon", "an address to ask for"),
+    ] {
+        let errors = refused(&text(version, more));
+        assert!(errors.iter().any(|e| e.to_string().contains(why)), "{more}: {errors:?}");
+    }
+    for addrs in ["", "moon", "10.3.0.0/0", "10.3.0.9-10.3.0.1", "%any"] {
+        assert_eq!(refused(&format!("pools {{ p {{ addrs = \"{addrs}\" }} }}")).len(), 1, "{addrs}");
+    }
+    assert!(matches!(refused("pools { p { } }")[0].kind, ErrorKind::Missing { .. }));
+    assert!(matches!(
+        refused("pools { p { addrs = 10.3.0.1\n dsn = 10.1.0.1 } }")[0].kind,
+        ErrorKind::UnknownKey { .. }
+    ));
 }
 
 #[test]
@@ -202,10 +260,10 @@ fn templates_may_have_any_name_if_they_are_used() {
 fn the_table_is_true() {
     for doc in table() {
         let (before, after) = match doc.scope {
-            Scope::Connection => ("", ROUNDS),
+            Scope::Connection => ("version = 1", ROUNDS),
             Scope::Authentication => ("local { auth = psk\n", "}\nremote { auth = psk }"),
             Scope::Child => ("children { net {", "}\n}\nlocal { auth = psk }\nremote { auth = psk }"),
-            Scope::Top | Scope::Secret | Scope::Settings => continue,
+            Scope::Top | Scope::Secret | Scope::Pool | Scope::Settings => continue,
         };
         let is_section = doc.key.ends_with("{}");
         let key = doc.key.trim_end_matches("{}").trim_end_matches('*');
@@ -216,6 +274,10 @@ fn the_table_is_true() {
         match doc.support {
             Support::Yes | Support::Only(..) | Support::Accepted(_) if !is_section => {
                 let other = match key {
+                    "xauth_id" => continue, // `xauth_and_virtual_addresses`
+                    "version" => continue,
+                    "vips" => "0.0.0.0",
+                    "pools" => "p",
                     "updown" => "x",
                     "auth" => "psk",
                     k if k.starts_with("life_") => "2",

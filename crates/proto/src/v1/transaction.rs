@@ -58,7 +58,6 @@ pub(super) enum Stage {
 /// Our message under way.
 struct Sent {
     message_id: u32,
-    identifier: u16,
     kind: u8,
     message: Vec<u8>,
     resent: u32,
@@ -191,7 +190,7 @@ fn send(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, kind: u8, attributes:
     sa.datagrams_out += 1;
     sa.transmit(cx, message.clone());
     arm(cx, sa.id, Reason::Exchange(message_id), now, 0);
-    sa.configuration.under_way = Some(Sent { message_id, identifier, kind, message, resent: 0, since: now });
+    sa.configuration.under_way = Some(Sent { message_id, kind, message, resent: 0, since: now });
 }
 
 /// The exchange that we began is over.
@@ -309,8 +308,8 @@ pub(super) fn receive(
     let fits = match &sa.configuration.under_way {
         // Both directions have the same keys: our own message, sent back, is no answer.
         Some(sent) if sent.message_id == id => {
-            (sent.kind, kind) == (REQUEST, REPLY) && sent.identifier == attributes.identifier
-                || (sent.kind, kind) == (SET, ACK)
+            // The identifier is not compared: strongSwan answers with one of its own, and the message ID tells already.
+            matches!((sent.kind, kind), (REQUEST, REPLY) | (SET, ACK))
         }
         _ => matches!(kind, REQUEST | SET),
     };

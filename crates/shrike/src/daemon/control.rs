@@ -208,7 +208,7 @@ impl Client {
             }
             "get-keys" => list("keys", Vec::new()),
             "get-authorities" => list("authorities", Vec::new()),
-            "get-pools" => Message::new(),
+            "get-pools" => pools(core, m),
             "list-certs" | "list-authorities" | "list-policies" => Message::new(),
             "flush-certs" => schema::success(),
             "get-algorithms" => algorithms(),
@@ -233,8 +233,12 @@ impl Client {
             "load-cert" | "load-key" | "load-token" | "load-authority" => {
                 schema::refusal("certificates and private keys are not available in this version: use auth = psk")
             }
-            "load-pool" => schema::refusal("address pools are not available in this version"),
-            "unload-key" | "unload-authority" | "unload-pool" => schema::refusal("there is none"),
+            "load-pool" => load_pool(core, m),
+            "unload-pool" => {
+                let known = m.get_str("name").is_some_and(|n| core.endpoint.pools_mut().unload(n));
+                result(known, || format!("no pool '{}'", m.get_str("name").unwrap_or_default()))
+            }
+            "unload-key" | "unload-authority" => schema::refusal("there is none"),
             _ => return self.session.unknown_command(),
         };
         self.session.reply(&answer);
@@ -473,13 +477,59 @@ fn load_conn(core: &mut Core, m: &Message) -> Message {
     }
 }
 
+fn load_pool(core: &mut Core, m: &Message) -> Message {
+    let Some((name, body)) = m.sections().next() else {
+        return schema::refusal("load-pool needs a section with the pool's name");
+    };
+    match load::pool(&load::section(name, body)) {
+        Ok(pool) => {
+            core.endpoint.pools_mut().load(pool);
+            schema::success()
+        }
+        Err(why) => schema::refusal(why),
+    }
+}
+
+/// `get-pools`: all, or the one named; with the leases where they are asked for.
+fn pools(core: &Core, m: &Message) -> Message {
+    let (wanted, with_leases) = (m.get_str("name"), m.get_str("leases") == Some("yes"));
+    let pools = core.endpoint.pools();
+    let mut answer = Message::new();
+    for pool in pools.iter().filter(|pool| wanted.is_none_or(|name| name == pool.name)) {
+        let online = pools.leases(&pool.name).filter(|lease| lease.users > 0).count();
+        let offline = pools.leases(&pool.name).count() - online;
+        answer.section(&pool.name, |m| {
+            m.set("base", pool.base.to_string());
+            m.set("size", pool.size().to_string());
+            m.set("online", online.to_string());
+            m.set("offline", offline.to_string());
+            if with_leases {
+                m.section("leases", |m| {
+                    for (number, lease) in pools.leases(&pool.name).enumerate() {
+                        m.section(number.to_string(), |m| {
+                            m.set("address", lease.address.to_string());
+                            m.set("identity", lease.identity.to_string());
+                            m.set("status", if lease.users > 0 { "online" } else { "offline" });
+                        });
+                    }
+                });
+            }
+        });
+    }
+    answer
+}
+
 fn load_shared(core: &mut Core, m: &Message) -> Message {
     let kind = m.get_str("type").unwrap_or_default();
-    if !kind.eq_ignore_ascii_case("ike") {
-        return schema::refusal(format!(
-            "secrets of type '{kind}' are not available in this version: only IKE (pre-shared keys)"
-        ));
-    }
+    let purpose = match kind.to_ascii_lowercase().as_str() {
+        "ike" => config::SecretKind::Ike,
+        "xauth" | "eap" => config::SecretKind::Xauth,
+        _ => {
+            return schema::refusal(format!(
+                "secrets of type '{kind}' are not available in this version: only IKE (pre-shared keys) and XAuth"
+            ));
+        }
+    };
     let Some(data) = m.get("data").filter(|d| !d.is_empty()) else {
         return schema::refusal("the secret is empty");
     };
@@ -493,7 +543,7 @@ fn load_shared(core: &mut Core, m: &Message) -> Message {
     }
     let name = m.get_str("id").map_or_else(|| format!("vici-{}", core.endpoint.secrets().len() + 1), str::to_string);
     let source = ConfigRef { file: "vici".into(), line: 0, key: format!("secrets.{name}") };
-    core.load_secret(SharedSecret { kind: config::SecretKind::Ike, name, owners, secret: Secret::from(data), source });
+    core.load_secret(SharedSecret { kind: purpose, name, owners, secret: Secret::from(data), source });
     schema::success()
 }
 
@@ -516,8 +566,14 @@ fn load_file(core: &mut Core, now: Instant, m: &Message) -> Message {
 
 fn describe(c: &config::Connection) -> ConnectionInfo {
     let strings = |list: &[config::AddressPattern]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let auth =
-        |id: &Identity| AuthInfo { class: "pre-shared key".into(), id: (*id != Identity::ANY).then(|| id.to_string()) };
+    let auth = |round: &config::Authentication| AuthInfo {
+        class: match round.method {
+            config::AuthMethod::Psk => "pre-shared key".into(),
+            config::AuthMethod::Pubkey => "public key".into(),
+            config::AuthMethod::Xauth => "XAuth".into(),
+        },
+        id: (round.id != Identity::ANY).then(|| round.id.to_string()),
+    };
     let action = |a: config::StartAction, none: &str, start: &str| match a {
         config::StartAction::None => none.to_string(),
         config::StartAction::Start => start.to_string(),
@@ -527,13 +583,18 @@ fn describe(c: &config::Connection) -> ConnectionInfo {
         name: c.name.clone(),
         local_addrs: strings(&c.local_addrs),
         remote_addrs: strings(&c.remote_addrs),
-        version: "IKEv2".into(),
+        version: match c.version {
+            config::IkeVersion::Any => "IKEv1/2",
+            config::IkeVersion::V1 => "IKEv1",
+            config::IkeVersion::V2 => "IKEv2",
+        }
+        .into(),
         reauth_time: c.reauth_time,
         rekey_time: c.rekey_time,
         unique: format!("UNIQUE_{:?}", c.unique).to_uppercase(),
         dpd_delay: c.dpd_delay,
-        local: vec![auth(&c.local.id)],
-        remote: vec![auth(&c.remote.id)],
+        local: std::iter::once(&c.local).chain(&c.local_more).map(auth).collect(),
+        remote: std::iter::once(&c.remote).chain(&c.remote_more).map(auth).collect(),
         children: c
             .children
             .iter()

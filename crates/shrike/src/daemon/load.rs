@@ -1,7 +1,7 @@
 //! Configuration from files and from vici clients.
 
 use crate::files::SystemFiles;
-use config::{ConfigError, Connection, Entry, Files, Place, Section, SharedSecret};
+use config::{ConfigError, Connection, Entry, Files, Place, Pool, Section, SharedSecret};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use vici::{Element, Message};
@@ -13,6 +13,10 @@ pub struct Loaded {
     pub connections: Vec<Arc<Connection>>,
     /// Secrets without a fault.
     pub secrets: Vec<SharedSecret>,
+    /// Pools without a fault.
+    pub pools: Vec<Pool>,
+    /// Names of all pools in the file, those that were refused too.
+    pub pool_names: BTreeSet<String>,
     /// Names of all connections in the file, those that were refused too.
     pub connection_names: BTreeSet<String>,
     /// Names of all secrets in the file, those that were refused too.
@@ -31,10 +35,12 @@ pub fn file(path: &str) -> Result<Loaded, String> {
     let mut loaded = Loaded::default();
     let names = |of: &str| root.section(of).map(|s| s.sections().map(|s| s.name.clone()).collect()).unwrap_or_default();
     (loaded.connection_names, loaded.secret_names) = (names("connections"), names("secrets"));
+    loaded.pool_names = names("pools");
     match config::load(&root) {
         Ok(config) => {
             loaded.connections = config.connections;
             loaded.secrets = config.secrets;
+            loaded.pools = config.pools;
         }
         Err(errors) => {
             loaded.refused = errors.iter().take(20).map(report).collect();
@@ -46,6 +52,7 @@ pub fn file(path: &str) -> Result<Loaded, String> {
             loaded.connections =
                 parts("connections").iter().filter_map(|s| config::connection(s).ok()).map(Arc::new).collect();
             loaded.secrets = parts("secrets").iter().filter_map(|s| config::secret(s).ok()).collect();
+            loaded.pools = parts("pools").iter().filter_map(|s| config::pool(s).ok()).collect();
         }
     }
     root.forget_secrets();
@@ -89,15 +96,25 @@ pub fn section(name: &str, message: &Message) -> Section {
     section
 }
 
+fn one_line(errors: &[ConfigError]) -> String {
+    let lines: Vec<String> = errors.iter().map(|e| e.to_string()).collect();
+    lines.join("; ")
+}
+
 /// A connection of `load-conn`.
 ///
 /// # Errors
 /// All that is wrong with it, in one line.
 pub fn connection(section: &Section) -> Result<Connection, String> {
-    config::connection(section).map_err(|errors| {
-        let lines: Vec<String> = errors.iter().map(|e| e.to_string()).collect();
-        lines.join("; ")
-    })
+    config::connection(section).map_err(|errors| one_line(&errors))
+}
+
+/// A pool of `load-pool`.
+///
+/// # Errors
+/// All that is wrong with it, in one line.
+pub fn pool(section: &Section) -> Result<Pool, String> {
+    config::pool(section).map_err(|errors| one_line(&errors))
 }
 
 /// Whether two connections mean the same, wherever they were written.

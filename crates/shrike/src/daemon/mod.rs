@@ -1,5 +1,6 @@
 //! The daemon: sockets, timers, data plane and control socket around one [`Endpoint`].
 
+mod addresses;
 mod control;
 mod listener;
 mod load;
@@ -14,6 +15,7 @@ pub use plane::Choice;
 
 use crate::clock::Clock;
 use crate::log;
+use addresses::VirtualAddresses;
 use config::{AddressPattern, Connection, SharedSecret, StartAction};
 use control::Client;
 use linux::{Routes, SOCKET_MARK};
@@ -27,7 +29,7 @@ use plane::DataPlane;
 use proto::{Backoff, Endpoint, Input, Output, Selection, Settings, Started};
 use signals::Signals;
 use sockets::Sockets;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -75,7 +77,10 @@ pub struct Core {
     from_file: BTreeMap<String, Arc<Connection>>,
     /// Secrets as the configuration file has them.
     secrets_from_file: Vec<SharedSecret>,
+    /// Names of the pools that the configuration file has.
+    pools_from_file: BTreeSet<String>,
     routes: Option<Routes>,
+    addresses: VirtualAddresses,
 }
 
 impl Core {
@@ -110,6 +115,7 @@ impl Core {
     pub fn load_secret(&mut self, mut secret: SharedSecret) {
         let same = |s: &&SharedSecret| {
             (s.name == secret.name || s.name == format!("ike-{}", secret.name))
+                && s.kind == secret.kind
                 && crypto::equal(s.secret.expose(), secret.secret.expose())
         };
         if let Some(written) = self.secrets_from_file.iter().find(same) {
@@ -140,6 +146,14 @@ impl Core {
             self.from_file.remove(&name);
             self.endpoint.unload_connection(&name);
             log::line("CFG", 0, &format!("unloaded connection '{name}': {path} no longer has it"));
+        }
+        for name in self.pools_from_file.difference(&loaded.pool_names) {
+            self.endpoint.pools_mut().unload(name);
+            log::line("CFG", 0, &format!("unloaded pool '{name}': {path} no longer has it"));
+        }
+        self.pools_from_file = loaded.pool_names;
+        for pool in loaded.pools {
+            self.endpoint.pools_mut().load(pool);
         }
         self.from_file.extend(loaded.connections.iter().map(|c| (c.name.clone(), Arc::clone(c))));
         for old in std::mem::take(&mut self.secrets_from_file) {
@@ -332,6 +346,8 @@ impl Daemon {
             from_file: BTreeMap::new(),
             secrets_from_file: Vec::new(),
             routes: Routes::open().ok(),
+            addresses: VirtualAddresses::default(),
+            pools_from_file: BTreeSet::new(),
         };
         let poll = Poll::new().map_err(|e| format!("epoll: {e}"))?;
         let (clients, next_client) = (BTreeMap::new(), FIRST_CLIENT);
@@ -502,7 +518,23 @@ impl Daemon {
                     log::line("NET", 1, &format!("cannot send from {local} to {remote}: {error}"));
                 }
             }
-            Output::AddAddress(_) | Output::RemoveAddress(_) => {}
+            Output::AddAddress(new) => {
+                let core = &mut self.core;
+                let added = match &mut core.routes {
+                    Some(routes) => core.addresses.add(routes, &new),
+                    None => Err("there is no access to the kernel's addresses".to_string()),
+                };
+                if let Err(error) = added {
+                    log::line("KNL", 0, &format!("cannot add the virtual address {}: {error}", new.address));
+                }
+            }
+            Output::RemoveAddress(gone) => {
+                let core = &mut self.core;
+                let removed = core.routes.as_mut().map_or(Ok(()), |routes| core.addresses.remove(routes, gone.address));
+                if let Err(error) = removed {
+                    log::line("KNL", 1, &format!("cannot remove the virtual address {}: {error}", gone.address));
+                }
+            }
             Output::Keepalive { local, remote } => {
                 let _ = self.sockets.send(local, remote, &[0xff]); // the next one follows soon
             }
