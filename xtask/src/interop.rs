@@ -15,6 +15,7 @@ pub const ALL: &[Script] = &[
     ("ike-scan", None),
     ("charon", None),
     ("rekey", None),
+    ("fragments", None),
     ("pluto", None),
     ("ikev1", None),
     ("faults", None),
@@ -31,7 +32,7 @@ pub const ALL: &[Script] = &[
 pub fn run(workspace: &Workspace, report: &mut Report, peers: &[String]) {
     if let Some(unknown) = peers.iter().find(|peer| !ALL.iter().any(|(script, _)| script == peer)) {
         let reason = format!(
-            "no script interop/{unknown}.sh; there are self-test, ike-scan, charon, rekey, pluto, ikev1, iked, faults, matrix and operator"
+            "no script interop/{unknown}.sh; there are self-test, ike-scan, charon, rekey, fragments, pluto, ikev1, iked, faults, matrix and operator"
         );
         report.record("interop", Outcome::Fail(reason));
         return;

@@ -175,8 +175,8 @@ pub(super) fn begin(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, index: us
     let Some(connection) = sa.connection.clone() else { return };
     let Some(config) = connection.children.get(index) else { return };
     let selectors = child::configured(config, sa.inner_local(), sa.inner_remote());
-    let placeholder = sa.children.iter_mut().find(|c| c.name == config.name && !c.is_installed());
-    if let Some(larval) = placeholder {
+    let waiting = sa.children.iter_mut().find(|c| c.name == config.name && !c.is_installed());
+    if let Some(larval) = waiting {
         // Since it was made an address may have been assigned.
         (larval.local_ts, larval.remote_ts) = (selectors.local.clone(), selectors.remote.clone());
         let larval = larval.id;
