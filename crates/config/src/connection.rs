@@ -4,8 +4,8 @@ use crate::names::Scope;
 use crate::reader::{Reader, only_sections};
 use crate::values::{boolean, bytes, duration, unsigned};
 use crate::{
-    AddressPattern, AuthMethod, Authentication, Authority, ConfigError, Entry, ErrorKind, KeyPassphrase, Place, Pool,
-    Section, SelectorPattern, SendCert, SharedSecret, names,
+    AddressPattern, AuthMethod, Authentication, ConfigError, Entry, ErrorKind, Place, Pool, Section, SelectorPattern,
+    SharedSecret, names,
 };
 use model::dataplane::Mode;
 use model::{ConfigRef, Identity, InvalidProposal, Proposal, ProposalProtocol};
@@ -21,12 +21,8 @@ pub struct Config {
     pub connections: Vec<Arc<Connection>>,
     /// Shared secrets in their order of definition.
     pub secrets: Vec<SharedSecret>,
-    /// Passphrases of private keys in their order of definition.
-    pub passphrases: Vec<KeyPassphrase>,
     /// Pools of virtual addresses in their order of definition.
     pub pools: Vec<Pool>,
-    /// Certification authorities in their order of definition.
-    pub authorities: Vec<Authority>,
 }
 
 /// `version`: which IKE to speak.
@@ -108,10 +104,6 @@ pub struct Connection {
     pub local_more: Vec<Authentication>,
     /// The peer's further rounds, in order.
     pub remote_more: Vec<Authentication>,
-    /// When CERT payloads are sent.
-    pub send_cert: SendCert,
-    /// Whether CERTREQ payloads are sent.
-    pub send_certreq: bool,
     /// Virtual addresses to request; an unspecified one asks for any of its family.
     pub vips: Vec<IpAddr>,
     /// Names of the pools to assign virtual addresses from.
@@ -128,8 +120,6 @@ pub struct Connection {
     pub fragmentation: Fragmentation,
     /// Check the peer after this time without a message from it; zero for never.
     pub dpd_delay: Duration,
-    /// IKEv1: the peer is dead after this time without an answer; zero for the retransmission settings.
-    pub dpd_timeout: Duration,
     /// How often to try to initiate; 0 for ever.
     pub keyingtries: u32,
     /// What happens to another IKE SA of the same peer.
@@ -348,8 +338,6 @@ fn read_connection(section: &Section, errors: &mut Vec<ConfigError>) -> Option<C
         remote: Authentication::new(AuthMethod::Psk, Identity::ANY),
         local_more: Vec::new(),
         remote_more: Vec::new(),
-        send_cert: SendCert::IfAsked,
-        send_certreq: true,
         vips: Vec::new(),
         pools: Vec::new(),
         pull: true,
@@ -358,7 +346,6 @@ fn read_connection(section: &Section, errors: &mut Vec<ConfigError>) -> Option<C
         encap: false,
         fragmentation: Fragmentation::Yes,
         dpd_delay: Duration::ZERO,
-        dpd_timeout: Duration::ZERO,
         keyingtries: 1,
         unique: Unique::No,
         reauth_time: Duration::ZERO,

@@ -116,7 +116,7 @@ static TABLE: &[KeyDoc] = &[
         CONN,
         "dpd_timeout",
         "0s",
-        Accepted("it concerns IKEv1 only; IKEv2 uses the retransmission settings"),
+        Accepted("the retransmission settings say when a peer counts as dead, in both versions of IKE"),
         "Time after which an IKEv1 peer counts as dead.",
     ),
     key(

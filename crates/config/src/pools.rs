@@ -1,8 +1,8 @@
-//! Pools of virtual addresses, and certification authorities.
+//! Pools of virtual addresses.
 
 use crate::names::Scope;
 use crate::reader::Reader;
-use crate::{AddressPattern, CertificateSource, ConfigError, Entry, ErrorKind, Section};
+use crate::{AddressPattern, ConfigError, Entry, ErrorKind, Section};
 use model::ConfigRef;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use wire::V1ConfigAttribute;
@@ -43,19 +43,6 @@ impl Pool {
             .map(|(first, last)| number(*last).saturating_sub(number(*first)).saturating_add(1))
             .fold(0, u128::saturating_add)
     }
-}
-
-/// What is known about a certification authority.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Authority {
-    /// Name of its section.
-    pub name: String,
-    /// Its certificate.
-    pub cacert: CertificateSource,
-    /// Where its revocation lists are to be had.
-    pub crl_uris: Vec<String>,
-    /// Where it was written.
-    pub source: ConfigRef,
 }
 
 const ADDRS: &str = "a network (192.0.2.0/24), a range (192.0.2.1-192.0.2.9) or an address";

@@ -32,49 +32,6 @@ pub struct SharedSecret {
     pub source: ConfigRef,
 }
 
-/// The directory of private keys that a passphrase is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum KeyDirectory {
-    /// `private`: keys of any kind and notation.
-    Private,
-    /// `rsa`.
-    Rsa,
-    /// `ecdsa`.
-    Ecdsa,
-    /// `pkcs8`.
-    Pkcs8,
-}
-
-impl KeyDirectory {
-    /// All, in the order in which they are read.
-    pub const ALL: [Self; 4] = [Self::Private, Self::Rsa, Self::Ecdsa, Self::Pkcs8];
-
-    /// Its name below the configuration's directory, which is also what sections of passphrases begin with.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Private => "private",
-            Self::Rsa => "rsa",
-            Self::Ecdsa => "ecdsa",
-            Self::Pkcs8 => "pkcs8",
-        }
-    }
-}
-
-/// The passphrase of a file with a private key.
-#[derive(Clone, Debug)]
-pub struct KeyPassphrase {
-    /// Name of its section.
-    pub name: String,
-    /// Where the file is.
-    pub directory: KeyDirectory,
-    /// Its name there.
-    pub file: String,
-    /// The passphrase.
-    pub passphrase: Secret,
-    /// Where it was written.
-    pub source: ConfigRef,
-}
-
 /// Why a text is no secret. Says nothing about the text itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InvalidSecret {

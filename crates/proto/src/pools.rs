@@ -150,6 +150,11 @@ impl Pools {
         None
     }
 
+    /// Whether one of these pools has addresses of IPv4, or of IPv6, free or not.
+    pub fn have(&self, names: &[String], ipv4: bool) -> bool {
+        names.iter().filter_map(|name| self.pools.get(name)).any(|state| state.is_ipv4() == ipv4)
+    }
+
     /// An IKE SA that used an address is gone.
     pub fn release(&mut self, names: &[String], identity: &Identity, address: IpAddr, now: Instant) {
         for name in names {
@@ -218,6 +223,7 @@ mod tests {
         assert_ne!(pools.acquire(&names, &user("b@x"), wish, now), Some(wish), "somebody else's");
         let outside = IpAddr::from([10, 0, 0, 9]);
         assert_eq!(pools.acquire(&names, &user("c@x"), outside, now), None);
+        assert!(pools.have(&names, true) && !pools.have(&names, false));
         assert_eq!(pools.iter().count(), 1);
         assert!(pools.unload("p") && !pools.unload("p"));
     }

@@ -125,6 +125,25 @@ fn an_address_is_pulled_or_pushed() {
 }
 
 #[test]
+fn addresses_of_both_families_are_pushed() {
+    let (mut sim, a, b) = ends(false, "secret", "secret");
+    with_pool(&mut sim, a, b, false);
+    let (first, last): (IpAddr, IpAddr) = ("2001:db8::1".parse().unwrap(), "2001:db8::9".parse().unwrap());
+    let pool =
+        Pool { name: "six".into(), base: first, ranges: vec![(first, last)], attributes: Vec::new(), source: source() };
+    sim.with(b, |endpoint, _| endpoint.pools_mut().load(pool));
+    change(&mut sim, b, |c| c.pools = vec!["rw".into(), "six".into()]);
+    change(&mut sim, a, |c| c.vips = vec!["0.0.0.0".parse().unwrap(), "::".parse().unwrap()]);
+    sim.initiate(a, b);
+    sim.run_for(10 * SECOND);
+    assert_eq!((sim.plane(a).installs, sim.plane(b).installs), (1, 1));
+    for (pool, address) in [("rw", "10.3.0.1"), ("six", "2001:db8::1")] {
+        let leases: Vec<String> = sim.endpoint(b).pools().leases(pool).map(|l| l.address.to_string()).collect();
+        assert_eq!(leases, [address]);
+    }
+}
+
+#[test]
 fn quick_mode_waits_for_the_user() {
     let (mut sim, a, b) = ends(false, "secret", "secret");
     sim.initiate(a, b);

@@ -28,9 +28,8 @@ fn refused_by(changed: usize, change: fn(&mut Connection)) -> FailureKind {
 
 #[test]
 fn a_pre_shared_key_takes_the_place_of_nothing_else() {
-    let changes: [fn(&mut Connection); 5] = [
-        |c| c.local.method = AuthMethod::Pubkey,
-        |c| c.remote.method = AuthMethod::Pubkey,
+    let changes: [fn(&mut Connection); 4] = [
+        |c| c.local.method = AuthMethod::Xauth,
         |c| c.remote.method = AuthMethod::Xauth,
         |c| c.local_more.push(Authentication::new(AuthMethod::Psk, model::Identity::ANY)),
         |c| c.remote_more.push(Authentication::new(AuthMethod::Psk, model::Identity::ANY)),

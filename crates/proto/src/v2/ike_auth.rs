@@ -63,12 +63,13 @@ pub(super) fn on_wire(list: &[TrafficSelector]) -> Vec<wire::v2::TrafficSelector
 fn only_psk(connection: &Connection) -> Result<(), FailureKind> {
     let rounds = |first, more| std::iter::once(first).chain(more);
     let ours = rounds(&connection.local, &connection.local_more);
-    let method = match ours.chain(rounds(&connection.remote, &connection.remote_more)).find(|a| a.method != Method::Psk)
-    {
-        Some(other) if other.method == Method::Xauth => "XAuth",
-        Some(_) => "public key",
-        None if connection.local_more.is_empty() && connection.remote_more.is_empty() => return Ok(()),
-        None => "a second round of authentication",
+    let all = ours.chain(rounds(&connection.remote, &connection.remote_more));
+    let method = if all.into_iter().any(|a| a.method == Method::Xauth) {
+        "XAuth"
+    } else if connection.local_more.is_empty() && connection.remote_more.is_empty() {
+        return Ok(());
+    } else {
+        "a second round of authentication"
     };
     Err(FailureKind::AuthMethodUnsupported { method: method.into() })
 }

@@ -569,7 +569,6 @@ fn describe(c: &config::Connection) -> ConnectionInfo {
     let auth = |round: &config::Authentication| AuthInfo {
         class: match round.method {
             config::AuthMethod::Psk => "pre-shared key".into(),
-            config::AuthMethod::Pubkey => "public key".into(),
             config::AuthMethod::Xauth => "XAuth".into(),
         },
         id: (round.id != Identity::ANY).then(|| round.id.to_string()),

@@ -47,7 +47,11 @@ pub(super) fn begin(sa: &mut IsakmpSa, cx: &mut Context, now: Instant) {
         send(sa, cx, now, REQUEST, &attributes);
     } else if !connection.pools.is_empty() && !connection.pull {
         sa.configuration.stage = Stage::Offered;
-        assign(sa, cx, now, IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        for any in [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)] {
+            if cx.pools.have(&connection.pools, any.is_ipv4()) {
+                assign(sa, cx, now, any);
+            }
+        }
         let values = values(sa, cx);
         let attributes: Vec<DataAttribute<'_>> = values.iter().map(|(class, v)| attribute(*class, v)).collect();
         send(sa, cx, now, SET, &attributes);
