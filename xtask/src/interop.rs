@@ -18,6 +18,7 @@ pub const ALL: &[Script] = &[
     ("fragments", None),
     ("pluto", None),
     ("ikev1", None),
+    ("diagnose", None),
     ("faults", None),
     ("matrix", None),
     ("operator", None),
@@ -32,7 +33,7 @@ pub const ALL: &[Script] = &[
 pub fn run(workspace: &Workspace, report: &mut Report, peers: &[String]) {
     if let Some(unknown) = peers.iter().find(|peer| !ALL.iter().any(|(script, _)| script == peer)) {
         let reason = format!(
-            "no script interop/{unknown}.sh; there are self-test, ike-scan, charon, rekey, fragments, pluto, ikev1, iked, faults, matrix and operator"
+            "no script interop/{unknown}.sh; there are self-test, ike-scan, charon, rekey, fragments, pluto, ikev1, iked, diagnose, faults, matrix and operator"
         );
         report.record("interop", Outcome::Fail(reason));
         return;

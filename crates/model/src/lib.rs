@@ -7,6 +7,7 @@ pub mod dataplane;
 mod event;
 mod failure;
 mod identity;
+mod observed;
 mod selector;
 mod snapshot;
 mod suite;
@@ -15,6 +16,7 @@ mod time;
 pub use event::{DropReason, Event, Phase};
 pub use failure::{ConfigRef, Failure, FailureKind, Side};
 pub use identity::{IdKind, Identity, InvalidIdentity};
+pub use observed::{ObservedMessage, ObservedSa};
 pub use selector::{InvalidSelector, TrafficSelector, narrow};
 pub use snapshot::{
     ChildSnapshot, ChildState, ExchangeMode, IkeState, NatState, Retransmissions, SaSnapshot, Tombstone,

@@ -42,6 +42,8 @@ pub enum Command {
     Tmsh(Tmsh),
     /// Show and steer SAs as racoon does: racoonctl [-l|-ll|-lll] show-sa isakmp
     Racoonctl(Racoonctl),
+    /// Say what is wrong, from a packet capture: without keys, without a daemon, of anybody's gateways
+    Diagnose(Diagnose),
     /// Follow the daemon's log
     Log,
     /// Two gateways on this machine negotiate, carry traffic, fail in three ways, and explain it
@@ -68,6 +70,24 @@ pub struct Run {
     /// How much to log: 0 what matters, 1 the course of things, 2 details
     #[arg(long, default_value_t = 1, value_name = "0-4", value_parser = clap::value_parser!(u8).range(0..=4))]
     pub log_level: u8,
+}
+
+/// Say what is wrong, from a packet capture: without keys, without a daemon, of anybody's gateways.
+///
+/// Exit code: 0 nothing is wrong, 1 something may be, 2 something is, 3 the capture cannot be read.
+#[derive(Args)]
+pub struct Diagnose {
+    /// A pcap or pcapng file, such as tcpdump -w writes; may be given several times
+    #[arg(long, value_name = "FILE", required = true)]
+    pub pcap: Vec<String>,
+
+    /// For programs: schema shrike.findings/1
+    #[arg(long)]
+    pub json: bool,
+
+    /// The evidence for what is in order, too
+    #[arg(long, short)]
+    pub verbose: bool,
 }
 
 /// Have the daemon read its configuration again

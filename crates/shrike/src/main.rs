@@ -5,6 +5,7 @@ mod client;
 mod clock;
 mod daemon;
 mod demo;
+mod diagnose;
 mod files;
 mod log;
 mod racoonctl;
@@ -22,7 +23,18 @@ fn main() -> ExitCode {
     let done = if name == Some("racoonctl".as_ref()) {
         racoonctl::run(arguments.get(1..).unwrap_or_default(), None, print)
     } else {
-        execute(Cli::parse())
+        match Cli::parse() {
+            // A monitoring plugin by its exit code: 3 is "unknown".
+            Cli { command: Command::Diagnose(how), .. } => match diagnose::run(&how.pcap, how.json, how.verbose, print)
+            {
+                Ok(code) => return code,
+                Err(error) => {
+                    let _ = writeln!(anstream::stderr(), "shrike: {error}");
+                    return ExitCode::from(3);
+                }
+            },
+            cli => execute(cli),
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -57,6 +69,7 @@ fn execute(cli: Cli) -> Result<(), String> {
                 level: run.log_level,
             })
         }
+        Command::Diagnose(_) => Ok(()), // `main` has done it
         Command::Load(load) => {
             let mut message = Message::new();
             if let Some(file) = &load.config {

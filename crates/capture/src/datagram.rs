@@ -1,0 +1,129 @@
+//! From a captured packet to what IPsec sees of it.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::LinkType;
+
+/// What a packet carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content<'a> {
+    /// An IKE message, without the non-ESP marker (RFC 3948 section 2.2).
+    Ike(&'a [u8]),
+    /// A NAT-keepalive packet (RFC 3948 section 2.3).
+    Keepalive,
+    /// ESP, bare or in UDP, with its SPI.
+    Esp(u32),
+    /// A fragment of an IP packet; not reassembled.
+    Fragment,
+}
+
+/// A packet of IKE or ESP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Datagram<'a> {
+    /// Sender; port 0 where there is none.
+    pub source: SocketAddr,
+    /// Receiver; port 0 where there is none.
+    pub destination: SocketAddr,
+    /// What it carries.
+    pub content: Content<'a>,
+}
+
+fn be16(octets: &[u8], at: usize) -> Option<u16> {
+    octets.get(at..)?.first_chunk().map(|word| u16::from_be_bytes(*word))
+}
+
+/// What the packet carries of IPsec; `None` for all other traffic and for what cannot be read.
+pub fn decapsulate(link: LinkType, octets: &[u8]) -> Option<Datagram<'_>> {
+    let (mut kind, mut rest) = match link.0 {
+        1 => (be16(octets, 12)?, octets.get(14..)?),
+        113 => (be16(octets, 14)?, octets.get(16..)?),
+        276 => (be16(octets, 0)?, octets.get(20..)?),
+        // Loopback: a four octet address family, in either order; the IP version tells as much.
+        0 | 108 => (0, octets.get(4..)?),
+        12 | 14 | 101 | 228 | 229 => (0, octets),
+        _ => return None,
+    };
+    // IEEE 802.1Q and 802.1ad: two tags are QinQ, more is not followed.
+    for _ in 0..2 {
+        if matches!(kind, 0x8100 | 0x88a8 | 0x9100) {
+            (kind, rest) = (be16(rest, 2)?, rest.get(4..)?);
+        }
+    }
+    match (kind, rest.first()? >> 4) {
+        (0 | 0x0800, 4) => ipv4(rest),
+        (0 | 0x86dd, 6) => ipv6(rest),
+        _ => None,
+    }
+}
+
+fn ipv4(packet: &[u8]) -> Option<Datagram<'_>> {
+    let header = usize::from(packet.first()? & 0x0f) * 4;
+    let protocol = *packet.get(9)?;
+    if !matches!(protocol, 17 | 50 | 51) || header < 20 {
+        return None;
+    }
+    let source = IpAddr::from(*packet.get(12..)?.first_chunk::<4>()?);
+    let destination = IpAddr::from(*packet.get(16..)?.first_chunk::<4>()?);
+    // Octets after the total length are padding of the link.
+    let end = usize::from(be16(packet, 2)?).clamp(header, packet.len().max(header));
+    let fragment = be16(packet, 6)? & 0x3fff != 0;
+    transport(protocol, source, destination, fragment, packet.get(header..end)?)
+}
+
+fn ipv6(packet: &[u8]) -> Option<Datagram<'_>> {
+    let source = IpAddr::from(*packet.get(8..)?.first_chunk::<16>()?);
+    let destination = IpAddr::from(*packet.get(24..)?.first_chunk::<16>()?);
+    let mut next = *packet.get(6)?;
+    let end = (40 + usize::from(be16(packet, 4)?)).min(packet.len());
+    let mut rest = packet.get(40..end)?;
+    let mut fragment = false;
+    // RFC 8200 section 4: no packet needs more extension headers than this.
+    for _ in 0..8 {
+        let len = match next {
+            0 | 43 | 60 => (usize::from(*rest.get(1)?) + 1) * 8,
+            44 => {
+                fragment |= be16(rest, 2)? & 0xfff9 != 0;
+                8
+            }
+            _ => break,
+        };
+        next = *rest.first()?;
+        rest = rest.get(len..)?;
+    }
+    transport(next, source, destination, fragment, rest)
+}
+
+fn transport(mut protocol: u8, from: IpAddr, to: IpAddr, fragment: bool, mut octets: &[u8]) -> Option<Datagram<'_>> {
+    // ESP may stand behind one AH header (RFC 4302 section 2.2: its length is in words, less two).
+    if protocol == 51 && !fragment {
+        protocol = *octets.first()?;
+        octets = octets.get((usize::from(*octets.get(1)?) + 2) * 4..)?;
+    }
+    let datagram = |source, destination, content| Datagram {
+        source: SocketAddr::new(from, source),
+        destination: SocketAddr::new(to, destination),
+        content,
+    };
+    match protocol {
+        17 | 50 if fragment => Some(datagram(0, 0, Content::Fragment)),
+        50 => Some(datagram(0, 0, Content::Esp(u32::from_be_bytes(*octets.first_chunk()?)))),
+        17 => {
+            let (source, destination) = (be16(octets, 0)?, be16(octets, 2)?);
+            let len = usize::from(be16(octets, 4)?).clamp(8, octets.len().max(8));
+            let data = octets.get(8..len)?;
+            let content = if source == 4500 || destination == 4500 {
+                match data {
+                    [0xff] => Content::Keepalive,
+                    [0, 0, 0, 0, ike @ ..] => Content::Ike(ike),
+                    esp => Content::Esp(u32::from_be_bytes(*esp.first_chunk()?)),
+                }
+            } else if source == 500 || destination == 500 {
+                Content::Ike(data)
+            } else {
+                return None;
+            };
+            Some(datagram(source, destination, content))
+        }
+        _ => None,
+    }
+}

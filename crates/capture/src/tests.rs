@@ -1,0 +1,182 @@
+use proptest::prelude::*;
+
+use super::*;
+
+/// Ethernet, one VLAN tag, IPv4, UDP.
+fn frame(port: u16, data: &[u8]) -> Vec<u8> {
+    let mut frame = vec![0; 12];
+    frame.extend([0x81, 0, 0, 7, 8, 0]);
+    let total = u16::try_from(28 + data.len()).unwrap();
+    frame.extend([0x45, 0]);
+    frame.extend(total.to_be_bytes());
+    frame.extend([0, 0, 0, 0, 64, 17, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2]);
+    frame.extend(port.to_be_bytes());
+    frame.extend(port.to_be_bytes());
+    frame.extend((total - 20).to_be_bytes());
+    frame.extend([0, 0]);
+    frame.extend(data);
+    frame
+}
+
+fn word(big: bool, number: u32) -> [u8; 4] {
+    if big { number.to_be_bytes() } else { number.to_le_bytes() }
+}
+
+fn pcap(big: bool, magic: u32, fraction: u32, packet: &[u8]) -> Vec<u8> {
+    let len = u32::try_from(packet.len()).unwrap();
+    [magic, 0, 0, 0, 65535, 1, 3, fraction, len, len]
+        .iter()
+        .flat_map(|n| word(big, *n))
+        .chain(packet.to_vec())
+        .collect()
+}
+
+#[test]
+fn pcap_in_either_order_and_resolution() {
+    for big in [true, false] {
+        for (magic, fraction, time) in [(0xa1b2_c3d4, 5, 3_000_005_000), (0xa1b2_3c4d, 5, 3_000_000_005)] {
+            let octets = pcap(big, magic, fraction, &frame(500, b"ike"));
+            let mut reader = Reader::new(&octets[..]).unwrap();
+            let packet = reader.next_packet().unwrap().unwrap();
+            assert_eq!(packet.nanoseconds, Some(time));
+            assert_eq!(decapsulate(packet.link, packet.octets).unwrap().content, Content::Ike(b"ike"));
+            assert_eq!(reader.next_packet().unwrap(), None);
+            assert_eq!(reader.damaged(), 0);
+            let mut cut = Reader::new(&octets[..octets.len() - 1]).unwrap();
+            assert_eq!(cut.next_packet().unwrap(), None);
+            assert_eq!(cut.damaged(), 1);
+        }
+    }
+}
+
+#[test]
+fn pcapng_enhanced_packets() {
+    for big in [true, false] {
+        let mut packet = frame(4500, &[0xff]);
+        let len = u32::try_from(packet.len()).unwrap();
+        packet.resize(packet.len().next_multiple_of(4), 0);
+        let total = u32::try_from(packet.len()).unwrap() + 32;
+        let mut octets: Vec<u8> =
+            [0x0a0d_0d0a, 28, 0x1a2b_3c4d, 0, 0, 0, 28].iter().flat_map(|n| word(big, *n)).collect();
+        // Link type and a reserved field share the first word of the interface's body.
+        let link = if big { 0x0001_0000 } else { 1 };
+        octets.extend([1, 20, link, 0, 20].iter().flat_map(|n| word(big, *n)));
+        octets.extend([6, total, 0, 0, 7, len, len].iter().flat_map(|n| word(big, *n)));
+        octets.extend(&packet);
+        octets.extend(word(big, total));
+        let mut reader = Reader::new(&octets[..]).unwrap();
+        let packet = reader.next_packet().unwrap().unwrap();
+        assert_eq!(packet.nanoseconds, Some(7_000));
+        assert_eq!(decapsulate(packet.link, packet.octets).unwrap().content, Content::Keepalive);
+        assert_eq!(reader.next_packet().unwrap(), None);
+        assert_eq!(reader.damaged(), 0);
+    }
+}
+
+#[test]
+fn port_4500_tells_ike_from_esp_and_fragments_are_named() {
+    let content = |octets: &[u8]| decapsulate(LinkType(1), octets).map(|datagram| format!("{:?}", datagram.content));
+    assert_eq!(content(&frame(4500, &[0, 0, 0, 0, 9])).unwrap(), "Ike([9])");
+    assert_eq!(content(&frame(4500, &[0, 0, 1, 0, 9])).unwrap(), "Esp(256)");
+    assert_eq!(content(&frame(53, &[0; 30])), None);
+    let mut fragment = frame(500, b"ike");
+    fragment[18 + 6] = 0x20;
+    assert_eq!(content(&fragment).unwrap(), "Fragment");
+}
+
+/// IKE messages, ESP packets and damaged records of a file of the shared laboratory.
+fn counted(path: &std::path::Path) -> (u32, u32, u64) {
+    let file = std::io::BufReader::new(std::fs::File::open(path).unwrap());
+    let mut reader = Reader::new(file).unwrap();
+    let (mut ike, mut esp) = (0, 0);
+    while let Some(packet) = reader.next_packet().unwrap() {
+        match decapsulate(packet.link, packet.octets).map(|datagram| datagram.content) {
+            Some(Content::Ike(_)) => ike += 1,
+            Some(Content::Esp(_)) => esp += 1,
+            _ => {}
+        }
+    }
+    (ike, esp, reader.damaged())
+}
+
+#[test]
+fn captures_of_the_laboratory() {
+    let root = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/vectors/pcap"));
+    if !root.exists() {
+        assert!(std::env::var_os("CI").is_none(), "CI must have the shared laboratory");
+        eprintln!("SKIP: no shared laboratory");
+        return;
+    }
+    // Its manifest tells these numbers of ESP packets.
+    assert_eq!(counted(&root.join("arkime/IKEv1.pcap")).1, 296);
+    assert_eq!(counted(&root.join("arkime/wireshark-esp.pcap")).1, 240);
+    assert_eq!(counted(&root.join("arkime/ah-esp.pcap")).1, 10);
+    for directory in std::fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()) {
+        for path in std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.extension().is_some_and(|kind| ["pcap", "cap", "pcapng"].iter().any(|name| kind == *name)) {
+                let found = counted(&path);
+                eprintln!("{found:?} {}", path.display());
+                assert_eq!(found.2, 0, "{}", path.display());
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_octets_panic(link in 0u32..300, magic in 0usize..5, octets in proptest::collection::vec(any::<u8>(), 0..400)) {
+        let _ = decapsulate(LinkType(link), &octets);
+        let magics = [0xa1b2_c3d4u32, 0xa1b2_3c4d, 0xd4c3_b2a1, 0x4d3c_b2a1, 0x0a0d_0d0a];
+        let file = [&magics[magic].to_be_bytes()[..], &octets].concat();
+        if let Ok(mut reader) = Reader::new(&file[..]) {
+            while let Some(packet) = reader.next_packet().unwrap() {
+                let _ = decapsulate(packet.link, packet.octets);
+            }
+        }
+    }
+}
+
+proptest! {
+    /// Whatever comes: the tracker takes it, and keeps no more than there was.
+    #[test]
+    fn the_tracker_takes_anything(
+        datagrams in proptest::collection::vec((any::<bool>(), any::<[u8; 2]>(), 1..3u8, proptest::collection::vec(any::<u8>(), 0..80)), 0..40),
+    ) {
+        let mut tracker = Tracker::default();
+        for (time, (back, [spi, next], version, body)) in datagrams.iter().enumerate() {
+            let mut octets = vec![0; 28];
+            (octets[7], octets[16], octets[17]) = (*spi, *next, version << 4);
+            octets[18] = body.first().copied().unwrap_or(0) % 40;
+            octets[24..28].copy_from_slice(&u32::try_from(28 + body.len()).unwrap().to_be_bytes());
+            octets.extend(body);
+            let (a, b) = (([192, 0, 2, 1], 500).into(), ([192, 0, 2, 2], 500).into());
+            let (source, destination) = if *back { (b, a) } else { (a, b) };
+            tracker.take(time as u64, &Datagram { source, destination, content: Content::Ike(&octets) });
+        }
+        let tracks = tracker.finish();
+        let kept: usize = tracks.sas.iter().flat_map(|sa| &sa.messages).map(|m| 1 + m.repeated as usize).sum();
+        prop_assert!(kept <= datagrams.len());
+    }
+}
+
+#[test]
+fn esp_counts_for_the_sa_that_was_there() {
+    let mut tracker = Tracker::default();
+    let ends = [std::net::SocketAddr::from(([192, 0, 2, 1], 500)), ([192, 0, 2, 2], 500).into()];
+    let esp = |tracker: &mut Tracker, from: usize| {
+        let (source, destination) = (ends[from], ends[1 - from]);
+        tracker.take(0, &Datagram { source, destination, content: Content::Esp(7) });
+    };
+    esp(&mut tracker, 0);
+    let mut init = vec![0; 28];
+    (init[7], init[17], init[18], init[19], init[27]) = (1, 0x20, 34, 0x08, 28);
+    for _ in 0..3 {
+        let content = Content::Ike(&init);
+        tracker.take(1, &Datagram { source: ends[0], destination: ends[1], content });
+    }
+    esp(&mut tracker, 0);
+    esp(&mut tracker, 1);
+    let tracks = tracker.finish();
+    assert_eq!((tracks.sas.len(), tracks.sas[0].messages.len(), tracks.sas[0].messages[0].repeated), (1, 1, 2));
+    assert_eq!(tracks.sas[0].esp, [1, 1], "not the packet from before");
+}

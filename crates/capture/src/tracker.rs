@@ -1,0 +1,214 @@
+//! Follows IKE SAs passively: every message of each, with who sent it and how often.
+
+use crate::{Content, Datagram};
+use model::{ObservedMessage, ObservedSa, Role};
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::{IpAddr, SocketAddr};
+use wire::{Flags, HEADER_LEN, Header, IkeSpi, PayloadType};
+
+/// More SAs are counted only.
+const MAX_SAS: usize = 65_536;
+/// Messages of one SA that are kept; more are counted only.
+const MAX_MESSAGES: usize = 256;
+/// Pairs of addresses whose ESP is counted.
+const MAX_PAIRS: usize = 65_536;
+
+struct Track {
+    sa: ObservedSa,
+    /// Fingerprints of the messages kept, with their position.
+    seen: BTreeMap<u64, usize>,
+    /// ESP packets of its two addresses before it began.
+    esp_before: [u64; 2],
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Tracks {
+    /// IKE SAs in order of appearance.
+    pub sas: Vec<ObservedSa>,
+    /// Datagrams on IKE's ports that are no IKE messages.
+    pub unreadable: u64,
+    /// IKE messages that start a further SA when there were too many already.
+    pub left_out: u64,
+    /// Fragments of IP packets, which are not put together.
+    pub fragments: u64,
+}
+
+/// Takes datagrams in order of time.
+#[derive(Default)]
+pub struct Tracker {
+    tracks: Vec<Track>,
+    by_spi: BTreeMap<(IkeSpi, u8), usize>,
+    esp: BTreeMap<(IpAddr, IpAddr), u64>,
+    unreadable: u64,
+    left_out: u64,
+    fragments: u64,
+}
+
+fn fingerprint(octets: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    octets.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// What the clear part of a message says: whether there is an SA payload, and the types of notifications.
+fn clear(header: &Header, payloads: &[u8]) -> (bool, Vec<u16>) {
+    if header.version.major() == 2 {
+        let Ok(chain) = wire::v2::parse_chain(header.next_payload, payloads, HEADER_LEN) else {
+            return (false, Vec::new());
+        };
+        let has_sa = chain.payloads.iter().any(|(_, p)| matches!(p, wire::v2::Payload::Sa(_)));
+        (has_sa, chain.notifies().map(|n| n.kind.0).collect())
+    } else {
+        let Ok(chain) = wire::v1::parse_chain(header.next_payload, payloads, HEADER_LEN, true) else {
+            return (false, Vec::new());
+        };
+        let has_sa = chain.payloads.iter().any(|(_, p)| matches!(p, wire::v1::Payload::Sa(_)));
+        (has_sa, chain.notifies().map(|n| n.kind.0).collect())
+    }
+}
+
+impl Tracker {
+    /// Takes one datagram, seen at this time (nanoseconds since 1970).
+    pub fn take(&mut self, time: u64, datagram: &Datagram<'_>) {
+        let (from, to) = (datagram.source, datagram.destination);
+        match datagram.content {
+            Content::Ike(octets) => self.message(time, from, to, octets),
+            Content::Esp(_) => {
+                let pair = (from.ip(), to.ip());
+                if self.esp.len() < MAX_PAIRS || self.esp.contains_key(&pair) {
+                    *self.esp.entry(pair).or_default() += 1;
+                }
+            }
+            Content::Keepalive => {}
+            Content::Fragment => self.fragments += 1,
+        }
+    }
+
+    fn esp_between(&self, sa: &ObservedSa) -> [u64; 2] {
+        let count = |from: SocketAddr, to: SocketAddr| self.esp.get(&(from.ip(), to.ip())).copied().unwrap_or(0);
+        [count(sa.initiator, sa.responder), count(sa.responder, sa.initiator)]
+    }
+
+    fn message(&mut self, time: u64, from: SocketAddr, to: SocketAddr, octets: &[u8]) {
+        let header = match Header::parse(octets) {
+            Ok(header) if matches!(header.version.major(), 1 | 2) => header,
+            _ => {
+                self.unreadable += 1;
+                return;
+            }
+        };
+        let version = header.version.major();
+        let key = (header.spis.initiator, version);
+        let index = match self.by_spi.get(&key) {
+            Some(index) => *index,
+            None if self.tracks.len() >= MAX_SAS => {
+                self.left_out += 1;
+                return;
+            }
+            None => {
+                // The first message is the initiator's, unless it says otherwise: a capture may begin in the middle.
+                let from_responder = if version == 2 { !header.from_initiator() } else { false };
+                let (initiator, responder) = if from_responder { (to, from) } else { (from, to) };
+                let sa = ObservedSa {
+                    version,
+                    spis: header.spis,
+                    initiator,
+                    responder,
+                    messages: Vec::new(),
+                    more: 0,
+                    esp: [0; 2],
+                };
+                let esp_before = self.esp_between(&sa);
+                self.tracks.push(Track { sa, seen: BTreeMap::new(), esp_before });
+                self.by_spi.insert(key, self.tracks.len() - 1);
+                self.tracks.len() - 1
+            }
+        };
+        let Some(track) = self.tracks.get_mut(index) else { return };
+        track.take(time, (from, to), &header, octets);
+    }
+
+    /// Everything is seen.
+    pub fn finish(mut self) -> Tracks {
+        let esp: Vec<[u64; 2]> = self.tracks.iter().map(|track| self.esp_between(&track.sa)).collect();
+        let finished = |(mut track, now): (Track, [u64; 2])| {
+            let [before_i, before_r] = track.esp_before;
+            track.sa.esp = [now[0].saturating_sub(before_i), now[1].saturating_sub(before_r)];
+            track.sa
+        };
+        Tracks {
+            sas: std::mem::take(&mut self.tracks).into_iter().zip(esp).map(finished).collect(),
+            unreadable: self.unreadable,
+            left_out: self.left_out,
+            fragments: self.fragments,
+        }
+    }
+}
+
+impl Track {
+    fn take(&mut self, time: u64, (from, to): (SocketAddr, SocketAddr), header: &Header, octets: &[u8]) {
+        if self.sa.spis.responder.is_zero() && !header.spis.responder.is_zero() {
+            self.sa.spis.responder = header.spis.responder;
+        }
+        let fingerprint = fingerprint(octets);
+        if let Some(message) = self.seen.get(&fingerprint).and_then(|at| self.sa.messages.get_mut(*at)) {
+            message.repeated += 1;
+            message.last = time;
+            return;
+        }
+        let sender = match self.sa.version {
+            2 if header.from_initiator() => Role::Initiator,
+            2 => Role::Responder,
+            _ if self.sa.initiator.ip() == self.sa.responder.ip() => {
+                if from.port() == self.sa.initiator.port() {
+                    Role::Initiator
+                } else {
+                    Role::Responder
+                }
+            }
+            _ if from.ip() == self.sa.responder.ip() => Role::Responder,
+            _ => Role::Initiator,
+        };
+        let response = self.sa.version == 2 && header.is_response();
+        // Further fragments of a message that is known. That it is repeated is told by its first fragment.
+        if header.next_payload == PayloadType::SKF {
+            let same = |m: &ObservedMessage| {
+                (m.sender, m.exchange, m.message_id, m.response)
+                    == (sender, header.exchange, header.message_id, response)
+            };
+            if let Some(at) = self.sa.messages.iter().position(same) {
+                let Some(message) = self.sa.messages.get_mut(at) else { return };
+                message.last = time;
+                return;
+            }
+        }
+        if self.sa.messages.len() >= MAX_MESSAGES {
+            self.sa.more += 1;
+            return;
+        }
+        let encrypted = match self.sa.version {
+            2 => matches!(header.next_payload, PayloadType::SK | PayloadType::SKF),
+            _ => header.flags.contains(Flags::ENCRYPTION),
+        };
+        let payloads = octets.get(HEADER_LEN..).unwrap_or_default();
+        let (has_sa, notifies) = if encrypted { (false, Vec::new()) } else { clear(header, payloads) };
+        self.seen.insert(fingerprint, self.sa.messages.len());
+        self.sa.messages.push(ObservedMessage {
+            sender,
+            exchange: header.exchange,
+            message_id: header.message_id,
+            response,
+            encrypted,
+            octets: octets.len(),
+            from,
+            to,
+            first: time,
+            last: time,
+            repeated: 0,
+            notifies,
+            has_sa,
+        });
+    }
+}

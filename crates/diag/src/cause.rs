@@ -1,0 +1,112 @@
+//! The catalogue of causes. Codes do not change.
+
+use serde::{Serialize, Serializer};
+
+/// Why an SA is not there, or does not stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Cause {
+    /// Nobody answers.
+    NoResponse,
+    /// The peer has no configuration for this address, version or mode.
+    NoConfig,
+    /// No proposal for the IKE SA or phase 1 in common.
+    Phase1Proposal,
+    /// No key exchange group in common.
+    DhGroup,
+    /// Pre-shared keys differ.
+    PskMismatch,
+    /// An identity is not the expected one.
+    PeerId,
+    /// Authentication failed, for another reason or an unknown one.
+    AuthFailed,
+    /// The ends speak different versions of IKE.
+    IkeVersion,
+    /// Main mode against aggressive mode.
+    NegotiationMode,
+    /// NAT traversal: UDP port 4500 is blocked, or one end does not do it.
+    NatTraversal,
+    /// Traffic selectors differ.
+    TrafficSelector,
+    /// Perfect forward secrecy at one end only, or with different groups.
+    Pfs,
+    /// Phase 1 stopped halfway.
+    Phase1Timeout,
+    /// Phase 2 got no answer.
+    Phase2Timeout,
+    /// The peer stopped answering.
+    DpdTimeout,
+    /// The IKE SA is there, the Child SA is refused.
+    ChildFailed,
+    /// The peer does not know the SA.
+    StaleSa,
+    /// The responder waits for the initiator.
+    HalfOpen,
+}
+
+impl Cause {
+    /// The code.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::NoResponse => "NO_RESPONSE",
+            Self::NoConfig => "NO_CONFIG",
+            Self::Phase1Proposal => "P1_PROPOSAL",
+            Self::DhGroup => "DH_GROUP",
+            Self::PskMismatch => "PSK_MISMATCH",
+            Self::PeerId => "PEER_ID",
+            Self::AuthFailed => "AUTH_FAILED",
+            Self::IkeVersion => "IKE_VERSION",
+            Self::NegotiationMode => "NEGOTIATION_MODE",
+            Self::NatTraversal => "NATT",
+            Self::TrafficSelector => "TRAFFIC_SELECTOR",
+            Self::Pfs => "PFS",
+            Self::Phase1Timeout => "P1_TIMEOUT",
+            Self::Phase2Timeout => "P2_TIMEOUT",
+            Self::DpdTimeout => "DPD_TIMEOUT",
+            Self::ChildFailed => "CHILD_FAILED_IKE_KEPT",
+            Self::StaleSa => "STALE_SA",
+            Self::HalfOpen => "HALF_OPEN",
+        }
+    }
+
+    /// What to do about it, in one line.
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Self::NoResponse => {
+                "check the peer's address, that its daemon runs, routes both ways, and that UDP port 500 is open"
+            }
+            Self::NoConfig => "give the peer a connection for this address, this version of IKE and this mode",
+            Self::Phase1Proposal => "give both ends a common proposal; the responder's log names what differs",
+            Self::DhGroup => "give both ends a common key exchange group, the same one first",
+            Self::PskMismatch => {
+                "make the pre-shared key of this pair of identities equal at both ends, also its blanks and notation"
+            }
+            Self::PeerId => {
+                "compare the identities: ours with what the peer expects, and the other way round; behind a NAT set them"
+            }
+            Self::AuthFailed => {
+                "compare the authentication methods, and with certificates their chain, dates and names"
+            }
+            Self::IkeVersion => "set the same version of IKE at both ends",
+            Self::NegotiationMode => "set main or aggressive mode at both ends",
+            Self::NatTraversal => {
+                "open UDP port 4500 both ways, switch NAT traversal on at both ends, switch IPsec helpers of routers off"
+            }
+            Self::TrafficSelector => "make local and remote networks the mirror image of the peer's",
+            Self::Pfs => "set the same group for perfect forward secrecy at both ends, or none at both",
+            Self::Phase1Timeout => {
+                "see which end is silent: its log says what it could not use, if the messages reach it"
+            }
+            Self::Phase2Timeout => "read the peer's log: it has the request and does not answer, or answers are lost",
+            Self::DpdTimeout => "check the path and the peer; behind a NAT shorten the interval of keepalives",
+            Self::ChildFailed => "compare ESP proposals, networks, mode and perfect forward secrecy",
+            Self::StaleSa => "let both ends check for dead peers; delete the SA at the end that still has it",
+            Self::HalfOpen => "read the initiator's log: it did not go on",
+        }
+    }
+}
+
+impl Serialize for Cause {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.code())
+    }
+}

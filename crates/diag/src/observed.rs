@@ -1,0 +1,502 @@
+//! Verdicts on what a passive observer saw, without keys.
+//!
+//! What decides is who sent the last message of which exchange, how often, and what was answered in the clear. What is
+//! encrypted tells by its length only: an answer with an error alone is shorter than any with a proof of identity.
+
+use crate::{Cause, Finding, Severity};
+use model::{ObservedMessage, ObservedSa, Role};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use wire::grammar::{RuleId, rule};
+use wire::{ExchangeType, NotifyType, V1NotifyType};
+
+/// An IKE_AUTH response of at most so many octets has no AUTH payload: header, IV, one notification and an ICV. The
+/// shortest with one has IDr (12), AUTH (28), SA (40) and two selectors (48) besides.
+const REFUSAL_OCTETS: usize = 112;
+/// An INFORMATIONAL request so soon after IKE_AUTH is about it.
+const AT_ONCE: u64 = 1_000_000_000;
+/// So many repetitions without an answer mean that there is none.
+const UNANSWERED: u32 = 2;
+
+use Cause as C;
+use Role::{Initiator, Responder};
+
+struct Verdict {
+    id: &'static str,
+    severity: Severity,
+    causes: Vec<Cause>,
+    why: String,
+    evidence: Vec<String>,
+}
+
+fn fault(severity: Severity, causes: &[Cause], why: impl Into<String>) -> Verdict {
+    let (id, causes, why) = ("never-established", causes.to_vec(), why.into());
+    Verdict { id, severity, causes, why, evidence: Vec::new() }
+}
+
+fn fine(why: impl Into<String>) -> Verdict {
+    Verdict { id: "established", severity: Severity::Ok, causes: Vec::new(), why: why.into(), evidence: Vec::new() }
+}
+
+/// Where it stands, in the words of the grammar.
+fn waiting(id: RuleId) -> String {
+    rule(id).story.to_string()
+}
+
+/// How often the messages were sent, all together.
+fn sent<'a>(messages: impl Iterator<Item = &'a ObservedMessage>) -> u32 {
+    messages.map(|m| m.repeated + 1).sum()
+}
+
+/// Certain if it was tried more than once.
+fn unless_once(times: u32) -> Severity {
+    if times > 1 { Severity::Error } else { Severity::Warning }
+}
+
+/// Findings about all SAs that were seen: one for each pair of ends and verdict, in order of appearance.
+pub fn observed(sas: &[ObservedSa]) -> Vec<Finding> {
+    let judged: Vec<(&ObservedSa, Verdict)> = sas.iter().map(|sa| (sa, judge(sa))).collect();
+    // A failed attempt is no fault of a pair that establishes later, whoever begins then.
+    let pair = |sa: &ObservedSa| -> (IpAddr, IpAddr) {
+        let (a, b) = (sa.initiator.ip(), sa.responder.ip());
+        (a.min(b), a.max(b))
+    };
+    let mut last_good: BTreeMap<(IpAddr, IpAddr), usize> = BTreeMap::new();
+    for (n, (sa, verdict)) in judged.iter().enumerate() {
+        if verdict.id != "never-established" && verdict.severity <= Severity::Info {
+            last_good.insert(pair(sa), n);
+        }
+    }
+    let mut findings: Vec<Finding> = Vec::new();
+    for (n, (sa, mut verdict)) in judged.into_iter().enumerate() {
+        if verdict.id == "never-established" && last_good.get(&pair(sa)).is_some_and(|good| *good > n) {
+            verdict.severity = verdict.severity.min(Severity::Info);
+            verdict.evidence.push("a later attempt of the same two ends succeeded".to_string());
+        }
+        let peer = format!("{} -> {}", sa.initiator, sa.responder);
+        let same = |f: &&mut Finding| {
+            f.peer == peer && (f.id, f.severity, &f.causes) == (verdict.id, verdict.severity, &verdict.causes)
+        };
+        if let Some(known) = findings.iter_mut().find(same) {
+            known.attempts += 1;
+            continue;
+        }
+        let mut evidence = summary(sa);
+        evidence.append(&mut verdict.evidence);
+        findings.push(Finding {
+            id: verdict.id,
+            peer,
+            severity: verdict.severity,
+            since: sa.messages.first().map_or(0, |m| m.first),
+            attempts: 1,
+            remedy: verdict.causes.iter().map(|cause| cause.remedy()).collect(),
+            causes: verdict.causes,
+            why: verdict.why,
+            evidence,
+        });
+    }
+    findings
+}
+
+/// What was seen of an SA, in two or three lines.
+fn summary(sa: &ObservedSa) -> Vec<String> {
+    let [i, r] = [Initiator, Responder].map(|end| {
+        let of_end = || sa.messages.iter().filter(move |m| m.sender == end);
+        (of_end().count(), of_end().map(|m| m.repeated).sum::<u32>())
+    });
+    let cookies = if sa.version == 1 { "cookies" } else { "SPIs" };
+    let mut lines = vec![format!(
+        "IKEv{}, {cookies} {}:{}; {} messages of the initiator ({} repetitions), {} of the responder ({})",
+        sa.version, sa.spis.initiator, sa.spis.responder, i.0, i.1, r.0, r.1
+    )];
+    if let (Some(first), Some(last)) = (sa.messages.first(), sa.messages.iter().map(|m| m.last).max()) {
+        let seconds = last.saturating_sub(first.first) as f64 / 1e9;
+        lines.push(format!("from the first message to the last: {seconds:.1} s"));
+    }
+    if sa.esp != [0, 0] {
+        lines.push(format!("ESP between the two: {} packets from the initiator, {} to it", sa.esp[0], sa.esp[1]));
+    }
+    lines
+}
+
+fn judge(sa: &ObservedSa) -> Verdict {
+    if sa.version == 2 { judge_v2(sa) } else { judge_v1(sa) }
+}
+
+/// The last request that was repeated and got no answer: the peer stopped answering.
+fn unanswered(sa: &ObservedSa) -> Option<&ObservedMessage> {
+    sa.messages.iter().find(|m| {
+        !m.response
+            && m.encrypted
+            && m.repeated >= UNANSWERED
+            && matches!(m.exchange, ExchangeType::INFORMATIONAL | ExchangeType::CREATE_CHILD_SA)
+            && !sa
+                .messages
+                .iter()
+                .any(|a| a.response && a.sender != m.sender && (a.message_id, a.exchange) == (m.message_id, m.exchange))
+    })
+}
+
+fn dead(message: &ObservedMessage) -> Verdict {
+    let silent = if message.sender == Initiator { "responder" } else { "initiator" };
+    let times = message.repeated + 1;
+    let why =
+        format!("established, then the {silent} stopped answering: request {} sent {times} times", message.message_id);
+    Verdict { id: "peer-lost", severity: Severity::Error, causes: vec![C::DpdTimeout], why, evidence: Vec::new() }
+}
+
+// -------------------------------------------------------------------------------------------------------------- IKEv2
+
+fn judge_v2(sa: &ObservedSa) -> Verdict {
+    let requests: Vec<_> = sa.from(Initiator, ExchangeType::IKE_SA_INIT).collect();
+    let answers: Vec<_> = sa.from(Responder, ExchangeType::IKE_SA_INIT).collect();
+    let proofs: Vec<_> = sa.from(Initiator, ExchangeType::IKE_AUTH).collect();
+    let judged: Vec<_> = sa.from(Responder, ExchangeType::IKE_AUTH).collect();
+    let later = || {
+        let kinds = [ExchangeType::CREATE_CHILD_SA, ExchangeType::INFORMATIONAL];
+        sa.messages.iter().filter(move |m| kinds.contains(&m.exchange) && m.encrypted)
+    };
+    if sa.messages.iter().any(|m| m.notifies.contains(&NotifyType::INVALID_IKE_SPI.0)) && later().next().is_some() {
+        let mut verdict = fault(Severity::Error, &[C::StaleSa], "one end does not know the SA that the other uses");
+        verdict.id = "stale";
+        return verdict;
+    }
+    if requests.is_empty() && answers.is_empty() && proofs.is_empty() && judged.is_empty() {
+        return match unanswered(sa) {
+            Some(message) => dead(message),
+            None => fine("in use; it began before the capture, or by rekeying"),
+        };
+    }
+    if !judged.is_empty() || (!proofs.is_empty() && later().next().is_some()) {
+        return authenticated(sa, &proofs, &judged);
+    }
+    if !proofs.is_empty() {
+        let times = sent(proofs.iter().copied());
+        if answers.is_empty() && !requests.is_empty() {
+            return Verdict {
+                severity: Severity::Info,
+                ..fine("the capture has one direction only: what the responder says is not in it")
+            };
+        }
+        let floated = proofs.iter().any(|m| m.to.port() == 4500);
+        let causes: &[Cause] =
+            if floated { &[C::NatTraversal, C::NoResponse] } else { &[C::NoResponse, C::Phase1Timeout] };
+        let mut verdict = fault(unless_once(times), causes, waiting(RuleId::IkeAuthResponse));
+        verdict.evidence.push(format!("IKE_AUTH sent {times} times, not answered"));
+        if floated {
+            verdict.evidence.push("IKE_SA_INIT went both ways on port 500, IKE_AUTH goes to port 4500".to_string());
+        }
+        let long = proofs.iter().map(|m| m.octets).max().unwrap_or(0);
+        if long > 1400 {
+            verdict.evidence.push(format!("IKE_AUTH has {long} octets: fragments of IP may be lost on the way"));
+        }
+        return verdict;
+    }
+    if let Some(answer) = answers.iter().find(|m| m.has_sa) {
+        let again: u32 = requests.iter().map(|m| m.repeated).sum();
+        if again > 0 && answer.repeated > 0 {
+            let mut verdict = fault(Severity::Error, &[C::NoResponse], waiting(RuleId::IkeSaInitResponse));
+            verdict
+                .evidence
+                .push("requests and answers are repeated: the answers do not reach the initiator".to_string());
+            return verdict;
+        }
+        return fault(Severity::Warning, &[C::HalfOpen], waiting(RuleId::IkeAuthRequest));
+    }
+    refused_v2(&requests, &answers)
+}
+
+/// No IKE_SA_INIT response with an SA payload.
+fn refused_v2(requests: &[&ObservedMessage], answers: &[&ObservedMessage]) -> Verdict {
+    let times = sent(requests.iter().copied());
+    if answers.iter().any(|m| m.notifies.contains(&NotifyType::REDIRECT.0)) {
+        let mut verdict = fine("the responder sends the initiator to another gateway (REDIRECT)");
+        (verdict.id, verdict.severity) = ("redirected", Severity::Info);
+        return verdict;
+    }
+    let has = |kind: NotifyType| answers.iter().any(|m| m.notifies.contains(&kind.0));
+    let Some(last) = answers.last() else {
+        let causes = [C::NoResponse, C::NoConfig, C::IkeVersion];
+        let mut verdict = fault(unless_once(times), &causes, waiting(RuleId::IkeSaInitResponse));
+        verdict.evidence.push(format!("IKE_SA_INIT sent {times} times, not answered"));
+        return verdict;
+    };
+    let (causes, said): (&[Cause], NotifyType) = if has(NotifyType::NO_PROPOSAL_CHOSEN) {
+        (&[C::Phase1Proposal, C::NoConfig], NotifyType::NO_PROPOSAL_CHOSEN)
+    } else if has(NotifyType::INVALID_MAJOR_VERSION) {
+        (&[C::IkeVersion], NotifyType::INVALID_MAJOR_VERSION)
+    } else if has(NotifyType::INVALID_KE_PAYLOAD) {
+        (&[C::DhGroup], NotifyType::INVALID_KE_PAYLOAD)
+    } else if has(NotifyType::COOKIE) {
+        (&[C::NoResponse], NotifyType::COOKIE)
+    } else {
+        (&[C::NoConfig, C::Phase1Proposal], NotifyType(last.notifies.first().copied().unwrap_or(0)))
+    };
+    let mut verdict = fault(Severity::Error, causes, format!("the responder answers IKE_SA_INIT with {said} alone"));
+    verdict.evidence.push(format!("IKE_SA_INIT sent {times} times, answered {} times", sent(answers.iter().copied())));
+    verdict
+}
+
+/// IKE_AUTH was answered.
+fn authenticated(sa: &ObservedSa, proofs: &[&ObservedMessage], judged: &[&ObservedMessage]) -> Verdict {
+    let used = sa.esp != [0, 0] || sa.messages.iter().any(|m| m.exchange == ExchangeType::CREATE_CHILD_SA);
+    let last = judged.iter().max_by_key(|m| m.message_id);
+    let causes = [C::PskMismatch, C::PeerId, C::AuthFailed];
+    if let Some(last) = last.filter(|m| !used && m.octets <= REFUSAL_OCTETS) {
+        let why = "the responder refuses IKE_AUTH: its answer is too short for a proof of its identity";
+        let mut verdict = fault(Severity::Error, &causes, why);
+        verdict.evidence.push(format!("the IKE_AUTH response has {} octets", last.octets));
+        return verdict;
+    }
+    // The initiator gives up at once: it does not accept the responder's proof, or somebody deleted the SA.
+    let first_later = sa.messages.iter().find(|m| m.exchange == ExchangeType::INFORMATIONAL && m.encrypted);
+    // Where the SA goes on after that, it was about something else, such as addresses (MOBIKE).
+    let requests = sa.messages.iter().filter(|m| m.encrypted && !m.response && m.exchange != ExchangeType::IKE_AUTH);
+    let alone = requests.count() == 1;
+    let at_once = |m: &&ObservedMessage| {
+        let short = m.sender == Initiator && !m.response && m.octets <= REFUSAL_OCTETS;
+        alone && short && last.is_some_and(|l| m.first.saturating_sub(l.first) < AT_ONCE)
+    };
+    if let Some(message) = first_later.filter(at_once).filter(|_| !used) {
+        let mut verdict =
+            fault(Severity::Info, &causes, "the initiator ends the IKE SA as soon as the responder has proved itself");
+        let after = last.map_or(0, |l| message.first.saturating_sub(l.first)) / 1_000_000;
+        verdict.evidence.push(format!("INFORMATIONAL {after} ms after IKE_AUTH, and no ESP"));
+        return verdict;
+    }
+    match unanswered(sa) {
+        Some(message) => dead(message),
+        None => fine(format!("established; IKE_AUTH took {} requests", proofs.len().max(1))),
+    }
+}
+
+// -------------------------------------------------------------------------------------------------------------- IKEv1
+
+fn judge_v1(sa: &ObservedSa) -> Verdict {
+    let aggressive = sa.messages.iter().any(|m| m.exchange == ExchangeType::AGGRESSIVE);
+    let mode = if aggressive { ExchangeType::AGGRESSIVE } else { ExchangeType::IDENTITY_PROTECTION };
+    let i: Vec<_> = sa.from(Initiator, mode).collect();
+    let r: Vec<_> = sa.from(Responder, mode).collect();
+    let phase2 = |m: &&ObservedMessage| matches!(m.exchange, ExchangeType::QUICK_MODE | ExchangeType::TRANSACTION);
+    let done = if aggressive { i.len() >= 2 && !r.is_empty() } else { i.len() >= 3 && r.len() >= 3 };
+    if sa.messages.iter().any(|m| phase2(&m)) || done {
+        return quick_modes(sa);
+    }
+    if i.is_empty() && r.is_empty() {
+        return fine("in use; it began before the capture");
+    }
+    if let Some(verdict) = refused_v1(sa) {
+        return verdict;
+    }
+    // A cookie that nobody was seen to send: somebody did.
+    if r.is_empty() && !sa.spis.responder.is_zero() {
+        let why = "the capture has one direction only, or begins in the middle: what the responder says is not in it";
+        return Verdict { severity: Severity::Info, ..fine(why) };
+    }
+    let times = |messages: &[&ObservedMessage]| sent(messages.iter().copied());
+    let secret = [C::PskMismatch, C::PeerId, C::AuthFailed];
+    let both_repeat = || {
+        let again = |m: &[&ObservedMessage]| m.last().is_some_and(|m| m.repeated > 0);
+        again(&i) && again(&r)
+    };
+    let one_way = |waits: RuleId| {
+        let mut verdict = fault(Severity::Error, &[C::NoResponse], waiting(waits));
+        verdict
+            .evidence
+            .push("messages and their answers are repeated: one direction of the path is broken".to_string());
+        verdict
+    };
+    match (aggressive, i.len(), r.len()) {
+        (_, _, 0) => {
+            let (waits, causes): (RuleId, &[Cause]) = if aggressive {
+                (RuleId::AggressiveMode2, &[C::NoResponse, C::NoConfig, C::Phase1Proposal, C::NegotiationMode])
+            } else {
+                (RuleId::MainMode2, &[C::NoResponse, C::NoConfig, C::Phase1Proposal])
+            };
+            let mut verdict = fault(unless_once(times(&i)), causes, waiting(waits));
+            verdict.evidence.push(format!("message 1 sent {} times, not answered", times(&i)));
+            verdict
+        }
+        (false, 0 | 1, _) if both_repeat() => one_way(RuleId::MainMode2),
+        (false, 0 | 1, _) => fault(Severity::Warning, &[C::Phase1Timeout], waiting(RuleId::MainMode3)),
+        (false, 2, 1) => {
+            let causes = [C::Phase1Timeout, C::NatTraversal];
+            fault(unless_once(i.last().map_or(1, |m| m.repeated + 1)), &causes, waiting(RuleId::MainMode4))
+        }
+        (false, 2, _) if both_repeat() => one_way(RuleId::MainMode4),
+        (false, 2, _) => fault(Severity::Warning, &[C::Phase1Timeout], waiting(RuleId::MainMode5)),
+        (false, ..) => {
+            let last = i.last();
+            let again = last.map_or(1, |m| m.repeated + 1);
+            let floated = last.is_some_and(|m| m.to.port() == 4500);
+            // Whatever the responder sends after message 5, from whichever port: it has got it.
+            let after = sa.messages.iter().skip_while(|m| !(m.sender == Initiator && m.encrypted));
+            let heard = after.filter(|m| m.sender == Responder).count() > 0;
+            let told =
+                sa.messages.iter().any(|m| m.sender == Responder && m.exchange == ExchangeType::INFORMATIONAL_V1);
+            let causes: &[Cause] =
+                if floated && !heard { &[C::NatTraversal, C::PskMismatch, C::PeerId] } else { &secret };
+            let severity = if told { Severity::Error } else { unless_once(again) };
+            let mut verdict = fault(severity, causes, waiting(RuleId::MainMode6));
+            verdict
+                .evidence
+                .push(format!("messages 1 to 4 went both ways, message 5 was sent {again} times without message 6"));
+            if floated && !heard {
+                verdict.evidence.push("message 5 goes to port 4500, and nothing came after it".to_string());
+            }
+            verdict
+        }
+        (true, ..) => {
+            let gave_up =
+                sa.messages.iter().any(|m| m.sender == Initiator && m.exchange == ExchangeType::INFORMATIONAL_V1);
+            if !gave_up && both_repeat() {
+                return one_way(RuleId::AggressiveMode2);
+            }
+            let severity =
+                if gave_up || r.iter().any(|m| m.repeated > 0) { Severity::Error } else { Severity::Warning };
+            let mut verdict = fault(severity, &secret, waiting(RuleId::AggressiveMode3));
+            verdict
+                .evidence
+                .push("the initiator does not go on after message 2, which has the responder's proof".to_string());
+            verdict
+        }
+    }
+}
+
+/// What the ends said in the clear.
+fn refused_v1(sa: &ObservedSa) -> Option<Verdict> {
+    let mut said = sa.messages.iter().filter(|m| m.exchange == ExchangeType::INFORMATIONAL_V1 && !m.encrypted);
+    let (sender, kind) = said.find_map(|m| {
+        let kind = m.notifies.iter().map(|kind| V1NotifyType(*kind)).find(|kind| kind.is_error())?;
+        Some((m.sender, kind))
+    })?;
+    let causes: &[Cause] = match kind {
+        V1NotifyType::NO_PROPOSAL_CHOSEN => &[C::Phase1Proposal, C::NoConfig],
+        V1NotifyType::INVALID_EXCHANGE_TYPE => &[C::NegotiationMode],
+        V1NotifyType::INVALID_MAJOR_VERSION => &[C::IkeVersion],
+        V1NotifyType::INVALID_COOKIE => &[C::StaleSa],
+        V1NotifyType::INVALID_ID_INFORMATION => &[C::PeerId],
+        V1NotifyType::AUTHENTICATION_FAILED
+        | V1NotifyType::INVALID_HASH_INFORMATION
+        | V1NotifyType::PAYLOAD_MALFORMED => &[C::PskMismatch, C::PeerId, C::AuthFailed],
+        _ => &[C::NoConfig, C::Phase1Proposal],
+    };
+    let who = if sender == Responder { "responder" } else { "initiator" };
+    let mut verdict = fault(Severity::Error, causes, format!("the {who} reports {kind}, unprotected"));
+    verdict.evidence.push("anybody could have sent this report: neither end may act upon it".to_string());
+    Some(verdict)
+}
+
+/// Phase 1 is done: how phase 2 goes.
+fn quick_modes(sa: &ObservedSa) -> Verdict {
+    let mut by_id: BTreeMap<u32, Vec<&ObservedMessage>> = BTreeMap::new();
+    for message in sa.messages.iter().filter(|m| m.exchange == ExchangeType::QUICK_MODE) {
+        by_id.entry(message.message_id).or_default().push(message);
+    }
+    if by_id.is_empty() {
+        return fine("phase 1 is established; no quick mode was seen");
+    }
+    let answered = |messages: &&Vec<&ObservedMessage>| {
+        messages.iter().any(|m| messages.first().is_some_and(|first| first.sender != m.sender))
+    };
+    let good = by_id.values().filter(answered).count();
+    if good > 0 || sa.esp != [0, 0] {
+        return fine(format!("established; {good} of {} quick modes were answered", by_id.len()));
+    }
+    let repeated = by_id.values().flatten().map(|m| m.repeated + 1).max().unwrap_or(1);
+    let report = sa.messages.iter().any(|m| {
+        m.exchange == ExchangeType::INFORMATIONAL_V1
+            && m.encrypted
+            && by_id.values().flatten().any(|q| q.sender != m.sender && q.first <= m.first)
+    });
+    let (causes, why): (&[Cause], _) = if report {
+        let why = "phase 1 is established; quick mode is answered with a report instead";
+        (&[C::TrafficSelector, C::Pfs, C::ChildFailed], why)
+    } else {
+        (&[C::Phase2Timeout, C::TrafficSelector, C::Pfs], "phase 1 is established; quick mode is not answered")
+    };
+    let severity = if report { Severity::Error } else { unless_once(repeated) };
+    let mut verdict = fault(severity, causes, why);
+    verdict.id = "no-phase-2";
+    verdict.evidence.push(format!("{} quick modes begun, none answered", by_id.len()));
+    verdict
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use wire::{IkeSpi, SpiPair};
+
+    fn message() -> impl Strategy<Value = ObservedMessage> {
+        let port = || prop_oneof![Just(500u16), Just(4500), any::<u16>()];
+        let exchange = prop_oneof![Just(2u8), Just(4), Just(5), Just(6), Just(32), 34..38u8, any::<u8>()];
+        let notifies = proptest::collection::vec(prop_oneof![0..40u16, Just(16390), Just(16407), any::<u16>()], 0..3);
+        let more = (any::<bool>(), any::<bool>(), 28..2000usize, 0..4u32, notifies);
+        (any::<bool>(), exchange, 0..4u32, port(), any::<u64>(), more).prop_map(
+            |(initiator, exchange, message_id, port, time, (response, encrypted, octets, repeated, notifies))| {
+                ObservedMessage {
+                    sender: if initiator { Initiator } else { Responder },
+                    exchange: ExchangeType(exchange),
+                    message_id,
+                    response,
+                    encrypted,
+                    octets,
+                    from: ([192, 0, 2, 1], port).into(),
+                    to: ([192, 0, 2, 2], port).into(),
+                    first: time,
+                    last: time.wrapping_add(u64::from(repeated)),
+                    repeated,
+                    notifies,
+                    has_sa: octets % 2 == 0,
+                }
+            },
+        )
+    }
+
+    proptest! {
+        /// Whatever was seen: there is a verdict, and a fault always has a cause, evidence and a remedy.
+        #[test]
+        fn there_is_always_a_verdict(
+            version in 1..=2u8, messages in proptest::collection::vec(message(), 0..12), esp in any::<[u64; 2]>(), answered: bool,
+        ) {
+            let responder = if answered { IkeSpi([2; 8]) } else { IkeSpi::ZERO };
+            let spis = SpiPair { initiator: IkeSpi([1; 8]), responder };
+            let ends = ([192, 0, 2, 1], 500).into();
+            let sa = ObservedSa { version, spis, initiator: ends, responder: ends, messages, more: 0, esp };
+            let findings = observed(&[sa.clone(), sa]);
+            prop_assert!(!findings.is_empty());
+            for finding in findings {
+                prop_assert_eq!(finding.causes.is_empty(), finding.severity <= Severity::Info && finding.id != "never-established");
+                prop_assert_eq!(finding.causes.len(), finding.remedy.len());
+                prop_assert!(!finding.why.is_empty() && !finding.evidence.is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn codes_are_different() {
+        let all = [
+            C::NoResponse,
+            C::NoConfig,
+            C::Phase1Proposal,
+            C::DhGroup,
+            C::PskMismatch,
+            C::PeerId,
+            C::AuthFailed,
+            C::IkeVersion,
+            C::NegotiationMode,
+            C::NatTraversal,
+            C::TrafficSelector,
+            C::Pfs,
+            C::Phase1Timeout,
+            C::Phase2Timeout,
+            C::DpdTimeout,
+            C::ChildFailed,
+            C::StaleSa,
+            C::HalfOpen,
+        ];
+        let codes: std::collections::BTreeSet<&str> = all.iter().map(|cause| cause.code()).collect();
+        assert_eq!(codes.len(), all.len());
+    }
+}

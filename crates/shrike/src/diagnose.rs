@@ -1,0 +1,245 @@
+//! `shrike diagnose`: what is wrong, from a packet capture, without keys and without a daemon.
+
+use capture::{Reader, Tracker, Tracks, decapsulate};
+use diag::{Finding, Severity};
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::BufReader;
+use std::process::ExitCode;
+
+/// Version of the JSON form.
+const SCHEMA: &str = "shrike.findings/1";
+
+/// What could not be used of the input.
+struct Unused {
+    damaged: u64,
+    tracks: Tracks,
+}
+
+fn read(path: &str) -> Result<Unused, String> {
+    let file = File::open(path).map_err(|error| format!("{path}: {error}"))?;
+    let mut reader = Reader::new(BufReader::new(file)).map_err(|error| format!("{path}: {error}"))?;
+    let mut tracker = Tracker::default();
+    while let Some(packet) = reader.next_packet().map_err(|error| format!("{path}: {error}"))? {
+        if let Some(datagram) = decapsulate(packet.link, packet.octets) {
+            tracker.take(packet.nanoseconds.unwrap_or(0), &datagram);
+        }
+    }
+    Ok(Unused { damaged: reader.damaged(), tracks: tracker.finish() })
+}
+
+/// Reads captures and prints findings. The exit code is a monitoring plugin's: 0 for nothing above information, 1 for
+/// a warning, 2 for an error.
+///
+/// # Errors
+/// A capture cannot be read.
+pub fn run(captures: &[String], json: bool, verbose: bool, print: impl Fn(&str)) -> Result<ExitCode, String> {
+    let mut findings = Vec::new();
+    let mut notes = Vec::new();
+    for path in captures {
+        let Unused { damaged, tracks } = read(path)?;
+        let counted = [
+            (damaged, "damaged records"),
+            (tracks.unreadable, "datagrams on IKE's ports that are no IKE"),
+            (tracks.left_out, "messages of further SAs, which are too many"),
+            (tracks.fragments, "fragments of IP packets, which are not put together"),
+        ];
+        notes.extend(counted.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{path}: left out {n} {what}")));
+        if tracks.sas.is_empty() {
+            notes.push(format!("{path}: no IKE message in it (UDP ports 500 and 4500)"));
+        }
+        findings.extend(diag::observed(&tracks.sas));
+    }
+    print(&if json { as_json(&findings, &notes) } else { as_text(&findings, &notes, verbose) });
+    let worst = findings.iter().map(|f| f.severity).max().unwrap_or(Severity::Ok);
+    Ok(match worst {
+        Severity::Ok | Severity::Info => ExitCode::SUCCESS,
+        Severity::Warning => ExitCode::from(1),
+        Severity::Error => ExitCode::from(2),
+    })
+}
+
+fn as_json(findings: &[Finding], notes: &[String]) -> String {
+    let document = serde_json::json!({ "schema": SCHEMA, "findings": findings, "notes": notes });
+    format!("{document:#}\n")
+}
+
+fn as_text(findings: &[Finding], notes: &[String], verbose: bool) -> String {
+    let mut text = String::new();
+    for finding in findings {
+        let codes: Vec<&str> = finding.causes.iter().map(|cause| cause.code()).collect();
+        let times = if finding.attempts > 1 { format!(" ({} times)", finding.attempts) } else { String::new() };
+        let codes = if codes.is_empty() { finding.id.to_string() } else { codes.join(" or ") };
+        let _ = writeln!(text, "{}  {}  {codes}{times}", finding.peer, finding.severity.label());
+        let _ = writeln!(text, "  why:    {}", finding.why);
+        if verbose || finding.severity > Severity::Info {
+            finding.evidence.iter().for_each(|line| {
+                let _ = writeln!(text, "  seen:   {line}");
+            });
+            finding.remedy.iter().for_each(|line| {
+                let _ = writeln!(text, "  do:     {line}");
+            });
+        }
+        text.push('\n');
+    }
+    notes.iter().for_each(|note| {
+        let _ = writeln!(text, "{note}");
+    });
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use capture::{Content, Datagram};
+    use sim::{Sim, Site};
+    use std::time::Duration;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// What an observer of the wire finds, as (severity, codes), after `a` and `b` tried for a while.
+    fn seen(
+        a: Site,
+        b: Option<Site>,
+        act: impl FnOnce(&mut Sim, sim::NodeId, sim::NodeId),
+    ) -> Vec<(Severity, Vec<&'static str>)> {
+        let mut sim = Sim::new(3);
+        let here = sim.add(a);
+        let there = match b {
+            Some(b) => sim.add(b),
+            None => {
+                // Somebody with that address who answers nothing.
+                let silent = sim.add(Site::new("b", "192.0.2.2").to("192.0.2.1"));
+                sim.crash(silent);
+                silent
+            }
+        };
+        sim.initiate(here, there);
+        act(&mut sim, here, there);
+        sim.run_for(400 * SECOND);
+        let mut tracker = Tracker::default();
+        for (time, datagram) in sim.wire.iter().filter(|(_, d)| !d.keepalive) {
+            let (source, destination) = (datagram.from, datagram.to);
+            let content = Content::Ike(&datagram.bytes);
+            tracker.take(time.as_nanos(), &Datagram { source, destination, content });
+        }
+        let findings = diag::observed(&tracker.finish().sas);
+        assert!(
+            findings.iter().all(|f| !f.why.is_empty() && !f.evidence.is_empty() && f.remedy.len() == f.causes.len())
+        );
+        findings.iter().map(|f| (f.severity, f.causes.iter().map(|c| c.code()).collect())).collect()
+    }
+
+    fn a(lines: &[&str]) -> Site {
+        lines.iter().fold(Site::new("a", "192.0.2.1").to("192.0.2.2"), |site, line| site.connection(line))
+    }
+
+    fn b(lines: &[&str]) -> Site {
+        lines.iter().fold(Site::new("b", "192.0.2.2").to("192.0.2.1"), |site, line| site.connection(line))
+    }
+
+    const V1: [&str; 2] = ["version = 1", "proposals = aes128-sha256-x25519"];
+    const AGGRESSIVE: [&str; 3] = ["version = 1", "proposals = aes128-sha256-x25519", "aggressive = yes"];
+
+    #[test]
+    fn a_healthy_sa_gives_no_finding() {
+        let delete = |sim: &mut Sim, here, _| {
+            sim.run_for(100 * SECOND);
+            sim.terminate(here, &proto::Selection::default());
+        };
+        for lines in [&[][..], &["dpd_delay = 10s"], &["rekey_time = 60s"], &V1, &AGGRESSIVE] {
+            let found = seen(a(lines), Some(b(lines)), delete);
+            assert!(
+                !found.is_empty() && found.iter().all(|(severity, _)| *severity == Severity::Ok),
+                "{lines:?}: {found:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn each_fault_has_its_cause_first() {
+        let nothing = |_: &mut Sim, _, _| {};
+        let secret = |site: Site| site.secret(Some("another secret"));
+        let id = |site: Site| site.remote_id("somebody.example");
+        let other = ["version = 1", "proposals = aes256-sha512-ecp384"];
+        for (name, expected, found) in [
+            ("nobody", "NO_RESPONSE", seen(a(&[]), None, nothing)),
+            ("nobody, v1", "NO_RESPONSE", seen(a(&V1), None, nothing)),
+            ("nobody, aggressive", "NO_RESPONSE", seen(a(&AGGRESSIVE), None, nothing)),
+            ("secret", "PSK_MISMATCH", seen(a(&[]), Some(secret(b(&[]))), nothing)),
+            ("secret, v1", "PSK_MISMATCH", seen(a(&V1), Some(secret(b(&V1))), nothing)),
+            ("secret, aggressive", "PSK_MISMATCH", seen(a(&AGGRESSIVE), Some(secret(b(&AGGRESSIVE))), nothing)),
+            ("identity", "PSK_MISMATCH", seen(a(&[]), Some(id(b(&[]))), nothing)), // the same from outside
+            (
+                "proposal",
+                "P1_PROPOSAL",
+                seen(a(&["proposals = aes128-sha256-x25519"]), Some(b(&["proposals = aes256-sha512-x25519"])), nothing),
+            ),
+            ("proposal, v1", "P1_PROPOSAL", seen(a(&V1), Some(b(&other)), nothing)),
+            ("networks, v1", "TRAFFIC_SELECTOR", seen(a(&V1), Some(b(&V1).child("local_ts = 10.99.0.0/16")), nothing)),
+        ] {
+            let worst = found.iter().max_by_key(|(severity, _)| *severity).unwrap();
+            assert_eq!((worst.0, worst.1.first().copied()), (Severity::Error, Some(expected)), "{name}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_peer_that_goes_away_is_missed() {
+        let crash = |sim: &mut Sim, _, there| {
+            sim.run_for(30 * SECOND);
+            sim.crash(there);
+        };
+        let lines = ["dpd_delay = 10s"];
+        assert_eq!(seen(a(&lines), Some(b(&lines)), crash)[0], (Severity::Error, vec!["DPD_TIMEOUT"]));
+    }
+
+    #[test]
+    fn what_is_no_capture_is_refused_and_json_has_a_schema() {
+        let path = std::env::temp_dir().join(format!("shrike-diagnose-{}", std::process::id()));
+        std::fs::write(&path, "this is text").unwrap();
+        let error = run(&[path.to_string_lossy().into_owned()], false, false, |_| {}).unwrap_err();
+        assert!(error.contains("not a pcap"), "{error}");
+        let mut empty = 0xa1b2_c3d4_u32.to_be_bytes().to_vec();
+        empty.extend([0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 0, 0, 0, 1]);
+        std::fs::write(&path, empty).unwrap();
+        let printed = std::cell::RefCell::new(String::new());
+        run(&[path.to_string_lossy().into_owned()], true, false, |text| printed.borrow_mut().push_str(text)).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let document: serde_json::Value = serde_json::from_str(&printed.borrow()).unwrap();
+        assert_eq!(
+            (document["schema"].as_str(), document["findings"].as_array().map(Vec::len)),
+            (Some(SCHEMA), Some(0))
+        );
+        assert!(document["notes"][0].as_str().unwrap().contains("no IKE message"));
+    }
+
+    /// Captures of other implementations, where a copy of the laboratory lies beside the workspace.
+    #[test]
+    fn captures_of_others() {
+        let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/vectors/pcap");
+        if !std::path::Path::new(directory).is_dir() {
+            assert!(std::env::var("CI").as_deref() != Ok("true"), "no captures at {directory}");
+            eprintln!("SKIP: no captures at {directory}");
+            return;
+        }
+        let worst = |name: &str| {
+            let Unused { tracks, .. } = read(&format!("{directory}/{name}")).unwrap();
+            let findings = diag::observed(&tracks.sas);
+            findings.iter().map(|f| (f.severity, f.causes.first().map(|c| c.code()))).max().unwrap()
+        };
+        for name in [
+            "wireshark/ikev1-certs.pcap",
+            "wireshark/ikev2-decrypt-aes256cbc.pcapng",
+            "wireshark/ikev2-decrypt-aes256gcm16.pcap",
+            "wireshark/ikev2-decrypt-3des-sha1_160.pcap",
+            "corelight/ipsec-ikev1-isakmp-main-mode.pcap",
+            "corelight/ipsec-ikev1-isakmp-aggressive-mode.pcap",
+            "arkime/IKEv1.pcap",
+            "ndpi/esp.pcapng",
+        ] {
+            assert!(worst(name).0 <= Severity::Info, "{name}: {:?}", worst(name));
+        }
+        assert_eq!(worst("scapy/ikev2_notify_redirect.pcap"), (Severity::Error, Some("P1_PROPOSAL")));
+        assert_eq!(worst("libreswan/02-isakmp-vid-first.pcap"), (Severity::Error, Some("NO_RESPONSE")));
+    }
+}

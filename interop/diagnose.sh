@@ -1,0 +1,58 @@
+#!/bin/bash
+# shrike diagnose: two strongSwans, a fault between them, and what a capture of the wire alone says about it.
+#   diagnose.sh          kernel-libipsec on both sides; any kernel
+. "$(dirname "$0")/lab.sh"
+for part in kernel swanctl charon subject; do . "$INTEROP/lib/$part.sh"; done
+subject_required
+need charon-systemd
+
+# recorded NAME EXPECTED-CODE EXIT-CODE COMMAND...   records while COMMAND runs; the first cause found must be this one
+recorded() {
+    local expected=$1 code=$2 found; shift 2
+    lab_spawn a dump tcpdump -U --immediate-mode -w "$LAB/trace.pcap" -i veth0 udp port 500 or udp port 4500
+    lab_wait 5 grep -q 'listening on' "$LAB/a/dump.log" || return
+    "$@" || true
+    sleep 0.3
+    lab_stop a dump
+    found=$("$SHRIKE" diagnose --pcap "$LAB/trace.pcap"); local result=$?
+    [ $result = "$code" ] && [[ $found == *"  $expected"* ]] || { say "exit code $result:"; say "$found"; return 1; }
+    [ -z "${DIAGNOSE_REPORT:-}" ] || printf '%s\n\n' "$found" >>"$DIAGNOSE_REPORT"
+}
+quickly='retransmit_tries = 2'
+CHARON_MORE="$quickly
+    i_dont_care_about_security_and_use_aggressive_mode_psk = yes"
+vary() { # LINES-a LINES-b CHILD-a CHILD-b SECRET-b
+    CONF_MORE=()
+    [ -z "$5" ] || CONF_MORE[b]="secrets { ike-lab {
+    secret = \"$5\"
+} }"
+    charon_start a libipsec "$1" "$3" && charon_start b libipsec "$2" "$4"
+}
+begin() { vici a --initiate --child lab --timeout 9 >/dev/null 2>&1; }
+begin_and_end() { # not at once: that looks like a refusal
+    begin && sleep 1.5 && vici a --terminate --ike lab >/dev/null; }
+gone() { lab_stop b charon; begin; }
+
+V1='version = 1
+        proposals = aes128-sha256-x25519'
+AGGRESSIVE="$V1
+        aggressive = yes"
+V2='proposals = aes128-sha256-x25519'
+OTHER=${V1/aes128-sha256-x25519/aes256-sha512-ecp384}
+OTHER2='proposals = aes256-sha512-ecp384'
+while IFS='|' read -r name expected code act a b child_a child_b secret; do
+    lab_up
+    check "diagnose/$name: both daemons start" vary "${!a}" "${!b}" "$child_a" "$child_b" "$secret" || continue
+    check "diagnose/$name: $expected" recorded "$expected" "$code" "$act"
+done <<'CASES'
+IKEv2, in order|OK|0|begin_and_end|V2|V2|||
+IKEv2, other secret|ERROR  PSK_MISMATCH|2|begin|V2|V2|||other
+IKEv2, other proposal|ERROR  P1_PROPOSAL|2|begin|V2|OTHER2|||
+IKEv2, nobody there|ERROR  NO_RESPONSE|2|gone|V2|V2|||
+IKEv1, in order|OK|0|begin_and_end|V1|V1|||
+IKEv1, other secret|ERROR  PSK_MISMATCH|2|begin|V1|V1|||other
+IKEv1, other proposal|ERROR  P1_PROPOSAL|2|begin|V1|OTHER|||
+IKEv1, other networks|ERROR  TRAFFIC_SELECTOR|2|begin|V1|V1||local_ts = 10.99.0.0/24|
+IKEv1, other secret, aggressive|ERROR  PSK_MISMATCH|2|begin|AGGRESSIVE|AGGRESSIVE|||other
+CASES
+finish
