@@ -41,6 +41,12 @@ pub enum Cause {
     StaleSa,
     /// The responder waits for the initiator.
     HalfOpen,
+    /// A lifetime is too short, or differs.
+    Lifetime,
+    /// The peer deletes the SA.
+    PeerDelete,
+    /// Both ends begin, and each replaces the other's SA.
+    Collision,
 }
 
 impl Cause {
@@ -65,6 +71,9 @@ impl Cause {
             Self::ChildFailed => "CHILD_FAILED_IKE_KEPT",
             Self::StaleSa => "STALE_SA",
             Self::HalfOpen => "HALF_OPEN",
+            Self::Lifetime => "LIFETIME",
+            Self::PeerDelete => "PEER_DELETE",
+            Self::Collision => "COLLISION",
         }
     }
 
@@ -101,6 +110,9 @@ impl Cause {
             Self::ChildFailed => "compare ESP proposals, networks, mode and perfect forward secrecy",
             Self::StaleSa => "let both ends check for dead peers; delete the SA at the end that still has it",
             Self::HalfOpen => "read the initiator's log: it did not go on",
+            Self::Lifetime => "compare the lifetimes of phase 1 and their units: hours, not seconds",
+            Self::PeerDelete => "ask the peer's log why it deletes: uniqueness, idle time, or phase 2 that failed",
+            Self::Collision => "let one end begin and the other wait",
         }
     }
 }

@@ -495,6 +495,9 @@ mod tests {
             C::ChildFailed,
             C::StaleSa,
             C::HalfOpen,
+            C::Lifetime,
+            C::PeerDelete,
+            C::Collision,
         ];
         let codes: std::collections::BTreeSet<&str> = all.iter().map(|cause| cause.code()).collect();
         assert_eq!(codes.len(), all.len());

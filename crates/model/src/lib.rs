@@ -7,6 +7,7 @@ pub mod dataplane;
 mod event;
 mod failure;
 mod identity;
+mod listed;
 mod observed;
 mod selector;
 mod snapshot;
@@ -16,6 +17,7 @@ mod time;
 pub use event::{DropReason, Event, Phase};
 pub use failure::{ConfigRef, Failure, FailureKind, Side};
 pub use identity::{IdKind, Identity, InvalidIdentity};
+pub use listed::{ListedSa, Listing};
 pub use observed::{ObservedMessage, ObservedSa};
 pub use selector::{InvalidSelector, TrafficSelector, narrow};
 pub use snapshot::{

@@ -42,7 +42,7 @@ pub enum Command {
     Tmsh(Tmsh),
     /// Show and steer SAs as racoon does: racoonctl [-l|-ll|-lll] show-sa isakmp
     Racoonctl(Racoonctl),
-    /// Say what is wrong, from a packet capture: without keys, without a daemon, of anybody's gateways
+    /// Say what is wrong, from a packet capture or a listing: without a daemon, of anybody's gateways
     Diagnose(Diagnose),
     /// Follow the daemon's log
     Log,
@@ -72,14 +72,19 @@ pub struct Run {
     pub log_level: u8,
 }
 
-/// Say what is wrong, from a packet capture: without keys, without a daemon, of anybody's gateways.
+/// Say what is wrong, from a packet capture (without keys) or a listing: without a daemon, of anybody's gateways.
 ///
-/// Exit code: 0 nothing is wrong, 1 something may be, 2 something is, 3 the capture cannot be read.
+/// Exit code: 0 nothing is wrong, 1 something may be, 2 something is, 3 the input cannot be read.
 #[derive(Args)]
 pub struct Diagnose {
     /// A pcap or pcapng file, such as tcpdump -w writes; may be given several times
-    #[arg(long, value_name = "FILE", required = true)]
+    #[arg(long, value_name = "FILE", required_unless_present = "listing")]
     pub pcap: Vec<String>,
+
+    /// Output of racoonctl show-sa isakmp, at any level: one listing, a terminal's text with several, or a series with
+    /// lines '# t=NUMBER ms' between; may be given several times
+    #[arg(long, value_name = "FILE")]
+    pub listing: Vec<String>,
 
     /// For programs: schema shrike.findings/1
     #[arg(long)]

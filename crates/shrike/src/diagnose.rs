@@ -1,7 +1,9 @@
-//! `shrike diagnose`: what is wrong, from a packet capture, without keys and without a daemon.
+//! `shrike diagnose`: what is wrong, from a packet capture or a listing, without keys and without a daemon.
 
+use crate::cli::Diagnose;
 use capture::{Reader, Tracker, Tracks, decapsulate};
 use diag::{Finding, Severity};
+use model::{ExchangeMode, ListedSa, Listing};
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::BufReader;
@@ -28,15 +30,80 @@ fn read(path: &str) -> Result<Unused, String> {
     Ok(Unused { damaged: reader.damaged(), tracks: tracker.finish() })
 }
 
-/// Reads captures and prints findings. The exit code is a monitoring plugin's: 0 for nothing above information, 1 for
+/// The tables of a file, in order, and what could not be read of it.
+fn listings(path: &str) -> Result<(Vec<Listing>, Vec<String>), String> {
+    let octets = std::fs::read(path).map_err(|error| format!("{path}: {error}"))?;
+    let (mut series, mut notes) = (Vec::new(), Vec::new());
+    let mut tables = 0;
+    for (at, text) in split(&String::from_utf8_lossy(&octets)) {
+        match show::racoonctl::parse(&text) {
+            Ok(rows) => {
+                tables += 1;
+                series.push(Listing { at, sas: rows.into_iter().map(listed).collect() });
+            }
+            Err(show::racoonctl::ParseError::NotATable) => {}
+            Err(error) => notes.push(format!("{path}: a table was left out: {error}")),
+        }
+    }
+    if tables > 0 && series.iter().all(|listing: &Listing| listing.sas.is_empty()) {
+        notes.push(format!("{path}: no SA is listed: nothing has begun to negotiate, or every attempt is over"));
+    }
+    if tables == 0 && notes.is_empty() {
+        return Err(format!("{path}: no output of 'racoonctl show-sa isakmp' in it"));
+    }
+    Ok((series, notes))
+}
+
+/// Cuts a text before each header of a table, and takes times from lines `# t=38 ms`.
+fn split(text: &str) -> Vec<(Option<u64>, String)> {
+    let mut parts: Vec<(Option<u64>, String)> = Vec::new();
+    let mut at = None;
+    for line in text.lines() {
+        let time = line.trim().strip_prefix("# t=").and_then(|rest| rest.trim_end_matches("ms").trim().parse().ok());
+        if time.is_some() {
+            at = time;
+        } else if line.contains("Destination") && line.contains("Cookies") {
+            parts.push((at, format!("{line}\n")));
+        } else if let Some((_, part)) = parts.last_mut() {
+            part.push_str(line);
+            part.push('\n');
+        } else {
+            parts.push((at, format!("{line}\n")));
+        }
+    }
+    parts
+}
+
+/// A row of racoon's table.
+fn listed(row: show::racoonctl::RacoonIsakmp) -> ListedSa {
+    let status = row.status.as_ref();
+    let mode = status.and_then(|s| s.exchange).and_then(|exchange| match exchange.letter() {
+        'M' => Some(ExchangeMode::IdentityProtection),
+        'A' => Some(ExchangeMode::Aggressive),
+        _ => None,
+    });
+    ListedSa {
+        source: row.source.map(|end| end.address),
+        peer: row.destination.address,
+        port: Some(row.destination.port),
+        spis: row.cookies,
+        role: status.map(|s| s.side),
+        mode,
+        st: status.map(|s| s.st),
+        established: row.created.is_some() || status.is_some_and(|s| s.st >= 9),
+        phase2: status.and_then(|s| s.phase2),
+    }
+}
+
+/// Reads captures and listings and prints findings. The exit code is a monitoring plugin's: 0 for nothing above information, 1 for
 /// a warning, 2 for an error.
 ///
 /// # Errors
-/// A capture cannot be read.
-pub fn run(captures: &[String], json: bool, verbose: bool, print: impl Fn(&str)) -> Result<ExitCode, String> {
+/// An input cannot be read.
+pub fn run(how: &Diagnose, print: impl Fn(&str)) -> Result<ExitCode, String> {
     let mut findings = Vec::new();
     let mut notes = Vec::new();
-    for path in captures {
+    for path in &how.pcap {
         let Unused { damaged, tracks } = read(path)?;
         let counted = [
             (damaged, "damaged records"),
@@ -50,7 +117,12 @@ pub fn run(captures: &[String], json: bool, verbose: bool, print: impl Fn(&str))
         }
         findings.extend(diag::observed(&tracks.sas));
     }
-    print(&if json { as_json(&findings, &notes) } else { as_text(&findings, &notes, verbose) });
+    for path in &how.listing {
+        let (series, unread) = listings(path)?;
+        notes.extend(unread);
+        findings.extend(diag::listed(&series));
+    }
+    print(&if how.json { as_json(&findings, &notes) } else { as_text(&findings, &notes, how.verbose) });
     let worst = findings.iter().map(|f| f.severity).max().unwrap_or(Severity::Ok);
     Ok(match worst {
         Severity::Ok | Severity::Info => ExitCode::SUCCESS,
@@ -68,7 +140,7 @@ fn as_text(findings: &[Finding], notes: &[String], verbose: bool) -> String {
     let mut text = String::new();
     for finding in findings {
         let codes: Vec<&str> = finding.causes.iter().map(|cause| cause.code()).collect();
-        let times = if finding.attempts > 1 { format!(" ({} times)", finding.attempts) } else { String::new() };
+        let times = if finding.attempts > 1 { format!(" ({} SAs)", finding.attempts) } else { String::new() };
         let codes = if codes.is_empty() { finding.id.to_string() } else { codes.join(" or ") };
         let _ = writeln!(text, "{}  {}  {codes}{times}", finding.peer, finding.severity.label());
         let _ = writeln!(text, "  why:    {}", finding.why);
@@ -91,6 +163,7 @@ fn as_text(findings: &[Finding], notes: &[String], verbose: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::Diagnose;
     use capture::{Content, Datagram};
     use sim::{Sim, Site};
     use std::time::Duration;
@@ -193,17 +266,86 @@ mod tests {
         assert_eq!(seen(a(&lines), Some(b(&lines)), crash)[0], (Severity::Error, vec!["DPD_TIMEOUT"]));
     }
 
+    fn how(path: &std::path::Path, json: bool) -> Diagnose {
+        Diagnose { pcap: vec![path.to_string_lossy().into_owned()], listing: Vec::new(), json, verbose: false }
+    }
+
+    fn verdicts(text: &str) -> Vec<(Severity, Option<&'static str>)> {
+        let tables = split(text).into_iter();
+        let series: Vec<Listing> = tables
+            .filter_map(|(at, text)| {
+                let rows = show::racoonctl::parse(&text).ok()?;
+                Some(Listing { at, sas: rows.into_iter().map(listed).collect() })
+            })
+            .collect();
+        let findings = diag::listed(&series);
+        assert!(findings.iter().all(|f| !f.evidence.is_empty() && f.remedy.len() == f.causes.len()));
+        findings.iter().map(|f| (f.severity, f.causes.first().map(|c| c.code()))).collect()
+    }
+
+    const HEADER: &str =
+        "Destination            Cookies                           ST S  V E Created             Phase2\n";
+
+    #[test]
+    fn a_row_says_what_it_waits_for() {
+        let row = |cookies: &str, rest: &str| verdicts(&format!("{HEADER}10.9.0.2.500           {cookies} {rest}\n"));
+        let (none, both) = ("61d12e5b65e53c95:0000000000000000", "61d12e5b65e53c95:b1bb8252ff4d89bf");
+        let warning = |code| vec![(Severity::Warning, Some(code))];
+        assert_eq!(row(none, " 3 I 10 M                          0 "), warning("NO_RESPONSE"));
+        assert_eq!(row(both, " 7 I 10 M                          0 "), warning("PSK_MISMATCH"));
+        assert_eq!(row(both, " 5 R 10 M                          0 "), warning("PSK_MISMATCH"));
+        assert_eq!(row(both, " 3 R 10 M                          0 "), warning("NO_RESPONSE"));
+        assert_eq!(row(both, " 9 I 10 M 2026-11-24 00:52:46      1 "), [(Severity::Ok, None)]);
+        assert_eq!(row(both, " 9 I 10 M 2026-11-24 00:52:46      0 "), [(Severity::Info, None)]);
+    }
+
+    /// Recordings of racoon, where a copy of the laboratory lies beside the workspace. The folder's name is the answer.
+    #[test]
+    fn series_of_listings() {
+        let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/vectors/racoonctl");
+        if !std::path::Path::new(directory).is_dir() {
+            assert!(std::env::var("CI").as_deref() != Ok("true"), "no listings at {directory}");
+            eprintln!("SKIP: no listings at {directory}");
+            return;
+        }
+        let worst = |name: &str| {
+            let (series, notes) = listings(&format!("{directory}/{name}")).unwrap();
+            assert!(notes.is_empty(), "{notes:?}");
+            let findings = diag::listed(&series);
+            findings.iter().map(|f| (f.severity, f.causes.first().map(|c| c.code()))).max()
+        };
+        for (name, code) in [
+            ("noanswer/watch-a.txt", "NO_RESPONSE"),
+            ("badproposal/watch-a.txt", "NO_RESPONSE"), // racoon shows the same: P1_PROPOSAL is the second of the set
+            ("badpsk/watch-a.txt", "PSK_MISMATCH"),
+            ("badpsk/watch-b.txt", "PSK_MISMATCH"),
+            ("badp2/watch-a.txt", "CHILD_FAILED_IKE_KEPT"),
+            ("flap/watch-a.txt", "LIFETIME"),
+            ("flap/watch-b.txt", "LIFETIME"),
+        ] {
+            assert_eq!(worst(name), Some((Severity::Error, Some(code))), "{name}");
+        }
+        for name in ["main", "aggressive", "rekey", "lifetime", "restart", "natt", "p1only", "ipv6"] {
+            for end in ["a", "b"] {
+                let path = format!("{name}/watch-{end}.txt");
+                if std::path::Path::new(&format!("{directory}/{path}")).is_file() {
+                    assert!(worst(&path).is_none_or(|found| found.0 <= Severity::Info), "{path}: {:?}", worst(&path));
+                }
+            }
+        }
+    }
+
     #[test]
     fn what_is_no_capture_is_refused_and_json_has_a_schema() {
         let path = std::env::temp_dir().join(format!("shrike-diagnose-{}", std::process::id()));
         std::fs::write(&path, "this is text").unwrap();
-        let error = run(&[path.to_string_lossy().into_owned()], false, false, |_| {}).unwrap_err();
+        let error = run(&how(&path, false), |_| {}).unwrap_err();
         assert!(error.contains("not a pcap"), "{error}");
         let mut empty = 0xa1b2_c3d4_u32.to_be_bytes().to_vec();
         empty.extend([0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 0, 0, 0, 1]);
         std::fs::write(&path, empty).unwrap();
         let printed = std::cell::RefCell::new(String::new());
-        run(&[path.to_string_lossy().into_owned()], true, false, |text| printed.borrow_mut().push_str(text)).unwrap();
+        run(&how(&path, true), |text| printed.borrow_mut().push_str(text)).unwrap();
         std::fs::remove_file(&path).unwrap();
         let document: serde_json::Value = serde_json::from_str(&printed.borrow()).unwrap();
         assert_eq!(

@@ -25,8 +25,7 @@ fn main() -> ExitCode {
     } else {
         match Cli::parse() {
             // A monitoring plugin by its exit code: 3 is "unknown".
-            Cli { command: Command::Diagnose(how), .. } => match diagnose::run(&how.pcap, how.json, how.verbose, print)
-            {
+            Cli { command: Command::Diagnose(how), .. } => match diagnose::run(&how, print) {
                 Ok(code) => return code,
                 Err(error) => {
                     let _ = writeln!(anstream::stderr(), "shrike: {error}");

@@ -1,0 +1,189 @@
+//! Verdicts on listings of another program, one or a series.
+//!
+//! An SA in negotiation says by its state which message it waits for, and so what may be wrong. One listing cannot tell a
+//! negotiation that is stuck from one under way; a series can, and shows what is replaced too soon.
+
+use crate::{Cause, Finding, Severity};
+use Cause as C;
+use model::{ExchangeMode, ListedSa, Listing, Role};
+use std::collections::BTreeMap;
+use wire::IkeSpi;
+
+/// Established SAs that follow each other faster than this are no rekeying: no lifetime is meant to be so short.
+const TOO_SOON: u64 = 10_000;
+/// racoon's "established"; more is on its way out.
+const ESTABLISHED: u8 = 9;
+
+/// All SAs of a peer, in order of appearance.
+struct Peer<'a> {
+    name: &'a str,
+    courses: Vec<Course<'a>>,
+    by_spi: BTreeMap<IkeSpi, usize>,
+}
+
+/// One SA through a series.
+struct Course<'a> {
+    first_at: Option<u64>,
+    last: &'a ListedSa,
+    /// The row with the most to tell: a listing without ST says less.
+    told: &'a ListedSa,
+    listed_last: usize,
+    established: bool,
+    /// How often phase 2 began, and how often it was gone again, while phase 1 stayed established.
+    begun: u32,
+    gone: u32,
+}
+
+/// Findings about each peer, in order of appearance.
+pub fn listed(series: &[Listing]) -> Vec<Finding> {
+    let mut peers: Vec<Peer<'_>> = Vec::new();
+    let mut by_name: BTreeMap<&str, usize> = BTreeMap::new();
+    for (number, listing) in series.iter().enumerate() {
+        for sa in &listing.sas {
+            let index = *by_name.entry(&sa.peer).or_insert(peers.len());
+            if index == peers.len() {
+                peers.push(Peer { name: &sa.peer, courses: Vec::new(), by_spi: BTreeMap::new() });
+            }
+            let Some(peer) = peers.get_mut(index) else { continue };
+            match peer.by_spi.get(&sa.spis.initiator).and_then(|at| peer.courses.get_mut(*at)) {
+                Some(course) => course.go_on(sa, number),
+                None => {
+                    peer.by_spi.insert(sa.spis.initiator, peer.courses.len());
+                    peer.courses.push(Course::new(sa, listing.at, number));
+                }
+            }
+        }
+    }
+    let timed = series.iter().filter(|listing| listing.at.is_some()).count() > 1;
+    let last = series.len().saturating_sub(1);
+    peers.iter().map(|peer| judge(peer.name, &peer.courses, timed, last)).collect()
+}
+
+impl<'a> Course<'a> {
+    fn new(sa: &'a ListedSa, at: Option<u64>, number: usize) -> Self {
+        let begun = u32::from(sa.phase2.is_some_and(|n| n > 0));
+        let established = sa.established;
+        Self { first_at: at, last: sa, told: sa, listed_last: number, established, begun, gone: 0 }
+    }
+
+    fn go_on(&mut self, sa: &'a ListedSa, number: usize) {
+        if self.last.st == Some(ESTABLISHED) && sa.st == Some(ESTABLISHED) {
+            match (self.last.phase2, sa.phase2) {
+                (Some(0), Some(now)) if now > 0 => self.begun += 1,
+                (Some(before), Some(0)) if before > 0 => self.gone += 1,
+                _ => {}
+            }
+        }
+        if sa.st.is_some() || self.told.st.is_none() {
+            self.told = sa;
+        }
+        self.established |= sa.established;
+        self.last = sa;
+        self.listed_last = number;
+    }
+}
+
+fn finding(id: &'static str, peer: String, severity: Severity, causes: &[Cause], why: String) -> Finding {
+    let remedy = causes.iter().map(|cause| cause.remedy()).collect();
+    Finding { id, peer, severity, since: 0, attempts: 1, causes: causes.to_vec(), why, evidence: Vec::new(), remedy }
+}
+
+fn judge(peer: &str, courses: &[Course<'_>], timed: bool, last: usize) -> Finding {
+    let attempts = u32::try_from(courses.len()).unwrap_or(u32::MAX);
+    let good: Vec<&Course<'_>> = courses.iter().filter(|c| c.established).collect();
+    let newest = courses.iter().max_by_key(|c| c.listed_last);
+    let source = newest.and_then(|c| c.told.source.as_deref());
+    let name = source.map_or_else(|| peer.to_string(), |source| format!("{source} -> {peer}"));
+    let mut found = match (good.as_slice(), newest) {
+        ([], Some(course)) => {
+            let (causes, why) = stuck(course.told);
+            let certain = timed || attempts > 1;
+            let severity = if certain { Severity::Error } else { Severity::Warning };
+            let mut found = finding("never-established", name, severity, causes, why);
+            if !certain {
+                found.evidence.push("one listing: it may be on its way; list again in a minute".to_string());
+            }
+            found
+        }
+        (good, _) => established(name, good, last),
+    };
+    found.attempts = attempts;
+    if let Some(course) = newest {
+        let sa = course.told;
+        let st = sa.st.map_or_else(String::new, |st| format!(", ST {st}"));
+        let port = sa.port.map_or_else(String::new, |port| format!(", port {port}"));
+        found.evidence.insert(0, format!("cookies {}:{}{st}{port}", sa.spis.initiator, sa.spis.responder));
+    }
+    found
+}
+
+fn established(name: String, good: &[&Course<'_>], last: usize) -> Finding {
+    let begun: Vec<u64> = good.iter().filter_map(|course| course.first_at).collect();
+    let gaps: Vec<u64> = begun.iter().zip(begun.iter().skip(1)).map(|(a, b)| b.saturating_sub(*a)).collect();
+    if gaps.len() >= 2 && gaps.iter().all(|gap| *gap < TOO_SOON) {
+        let average = gaps.iter().sum::<u64>() as f64 / gaps.len() as f64 / 1000.0;
+        let causes = [C::Lifetime, C::PeerDelete, C::Collision];
+        let why = format!("established again and again: a new ISAKMP SA about every {average:.0} s");
+        return finding("flapping", name, Severity::Error, &causes, why);
+    }
+    if let Some(course) = good.iter().find(|course| course.begun >= 2 && course.gone >= 1) {
+        let causes = [C::ChildFailed, C::TrafficSelector, C::Pfs, C::Phase2Timeout];
+        let why = "phase 1 is established; phase 2 begins again and again and does not stay".to_string();
+        let mut found = finding("no-phase-2", name, Severity::Error, &causes, why);
+        found.evidence.push(format!("phase 2 began {} times and was gone {} times", course.begun, course.gone));
+        return found;
+    }
+    let current: Vec<&&Course<'_>> = good.iter().filter(|course| course.listed_last == last).collect();
+    if current.is_empty() {
+        let why = "was established, and is not listed any more".to_string();
+        return finding("established", name, Severity::Info, &[], why);
+    }
+    if current.iter().all(|course| course.told.phase2 == Some(0)) {
+        let why = "phase 1 is established, with no phase 2 under it".to_string();
+        return finding("established", name, Severity::Info, &[], why);
+    }
+    finding("established", name, Severity::Ok, &[], "established".to_string())
+}
+
+/// What an SA that is not established waits for, and what may be the reason.
+fn stuck(sa: &ListedSa) -> (&'static [Cause], String) {
+    let aggressive = sa.mode == Some(ExchangeMode::Aggressive);
+    let floated = sa.port == Some(4500);
+    let (causes, why): (&[Cause], &str) = match (sa.role, sa.st, aggressive) {
+        _ if sa.spis.responder.is_zero() && aggressive => {
+            let why = "waiting for message 2: the peer is silent, or its answer is not accepted";
+            (&[C::NoResponse, C::Phase1Proposal, C::PskMismatch, C::NegotiationMode, C::NoConfig], why)
+        }
+        _ if sa.spis.responder.is_zero() => {
+            let why = "waiting for message 2: the peer is silent, or refuses in a way that must not be believed";
+            (&[C::NoResponse, C::Phase1Proposal, C::NoConfig], why)
+        }
+        (Some(Role::Initiator), Some(4..=5), _) => {
+            (&[C::Phase1Timeout, C::NoResponse, C::NatTraversal], "waiting for message 4: the responder's key exchange")
+        }
+        (Some(Role::Initiator), Some(6..=8), _) if floated => {
+            let why = "waiting for message 6: the responder got no message 5 on port 4500, or could not use it";
+            (&[C::PskMismatch, C::NatTraversal, C::PeerId, C::AuthFailed], why)
+        }
+        (Some(Role::Initiator), Some(6..=8), _) => (
+            &[C::PskMismatch, C::PeerId, C::AuthFailed],
+            "waiting for message 6: the responder could not use message 5",
+        ),
+        (Some(Role::Responder), Some(1..=2), _) => {
+            (&[C::Phase1Proposal, C::NoConfig], "message 1 is there and not answered")
+        }
+        (Some(Role::Responder), Some(3..=4), true) => {
+            let why = "waiting for message 3: the initiator did not accept message 2, or did not get it";
+            (&[C::PskMismatch, C::NoResponse, C::PeerId], why)
+        }
+        (Some(Role::Responder), Some(3..=4), false) => {
+            (&[C::NoResponse, C::Phase1Timeout], "waiting for message 3: the answer does not reach the initiator")
+        }
+        (Some(Role::Responder), Some(5..=8), _) => {
+            let why = "waiting for message 5: it did not come, or could not be decrypted";
+            (&[C::PskMismatch, C::NatTraversal, C::PeerId, C::AuthFailed], why)
+        }
+        _ => (&[C::Phase1Timeout], "not established yet"),
+    };
+    (causes, why.to_string())
+}
