@@ -3,14 +3,14 @@
 # the IKE SA, with and without a key exchange, under an echo request every 10 ms. No echo is lost (but see below for
 # rekeyings by the peer), nothing leaves in clear text, and after ten rekeyings both ends list one IKE SA with one Child SA.
 #   rekey.sh             Shrike's userspace ESP with strongSwan's (kernel-libipsec), in two namespaces; any kernel
-#   rekey.sh --kernel    Shrike and charon on the kernel's ESP (XFRM)
+#   rekey.sh --kernel    Shrike's userspace ESP, then the kernel's (XFRM), with charon on the kernel's ESP
 . "$(dirname "$0")/lab.sh"
 for part in kernel swanctl charon subject scenario; do . "$INTEROP/lib/$part.sh"; done
 subject_required
 need charon-systemd
 if [ "${1:-}" = --kernel ]; then
-    INTEROP_VM_SECONDS=${INTEROP_VM_SECONDS:-600} kernel_required esp "$0" --kernel
-    planes=xfrm kernel=netlink
+    INTEROP_VM_SECONDS=${INTEROP_VM_SECONDS:-1200} kernel_required esp "$0" --kernel
+    planes='userspace xfrm' kernel=netlink
 else
     planes=userspace kernel=libipsec
 fi

@@ -260,7 +260,8 @@ fn templates_may_have_any_name_if_they_are_used() {
 fn the_table_is_true() {
     for doc in table() {
         let (before, after) = match doc.scope {
-            Scope::Connection => ("version = 1", ROUNDS),
+            Scope::Connection if matches!(doc.key, "vips" | "pools") => ("version = 1", ROUNDS),
+            Scope::Connection => ("", ROUNDS),
             Scope::Authentication => ("local { auth = psk\n", "}\nremote { auth = psk }"),
             Scope::Child => ("children { net {", "}\n}\nlocal { auth = psk }\nremote { auth = psk }"),
             Scope::Top | Scope::Secret | Scope::Pool | Scope::Settings => continue,
@@ -275,7 +276,6 @@ fn the_table_is_true() {
             Support::Yes | Support::Only(..) | Support::Accepted(_) if !is_section => {
                 let other = match key {
                     "xauth_id" => continue, // `xauth_and_virtual_addresses`
-                    "version" => continue,
                     "vips" => "0.0.0.0",
                     "pools" => "p",
                     "updown" => "x",

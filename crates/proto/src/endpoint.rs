@@ -668,19 +668,43 @@ impl Endpoint {
     // ------------------------------------------------------------------------------------------------------------ end
 
     /// Carries out what a handler decided.
+    /// The children that an established SA's connection has under other IKE SAs with the same peer. Both ends may have
+    /// begun: what is up beside an SA that is lost must not come up once more. Those others find out by themselves if they
+    /// are lost too.
+    fn carried_by_others(&self, id: SaId) -> BTreeSet<String> {
+        let Some(sa) = self.sas.get(&id).filter(|sa| sa.was_established()) else { return BTreeSet::new() };
+        let same_peer = sa.identities().and_then(|key| self.cx.peers.get(&key)).into_iter().flat_map(BTreeMap::keys);
+        let others = same_peer.filter(|other| **other != id).filter_map(|other| self.sas.get(other));
+        let beside = others.filter(|other| other.name() == sa.name() && !other.is_closed());
+        let installed = beside.flat_map(IkeSa::children).filter(|child| child.is_installed());
+        installed.map(|child| child.name.clone()).collect()
+    }
+
     fn conclude(&mut self, now: Instant, id: SaId, verdict: Verdict) {
         let Verdict::End(kind) = verdict else { return };
         if let Some(heir) = self.sas.get(&id).and_then(IkeSa::heir) {
             self.inherit(now, id, heir);
         }
+        let carried = self.carried_by_others(id);
         let (cx, Some(sa)) = (&mut self.cx, self.sas.get_mut(&id)) else { return };
         if sa.is_closed() && !sa.was_established() && sa.datagrams_in() == 0 {
             return;
         }
         let was_half_open = sa.counts_as_half_open();
         let unanswered = matches!(kind, FailureKind::HalfOpen { .. });
-        let retry = retry_after(sa, &kind);
-        let others = retry.as_ref().map_or_else(Vec::new, |(connection, ..)| others_to_retry(sa, connection, &kind));
+        let mut retry = retry_after(sa, &kind);
+        let mut others =
+            retry.as_ref().map_or_else(Vec::new, |(connection, ..)| others_to_retry(sa, connection, &kind));
+        if let Some((connection, child, ..)) = &mut retry {
+            others.retain(|name| !carried.contains(name));
+            if connection.children.get(*child).is_some_and(|c| carried.contains(&c.name)) {
+                let next = (!others.is_empty()).then(|| others.remove(0));
+                match next.and_then(|name| connection.children.iter().position(|c| c.name == name)) {
+                    Some(index) => *child = index,
+                    None => retry = None,
+                }
+            }
+        }
         let tombstone = sa.tombstone(cx, now, kind);
         if let Some(key) = sa.identities().filter(|_| sa.was_established())
             && let Some(sas) = cx.peers.get_mut(&key)

@@ -95,12 +95,22 @@ fn listed(row: show::racoonctl::RacoonIsakmp) -> ListedSa {
     }
 }
 
-/// Reads captures and listings and prints findings. The exit code is a monitoring plugin's: 0 for nothing above information, 1 for
-/// a warning, 2 for an error.
-///
-/// # Errors
-/// An input cannot be read.
-pub fn run(how: &Diagnose, print: impl Fn(&str)) -> Result<ExitCode, String> {
+/// Reads captures and listings and prints findings. The exit code is a monitoring plugin's: 0 for nothing above
+/// information, 1 for a warning, 2 for an error, 3 where an input cannot be read.
+pub fn run(how: &Diagnose, print: impl Fn(&str), complain: impl Fn(&str)) -> ExitCode {
+    match findings(how, print) {
+        Ok(Severity::Ok | Severity::Info) => ExitCode::SUCCESS,
+        Ok(Severity::Warning) => ExitCode::from(1),
+        Ok(Severity::Error) => ExitCode::from(2),
+        Err(error) => {
+            complain(&format!("shrike: {error}"));
+            ExitCode::from(3)
+        }
+    }
+}
+
+/// The worst of what was found and printed.
+fn findings(how: &Diagnose, print: impl Fn(&str)) -> Result<Severity, String> {
     let mut findings = Vec::new();
     let mut notes = Vec::new();
     for path in &how.pcap {
@@ -123,12 +133,7 @@ pub fn run(how: &Diagnose, print: impl Fn(&str)) -> Result<ExitCode, String> {
         findings.extend(diag::listed(&series));
     }
     print(&if how.json { as_json(&findings, &notes) } else { as_text(&findings, &notes, how.verbose) });
-    let worst = findings.iter().map(|f| f.severity).max().unwrap_or(Severity::Ok);
-    Ok(match worst {
-        Severity::Ok | Severity::Info => ExitCode::SUCCESS,
-        Severity::Warning => ExitCode::from(1),
-        Severity::Error => ExitCode::from(2),
-    })
+    Ok(findings.iter().map(|f| f.severity).max().unwrap_or(Severity::Ok))
 }
 
 fn as_json(findings: &[Finding], notes: &[String]) -> String {
@@ -339,13 +344,13 @@ mod tests {
     fn what_is_no_capture_is_refused_and_json_has_a_schema() {
         let path = std::env::temp_dir().join(format!("shrike-diagnose-{}", std::process::id()));
         std::fs::write(&path, "this is text").unwrap();
-        let error = run(&how(&path, false), |_| {}).unwrap_err();
+        let error = findings(&how(&path, false), |_| {}).unwrap_err();
         assert!(error.contains("not a pcap"), "{error}");
         let mut empty = 0xa1b2_c3d4_u32.to_be_bytes().to_vec();
         empty.extend([0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 0, 0, 0, 1]);
         std::fs::write(&path, empty).unwrap();
         let printed = std::cell::RefCell::new(String::new());
-        run(&how(&path, true), |text| printed.borrow_mut().push_str(text)).unwrap();
+        findings(&how(&path, true), |text| printed.borrow_mut().push_str(text)).unwrap();
         std::fs::remove_file(&path).unwrap();
         let document: serde_json::Value = serde_json::from_str(&printed.borrow()).unwrap();
         assert_eq!(

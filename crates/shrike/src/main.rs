@@ -21,22 +21,12 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
     let name = arguments.first().map(std::path::Path::new).and_then(std::path::Path::file_name);
     let done = if name == Some("racoonctl".as_ref()) {
-        racoonctl::run(arguments.get(1..).unwrap_or_default(), None, print)
+        racoonctl::run(arguments.get(1..).unwrap_or_default(), None, print).map(|()| ExitCode::SUCCESS)
     } else {
-        match Cli::parse() {
-            // A monitoring plugin by its exit code: 3 is "unknown".
-            Cli { command: Command::Diagnose(how), .. } => match diagnose::run(&how, print) {
-                Ok(code) => return code,
-                Err(error) => {
-                    let _ = writeln!(anstream::stderr(), "shrike: {error}");
-                    return ExitCode::from(3);
-                }
-            },
-            cli => execute(cli),
-        }
+        execute(Cli::parse())
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             let _ = writeln!(anstream::stderr(), "shrike: {error}");
             ExitCode::FAILURE
@@ -50,13 +40,13 @@ fn print(text: &str) {
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
-fn execute(cli: Cli) -> Result<(), String> {
+fn execute(cli: Cli) -> Result<ExitCode, String> {
     let vici = cli.vici.clone();
     let open = || Control::open(vici.as_deref());
     let to_stderr = |line: &str| {
         let _ = writeln!(anstream::stderr(), "{line}");
     };
-    match cli.command {
+    let done = match cli.command {
         Command::Run(run) => {
             let from_environment = || std::env::var("STRONGSWAN_CONF").ok();
             let strongswan_conf = run.strongswan_conf.or_else(from_environment);
@@ -68,7 +58,7 @@ fn execute(cli: Cli) -> Result<(), String> {
                 level: run.log_level,
             })
         }
-        Command::Diagnose(_) => Ok(()), // `main` has done it
+        Command::Diagnose(how) => return Ok(diagnose::run(&how, print, to_stderr)),
         Command::Load(load) => {
             let mut message = Message::new();
             if let Some(file) = &load.config {
@@ -137,7 +127,8 @@ fn execute(cli: Cli) -> Result<(), String> {
             print(&String::from_utf8_lossy(&out));
             Ok(())
         }
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }
 
 fn tmsh_options(words: TmshWords) -> show::tmsh::Options {
