@@ -1,6 +1,6 @@
 //! Certificates (RFC 5280): what IKE needs to know of one.
 
-use crate::signature::{PublicKey, base64};
+use crate::signature::{PublicKey, Scheme, base64};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
 use std::fmt;
@@ -24,6 +24,7 @@ pub struct Certificate {
     is_authority: bool,
     has_crl_uri: bool,
     public_key: Option<PublicKey>,
+    signature: Option<Scheme>,
     key_info_hash: [u8; 20],
 }
 
@@ -98,6 +99,7 @@ impl Certificate {
             is_authority: constraints.is_some_and(|(_, c)| c.ca),
             has_crl_uri: points.is_some_and(|(_, p)| !p.0.is_empty()),
             public_key: PublicKey::new(&algorithm, curve.map(|c| c.to_string()).as_deref(), bits),
+            signature: parsed.signature_algorithm().to_der().ok().and_then(|a| Scheme::from_algorithm_identifier(&a)),
             key_info_hash: crate::sha1(&[&info.to_der().map_err(invalid)?]),
         })
     }
@@ -109,7 +111,7 @@ impl Certificate {
 
     /// The certificate in PEM (RFC 7468 section 5).
     pub fn pem(&self) -> String {
-        format!("-----BEGIN CERTIFICATE-----\n{}-----END CERTIFICATE-----\n", base64(&self.der))
+        armour(&self.der)
     }
 
     /// The subject's distinguished name in DER.
@@ -162,10 +164,20 @@ impl Certificate {
         self.public_key.as_ref()
     }
 
+    /// How its issuer signed it, if that is one of the ways of RFC 7427.
+    pub fn signature(&self) -> Option<Scheme> {
+        self.signature
+    }
+
     /// The SHA-1 hash of the SubjectPublicKeyInfo, by which CERTREQ of IKEv2 names authorities (RFC 7296 section 3.7).
     pub fn key_info_hash(&self) -> [u8; 20] {
         self.key_info_hash
     }
+}
+
+/// A certificate in PEM (RFC 7468 section 5). What is no certificate makes a text that is refused where it is read.
+pub fn armour(der: &[u8]) -> String {
+    format!("-----BEGIN CERTIFICATE-----\n{}-----END CERTIFICATE-----\n", base64(der))
 }
 
 fn alt_name(name: &GeneralName) -> Option<AltName> {
@@ -181,14 +193,21 @@ fn alt_name(name: &GeneralName) -> Option<AltName> {
     })
 }
 
-/// A certificate revocation list (RFC 5280 section 5) in PEM or DER, as DER, if it can be used.
-///
-/// # Errors
-/// It is none, or of a kind that is not available: version 1, delta and indirect lists.
-pub fn revocation_list(octets: &[u8]) -> Result<webpki::OwnedCertRevocationList, String> {
-    let der = match CertificateRevocationListDer::from_pem_slice(octets) {
-        Ok(der) => der.to_vec(),
-        Err(_) => octets.to_vec(),
-    };
-    webpki::OwnedCertRevocationList::from_der(&der).map_err(|e| format!("it is no revocation list: {e:?}"))
+/// A certificate revocation list (RFC 5280 section 5).
+#[derive(Clone, Debug)]
+pub struct RevocationList(pub(crate) webpki::OwnedCertRevocationList);
+
+impl RevocationList {
+    /// Reads one in PEM or DER.
+    ///
+    /// # Errors
+    /// It is none, or of a kind that is not available: version 1, delta and indirect lists.
+    pub fn parse(octets: &[u8]) -> Result<Self, String> {
+        let der = match CertificateRevocationListDer::from_pem_slice(octets) {
+            Ok(der) => der.to_vec(),
+            Err(_) => octets.to_vec(),
+        };
+        let parsed = webpki::OwnedCertRevocationList::from_der(&der);
+        parsed.map(Self).map_err(|e| format!("it is no revocation list that can be used: {e:?}"))
+    }
 }

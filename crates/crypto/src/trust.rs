@@ -3,14 +3,15 @@
 //! Paths are `webpki`'s. What it leaves to its callers is here: the validity of the authority's own certificate, and
 //! certificates that the operator put beside the configuration, which need no path.
 
-use crate::Certificate;
+use crate::{Certificate, RevocationList};
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use std::fmt;
 use std::time::Duration;
 use webpki::{
-    EndEntityCert, Error, ExpirationPolicy, ExtendedKeyUsageValidator, KeyPurposeIdIter, OwnedCertRevocationList,
-    RevocationCheckDepth, RevocationOptionsBuilder, UnknownStatusPolicy,
+    EndEntityCert, Error, ExpirationPolicy, ExtendedKeyUsageValidator, KeyPurposeIdIter, RevocationCheckDepth,
+    RevocationOptionsBuilder, UnknownStatusPolicy,
 };
+use x509_cert::der::DateTime;
 
 /// How much must be known about revocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -32,7 +33,7 @@ pub struct Trust<'a> {
     /// Certificates that are trusted as they are.
     pub known: Vec<&'a Certificate>,
     /// Revocation lists.
-    pub revocation_lists: Vec<&'a OwnedCertRevocationList>,
+    pub revocation_lists: Vec<&'a RevocationList>,
 }
 
 /// Why a certificate is not trusted.
@@ -71,8 +72,17 @@ pub enum Untrusted {
 impl fmt::Display for Untrusted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Expired { .. } => f.write_str("it is not valid any more"),
-            Self::NotYetValid { .. } => f.write_str("it is not valid yet"),
+            Self::Expired { not_after, now } => {
+                write!(f, "it, or one on its path, was valid until {}; our clock says {}", Date(*not_after), Date(*now))
+            }
+            Self::NotYetValid { not_before, now } => {
+                write!(
+                    f,
+                    "it, or one on its path, is valid from {} on; our clock says {}",
+                    Date(*not_before),
+                    Date(*now)
+                )
+            }
             Self::UnknownIssuer => f.write_str("no path leads from it to a certificate authority in x509ca"),
             Self::Revoked => f.write_str("it is revoked"),
             Self::RevocationUnknown => f.write_str("nothing says that it is not revoked, which 'revocation' asks for"),
@@ -87,6 +97,18 @@ impl fmt::Display for Untrusted {
 }
 
 impl std::error::Error for Untrusted {}
+
+/// A time since the Unix epoch, as people write it.
+struct Date(Duration);
+
+impl fmt::Display for Date {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match DateTime::from_unix_duration(self.0) {
+            Ok(date) => write!(f, "{date}"),
+            Err(_) => write!(f, "{} s after 1970", self.0.as_secs()),
+        }
+    }
+}
 
 /// Key usages by extension are not asked for: RFC 4945 section 5.1.3.12 lets IKE ignore them, and those in use differ.
 struct AnyUsage;
@@ -136,7 +158,7 @@ pub fn verify<'a>(
     let parsed = EndEntityCert::try_from(&der).map_err(reason)?;
 
     let owned: Vec<webpki::CertRevocationList<'_>> =
-        trust.revocation_lists.iter().map(|list| (*list).clone().into()).collect();
+        trust.revocation_lists.iter().map(|list| list.0.clone().into()).collect();
     let lists: Vec<&webpki::CertRevocationList<'_>> = owned.iter().collect();
     let strict = revocation == Revocation::Strict || (revocation == Revocation::IfUri && end.has_crl_uri());
     let options = match RevocationOptionsBuilder::new(&lists) {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::{AltName, KeyKind, revocation_list};
+use crate::{AltName, KeyKind};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer, KeyIdMethod, KeyPair,
     KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber, date_time_ymd,
@@ -65,6 +65,8 @@ fn a_certificate_is_read() {
             AltName::Address("192.0.2.1".parse().unwrap())
         ]
     );
+    let sha256 = crate::Scheme::Ecdsa(wire::HashAlgorithm::SHA2_256);
+    assert_eq!(made.end.signature(), Some(sha256));
     assert!(made.root.is_authority() && made.root.is_self_issued());
     assert!(!made.end.is_authority() && !made.end.is_self_issued());
     assert_eq!(Certificate::parse(made.end.pem().as_bytes()).unwrap(), made.end);
@@ -92,7 +94,10 @@ fn paths_lead_to_an_authority_or_nowhere() {
     let known = Trust { known: vec![&other.end], ..Trust::default() };
     assert_eq!(check(&known, &other, NOW), Ok(Vec::new()));
     assert!(matches!(check(&trust, &one, Duration::from_secs(1_735_689_600)), Err(Untrusted::NotYetValid { .. })));
-    assert!(matches!(check(&known, &other, Duration::from_secs(1_800_000_000)), Err(Untrusted::Expired { .. })));
+    let expired = check(&known, &other, Duration::from_secs(1_800_000_000)).unwrap_err();
+    assert!(matches!(expired, Untrusted::Expired { .. }));
+    let words = "it, or one on its path, was valid until 2027-01-01T00:00:00Z; our clock says 2027-01-15T08:00:00Z";
+    assert_eq!(expired.to_string(), words);
 }
 
 #[test]
@@ -141,12 +146,12 @@ fn what_is_revoked_is_refused_and_strictness_wants_to_know() {
                 .collect(),
             key_identifier_method: KeyIdMethod::Sha256,
         };
-        revocation_list(params.signed_by(issuer).unwrap().der()).unwrap()
+        RevocationList::parse(params.signed_by(issuer).unwrap().der()).unwrap()
     };
     let later = date_time_ymd(2026, 7, 1);
     let (revoked, others) = (list(&made.issuer, &[7], later), list(&made.issuer, &[8], later));
     let (old, of_root) = (list(&made.issuer, &[8], date_time_ymd(2026, 5, 2)), list(&made.root_issuer, &[9], later));
-    let check = |lists: Vec<&OwnedCertRevocationList>, revocation| {
+    let check = |lists: Vec<&RevocationList>, revocation| {
         let trust = Trust { authorities: vec![&made.root, &made.between], revocation_lists: lists, ..Trust::default() };
         verify(&trust, &made.end, &[], revocation, NOW).map(|path| path.len())
     };

@@ -19,7 +19,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use wire::grammar::RuleId;
-use wire::{IkeSpi, SpiPair};
+use wire::{HashAlgorithm, IkeSpi, SpiPair};
 
 /// How far the SA is, with exactly what is known there.
 pub(crate) enum State {
@@ -57,6 +57,8 @@ pub(crate) struct HalfOpen {
     pub response: Vec<u8>,
     pub nonce_i: Vec<u8>,
     pub nonce_r: Vec<u8>,
+    /// Hashes with which the peer checks signatures (RFC 7427 section 4).
+    pub hashes: Vec<HashAlgorithm>,
     /// The connections that these addresses and this suite allow, best first.
     pub candidates: Vec<Arc<Connection>>,
 }
