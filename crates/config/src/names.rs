@@ -670,7 +670,13 @@ static TABLE: &[KeyDoc] = &[
     key(DAEMON, "load_modular", "no", Accepted("there are no plugins"), "Load plugins by their own sections."),
     key(DAEMON, "load", "", Accepted("there are no plugins"), "Plugins to load."),
     key(DAEMON, "threads", "16", Accepted("the daemon has its own workers"), "Number of threads."),
-    key(DAEMON, "cache_crls", "no", Accepted("without certificates there are no CRLs"), "Keep CRLs on disk."),
+    key(
+        DAEMON,
+        "cache_crls",
+        "no",
+        Accepted("revocation lists are read from x509crl and not fetched"),
+        "Keep CRLs on disk.",
+    ),
     key(DAEMON, "user", "", Accepted("set it where the daemon is started"), "User to run as."),
     key(DAEMON, "group", "", Accepted("set it where the daemon is started"), "Group to run as."),
     key(
@@ -718,15 +724,15 @@ static TABLE: &[KeyDoc] = &[
         Accepted("it is a tool for strongSwan's developers"),
         "Search for memory leaks.",
     ),
-    key(DAEMON, "rsa_pss", "no", Accepted("without certificates there are no signatures"), "Use RSASSA-PSS."),
+    key(DAEMON, "rsa_pss", "no", Yes, "Sign with RSASSA-PSS where auth says nothing and the peer can check it."),
     key(
         DAEMON,
         "rdn_matching",
         "strict",
-        Accepted("without certificates there are no distinguished names"),
+        Accepted("distinguished names are compared in their order, as with strict"),
         "Matching of distinguished names.",
     ),
-    key(DAEMON, "cert_cache", "yes", Accepted("without certificates there is nothing to cache"), "Cache certificates."),
+    key(DAEMON, "cert_cache", "yes", Accepted("certificates are checked anew each time"), "Cache certificates."),
 ];
 
 /// Every key, by scope.

@@ -194,8 +194,8 @@ fn alt_name(name: &GeneralName) -> Option<AltName> {
 }
 
 /// A certificate revocation list (RFC 5280 section 5).
-#[derive(Clone, Debug)]
-pub struct RevocationList(pub(crate) webpki::OwnedCertRevocationList);
+#[derive(Debug)]
+pub struct RevocationList(pub(crate) webpki::CertRevocationList<'static>);
 
 impl RevocationList {
     /// Reads one in PEM or DER.
@@ -208,6 +208,11 @@ impl RevocationList {
             Err(_) => octets.to_vec(),
         };
         let parsed = webpki::OwnedCertRevocationList::from_der(&der);
-        parsed.map(Self).map_err(|e| format!("it is no revocation list that can be used: {e:?}"))
+        parsed.map(|list| Self(list.into())).map_err(|e| format!("it is no revocation list that can be used: {e:?}"))
+    }
+
+    /// The distinguished name of the authority, in DER without the outermost tag and length.
+    pub fn issuer(&self) -> &[u8] {
+        self.0.issuer()
     }
 }

@@ -157,9 +157,7 @@ pub fn verify<'a>(
     let der = CertificateDer::from(end.der());
     let parsed = EndEntityCert::try_from(&der).map_err(reason)?;
 
-    let owned: Vec<webpki::CertRevocationList<'_>> =
-        trust.revocation_lists.iter().map(|list| list.0.clone().into()).collect();
-    let lists: Vec<&webpki::CertRevocationList<'_>> = owned.iter().collect();
+    let lists: Vec<&webpki::CertRevocationList<'_>> = trust.revocation_lists.iter().map(|list| &list.0).collect();
     let strict = revocation == Revocation::Strict || (revocation == Revocation::IfUri && end.has_crl_uri());
     let options = match RevocationOptionsBuilder::new(&lists) {
         Ok(builder) => {

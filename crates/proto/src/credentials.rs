@@ -1,7 +1,9 @@
 //! Certificates, private keys and revocation lists: how an end proves itself with a signature, and how the other checks
 //! it. Both IKE versions use this; what is signed is theirs.
 
-use config::{Authentication, CertificateSource, Connection, KeyType, RevocationPolicy, SendCert, SignatureRule};
+use config::{
+    AuthMethod, Authentication, CertificateSource, Connection, KeyType, RevocationPolicy, SendCert, SignatureRule,
+};
 use crypto::trust::{self, Revocation, Trust, Untrusted};
 use crypto::{AltName, Certificate, KeyKind, PrivateKey, PublicKey, RevocationList, Scheme};
 use model::{CertificateProblem, FailureKind, IdKind, Identity, Instant};
@@ -68,13 +70,24 @@ impl Credentials {
         add(&mut self.certificates, certificate);
     }
 
+    /// Forgets an end's certificate.
+    pub fn remove_certificate(&mut self, certificate: &Certificate) {
+        self.certificates.retain(|c| c != certificate);
+    }
+
+    /// Forgets an authority's certificate.
+    pub fn remove_authority(&mut self, certificate: &Certificate) {
+        self.authorities.retain(|c| c != certificate);
+    }
+
     /// Adds an authority's certificate.
     pub fn add_authority(&mut self, certificate: Certificate) {
         add(&mut self.authorities, certificate);
     }
 
-    /// Adds a revocation list.
+    /// Adds a revocation list, or replaces the one of the same authority.
     pub fn add_revocation_list(&mut self, list: RevocationList) {
+        self.revocation_lists.retain(|old| old.issuer() != list.issuer());
         self.revocation_lists.push(list);
     }
 
@@ -169,7 +182,7 @@ impl Credentials {
     }
 
     /// Checks the peer's proof: its certificate says it is `remote`, its key signed `signed`, and it is trusted and what
-    /// the connection asks for.
+    /// the connection asks for. Returns what kind of key it has.
     pub(crate) fn check<'a>(
         &self,
         now: Instant,
@@ -177,7 +190,7 @@ impl Credentials {
         remote: &Identity,
         sent: impl Iterator<Item = (CertEncoding, &'a [u8])>,
         proof: &Signature<'_>,
-    ) -> Result<(), FailureKind> {
+    ) -> Result<KeyKind, FailureKind> {
         let sent: Vec<Certificate> = sent
             .filter(|(encoding, _)| *encoding == CertEncoding::X509_SIGNATURE)
             .take(MAX_SENT)
@@ -314,7 +327,7 @@ fn allowed(
     certificate: &Certificate,
     path: &[Certificate],
     scheme: Scheme,
-) -> Result<(), String> {
+) -> Result<KeyKind, String> {
     let among = |list: &[CertificateSource], c: &Certificate| list.iter().any(|w| w.der() == Some(c.der()));
     if !remote.certs.is_empty() && !among(&remote.certs, certificate) {
         return Err("it is none of those that certs names".into());
@@ -333,7 +346,7 @@ fn allowed(
         return Err(format!("IKE was signed with {scheme}, which auth does not allow"));
     }
     if rule.only_ike {
-        return Ok(());
+        return Ok(kind);
     }
     for c in std::iter::once(certificate).chain(path).filter(|c| !c.is_self_issued()) {
         let hash = c.signature().and_then(Scheme::hash);
@@ -348,7 +361,7 @@ fn allowed(
             return Err(format!("the key of '{}' has {bits} bits, and auth wants {}", subject(c), rule.bits));
         }
     }
-    Ok(())
+    Ok(kind)
 }
 
 /// What `auth` says of keys and schemes.
@@ -383,15 +396,20 @@ impl Rule for SignatureRule {
 }
 
 /// The scheme for a signature of ours in IKEv2. `peer` are the hashes of the peer's SIGNATURE_HASH_ALGORITHMS (RFC 7427
-/// section 4), none if it sent no such notification. `None`: the peer cannot check any that our key can make.
-pub(crate) fn scheme_for(key: &PublicKey, rule: &SignatureRule, peer: &[HashAlgorithm]) -> Option<Scheme> {
+/// section 4), none if it sent no such notification; `prefer_pss` takes PSS where the rule says nothing. `None`: the peer cannot check any that our key can make.
+pub(crate) fn scheme_for(
+    key: &PublicKey,
+    rule: &SignatureRule,
+    peer: &[HashAlgorithm],
+    prefer_pss: bool,
+) -> Option<Scheme> {
     let kind = key.kind();
     let preferred = [kind.hash(), HashAlgorithm::SHA2_256, HashAlgorithm::SHA2_384, HashAlgorithm::SHA2_512];
     let ours = if rule.hashes.is_empty() { &preferred[..] } else { &rule.hashes[..] };
     let common = ours.iter().copied().find(|hash| peer.contains(hash));
     match kind {
         KeyKind::Rsa(_) => match common {
-            Some(hash) if rule.pss => Some(Scheme::RsaPss(hash)),
+            Some(hash) if rule.pss || prefer_pss => Some(Scheme::RsaPss(hash)),
             Some(hash) => Some(Scheme::RsaPkcs1(hash)),
             // RFC 7296 section 3.8: without further agreement the older method means SHA-1.
             None => peer.is_empty().then_some(Scheme::RsaPkcs1(HashAlgorithm::SHA1)),
@@ -399,6 +417,25 @@ pub(crate) fn scheme_for(key: &PublicKey, rule: &SignatureRule, peer: &[HashAlgo
         KeyKind::Ed25519 => peer.contains(&HashAlgorithm::IDENTITY).then_some(Scheme::Ed25519),
         _ if peer.contains(&kind.hash()) => Some(Scheme::Ecdsa(kind.hash())),
         _ => Some(Scheme::EcdsaFixed),
+    }
+}
+
+/// How peers authenticate with keys of this kind, in tmsh's words.
+pub(crate) fn method_name(kind: KeyKind) -> &'static str {
+    match kind {
+        KeyKind::Rsa(_) => "rsa-signature",
+        KeyKind::EcdsaP256 => "ecdsa-256",
+        KeyKind::EcdsaP384 => "ecdsa-384",
+        KeyKind::EcdsaP521 => "ecdsa-521",
+        KeyKind::Ed25519 => "ed25519",
+    }
+}
+
+/// What the peer of a connection is to prove itself with, as long as it has not.
+pub(crate) fn configured_method(connection: Option<&Connection>) -> &'static str {
+    match connection.map(|c| c.remote.method) {
+        Some(AuthMethod::Pubkey) => "signature",
+        _ => "pre-shared-key",
     }
 }
 
@@ -449,8 +486,8 @@ mod tests {
             let sent = [(CertEncoding::X509_SIGNATURE, venus.der())].into_iter();
             trusting.check(Instant::ZERO, &connection(), &id(remote), sent, proof)
         };
-        assert_eq!(check("venus.example", &proof), Ok(()));
-        assert_eq!(check("C=CH, O=Fake, CN=venus.example", &proof), Ok(()));
+        assert_eq!(check("venus.example", &proof), Ok(KeyKind::EcdsaP384));
+        assert_eq!(check("C=CH, O=Fake, CN=venus.example", &proof), Ok(KeyKind::EcdsaP384));
         let Err(FailureKind::IdentityNotCertified { names, .. }) = check("sun.example", &proof) else { panic!() };
         assert_eq!(names, ["venus.example", "C=CH, O=Fake, CN=venus.example"]);
         for other in ["*.example", "C=CH, O=Fake, CN=*", "192.0.2.1"] {

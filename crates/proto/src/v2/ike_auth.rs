@@ -24,7 +24,7 @@ use super::informational::{child_refusal, remove_child};
 use super::keys::{Keys, child_keys};
 use super::sa::{HalfOpen, IkeSa, State};
 use crate::context::{Context, Effect};
-use crate::credentials::{Signature, scheme_for, sends_certificate};
+use crate::credentials::{Signature, method_name, scheme_for, sends_certificate};
 use crate::policy;
 use config::{AuthMethod as Method, Connection, SharedSecret, Unique, best_psk};
 use crypto::{Certificate, KeyKind, Scheme};
@@ -101,7 +101,8 @@ fn sign(
     let unsupported = || FailureKind::AuthMethodUnsupported {
         method: format!("{} (the peer cannot check signatures of such keys)", public.kind()),
     };
-    let scheme = scheme_for(public, &connection.local.signature, &wanted.hashes).ok_or_else(unsupported)?;
+    let scheme =
+        scheme_for(public, &connection.local.signature, &wanted.hashes, cx.settings.rsa_pss).ok_or_else(unsupported)?;
     let signature = own.key.sign(scheme, octets).ok_or_else(unsupported)?;
     let (method, value) = match (scheme, public.kind()) {
         (Scheme::EcdsaFixed, KeyKind::EcdsaP384) => (AuthMethod::ECDSA_SHA384_P384, signature),
@@ -262,7 +263,10 @@ pub(super) fn response(sa: &mut IkeSa, cx: &mut Context, now: Instant, response:
     };
     sa.remote_id = Some(remote.clone());
     let how = match checked {
-        Ok(proven) => proven.how,
+        Ok(proven) => {
+            sa.proven_by = Some(proven.method);
+            proven.how
+        }
         Err(kind) => {
             // RFC 7296 section 2.21.2: the responder takes the IKE SA for established and is told in an exchange of its own,
             // whose answer nobody needs.
@@ -368,7 +372,7 @@ pub(super) fn request(
     };
     let peer = request.chain.idi().map(identity);
     let outcome = authenticate(cx, now, half_open, sa, request);
-    let Authenticated { connection, local, remote, auth, how } = match outcome {
+    let Authenticated { connection, local, remote, auth, how, method } = match outcome {
         Ok(authenticated) => authenticated,
         Err((connection, kind)) => {
             sa.connection = connection.or(sa.connection.take());
@@ -379,6 +383,7 @@ pub(super) fn request(
         }
     };
     let (nonce_i, nonce_r) = auth_nonces(&sa.state);
+    sa.proven_by = Some(method);
     sa.connection = Some(Arc::clone(&connection));
     sa.local_id = Some(local.clone());
     sa.remote_id = Some(remote.clone());
@@ -416,6 +421,8 @@ struct Authenticated {
     auth: OwnProof,
     /// How the peer proved itself.
     how: String,
+    /// The same in tmsh's words.
+    method: &'static str,
 }
 
 /// Our AUTH payload, and the certificates that go with it.
@@ -530,7 +537,14 @@ fn prove(
         let value = auth_value(keys, &psk, message, nonce, sk_p, &own);
         OwnProof { method: AuthMethod::SHARED_KEY_MIC, value, certificates: Vec::new(), how: "pre-shared key".into() }
     };
-    Ok(Authenticated { connection: Arc::clone(connection), local, remote: remote.clone(), auth, how: proven.how })
+    Ok(Authenticated {
+        connection: Arc::clone(connection),
+        local,
+        remote: remote.clone(),
+        auth,
+        how: proven.how,
+        method: proven.method,
+    })
 }
 
 /// What a peer puts forward to prove who it is.
@@ -546,6 +560,8 @@ struct Proof<'a> {
 /// How a peer proved itself.
 struct Proven {
     how: String,
+    /// The same in tmsh's words.
+    method: &'static str,
     /// The secret, if it was one.
     psk: Option<SharedSecret>,
 }
@@ -565,7 +581,7 @@ fn verify(
         Method::Psk if !by_key => "a pre-shared key (auth = psk)",
         Method::Psk => {
             let psk = verify_psk(cx, keys, proof, local, remote)?;
-            return Ok(Proven { how: "pre-shared key".into(), psk: Some(psk) });
+            return Ok(Proven { how: "pre-shared key".into(), method: "pre-shared-key", psk: Some(psk) });
         }
         _ => {
             let Some((scheme, value)) = scheme_of(proof.method, proof.value) else {
@@ -573,8 +589,8 @@ fn verify(
             };
             let signed = signed_octets(keys, proof.first_message, proof.nonce, proof.sk_p, proof.id);
             let signature = Signature { scheme, value, signed: &signed };
-            cx.credentials.check(now, connection, remote, chain.certs(), &signature)?;
-            return Ok(Proven { how: scheme.to_string(), psk: None });
+            let kind = cx.credentials.check(now, connection, remote, chain.certs(), &signature)?;
+            return Ok(Proven { how: scheme.to_string(), method: method_name(kind), psk: None });
         }
     };
     Err(FailureKind::AuthMethodMismatch { expected: expected.into(), received: proof.method.to_string() })

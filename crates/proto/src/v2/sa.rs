@@ -127,6 +127,8 @@ pub(crate) struct IkeSa {
     pub replaces: Option<SaId>,
     /// Whether IKE_AUTH says INITIAL_CONTACT.
     pub initial_contact: bool,
+    /// How the peer proved itself, in tmsh's words, once it has.
+    pub proven_by: Option<&'static str>,
 }
 
 impl IkeSa {
@@ -174,6 +176,7 @@ impl IkeSa {
             attempt: 1,
             replaces: None,
             initial_contact: false,
+            proven_by: None,
         }
     }
 
@@ -291,7 +294,9 @@ impl IkeSa {
             remote_id: self.remote_id.clone(),
             suite: self.suite,
             nat: self.nat,
-            authentication: "pre-shared-key",
+            authentication: self
+                .proven_by
+                .unwrap_or_else(|| crate::credentials::configured_method(self.connection.as_deref())),
             age: now.since(self.created),
             established: self.established.map(|at| now.since(at)),
             rekey_in: left(self.rekey_at),
