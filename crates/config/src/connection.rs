@@ -670,8 +670,10 @@ fn read_child(section: &Section, path: String, errors: &mut Vec<ConfigError>) ->
             "life_time" => limits[0][1] = reader.value(entry, DURATION, seconds),
             "rand_time" => limits[0][2] = reader.value(entry, DURATION, seconds),
             "rekey_bytes" => limits[1][0] = reader.value(entry, AMOUNT, bytes),
+            "life_bytes" => limits[1][1] = reader.value(entry, AMOUNT, bytes),
             "rand_bytes" => limits[1][2] = reader.value(entry, AMOUNT, bytes),
             "rekey_packets" => limits[2][0] = reader.value(entry, NUMBER, unsigned),
+            "life_packets" => limits[2][1] = reader.value(entry, NUMBER, unsigned),
             "rand_packets" => limits[2][2] = reader.value(entry, NUMBER, unsigned),
             _ => reader.other(entry),
         }

@@ -228,13 +228,7 @@ static TABLE: &[KeyDoc] = &[
     key(CHILD, "life_time", "110%", Yes, "Close the Child SA after this time. Default: a tenth more than rekey_time."),
     key(CHILD, "rand_time", "life_time - rekey_time", Yes, "Rekey earlier by a random time up to this one."),
     key(CHILD, "rekey_bytes", "0", Yes, "Rekey after this many octets; 0 for never."),
-    key(
-        CHILD,
-        "life_bytes",
-        "110%",
-        No("closing by volume is not available in this version; rekey_bytes and rekey_packets are"),
-        "Close after this many octets. Default: a tenth more than rekey_bytes.",
-    ),
+    key(CHILD, "life_bytes", "110%", Yes, "Close after this many octets. Default: a tenth more than rekey_bytes."),
     key(
         CHILD,
         "rand_bytes",
@@ -243,13 +237,7 @@ static TABLE: &[KeyDoc] = &[
         "Rekey earlier by a random number of octets up to this one.",
     ),
     key(CHILD, "rekey_packets", "0", Yes, "Rekey after this many packets; 0 for never."),
-    key(
-        CHILD,
-        "life_packets",
-        "110%",
-        No("closing by volume is not available in this version; rekey_bytes and rekey_packets are"),
-        "Close after this many packets. Default: a tenth more than rekey_packets.",
-    ),
+    key(CHILD, "life_packets", "110%", Yes, "Close after this many packets. Default: a tenth more than rekey_packets."),
     key(
         CHILD,
         "rand_packets",

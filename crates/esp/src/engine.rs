@@ -335,10 +335,13 @@ impl Engine {
             return Err(DropReason::Selectors);
         }
         sa.inbound.traffic.count(now, inner.length);
-        if sa.soft_expires() {
-            self.events.push_back(PlaneEvent::SoftExpire { child: sa.child });
+        let (child, length) = (sa.child, inner.length);
+        if sa.hard_expires() {
+            self.volume_spent(child);
+        } else if sa.soft_expires() {
+            self.events.push_back(PlaneEvent::SoftExpire { child });
         }
-        Ok((sa.child, content.start..content.start + inner.length))
+        Ok((child, content.start..content.start + length))
     }
 
     /// Seals an IP packet that was routed to us into `out`, which is emptied first and keeps its memory.
@@ -382,10 +385,19 @@ impl Engine {
         outbound.sealer.seal(out, outbound.esn.then_some((sequence >> 32) as u32), sequence);
 
         outbound.traffic.count(now, inner.len());
-        if sa.soft_expires() {
-            self.events.push_back(PlaneEvent::SoftExpire { child: sa.child });
+        let (child, local, remote, encapsulated) = (sa.child, sa.local, sa.remote, sa.encapsulated);
+        if sa.hard_expires() {
+            self.volume_spent(child);
+        } else if sa.soft_expires() {
+            self.events.push_back(PlaneEvent::SoftExpire { child });
         }
-        Ok(Outbound::Send { child: sa.child, local: sa.local, remote: sa.remote, encapsulated: sa.encapsulated })
+        Ok(Outbound::Send { child, local, remote, encapsulated })
+    }
+
+    /// A hard limit of octets or packets is reached: the Child SA is gone with the packet that reached it.
+    fn volume_spent(&mut self, child: SaId) {
+        self.remove(child);
+        self.events.push_back(PlaneEvent::HardExpire { child });
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) has something to do next.

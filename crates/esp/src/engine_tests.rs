@@ -75,6 +75,8 @@ fn install(child: u32, suite: Suite) -> ChildInstall {
         updown_environment: Vec::new(),
         soft_bytes: None,
         soft_packets: None,
+        hard_bytes: None,
+        hard_packets: None,
         hard_lifetime: None,
     }
 }
@@ -318,6 +320,24 @@ fn sequence_numbers_never_cycle() {
     for _ in 0..20 {
         let mut esp = sealed(&mut a, &ping());
         assert!(matches!(b.open(T0, &mut esp, left()), Verdict::Deliver { .. }), "{:?}", drops(&b));
+    }
+}
+
+#[test]
+fn hard_limits_of_volume_kill_with_the_packet_that_reaches_them() {
+    let octets = Some(2 * ping().len() as u64);
+    for limits in [(octets, None), (None, Some(2))] {
+        let limited = ChildInstall { hard_bytes: limits.0, hard_packets: limits.1, ..install(1, SUITES[0]) };
+        let (mut a, mut b) = pair(limited);
+        for _ in 0..2 {
+            assert!(matches!(b.open(T0, &mut sealed(&mut a, &ping()), left()), Verdict::Deliver { .. }));
+        }
+        for end in [&mut a, &mut b] {
+            assert_eq!(end.poll_event(), Some(PlaneEvent::HardExpire { child: SaId(1) }));
+            assert_eq!(end.poll_event(), None);
+            assert_eq!(end.seal(T0, &ping(), &mut Vec::new()), Outbound::NoPolicy);
+            end.apply(T0, &Command::Delete { child: SaId(1) }).unwrap();
+        }
     }
 }
 

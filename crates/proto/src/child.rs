@@ -11,6 +11,7 @@ use model::{
 };
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 use wire::registry::TransformType;
 use wire::{Secret, v2 as wire_v2};
 
@@ -42,6 +43,62 @@ pub(crate) struct Agreed {
     pub number: u8,
     pub suite: ChosenSuite,
     pub selectors: Selectors,
+    /// How long the peer wants the SA to live; the shorter one holds. IKEv2 leaves lifetimes to each end (RFC 7296
+    /// section 2.8).
+    pub lifetime: Lifetime,
+}
+
+/// How long an SA may live, as the ends of IKEv1 tell each other (RFC 2407 section 4.5); `None` for no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Lifetime {
+    pub time: Option<Duration>,
+    pub octets: Option<u64>,
+}
+
+impl Lifetime {
+    /// The shorter one of each.
+    pub fn shorter(self, other: Self) -> Self {
+        fn least<T: Ord>(a: Option<T>, b: Option<T>) -> Option<T> {
+            a.into_iter().chain(b).min()
+        }
+        Self { time: least(self.time, other.time), octets: least(self.octets, other.octets) }
+    }
+}
+
+impl std::fmt::Display for Lifetime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self.time, self.octets) {
+            (None, None) => f.write_str("without limit"),
+            (Some(time), None) => write!(f, "{} s", time.as_secs()),
+            (None, Some(octets)) => write!(f, "{octets} octets"),
+            (Some(time), Some(octets)) => write!(f, "{} s or {octets} octets", time.as_secs()),
+        }
+    }
+}
+
+/// A soft limit, a hard one and the random part of the soft one, all zero for never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Limits<T> {
+    soft: T,
+    hard: T,
+    spread: T,
+}
+
+impl Limits<u64> {
+    /// Under a peer's hard limit that is shorter than ours. As much as that is shorter we are earlier: a successor must be
+    /// there before the peer's end, a tenth of the soft limit as where only one of both is configured. An SA that was to
+    /// live for ever is replaced too; one that was to end without a successor ends without.
+    fn within(self, peer: Option<u64>) -> Self {
+        match peer {
+            Some(peer) if self.hard == 0 || peer < self.hard => {
+                let latest = (peer - peer / 11).max(1);
+                let for_ever = self.hard == 0 && self.soft == 0;
+                let soft = if for_ever { latest } else { self.soft.min(latest) };
+                Self { soft, hard: peer, spread: self.spread.min(soft / 11) }
+            }
+            _ => self,
+        }
+    }
 }
 
 /// The configured selectors with `dynamic` filled in: our own address, and the peer's.
@@ -139,7 +196,10 @@ fn choose_among(
             continue;
         }
         match select(&proposals_of(child), offered) {
-            Ok((number, suite)) => return Ok((index, Agreed { number, suite, selectors: agreed_ts })),
+            Ok((number, suite)) => {
+                let lifetime = Lifetime::default();
+                return Ok((index, Agreed { number, suite, selectors: agreed_ts, lifetime }));
+            }
             Err(mismatch) => {
                 let ours = child.esp_proposals.iter().map(ToString::to_string).collect();
                 let mismatch = Some(mismatch);
@@ -190,7 +250,8 @@ pub(crate) fn accept(
             peer_remote: tsi.to_vec(),
         });
     }
-    Ok(Agreed { number, suite, selectors: Selectors { local: tsi.to_vec(), remote: tsr.to_vec() } })
+    let selectors = Selectors { local: tsi.to_vec(), remote: tsr.to_vec() };
+    Ok(Agreed { number, suite, selectors, lifetime: Lifetime::default() })
 }
 
 /// The answer that names the choice, with our inbound SPI.
@@ -319,7 +380,14 @@ pub(crate) fn install(
     child.remote_ts = agreed.selectors.remote;
     child.reqid = cx.take_reqid(&child.local_ts, &child.remote_ts, config.reqid);
     child.installed = Some(now);
-    child.expires = (!config.life_time.is_zero()).then(|| now + config.life_time);
+    // In milliseconds: the peer's lifetime may be a few seconds only.
+    let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let [soft, hard, spread] = [config.rekey_time, config.life_time, config.rand_time].map(milliseconds);
+    let times = Limits { soft, hard, spread }.within(agreed.lifetime.time.map(milliseconds));
+    let [rekey_time, life_time, rand_time] = [times.soft, times.hard, times.spread].map(Duration::from_millis);
+    let volume = Limits { soft: config.rekey_bytes, hard: config.life_bytes, spread: config.rand_bytes };
+    let volume = volume.within(agreed.lifetime.octets);
+    child.expires = (!life_time.is_zero()).then(|| now + life_time);
     let name = |id: &Option<model::Identity>| id.as_ref().map(ToString::to_string).unwrap_or_default();
     let install = ChildInstall {
         child: child.id,
@@ -347,20 +415,22 @@ pub(crate) fn install(
         .into_iter()
         .chain(config.hostaccess.then(|| ("PLUTO_HOST_ACCESS".into(), "1".into())))
         .collect(),
-        soft_bytes: soft_limit(cx, parent.role, config.rekey_bytes, config.rand_bytes),
+        soft_bytes: soft_limit(cx, parent.role, volume.soft, volume.spread),
         soft_packets: soft_limit(cx, parent.role, config.rekey_packets, config.rand_packets),
+        hard_bytes: (volume.hard != 0).then_some(volume.hard),
+        hard_packets: (config.life_packets != 0).then_some(config.life_packets),
         hard_lifetime: None,
     };
     cx.plane(Command::Install(Box::new(install)));
-    if config.rekey_time.is_zero() {
+    if rekey_time.is_zero() {
         if let Some(end) = child.expires {
             cx.timers.set(parent.id, Reason::ChildLifetime(child.id), end);
         }
     } else {
         let random = f64::from(u32::from_be_bytes(cx.random())) / f64::from(u32::MAX);
         let soft = match parent.role {
-            Role::Initiator => now + config.rekey_time.saturating_sub(config.rand_time.mul_f64(random)),
-            Role::Responder => now + config.life_time.max(config.rekey_time),
+            Role::Initiator => now + rekey_time.saturating_sub(rand_time.mul_f64(random)),
+            Role::Responder => now + life_time.max(rekey_time),
         };
         cx.timers.set(parent.id, Reason::ChildLifetime(child.id), soft);
     }
@@ -370,4 +440,23 @@ pub(crate) fn install(
 /// The child of that name, with its connection's other things.
 pub(crate) fn config_of<'a>(connection: &'a Arc<Connection>, name: &str) -> Option<&'a Child> {
     connection.children.iter().find(|c| c.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shorter_lifetime_of_the_peer_comes_with_an_earlier_successor() {
+        let limits = |soft, hard, spread| Limits { soft, hard, spread };
+        let ours = limits(3600, 3960, 360);
+        assert_eq!(ours.within(None), ours);
+        assert_eq!(ours.within(Some(3960)), ours);
+        assert_eq!(ours.within(Some(28_800)), ours, "the shorter one holds");
+        assert_eq!(ours.within(Some(330)), limits(300, 330, 27));
+        assert_eq!(limits(100, 3960, 0).within(Some(330)), limits(100, 330, 0), "it is early enough");
+        assert_eq!(limits(0, 0, 0).within(Some(1100)), limits(1000, 1100, 0), "for ever, with successors");
+        assert_eq!(limits(0, 3960, 0).within(Some(1100)), limits(0, 1100, 0), "to its end, without one");
+        assert_eq!(limits(5, 6, 1).within(Some(1)), limits(1, 1, 0));
+    }
 }

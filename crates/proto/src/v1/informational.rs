@@ -102,18 +102,22 @@ pub(super) fn receive(
             _ => {}
         }
     }
-    let notifies: Vec<(V1NotifyType, Vec<u8>)> = chain.notifies().map(|n| (n.kind, n.data.to_vec())).collect();
+    let notifies: Vec<(V1NotifyType, ProtocolId, Vec<u8>)> =
+        chain.notifies().map(|n| (n.kind, n.protocol, n.data.to_vec())).collect();
     drop(chain);
     if ended.is_none() {
         wanted_back.iter().for_each(|name| make_again(sa, cx, now, name));
     }
-    for (kind, data) in notifies {
+    for (kind, protocol, data) in notifies {
         match kind {
             V1NotifyType::R_U_THERE if !stale => {
                 sa.probed = sequence(&data);
                 acknowledge(sa, cx, &data);
             }
             V1NotifyType::R_U_THERE | V1NotifyType::R_U_THERE_ACK => {}
+            V1NotifyType::RESPONDER_LIFETIME if protocol == ProtocolId::IKE => {
+                super::phase1::shortened(sa, cx, super::proposals::lifetime_in(&data));
+            }
             V1NotifyType::INITIAL_CONTACT => super::phase1::apply_uniqueness(sa, cx, true),
             error if error.is_error() => {
                 sa.log(cx, "IKE", 1, format!("received {error} error notify"));

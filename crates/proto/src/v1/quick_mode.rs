@@ -11,7 +11,7 @@
 use super::proposals::{self, Phase2Choice, Phase2Mismatch};
 use super::protection::{hashed, header};
 use super::sa::{IsakmpSa, arm, fingerprint};
-use crate::child::{self, Agreed, ChildSa, Parent, Selectors};
+use crate::child::{self, Agreed, ChildSa, Lifetime, Parent, Selectors};
 use crate::context::{Context, Effect};
 use crate::timers::Reason;
 use crate::v2::Path;
@@ -249,7 +249,7 @@ fn offer(
     prune(sa);
     let group = proposals::phase2_group(&config.esp_proposals);
     let key_exchange = group.and_then(|g| KeyExchange::generate(g, &mut *cx.rng).ok());
-    let lifetime = config.life_time.as_secs();
+    let lifetime = proposals::lifetime_of_child(config);
     let encapsulated = sa.nat_traversal.filter(|_| sa.nat.any());
     let offer = proposals::phase2_offer(&config.esp_proposals, group, spi, config.mode, encapsulated, lifetime);
     let nonce = cx.random::<NONCE_LEN>().to_vec();
@@ -656,6 +656,8 @@ fn accept(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, a: Accept<'_>) -> O
     new.spi_out = a.choice.spi;
     let nonce_r = cx.random::<NONCE_LEN>().to_vec();
     let suite = a.choice.suite;
+    let offered = a.choice.offered_lifetime();
+    let told = proposals::shorter_than_offered(proposals::lifetime_of_child(config), offered);
     let keys = keymat(sa, &suite, shared.as_ref(), (new.spi_in, new.spi_out), (a.nonce_i, &nonce_r), Role::Responder)?;
     let mut answer = a.choice.answer;
     answer.proposals.iter_mut().for_each(|p| p.spi = new.spi_in.to_be_bytes().to_vec());
@@ -670,11 +672,16 @@ fn accept(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, a: Accept<'_>) -> O
             rest.id(id.kind, id.protocol, id.port, id.data);
         }
     }
+    if let Some(ours) = told {
+        // RFC 2407 section 4.5.4: the offered lifetime goes back as it came, ours beside it.
+        let (spi, data) = (new.spi_in.to_be_bytes(), proposals::lifetime_data(ours, ProtocolId::ESP));
+        rest.notify(ProtocolId::ESP, &spi, V1NotifyType::RESPONDER_LIFETIME, &data);
+    }
     let spis = sa.spis;
     let keys_of_sa = sa.keys()?;
     let chain = hashed(rest, |rest| keys_of_sa.hash2(a.id, a.nonce_i, rest));
     let message = keys_of_sa.seal(header(spis, ExchangeType::QUICK_MODE, a.id), chain);
-    let agreed = Agreed { number: 1, suite, selectors: a.selectors };
+    let agreed = Agreed { number: 1, suite, selectors: a.selectors, lifetime: offered };
     let nonces = (a.nonce_i.to_vec(), nonce_r);
     let replied = Replied { child: new, agreed, keys, encapsulated: a.choice.encapsulated, nonces };
     transmit(sa, cx, now, a.id, message, Step::Replied(Box::new(replied)), a.datagram, true);
@@ -763,11 +770,15 @@ fn finish(
         });
     }
     larval.spi_out = choice.spi;
+    // RFC 2407 section 4.5.4: the responder's lifetime is the shorter one, by a Notify or, with some peers, in the answer.
+    let about = |spi: &[u8]| spi.is_empty() || spi == choice.spi.to_be_bytes();
+    let told = chain.notifies().filter(|n| n.kind == V1NotifyType::RESPONDER_LIFETIME && about(n.spi));
+    let lifetime = told.map(|n| proposals::lifetime_in(n.data)).fold(choice.lifetime, Lifetime::shorter);
     let spis = (larval.spi_in, larval.spi_out);
     let selectors = Selectors { local: local.into_iter().collect(), remote: remote.into_iter().collect() };
     let keys = keymat(sa, &choice.suite, shared, spis, (nonce_i, &nonce_r), Role::Initiator)
         .ok_or_else(|| invalid("usable keys"))?;
-    Ok((Agreed { number: 1, suite: choice.suite, selectors }, keys, nonce_r, choice.encapsulated))
+    Ok((Agreed { number: 1, suite: choice.suite, selectors, lifetime }, keys, nonce_r, choice.encapsulated))
 }
 
 #[allow(clippy::too_many_arguments)]
@@ -785,6 +796,16 @@ fn install(
     let Some(parent) = parent(sa, encapsulated) else { return };
     // Whoever made it makes its successor too, whatever its role in phase 1.
     let parent = Parent { role: creator, ..parent };
+    let ours = child::config_of(&parent.connection, &child.name).map(proposals::lifetime_of_child).unwrap_or_default();
+    let shorter = ours.shorter(agreed.lifetime);
+    if shorter != ours {
+        sa.log(
+            cx,
+            "IKE",
+            1,
+            format!("the peer lets CHILD_SA {} live shorter than we: {shorter}, not {ours}", child.name),
+        );
+    }
     let Some(installed) = child::install(cx, now, &parent, child, agreed, keys, creator) else { return };
     sa.children.push(installed);
     if creator == Role::Initiator {
