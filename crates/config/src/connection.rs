@@ -670,6 +670,11 @@ fn read_child(section: &Section, path: String, errors: &mut Vec<ConfigError>) ->
             "life_time" => limits[0][1] = reader.value(entry, DURATION, seconds),
             "rand_time" => limits[0][2] = reader.value(entry, DURATION, seconds),
             "rekey_bytes" => limits[1][0] = reader.value(entry, AMOUNT, bytes),
+            "mode" => {
+                reader.other(entry);
+                let transport = reader.text(entry).is_some_and(|t| t.trim().eq_ignore_ascii_case("transport"));
+                c.mode = if transport { Mode::Transport } else { Mode::Tunnel };
+            }
             "life_bytes" => limits[1][1] = reader.value(entry, AMOUNT, bytes),
             "rand_bytes" => limits[1][2] = reader.value(entry, AMOUNT, bytes),
             "rekey_packets" => limits[2][0] = reader.value(entry, NUMBER, unsigned),

@@ -68,6 +68,7 @@ const EAP: &str = "EAP is not available in this version; use auth = psk";
 const PPK: &str = "post-quantum pre-shared keys (RFC 8784) are not available in this version; remove the key";
 const MEDIATION: &str = "the mediation extension is not available in this version; remove the key";
 const XFRM_MARKS: &str = "marks and XFRM interfaces are not available in this version; remove the key";
+const MODES: &str = "only tunnel and transport mode are available in this version; write the same mode on both ends";
 const HEADER_COPY: &str = "only the default copying of header fields is available in this version; remove the key";
 
 static TABLE: &[KeyDoc] = &[
@@ -257,8 +258,8 @@ static TABLE: &[KeyDoc] = &[
         CHILD,
         "mode",
         "tunnel",
-        Only(&["tunnel"], "only tunnel mode is available in this version; write mode = tunnel on both ends"),
-        "How packets are wrapped: tunnel, transport, beet, iptfs; or policies without an SA: pass, drop.",
+        Only(&["tunnel", "transport"], MODES),
+        "How packets are wrapped: tunnel, or transport between the two hosts themselves; beet, iptfs, pass and drop are refused.",
     ),
     key(CHILD, "policies", "yes", Yes, "Whether to install policies."),
     key(

@@ -6,8 +6,8 @@ use config::{Child, Connection};
 use crypto::v2::ChildKeys;
 use model::dataplane::{ChildInstall, Command, Counters, EspSa, Mode};
 use model::{
-    ChildSnapshot, ChildState, ChosenSuite, FailureKind, Identity, Instant, Phase, Proposal, ProposalProtocol, Role,
-    SaId, Side, TrafficSelector, narrow, select,
+    ChildSnapshot, ChildState, ChosenSuite, FailureKind, Identity, Instant, NatState, Phase, Proposal,
+    ProposalProtocol, Role, SaId, Side, TrafficSelector, narrow, select,
 };
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -43,9 +43,50 @@ pub(crate) struct Agreed {
     pub number: u8,
     pub suite: ChosenSuite,
     pub selectors: Selectors,
+    /// The selectors as the peer wrote them, where a NAT makes that differ in transport mode (RFC 7296 section 2.23.1).
+    pub as_written: Option<Selectors>,
+    pub mode: Mode,
     /// How long the peer wants the SA to live; the shorter one holds. IKEv2 leaves lifetimes to each end (RFC 7296
     /// section 2.8).
     pub lifetime: Lifetime,
+}
+
+impl Agreed {
+    /// The selectors to answer with.
+    pub fn told(&self) -> &Selectors {
+        self.as_written.as_ref().unwrap_or(&self.selectors)
+    }
+}
+
+/// Transport mode is for packets between the two addresses of the SA itself (RFC 4301 section 4.1): with other selectors a
+/// child that wants it is in tunnel mode, as with strongSwan.
+pub(crate) fn mode_for(wanted: Mode, selectors: &Selectors, local: IpAddr, remote: IpAddr) -> Mode {
+    let only = |list: &[TrafficSelector], address: IpAddr| list.iter().all(|ts| is_host(ts) && ts.start == address);
+    match wanted {
+        Mode::Transport if only(&selectors.local, local) && only(&selectors.remote, remote) => Mode::Transport,
+        _ => Mode::Tunnel,
+    }
+}
+
+fn is_host(ts: &TrafficSelector) -> bool {
+    ts.start == ts.end
+}
+
+/// In transport mode behind a NAT an end knows the translated address for what the other calls by the one before: such a
+/// selector is meant for the address that packets are seen with (RFC 7296 section 2.23.1, RFC 3947 section 5.2).
+pub(crate) fn as_seen(ts: &TrafficSelector, translated: bool, seen: IpAddr) -> TrafficSelector {
+    if translated && is_host(ts) && ts.start.is_ipv4() == seen.is_ipv4() {
+        TrafficSelector { start: seen, end: seen, ..*ts }
+    } else {
+        *ts
+    }
+}
+
+/// An initiator's wish for transport mode (RFC 7296 section 1.3.1), with what lies between the ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TransportWish {
+    pub asked: bool,
+    pub nat: NatState,
 }
 
 /// How long an SA may live, as the ends of IKEv1 tell each other (RFC 2407 section 4.5); `None` for no limit.
@@ -145,13 +186,14 @@ pub(crate) fn choose(
     offered: &[wire_v2::Proposal],
     tsi: &[TrafficSelector],
     tsr: &[TrafficSelector],
+    transport: TransportWish,
 ) -> Result<(usize, Agreed), (Option<usize>, FailureKind)> {
     let mut offered = offered.to_vec();
     for proposal in &mut offered {
         // Without a KE payload no key exchange can be chosen, whatever transforms an initiator lists.
         proposal.transforms.retain(|t| t.kind.0 != TransformType::KE.0 && t.kind.0 < TransformType::ADDKE1.0);
     }
-    choose_among(connection, (local, remote), &offered, (tsi, tsr), first_proposals, |_| true)
+    choose_mode(connection, (local, remote), &offered, (tsi, tsr), transport, first_proposals, |_| true)
 }
 
 /// The same in CREATE_CHILD_SA, where a key exchange may be chosen (RFC 7296 section 1.3.1). `only` names the child that
@@ -165,9 +207,42 @@ pub(crate) fn choose_further(
     offered: &[wire_v2::Proposal],
     selectors: (&[TrafficSelector], &[TrafficSelector]),
     only: Option<&str>,
+    transport: TransportWish,
 ) -> Result<(usize, Agreed), (Option<usize>, FailureKind)> {
     let all = |child: &Child| child.esp_proposals.clone();
-    choose_among(connection, addresses, offered, selectors, all, |child| only.is_none_or(|name| name == child.name))
+    let eligible = |child: &Child| only.is_none_or(|name| name == child.name);
+    choose_mode(connection, addresses, offered, selectors, transport, all, eligible)
+}
+
+/// A child in transport mode, where the initiator asks for that and one wants it; else in tunnel mode, which is how a
+/// responder declines (RFC 7296 section 1.3.1).
+fn choose_mode(
+    connection: &Connection,
+    (local, remote): (IpAddr, IpAddr),
+    offered: &[wire_v2::Proposal],
+    (tsi, tsr): (&[TrafficSelector], &[TrafficSelector]),
+    transport: TransportWish,
+    proposals_of: impl Fn(&Child) -> Vec<Proposal>,
+    eligible: impl Fn(&Child) -> bool,
+) -> Result<(usize, Agreed), (Option<usize>, FailureKind)> {
+    let TransportWish { asked, nat } = transport;
+    let seen_i: Vec<TrafficSelector> = tsi.iter().map(|ts| as_seen(ts, nat.remote, remote)).collect();
+    let seen_r: Vec<TrafficSelector> = tsr.iter().map(|ts| as_seen(ts, nat.local, local)).collect();
+    let wants = |child: &Child| asked && child.mode == Mode::Transport && eligible(child);
+    let found = choose_among(connection, (local, remote), offered, (&seen_i, &seen_r), &proposals_of, wants);
+    if let Ok((index, agreed)) = found
+        && mode_for(Mode::Transport, &agreed.selectors, local, remote) == Mode::Transport
+    {
+        // Section 2.23.1: the answer names the addresses that the initiator knows.
+        let back = |list: &[TrafficSelector], written: &[TrafficSelector]| {
+            let known = written.iter().find(|ts| is_host(ts)).map(|ts| ts.start);
+            list.iter().map(|ts| as_seen(ts, known.is_some(), known.unwrap_or(ts.start))).collect()
+        };
+        let Selectors { local, remote } = &agreed.selectors;
+        let as_written = Selectors { local: back(local, tsr), remote: back(remote, tsi) };
+        return Ok((index, Agreed { mode: Mode::Transport, as_written: Some(as_written), ..agreed }));
+    }
+    choose_among(connection, (local, remote), offered, (tsi, tsr), &proposals_of, eligible)
 }
 
 fn choose_among(
@@ -197,8 +272,8 @@ fn choose_among(
         }
         match select(&proposals_of(child), offered) {
             Ok((number, suite)) => {
-                let lifetime = Lifetime::default();
-                return Ok((index, Agreed { number, suite, selectors: agreed_ts, lifetime }));
+                let (lifetime, mode, as_written) = (Lifetime::default(), Mode::Tunnel, None);
+                return Ok((index, Agreed { number, suite, selectors: agreed_ts, as_written, mode, lifetime }));
             }
             Err(mismatch) => {
                 let ours = child.esp_proposals.iter().map(ToString::to_string).collect();
@@ -221,13 +296,15 @@ fn choose_among(
     }))
 }
 
-/// Whether the responder's answer is among what we offered.
+/// Whether the responder's answer is among what we offered. `mode` is what both ends said about it: a responder may always
+/// decline transport mode (RFC 7296 section 1.3.1).
 pub(crate) fn accept(
     proposals: &[Proposal],
     offered: &Selectors,
     answer: &[wire_v2::Proposal],
     tsi: &[TrafficSelector],
     tsr: &[TrafficSelector],
+    mode: Mode,
 ) -> Result<Agreed, FailureKind> {
     let [chosen] = answer else {
         // RFC 7296 section 2.7: the answer holds exactly one proposal.
@@ -251,7 +328,7 @@ pub(crate) fn accept(
         });
     }
     let selectors = Selectors { local: tsi.to_vec(), remote: tsr.to_vec() };
-    Ok(Agreed { number, suite, selectors, lifetime: Lifetime::default() })
+    Ok(Agreed { number, suite, selectors, as_written: None, mode, lifetime: Lifetime::default() })
 }
 
 /// The answer that names the choice, with our inbound SPI.
@@ -374,6 +451,11 @@ pub(crate) fn install(
         encryption_key,
         integrity_key,
     };
+    if (config.mode, agreed.mode) == (Mode::Transport, Mode::Tunnel) {
+        let text = format!("CHILD_SA {} is in tunnel mode: transport mode is for both ends and two hosts", child.name);
+        cx.step(parent.id, &connection.name, "CHD", 1, text);
+    }
+    child.mode = agreed.mode;
     child.state = ChildState::Installed;
     child.suite = Some(agreed.suite);
     child.local_ts = agreed.selectors.local;

@@ -310,6 +310,7 @@ pub(super) struct Phase2Choice {
     /// The peer's SPI: by it we send.
     pub spi: u32,
     pub encapsulated: bool,
+    pub mode: Mode,
     /// The lifetime that the chosen transform names.
     pub lifetime: Lifetime,
 }
@@ -371,6 +372,7 @@ pub(super) fn phase2_choose(
                     suite,
                     spi: u32::from_be_bytes(*spi),
                     encapsulated: matches!(mode_of(chosen), 3 | 4 | 61443 | 61444),
+                    mode,
                     lifetime,
                 });
             }

@@ -25,7 +25,7 @@ use model::{
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 use wire::grammar::RuleId;
-use wire::v1::{Chain, ChainBuilder, Id, Sa};
+use wire::v1::{Chain, ChainBuilder, Id, NatTraversal, Sa};
 use wire::{ExchangeType, Header, ProtocolId, Secret, V1IdType, V1NotifyType};
 
 /// Octets of our nonces.
@@ -251,7 +251,8 @@ fn offer(
     let key_exchange = group.and_then(|g| KeyExchange::generate(g, &mut *cx.rng).ok());
     let lifetime = proposals::lifetime_of_child(config);
     let encapsulated = sa.nat_traversal.filter(|_| sa.nat.any());
-    let offer = proposals::phase2_offer(&config.esp_proposals, group, spi, config.mode, encapsulated, lifetime);
+    let mode = child::mode_for(config.mode, selectors, sa.local.ip(), sa.remote.ip());
+    let offer = proposals::phase2_offer(&config.esp_proposals, group, spi, mode, encapsulated, lifetime);
     let nonce = cx.random::<NONCE_LEN>().to_vec();
     let Some(keys) = sa.keys() else { return };
     let mut rest = keys.with_hash();
@@ -264,12 +265,20 @@ fn offer(
         add_id(&mut rest, local);
         add_id(&mut rest, remote);
     }
+    if let Some(variant) = encapsulated.filter(|_| mode == Mode::Transport) {
+        original_addresses(&mut rest, variant, sa.local.ip(), sa.remote.ip());
+    }
     let id = message_id(sa, cx);
     let (spis, step) = (sa.spis, Step::Sent(Box::new(Offer { child, nonce, key_exchange, rekeys })));
     let Some(keys) = sa.keys() else { return };
     let chain = hashed(rest, |rest| keys.hash1(id, rest));
     let message = keys.seal(header(spis, ExchangeType::QUICK_MODE, id), chain);
     transmit(sa, cx, now, id, message, step, &[], true);
+}
+
+/// RFC 3947 section 5.2: in transport mode both ends tell both addresses as they know them, the initiator's first.
+fn original_addresses(chain: &mut ChainBuilder, variant: NatTraversal, initiator: IpAddr, responder: IpAddr) {
+    chain.nat_oa(variant, initiator).nat_oa(variant, responder);
 }
 
 #[allow(clippy::too_many_arguments)]
@@ -581,6 +590,13 @@ fn choose(
     let mut closest: Option<Refusal> = None;
     for (index, child) in connection.children.iter().enumerate() {
         let configured = child::configured(child, sa.inner_local(), sa.inner_remote());
+        let (ours, theirs) = match child.mode {
+            Mode::Transport => {
+                let (local, remote) = (sa.local.ip(), sa.remote.ip());
+                (child::as_seen(&ours, sa.nat.local, local), child::as_seen(&theirs, sa.nat.remote, remote))
+            }
+            Mode::Tunnel => (ours, theirs),
+        };
         // IKEv1 does not narrow: what is asked for must lie within what is configured.
         let within = |configured: &[TrafficSelector], ts: &TrafficSelector| {
             narrow(configured, std::slice::from_ref(ts)) == [*ts]
@@ -599,8 +615,10 @@ fn choose(
             continue;
         }
         let wanted: Vec<Proposal> = child.esp_proposals.clone();
-        match proposals::phase2_choose(&wanted, offered, child.mode, with_ke) {
-            Ok(choice) => return Ok((index, choice, Selectors { local: vec![ours], remote: vec![theirs] })),
+        let selectors = Selectors { local: vec![ours], remote: vec![theirs] };
+        let mode = child::mode_for(child.mode, &selectors, sa.local.ip(), sa.remote.ip());
+        match proposals::phase2_choose(&wanted, offered, mode, with_ke) {
+            Ok(choice) => return Ok((index, choice, selectors)),
             Err(Phase2Mismatch::Algorithms(mismatch)) => {
                 let ours = wanted.iter().map(ToString::to_string).collect();
                 let (phase, found_by) = (Phase::Child, Side::Us);
@@ -672,6 +690,9 @@ fn accept(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, a: Accept<'_>) -> O
             rest.id(id.kind, id.protocol, id.port, id.data);
         }
     }
+    if let (true, Some(variant), Mode::Transport) = (a.choice.encapsulated, sa.nat_traversal, a.choice.mode) {
+        original_addresses(&mut rest, variant, sa.remote.ip(), sa.local.ip());
+    }
     if let Some(ours) = told {
         // RFC 2407 section 4.5.4: the offered lifetime goes back as it came, ours beside it.
         let (spi, data) = (new.spi_in.to_be_bytes(), proposals::lifetime_data(ours, ProtocolId::ESP));
@@ -681,7 +702,8 @@ fn accept(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, a: Accept<'_>) -> O
     let keys_of_sa = sa.keys()?;
     let chain = hashed(rest, |rest| keys_of_sa.hash2(a.id, a.nonce_i, rest));
     let message = keys_of_sa.seal(header(spis, ExchangeType::QUICK_MODE, a.id), chain);
-    let agreed = Agreed { number: 1, suite, selectors: a.selectors, lifetime: offered };
+    let (selectors, mode) = (a.selectors, a.choice.mode);
+    let agreed = Agreed { number: 1, suite, selectors, as_written: None, mode, lifetime: offered };
     let nonces = (a.nonce_i.to_vec(), nonce_r);
     let replied = Replied { child: new, agreed, keys, encapsulated: a.choice.encapsulated, nonces };
     transmit(sa, cx, now, a.id, message, Step::Replied(Box::new(replied)), a.datagram, true);
@@ -744,6 +766,7 @@ fn finish(
 ) -> Result<Finished, FailureKind> {
     let invalid = |what: &str| FailureKind::MessageInvalid { rule: RuleId::QuickMode2, missing: what.to_string() };
     let connection = sa.connection.clone().ok_or_else(|| invalid("a connection"))?;
+    let (own, peer) = (sa.local.ip(), sa.remote.ip());
     let larval = sa.children.iter_mut().find(|c| c.id == child).ok_or_else(|| invalid("a child"))?;
     let config = child::config_of(&connection, &larval.name).ok_or_else(|| invalid("a configured child"))?;
     let (answer, nonce_r) =
@@ -751,11 +774,12 @@ fn finish(
     if with_ke != chain.ke().is_some() || with_ke != shared.is_some() {
         return Err(invalid("a valid KE"));
     }
-    let choice =
-        proposals::phase2_choose(&config.esp_proposals, answer, config.mode, with_ke).map_err(|m| match m {
-            Phase2Mismatch::Algorithms(mismatch) => FailureKind::ChoiceNotOffered { phase: Phase::Child, mismatch },
-            Phase2Mismatch::Mode(own, peer) => FailureKind::EncapsulationMode { tunnel: own == Mode::Tunnel, peer },
-        })?;
+    let offered = Selectors { local: larval.local_ts.clone(), remote: larval.remote_ts.clone() };
+    let mode = child::mode_for(config.mode, &offered, own, peer);
+    let choice = proposals::phase2_choose(&config.esp_proposals, answer, mode, with_ke).map_err(|m| match m {
+        Phase2Mismatch::Algorithms(mismatch) => FailureKind::ChoiceNotOffered { phase: Phase::Child, mismatch },
+        Phase2Mismatch::Mode(own, peer) => FailureKind::EncapsulationMode { tunnel: own == Mode::Tunnel, peer },
+    })?;
     let (local, remote) = (larval.local_ts.first().copied(), larval.remote_ts.first().copied());
     let echoed = |n: usize, own: Option<TrafficSelector>| chain.id(n).is_none_or(|id| selector(id) == own);
     if !echoed(0, local) || !echoed(1, remote) {
@@ -778,7 +802,8 @@ fn finish(
     let selectors = Selectors { local: local.into_iter().collect(), remote: remote.into_iter().collect() };
     let keys = keymat(sa, &choice.suite, shared, spis, (nonce_i, &nonce_r), Role::Initiator)
         .ok_or_else(|| invalid("usable keys"))?;
-    Ok((Agreed { number: 1, suite: choice.suite, selectors, lifetime }, keys, nonce_r, choice.encapsulated))
+    let agreed = Agreed { number: 1, suite: choice.suite, selectors, as_written: None, mode, lifetime };
+    Ok((agreed, keys, nonce_r, choice.encapsulated))
 }
 
 #[allow(clippy::too_many_arguments)]
