@@ -174,7 +174,33 @@ pub(super) fn message_id(sa: &IsakmpSa, cx: &mut Context) -> u32 {
 pub(super) fn begin(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, index: usize) {
     let Some(connection) = sa.connection.clone() else { return };
     let Some(config) = connection.children.get(index) else { return };
-    let selectors = child::configured(config, sa.inner_local(), sa.inner_remote());
+    let (selectors, further) = included(sa, child::configured(config, sa.inner_local(), sa.inner_remote()));
+    begin_one(sa, cx, now, config, selectors);
+    for selectors in further {
+        // What is there, or under way, is not made again.
+        let there = |c: &ChildSa| c.name == config.name && c.remote_ts == selectors.remote;
+        if !sa.children.iter().any(there) {
+            let new = ChildSa::larval(cx, config, selectors.clone());
+            let id = new.id;
+            sa.children.push(new);
+            offer(sa, cx, now, config, id, &selectors, None);
+        }
+    }
+}
+
+/// What is configured, within the networks that the server named (UNITY_SPLIT_INCLUDE): the selectors of the first quick
+/// mode and of further ones, for a quick mode has one pair of them (RFC 2409 section 5.5). Where nothing of it is among
+/// those networks the configuration holds.
+fn included(sa: &IsakmpSa, configured: Selectors) -> (Selectors, Vec<Selectors>) {
+    let within = narrow(configured.remote.get(..1).unwrap_or_default(), &sa.configuration.included);
+    let mut all = within.into_iter().map(|ts| Selectors { remote: vec![ts], ..configured.clone() });
+    match all.next() {
+        Some(first) => (first, all.collect()),
+        None => (configured, Vec::new()),
+    }
+}
+
+fn begin_one(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, config: &config::Child, selectors: Selectors) {
     let waiting = sa.children.iter_mut().find(|c| c.name == config.name && !c.is_installed());
     if let Some(larval) = waiting {
         // Since it was made an address may have been assigned.
