@@ -120,6 +120,9 @@ pub struct Connection {
     pub fragmentation: Fragmentation,
     /// Check the peer after this time without a message from it; zero for never.
     pub dpd_delay: Duration,
+    /// IKEv1: a peer of which nothing came for this time while it was asked is dead; zero for as long as a retransmission
+    /// takes.
+    pub dpd_timeout: Duration,
     /// How often to try to initiate; 0 for ever.
     pub keyingtries: u32,
     /// What happens to another IKE SA of the same peer.
@@ -346,6 +349,7 @@ fn read_connection(section: &Section, errors: &mut Vec<ConfigError>) -> Option<C
         encap: false,
         fragmentation: Fragmentation::Yes,
         dpd_delay: Duration::ZERO,
+        dpd_timeout: Duration::ZERO,
         keyingtries: 1,
         unique: Unique::No,
         reauth_time: Duration::ZERO,
@@ -377,6 +381,7 @@ fn read_connection(section: &Section, errors: &mut Vec<ConfigError>) -> Option<C
             ("encap", entry) => put(&mut c.encap, reader.value(entry, BOOLEAN, boolean)),
             ("fragmentation", entry) => put(&mut c.fragmentation, fragmentation(&mut reader, entry)),
             ("dpd_delay", entry) => put(&mut c.dpd_delay, reader.value(entry, DURATION, duration)),
+            ("dpd_timeout", entry) => put(&mut c.dpd_timeout, reader.value(entry, DURATION, duration)),
             ("vips", entry) => put(&mut c.vips, virtual_addresses(&mut reader, entry)),
             ("pools", entry) => put(&mut c.pools, reader.list(entry, |name| Ok(name.to_string()))),
             ("pull", entry) => put(&mut c.pull, reader.value(entry, BOOLEAN, boolean)),

@@ -117,8 +117,8 @@ static TABLE: &[KeyDoc] = &[
         CONN,
         "dpd_timeout",
         "0s",
-        Accepted("the retransmission settings say when a peer counts as dead, in both versions of IKE"),
-        "Time after which an IKEv1 peer counts as dead.",
+        Yes,
+        "Time after which an IKEv1 peer that does not answer counts as dead; 0 for as long as a retransmission takes.",
     ),
     key(
         CONN,

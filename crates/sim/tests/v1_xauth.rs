@@ -118,6 +118,11 @@ fn an_address_is_pulled_or_pushed() {
         let lease: Vec<String> =
             sim.endpoint(b).pools().leases("rw").map(|l| format!("{} {} {}", l.address, l.identity, l.users)).collect();
         assert_eq!(lease, ["10.3.0.1 carol 1"]);
+        let given: IpAddr = "10.3.0.1".parse().unwrap();
+        let (client, server) = (&sim.snapshots(a)[0], &sim.snapshots(b)[0]);
+        assert_eq!((client.local_vips.clone(), client.remote_vips.len()), (vec![given], 0));
+        assert_eq!((server.remote_vips.clone(), server.local_vips.len()), (vec![given], 0));
+        assert_eq!((server.remote_xauth_id.clone(), &client.remote_xauth_id), (Some("carol".parse().unwrap()), &None));
         sim.terminate(a, &proto::Selection::default());
         sim.run_for(5 * SECOND);
         assert_eq!(sim.endpoint(b).pools().leases("rw").map(|l| l.users).collect::<Vec<_>>(), [0]);

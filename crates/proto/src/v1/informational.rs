@@ -17,7 +17,7 @@ use model::{DropReason, Event, FailureKind, Instant, SaId};
 use wire::v1::{Chain, ChainBuilder, parse_chain};
 use wire::{ExchangeType, Flags, HEADER_LEN, Header, ProtocolId, V1NotifyType};
 
-/// R-U-THERE goes unanswered this often before the peer is taken for dead.
+/// Without `dpd_timeout` R-U-THERE goes unanswered this often before the peer is taken for dead.
 const MAX_UNANSWERED: u32 = 5;
 
 /// Sends payloads, protected, in an exchange of their own.
@@ -183,13 +183,20 @@ fn acknowledge(sa: &mut IsakmpSa, cx: &mut Context, sequence: &[u8]) {
 
 /// Time to ask whether the peer is alive. Returns why the SA ends if it does not seem to be.
 pub(crate) fn probe(sa: &mut IsakmpSa, cx: &mut Context, now: Instant) -> Option<FailureKind> {
-    let delay = sa.connection.as_ref()?.dpd_delay;
+    let (delay, timeout) = sa.connection.as_ref().map(|c| (c.dpd_delay, c.dpd_timeout))?;
     if delay.is_zero() {
         return None;
     }
     let quiet = now.since(sa.last_heard);
+    // `dpd_timeout` counts from the peer's last message, as with strongSwan; where the first question comes no sooner than
+    // that, from the question.
+    let silence = (!timeout.is_zero()).then(|| if timeout > delay { timeout } else { delay + timeout });
     if quiet >= delay {
-        if sa.probe.1 >= MAX_UNANSWERED {
+        let given_up = match silence {
+            Some(silence) => sa.probe.1 > 0 && quiet >= silence,
+            None => sa.probe.1 >= MAX_UNANSWERED,
+        };
+        if given_up {
             return Some(FailureKind::NoAnswer {
                 waiting_for: wire::grammar::RuleId::InformationalV1,
                 to: sa.remote,
@@ -201,12 +208,13 @@ pub(crate) fn probe(sa: &mut IsakmpSa, cx: &mut Context, now: Instant) -> Option
         if sa.probe.0 == 0 {
             sa.probe.0 = u32::from_be_bytes(cx.random()) >> 1;
         }
-        sa.probe = (sa.probe.0 + 1, sa.probe.1 + 1);
+        sa.probe = (sa.probe.0.wrapping_add(1), sa.probe.1.saturating_add(1));
         let (cookies, sequence) = (sa.spis, sa.probe.0.to_be_bytes());
         send(sa, cx, |rest| {
             rest.notify_isakmp(cookies, V1NotifyType::R_U_THERE, &sequence);
         });
-        cx.timers.set(sa.id, Reason::Liveness, now + delay);
+        let next = now + delay;
+        cx.timers.set(sa.id, Reason::Liveness, silence.map_or(next, |silence| next.min(sa.last_heard + silence)));
     } else {
         cx.timers.set(sa.id, Reason::Liveness, now + (delay - quiet));
     }

@@ -89,6 +89,21 @@ impl Configuration {
         matches!(self.stage, Stage::Asked | Stage::Judged(_) | Stage::Answering(_))
     }
 
+    /// The peer's user, once proved.
+    pub fn proven_user(&self) -> Option<Identity> {
+        self.user.clone().filter(|_| !self.authenticates())
+    }
+
+    /// Addresses that the peer assigned to us.
+    pub fn own(&self) -> &[IpAddr] {
+        &self.own
+    }
+
+    /// Addresses that we assigned to the peer.
+    pub fn assigned(&self) -> &[IpAddr] {
+        &self.assigned
+    }
+
     pub fn waiting_for(&self) -> Option<RuleId> {
         match self.stage {
             Stage::Done => None,
