@@ -108,9 +108,12 @@ pub(super) fn receive(
     if ended.is_none() {
         wanted_back.iter().for_each(|name| make_again(sa, cx, now, name));
     }
+    let mut acknowledged = false;
     for (kind, protocol, data) in notifies {
         match kind {
-            V1NotifyType::R_U_THERE if !stale => {
+            // One answer to one message, however often it asks.
+            V1NotifyType::R_U_THERE if !stale && !acknowledged => {
+                acknowledged = true;
                 sa.probed = sequence(&data);
                 acknowledge(sa, cx, &data);
             }
