@@ -4,7 +4,7 @@ use crate::engine::EngineError;
 use crate::replay::ReplayWindow;
 use crypto::v2::EspKeys;
 use crypto::{Cipher, EspOpener, EspSealer, Integrity};
-use model::dataplane::{ChildInstall, EspSa};
+use model::dataplane::{ChildInstall, EspSa, Mode};
 use model::{Instant, SaId, TrafficSelector};
 use std::net::SocketAddr;
 use wire::registry::IntegrityId;
@@ -22,6 +22,7 @@ pub(crate) struct ChildSa {
     pub(crate) local: SocketAddr,
     pub(crate) remote: SocketAddr,
     pub(crate) encapsulated: bool,
+    pub(crate) mode: Mode,
     pub(crate) inbound: InboundSa,
     pub(crate) outbound: OutboundSa,
     pub(crate) local_ts: Vec<TrafficSelector>,
@@ -88,6 +89,7 @@ impl ChildSa {
             local: install.local,
             remote: install.remote,
             encapsulated: install.encapsulated,
+            mode: install.mode,
             inbound: InboundSa {
                 spi: install.inbound.spi,
                 opener,
