@@ -230,9 +230,15 @@ networks() {
     lab_wait 3 two || { vici a --list-sas; return 1; }
     inside a ping -q -c 3 -i 0.2 -W 2 -I 10.3.0.1 "$(inner b)"
 }
+killed() { # with an address, which the next one removes
+    has() { inside a ip -br -4 address | grep -q '10\.3\.0\.1/32'; }
+    kill -KILL "$(lab_pid a "$(subject_name)")" && sleep 0.5 && has || { inside a ip -br address; return 1; }
+    subject_start a userspace "$lines" 'esp_proposals = aes128gcm16' && ! has || { inside a ip -br address; return 1; }
+}
 lab_up
 check 'ikev1/xauth/networks: both daemons start' start_both &&
-    { check 'ikev1/xauth/networks: a Child SA for each that the server names, echo' networks || { subject_log a; peer_log; }; }
+    { check 'ikev1/xauth/networks: a Child SA for each that the server names, echo' networks || { subject_log a; peer_log; }; } &&
+    { check 'ikev1/xauth/networks: killed, and the address is gone after a new start' killed || subject_log a; }
 CONF_MORE=()
 }
 
