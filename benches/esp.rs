@@ -79,6 +79,8 @@ fn engine(suite: &Suite, left: bool) -> Engine {
         updown_environment: Vec::new(),
         soft_bytes: None,
         soft_packets: None,
+        hard_bytes: None,
+        hard_packets: None,
         hard_lifetime: None,
     };
     let mut engine = Engine::new();

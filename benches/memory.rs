@@ -13,7 +13,7 @@ const SAS: u32 = 1_000;
 /// KB resident per IKE SA and Child SA of strongSwan 6.0.6's charon as responder: measured once, not by this program.
 const CHARON_RESIDENT: &str = "16.8-18.3";
 
-const SUITES: &[Suite] = &[Suite::ALL[0], Suite::ALL[1]];
+const SUITES: &[Suite] = &[Suite::ALL[0], Suite::ALL[1], Suite::IKEV1[0], Suite::IKEV1[2]];
 
 // ------------------------------------------------------------------------------------------------------------- heap
 
@@ -40,18 +40,22 @@ fn heap(suite: Suite, dhat: Option<&std::path::Path>) -> Heap {
         None => dhat::Profiler::builder().testing().build(),
     };
     let (mut gateway, mut peers) = (responder(suite, false), initiator(suite, 0..SAS));
-    let (mut init, mut init_reply, mut auth, mut auth_reply) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let mut initiator = growth(&mut init, |out| (0..SAS).for_each(|n| peers.initiate(n, out)));
-    let half_open = growth(&mut init_reply, deliver(&mut gateway, &init));
-    initiator += growth(&mut auth, deliver(&mut peers, &init_reply));
-    let established = growth(&mut auth_reply, deliver(&mut gateway, &auth));
-    initiator += growth(&mut Vec::new(), deliver(&mut peers, &auth_reply));
+    let mut requests = Vec::new();
+    let mut initiator = growth(&mut requests, |out| (0..SAS).for_each(|n| peers.initiate(n, out)));
+    let mut steps = Vec::new();
+    for _request in suite.requests() {
+        let (mut replies, mut next) = (Vec::new(), Vec::new());
+        steps.push(growth(&mut replies, deliver(&mut gateway, &requests)));
+        initiator += growth(&mut next, deliver(&mut peers, &replies));
+        requests = next;
+    }
     gateway.expect_up(SAS as usize);
     peers.expect_up(SAS as usize);
-    drop((init, init_reply, auth, auth_reply));
+    let (half_open, responder) = (steps.first().copied().unwrap_or_default(), steps.iter().sum::<f64>());
+    drop((requests, steps));
     drop(profiler); // which writes what is held now
     let each = |octets: f64| octets / f64::from(SAS);
-    Heap { half_open: each(half_open), responder: each(half_open + established), initiator: each(initiator) }
+    Heap { half_open: each(half_open), responder: each(responder), initiator: each(initiator) }
 }
 
 // --------------------------------------------------------------------------------------------------------- resident
@@ -72,11 +76,13 @@ fn resident(suite: Suite) -> io::Result<(f64, f64)> {
     let mut requests = Vec::new();
     (0..SAS).for_each(|n| peers.initiate(n, &mut requests));
     let mut sizes = vec![read_u64(&mut from)?];
-    for _exchange in ["IKE_SA_INIT", "IKE_AUTH"] {
+    for answered in suite.requests() {
         let mut next = Vec::new();
         for request in &requests {
             write_datagram(&mut to, request)?;
-            peers.receive(&read_datagram(&mut from)?, &mut next);
+            if *answered {
+                peers.receive(&read_datagram(&mut from)?, &mut next);
+            }
         }
         sizes.push(read_u64(&mut from)?);
         requests = next;
@@ -85,14 +91,15 @@ fn resident(suite: Suite) -> io::Result<(f64, f64)> {
     drop(to);
     child.wait()?;
     let each = |size: u64| (size as f64 - sizes[0] as f64) / f64::from(SAS);
-    Ok((each(sizes[1]), each(sizes[2])))
+    Ok((each(sizes[1]), each(sizes[sizes.len() - 1])))
 }
 
 fn be_the_responder(suite: Suite) -> io::Result<()> {
     let (mut from, mut to) = (BufReader::new(io::stdin()), BufWriter::new(io::stdout()));
     let mut gateway = responder(suite, false);
-    for exchange in ["start", "IKE_SA_INIT", "IKE_AUTH"] {
-        for _ in 0..if exchange == "start" { 0 } else { SAS } {
+    // A size before the first message, and one after each of them.
+    for count in std::iter::once(0).chain(suite.requests().iter().map(|_| SAS)) {
+        for _ in 0..count {
             let mut out = Vec::new();
             gateway.receive(&read_datagram(&mut from)?, &mut out);
             out.iter().try_for_each(|reply| write_datagram(&mut to, reply))?;

@@ -1,6 +1,7 @@
 #!/bin/bash
 # IKEv1: Shrike and strongSwan's charon with a pre-shared key, main and aggressive mode, both roles, with traffic, liveness
-# checks, successors of Child SAs at short lifetimes, and long messages in fragments; then libreswan's pluto.
+# checks, successors of Child SAs at short lifetimes, lifetimes that differ, and long messages in fragments; then libreswan's
+# pluto.
 #   ikev1.sh             Shrike's userspace ESP with strongSwan's (kernel-libipsec); pluto behind a shim, without traffic
 #   ikev1.sh charon      strongSwan alone
 #   ikev1.sh xauth       XAuth and Mode-Config with strongSwan
@@ -96,6 +97,53 @@ for role in initiator responder; do
         { subject_log a; peer_log; }
 done
 
+# Lifetimes that differ, in seconds and kilobytes: the shorter one holds at Shrike, and charon takes the notification of it.
+lifetime_at_most() { # SECONDS   of the Child SA at Shrike
+    local left; left=$(vici a --list-sas --raw | grep -o 'life-time=[0-9]*') && [ "${left#*=}" -le "$1" ] || { vici a --list-sas; return 1; }
+}
+for role in initiator responder; do
+    lines='version = 1
+        proposals = aes128-sha256-x25519'
+    long='esp_proposals = aes128gcm16
+        life_time = 3h
+        life_bytes = 500M'
+    short='esp_proposals = aes128gcm16
+        life_time = 100s
+        life_bytes = 100M'
+    for shorter in shrike charon; do
+        start_both() {
+            case $shorter in
+            shrike) charon_v1 "$lines" "$long" && subject_start a userspace "$lines" "$short";;
+            charon) charon_v1 "$lines" "$short" && subject_start a userspace "$lines" "$long";;
+            esac
+        }
+        # charon as the responder takes what is offered, whatever it has itself.
+        limit=100; [ $role/$shorter = initiator/charon ] && limit=10800
+        shorter_holds() { established $role && traffic && lifetime_at_most $limit; }
+        lab_up
+        check "ikev1/charon/lifetime/$role: both daemons start" start_both || continue
+        check "ikev1/charon/lifetime/$role: the shorter one of $shorter holds, traffic" shorter_holds || { subject_log a; peer_log; }
+    done
+done
+
+# A peer that is killed is dead after dpd_timeout, not after five questions.
+lines='version = 1
+        proposals = aes128-sha256-x25519'
+start_both() {
+    charon_v1 "$lines" 'esp_proposals = aes128gcm16' && subject_start a userspace "$lines
+        dpd_delay = 1s
+        dpd_timeout = 3s" 'esp_proposals = aes128gcm16'
+}
+dead_in_time() {
+    established initiator && sleep 2 && vici_up a || return
+    kill -KILL "$(lab_pid b charon)"
+    lab_wait 5 vici_gone a || { vici a --list-sas; return 1; }
+    "$SHRIKE" --vici "unix://$LAB/a/vici" show | grep -q PEER_LOST
+}
+lab_up
+check "ikev1/charon/dpd_timeout: both daemons start" start_both &&
+    { check "ikev1/charon/dpd_timeout: alive while it answers, dead three seconds after" dead_in_time || subject_log a; }
+
 # Quick mode of more than 1280 octets: many proposals and a large public value.
 many='aes128-aes192-aes256-sha1-sha256-sha384-sha512-modp8192, aes128gcm16-aes192gcm16-aes256gcm16-modp8192'
 for role in initiator responder; do
@@ -140,6 +188,8 @@ for mode in main aggressive; do
         configured() {
             vici $client --initiate --child lab --timeout 15 && peer_up && vici_up a && has_address || return
             inside $client ping -q -c 3 -i 0.2 -W 2 -I 10.3.0.1 "$(inner $server)" || return
+            vici $client --list-sas | grep -q "^  local .*\[10\.3\.0\.1\]" || { vici $client --list-sas; return 1; }
+            vici $server --list-sas | grep -q "^  remote .* XAuth: 'carol' \[10\.3\.0\.1\]" || { vici $server --list-sas; return 1; }
             vici $server --list-pools --leases | grep -q '10.3.0.1 *online *.carol'
         }
         given_back() {
@@ -161,6 +211,34 @@ for mode in main aggressive; do
         check "$name: refused and explained" refused || { "$SHRIKE" --vici "unix://$LAB/a/vici" show; subject_log a; peer_log; }
     done
 done
+
+# The networks that charon names (Unity) are Shrike's Child SAs.
+local CHARON_MORE="$CHARON_MORE
+    cisco_unity = yes"
+lines='version = 1
+        proposals = aes128-sha256-x25519'
+start_both() {
+    CONF_MORE=([a]="$(client_lines 'of carol')
+connections { lab { children { lab { remote_ts = 0.0.0.0/0 } } } }" [b]="$(server_lines)
+connections { lab { children { lab { local_ts = 0.0.0.0/0 } } } }
+pools { rw { split_include = $(network b), 10.9.0.0/24 } }")
+    charon_v1 "$lines" 'esp_proposals = aes128gcm16' && subject_start a userspace "$lines" 'esp_proposals = aes128gcm16'
+}
+networks() {
+    vici a --initiate --child lab --timeout 15 && peer_up && vici_up a || return
+    two() { [ "$(vici a --list-sas | grep -Ec "^    remote ($(network b)|10\.9\.0\.0/24)\$")" = 2 ]; }
+    lab_wait 3 two || { vici a --list-sas; return 1; }
+    inside a ping -q -c 3 -i 0.2 -W 2 -I 10.3.0.1 "$(inner b)"
+}
+killed() { # with an address, which the next one removes
+    has() { inside a ip -br -4 address | grep -q '10\.3\.0\.1/32'; }
+    kill -KILL "$(lab_pid a "$(subject_name)")" && sleep 0.5 && has || { inside a ip -br address; return 1; }
+    subject_start a userspace "$lines" 'esp_proposals = aes128gcm16' && ! has || { inside a ip -br address; return 1; }
+}
+lab_up
+check 'ikev1/xauth/networks: both daemons start' start_both &&
+    { check 'ikev1/xauth/networks: a Child SA for each that the server names, echo' networks || { subject_log a; peer_log; }; } &&
+    { check 'ikev1/xauth/networks: killed, and the address is gone after a new start' killed || subject_log a; }
 CONF_MORE=()
 }
 

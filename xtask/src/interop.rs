@@ -27,13 +27,14 @@ pub const ALL: &[Script] = &[
     ("pluto", Some("--kernel")),
     ("iked", None),
     ("matrix", Some("--kernel")),
+    ("transport", None),
 ];
 
 /// `cargo xtask interop [PEER...]`: builds the program and runs these scripts, or all.
 pub fn run(workspace: &Workspace, report: &mut Report, peers: &[String]) {
     if let Some(unknown) = peers.iter().find(|peer| !ALL.iter().any(|(script, _)| script == peer)) {
         let reason = format!(
-            "no script interop/{unknown}.sh; there are self-test, ike-scan, charon, rekey, fragments, pluto, ikev1, iked, diagnose, faults, matrix and operator"
+            "no script interop/{unknown}.sh; there are self-test, ike-scan, charon, rekey, fragments, pluto, ikev1, iked, diagnose, faults, matrix, operator and transport"
         );
         report.record("interop", Outcome::Fail(reason));
         return;

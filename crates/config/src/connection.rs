@@ -122,6 +122,9 @@ pub struct Connection {
     pub fragmentation: Fragmentation,
     /// Check the peer after this time without a message from it; zero for never.
     pub dpd_delay: Duration,
+    /// IKEv1: a peer of which nothing came for this time while it was asked is dead; zero for as long as a retransmission
+    /// takes.
+    pub dpd_timeout: Duration,
     /// How often to try to initiate; 0 for ever.
     pub keyingtries: u32,
     /// What happens to another IKE SA of the same peer.
@@ -358,6 +361,7 @@ fn read_connection(section: &Section, errors: &mut Vec<ConfigError>) -> Option<C
         encap: false,
         fragmentation: Fragmentation::Yes,
         dpd_delay: Duration::ZERO,
+        dpd_timeout: Duration::ZERO,
         keyingtries: 1,
         unique: Unique::No,
         send_cert: SendCert::IfAsked,
@@ -391,6 +395,7 @@ fn read_connection(section: &Section, errors: &mut Vec<ConfigError>) -> Option<C
             ("encap", entry) => put(&mut c.encap, reader.value(entry, BOOLEAN, boolean)),
             ("fragmentation", entry) => put(&mut c.fragmentation, fragmentation(&mut reader, entry)),
             ("dpd_delay", entry) => put(&mut c.dpd_delay, reader.value(entry, DURATION, duration)),
+            ("dpd_timeout", entry) => put(&mut c.dpd_timeout, reader.value(entry, DURATION, duration)),
             ("vips", entry) => put(&mut c.vips, virtual_addresses(&mut reader, entry)),
             ("pools", entry) => put(&mut c.pools, reader.list(entry, |name| Ok(name.to_string()))),
             ("pull", entry) => put(&mut c.pull, reader.value(entry, BOOLEAN, boolean)),
@@ -721,8 +726,15 @@ fn read_child(section: &Section, path: String, errors: &mut Vec<ConfigError>) ->
             "life_time" => limits[0][1] = reader.value(entry, DURATION, seconds),
             "rand_time" => limits[0][2] = reader.value(entry, DURATION, seconds),
             "rekey_bytes" => limits[1][0] = reader.value(entry, AMOUNT, bytes),
+            "mode" => {
+                reader.other(entry);
+                let transport = reader.text(entry).is_some_and(|t| t.trim().eq_ignore_ascii_case("transport"));
+                c.mode = if transport { Mode::Transport } else { Mode::Tunnel };
+            }
+            "life_bytes" => limits[1][1] = reader.value(entry, AMOUNT, bytes),
             "rand_bytes" => limits[1][2] = reader.value(entry, AMOUNT, bytes),
             "rekey_packets" => limits[2][0] = reader.value(entry, NUMBER, unsigned),
+            "life_packets" => limits[2][1] = reader.value(entry, NUMBER, unsigned),
             "rand_packets" => limits[2][2] = reader.value(entry, NUMBER, unsigned),
             _ => reader.other(entry),
         }

@@ -72,6 +72,7 @@ const EAP: &str = "EAP is not available in this version; use auth = psk";
 const PPK: &str = "post-quantum pre-shared keys (RFC 8784) are not available in this version; remove the key";
 const MEDIATION: &str = "the mediation extension is not available in this version; remove the key";
 const XFRM_MARKS: &str = "marks and XFRM interfaces are not available in this version; remove the key";
+const MODES: &str = "only tunnel and transport mode are available in this version; write the same mode on both ends";
 const HEADER_COPY: &str = "only the default copying of header fields is available in this version; remove the key";
 
 static TABLE: &[KeyDoc] = &[
@@ -120,8 +121,8 @@ static TABLE: &[KeyDoc] = &[
         CONN,
         "dpd_timeout",
         "0s",
-        Accepted("the retransmission settings say when a peer counts as dead, in both versions of IKE"),
-        "Time after which an IKEv1 peer counts as dead.",
+        Yes,
+        "Time after which an IKEv1 peer that does not answer counts as dead; 0 for as long as a retransmission takes.",
     ),
     key(
         CONN,
@@ -256,13 +257,7 @@ static TABLE: &[KeyDoc] = &[
     key(CHILD, "life_time", "110%", Yes, "Close the Child SA after this time. Default: a tenth more than rekey_time."),
     key(CHILD, "rand_time", "life_time - rekey_time", Yes, "Rekey earlier by a random time up to this one."),
     key(CHILD, "rekey_bytes", "0", Yes, "Rekey after this many octets; 0 for never."),
-    key(
-        CHILD,
-        "life_bytes",
-        "110%",
-        No("closing by volume is not available in this version; rekey_bytes and rekey_packets are"),
-        "Close after this many octets. Default: a tenth more than rekey_bytes.",
-    ),
+    key(CHILD, "life_bytes", "110%", Yes, "Close after this many octets. Default: a tenth more than rekey_bytes."),
     key(
         CHILD,
         "rand_bytes",
@@ -271,13 +266,7 @@ static TABLE: &[KeyDoc] = &[
         "Rekey earlier by a random number of octets up to this one.",
     ),
     key(CHILD, "rekey_packets", "0", Yes, "Rekey after this many packets; 0 for never."),
-    key(
-        CHILD,
-        "life_packets",
-        "110%",
-        No("closing by volume is not available in this version; rekey_bytes and rekey_packets are"),
-        "Close after this many packets. Default: a tenth more than rekey_packets.",
-    ),
+    key(CHILD, "life_packets", "110%", Yes, "Close after this many packets. Default: a tenth more than rekey_packets."),
     key(
         CHILD,
         "rand_packets",
@@ -297,8 +286,8 @@ static TABLE: &[KeyDoc] = &[
         CHILD,
         "mode",
         "tunnel",
-        Only(&["tunnel"], "only tunnel mode is available in this version; write mode = tunnel on both ends"),
-        "How packets are wrapped: tunnel, transport, beet, iptfs; or policies without an SA: pass, drop.",
+        Only(&["tunnel", "transport"], MODES),
+        "How packets are wrapped: tunnel, or transport between the two hosts themselves; beet, iptfs, pass and drop are refused.",
     ),
     key(CHILD, "policies", "yes", Yes, "Whether to install policies."),
     key(

@@ -132,7 +132,7 @@ fn a_message_of_a_client_means_the_same() {
 #[test]
 fn all_errors_are_reported_with_their_place() {
     let errors = refused(
-        "connections {\n gw {\n  proposals = aes128-sha257-x25519\n  prposals = x\n  version = 3\n  remote_addrs = 10.0.0.256\n  vips = 0.0.0.0\n  local { auth = psk }\n  remote { auth = eap-tls\n   certs = x.pem\n   nosuch = 1 }\n  children { net { local_ts = 10.1.0.0/33\n   mode = transport\n   start_action = trap } }\n }\n}\nsecrets { eap-x { } ike { } psk-x { } }\npools { p { addrs = 10.3.0.0/28\n dns = x } }\nconections { }\n",
+        "connections {\n gw {\n  proposals = aes128-sha257-x25519\n  prposals = x\n  version = 3\n  remote_addrs = 10.0.0.256\n  vips = 0.0.0.0\n  local { auth = psk }\n  remote { auth = eap-tls\n   certs = x.pem\n   nosuch = 1 }\n  children { net { local_ts = 10.1.0.0/33\n   mode = beet\n   start_action = trap } }\n }\n}\nsecrets { eap-x { } ike { } psk-x { } }\npools { p { addrs = 10.3.0.0/28\n dns = x } }\nconections { }\n",
     );
     let shown: Vec<_> = errors.iter().map(ToString::to_string).collect();
     let expected = [
@@ -144,7 +144,7 @@ fn all_errors_are_reported_with_their_place() {
         "swanctl.conf:9:12: connections.gw.remote.auth: not supported: only pre-shared keys and signatures by RSA, ECDSA and Ed25519 are available in this version; write auth = psk or auth = pubkey",
         "swanctl.conf:11:4: connections.gw.remote.nosuch: there is no such key or section; remove it",
         "swanctl.conf:12:20: connections.gw.children.net.local_ts: the prefix length of '10.1.0.0/33' is longer than its address; expected for instance 10.1.0.0/16, 10.1.0.0/16[tcp/443] or 'dynamic'",
-        "swanctl.conf:13:4: connections.gw.children.net.mode: not supported: only tunnel mode is available in this version; write mode = tunnel on both ends",
+        "swanctl.conf:13:4: connections.gw.children.net.mode: not supported: only tunnel and transport mode are available in this version; write the same mode on both ends",
         "swanctl.conf:14:4: connections.gw.children.net.start_action: not supported: waiting for traffic (trap policies) is not available in this version; use start, or restart for dpd_action",
         "swanctl.conf:17:11: secrets.eap-x.secret: missing: write secret = ... with the user's password",
         "swanctl.conf:17:21: secrets.ike.secret: missing: write secret = ... with the pre-shared key",

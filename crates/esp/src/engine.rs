@@ -4,13 +4,14 @@ use crate::packet::InnerPacket;
 use crate::replay::{ReplayError, ReplayWindow};
 use crate::sa::{ChildSa, HEADER};
 use crate::spd::{MixHasher, Spd};
+use crate::transport;
 use crypto::{BadKey, OpenError, Unsupported};
 use model::dataplane::{ChildInstall, Command, Counters, Mode, PlaneEvent};
 use model::{Instant, SaId};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fmt;
 use std::hash::BuildHasherDefault;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -67,6 +68,8 @@ drop_reasons! {
     InnerPacket => "esp-inner-packet",
     /// Inbound: the inner packet lies outside the SA's selectors (RFC 4301 section 5.2).
     Selectors => "esp-selectors",
+    /// Outbound: a fragment, which transport mode does not carry (RFC 4303 section 3.3.4).
+    Fragment => "esp-fragment",
     /// Outbound: all sequence numbers are used up, and the SA was not replaced.
     SequenceExhausted => "esp-sequence-exhausted",
     /// Outbound: no policy protects this packet.
@@ -114,8 +117,10 @@ pub enum EngineError {
     Algorithm(Unsupported),
     /// A key that does not fit its algorithm.
     Key(BadKey),
-    /// This data plane has tunnel mode only: a TUN device hands over whole IP packets and takes whole ones.
-    TransportMode,
+    /// Transport mode between IPv6 addresses, which this data plane does not have.
+    TransportIpv6,
+    /// Transport mode for other packets than all between the two addresses.
+    TransportSelectors,
     /// The anti-replay window is larger than this data plane keeps.
     ReplayWindow {
         /// What was asked for.
@@ -143,8 +148,12 @@ impl fmt::Display for EngineError {
         match self {
             Self::Algorithm(unsupported) => write!(f, "the userspace data plane has no such algorithm: {unsupported}"),
             Self::Key(key) => write!(f, "a key does not fit its algorithm: {key}"),
-            Self::TransportMode => f.write_str(
-                "the userspace data plane has tunnel mode only: set mode = tunnel, or use the kernel's data plane",
+            Self::TransportIpv6 => f.write_str(
+                "the userspace data plane has transport mode with IPv4 only: set mode = tunnel, or use the kernel's data plane",
+            ),
+            Self::TransportSelectors => f.write_str(
+                "the userspace data plane has transport mode for all packets between the two hosts only, without ports and \
+                 protocols: leave them out, set mode = tunnel, or use the kernel's data plane",
             ),
             Self::ReplayWindow { asked, most } => {
                 write!(f, "an anti-replay window of {asked} packets was asked for, the userspace data plane keeps {most}")
@@ -210,8 +219,8 @@ impl Engine {
     }
 
     fn install(&mut self, now: Instant, install: &ChildInstall) -> Result<(), EngineError> {
-        if install.mode != Mode::Tunnel {
-            return Err(EngineError::TransportMode);
+        if install.mode == Mode::Transport {
+            transport::permits(install)?;
         }
         if install.replay_window > ReplayWindow::MAX_SIZE {
             return Err(EngineError::ReplayWindow { asked: install.replay_window, most: ReplayWindow::MAX_SIZE });
@@ -319,26 +328,40 @@ impl Engine {
         }
 
         let (payload, next_header) = strip_trailer(packet.get(content.clone()).ok_or(DropReason::Truncated)?)?;
-        let version = match next_header {
-            NEXT_IPV4 => 4,
-            NEXT_IPV6 => 6,
-            NEXT_NONE => return Err(DropReason::Dummy),
+        let at = match (sa.mode, next_header) {
+            (_, NEXT_NONE) => return Err(DropReason::Dummy),
+            (Mode::Tunnel, NEXT_IPV4 | NEXT_IPV6) => {
+                let version = if next_header == NEXT_IPV4 { 4 } else { 6 };
+                if payload.first().is_some_and(|first| first >> 4 != version) {
+                    return Err(DropReason::NextHeader);
+                }
+                content.start..content.start + payload.len()
+            }
+            (Mode::Transport, protocol) => {
+                let at = content.start..content.start + payload.len();
+                let (IpAddr::V4(source), IpAddr::V4(destination)) = (sa.remote.ip(), sa.local.ip()) else {
+                    return Err(DropReason::InnerPacket);
+                };
+                let addresses = (source, destination);
+                transport::rebuild(packet, at, protocol, addresses, sa.encapsulated).ok_or(DropReason::InnerPacket)?
+            }
             _ => return Err(DropReason::NextHeader),
         };
-        if payload.first().is_some_and(|first| first >> 4 != version) {
-            return Err(DropReason::NextHeader);
-        }
-        let inner = InnerPacket::parse(payload).map_err(|_| DropReason::InnerPacket)?;
+        let inner = packet.get(at.clone()).unwrap_or_default();
+        let inner = InnerPacket::parse(inner).map_err(|_| DropReason::InnerPacket)?;
         // RFC 4301 section 5.2 step 4: from the peer's side to ours.
         let admitted = sa.remote_ts.iter().any(|remote| sa.local_ts.iter().any(|local| inner.matches(remote, local)));
         if !admitted {
             return Err(DropReason::Selectors);
         }
         sa.inbound.traffic.count(now, inner.length);
-        if sa.soft_expires() {
-            self.events.push_back(PlaneEvent::SoftExpire { child: sa.child });
+        let (child, length) = (sa.child, inner.length);
+        if sa.hard_expires() {
+            self.volume_spent(child);
+        } else if sa.soft_expires() {
+            self.events.push_back(PlaneEvent::SoftExpire { child });
         }
-        Ok((sa.child, content.start..content.start + inner.length))
+        Ok((child, at.start..at.start + length))
     }
 
     /// Seals an IP packet that was routed to us into `out`, which is emptied first and keeps its memory.
@@ -360,21 +383,27 @@ impl Engine {
         let inner = inner.get(..packet.length).ok_or(DropReason::InnerPacket)?;
         let slot = self.spd.lookup(&packet).ok_or(DropReason::NoPolicy)?;
         let sa = self.slots.get_mut(slot).and_then(Option::as_deref_mut).ok_or(DropReason::NoPolicy)?;
+        let (carried, next_header) = match sa.mode {
+            Mode::Tunnel => (inner, if packet.source.is_ipv4() { NEXT_IPV4 } else { NEXT_IPV6 }),
+            Mode::Transport => {
+                let (at, protocol) = transport::payload(inner).ok_or(DropReason::Fragment)?;
+                (inner.get(at..).ok_or(DropReason::InnerPacket)?, protocol)
+            }
+        };
         let outbound = &mut sa.outbound;
         let sequence = outbound.next_sequence().ok_or(DropReason::SequenceExhausted)?;
 
         let (iv, icv) = (outbound.sealer.iv_len(), outbound.sealer.icv_len());
         // RFC 4303 section 2.4: pad length and next header end on a 4-octet boundary, and on a block of the cipher.
         let align = outbound.sealer.block_len().max(4);
-        let padding = (align - (inner.len() + 2) % align) % align;
-        let next_header = if packet.source.is_ipv4() { NEXT_IPV4 } else { NEXT_IPV6 };
+        let padding = (align - (carried.len() + 2) % align) % align;
 
         out.clear();
-        out.reserve(HEADER + iv + inner.len() + padding + 2 + icv);
+        out.reserve(HEADER + iv + carried.len() + padding + 2 + icv);
         out.extend_from_slice(&outbound.spi.to_be_bytes());
         out.extend_from_slice(&(sequence as u32).to_be_bytes()); // the low half, RFC 4304 section 2
         out.resize(HEADER + iv, 0);
-        out.extend_from_slice(inner);
+        out.extend_from_slice(carried);
         out.extend((1..=padding).map(|octet| octet as u8)); // at most 15
         out.push(padding as u8);
         out.push(next_header);
@@ -382,10 +411,19 @@ impl Engine {
         outbound.sealer.seal(out, outbound.esn.then_some((sequence >> 32) as u32), sequence);
 
         outbound.traffic.count(now, inner.len());
-        if sa.soft_expires() {
-            self.events.push_back(PlaneEvent::SoftExpire { child: sa.child });
+        let (child, local, remote, encapsulated) = (sa.child, sa.local, sa.remote, sa.encapsulated);
+        if sa.hard_expires() {
+            self.volume_spent(child);
+        } else if sa.soft_expires() {
+            self.events.push_back(PlaneEvent::SoftExpire { child });
         }
-        Ok(Outbound::Send { child: sa.child, local: sa.local, remote: sa.remote, encapsulated: sa.encapsulated })
+        Ok(Outbound::Send { child, local, remote, encapsulated })
+    }
+
+    /// A hard limit of octets or packets is reached: the Child SA is gone with the packet that reached it.
+    fn volume_spent(&mut self, child: SaId) {
+        self.remove(child);
+        self.events.push_back(PlaneEvent::HardExpire { child });
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) has something to do next.

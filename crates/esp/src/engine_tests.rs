@@ -75,8 +75,16 @@ fn install(child: u32, suite: Suite) -> ChildInstall {
         updown_environment: Vec::new(),
         soft_bytes: None,
         soft_packets: None,
+        hard_bytes: None,
+        hard_packets: None,
         hard_lifetime: None,
     }
+}
+
+/// The left end's half of a transport mode Child SA.
+fn between_hosts(child: u32, suite: Suite) -> ChildInstall {
+    let (local_ts, remote_ts) = (ts("192.0.2.1"), ts("192.0.2.2"));
+    ChildInstall { mode: Mode::Transport, local_ts, remote_ts, ..install(child, suite) }
 }
 
 /// The other end's view.
@@ -322,6 +330,24 @@ fn sequence_numbers_never_cycle() {
 }
 
 #[test]
+fn hard_limits_of_volume_kill_with_the_packet_that_reaches_them() {
+    let octets = Some(2 * ping().len() as u64);
+    for limits in [(octets, None), (None, Some(2))] {
+        let limited = ChildInstall { hard_bytes: limits.0, hard_packets: limits.1, ..install(1, SUITES[0]) };
+        let (mut a, mut b) = pair(limited);
+        for _ in 0..2 {
+            assert!(matches!(b.open(T0, &mut sealed(&mut a, &ping()), left()), Verdict::Deliver { .. }));
+        }
+        for end in [&mut a, &mut b] {
+            assert_eq!(end.poll_event(), Some(PlaneEvent::HardExpire { child: SaId(1) }));
+            assert_eq!(end.poll_event(), None);
+            assert_eq!(end.seal(T0, &ping(), &mut Vec::new()), Outbound::NoPolicy);
+            end.apply(T0, &Command::Delete { child: SaId(1) }).unwrap();
+        }
+    }
+}
+
+#[test]
 fn soft_limits_are_reported_once_and_hard_ones_kill() {
     let limited = ChildInstall {
         soft_packets: Some(2),
@@ -375,7 +401,12 @@ fn commands_that_cannot_be_carried_out_say_why_and_change_nothing() {
     let mut same_spi = install(2, suite);
     same_spi.inbound.spi = 0x1001;
     assert_eq!(refused(same_spi), EngineError::SpiInUse { spi: 0x1001, holder: SaId(1) });
-    assert_eq!(refused(ChildInstall { mode: Mode::Transport, ..install(2, suite) }), EngineError::TransportMode);
+    let selectors = ChildInstall { mode: Mode::Transport, ..install(2, suite) };
+    assert_eq!(refused(selectors), EngineError::TransportSelectors, "networks");
+    let port = ChildInstall { local_ts: ts("192.0.2.1[udp/1701]"), ..between_hosts(2, suite) };
+    assert_eq!(refused(port), EngineError::TransportSelectors, "less than all packets");
+    let six = ChildInstall { local: "[2001:db8::1]:4500".parse().unwrap(), ..between_hosts(2, suite) };
+    assert_eq!(refused(six), EngineError::TransportIpv6);
     assert_eq!(
         refused(ChildInstall { replay_window: u32::MAX, ..install(2, suite) }),
         EngineError::ReplayWindow { asked: u32::MAX, most: ReplayWindow::MAX_SIZE }
@@ -454,4 +485,64 @@ proptest! {
         let Verdict::Deliver { inner: range, .. } = b.open(T0, &mut esp, left()) else { panic!("{:?}", drops(&b)) };
         prop_assert_eq!(&esp[range], &inner[..]);
     }
+}
+
+#[test]
+fn transport_mode_carries_what_follows_the_header() {
+    let segment: Vec<u8> = (0..101).collect();
+    for suite in SUITES {
+        for encapsulated in [false, true] {
+            let (mut a, mut b) = pair(ChildInstall { encapsulated, ..between_hosts(1, *suite) });
+            for (protocol, length) in [(1, 8), (6, 20), (6, 101), (17, 8), (50, 0), (132, 12)] {
+                let inner = packet("192.0.2.1", "192.0.2.2", protocol, &segment[..length]);
+                let mut esp = sealed(&mut a, &inner);
+                let Verdict::Deliver { inner: at, .. } = b.open(T0, &mut esp, left()) else {
+                    panic!("{suite:?} {protocol}: {:?}", drops(&b))
+                };
+                let got = InnerPacket::parse(&esp[at.clone()]).unwrap();
+                let sent = InnerPacket::parse(&inner).unwrap();
+                assert_eq!((got.source, got.destination, got.length), (sent.source, sent.destination, sent.length));
+                assert_eq!((got.protocol, got.ports), (sent.protocol, sent.ports), "{suite:?}");
+                if !encapsulated {
+                    assert_eq!(esp[at][20..], inner[20..], "{suite:?} {protocol}");
+                }
+            }
+            let counters = (a.counters(T0, SaId(1)).unwrap(), b.counters(T0, SaId(1)).unwrap());
+            assert_eq!((counters.0.bytes_out, counters.0.packets_out), (counters.1.bytes_in, counters.1.packets_in));
+        }
+    }
+}
+
+#[test]
+fn transport_mode_behind_a_nat_has_the_addresses_of_each_end() {
+    let suite = SUITES[0];
+    let inside = "10.0.0.2:4500".parse().unwrap();
+    let mut a = engine(ChildInstall { local: inside, local_ts: ts("10.0.0.2"), ..between_hosts(1, suite) });
+    let mut b = engine(mirrored(between_hosts(1, suite)));
+    let mut esp = sealed(&mut a, &packet("10.0.0.2", "192.0.2.2", 17, &[1, 0, 2, 0, 0, 9, 7, 7, 5]));
+    let Verdict::Deliver { inner, .. } = b.open(T0, &mut esp, left()) else { panic!("{:?}", drops(&b)) };
+    let got = InnerPacket::parse(&esp[inner.clone()]).unwrap();
+    assert_eq!((got.source.to_string(), got.destination.to_string()), ("192.0.2.1".into(), "192.0.2.2".into()));
+    assert_eq!(esp[inner][26..28], [0, 0], "the checksum over other addresses is gone");
+}
+
+#[test]
+fn transport_mode_takes_nothing_else() {
+    let suite = SUITES[0];
+    let (mut a, mut b) = pair(between_hosts(1, suite));
+    // A fragment, and a packet to somebody else.
+    let mut fragment = packet("192.0.2.1", "192.0.2.2", 17, &[0; 64]);
+    fragment[6] = 0x20;
+    assert_eq!(a.seal(T0, &fragment, &mut Vec::new()), Outbound::Discard(DropReason::Fragment));
+    let other = packet("192.0.2.1", "192.0.2.3", 17, &[0; 64]);
+    assert_eq!(a.seal(T0, &other, &mut Vec::new()), Outbound::NoPolicy);
+    // What a peer in tunnel mode sends: a packet in a packet is only its protocol here.
+    let mut tunnel = engine(install(1, suite));
+    let mut esp = sealed(&mut tunnel, &ping());
+    let Verdict::Deliver { inner, .. } = b.open(T0, &mut esp, left()) else { panic!("{:?}", drops(&b)) };
+    assert_eq!(InnerPacket::parse(&esp[inner]).unwrap().protocol, NEXT_IPV4);
+    // And the reverse is no packet of the tunnel.
+    let mut tunnel = engine(mirrored(install(1, suite)));
+    let mut esp = sealed(&mut a, &packet("192.0.2.1", "192.0.2.2", 17, &[0; 64]));
+    assert_eq!(tunnel.open(T0, &mut esp, left()), Verdict::Drop(DropReason::NextHeader));
 }

@@ -4,7 +4,7 @@ use crate::engine::EngineError;
 use crate::replay::ReplayWindow;
 use crypto::v2::EspKeys;
 use crypto::{Cipher, EspOpener, EspSealer, Integrity};
-use model::dataplane::{ChildInstall, EspSa};
+use model::dataplane::{ChildInstall, EspSa, Mode};
 use model::{Instant, SaId, TrafficSelector};
 use std::net::SocketAddr;
 use wire::registry::IntegrityId;
@@ -22,6 +22,7 @@ pub(crate) struct ChildSa {
     pub(crate) local: SocketAddr,
     pub(crate) remote: SocketAddr,
     pub(crate) encapsulated: bool,
+    pub(crate) mode: Mode,
     pub(crate) inbound: InboundSa,
     pub(crate) outbound: OutboundSa,
     pub(crate) local_ts: Vec<TrafficSelector>,
@@ -29,6 +30,8 @@ pub(crate) struct ChildSa {
     pub(crate) deadline: Option<Instant>,
     pub(crate) soft_bytes: Option<u64>,
     pub(crate) soft_packets: Option<u64>,
+    pub(crate) hard_bytes: Option<u64>,
+    pub(crate) hard_packets: Option<u64>,
     /// The soft limit was reported: once is enough.
     pub(crate) soft_expired: bool,
     /// The address last reported as the peer's new one.
@@ -68,6 +71,10 @@ impl Traffic {
         self.packets += 1;
         self.last = Some(now);
     }
+
+    fn reached(&self, octets: Option<u64>, packets: Option<u64>) -> bool {
+        octets.is_some_and(|limit| self.octets >= limit) || packets.is_some_and(|limit| self.packets >= limit)
+    }
 }
 
 impl ChildSa {
@@ -82,6 +89,7 @@ impl ChildSa {
             local: install.local,
             remote: install.remote,
             encapsulated: install.encapsulated,
+            mode: install.mode,
             inbound: InboundSa {
                 spi: install.inbound.spi,
                 opener,
@@ -95,17 +103,22 @@ impl ChildSa {
             deadline: install.hard_lifetime.map(|lifetime| now + lifetime),
             soft_bytes: install.soft_bytes,
             soft_packets: install.soft_packets,
+            hard_bytes: install.hard_bytes,
+            hard_packets: install.hard_packets,
             soft_expired: false,
             moved_to: None,
         })
     }
 
+    /// Whether a hard limit was reached: this packet was the last one (RFC 4301 section 4.4.2.1).
+    pub(crate) fn hard_expires(&self) -> bool {
+        let over = |traffic: &Traffic| traffic.reached(self.hard_bytes, self.hard_packets);
+        over(&self.inbound.traffic) || over(&self.outbound.traffic)
+    }
+
     /// Whether a limit was passed that has not been reported yet; from now on it has.
     pub(crate) fn soft_expires(&mut self) -> bool {
-        let over = |traffic: &Traffic| {
-            self.soft_bytes.is_some_and(|limit| traffic.octets >= limit)
-                || self.soft_packets.is_some_and(|limit| traffic.packets >= limit)
-        };
+        let over = |traffic: &Traffic| traffic.reached(self.soft_bytes, self.soft_packets);
         let expires = !self.soft_expired
             && (over(&self.inbound.traffic)
                 || over(&self.outbound.traffic)

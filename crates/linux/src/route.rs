@@ -38,6 +38,9 @@ const VETH_INFO_PEER: u16 = 1;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const IFA_FLAGS: u16 = 8;
+const IFA_PROTO: u16 = 11;
+/// Who made an address, as the kernel keeps it since Linux 5.18; older ones ignore it. The kernel's own are 1 to 3.
+const VIRTUAL_ADDRESS: u8 = 83;
 /// Usable at once, without duplicate address detection.
 const IFA_F_NODAD: u32 = 2;
 
@@ -178,7 +181,28 @@ impl Routes {
     /// # Errors
     /// [`NetlinkError`], `EEXIST` if it has it already.
     pub fn add_address(&mut self, new: &LocalAddress) -> Result<(), NetlinkError> {
-        self.change_address(RTM_NEWADDR, CREATE | EXCLUSIVE, new)
+        self.change_address(RTM_NEWADDR, CREATE | EXCLUSIVE, new, None)
+    }
+
+    /// The same, marked as a virtual address of ours.
+    ///
+    /// # Errors
+    /// As [`Routes::add_address`].
+    pub fn add_virtual_address(&mut self, new: &LocalAddress) -> Result<(), NetlinkError> {
+        self.change_address(RTM_NEWADDR, CREATE | EXCLUSIVE, new, Some(VIRTUAL_ADDRESS))
+    }
+
+    /// The addresses that are marked so. Kernels before Linux 5.18 know none.
+    ///
+    /// # Errors
+    /// [`NetlinkError`].
+    pub fn virtual_addresses(&mut self) -> Result<Vec<LocalAddress>, NetlinkError> {
+        let ours = |reply: &&Reply| reply.attributes(ADDRESS_HEADER).get(IFA_PROTO) == Some(&[VIRTUAL_ADDRESS][..]);
+        let mut request = Request::new(RTM_GETADDR, DUMP);
+        request.put(&[0; ADDRESS_HEADER]);
+        let replies = self.socket.request(request)?;
+        let addresses = replies.iter().filter(|reply| reply.kind == RTM_NEWADDR).filter(ours);
+        Ok(addresses.filter_map(local_address).collect())
     }
 
     /// Takes an address away.
@@ -186,10 +210,16 @@ impl Routes {
     /// # Errors
     /// [`NetlinkError`].
     pub fn delete_address(&mut self, old: &LocalAddress) -> Result<(), NetlinkError> {
-        self.change_address(RTM_DELADDR, 0, old)
+        self.change_address(RTM_DELADDR, 0, old, None)
     }
 
-    fn change_address(&mut self, kind: u16, flags: u16, which: &LocalAddress) -> Result<(), NetlinkError> {
+    fn change_address(
+        &mut self,
+        kind: u16,
+        flags: u16,
+        which: &LocalAddress,
+        maker: Option<u8>,
+    ) -> Result<(), NetlinkError> {
         let mut request = Request::new(kind, flags);
         let mut header = vec![family(which.address), which.prefix, 0, RT_SCOPE_UNIVERSE];
         header.extend(which.interface.to_ne_bytes());
@@ -197,6 +227,9 @@ impl Routes {
         request.attribute(IFA_LOCAL, &octets(which.address)).attribute(IFA_ADDRESS, &octets(which.address));
         if which.address.is_ipv6() {
             request.attribute(IFA_FLAGS, &IFA_F_NODAD.to_ne_bytes());
+        }
+        if let Some(maker) = maker {
+            request.attribute(IFA_PROTO, &[maker]);
         }
         self.socket.request(request).map(drop)
     }

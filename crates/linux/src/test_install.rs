@@ -34,6 +34,8 @@ pub(crate) fn install(child: u32) -> ChildInstall {
         updown_environment: Vec::new(),
         soft_bytes: None,
         soft_packets: None,
+        hard_bytes: None,
+        hard_packets: None,
         hard_lifetime: None,
     }
 }

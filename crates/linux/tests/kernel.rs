@@ -22,6 +22,31 @@ fn tun() -> Option<Tun> {
 }
 
 #[test]
+fn virtual_addresses_are_told_from_others() {
+    let Some(namespace) = namespace() else { return };
+    namespace
+        .run(|| {
+            let mut routes = Routes::open().unwrap();
+            let lo = Routes::interface_index("lo").unwrap();
+            routes.set_link(lo, Some(true), None).unwrap();
+            let at = |text: &str, prefix| LocalAddress { interface: lo, address: text.parse().unwrap(), prefix };
+            let (ours, six, other) = (at("10.3.0.1", 32), at("2001:db8::3", 128), at("10.1.0.1", 32));
+            routes.add_virtual_address(&ours).unwrap();
+            routes.add_virtual_address(&six).unwrap();
+            routes.add_address(&other).unwrap();
+            let marked = routes.virtual_addresses().unwrap();
+            if marked.is_empty() {
+                return skip("this kernel does not keep who made an address".to_string());
+            }
+            assert_eq!(marked, [ours, six]);
+            routes.delete_address(&ours).unwrap();
+            assert_eq!(routes.virtual_addresses().unwrap(), [six]);
+            assert!(routes.addresses().unwrap().contains(&other));
+        })
+        .unwrap();
+}
+
+#[test]
 fn a_tunnel_is_routed_and_our_own_packets_are_not() {
     let Some(namespace) = namespace() else { return };
     namespace

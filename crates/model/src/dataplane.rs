@@ -76,6 +76,10 @@ pub struct ChildInstall {
     pub soft_bytes: Option<u64>,
     /// Report [`PlaneEvent::SoftExpire`] after this many packets in either direction.
     pub soft_packets: Option<u64>,
+    /// Die, and report [`PlaneEvent::HardExpire`], after this many octets in either direction (RFC 4301 section 4.4.2.1).
+    pub hard_bytes: Option<u64>,
+    /// Die, and report [`PlaneEvent::HardExpire`], after this many packets in either direction.
+    pub hard_packets: Option<u64>,
     /// Die after this time even if the protocol forgets.
     pub hard_lifetime: Option<Duration>,
 }

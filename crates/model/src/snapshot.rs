@@ -2,7 +2,7 @@
 
 use crate::dataplane::{Counters, Mode};
 use crate::{ChosenSuite, Failure, Identity, Role, SaId, TrafficSelector};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use wire::SpiPair;
 use wire::grammar::RuleId;
@@ -152,6 +152,12 @@ pub struct SaSnapshot {
     pub local_id: Option<Identity>,
     /// Who the peer says it is, once known.
     pub remote_id: Option<Identity>,
+    /// The peer's user, whom XAuth proved (IKEv1).
+    pub remote_xauth_id: Option<Identity>,
+    /// Our virtual addresses, which the peer assigned.
+    pub local_vips: Vec<IpAddr>,
+    /// The peer's virtual addresses, which we assigned.
+    pub remote_vips: Vec<IpAddr>,
     /// The agreed suite.
     pub suite: Option<ChosenSuite>,
     /// What NAT detection found.

@@ -6,11 +6,12 @@ use config::{Child, Connection};
 use crypto::v2::ChildKeys;
 use model::dataplane::{ChildInstall, Command, Counters, EspSa, Mode};
 use model::{
-    ChildSnapshot, ChildState, ChosenSuite, FailureKind, Identity, Instant, Phase, Proposal, ProposalProtocol, Role,
-    SaId, Side, TrafficSelector, narrow, select,
+    ChildSnapshot, ChildState, ChosenSuite, FailureKind, Identity, Instant, NatState, Phase, Proposal,
+    ProposalProtocol, Role, SaId, Side, TrafficSelector, narrow, select,
 };
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 use wire::registry::TransformType;
 use wire::{Secret, v2 as wire_v2};
 
@@ -42,6 +43,103 @@ pub(crate) struct Agreed {
     pub number: u8,
     pub suite: ChosenSuite,
     pub selectors: Selectors,
+    /// The selectors as the peer wrote them, where a NAT makes that differ in transport mode (RFC 7296 section 2.23.1).
+    pub as_written: Option<Selectors>,
+    pub mode: Mode,
+    /// How long the peer wants the SA to live; the shorter one holds. IKEv2 leaves lifetimes to each end (RFC 7296
+    /// section 2.8).
+    pub lifetime: Lifetime,
+}
+
+impl Agreed {
+    /// The selectors to answer with.
+    pub fn told(&self) -> &Selectors {
+        self.as_written.as_ref().unwrap_or(&self.selectors)
+    }
+}
+
+/// Transport mode is for packets between the two addresses of the SA itself (RFC 4301 section 4.1): with other selectors a
+/// child that wants it is in tunnel mode, as with strongSwan.
+pub(crate) fn mode_for(wanted: Mode, selectors: &Selectors, local: IpAddr, remote: IpAddr) -> Mode {
+    let only = |list: &[TrafficSelector], address: IpAddr| list.iter().all(|ts| is_host(ts) && ts.start == address);
+    match wanted {
+        Mode::Transport if only(&selectors.local, local) && only(&selectors.remote, remote) => Mode::Transport,
+        _ => Mode::Tunnel,
+    }
+}
+
+fn is_host(ts: &TrafficSelector) -> bool {
+    ts.start == ts.end
+}
+
+/// In transport mode behind a NAT an end knows the translated address for what the other calls by the one before: such a
+/// selector is meant for the address that packets are seen with (RFC 7296 section 2.23.1, RFC 3947 section 5.2).
+pub(crate) fn as_seen(ts: &TrafficSelector, translated: bool, seen: IpAddr) -> TrafficSelector {
+    if translated && is_host(ts) && ts.start.is_ipv4() == seen.is_ipv4() {
+        TrafficSelector { start: seen, end: seen, ..*ts }
+    } else {
+        *ts
+    }
+}
+
+/// An initiator's wish for transport mode (RFC 7296 section 1.3.1), with what lies between the ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TransportWish {
+    pub asked: bool,
+    pub nat: NatState,
+}
+
+/// How long an SA may live, as the ends of IKEv1 tell each other (RFC 2407 section 4.5); `None` for no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Lifetime {
+    pub time: Option<Duration>,
+    pub octets: Option<u64>,
+}
+
+impl Lifetime {
+    /// The shorter one of each.
+    pub fn shorter(self, other: Self) -> Self {
+        fn least<T: Ord>(a: Option<T>, b: Option<T>) -> Option<T> {
+            a.into_iter().chain(b).min()
+        }
+        Self { time: least(self.time, other.time), octets: least(self.octets, other.octets) }
+    }
+}
+
+impl std::fmt::Display for Lifetime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self.time, self.octets) {
+            (None, None) => f.write_str("without limit"),
+            (Some(time), None) => write!(f, "{} s", time.as_secs()),
+            (None, Some(octets)) => write!(f, "{octets} octets"),
+            (Some(time), Some(octets)) => write!(f, "{} s or {octets} octets", time.as_secs()),
+        }
+    }
+}
+
+/// A soft limit, a hard one and the random part of the soft one, all zero for never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Limits<T> {
+    soft: T,
+    hard: T,
+    spread: T,
+}
+
+impl Limits<u64> {
+    /// Under a peer's hard limit that is shorter than ours. As much as that is shorter we are earlier: a successor must be
+    /// there before the peer's end, a tenth of the soft limit as where only one of both is configured. An SA that was to
+    /// live for ever is replaced too; one that was to end without a successor ends without.
+    fn within(self, peer: Option<u64>) -> Self {
+        match peer {
+            Some(peer) if self.hard == 0 || peer < self.hard => {
+                let latest = (peer - peer / 11).max(1);
+                let for_ever = self.hard == 0 && self.soft == 0;
+                let soft = if for_ever { latest } else { self.soft.min(latest) };
+                Self { soft, hard: peer, spread: self.spread.min(soft / 11) }
+            }
+            _ => self,
+        }
+    }
 }
 
 /// The configured selectors with `dynamic` filled in: our own address, and the peer's.
@@ -88,13 +186,14 @@ pub(crate) fn choose(
     offered: &[wire_v2::Proposal],
     tsi: &[TrafficSelector],
     tsr: &[TrafficSelector],
+    transport: TransportWish,
 ) -> Result<(usize, Agreed), (Option<usize>, FailureKind)> {
     let mut offered = offered.to_vec();
     for proposal in &mut offered {
         // Without a KE payload no key exchange can be chosen, whatever transforms an initiator lists.
         proposal.transforms.retain(|t| t.kind.0 != TransformType::KE.0 && t.kind.0 < TransformType::ADDKE1.0);
     }
-    choose_among(connection, (local, remote), &offered, (tsi, tsr), first_proposals, |_| true)
+    choose_mode(connection, (local, remote), &offered, (tsi, tsr), transport, first_proposals, |_| true)
 }
 
 /// The same in CREATE_CHILD_SA, where a key exchange may be chosen (RFC 7296 section 1.3.1). `only` names the child that
@@ -108,9 +207,42 @@ pub(crate) fn choose_further(
     offered: &[wire_v2::Proposal],
     selectors: (&[TrafficSelector], &[TrafficSelector]),
     only: Option<&str>,
+    transport: TransportWish,
 ) -> Result<(usize, Agreed), (Option<usize>, FailureKind)> {
     let all = |child: &Child| child.esp_proposals.clone();
-    choose_among(connection, addresses, offered, selectors, all, |child| only.is_none_or(|name| name == child.name))
+    let eligible = |child: &Child| only.is_none_or(|name| name == child.name);
+    choose_mode(connection, addresses, offered, selectors, transport, all, eligible)
+}
+
+/// A child in transport mode, where the initiator asks for that and one wants it; else in tunnel mode, which is how a
+/// responder declines (RFC 7296 section 1.3.1).
+fn choose_mode(
+    connection: &Connection,
+    (local, remote): (IpAddr, IpAddr),
+    offered: &[wire_v2::Proposal],
+    (tsi, tsr): (&[TrafficSelector], &[TrafficSelector]),
+    transport: TransportWish,
+    proposals_of: impl Fn(&Child) -> Vec<Proposal>,
+    eligible: impl Fn(&Child) -> bool,
+) -> Result<(usize, Agreed), (Option<usize>, FailureKind)> {
+    let TransportWish { asked, nat } = transport;
+    let seen_i: Vec<TrafficSelector> = tsi.iter().map(|ts| as_seen(ts, nat.remote, remote)).collect();
+    let seen_r: Vec<TrafficSelector> = tsr.iter().map(|ts| as_seen(ts, nat.local, local)).collect();
+    let wants = |child: &Child| asked && child.mode == Mode::Transport && eligible(child);
+    let found = choose_among(connection, (local, remote), offered, (&seen_i, &seen_r), &proposals_of, wants);
+    if let Ok((index, agreed)) = found
+        && mode_for(Mode::Transport, &agreed.selectors, local, remote) == Mode::Transport
+    {
+        // Section 2.23.1: the answer names the addresses that the initiator knows.
+        let back = |list: &[TrafficSelector], written: &[TrafficSelector]| {
+            let known = written.iter().find(|ts| is_host(ts)).map(|ts| ts.start);
+            list.iter().map(|ts| as_seen(ts, known.is_some(), known.unwrap_or(ts.start))).collect()
+        };
+        let Selectors { local, remote } = &agreed.selectors;
+        let as_written = Selectors { local: back(local, tsr), remote: back(remote, tsi) };
+        return Ok((index, Agreed { mode: Mode::Transport, as_written: Some(as_written), ..agreed }));
+    }
+    choose_among(connection, (local, remote), offered, (tsi, tsr), &proposals_of, eligible)
 }
 
 fn choose_among(
@@ -139,7 +271,10 @@ fn choose_among(
             continue;
         }
         match select(&proposals_of(child), offered) {
-            Ok((number, suite)) => return Ok((index, Agreed { number, suite, selectors: agreed_ts })),
+            Ok((number, suite)) => {
+                let (lifetime, mode, as_written) = (Lifetime::default(), Mode::Tunnel, None);
+                return Ok((index, Agreed { number, suite, selectors: agreed_ts, as_written, mode, lifetime }));
+            }
             Err(mismatch) => {
                 let ours = child.esp_proposals.iter().map(ToString::to_string).collect();
                 let mismatch = Some(mismatch);
@@ -161,13 +296,15 @@ fn choose_among(
     }))
 }
 
-/// Whether the responder's answer is among what we offered.
+/// Whether the responder's answer is among what we offered. `mode` is what both ends said about it: a responder may always
+/// decline transport mode (RFC 7296 section 1.3.1).
 pub(crate) fn accept(
     proposals: &[Proposal],
     offered: &Selectors,
     answer: &[wire_v2::Proposal],
     tsi: &[TrafficSelector],
     tsr: &[TrafficSelector],
+    mode: Mode,
 ) -> Result<Agreed, FailureKind> {
     let [chosen] = answer else {
         // RFC 7296 section 2.7: the answer holds exactly one proposal.
@@ -190,7 +327,8 @@ pub(crate) fn accept(
             peer_remote: tsi.to_vec(),
         });
     }
-    Ok(Agreed { number, suite, selectors: Selectors { local: tsi.to_vec(), remote: tsr.to_vec() } })
+    let selectors = Selectors { local: tsi.to_vec(), remote: tsr.to_vec() };
+    Ok(Agreed { number, suite, selectors, as_written: None, mode, lifetime: Lifetime::default() })
 }
 
 /// The answer that names the choice, with our inbound SPI.
@@ -313,13 +451,25 @@ pub(crate) fn install(
         encryption_key,
         integrity_key,
     };
+    if (config.mode, agreed.mode) == (Mode::Transport, Mode::Tunnel) {
+        let text = format!("CHILD_SA {} is in tunnel mode: transport mode is for both ends and two hosts", child.name);
+        cx.step(parent.id, &connection.name, "CHD", 1, text);
+    }
+    child.mode = agreed.mode;
     child.state = ChildState::Installed;
     child.suite = Some(agreed.suite);
     child.local_ts = agreed.selectors.local;
     child.remote_ts = agreed.selectors.remote;
     child.reqid = cx.take_reqid(&child.local_ts, &child.remote_ts, config.reqid);
     child.installed = Some(now);
-    child.expires = (!config.life_time.is_zero()).then(|| now + config.life_time);
+    // In milliseconds: the peer's lifetime may be a few seconds only.
+    let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let [soft, hard, spread] = [config.rekey_time, config.life_time, config.rand_time].map(milliseconds);
+    let times = Limits { soft, hard, spread }.within(agreed.lifetime.time.map(milliseconds));
+    let [rekey_time, life_time, rand_time] = [times.soft, times.hard, times.spread].map(Duration::from_millis);
+    let volume = Limits { soft: config.rekey_bytes, hard: config.life_bytes, spread: config.rand_bytes };
+    let volume = volume.within(agreed.lifetime.octets);
+    child.expires = (!life_time.is_zero()).then(|| now + life_time);
     let name = |id: &Option<model::Identity>| id.as_ref().map(ToString::to_string).unwrap_or_default();
     let install = ChildInstall {
         child: child.id,
@@ -347,20 +497,22 @@ pub(crate) fn install(
         .into_iter()
         .chain(config.hostaccess.then(|| ("PLUTO_HOST_ACCESS".into(), "1".into())))
         .collect(),
-        soft_bytes: soft_limit(cx, parent.role, config.rekey_bytes, config.rand_bytes),
+        soft_bytes: soft_limit(cx, parent.role, volume.soft, volume.spread),
         soft_packets: soft_limit(cx, parent.role, config.rekey_packets, config.rand_packets),
+        hard_bytes: (volume.hard != 0).then_some(volume.hard),
+        hard_packets: (config.life_packets != 0).then_some(config.life_packets),
         hard_lifetime: None,
     };
     cx.plane(Command::Install(Box::new(install)));
-    if config.rekey_time.is_zero() {
+    if rekey_time.is_zero() {
         if let Some(end) = child.expires {
             cx.timers.set(parent.id, Reason::ChildLifetime(child.id), end);
         }
     } else {
         let random = f64::from(u32::from_be_bytes(cx.random())) / f64::from(u32::MAX);
         let soft = match parent.role {
-            Role::Initiator => now + config.rekey_time.saturating_sub(config.rand_time.mul_f64(random)),
-            Role::Responder => now + config.life_time.max(config.rekey_time),
+            Role::Initiator => now + rekey_time.saturating_sub(rand_time.mul_f64(random)),
+            Role::Responder => now + life_time.max(rekey_time),
         };
         cx.timers.set(parent.id, Reason::ChildLifetime(child.id), soft);
     }
@@ -370,4 +522,23 @@ pub(crate) fn install(
 /// The child of that name, with its connection's other things.
 pub(crate) fn config_of<'a>(connection: &'a Arc<Connection>, name: &str) -> Option<&'a Child> {
     connection.children.iter().find(|c| c.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shorter_lifetime_of_the_peer_comes_with_an_earlier_successor() {
+        let limits = |soft, hard, spread| Limits { soft, hard, spread };
+        let ours = limits(3600, 3960, 360);
+        assert_eq!(ours.within(None), ours);
+        assert_eq!(ours.within(Some(3960)), ours);
+        assert_eq!(ours.within(Some(28_800)), ours, "the shorter one holds");
+        assert_eq!(ours.within(Some(330)), limits(300, 330, 27));
+        assert_eq!(limits(100, 3960, 0).within(Some(330)), limits(100, 330, 0), "it is early enough");
+        assert_eq!(limits(0, 0, 0).within(Some(1100)), limits(1000, 1100, 0), "for ever, with successors");
+        assert_eq!(limits(0, 3960, 0).within(Some(1100)), limits(0, 1100, 0), "to its end, without one");
+        assert_eq!(limits(5, 6, 1).within(Some(1)), limits(1, 1, 0));
+    }
 }

@@ -105,6 +105,12 @@ pub struct End {
     pub id: Option<String>,
     /// Whether a NAT was found before it.
     pub behind_nat: bool,
+    /// The user that XAuth proved; left out without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Virtual addresses that the other end assigned to it; left out without any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub virtual_addresses: Vec<String>,
 }
 
 /// An agreed suite.
@@ -252,12 +258,15 @@ fn texts<T: Display>(items: &[T]) -> Vec<String> {
 
 impl From<&SaSnapshot> for Sa {
     fn from(sa: &SaSnapshot) -> Self {
-        let end = |address: std::net::SocketAddr, id: &Option<Identity>, behind_nat| End {
+        let end = |address: std::net::SocketAddr, id: &Option<Identity>, behind_nat, vips: &[std::net::IpAddr]| End {
             address: address.ip().to_string(),
             port: address.port(),
             id: id.as_ref().map(ToString::to_string),
             behind_nat,
+            user: None,
+            virtual_addresses: texts(vips),
         };
+        let remote = end(sa.remote, &sa.remote_id, sa.nat.remote, &sa.remote_vips);
         Self {
             name: sa.name.clone(),
             id: sa.id.0,
@@ -270,8 +279,8 @@ impl From<&SaSnapshot> for Sa {
             role: if sa.role == Role::Initiator { "initiator" } else { "responder" }.to_string(),
             initiator_spi: sa.spis.initiator.to_string(),
             responder_spi: sa.spis.responder.to_string(),
-            local: end(sa.local, &sa.local_id, sa.nat.local),
-            remote: end(sa.remote, &sa.remote_id, sa.nat.remote),
+            local: end(sa.local, &sa.local_id, sa.nat.local, &sa.local_vips),
+            remote: End { user: sa.remote_xauth_id.as_ref().map(ToString::to_string), ..remote },
             encapsulation_forced: sa.nat.forced,
             suite: sa.suite.as_ref().map(Suite::from),
             authentication: sa.authentication.to_string(),

@@ -156,6 +156,14 @@ impl Page {
             let nat = if nat { ", behind NAT" } else { "" };
             self.labelled(indent, label, &format!("{id} at {address}{nat}"));
         }
+        if let Some(user) = &sa.remote_xauth_id {
+            self.labelled(indent, "user", &format!("{user}, by XAuth"));
+        }
+        let ends = [(&sa.local_vips, "ours, from the peer"), (&sa.remote_vips, "the peer's, from us")];
+        for (addresses, whose) in ends.into_iter().filter(|(addresses, _)| !addresses.is_empty()) {
+            let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+            self.labelled(indent, "virtual", &format!("{} ({whose})", addresses.join(" ")));
+        }
         if sa.nat.forced && !sa.nat.local && !sa.nat.remote {
             self.labelled(indent, "NAT", "none found; ESP goes in UDP because the configuration asks for it");
         }
@@ -366,6 +374,20 @@ gw-gw #1  ESTABLISHED 2h 5min, rekeying in 1h 47min
   net-backup  no Child SA
 "
         );
+    }
+
+    #[test]
+    fn users_and_virtual_addresses_are_shown() {
+        let addresses = |list: &[&str]| list.iter().map(|a| a.parse().unwrap()).collect();
+        let client = SaSnapshot { local_vips: addresses(&["10.3.0.1", "2001:db8::1"]), ..crate::samples::isakmp() };
+        let text = show(&[client], &[]);
+        assert!(text.contains("\n  virtual 10.3.0.1 2001:db8::1 (ours, from the peer)\n"), "{text}");
+        let user = Some("carol".parse().unwrap());
+        let server =
+            SaSnapshot { remote_vips: addresses(&["10.3.0.1"]), remote_xauth_id: user, ..crate::samples::isakmp() };
+        let text = show(&[server], &[]);
+        let lines = "\n  user    carol, by XAuth\n  virtual 10.3.0.1 (the peer's, from us)\n";
+        assert!(text.contains(lines), "{text}");
     }
 
     #[test]

@@ -29,6 +29,9 @@ pub(crate) fn established() -> SaSnapshot {
         remote: "192.168.0.2:4500".parse().unwrap(),
         local_id: Some("moon.strongswan.org".parse().unwrap()),
         remote_id: Some("sun.strongswan.org".parse().unwrap()),
+        remote_xauth_id: None,
+        local_vips: Vec::new(),
+        remote_vips: Vec::new(),
         suite: Some(ChosenSuite {
             encryption: Encryption { id: EncryptionId::AES_CBC, key_length: Some(128) },
             integrity: Some(IntegrityId::HMAC_SHA2_256_128),

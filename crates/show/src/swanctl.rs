@@ -26,7 +26,19 @@ fn ike_sa(out: &mut String, sa: &SaSnapshot) -> std::fmt::Result {
     writeln!(out, "{name}: {}, {state}, IKEv{version}, {}_i{i} {}_r{r}", sa.id, spis.initiator, spis.responder)?;
     for (side, id, address) in [("local ", &sa.local_id, sa.local), ("remote", &sa.remote_id, sa.remote)] {
         let id = id.as_ref().map_or_else(|| "%any".to_string(), Identity::to_string);
-        writeln!(out, "  {side} '{id}' @ {}[{}]", address.ip(), address.port())?;
+        write!(out, "  {side} '{id}' @ {}[{}]", address.ip(), address.port())?;
+        let (user, vips) = match side {
+            "local " => (None, &sa.local_vips),
+            _ => (sa.remote_xauth_id.as_ref(), &sa.remote_vips),
+        };
+        if let Some(user) = user {
+            write!(out, " XAuth: '{user}'")?;
+        }
+        if !vips.is_empty() {
+            let vips: Vec<String> = vips.iter().map(ToString::to_string).collect();
+            write!(out, " [{}]", vips.join(" "))?;
+        }
+        out.push('\n');
     }
     if let Some(suite) = &sa.suite {
         writeln!(out, "  {suite}")?;
@@ -78,6 +90,17 @@ fn child_sa(out: &mut String, child: &ChildSnapshot) -> std::fmt::Result {
 mod tests {
     use super::*;
     use crate::samples::{connecting, established};
+
+    #[test]
+    fn users_and_virtual_addresses_stand_behind_their_ends() {
+        let mut sa = established();
+        sa.local_vips = vec!["10.3.0.1".parse().unwrap(), "2001:db8::1".parse().unwrap()];
+        (sa.remote_vips, sa.remote_xauth_id) = (vec!["10.4.0.1".parse().unwrap()], Some("carol".parse().unwrap()));
+        let text = render(&[sa]);
+        let lines: Vec<&str> = text.lines().skip(1).take(2).collect();
+        assert_eq!(lines[0], "  local  'moon.strongswan.org' @ 192.168.0.1[4500] [10.3.0.1 2001:db8::1]");
+        assert_eq!(lines[1], "  remote 'sun.strongswan.org' @ 192.168.0.2[4500] XAuth: 'carol' [10.4.0.1]");
+    }
 
     /// The vici crate's tests compare this renderer with swanctl itself.
     #[test]

@@ -1,7 +1,7 @@
 //! A data plane that does nothing but keep the books.
 
-use model::SaId;
-use model::dataplane::{ChildInstall, Command, EspSa, PlaneEvent};
+use model::dataplane::{ChildInstall, Command, EspSa, Mode, PlaneEvent};
+use model::{SaId, TrafficSelector};
 use std::collections::BTreeMap;
 
 /// Carries out commands, remembers what is installed, and notes what a real data plane would have stumbled over.
@@ -91,9 +91,25 @@ impl Recording {
 fn fit(here: &ChildInstall, there: &ChildInstall) -> bool {
     same(&here.inbound, &there.outbound)
         && same(&here.outbound, &there.inbound)
-        && here.local_ts == there.remote_ts
-        && here.remote_ts == there.local_ts
+        && mirrored(here, there)
         && (here.mode, here.esn, here.encapsulated) == (there.mode, there.esn, there.encapsulated)
+}
+
+/// Behind a NAT each end of a transport mode SA has the addresses that it sees packets with.
+fn mirrored(here: &ChildInstall, there: &ChildInstall) -> bool {
+    let host = |list: &[TrafficSelector], address| list.iter().all(|ts| (ts.start, ts.end) == (address, address));
+    let own = |i: &ChildInstall| host(&i.local_ts, i.local.ip()) && host(&i.remote_ts, i.remote.ip());
+    let ports = |list: &[TrafficSelector]| -> Vec<(u8, u16, u16)> {
+        list.iter().map(|ts| (ts.protocol, ts.start_port, ts.end_port)).collect()
+    };
+    match here.mode {
+        Mode::Tunnel => here.local_ts == there.remote_ts && here.remote_ts == there.local_ts,
+        Mode::Transport => {
+            let both =
+                ports(&here.local_ts) == ports(&there.remote_ts) && ports(&here.remote_ts) == ports(&there.local_ts);
+            own(here) && own(there) && both
+        }
+    }
 }
 
 fn same(sender: &EspSa, receiver: &EspSa) -> bool {

@@ -27,6 +27,7 @@ pub fn fake_certificate(name: &str) -> Certificate {
 
 /// A node to be: addresses, settings and configuration. Without further words it has one connection `gw` with the child
 /// `net`, both ends' identities `<name>.example` and the secret `swordfish`.
+#[derive(Clone)]
 pub struct Site {
     pub(crate) name: String,
     pub(crate) address: IpAddr,

@@ -1,7 +1,9 @@
 //! IKEv1 and an authentic adversary: a peer with the right keys, written by hand, that does not keep to the protocol.
 
+use config::Pool;
 use crypto::v1::{Cipher, Hash, SkeyIds};
 use crypto::{KeyExchange, Prf};
+use model::DropReason;
 use model::dataplane::Command;
 use proto::{Endpoint, Input, Output};
 use sim::{Rng, Site};
@@ -115,12 +117,7 @@ impl Scene {
     }
 
     fn quick_parts(&self) -> Parts {
-        vec![
-            (PayloadType::V1_SA, phase2(0x1234_5678)),
-            (PayloadType::V1_NONCE, vec![7; 16]),
-            (PayloadType::V1_ID, vec![1, 0, 0, 0, 192, 0, 2, 1]),
-            (PayloadType::V1_ID, vec![1, 0, 0, 0, 192, 0, 2, 2]),
-        ]
+        scene_parts(phase2(0x1234_5678))
     }
 
     /// Message 1 of quick mode, and message 3 with a good HASH(3) if the answer can be read.
@@ -147,16 +144,41 @@ impl Scene {
     fn established(&self) -> bool {
         self.endpoint.sizes() == (1, 0)
     }
+
+    fn take_keys(&mut self, ke: &KeyExchange, theirs: &[u8], nonce: &[u8]) {
+        let shared = ke.agree(theirs).unwrap();
+        let skeyid = crypto::v1::skeyid_psk(prf(), b"swordfish", &[3; 20], nonce);
+        self.ids = crypto::v1::derive(prf(), skeyid, &shared, self.spis.initiator, self.spis.responder);
+        self.key = crypto::v1::phase1_key(prf(), &self.ids.skeyid_e, 16).expose().to_vec();
+        self.iv = crypto::v1::phase1_iv(self.hash, ke.public(), theirs, 16);
+    }
+
+    fn hash_i(&self, ke: &KeyExchange, theirs: &[u8]) -> Vec<u8> {
+        self.hash_of_initiator(ke, theirs, PHASE1)
+    }
+
+    fn hash_of_initiator(&self, ke: &KeyExchange, theirs: &[u8], sa: &[u8]) -> Vec<u8> {
+        let (ci, cr, skeyid) = (self.spis.initiator, self.spis.responder, &self.ids.skeyid);
+        crypto::v1::hash_i(prf(), skeyid, ke.public(), theirs, ci, cr, sa, &id_body()).expose().to_vec()
+    }
+
+    fn drops(&self, reason: DropReason) -> u64 {
+        self.endpoint.drops().into_iter().find(|(r, _)| *r == reason).map_or(0, |(_, n)| n)
+    }
+
+    fn all_drops(&self) -> u64 {
+        self.endpoint.drops().into_iter().map(|(_, n)| n).sum()
+    }
 }
 
-/// Aggressive mode as it should be, but for message 3, which `third` makes of the good one's payloads.
-fn scene(change_first: impl Fn(&mut Parts), third: impl Fn(&mut Parts)) -> Option<Scene> {
-    let site = Site::new("b", "192.0.2.2").to("192.0.2.1").connection("version = 1").connection("aggressive = yes");
-    let site = site.connection("proposals = aes128-sha256-x25519").child("esp_proposals = aes128gcm16");
-    let mut rng = Rng::new(5);
-    let ke = KeyExchange::generate(KeyExchangeId::CURVE_25519, &mut rng).unwrap();
-    let id_body = [&[2, 0, 0, 0], &b"a.example"[..]].concat();
-    let mut scene = Scene {
+fn site() -> Site {
+    let site = Site::new("b", "192.0.2.2").to("192.0.2.1").connection("version = 1");
+    site.connection("proposals = aes128-sha256-x25519").child("esp_proposals = aes128gcm16")
+}
+
+/// The responder, to whom nothing has come yet.
+fn nothing_yet(site: &Site) -> Scene {
+    Scene {
         endpoint: site.endpoint(Rng::new(1)),
         now: model::Instant::ZERO,
         spis: SpiPair { initiator: IkeSpi::from(77), responder: IkeSpi::ZERO },
@@ -173,12 +195,52 @@ fn scene(change_first: impl Fn(&mut Parts), third: impl Fn(&mut Parts)) -> Optio
         next_id: 100,
         installs: 0,
         deletes: 0,
-    };
+    }
+}
+
+fn id_body() -> Vec<u8> {
+    [&[2, 0, 0, 0], &b"a.example"[..]].concat()
+}
+
+/// Main mode as it should be, but for message 5, which `fifth` makes of the good one's payloads; with its answers.
+fn main_mode(fifth: impl Fn(&mut Parts)) -> (Scene, Vec<Vec<u8>>) {
+    let mut scene = nothing_yet(&site());
+    let ke = KeyExchange::generate(KeyExchangeId::CURVE_25519, &mut Rng::new(5)).unwrap();
+    let first = vec![(PayloadType::V1_SA, PHASE1.to_vec())];
+    let second = scene.give(&message(scene.header(ExchangeType::IDENTITY_PROTECTION, 0), chain(&first))).remove(0);
+    scene.spis = Header::parse(&second).unwrap().spis;
+    let third = vec![(PayloadType::V1_KE, ke.public().to_vec()), (PayloadType::V1_NONCE, vec![3; 20])];
+    let fourth = scene.give(&message(scene.header(ExchangeType::IDENTITY_PROTECTION, 0), chain(&third))).remove(0);
+    let next = Header::parse(&fourth).unwrap().next_payload;
+    let parsed = parse_chain(next, &fourth[HEADER_LEN..], HEADER_LEN, false).unwrap();
+    scene.take_keys(&ke, parsed.ke().unwrap(), parsed.nonce().unwrap());
+    let hash = scene.hash_i(&ke, parsed.ke().unwrap());
+    let mut parts = vec![(PayloadType::V1_ID, id_body()), (PayloadType::V1_HASH, hash)];
+    fifth(&mut parts);
+    let (bytes, _) = scene.encrypt(ExchangeType::IDENTITY_PROTECTION, 0, &scene.iv.clone(), chain(&parts));
+    let answers = scene.give(&bytes);
+    (scene, answers)
+}
+
+/// Aggressive mode as it should be, but for message 3, which `third` makes of the good one's payloads.
+fn scene(change_first: impl Fn(&mut Parts), third: impl Fn(&mut Parts)) -> Option<Scene> {
+    aggressive(&site(), PHASE1, change_first, third).map(|(scene, _)| scene)
+}
+
+/// The same with this site and this SA payload; with what message 3 has as answers.
+fn aggressive(
+    site: &Site,
+    sa: &[u8],
+    change_first: impl Fn(&mut Parts),
+    third: impl Fn(&mut Parts),
+) -> Option<(Scene, Vec<Vec<u8>>)> {
+    let ke = KeyExchange::generate(KeyExchangeId::CURVE_25519, &mut Rng::new(5)).unwrap();
+    let mut scene = nothing_yet(&site.clone().connection("aggressive = yes"));
     let mut parts = vec![
-        (PayloadType::V1_SA, PHASE1.to_vec()),
+        (PayloadType::V1_SA, sa.to_vec()),
         (PayloadType::V1_KE, ke.public().to_vec()),
         (PayloadType::V1_NONCE, vec![3; 20]),
-        (PayloadType::V1_ID, id_body.clone()),
+        (PayloadType::V1_ID, id_body()),
     ];
     change_first(&mut parts);
     let first = message(scene.header(ExchangeType::AGGRESSIVE, 0), chain(&parts));
@@ -189,19 +251,14 @@ fn scene(change_first: impl Fn(&mut Parts), third: impl Fn(&mut Parts)) -> Optio
     scene.spis = header.spis;
     let parsed = parse_chain(header.next_payload, &answer[HEADER_LEN..], HEADER_LEN, false).unwrap();
     let (theirs, nonce) = (parsed.ke().unwrap(), parsed.nonce().unwrap());
-    let shared = ke.agree(theirs).unwrap();
-    let skeyid = crypto::v1::skeyid_psk(prf(), b"swordfish", &[3; 20], nonce);
-    scene.ids = crypto::v1::derive(prf(), skeyid, &shared, header.spis.initiator, header.spis.responder);
-    scene.key = crypto::v1::phase1_key(prf(), &scene.ids.skeyid_e, 16).expose().to_vec();
-    scene.iv = crypto::v1::phase1_iv(scene.hash, ke.public(), theirs, 16);
-    let (ci, cr) = (header.spis.initiator, header.spis.responder);
-    let hash = crypto::v1::hash_i(prf(), &scene.ids.skeyid, ke.public(), theirs, ci, cr, PHASE1, &id_body);
-    let mut parts = vec![(PayloadType::V1_HASH, hash.expose().to_vec())];
+    scene.take_keys(&ke, theirs, nonce);
+    let hash = scene.hash_of_initiator(&ke, theirs, sa);
+    let mut parts = vec![(PayloadType::V1_HASH, hash)];
     third(&mut parts);
     let (bytes, iv) = scene.encrypt(ExchangeType::AGGRESSIVE, 0, &scene.iv.clone(), chain(&parts));
-    scene.give(&bytes);
+    let answers = scene.give(&bytes);
     scene.iv = iv;
-    Some(scene)
+    Some((scene, answers))
 }
 
 fn up() -> Scene {
@@ -380,4 +437,210 @@ fn signs_of_life_are_answered_once_and_stale_ones_not() {
         assert_eq!(scene.give(&bytes).len(), 1);
     }
     assert!(scene.established());
+}
+
+#[test]
+fn every_change_of_message_5_of_main_mode() {
+    let (scene, answers) = main_mode(|_| {});
+    assert!(scene.established() && answers.len() == 1, "it works when everything is right");
+    let good = vec![(PayloadType::V1_ID, id_body()), (PayloadType::V1_HASH, vec![0; 32])];
+    for (what, _) in changes(&good) {
+        let change = |p: &mut Parts| {
+            let own = changes(p).into_iter().find(|(w, _)| *w == what).unwrap().1;
+            *p = own;
+        };
+        let (mut scene, answers) = main_mode(change);
+        // What is not changed: a payload that keeps its type.
+        let same = ["payload 0 of type 5", "payload 1 of type 8"].contains(&what.as_str());
+        assert_eq!(scene.established(), same, "{what}");
+        if !same {
+            let fragment = u64::from(what == "payload 0 of type 132");
+            assert_eq!(scene.drops(DropReason::IntegrityCheckFailed), 1 - fragment, "{what}");
+            assert_eq!(scene.drops(DropReason::Malformed), fragment, "{what}");
+            assert!(answers.len() <= 1, "{what}: the hint, once");
+        }
+        scene.wait(Duration::from_secs(100));
+        assert_eq!(scene.endpoint.sizes(), (usize::from(same), 0), "{what}");
+        assert_eq!(scene.installs, 0, "{what}");
+    }
+}
+
+/// XAUTHInitPreShared (65001) in place of the pre-shared key alone.
+fn phase1_with_xauth() -> Vec<u8> {
+    let mut sa = PHASE1.to_vec();
+    let length = sa.len();
+    sa[length - 2..].copy_from_slice(&65001_u16.to_be_bytes());
+    sa
+}
+
+/// Attributes: kind of message, identifier, attributes of a name or address each.
+fn attributes(kind: u8, list: &[(u16, &[u8])]) -> Parts {
+    let mut body = vec![kind, 0, 0, 9];
+    for (class, value) in list {
+        body.extend_from_slice(&class.to_be_bytes());
+        body.extend_from_slice(&(value.len() as u16).to_be_bytes());
+        body.extend_from_slice(value);
+    }
+    vec![(PayloadType::V1_ATTRIBUTES, body)]
+}
+
+/// Phase 1 is done, and the user is still to be asked: with the question as it stands on the wire.
+fn before_xauth() -> (Scene, Vec<u8>) {
+    let site = site().connection("aggressive = yes").connection("pools = rw");
+    let text =
+        site.configuration().replace("    children {", "    remote-x {\n      auth = xauth\n    }\n    children {");
+    let site = site.text(&text);
+    let (mut scene, mut answers) = aggressive(&site, &phase1_with_xauth(), |_| {}, |_| {}).unwrap();
+    let (first, last) = ("10.3.0.1".parse().unwrap(), "10.3.0.6".parse().unwrap());
+    let source = model::ConfigRef { file: "test".into(), line: 1, key: "test".into() };
+    let pool = Pool { name: "rw".into(), base: first, ranges: vec![(first, last)], attributes: vec![], source };
+    scene.endpoint.pools_mut().load(pool);
+    assert_eq!((answers.len(), scene.established()), (1, false), "asked for name and password");
+    (scene, answers.remove(0))
+}
+
+#[test]
+fn before_xauth_is_over_nothing_else_is_served() {
+    let (mut scene, question) = before_xauth();
+    let asked = Header::parse(&question).unwrap();
+    assert_eq!(asked.exchange, ExchangeType::TRANSACTION);
+    // Authentic, all of it: who knows the group's key is not the user yet.
+    let quick = scene.quick_parts();
+    let address = attributes(1, &[(1, &[])]);
+    let pushed = attributes(3, &[(1, &[10, 3, 0, 1])]);
+    let verdict = attributes(3, &[(16527, &[0, 1])]);
+    let forbidden =
+        [(ExchangeType::QUICK_MODE, quick), (ExchangeType::TRANSACTION, address), (ExchangeType::TRANSACTION, pushed)];
+    let forbidden = forbidden.into_iter().chain([(ExchangeType::TRANSACTION, verdict)]);
+    for (number, (exchange, parts)) in forbidden.enumerate() {
+        let (_, bytes, _) = scene.first(exchange, &parts);
+        assert!(scene.give(&bytes).is_empty(), "{exchange} {number}");
+        assert_eq!(scene.drops(DropReason::XauthNotDone), number as u64 + 1, "{exchange}");
+        assert!(!scene.established() && scene.installs == 0);
+    }
+    // An answer to nothing, and one to the question with a wrong HASH.
+    let reply = attributes(2, &[(16521, b"carol"), (16522, b"guess")]);
+    let (_, bytes, _) = scene.first(ExchangeType::TRANSACTION, &reply);
+    assert!(scene.give(&bytes).is_empty());
+    assert_eq!(scene.drops(DropReason::UnexpectedResponse), 1);
+    let mut plain = question[HEADER_LEN..].to_vec();
+    let iv = scene.cipher().decrypt(&scene.iv2(asked.message_id), &mut plain).unwrap();
+    let wrong = [vec![(PayloadType::V1_HASH, vec![0; 32])], reply.clone()].concat();
+    let (bytes, _) = scene.encrypt(ExchangeType::TRANSACTION, asked.message_id, &iv, chain(&wrong));
+    assert!(scene.give(&bytes).is_empty());
+    assert_eq!(scene.drops(DropReason::IntegrityCheckFailed), 1);
+    // The same in the clear, and our own question come back.
+    let bytes = message(scene.header(ExchangeType::TRANSACTION, asked.message_id), chain(&wrong));
+    assert!(scene.give(&bytes).is_empty());
+    assert_eq!(scene.drops(DropReason::NotProtected), 1);
+    assert!(scene.give(&question).is_empty());
+    // With a good HASH: a user who has no password here is told so, and that is all.
+    let rest = chain(&reply).octets().to_vec();
+    let hash = crypto::v1::hash1(prf(), &scene.ids.skeyid_a, asked.message_id, &rest).expose().to_vec();
+    let all = [vec![(PayloadType::V1_HASH, hash)], reply].concat();
+    let (bytes, _) = scene.encrypt(ExchangeType::TRANSACTION, asked.message_id, &iv, chain(&all));
+    assert_eq!(scene.give(&bytes).len(), 1, "the verdict");
+    assert!(!scene.established());
+    scene.wait(Duration::from_secs(300));
+    assert_eq!((scene.endpoint.sizes(), scene.installs), ((0, 0), 0));
+    assert_eq!(scene.endpoint.pools().leases("rw").count(), 0, "no address without a user");
+}
+
+#[test]
+fn every_change_of_a_transaction_with_a_good_hash() {
+    // Before XAuth: no change of any message makes an established SA of it.
+    let good = attributes(1, &[(1, &[10, 3, 0, 1]), (16521, b"carol"), (16522, b"guess")]);
+    let (mut scene, _) = before_xauth();
+    for (what, parts) in changes(&good) {
+        let before = scene.all_drops();
+        let (_, bytes, _) = scene.first(ExchangeType::TRANSACTION, &parts);
+        assert!(scene.give(&bytes).is_empty(), "{what}");
+        assert_eq!(scene.all_drops(), before + 1, "{what}");
+        assert!(!scene.established() && scene.installs == 0, "{what}");
+    }
+    // With the SA established: it stays, whatever is asked for, pushed or acknowledged.
+    let mut scene = up();
+    for kind in 0..=5 {
+        for (what, parts) in changes(&attributes(kind, &[(1, &[10, 3, 0, 1]), (28676, &[1; 14])])) {
+            let before = scene.all_drops();
+            let (_, bytes, _) = scene.first(ExchangeType::TRANSACTION, &parts);
+            let answers = scene.give(&bytes);
+            assert!(answers.len() == 1 || scene.all_drops() == before + 1, "{kind} {what}");
+            assert!(scene.established() && scene.installs == 0, "{kind} {what}");
+        }
+    }
+}
+
+#[test]
+fn every_change_of_an_informational_with_a_good_hash() {
+    let cookies = |scene: &Scene| [scene.spis.initiator.0, scene.spis.responder.0].concat();
+    let notify = |scene: &Scene, kind: u16, data: &[u8]| {
+        let kind = kind.to_be_bytes();
+        (PayloadType::V1_NOTIFY, [&[0, 0, 0, 1, 1, 16, kind[0], kind[1]], &cookies(scene)[..], data].concat())
+    };
+    let mut scene = up();
+    let parts = scene.quick_parts();
+    let third = scene.quick(&parts).unwrap();
+    scene.give(&third);
+    assert_eq!(scene.installs, 1);
+    let life = [0x80, 1, 0, 1, 0x80, 2, 0, 60, 0x80, 11, 0, 1, 0x80, 12, 0, 60];
+    // A sign of life, lifetimes, a refusal of a quick mode that we do not have, words that nobody knows.
+    for (kind, data) in [(36136, &[0, 0, 0, 7][..]), (24576, &life), (14, &[]), (24578, &[]), (40000, &[1; 9])] {
+        let good = vec![notify(&scene, kind, data)];
+        for (what, parts) in changes(&good) {
+            let (_, bytes, _) = scene.first(ExchangeType::INFORMATIONAL_V1, &parts);
+            let answers = scene.give(&bytes);
+            assert!(answers.len() <= 1, "{kind} {what}");
+            if what == "payload 0 of type 12" {
+                continue;
+            }
+            assert!(scene.established() && scene.deletes == 0, "{kind} {what}");
+        }
+    }
+    // A Delete of an SPI that we do not send by, in every shape; then the one that is meant.
+    let delete = |spi: [u8; 4]| vec![(PayloadType::V1_DELETE, [&[0, 0, 0, 1, 3, 4, 0, 1], &spi[..]].concat())];
+    for (what, parts) in changes(&delete([0x12, 0x34, 0x56, 0x79])) {
+        let (_, bytes, _) = scene.first(ExchangeType::INFORMATIONAL_V1, &parts);
+        assert!(scene.give(&bytes).is_empty(), "{what}");
+        assert!(scene.established() && scene.deletes == 0, "{what}");
+    }
+    let (_, bytes, _) = scene.first(ExchangeType::INFORMATIONAL_V1, &delete([0x12, 0x34, 0x56, 0x78]));
+    scene.give(&bytes);
+    assert_eq!((scene.established(), scene.deletes), (true, 1));
+}
+
+#[test]
+fn bad_public_values_in_quick_mode() {
+    let site = site().child("esp_proposals = aes128gcm16-x25519").connection("aggressive = yes");
+    let (mut scene, _) = aggressive(&site, PHASE1, |_| {}, |_| {}).unwrap();
+    let mut sa = phase2(0x1234_5678);
+    // One attribute more: the group.
+    sa.extend_from_slice(&[0x80, 3, 0, 31]);
+    for at in [11, 23] {
+        sa[at] += 4;
+    }
+    let parts = |public: Vec<u8>| {
+        let mut parts = scene_parts(sa.clone());
+        parts.insert(2, (PayloadType::V1_KE, public));
+        parts
+    };
+    let one = [&[1][..], &[0; 31]].concat();
+    for public in [vec![0; 32], one, vec![0; 31], vec![0; 33], vec![0; 256]] {
+        let what = format!("{public:?}");
+        assert!(scene.quick(&parts(public)).is_none(), "{what}");
+        assert!(scene.established() && scene.installs == 0, "{what}");
+    }
+    let tombstones: Vec<&str> = scene.endpoint.tombstones(scene.now).iter().map(|t| t.failure.kind.code()).collect();
+    assert_eq!(tombstones, ["BAD_PUBLIC_VALUE"; 5]);
+    let good = KeyExchange::generate(KeyExchangeId::CURVE_25519, &mut Rng::new(9)).unwrap().public().to_vec();
+    assert!(scene.quick(&parts(good)).is_some());
+}
+
+fn scene_parts(sa: Vec<u8>) -> Parts {
+    vec![
+        (PayloadType::V1_SA, sa),
+        (PayloadType::V1_NONCE, vec![7; 16]),
+        (PayloadType::V1_ID, vec![1, 0, 0, 0, 192, 0, 2, 1]),
+        (PayloadType::V1_ID, vec![1, 0, 0, 0, 192, 0, 2, 2]),
+    ]
 }

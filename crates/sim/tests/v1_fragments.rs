@@ -224,3 +224,49 @@ fn a_flood_of_pieces_does_no_harm() {
         assert_eq!(sim.wire.len(), sent);
     }
 }
+
+/// One fragment as it is to be.
+fn fragment(template: &Datagram, id: u16, number: u8, last: u8, data: &[u8]) -> Datagram {
+    let [high, low] = id.to_be_bytes();
+    let mut chain = ChainBuilder::new();
+    chain.raw(PayloadType::V1_FRAGMENT, &[&[high, low, number, last], data].concat());
+    let header = Header::parse(&template.bytes).unwrap();
+    let (flags, next_payload) = (Flags(0), PayloadType::NONE);
+    let header = Header { flags, next_payload, length: 0, exchange: ExchangeType::IDENTITY_PROTECTION, ..header };
+    Datagram { bytes: message(header, chain), ..template.clone() }
+}
+
+#[test]
+fn odd_numbers_of_pieces_are_dropped_by_name() {
+    for mode in MODES {
+        let mut sim = Sim::new(1);
+        let (a, b) = sites(mode);
+        let (a, b) = (sim.add(a), sim.add(b));
+        sim.initiate(a, b);
+        assert!(sim.run_until(SECOND, |sim| sim.carries(a, b)).is_some());
+        sim.settle(SECOND);
+        let to_b = sim.wire.iter().rev().find(|(_, d)| d.to.ip() == sim.address(b)).unwrap().1.clone();
+        let sent = sim.wire.len();
+        // Number, whether it is the last, octets; and how many of the list are dropped at once.
+        type Pieces<'a> = &'a [(u8, u8, usize)];
+        let cases: [(Pieces, u64); 7] = [
+            (&[(0, 0, 50), (0, 1, 50)], 2),                         // there is no number 0
+            (&[(255, 1, 50), (65, 1, 50)], 2),                      // more than any message has
+            (&[(1, 0, 60_000)], 1),                                 // longer than any message is
+            (&[(1, 0, 9000), (2, 0, 9000)], 1),                     // so together
+            (&[(2, 1, 50), (3, 0, 50)], 1),                         // one behind the last
+            (&[(3, 0, 50), (2, 1, 50)], 1),                         // the last before another
+            (&[(1, 0, 50), (1, 0, 50), (1, 0, 70), (2, 1, 50)], 1), // the first of a number counts: garbage when whole
+        ];
+        for (case, (pieces, dropped)) in cases.into_iter().enumerate() {
+            let before = sim.dropped(b, DropReason::Malformed);
+            for (number, last, octets) in pieces {
+                sim.inject(fragment(&to_b, 1000 + case as u16, *number, *last, &vec![7; *octets]));
+                sim.run_for(SECOND / 10);
+            }
+            assert_eq!(sim.dropped(b, DropReason::Malformed), before + dropped, "{mode} {pieces:?}");
+        }
+        assert_eq!(sim.wire.len(), sent, "no answer");
+        assert!(sim.carries(a, b));
+    }
+}

@@ -418,3 +418,113 @@ proptest! {
         sim::fuzz_v1::endpoint_v1(&data);
     }
 }
+
+/// Quick mode, Mode-Config and Informational before phase 1 is done: nothing happens, and each has its name.
+#[test]
+fn phase_2_before_phase_1_is_dropped_by_name() {
+    for mode in MODES {
+        let (phase1, ..) = datagrams(mode);
+        for number in 0..phase1 {
+            for exchange in [ExchangeType::QUICK_MODE, ExchangeType::TRANSACTION, ExchangeType::INFORMATIONAL_V1] {
+                for flags in [Flags(0), Flags::ENCRYPTION] {
+                    let (mut sim, a, b) = stage(mode, number);
+                    for (node, from, to) in
+                        [(a, "192.0.2.2:500", "192.0.2.1:500"), (b, "192.0.2.1:500", "192.0.2.2:500")]
+                    {
+                        let Some(sa) = sim.snapshots(node).first().cloned().filter(|sa| sa.established.is_none())
+                        else {
+                            continue;
+                        };
+                        let header = Header { flags, ..v1_header(sa.spis, exchange, 77) };
+                        let mut chain = ChainBuilder::new();
+                        chain.hash(&[7; 32]);
+                        let (from, to) = (from.parse().unwrap(), to.parse().unwrap());
+                        let datagram = Datagram { from, to, bytes: message(header, chain), keepalive: false };
+                        let total = |sim: &Sim| sim.endpoint(node).drops().iter().map(|(_, n)| n).sum::<u64>();
+                        let (before, named) = (total(&sim), sim.dropped(node, DropReason::NotProtected));
+                        let reaction = react(&mut sim, node, &datagram);
+                        let what = format!("{mode} {number} {exchange} {flags:?}");
+                        assert!(reaction.changed.is_none(), "{what}: {:?}", reaction.changed);
+                        assert!(reaction.sent.is_empty() && reaction.commands == 0, "{what}");
+                        assert_eq!(total(&sim), before + 1, "{what}");
+                        // Without the responder's cookie it is no message of this SA.
+                        if !sa.spis.responder.is_zero() {
+                            assert_eq!(sim.dropped(node, DropReason::NotProtected), named + 1, "{what}");
+                        }
+                    }
+                    sim.run_for(SECOND);
+                    assert!(sim.carries(a, b), "{mode} {number} {exchange}");
+                }
+            }
+        }
+    }
+}
+
+/// Zero, one, values beyond the group and points that are none, for either end: no SA, no panic, and the reason by name
+/// (RFC 2412 section 2.4.1 wants degenerate values refused).
+#[test]
+fn degenerate_public_values_make_no_sa() {
+    for (mode, group) in MODES.into_iter().flat_map(|mode| ["modp2048", "ecp256", "x25519"].map(|group| (mode, group)))
+    {
+        for to_responder in [true, false] {
+            for value in ["zero", "one", "highest", "short", "long"] {
+                let mut sim = Sim::new(7);
+                let (a, b) = sites(mode);
+                let more = format!("proposals = aes128-sha256-{group}");
+                let with = |site: Site| {
+                    let text = site.configuration().replace("proposals = aes128-sha256-x25519", &more);
+                    site.text(&text)
+                };
+                let (a, b) = (sim.add(with(a)), sim.add(with(b)));
+                sim.set_hook(Some(Box::new(move |_, datagram| {
+                    let mut datagram = datagram.clone();
+                    let header = Header::parse(&datagram.bytes).unwrap();
+                    let from_initiator = datagram.from.ip().to_string() == "192.0.2.1";
+                    let clear = !header.flags.contains(Flags::ENCRYPTION);
+                    if clear && from_initiator == to_responder {
+                        datagram.bytes = with_public(&header, &datagram.bytes, value);
+                    }
+                    vec![(Duration::ZERO, datagram)]
+                })));
+                sim.initiate(a, b);
+                sim.run_for(400 * SECOND);
+                let what = format!("{mode} {group} {value} to the responder: {to_responder}");
+                assert_eq!((sim.plane(a).installs, sim.plane(b).installs), (0, 0), "{what}");
+                let codes = |node| sim.tombstones(node).iter().map(|t| t.failure.kind.code()).collect::<Vec<_>>();
+                // 2^255 - 1 is a point of the curve of X25519 like any other: then it is HASH_I that does not fit.
+                if (group, value) != ("x25519", "highest") {
+                    let at = if to_responder { b } else { a };
+                    assert!(codes(at).contains(&"BAD_PUBLIC_VALUE"), "{what}: {:?} {:?}", codes(a), codes(b));
+                }
+                sim.run_for(400 * SECOND);
+                assert_eq!((sim.endpoint(a).sizes(), sim.endpoint(b).sizes()), ((0, 0), (0, 0)), "{what}");
+            }
+        }
+    }
+}
+
+/// The message with another public value, if it has one.
+fn with_public(header: &Header, bytes: &[u8], value: &str) -> Vec<u8> {
+    let payloads = wire::v1::parse_chain(header.next_payload, &bytes[HEADER_LEN..], HEADER_LEN, false).unwrap();
+    let mut chain = ChainBuilder::new();
+    for (raw, payload) in &payloads.payloads {
+        if raw.kind == PayloadType::V1_KE {
+            let length = raw.body.len();
+            let mut public = match value {
+                "highest" => vec![0xff; length],
+                "short" => raw.body[..length - 1].to_vec(),
+                "long" => [raw.body, &[1]].concat(),
+                _ => vec![0; length],
+            };
+            if value == "one" {
+                // The last octet of a number, the first of X25519 (RFC 7748 section 5).
+                let at = if length == 32 { 0 } else { length - 1 };
+                public[at] = 1;
+            }
+            chain.raw(PayloadType::V1_KE, &public);
+        } else {
+            chain.push(raw, payload);
+        }
+    }
+    message(*header, chain)
+}

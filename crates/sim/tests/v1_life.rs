@@ -144,6 +144,27 @@ fn a_silent_peer_ends_the_tunnel_at_its_lifetime() {
     assert!(sim.tombstones(a).iter().any(|t| t.failure.kind.code() == "PEER_LOST"), "{:?}", sim.tombstones(a));
 }
 
+#[test]
+fn dpd_timeout_says_when_a_silent_peer_is_dead() {
+    // Delay, timeout, and when it is over; without a timeout after five questions.
+    for (delay, timeout, dead) in [(10, 0, 60), (10, 25, 25), (10, 120, 120), (10, 11, 11), (10, 10, 20), (30, 5, 35)] {
+        let (a, b) = sites();
+        let a = a.connection(&format!("dpd_delay = {delay}s")).connection(&format!("dpd_timeout = {timeout}s"));
+        let (mut sim, a, b) = up(a, b);
+        sim.run_for(100 * SECOND); // answered in time, however short
+        assert!(sim.carries(a, b), "{delay} {timeout}");
+        let heard = sim.now();
+        sim.blocks.push(Block::default());
+        sim.run_for(500 * SECOND);
+        let ended = |event: &Event| matches!(event, Event::Ended(t) if t.failure.kind.code() == "PEER_LOST");
+        let (at, _) = sim.events(a).find(|(_, event)| ended(event)).expect("dead");
+        let silence = at.since(heard).as_secs();
+        // The last answer came up to one delay before the line was cut.
+        assert!((dead - delay..=dead).contains(&silence), "{delay} {timeout}: {silence}");
+        assert_eq!(sim.plane(a).installed().count(), 0);
+    }
+}
+
 const TWO: &str = "connections { gw {
   version = 1
   MODE

@@ -1,6 +1,6 @@
 //! IKEv1: XAuth and Mode-Config between the phases, and that nobody gets past them.
 
-use config::{AuthMethod, Authentication, Connection, Pool, SecretKind, SharedSecret};
+use config::{AuthMethod, Authentication, Connection, Pool, PoolAttribute, SecretKind, SharedSecret};
 use model::{ConfigRef, DropReason, Event, Identity};
 use sim::{NodeId, Sim, Site};
 use std::net::IpAddr;
@@ -118,6 +118,11 @@ fn an_address_is_pulled_or_pushed() {
         let lease: Vec<String> =
             sim.endpoint(b).pools().leases("rw").map(|l| format!("{} {} {}", l.address, l.identity, l.users)).collect();
         assert_eq!(lease, ["10.3.0.1 carol 1"]);
+        let given: IpAddr = "10.3.0.1".parse().unwrap();
+        let (client, server) = (&sim.snapshots(a)[0], &sim.snapshots(b)[0]);
+        assert_eq!((client.local_vips.clone(), client.remote_vips.len()), (vec![given], 0));
+        assert_eq!((server.remote_vips.clone(), server.local_vips.len()), (vec![given], 0));
+        assert_eq!((server.remote_xauth_id.clone(), &client.remote_xauth_id), (Some("carol".parse().unwrap()), &None));
         sim.terminate(a, &proto::Selection::default());
         sim.run_for(5 * SECOND);
         assert_eq!(sim.endpoint(b).pools().leases("rw").map(|l| l.users).collect::<Vec<_>>(), [0]);
@@ -141,6 +146,72 @@ fn addresses_of_both_families_are_pushed() {
         let leases: Vec<String> = sim.endpoint(b).pools().leases(pool).map(|l| l.address.to_string()).collect();
         assert_eq!(leases, [address]);
     }
+}
+
+/// A client whose server names these networks, and what the client then has; each network is one Child SA.
+fn with_networks(remote_ts: &str, included: &[[u8; 8]]) -> (Sim, NodeId, NodeId) {
+    let mut sim = Sim::new(1);
+    let a = sim.add(site("a", "192.0.2.1", "192.0.2.2", false).child(&format!("remote_ts = {remote_ts}")));
+    let b = site("b", "192.0.2.2", "192.0.2.1", false).child("local_ts = 0.0.0.0/0");
+    let b = sim.add(b);
+    with_pool(&mut sim, a, b, true);
+    let value = included.iter().flat_map(|network| [&network[..], &[0; 6]].concat()).collect();
+    let attribute = |kind: wire::V1ConfigAttribute, value: Vec<u8>| PoolAttribute { kind: kind.0, value };
+    let attributes = vec![
+        attribute(wire::V1ConfigAttribute::UNITY_SPLIT_INCLUDE, value),
+        attribute(wire::V1ConfigAttribute::UNITY_BANNER, b"Welcome\r\n\x1b[31mto the lab\n".to_vec()),
+        attribute(wire::V1ConfigAttribute::UNITY_DEF_DOMAIN, b"lab.example".to_vec()),
+    ];
+    sim.with(b, |endpoint, _| {
+        let mut pool = endpoint.pools().iter().next().unwrap().clone();
+        pool.attributes = attributes;
+        endpoint.pools_mut().load(pool)
+    });
+    sim.initiate(a, b);
+    sim.run_for(10 * SECOND);
+    (sim, a, b)
+}
+
+fn selectors(sim: &Sim, node: NodeId) -> Vec<String> {
+    let text = |i: &model::dataplane::ChildInstall| format!("{} === {}", i.local_ts[0], i.remote_ts[0]);
+    let mut all: Vec<String> = sim.plane(node).installed().map(text).collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn the_servers_networks_become_child_sas() {
+    let two = [[10, 1, 0, 0, 255, 255, 0, 0], [10, 9, 8, 0, 255, 255, 255, 0]];
+    let (mut sim, a, b) = with_networks("0.0.0.0/0", &two);
+    assert_eq!(selectors(&sim, a), ["10.3.0.1/32 === 10.1.0.0/16", "10.3.0.1/32 === 10.9.8.0/24"]);
+    assert_eq!(sim.pairs(a, b), 2);
+    // Asked for again, nothing is made twice.
+    sim.initiate(a, b);
+    sim.run_for(10 * SECOND);
+    assert_eq!(sim.plane(a).installed().count(), 2, "{:?}", selectors(&sim, a));
+    // Narrower: what both name. Nothing in common: what is configured.
+    let (sim, a, b) = with_networks("10.9.0.0/16", &two);
+    assert_eq!((selectors(&sim, a), sim.pairs(a, b)), (vec!["10.3.0.1/32 === 10.9.8.0/24".to_string()], 1));
+    let (sim, a, b) = with_networks("172.16.0.0/12", &two);
+    assert_eq!((selectors(&sim, a), sim.pairs(a, b)), (vec!["10.3.0.1/32 === 172.16.0.0/12".to_string()], 1));
+    // None named: everything.
+    let (sim, a, _) = with_networks("0.0.0.0/0", &[]);
+    assert_eq!(selectors(&sim, a), ["10.3.0.1/32 === 0.0.0.0/0"]);
+}
+
+#[test]
+fn the_servers_networks_are_bounded_and_its_texts_are_one_line() {
+    let many: Vec<[u8; 8]> = (0..=255).map(|n| [10, n, 0, 0, 255, 255, 0, 0]).collect();
+    let (sim, a, _) = with_networks("0.0.0.0/0", &many);
+    assert_eq!((sim.plane(a).installed().count(), sim.endpoint(a).sizes()), (16, (1, 0)));
+    let lines: Vec<&str> = sim
+        .events(a)
+        .filter_map(|(_, e)| match e {
+            Event::Step { text, .. } if text.starts_with("the peer's ") => Some(text.as_str()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(lines, [r"the peer's banner: Welcome\r\n\u{1b}[31mto the lab", "the peer's domain: lab.example"]);
 }
 
 #[test]

@@ -55,8 +55,15 @@ fn statistics() -> Stats {
     }
 }
 
-/// Two IKE SAs in different moods, and one with everything that is rare.
-fn listed() -> [SaSnapshot; 3] {
+/// Two IKE SAs in different moods, one with everything that is rare, and both ends of virtual addresses.
+fn listed() -> [SaSnapshot; 5] {
+    let addresses = |list: &[&str]| list.iter().map(|a| a.parse().unwrap()).collect();
+    let mut client = samples::established();
+    client.version = 1;
+    client.local_vips = addresses(&["10.3.0.1", "2001:db8::3"]);
+    let mut server = samples::established();
+    server.version = 1;
+    (server.remote_vips, server.remote_xauth_id) = (addresses(&["10.3.0.1"]), Some("carol".parse().unwrap()));
     let mut busy = samples::established();
     busy.id = SaId(3);
     busy.state = IkeState::Rekeying;
@@ -70,7 +77,7 @@ fn listed() -> [SaSnapshot; 3] {
     child.rekey_in = None;
     child.local_ts.push("10.8.0.0/16[udp/4500]".parse().unwrap());
     child.counters.bytes_out = 25_200_000_000;
-    [samples::established(), samples::connecting(), busy]
+    [samples::established(), samples::connecting(), busy, client, server]
 }
 
 fn answer(session: &mut Session, name: &str, arguments: &Message) {

@@ -85,9 +85,9 @@ fn lifetime(limits: &Limits) -> Vec<u8> {
     let infinite = u64::MAX; // XFRM_INF
     [
         limits.soft_octets.unwrap_or(infinite),
-        infinite,
+        limits.hard_octets.unwrap_or(infinite),
         limits.soft_packets.unwrap_or(infinite),
-        infinite,
+        limits.hard_packets.unwrap_or(infinite),
         0,
         limits.hard_seconds.unwrap_or(0),
         0,
@@ -103,6 +103,8 @@ fn lifetime(limits: &Limits) -> Vec<u8> {
 pub(super) struct Limits {
     pub(super) soft_octets: Option<u64>,
     pub(super) soft_packets: Option<u64>,
+    pub(super) hard_octets: Option<u64>,
+    pub(super) hard_packets: Option<u64>,
     pub(super) hard_seconds: Option<u64>,
 }
 

@@ -278,6 +278,8 @@ impl Xfrm {
             limits: Limits {
                 soft_octets: install.soft_bytes,
                 soft_packets: install.soft_packets,
+                hard_octets: install.hard_bytes,
+                hard_packets: install.hard_packets,
                 hard_seconds: install.hard_lifetime.map(|lifetime| lifetime.as_secs().max(1)),
             },
         };

@@ -273,6 +273,9 @@ fn read(opened: Option<Opened>) -> Option<(Believed, Vec<u8>)> {
     let opened = opened?;
     let chain = opened.chain()?;
     let (id, hash) = (chain.id(0)?, chain.hash()?);
+    if chain.id(1).is_some() {
+        return None; // HASH_I and HASH_R are over one identity (RFC 2409 section 5)
+    }
     let id_body = chain.raw(PayloadType::V1_ID)?.to_vec();
     let initial_contact = chain.notifies().any(|n| n.kind == V1NotifyType::INITIAL_CONTACT);
     let (id, hash) = (identity(id), hash.to_vec());

@@ -17,7 +17,7 @@ use model::{DropReason, Event, FailureKind, Instant, SaId};
 use wire::v1::{Chain, ChainBuilder, parse_chain};
 use wire::{ExchangeType, Flags, HEADER_LEN, Header, ProtocolId, V1NotifyType};
 
-/// R-U-THERE goes unanswered this often before the peer is taken for dead.
+/// Without `dpd_timeout` R-U-THERE goes unanswered this often before the peer is taken for dead.
 const MAX_UNANSWERED: u32 = 5;
 
 /// Sends payloads, protected, in an exchange of their own.
@@ -102,18 +102,25 @@ pub(super) fn receive(
             _ => {}
         }
     }
-    let notifies: Vec<(V1NotifyType, Vec<u8>)> = chain.notifies().map(|n| (n.kind, n.data.to_vec())).collect();
+    let notifies: Vec<(V1NotifyType, ProtocolId, Vec<u8>)> =
+        chain.notifies().map(|n| (n.kind, n.protocol, n.data.to_vec())).collect();
     drop(chain);
     if ended.is_none() {
         wanted_back.iter().for_each(|name| make_again(sa, cx, now, name));
     }
-    for (kind, data) in notifies {
+    let mut acknowledged = false;
+    for (kind, protocol, data) in notifies {
         match kind {
-            V1NotifyType::R_U_THERE if !stale => {
+            // One answer to one message, however often it asks.
+            V1NotifyType::R_U_THERE if !stale && !acknowledged => {
+                acknowledged = true;
                 sa.probed = sequence(&data);
                 acknowledge(sa, cx, &data);
             }
             V1NotifyType::R_U_THERE | V1NotifyType::R_U_THERE_ACK => {}
+            V1NotifyType::RESPONDER_LIFETIME if protocol == ProtocolId::IKE => {
+                super::phase1::shortened(sa, cx, super::proposals::lifetime_in(&data));
+            }
             V1NotifyType::INITIAL_CONTACT => super::phase1::apply_uniqueness(sa, cx, true),
             error if error.is_error() => {
                 sa.log(cx, "IKE", 1, format!("received {error} error notify"));
@@ -179,13 +186,20 @@ fn acknowledge(sa: &mut IsakmpSa, cx: &mut Context, sequence: &[u8]) {
 
 /// Time to ask whether the peer is alive. Returns why the SA ends if it does not seem to be.
 pub(crate) fn probe(sa: &mut IsakmpSa, cx: &mut Context, now: Instant) -> Option<FailureKind> {
-    let delay = sa.connection.as_ref()?.dpd_delay;
+    let (delay, timeout) = sa.connection.as_ref().map(|c| (c.dpd_delay, c.dpd_timeout))?;
     if delay.is_zero() {
         return None;
     }
     let quiet = now.since(sa.last_heard);
+    // `dpd_timeout` counts from the peer's last message, as with strongSwan; where the first question comes no sooner than
+    // that, from the question.
+    let silence = (!timeout.is_zero()).then(|| if timeout > delay { timeout } else { delay + timeout });
     if quiet >= delay {
-        if sa.probe.1 >= MAX_UNANSWERED {
+        let given_up = match silence {
+            Some(silence) => sa.probe.1 > 0 && quiet >= silence,
+            None => sa.probe.1 >= MAX_UNANSWERED,
+        };
+        if given_up {
             return Some(FailureKind::NoAnswer {
                 waiting_for: wire::grammar::RuleId::InformationalV1,
                 to: sa.remote,
@@ -197,12 +211,13 @@ pub(crate) fn probe(sa: &mut IsakmpSa, cx: &mut Context, now: Instant) -> Option
         if sa.probe.0 == 0 {
             sa.probe.0 = u32::from_be_bytes(cx.random()) >> 1;
         }
-        sa.probe = (sa.probe.0 + 1, sa.probe.1 + 1);
+        sa.probe = (sa.probe.0.wrapping_add(1), sa.probe.1.saturating_add(1));
         let (cookies, sequence) = (sa.spis, sa.probe.0.to_be_bytes());
         send(sa, cx, |rest| {
             rest.notify_isakmp(cookies, V1NotifyType::R_U_THERE, &sequence);
         });
-        cx.timers.set(sa.id, Reason::Liveness, now + delay);
+        let next = now + delay;
+        cx.timers.set(sa.id, Reason::Liveness, silence.map_or(next, |silence| next.min(sa.last_heard + silence)));
     } else {
         cx.timers.set(sa.id, Reason::Liveness, now + (delay - quiet));
     }

@@ -4,7 +4,7 @@ use super::proposals;
 use super::protection::{Keys, header};
 use super::sa::{AggressiveSent, IsakmpSa, Proving, State};
 use super::{aggressive, fragments, identity_protection, quick_mode, transaction};
-use crate::child::{self, ChildSa};
+use crate::child::{self, ChildSa, Lifetime};
 use crate::context::{Context, Effect};
 use crate::timers::Reason;
 use crate::v2::Path;
@@ -33,6 +33,12 @@ pub(crate) struct Wish {
     pub attempt: u32,
     pub replaces: Option<SaId>,
     pub initial_contact: bool,
+}
+
+/// How long we keep an ISAKMP SA; the volume that it carries is not counted.
+fn lifetime_of(connection: &Connection) -> Lifetime {
+    let time = connection.rekey_time.max(connection.reauth_time) + connection.over_time;
+    Lifetime { time: Some(time).filter(|time| !time.is_zero()), octets: None }
 }
 
 pub(super) fn own_identity(connection: &Connection, local: SocketAddr) -> Identity {
@@ -80,7 +86,7 @@ pub(super) fn note_vendor_ids(sa: &mut IsakmpSa, chain: &Chain<'_>) {
 /// Why it cannot begin.
 pub(crate) fn initiate(cx: &mut Context, now: Instant, wish: Wish) -> Result<IsakmpSa, FailureKind> {
     let connection = wish.connection;
-    let lifetime = (connection.rekey_time.max(connection.reauth_time) + connection.over_time).as_secs();
+    let lifetime = lifetime_of(&connection).time.unwrap_or_default().as_secs();
     let Some(auth) = transaction::auth_method(&connection, Role::Initiator) else {
         let method = "what is configured; IKEv1 has pre-shared keys and XAuth after them".to_string();
         return Err(FailureKind::AuthMethodUnsupported { method });
@@ -221,6 +227,7 @@ pub(crate) fn respond(cx: &mut Context, now: Instant, first: FirstMessage<'_>) -
         return refuse(cx, sa, V1NotifyType::NO_PROPOSAL_CHOSEN, kind);
     };
     sa.suite = Some(suite);
+    sa.offered_lifetime = proposals::phase1_lifetime(&answer);
     // The method says whether XAuth follows: a connection that wants it is not to be had without.
     let candidates: Vec<Arc<Connection>> =
         candidates.iter().filter(|c| method_of(c) == Some(method)).cloned().collect();
@@ -358,8 +365,49 @@ pub(super) fn complete(sa: &mut IsakmpSa, cx: &mut Context, now: Instant) {
         sa.replace_at = Some(at);
         cx.timers.set(sa.id, Reason::IkeLifetime, at);
     }
+    if let (Role::Responder, Some(offered)) = (sa.role, sa.offered_lifetime.time) {
+        end_by(sa, cx, now + offered);
+    }
     cx.event(Event::IkeUp(Box::new(sa.snapshot(cx, now))));
+    if sa.role == Role::Responder {
+        tell_lifetime(sa, cx, &connection);
+    }
     transaction::configure(sa, cx, now);
+}
+
+/// The ISAKMP SA is replaced, or ends, at this time if not before.
+fn end_by(sa: &mut IsakmpSa, cx: &mut Context, at: Instant) {
+    if sa.replace_at.is_none_or(|before| at < before) {
+        sa.replace_at = Some(at);
+        cx.timers.set(sa.id, Reason::IkeLifetime, at);
+    }
+}
+
+/// Responder: what the initiator offered is longer than what we keep. By an Informational exchange: in message 6 of main
+/// mode the Notify would not be covered by HASH_R, and in aggressive mode it is forbidden (RFC 2407 section 4.6.3).
+fn tell_lifetime(sa: &mut IsakmpSa, cx: &mut Context, connection: &Connection) {
+    let Some(offered) = sa.offered_lifetime.time else { return };
+    let Some(ours) = lifetime_of(connection).time.filter(|ours| *ours < offered) else { return };
+    let data = proposals::lifetime_data(Lifetime { time: Some(ours), octets: None }, wire::ProtocolId::IKE);
+    let cookies = sa.spis;
+    super::informational::send(sa, cx, |rest| {
+        rest.notify_isakmp(cookies, V1NotifyType::RESPONDER_LIFETIME, &data);
+    });
+}
+
+/// Initiator: the responder keeps the ISAKMP SA no longer than this, authentic (RFC 2407 section 4.6.3.1). Its successor is
+/// begun while there is time.
+pub(super) fn shortened(sa: &mut IsakmpSa, cx: &mut Context, lifetime: Lifetime) {
+    let (Some(time), Some(established), Role::Initiator) = (lifetime.time, sa.established, sa.role) else { return };
+    let ours = sa.connection.as_deref().map(lifetime_of).unwrap_or_default();
+    // Where there is no time although we have a lifetime, the successor is being made already.
+    let replacing = sa.replace_at.is_none() && ours.time.is_some();
+    if ours.shorter(lifetime) == ours || replacing {
+        return;
+    }
+    let shorter = ours.shorter(lifetime);
+    sa.log(cx, "IKE", 1, format!("the peer keeps the ISAKMP SA shorter than we: {shorter}, not {ours}"));
+    end_by(sa, cx, established + time.mul_f64(10.0 / 11.0));
 }
 
 /// INITIAL-CONTACT from the peer, or `unique = replace` (RFC 2407 section 4.6.3.3).

@@ -4,8 +4,11 @@
 //! The choice itself is the one of IKEv2 ([`model::select`]): a transform of version 1 is a proposal of version 2 with one
 //! algorithm of each type, so that both versions prefer and report alike.
 
+use crate::child::Lifetime;
 use model::dataplane::Mode;
 use model::{ChosenSuite, Mismatch, Proposal, select};
+use std::time::Duration;
+use wire::attributes::{Attributes, DataAttribute};
 use wire::registry::{EncryptionId, EsnId, IntegrityId, KeyExchangeId, PrfId, TransformType};
 use wire::v1::{AttributeValue, NatTraversal, Proposal as WireProposal, Sa, Transform};
 use wire::{IpsecAttribute, OakleyAttribute, ProtocolId, v2};
@@ -13,6 +16,14 @@ use wire::{IpsecAttribute, OakleyAttribute, ProtocolId, v2};
 /// KEY_IKE (RFC 2407 section 4.4.2).
 const KEY_IKE: u8 = 1;
 const SECONDS: u16 = 1;
+const KILOBYTES: u16 = 2;
+
+/// Octets of a kilobyte. RFC 2407 section 4.5 does not say whether it is 1000 or 1024: with the former an SA ends no later
+/// than the peer believes.
+const KILOBYTE: u64 = 1000;
+
+/// The lifetime of a phase 2 offer that names none (RFC 2407 section 4.5).
+const DEFAULT_LIFETIME: Duration = Duration::from_secs(28_800);
 
 /// (IKEv2 encryption ID, Oakley value). AES of RFC 3602, Camellia and combined modes have none here.
 const OAKLEY_ENCRYPTION: &[(EncryptionId, u16)] = &[(EncryptionId::TRIPLE_DES, 5), (EncryptionId::AES_CBC, 7)];
@@ -47,6 +58,54 @@ fn duration(class: u16, seconds: u64) -> (u16, AttributeValue) {
     (class, AttributeValue::of(seconds))
 }
 
+/// What lifetimes a list of attributes names, the shortest of each unit; the classes are those of the phase. Zero is none.
+fn lifetime_of(t: &Transform, type_class: u16, duration_class: u16) -> Lifetime {
+    let mut all = Lifetime::default();
+    for (unit, amount) in t.lifetimes(type_class, duration_class).filter(|(_, amount)| *amount != 0) {
+        // Units that nobody knows are not ours to obey.
+        all = all.shorter(match u16::try_from(unit) {
+            Ok(SECONDS) => Lifetime { time: Some(Duration::from_secs(amount.min(u32::MAX.into()))), octets: None },
+            Ok(KILOBYTES) => Lifetime { time: None, octets: Some(amount.saturating_mul(KILOBYTE)) },
+            _ => Lifetime::default(),
+        });
+    }
+    all
+}
+
+/// The attributes that name a lifetime.
+fn lifetime_attributes(l: Lifetime, type_class: u16, duration_class: u16) -> Vec<(u16, AttributeValue)> {
+    let time = l.time.map(|time| (SECONDS, time.as_secs()));
+    let volume = l.octets.map(|octets| (KILOBYTES, octets.div_ceil(KILOBYTE)));
+    let both = time.into_iter().chain(volume).filter(|(_, amount)| *amount != 0);
+    both.flat_map(|(unit, amount)| [short(type_class, unit), duration(duration_class, amount)]).collect()
+}
+
+/// The data of RESPONDER-LIFETIME (RFC 2407 section 4.6.3.1), under the ISAKMP SA or a phase 2 one.
+pub(super) fn lifetime_data(l: Lifetime, protocol: ProtocolId) -> Vec<u8> {
+    let (type_class, duration_class) = match protocol {
+        ProtocolId::IKE => (OakleyAttribute::LIFE_TYPE.0, OakleyAttribute::LIFE_DURATION.0),
+        _ => (IpsecAttribute::SA_LIFE_TYPE.0, IpsecAttribute::SA_LIFE_DURATION.0),
+    };
+    let mut data = Vec::new();
+    for (class, value) in lifetime_attributes(l, type_class, duration_class) {
+        let value = match &value {
+            AttributeValue::Short(value) => wire::attributes::AttributeValue::Short(*value),
+            AttributeValue::Long(octets) => wire::attributes::AttributeValue::Long(octets),
+        };
+        DataAttribute { kind: class, value }.write(&mut data);
+    }
+    data
+}
+
+/// The reverse; nothing where the list is cut off. Under an ISAKMP SA some peers number the classes as in phase 2.
+pub(super) fn lifetime_in(data: &[u8]) -> Lifetime {
+    let list: Result<Vec<_>, _> = Attributes::new(data, 0).map(|a| a.map(|a| (a.kind, a.value.into()))).collect();
+    let Ok(attributes) = list else { return Lifetime::default() };
+    let list = Transform { number: 0, id: 0, attributes };
+    let ipsec = lifetime_of(&list, IpsecAttribute::SA_LIFE_TYPE.0, IpsecAttribute::SA_LIFE_DURATION.0);
+    ipsec.shorter(lifetime_of(&list, OakleyAttribute::LIFE_TYPE.0, OakleyAttribute::LIFE_DURATION.0))
+}
+
 // ------------------------------------------------------------------------------------------------------------ phase 1
 
 /// Our phase 1 proposals as one SA payload: every combination that IKEv1 can write, in our order.
@@ -77,6 +136,12 @@ pub(super) fn phase1_offer(proposals: &[Proposal], lifetime: u64, method: u16) -
     }
     let transforms = numbered(transforms, KEY_IKE);
     Sa::new(vec![WireProposal::isakmp(1, transforms)])
+}
+
+/// The lifetime that the chosen transform of phase 1 names.
+pub(super) fn phase1_lifetime(answer: &Sa) -> Lifetime {
+    let chosen = answer.proposals.first().and_then(|p| p.transforms.first());
+    chosen.map(|t| lifetime_of(t, OakleyAttribute::LIFE_TYPE.0, OakleyAttribute::LIFE_DURATION.0)).unwrap_or_default()
 }
 
 fn numbered(transforms: Vec<Vec<(u16, AttributeValue)>>, id: u8) -> Vec<Transform> {
@@ -152,7 +217,7 @@ pub(super) fn phase2_offer(
     spi: u32,
     mode: Mode,
     encapsulated: Option<NatTraversal>,
-    lifetime: u64,
+    lifetime: Lifetime,
 ) -> Sa {
     let mut list: Vec<WireProposal> = Vec::new();
     for p in proposals {
@@ -175,10 +240,7 @@ pub(super) fn phase2_offer(
                 if p.esn.first() == Some(&EsnId::EXT_SEQ) {
                     attributes.push(short(IpsecAttribute::EXTENDED_SEQUENCE_NUMBER.0, 1));
                 }
-                if lifetime > 0 {
-                    attributes.push(short(IpsecAttribute::SA_LIFE_TYPE.0, SECONDS));
-                    attributes.push(duration(IpsecAttribute::SA_LIFE_DURATION.0, lifetime));
-                }
+                attributes.extend(phase2_lifetime(lifetime));
                 let transform = Transform { number: 1, id, attributes };
                 // Transforms of one proposal differ in their attributes only by choice: one proposal holds them all.
                 match list.first_mut() {
@@ -197,6 +259,25 @@ pub(super) fn phase2_offer(
         }
     }
     Sa::new(list)
+}
+
+fn phase2_lifetime(l: Lifetime) -> Vec<(u16, AttributeValue)> {
+    lifetime_attributes(l, IpsecAttribute::SA_LIFE_TYPE.0, IpsecAttribute::SA_LIFE_DURATION.0)
+}
+
+/// How long we let a child live.
+pub(super) fn lifetime_of_child(child: &config::Child) -> Lifetime {
+    let time = Some(child.life_time).filter(|time| !time.is_zero());
+    Lifetime { time, octets: Some(child.life_bytes).filter(|octets| *octets != 0) }
+}
+
+/// What of our lifetime an initiator must be told, because it offered a longer one (RFC 2407 section 4.5.4).
+pub(super) fn shorter_than_offered(ours: Lifetime, offered: Lifetime) -> Option<Lifetime> {
+    // As the initiator reads it, so that a rounded number is not told for its rounding.
+    let read = |octets: u64| octets.div_ceil(KILOBYTE);
+    let time = ours.time.filter(|ours| offered.time.is_none_or(|offered| *ours < offered));
+    let octets = ours.octets.filter(|ours| offered.octets.is_none_or(|offered| read(*ours) < read(offered)));
+    (time.is_some() || octets.is_some()).then_some(Lifetime { time, octets })
 }
 
 fn phase2_as_v2(t: &Transform) -> v2::Proposal {
@@ -229,6 +310,19 @@ pub(super) struct Phase2Choice {
     /// The peer's SPI: by it we send.
     pub spi: u32,
     pub encapsulated: bool,
+    pub mode: Mode,
+    /// The lifetime that the chosen transform names.
+    pub lifetime: Lifetime,
+}
+
+impl Phase2Choice {
+    /// The lifetime that an initiator offers: where it names none, the default (RFC 2407 section 4.5).
+    pub fn offered_lifetime(&self) -> Lifetime {
+        match self.lifetime {
+            Lifetime { time: None, octets: None } => Lifetime { time: Some(DEFAULT_LIFETIME), octets: None },
+            named => named,
+        }
+    }
 }
 
 /// Why no phase 2 transform can be used.
@@ -272,11 +366,14 @@ pub(super) fn phase2_choose(
             Ok((number, suite)) => {
                 let Some(chosen) = usable.iter().find(|t| t.number == number) else { continue };
                 let answer = WireProposal { transforms: vec![(*chosen).clone()], ..proposal.clone() };
+                let lifetime = lifetime_of(chosen, IpsecAttribute::SA_LIFE_TYPE.0, IpsecAttribute::SA_LIFE_DURATION.0);
                 return Ok(Phase2Choice {
                     answer: Sa { proposals: vec![answer], ..offered.clone() },
                     suite,
                     spi: u32::from_be_bytes(*spi),
                     encapsulated: matches!(mode_of(chosen), 3 | 4 | 61443 | 61444),
+                    mode,
+                    lifetime,
                 });
             }
             Err(mismatch) => closest = Some(Phase2Mismatch::Algorithms(mismatch)),
@@ -294,6 +391,8 @@ pub(super) fn phase2_group(proposals: &[Proposal]) -> Option<KeyExchangeId> {
 mod tests {
     use super::*;
     use model::ProposalProtocol;
+
+    const HOUR: Lifetime = Lifetime { time: Some(Duration::from_secs(3600)), octets: None };
 
     fn ike(text: &str) -> Proposal {
         Proposal::parse(ProposalProtocol::Ike, text).unwrap()
@@ -318,8 +417,8 @@ mod tests {
     #[test]
     fn phase2_names_a_missing_group() {
         let with =
-            phase2_offer(&[esp("aes128gcm16-modp2048")], Some(KeyExchangeId::MODP_2048), 7, Mode::Tunnel, None, 3600);
-        let without = phase2_offer(&[esp("aes128gcm16")], None, 7, Mode::Tunnel, Some(NatTraversal::Rfc3947), 3600);
+            phase2_offer(&[esp("aes128gcm16-modp2048")], Some(KeyExchangeId::MODP_2048), 7, Mode::Tunnel, None, HOUR);
+        let without = phase2_offer(&[esp("aes128gcm16")], None, 7, Mode::Tunnel, Some(NatTraversal::Rfc3947), HOUR);
         let chosen = phase2_choose(&[esp("aes128gcm16-modp2048")], &with, Mode::Tunnel, true).ok().unwrap();
         assert_eq!((chosen.spi, chosen.suite.key_exchange), (7, Some(KeyExchangeId::MODP_2048)));
         assert!(!chosen.encapsulated);
@@ -334,5 +433,61 @@ mod tests {
             phase2_choose(&[esp("aes128gcm16")], &without, Mode::Transport, false),
             Err(Phase2Mismatch::Mode(Mode::Transport, 3))
         ));
+    }
+
+    #[test]
+    fn lifetimes_are_written_and_read_in_both_units() {
+        let ours = Lifetime { time: Some(Duration::from_secs(100_000)), octets: Some(4_608_000_001) };
+        let offer = phase2_offer(&[esp("aes128gcm16")], None, 7, Mode::Tunnel, None, ours);
+        let choice = phase2_choose(&[esp("aes128gcm16")], &offer, Mode::Tunnel, false).ok().unwrap();
+        let rounded = Lifetime { octets: Some(4_608_001_000), ..ours };
+        assert_eq!((choice.lifetime, choice.offered_lifetime()), (rounded, rounded));
+        assert_eq!(shorter_than_offered(ours, choice.lifetime), None, "not for the rounding");
+        let none = phase2_offer(&[esp("aes128gcm16")], None, 7, Mode::Tunnel, None, Lifetime::default());
+        let choice = phase2_choose(&[esp("aes128gcm16")], &none, Mode::Tunnel, false).ok().unwrap();
+        assert_eq!(choice.lifetime, Lifetime::default());
+        assert_eq!(choice.offered_lifetime().to_string(), "28800 s");
+        for protocol in [ProtocolId::ESP, ProtocolId::IKE] {
+            let data = lifetime_data(ours, protocol);
+            assert_eq!(lifetime_in(&data), rounded);
+            // Cut anywhere it is no list, or a shorter one: never a panic, never a longer lifetime.
+            for length in 0..data.len() {
+                let cut = lifetime_in(&data[..length]);
+                assert!(cut == Lifetime::default() || cut == Lifetime { octets: None, ..rounded }, "{length}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_the_shorter_part_of_a_lifetime_is_told() {
+        let life = |time: u64, octets: u64| Lifetime {
+            time: Some(Duration::from_secs(time)).filter(|t| !t.is_zero()),
+            octets: Some(octets).filter(|o| *o != 0),
+        };
+        assert_eq!(shorter_than_offered(life(3600, 0), life(3600, 0)), None);
+        assert_eq!(shorter_than_offered(life(0, 0), life(3600, 5000)), None);
+        assert_eq!(shorter_than_offered(life(3600, 0), life(7200, 5000)), Some(life(3600, 0)));
+        assert_eq!(shorter_than_offered(life(3600, 5000), life(3600, 0)), Some(life(0, 5000)));
+        assert_eq!(shorter_than_offered(life(3600, 5000), life(0, 0)), Some(life(3600, 5000)));
+    }
+
+    #[test]
+    fn odd_lifetimes_are_no_limit() {
+        // Zero, a duration without a unit, a unit nobody knows, and octets too many for a number.
+        let odd: [&[u8]; 5] = [
+            &[0x80, 1, 0, 1, 0x80, 2, 0, 0],
+            &[0x80, 2, 0, 60],
+            &[0x80, 1, 0, 9, 0x80, 2, 0, 60],
+            &[0x80, 1, 0, 1, 0, 2, 0, 9, 1, 1, 1, 1, 1, 1, 1, 1, 1],
+            &[0x80, 1, 0, 1, 0, 2, 0, 0],
+        ];
+        for data in odd {
+            assert_eq!(lifetime_in(data), Lifetime::default(), "{data:?}");
+        }
+        let most = [0x80, 1, 0, 2, 0, 2, 0, 8, 255, 255, 255, 255, 255, 255, 255, 255];
+        assert_eq!(lifetime_in(&most), Lifetime { time: None, octets: Some(u64::MAX) });
+        // The shortest of several.
+        let two = [0x80, 1, 0, 1, 0x80, 2, 0, 60, 0x80, 1, 0, 1, 0x80, 2, 0, 30];
+        assert_eq!(lifetime_in(&two), Lifetime { time: Some(Duration::from_secs(30)), octets: None });
     }
 }

@@ -11,7 +11,7 @@
 use super::proposals::{self, Phase2Choice, Phase2Mismatch};
 use super::protection::{hashed, header};
 use super::sa::{IsakmpSa, arm, fingerprint};
-use crate::child::{self, Agreed, ChildSa, Parent, Selectors};
+use crate::child::{self, Agreed, ChildSa, Lifetime, Parent, Selectors};
 use crate::context::{Context, Effect};
 use crate::timers::Reason;
 use crate::v2::Path;
@@ -25,7 +25,7 @@ use model::{
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 use wire::grammar::RuleId;
-use wire::v1::{Chain, ChainBuilder, Id, Sa};
+use wire::v1::{Chain, ChainBuilder, Id, NatTraversal, Sa};
 use wire::{ExchangeType, Header, ProtocolId, Secret, V1IdType, V1NotifyType};
 
 /// Octets of our nonces.
@@ -174,7 +174,33 @@ pub(super) fn message_id(sa: &IsakmpSa, cx: &mut Context) -> u32 {
 pub(super) fn begin(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, index: usize) {
     let Some(connection) = sa.connection.clone() else { return };
     let Some(config) = connection.children.get(index) else { return };
-    let selectors = child::configured(config, sa.inner_local(), sa.inner_remote());
+    let (selectors, further) = included(sa, child::configured(config, sa.inner_local(), sa.inner_remote()));
+    begin_one(sa, cx, now, config, selectors);
+    for selectors in further {
+        // What is there, or under way, is not made again.
+        let there = |c: &ChildSa| c.name == config.name && c.remote_ts == selectors.remote;
+        if !sa.children.iter().any(there) {
+            let new = ChildSa::larval(cx, config, selectors.clone());
+            let id = new.id;
+            sa.children.push(new);
+            offer(sa, cx, now, config, id, &selectors, None);
+        }
+    }
+}
+
+/// What is configured, within the networks that the server named (UNITY_SPLIT_INCLUDE): the selectors of the first quick
+/// mode and of further ones, for a quick mode has one pair of them (RFC 2409 section 5.5). Where nothing of it is among
+/// those networks the configuration holds.
+fn included(sa: &IsakmpSa, configured: Selectors) -> (Selectors, Vec<Selectors>) {
+    let within = narrow(configured.remote.get(..1).unwrap_or_default(), &sa.configuration.included);
+    let mut all = within.into_iter().map(|ts| Selectors { remote: vec![ts], ..configured.clone() });
+    match all.next() {
+        Some(first) => (first, all.collect()),
+        None => (configured, Vec::new()),
+    }
+}
+
+fn begin_one(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, config: &config::Child, selectors: Selectors) {
     let waiting = sa.children.iter_mut().find(|c| c.name == config.name && !c.is_installed());
     if let Some(larval) = waiting {
         // Since it was made an address may have been assigned.
@@ -249,9 +275,10 @@ fn offer(
     prune(sa);
     let group = proposals::phase2_group(&config.esp_proposals);
     let key_exchange = group.and_then(|g| KeyExchange::generate(g, &mut *cx.rng).ok());
-    let lifetime = config.life_time.as_secs();
+    let lifetime = proposals::lifetime_of_child(config);
     let encapsulated = sa.nat_traversal.filter(|_| sa.nat.any());
-    let offer = proposals::phase2_offer(&config.esp_proposals, group, spi, config.mode, encapsulated, lifetime);
+    let mode = child::mode_for(config.mode, selectors, sa.local.ip(), sa.remote.ip());
+    let offer = proposals::phase2_offer(&config.esp_proposals, group, spi, mode, encapsulated, lifetime);
     let nonce = cx.random::<NONCE_LEN>().to_vec();
     let Some(keys) = sa.keys() else { return };
     let mut rest = keys.with_hash();
@@ -264,12 +291,20 @@ fn offer(
         add_id(&mut rest, local);
         add_id(&mut rest, remote);
     }
+    if let Some(variant) = encapsulated.filter(|_| mode == Mode::Transport) {
+        original_addresses(&mut rest, variant, sa.local.ip(), sa.remote.ip());
+    }
     let id = message_id(sa, cx);
     let (spis, step) = (sa.spis, Step::Sent(Box::new(Offer { child, nonce, key_exchange, rekeys })));
     let Some(keys) = sa.keys() else { return };
     let chain = hashed(rest, |rest| keys.hash1(id, rest));
     let message = keys.seal(header(spis, ExchangeType::QUICK_MODE, id), chain);
     transmit(sa, cx, now, id, message, step, &[], true);
+}
+
+/// RFC 3947 section 5.2: in transport mode both ends tell both addresses as they know them, the initiator's first.
+fn original_addresses(chain: &mut ChainBuilder, variant: NatTraversal, initiator: IpAddr, responder: IpAddr) {
+    chain.nat_oa(variant, initiator).nat_oa(variant, responder);
 }
 
 #[allow(clippy::too_many_arguments)]
@@ -581,6 +616,13 @@ fn choose(
     let mut closest: Option<Refusal> = None;
     for (index, child) in connection.children.iter().enumerate() {
         let configured = child::configured(child, sa.inner_local(), sa.inner_remote());
+        let (ours, theirs) = match child.mode {
+            Mode::Transport => {
+                let (local, remote) = (sa.local.ip(), sa.remote.ip());
+                (child::as_seen(&ours, sa.nat.local, local), child::as_seen(&theirs, sa.nat.remote, remote))
+            }
+            Mode::Tunnel => (ours, theirs),
+        };
         // IKEv1 does not narrow: what is asked for must lie within what is configured.
         let within = |configured: &[TrafficSelector], ts: &TrafficSelector| {
             narrow(configured, std::slice::from_ref(ts)) == [*ts]
@@ -599,8 +641,10 @@ fn choose(
             continue;
         }
         let wanted: Vec<Proposal> = child.esp_proposals.clone();
-        match proposals::phase2_choose(&wanted, offered, child.mode, with_ke) {
-            Ok(choice) => return Ok((index, choice, Selectors { local: vec![ours], remote: vec![theirs] })),
+        let selectors = Selectors { local: vec![ours], remote: vec![theirs] };
+        let mode = child::mode_for(child.mode, &selectors, sa.local.ip(), sa.remote.ip());
+        match proposals::phase2_choose(&wanted, offered, mode, with_ke) {
+            Ok(choice) => return Ok((index, choice, selectors)),
             Err(Phase2Mismatch::Algorithms(mismatch)) => {
                 let ours = wanted.iter().map(ToString::to_string).collect();
                 let (phase, found_by) = (Phase::Child, Side::Us);
@@ -656,6 +700,8 @@ fn accept(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, a: Accept<'_>) -> O
     new.spi_out = a.choice.spi;
     let nonce_r = cx.random::<NONCE_LEN>().to_vec();
     let suite = a.choice.suite;
+    let offered = a.choice.offered_lifetime();
+    let told = proposals::shorter_than_offered(proposals::lifetime_of_child(config), offered);
     let keys = keymat(sa, &suite, shared.as_ref(), (new.spi_in, new.spi_out), (a.nonce_i, &nonce_r), Role::Responder)?;
     let mut answer = a.choice.answer;
     answer.proposals.iter_mut().for_each(|p| p.spi = new.spi_in.to_be_bytes().to_vec());
@@ -670,11 +716,20 @@ fn accept(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, a: Accept<'_>) -> O
             rest.id(id.kind, id.protocol, id.port, id.data);
         }
     }
+    if let (true, Some(variant), Mode::Transport) = (a.choice.encapsulated, sa.nat_traversal, a.choice.mode) {
+        original_addresses(&mut rest, variant, sa.remote.ip(), sa.local.ip());
+    }
+    if let Some(ours) = told {
+        // RFC 2407 section 4.5.4: the offered lifetime goes back as it came, ours beside it.
+        let (spi, data) = (new.spi_in.to_be_bytes(), proposals::lifetime_data(ours, ProtocolId::ESP));
+        rest.notify(ProtocolId::ESP, &spi, V1NotifyType::RESPONDER_LIFETIME, &data);
+    }
     let spis = sa.spis;
     let keys_of_sa = sa.keys()?;
     let chain = hashed(rest, |rest| keys_of_sa.hash2(a.id, a.nonce_i, rest));
     let message = keys_of_sa.seal(header(spis, ExchangeType::QUICK_MODE, a.id), chain);
-    let agreed = Agreed { number: 1, suite, selectors: a.selectors };
+    let (selectors, mode) = (a.selectors, a.choice.mode);
+    let agreed = Agreed { number: 1, suite, selectors, as_written: None, mode, lifetime: offered };
     let nonces = (a.nonce_i.to_vec(), nonce_r);
     let replied = Replied { child: new, agreed, keys, encapsulated: a.choice.encapsulated, nonces };
     transmit(sa, cx, now, a.id, message, Step::Replied(Box::new(replied)), a.datagram, true);
@@ -737,6 +792,7 @@ fn finish(
 ) -> Result<Finished, FailureKind> {
     let invalid = |what: &str| FailureKind::MessageInvalid { rule: RuleId::QuickMode2, missing: what.to_string() };
     let connection = sa.connection.clone().ok_or_else(|| invalid("a connection"))?;
+    let (own, peer) = (sa.local.ip(), sa.remote.ip());
     let larval = sa.children.iter_mut().find(|c| c.id == child).ok_or_else(|| invalid("a child"))?;
     let config = child::config_of(&connection, &larval.name).ok_or_else(|| invalid("a configured child"))?;
     let (answer, nonce_r) =
@@ -744,11 +800,12 @@ fn finish(
     if with_ke != chain.ke().is_some() || with_ke != shared.is_some() {
         return Err(invalid("a valid KE"));
     }
-    let choice =
-        proposals::phase2_choose(&config.esp_proposals, answer, config.mode, with_ke).map_err(|m| match m {
-            Phase2Mismatch::Algorithms(mismatch) => FailureKind::ChoiceNotOffered { phase: Phase::Child, mismatch },
-            Phase2Mismatch::Mode(own, peer) => FailureKind::EncapsulationMode { tunnel: own == Mode::Tunnel, peer },
-        })?;
+    let offered = Selectors { local: larval.local_ts.clone(), remote: larval.remote_ts.clone() };
+    let mode = child::mode_for(config.mode, &offered, own, peer);
+    let choice = proposals::phase2_choose(&config.esp_proposals, answer, mode, with_ke).map_err(|m| match m {
+        Phase2Mismatch::Algorithms(mismatch) => FailureKind::ChoiceNotOffered { phase: Phase::Child, mismatch },
+        Phase2Mismatch::Mode(own, peer) => FailureKind::EncapsulationMode { tunnel: own == Mode::Tunnel, peer },
+    })?;
     let (local, remote) = (larval.local_ts.first().copied(), larval.remote_ts.first().copied());
     let echoed = |n: usize, own: Option<TrafficSelector>| chain.id(n).is_none_or(|id| selector(id) == own);
     if !echoed(0, local) || !echoed(1, remote) {
@@ -763,11 +820,16 @@ fn finish(
         });
     }
     larval.spi_out = choice.spi;
+    // RFC 2407 section 4.5.4: the responder's lifetime is the shorter one, by a Notify or, with some peers, in the answer.
+    let about = |spi: &[u8]| spi.is_empty() || spi == choice.spi.to_be_bytes();
+    let told = chain.notifies().filter(|n| n.kind == V1NotifyType::RESPONDER_LIFETIME && about(n.spi));
+    let lifetime = told.map(|n| proposals::lifetime_in(n.data)).fold(choice.lifetime, Lifetime::shorter);
     let spis = (larval.spi_in, larval.spi_out);
     let selectors = Selectors { local: local.into_iter().collect(), remote: remote.into_iter().collect() };
     let keys = keymat(sa, &choice.suite, shared, spis, (nonce_i, &nonce_r), Role::Initiator)
         .ok_or_else(|| invalid("usable keys"))?;
-    Ok((Agreed { number: 1, suite: choice.suite, selectors }, keys, nonce_r, choice.encapsulated))
+    let agreed = Agreed { number: 1, suite: choice.suite, selectors, as_written: None, mode, lifetime };
+    Ok((agreed, keys, nonce_r, choice.encapsulated))
 }
 
 #[allow(clippy::too_many_arguments)]
@@ -785,6 +847,16 @@ fn install(
     let Some(parent) = parent(sa, encapsulated) else { return };
     // Whoever made it makes its successor too, whatever its role in phase 1.
     let parent = Parent { role: creator, ..parent };
+    let ours = child::config_of(&parent.connection, &child.name).map(proposals::lifetime_of_child).unwrap_or_default();
+    let shorter = ours.shorter(agreed.lifetime);
+    if shorter != ours {
+        sa.log(
+            cx,
+            "IKE",
+            1,
+            format!("the peer lets CHILD_SA {} live shorter than we: {shorter}, not {ours}", child.name),
+        );
+    }
     let Some(installed) = child::install(cx, now, &parent, child, agreed, keys, creator) else { return };
     sa.children.push(installed);
     if creator == Role::Initiator {

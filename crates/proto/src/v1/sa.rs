@@ -128,6 +128,8 @@ pub(crate) struct IsakmpSa {
     pub established: Option<Instant>,
     pub last_heard: Instant,
     pub replace_at: Option<Instant>,
+    /// Responder: how long the initiator offered to keep this SA (RFC 2409 appendix A, Life Duration).
+    pub(super) offered_lifetime: crate::child::Lifetime,
     /// Our last message of phase 1.
     pub(super) sent: Option<Sent>,
     pub(super) quick_modes: BTreeMap<u32, QuickMode>,
@@ -190,6 +192,7 @@ impl IsakmpSa {
             established: None,
             last_heard: now,
             replace_at: None,
+            offered_lifetime: crate::child::Lifetime::default(),
             sent: None,
             quick_modes: BTreeMap::new(),
             used: std::collections::VecDeque::new(),
@@ -313,6 +316,9 @@ impl IsakmpSa {
             remote: self.remote,
             local_id: self.local_id.clone(),
             remote_id: self.remote_id.clone(),
+            remote_xauth_id: self.configuration.proven_user(),
+            local_vips: self.configuration.own().to_vec(),
+            remote_vips: self.configuration.assigned().to_vec(),
             suite: self.suite,
             nat: self.nat,
             authentication: "pre-shared-key",

@@ -21,7 +21,7 @@ use crate::timers::Reason;
 use crate::v2::Path;
 use config::{AuthMethod, Authentication, Connection};
 use model::dataplane::VirtualAddress;
-use model::{DropReason, Event, FailureKind, Identity, IkeState, Instant, Role};
+use model::{DropReason, Event, FailureKind, Identity, IkeState, Instant, Role, TrafficSelector};
 use std::net::IpAddr;
 use wire::attributes::{AttributeValue, DataAttribute};
 use wire::grammar::RuleId;
@@ -77,6 +77,8 @@ pub(super) struct Configuration {
     assigned: Vec<IpAddr>,
     /// Addresses that the peer assigned to us.
     own: Vec<IpAddr>,
+    /// The networks behind the peer that it says are to be reached through it (UNITY_SPLIT_INCLUDE); none for all.
+    pub included: Vec<TrafficSelector>,
     /// Uniqueness is applied when XAuth is over: with INITIAL-CONTACT or without.
     pub uniqueness: Option<bool>,
 }
@@ -85,6 +87,21 @@ impl Configuration {
     /// Whether the user has still to be proved.
     pub fn authenticates(&self) -> bool {
         matches!(self.stage, Stage::Asked | Stage::Judged(_) | Stage::Answering(_))
+    }
+
+    /// The peer's user, once proved.
+    pub fn proven_user(&self) -> Option<Identity> {
+        self.user.clone().filter(|_| !self.authenticates())
+    }
+
+    /// Addresses that the peer assigned to us.
+    pub fn own(&self) -> &[IpAddr] {
+        &self.own
+    }
+
+    /// Addresses that we assigned to the peer.
+    pub fn assigned(&self) -> &[IpAddr] {
+        &self.assigned
     }
 
     pub fn waiting_for(&self) -> Option<RuleId> {

@@ -21,7 +21,7 @@
 
 use super::child::{self, ChildSa, Selectors};
 use super::exchange::{Request, Task, Verdict};
-use super::ike_auth::{child_up, on_wire, selectors};
+use super::ike_auth::{answered_mode, ask_for_transport, child_up, on_wire, selectors, transport_of, transport_wish};
 use super::ike_sa_init::{MAX_RETRIES, NONCE_LEN};
 use super::informational::{child_refusal, remove_child};
 use super::keys::child_keys;
@@ -157,12 +157,15 @@ fn send(sa: &mut IkeSa, cx: &mut Context, now: Instant, task: Task, wanted: Opti
         // RFC 7296 section 1.3.3: the SPI by which the initiator of this exchange receives. The selectors stay.
         chain.notify(ProtocolId::ESP, &listed.spi_in.to_be_bytes(), NotifyType::REKEY_SA, &[]);
         listed.state = ChildState::Rekeying;
-        let new = ChildSa::larval(cx, config, ts.clone());
+        let new = ChildSa { mode: listed.mode, ..ChildSa::larval(cx, config, ts.clone()) };
         (new.spi_in, What::Rekeyed { proposals: proposals.clone(), new: Box::new(new), crossing: None })
     } else {
         (listed.spi_in, What::Child { proposals: proposals.clone() })
     };
     let (name, number) = (listed.name.clone(), listed.id.0);
+    // The successor is in the mode of the Child SA that it replaces (RFC 7296 section 2.8).
+    let mode = child::mode_for(listed.mode, &ts, sa.local.ip(), sa.remote.ip()); // as transport_of() when the answer comes
+    ask_for_transport(&mut chain, mode);
     chain.sa(&child::offer(&proposals, &spi.to_be_bytes()));
     chain.nonce(&nonce);
     if let Some(key_exchange) = &key_exchange {
@@ -238,7 +241,8 @@ pub(super) fn response(sa: &mut IkeSa, cx: &mut Context, now: Instant, task: Tas
     }
     let not_offered =
         || FailureKind::ChoiceNotOffered { phase: Phase::Child, mismatch: Mismatch { differing: Vec::new() } };
-    let agreed = child::accept(&proposals, &offered, answer, &tsi, &tsr).and_then(|agreed| {
+    let mode = answered_mode(transport_of(sa, &new), chain);
+    let agreed = child::accept(&proposals, &offered, answer, &tsi, &tsr, mode).and_then(|agreed| {
         let group = agreed.suite.key_exchange.filter(|g| *g != KeyExchangeId::NONE);
         let shared = match (group, chain.ke(), &key_exchange) {
             (None, ..) => None,
@@ -526,9 +530,9 @@ fn serve(
     };
     let (tsi, tsr): (Vec<TrafficSelector>, _) = (selectors(chain.tsi()), selectors(chain.tsr()));
     let only = old.as_ref().map(|(_, name)| name.as_str());
-    let addresses = (sa.local.ip(), sa.remote.ip());
-    let (index, agreed) =
-        child::choose_further(connection, addresses, offered, (&tsi, &tsr), only).map_err(|(i, kind)| {
+    let (addresses, transport) = ((sa.local.ip(), sa.remote.ip()), transport_wish(sa, chain));
+    let (index, agreed) = child::choose_further(connection, addresses, offered, (&tsi, &tsr), only, transport)
+        .map_err(|(i, kind)| {
             let proposals = matches!(kind, FailureKind::NoProposalChosen { found_by: Side::Us, .. });
             let notify = if proposals { NotifyType::NO_PROPOSAL_CHOSEN } else { NotifyType::TS_UNACCEPTABLE };
             Refusal::fault(notify, kind, i)
@@ -550,8 +554,9 @@ fn serve(
     if let Some(key_exchange) = public {
         reply.ke(key_exchange.id(), key_exchange.public());
     }
-    reply.ts_i(&on_wire(&agreed.selectors.remote));
-    reply.ts_r(&on_wire(&agreed.selectors.local));
+    reply.ts_i(&on_wire(&agreed.told().remote));
+    reply.ts_r(&on_wire(&agreed.told().local));
+    ask_for_transport(reply, agreed.mode);
     if let Some((old, name)) = old {
         sa.log(cx, "IKE", 1, format!("the peer rekeys CHILD_SA {name}{{{}}}", old.0));
         cx.count(Counter::ChildRekey);

@@ -28,6 +28,7 @@ use crate::credentials::{Signature, method_name, scheme_for, sends_certificate};
 use crate::policy;
 use config::{AuthMethod as Method, Connection, SharedSecret, Unique, best_psk};
 use crypto::{Certificate, KeyKind, Scheme};
+use model::dataplane::Mode;
 use model::{Event, FailureKind, Identity, Instant, Role, TrafficSelector};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -222,6 +223,7 @@ pub(super) fn send(sa: &mut IkeSa, cx: &mut Context, now: Instant, init_request:
         chain.sa(&child::offer(&child::first_proposals(config), &larval.spi_in.to_be_bytes()));
         chain.ts_i(&on_wire(&larval.local_ts));
         chain.ts_r(&on_wire(&larval.remote_ts));
+        ask_for_transport(&mut chain, transport_of(sa, larval));
     }
     sa.log(cx, "IKE", 1, format!("authentication of '{local}' (myself) with {how}"));
     sa.request(cx, now, ExchangeType::IKE_AUTH, chain, RuleId::IkeAuthResponse, Task::Auth);
@@ -310,7 +312,8 @@ fn finish_first_child(
         (RuleId::IkeAuthResponse, Some(answer)) => {
             let (tsi, tsr) = (selectors(chain.tsi()), selectors(chain.tsr()));
             larval.spi_out = answer.first().and_then(wire::v2::Proposal::child_spi).unwrap_or(0);
-            child::accept(&child::first_proposals(config), &offered, answer, &tsi, &tsr)
+            let mode = answered_mode(transport_of(sa, &larval), chain);
+            child::accept(&child::first_proposals(config), &offered, answer, &tsi, &tsr, mode)
         }
         _ => {
             let notify = chain.error().map_or(NotifyType::NO_PROPOSAL_CHOSEN, |n| n.kind);
@@ -631,7 +634,8 @@ fn first_child(
     let chain = request.chain;
     let Some(offered) = chain.sa() else { return Ok(()) }; // childless (RFC 6023)
     let (tsi, tsr) = (selectors(chain.tsi()), selectors(chain.tsr()));
-    let (index, agreed) = child::choose(connection, sa.local.ip(), sa.remote.ip(), offered, &tsi, &tsr)?;
+    let transport = transport_wish(sa, chain);
+    let (index, agreed) = child::choose(connection, sa.local.ip(), sa.remote.ip(), offered, &tsi, &tsr, transport)?;
     let spi_out = offered.iter().find(|p| p.number == agreed.number).and_then(wire::v2::Proposal::child_spi);
     let keys = sa.keys().and_then(|k| child_keys(k, &agreed.suite, None, nonces));
     let (Some(config), Some(spi_out), Some(keys)) = (connection.children.get(index), spi_out, keys) else {
@@ -642,14 +646,38 @@ fn first_child(
     new.spi_out = spi_out;
     let id = new.id;
     reply.sa(&[child::answer(&agreed, new.spi_in)]);
-    reply.ts_i(&on_wire(&agreed.selectors.remote));
-    reply.ts_r(&on_wire(&agreed.selectors.local));
+    reply.ts_i(&on_wire(&agreed.told().remote));
+    reply.ts_r(&on_wire(&agreed.told().local));
+    ask_for_transport(reply, agreed.mode);
     sa.install(cx, now, new, agreed, keys, Role::Responder);
     child_up(sa, cx, now, id);
     Ok(())
 }
 
 // --------------------------------------------------------------------------------------------------------------- both
+
+/// The mode that we ask for: transport where the child wants it and its selectors are those of the two hosts.
+pub(super) fn transport_of(sa: &IkeSa, child: &ChildSa) -> Mode {
+    let selectors = child::Selectors { local: child.local_ts.clone(), remote: child.remote_ts.clone() };
+    child::mode_for(child.mode, &selectors, sa.local.ip(), sa.remote.ip())
+}
+
+/// RFC 7296 section 1.3.1: asks for transport mode, or agrees to it.
+pub(super) fn ask_for_transport(chain: &mut ChainBuilder, mode: Mode) {
+    if mode == Mode::Transport {
+        chain.notify(ProtocolId::NONE, &[], NotifyType::USE_TRANSPORT_MODE, &[]);
+    }
+}
+
+/// The mode after the responder's answer.
+pub(super) fn answered_mode(asked: Mode, answer: &Chain<'_>) -> Mode {
+    if answer.notify(NotifyType::USE_TRANSPORT_MODE).is_some() { asked } else { Mode::Tunnel }
+}
+
+/// Whether the initiator asks for transport mode.
+pub(super) fn transport_wish(sa: &IkeSa, request: &Chain<'_>) -> child::TransportWish {
+    child::TransportWish { asked: request.notify(NotifyType::USE_TRANSPORT_MODE).is_some(), nat: sa.nat }
+}
 
 fn established(sa: &mut IkeSa, cx: &mut Context, now: Instant) {
     sa.established = Some(now);

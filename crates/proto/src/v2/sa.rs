@@ -292,6 +292,9 @@ impl IkeSa {
             remote: self.remote,
             local_id: self.local_id.clone(),
             remote_id: self.remote_id.clone(),
+            remote_xauth_id: None,
+            local_vips: Vec::new(),
+            remote_vips: Vec::new(),
             suite: self.suite,
             nat: self.nat,
             authentication: self

@@ -20,6 +20,14 @@ pub struct VirtualAddresses {
 }
 
 impl VirtualAddresses {
+    /// Removes what a daemon before us left that was killed: nobody else would. Called when the sockets are ours, so that no
+    /// other daemon is there to whom the addresses belong. Returns them.
+    pub fn clear(routes: &mut Routes) -> Vec<IpAddr> {
+        let mut left = routes.virtual_addresses().unwrap_or_default();
+        left.retain(|address| routes.delete_address(address).is_ok());
+        left.into_iter().map(|address| address.address).collect()
+    }
+
     /// Gives the interface with the outer address this one too.
     ///
     /// # Errors
@@ -37,7 +45,7 @@ impl VirtualAddresses {
             let interface = outer.ok_or_else(|| format!("no interface has {}", new.outer))?.interface;
             let prefix = if new.address.is_ipv4() { 32 } else { 128 };
             let address = LocalAddress { interface, address: new.address, prefix };
-            routes.add_address(&address).map_err(|e| e.to_string())?;
+            routes.add_virtual_address(&address).map_err(|e| e.to_string())?;
             Some(address)
         };
         self.held.insert(new.address, Held { added, users: 1 });

@@ -348,6 +348,10 @@ impl Daemon {
         };
         let endpoint = Endpoint::new(settings, Box::new(crypto::SystemRandom));
         let signals = Signals::open().map_err(|e| format!("signals: {e}"))?;
+        let mut routes = Routes::open().ok();
+        for address in routes.as_mut().map(VirtualAddresses::clear).unwrap_or_default() {
+            log::line("KNL", 1, &format!("removed the virtual address {address}, which a killed daemon had left"));
+        }
         let core = Core {
             endpoint,
             plane,
@@ -355,7 +359,7 @@ impl Daemon {
             options,
             from_file: BTreeMap::new(),
             secrets_from_file: Vec::new(),
-            routes: Routes::open().ok(),
+            routes,
             addresses: VirtualAddresses::default(),
             pools_from_file: BTreeSet::new(),
             credentials_from_files: credentials::FromFiles::default(),

@@ -98,6 +98,8 @@ mod tests {
             updown_environment: Vec::new(),
             soft_bytes: None,
             soft_packets: None,
+            hard_bytes: None,
+            hard_packets: None,
             hard_lifetime: None,
         }
     }

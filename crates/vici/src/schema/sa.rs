@@ -114,6 +114,7 @@ fn ike_sa(m: &mut Message, sa: &SaSnapshot, with_children: bool) {
         .set("remote-host", sa.remote.ip().to_string())
         .number("remote-port", sa.remote.port())
         .set("remote-id", id_or_any(sa.remote_id.as_ref()))
+        .maybe("remote-xauth-id", sa.remote_xauth_id.as_ref().map(ToString::to_string))
         .flag("initiator", sa.role == Role::Initiator)
         .set("initiator-spi", sa.spis.initiator.to_string())
         .set("responder-spi", sa.spis.responder.to_string())
@@ -122,9 +123,12 @@ fn ike_sa(m: &mut Message, sa: &SaSnapshot, with_children: bool) {
         .flag("nat-fake", sa.nat.forced)
         .flag("nat-any", sa.nat.any());
     suite(m, sa.suite.as_ref());
+    let texts = |addresses: &[IpAddr]| addresses.iter().map(ToString::to_string).collect::<Vec<_>>();
     m.maybe("established", whole_seconds(sa.established))
         .maybe("rekey-time", whole_seconds(sa.rekey_in))
         .maybe("reauth-time", whole_seconds(sa.reauth_in))
+        .list_if_any("local-vips", &texts(&sa.local_vips))
+        .list_if_any("remote-vips", &texts(&sa.remote_vips))
         .list_if_any("tasks-queued", &sa.tasks_queued)
         .list_if_any("tasks-active", &sa.tasks_active);
     let (installed, pending): (Vec<_>, Vec<_>) = sa.children.iter().partition(|child| child.installed.is_some());
@@ -161,6 +165,7 @@ fn own_keys(m: &mut Message, sa: &SaSnapshot) {
         .set("shrike-authentication", sa.authentication)
         .maybe("shrike-local-id", exact(&sa.local_id))
         .maybe("shrike-remote-id", exact(&sa.remote_id))
+        .maybe("shrike-remote-xauth-id", exact(&sa.remote_xauth_id))
         .list_if_any("shrike-configured-children", &sa.configured_children);
 }
 
@@ -241,6 +246,9 @@ pub fn snapshot(message: &Message) -> Result<SaSnapshot, SchemaError> {
         remote: address(m, "remote-host", "remote-port")?,
         local_id: identity(m, "shrike-local-id", "local-id"),
         remote_id: identity(m, "shrike-remote-id", "remote-id"),
+        remote_xauth_id: identity(m, "shrike-remote-xauth-id", "remote-xauth-id"),
+        local_vips: addresses(m, "local-vips")?,
+        remote_vips: addresses(m, "remote-vips")?,
         suite: suite_from(m)?,
         nat: NatState { local: is_yes(m, "nat-local"), remote: is_yes(m, "nat-remote"), forced: is_yes(m, "nat-fake") },
         authentication: interned(AUTHENTICATIONS, m.get_str("shrike-authentication").unwrap_or_default(), "unknown"),
@@ -264,6 +272,11 @@ pub fn snapshot(message: &Message) -> Result<SaSnapshot, SchemaError> {
 
 fn identity(m: &Message, exact: &str, shown: &str) -> Option<Identity> {
     m.get_str(exact).or_else(|| m.get_str(shown).filter(|text| *text != "%any")).map(identity_from)
+}
+
+fn addresses(m: &Message, key: &'static str) -> Result<Vec<IpAddr>, SchemaError> {
+    let parse = |text: &str| text.parse().map_err(|_| SchemaError::Value { key, value: text.into() });
+    m.texts(key).map(parse).collect()
 }
 
 fn address(m: &Message, host: &'static str, port: &'static str) -> Result<SocketAddr, SchemaError> {

@@ -33,6 +33,9 @@ pub(crate) fn established() -> SaSnapshot {
         remote: "192.168.0.2:500".parse().unwrap(),
         local_id: Some("moon.strongswan.org".parse().unwrap()),
         remote_id: Some("sun.strongswan.org".parse().unwrap()),
+        remote_xauth_id: None,
+        local_vips: Vec::new(),
+        remote_vips: Vec::new(),
         suite: Some(ChosenSuite {
             encryption: Encryption { id: EncryptionId::AES_CBC, key_length: Some(128) },
             integrity: Some(IntegrityId::HMAC_SHA2_256_128),
@@ -226,11 +229,14 @@ pub(crate) fn any_snapshot() -> impl Strategy<Value = SaSnapshot> {
     let name = prop_oneof![Just(String::new()), "[a-zA-Z0-9._-]{1,12}"];
     (
         (any::<u32>(), name, (1u8..=2, mode), state, rule, any::<bool>(), any::<(u64, u64)>(), any::<[bool; 3]>()),
-        (any_address(), any_address(), option::of(any_identity()), option::of(any_identity())),
+        (
+            (any_address(), any_address(), option::of(any_identity()), option::of(any_identity())),
+            (option::of(any_identity()), vec(any_address(), 0..3), vec(any_address(), 0..2)),
+        ),
         (option::of(any_suite()), any_secs(), any_secs(), any_secs(), any_secs(), 0..1u64 << 40, any::<[u32; 4]>()),
         (tasks(), tasks(), vec(any_child(), 0..3), vec("[a-z]{1,8}", 0..3)),
     )
-        .prop_map(|(first, (local, remote, local_id, remote_id), times, mut last)| {
+        .prop_map(|(first, ((local, remote, local_id, remote_id), (user, own, assigned)), times, mut last)| {
             last.2.sort_by_key(|child| child.installed.is_none());
             let (id, name, (version, mode), state, waiting_for, initiator, (i, r), nat) = first;
             let (suite, age, established, rekey_in, reauth_in, lifetime, [sent, total, answered, worker]) = times;
@@ -248,6 +254,9 @@ pub(crate) fn any_snapshot() -> impl Strategy<Value = SaSnapshot> {
                 remote,
                 local_id,
                 remote_id,
+                remote_xauth_id: user,
+                local_vips: own.iter().map(SocketAddr::ip).collect(),
+                remote_vips: assigned.iter().map(SocketAddr::ip).collect(),
                 suite,
                 nat: NatState { local: nat[0], remote: nat[1], forced: nat[2] },
                 authentication: "pre-shared-key",

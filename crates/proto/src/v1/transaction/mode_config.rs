@@ -7,10 +7,11 @@ use crate::timers::Reason;
 use crate::v1::phase1;
 use crate::v1::sa::IsakmpSa;
 use model::dataplane::VirtualAddress;
-use model::{FailureKind, Instant};
+use model::{FailureKind, Instant, TrafficSelector};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use wire::V1ConfigAttribute;
 use wire::attributes::DataAttribute;
+use wire::v1::Attributes;
 
 fn class_of(address: IpAddr) -> u16 {
     match address {
@@ -124,12 +125,81 @@ pub(super) fn take(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, received: 
         let new = VirtualAddress { ike: sa.id, address, outer: sa.local.ip() };
         cx.outputs.push_back(Output::AddAddress(new));
     }
+    note_networks(sa, cx, &received.attributes);
+    note_texts(sa, cx, &received.attributes);
     done(sa, cx, now);
     None
+}
+
+/// So many networks are taken from a server: each becomes a Child SA.
+const MAX_NETWORKS: usize = 16;
+
+/// Octets of one network in UNITY_SPLIT_INCLUDE: address, mask, and a protocol and two ports that nobody uses.
+const NETWORK_LEN: usize = 14;
+
+/// Octets of a banner or a domain that are shown.
+const MAX_TEXT: usize = 500;
+
+/// UNITY_SPLIT_INCLUDE: the networks to be reached through the server. What is no network is passed over.
+fn networks(value: &[u8]) -> Vec<TrafficSelector> {
+    let network = |entry: &[u8]| {
+        let (address, rest) = entry.split_first_chunk::<4>()?;
+        let mask = u32::from_be_bytes(*rest.first_chunk::<4>()?);
+        let prefix = mask.leading_ones();
+        (mask.count_ones() == prefix).then_some(())?;
+        TrafficSelector::subnet(IpAddr::V4(Ipv4Addr::from(*address)), u8::try_from(prefix).ok()?)
+    };
+    let mut all: Vec<TrafficSelector> = Vec::new();
+    for ts in value.chunks_exact(NETWORK_LEN).filter_map(network) {
+        if all.len() < MAX_NETWORKS && !all.contains(&ts) {
+            all.push(ts);
+        }
+    }
+    all
+}
+
+fn note_networks(sa: &mut IsakmpSa, cx: &mut Context, attributes: &Attributes<'_>) {
+    let Some(value) = octets(attributes, V1ConfigAttribute::UNITY_SPLIT_INCLUDE.0) else { return };
+    sa.configuration.included = networks(value);
+    let list: Vec<String> = sa.configuration.included.iter().map(ToString::to_string).collect();
+    sa.log(cx, "IKE", 1, format!("networks behind the peer: {}", list.join(" ")));
+}
+
+/// What the server has for the user to read: nothing acts on it.
+fn note_texts(sa: &IsakmpSa, cx: &mut Context, attributes: &Attributes<'_>) {
+    let texts = [(V1ConfigAttribute::UNITY_BANNER, "banner"), (V1ConfigAttribute::UNITY_DEF_DOMAIN, "domain")];
+    for (class, what) in texts {
+        let Some(value) = octets(attributes, class.0).filter(|value| !value.is_empty()) else { continue };
+        let text = String::from_utf8_lossy(value.get(..MAX_TEXT).unwrap_or(value));
+        // One line of the log, whatever the server sends.
+        sa.log(cx, "IKE", 1, format!("the peer's {what}: {}", text.trim_end().escape_debug()));
+    }
 }
 
 /// Quick mode may begin.
 pub(super) fn done(sa: &mut IsakmpSa, cx: &mut Context, now: Instant) {
     sa.configuration.stage = Stage::Done;
     phase1::go_on(sa, cx, now);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn split_include_is_a_list_of_networks_and_bounded() {
+        let one = |address: [u8; 4], mask: [u8; 4]| [&address[..], &mask, &[0; 6]].concat();
+        let good = [one([10, 1, 0, 0], [255, 255, 0, 0]), one([192, 168, 7, 9], [255, 255, 255, 255])].concat();
+        let text = |list: Vec<TrafficSelector>| list.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(text(networks(&good)), ["10.1.0.0/16", "192.168.7.9/32"]);
+        // Cut anywhere: what is whole counts.
+        for length in 0..good.len() {
+            assert_eq!(networks(&good[..length]).len(), length / NETWORK_LEN, "{length}");
+        }
+        // A mask with a hole, a network twice, more networks than are taken.
+        assert!(networks(&one([10, 1, 0, 0], [255, 0, 255, 0])).is_empty());
+        assert_eq!(networks(&good.repeat(50)).len(), 2);
+        let many: Vec<u8> = (0..=255).flat_map(|n| one([10, n, 0, 0], [255, 255, 0, 0])).collect();
+        assert_eq!(networks(&many).len(), MAX_NETWORKS);
+    }
 }
