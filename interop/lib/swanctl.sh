@@ -43,7 +43,7 @@ CONF
         echo 'swanctl { load = pem pkcs1 pkcs8 x509 pubkey openssl random }' >"$LAB/$node/strongswan.conf"
 }
 
-vici() { local node=$1; shift; STRONGSWAN_CONF=$LAB/$node/strongswan.conf swanctl "$@" --uri "unix://$LAB/$node/vici"; }
+vici() { local node=$1; shift; SWANCTL_DIR=$LAB/$node STRONGSWAN_CONF=$LAB/$node/strongswan.conf swanctl "$@" --uri "unix://$LAB/$node/vici"; }
 vici_up() { # both SAs, by the daemon's own listing
     local listing; listing=$(vici "$1" --list-sas --raw 2>&1)
     [[ $listing == *"state=ESTABLISHED"* && $listing == *"state=INSTALLED"* ]] || { say "$listing"; return 1; }

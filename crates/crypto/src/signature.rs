@@ -57,6 +57,16 @@ impl KeyKind {
         }
     }
 
+    /// The curve's hash as AWS-LC names it.
+    fn digest(self) -> Option<&'static digest::Algorithm> {
+        match self {
+            Self::EcdsaP256 => Some(&digest::SHA256),
+            Self::EcdsaP384 => Some(&digest::SHA384),
+            Self::EcdsaP521 => Some(&digest::SHA512),
+            Self::Rsa(_) | Self::Ed25519 => None,
+        }
+    }
+
     fn is_ecdsa(self) -> bool {
         matches!(self, Self::EcdsaP256 | Self::EcdsaP384 | Self::EcdsaP521)
     }
@@ -79,6 +89,9 @@ pub enum Scheme {
     Ecdsa(HashAlgorithm),
     /// ECDSA with the curve's hash, the signature as two integers of fixed length (RFC 4754 section 7).
     EcdsaFixed,
+    /// ECDSA over a hash that is made already, of the curve's length, the signature as two integers of fixed length: IKEv1
+    /// (RFC 2409 section 5.1, RFC 4754).
+    EcdsaDigest,
     /// Ed25519 without a hash (RFC 8420).
     Ed25519,
     /// RSA over the octets themselves, without a DigestInfo: IKEv1 (RFC 2409 section 5.1).
@@ -91,7 +104,7 @@ impl Scheme {
         match self {
             Self::RsaPkcs1(hash) | Self::RsaPss(hash) | Self::Ecdsa(hash) => Some(hash),
             Self::Ed25519 => Some(HashAlgorithm::IDENTITY),
-            Self::EcdsaFixed | Self::RsaRaw => None,
+            Self::EcdsaFixed | Self::EcdsaDigest | Self::RsaRaw => None,
         }
     }
 
@@ -104,7 +117,7 @@ impl Scheme {
             Self::Ecdsa(hash) => sequence(&[&oid(&ecdsa_arc(hash)?)]),
             Self::RsaPss(hash) => pss(hash, true)?,
             Self::Ed25519 => sequence(&[&oid(&[0x2b, 0x65, 0x70])]),
-            Self::EcdsaFixed | Self::RsaRaw => return None,
+            Self::EcdsaFixed | Self::EcdsaDigest | Self::RsaRaw => return None,
         })
     }
 
@@ -124,7 +137,7 @@ impl Scheme {
     pub fn fits(self, kind: KeyKind) -> bool {
         match self {
             Self::RsaPkcs1(_) | Self::RsaPss(_) | Self::RsaRaw => matches!(kind, KeyKind::Rsa(_)),
-            Self::Ecdsa(_) | Self::EcdsaFixed => kind.is_ecdsa(),
+            Self::Ecdsa(_) | Self::EcdsaFixed | Self::EcdsaDigest => kind.is_ecdsa(),
             Self::Ed25519 => kind == KeyKind::Ed25519,
         }
     }
@@ -138,6 +151,7 @@ impl fmt::Display for Scheme {
             Self::RsaPss(hash) => ("RSA_EMSA_PSS", Some(hash)),
             Self::Ecdsa(hash) => ("ECDSA_WITH", Some(hash)),
             Self::EcdsaFixed => ("ECDSA", None),
+            Self::EcdsaDigest => ("ECDSA_WITH_NULL", None),
             Self::Ed25519 => ("ED25519", None),
             Self::RsaRaw => ("RSA_EMSA_PKCS1_NULL", None),
         };
@@ -359,6 +373,10 @@ impl PrivateKey {
                 Some(asn1.sign(&random, message).ok()?.as_ref().to_vec())
             }
             (Pair::Ecdsa(_, fixed), Scheme::EcdsaFixed) => Some(fixed.sign(&random, message).ok()?.as_ref().to_vec()),
+            (Pair::Ecdsa(_, fixed), Scheme::EcdsaDigest) => {
+                let digest = digest::Digest::import_less_safe(message, self.public.kind.digest()?).ok()?;
+                Some(fixed.sign_digest(&digest).ok()?.as_ref().to_vec())
+            }
             (Pair::Ed25519(pair), Scheme::Ed25519) => Some(pair.sign(message).as_ref().to_vec()),
             _ => None,
         }
@@ -427,6 +445,11 @@ impl PublicKey {
 
     /// Checks a signature.
     pub fn verify(&self, scheme: Scheme, message: &[u8], signature: &[u8]) -> bool {
+        if scheme == Scheme::EcdsaDigest {
+            let digest = self.kind.digest().and_then(|a| digest::Digest::import_less_safe(message, a).ok());
+            let key = self.verification(Scheme::EcdsaFixed).map(|a| lc::UnparsedPublicKey::new(a, &self.octets));
+            return digest.zip(key).is_some_and(|(digest, key)| key.verify_digest(&digest, signature).is_ok());
+        }
         let Some(algorithm) = self.verification(scheme) else {
             return scheme == Scheme::RsaRaw
                 && matches!(self.kind, KeyKind::Rsa(2048..=8192))

@@ -385,7 +385,7 @@ impl Rule for SignatureRule {
 
     fn allows_scheme(&self, scheme: Scheme, kind: KeyKind) -> bool {
         let hash = match scheme {
-            Scheme::EcdsaFixed => Some(kind.hash()),
+            Scheme::EcdsaFixed | Scheme::EcdsaDigest => Some(kind.hash()),
             // IKEv1: the hash is that of the ISAKMP SA, which the proposals choose.
             Scheme::RsaRaw => return !self.pss,
             scheme => scheme.hash(),

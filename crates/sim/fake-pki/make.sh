@@ -29,6 +29,12 @@ curve venus secp384r1
 end venus '/C=CH/O=Fake/CN=venus.example' root 5 'subjectAltName=DNS:venus.example'
 openssl genpkey -algorithm ed25519 -out carol.key.pem
 end carol '/C=CH/O=Fake/OU=Sales/CN=carol' between 6 'subjectAltName=email:carol@example'
+openssl genrsa -traditional -out mars.key.pem 2048
+end mars '/C=CH/O=Fake/CN=mars.example' root 9 'subjectAltName=DNS:mars.example'
+curve pluto prime256v1
+end pluto '/C=CH/O=Fake/CN=pluto.example' root 10 'subjectAltName=DNS:pluto.example'
+curve io secp384r1
+end io '/C=CH/O=Fake/CN=io.example' root 11 'subjectAltName=DNS:io.example'
 curve eve prime256v1
 end eve '/C=CH/O=Fake/CN=sun.example' other 7 'subjectAltName=DNS:sun.example'
 curve old prime256v1

@@ -97,7 +97,7 @@ fn nobody_gets_past_xauth() {
     sim.initiate(a, b);
     sim.run_for(20 * SECOND);
     assert_eq!(sim.plane(b).installs, 0);
-    assert!(sim.tombstones(b).iter().any(|t| t.failure.kind.code() == "AUTH_METHOD"));
+    assert!(sim.tombstones(b).iter().any(|t| t.failure.kind.code() == "AUTH_METHOD_MISMATCH"));
     // And the server does not ask a client that insists.
     let (mut sim, a, b) = ends(false, "secret", "secret");
     change(&mut sim, b, |c| c.remote_more.clear());

@@ -94,6 +94,28 @@ fn what_one_end_signs_the_other_verifies() {
     assert_eq!(signed, 8 + 3 * 2 + 1);
 }
 
+#[test]
+fn a_hash_that_is_made_already_is_signed_as_it_is() {
+    for (form, length) in [
+        (&fake!("ecdsa-p256-sec1.pem")[..], 32),
+        (&fake!("ecdsa-p384-sec1.pem")[..], 48),
+        (&fake!("ecdsa-p521-sec1.pem")[..], 64),
+    ] {
+        let key = key(form);
+        let hash = vec![0x5a; length];
+        let signature = key.sign(Scheme::EcdsaDigest, &hash).unwrap();
+        assert!(key.public().verify(Scheme::EcdsaDigest, &hash, &signature));
+        assert!(!key.public().verify(Scheme::EcdsaDigest, &vec![0x5b; length], &signature));
+        assert!(!key.public().verify(Scheme::EcdsaFixed, &hash, &signature), "not hashed once more");
+        // What is signed with a hash is the same signature over that hash.
+        let hashed = key.sign(Scheme::EcdsaFixed, MESSAGE).unwrap();
+        let digest = digest_of(key.public().kind().hash(), MESSAGE).unwrap();
+        assert!(key.public().verify(Scheme::EcdsaDigest, digest.as_ref(), &hashed));
+        assert_eq!(key.sign(Scheme::EcdsaDigest, &hash[1..]), None);
+        assert!(!key.public().verify(Scheme::EcdsaDigest, &hash[1..], &signature));
+    }
+}
+
 /// Made with OpenSSL from the fake keys.
 #[test]
 fn signatures_of_another_implementation_are_taken() {

@@ -1,4 +1,4 @@
-//! Phase 1 in aggressive mode with pre-shared keys (RFC 2409 section 5.4).
+//! Phase 1 in aggressive mode with pre-shared keys (RFC 2409 section 5.4) or signatures (section 5.1).
 //!
 //! ```text
 //! HDR, SA, KE, Ni, IDii  -->
@@ -6,13 +6,17 @@
 //! HDR, HASH_I            -->
 //! ```
 //!
+//! With signatures there are SIG_R and SIG_I instead, perhaps with CERT before them: [`super::authentication`].
 //! Identities are known before the key is needed, and shown to everybody on the path, with a hash to guess the key by.
 
+use super::authentication::{
+    Proof, check, is_signature, name, note_requests, own_identity, prove, request_certificates,
+};
 use super::identity_protection::{add_nat_detection, float};
 use super::nat;
 use super::phase1::{
     NONCE_LEN, Response, add_vendor_ids, apply_uniqueness, established, go_on, hash_of, id_body, identity, keys,
-    note_vendor_ids, own_identity, phase1_hash, refuse, warn_about_aggressive,
+    note_vendor_ids, phase1_hash, refuse, signature_keys, warn_about_aggressive,
 };
 use super::proposals;
 use super::protection::header;
@@ -62,9 +66,10 @@ pub(super) fn respond(cx: &mut Context, now: Instant, mut sa: IsakmpSa, first: A
         return refuse(cx, sa, V1NotifyType::INVALID_ID_INFORMATION, kind);
     };
     let local = own_identity(&connection, sa.local);
-    let Some(psk) = best_psk(&cx.secrets, &local, &remote).first().map(|p| (*p).clone()) else {
+    let psk = best_psk(&cx.secrets, &local, &remote).first().map(|p| (*p).clone());
+    if psk.is_none() && !is_signature(sa.method) {
         return refuse(cx, sa, V1NotifyType::AUTHENTICATION_FAILED, FailureKind::PskMissing { local, remote });
-    };
+    }
     let group = suite.key_exchange.unwrap_or(KeyExchangeId::NONE);
     let Ok(key_exchange) = KeyExchange::generate(group, &mut *cx.rng) else {
         return Response::Dropped(DropReason::NoConfig);
@@ -74,23 +79,36 @@ pub(super) fn respond(cx: &mut Context, now: Instant, mut sa: IsakmpSa, first: A
     };
     let nonce_r = cx.random::<NONCE_LEN>().to_vec();
     let publics = (ke.to_vec(), key_exchange.public().to_vec());
-    let derived = keys(&suite, first.hash, &psk, (nonce_i, &nonce_r), &shared, sa.spis, (&publics.0, &publics.1));
+    let (nonces, both) = ((nonce_i, &nonce_r[..]), (&publics.0[..], &publics.1[..]));
+    let derived = match psk {
+        Some(psk) if !is_signature(sa.method) => keys(&suite, first.hash, &psk, nonces, &shared, sa.spis, both),
+        _ => signature_keys(&suite, first.hash, nonces, &shared, sa.spis, both),
+    };
     let Some(keys) = derived else { return Response::Dropped(DropReason::NoConfig) };
     let sa_body = first.sa_body.to_vec();
     let (initiator_id, responder_id) = (raw_id.to_vec(), id_body(&local));
     let proving = Proving { keys, sa_body, publics, initiator_id, responder_id };
-    let hash_r = phase1_hash(&proving, sa.spis, Role::Responder);
+    let hash_r = phase1_hash(sa.method, &proving, sa.spis, Role::Responder);
     let mut reply = ChainBuilder::new();
     reply.sa(first.answer).ke(&proving.publics.1).nonce(&nonce_r);
-    reply.id(V1IdType(local.kind().number()), 0, 0, local.data()).hash(hash_r.expose());
+    reply.id(V1IdType(local.kind().number()), 0, 0, local.data());
+    request_certificates(sa.method, cx, &connection, &mut reply);
+    if let Err(kind) = prove(&sa, cx, &connection, &local, hash_r.expose(), &mut reply) {
+        return refuse(cx, sa, V1NotifyType::AUTHENTICATION_FAILED, kind);
+    }
     add_vendor_ids(&mut reply, &connection);
     add_nat_detection(&sa, cx, &mut reply, first.hash, connection.encap);
     sa.connection = Some(connection);
     sa.local_id = Some(local);
-    warn_about_aggressive(&sa, cx);
+    let waiting_for = if is_signature(sa.method) {
+        RuleId::AggressiveMode3Signature
+    } else {
+        warn_about_aggressive(&sa, cx);
+        RuleId::AggressiveMode3
+    };
     sa.state = State::AggressiveReplied(Box::new(proving));
     let reply = message(header(sa.spis, ExchangeType::AGGRESSIVE, 0), reply);
-    sa.send(cx, now, reply, Some(RuleId::AggressiveMode3), first.datagram);
+    sa.send(cx, now, reply, Some(waiting_for), first.datagram);
     Response::HalfOpen(Box::new(sa))
 }
 
@@ -131,14 +149,13 @@ fn message2(
         sa.drop_datagram(cx, DropReason::Malformed, path.remote);
         return None;
     };
-    let all = (chain.sa(), chain.ke(), chain.nonce(), chain.id(0), chain.raw(PayloadType::V1_ID), chain.hash());
-    let (Some(answer), Some(ke), Some(nonce_r), Some(id), Some(raw_id), Some(hash_r)) = all else {
+    let all = (chain.sa(), chain.ke(), chain.nonce(), chain.id(0), chain.raw(PayloadType::V1_ID), Proof::of(&chain));
+    let (Some(answer), Some(ke), Some(nonce_r), Some(id), Some(raw_id), Some(proof)) = all else {
         sa.drop_datagram(cx, DropReason::GrammarViolation, path.remote);
         return None;
     };
     let (connection, local) = (sa.connection.clone()?, sa.local_id.clone()?);
-    let method = super::transaction::auth_method(&connection, Role::Initiator).unwrap_or_default();
-    let suite = match proposals::phase1_choose(&connection.proposals, answer, method) {
+    let suite = match proposals::phase1_choose(&connection.proposals, answer, sa.method.0) {
         Ok((_, suite)) => suite,
         Err(mismatch) => return Some(FailureKind::ChoiceNotOffered { phase: Phase::Ike, mismatch }),
     };
@@ -152,21 +169,33 @@ fn message2(
     if connection.remote.id.matches(&remote).is_none() {
         return Some(FailureKind::IdentityMismatch { received: remote, expected: connection.remote.id.clone() });
     }
-    let secrets = best_psk(&cx.secrets, &local, &remote);
-    let Some(psk) = secrets.first().map(|p| (*p).clone()) else {
-        return Some(FailureKind::PskMissing { local, remote });
-    };
     let publics = (s.key_exchange.public().to_vec(), ke.to_vec());
-    let keys = keys(&suite, hash, &psk, (&s.nonce, nonce_r), &shared, h.spis, (&publics.0, &publics.1))?;
+    let (nonces, both) = ((s.nonce.as_slice(), nonce_r), (publics.0.as_slice(), publics.1.as_slice()));
+    let keys = if is_signature(sa.method) {
+        signature_keys(&suite, hash, nonces, &shared, h.spis, both)?
+    } else {
+        let secrets = best_psk(&cx.secrets, &local, &remote);
+        let Some(psk) = secrets.first().map(|p| (*p).clone()) else {
+            return Some(FailureKind::PskMissing { local, remote });
+        };
+        keys(&suite, hash, &psk, nonces, &shared, h.spis, both)?
+    };
     let (initiator_id, responder_id) = (s.id_body.clone(), raw_id.to_vec());
     let mut proving = Proving { keys, sa_body: s.sa_body.clone(), publics, initiator_id, responder_id };
-    let expected = phase1_hash(&proving, h.spis, Role::Responder);
-    if !crypto::equal(expected.expose(), hash_r) {
+    let expected = phase1_hash(sa.method, &proving, h.spis, Role::Responder);
+    if let (Proof::Signature { .. }, true) = (&proof, is_signature(sa.method)) {
+        // Anybody on the path could have sent this one too.
+        if let Err(kind) = check(cx, now, sa.method, &connection, &remote, expected.expose(), &proof) {
+            tell(cx, (sa.local, sa.remote), h.spis, V1NotifyType::INVALID_SIGNATURE);
+            return Some(kind);
+        }
+    } else if !proof.is_plausible(sa.method, expected.expose()) {
         // Anybody on the path could have sent this; but nobody else has answered, and the peer's key is the likely cause.
         tell(cx, (sa.local, sa.remote), h.spis, V1NotifyType::AUTHENTICATION_FAILED);
         return Some(FailureKind::PskMismatch { local, remote, tried: 1 });
     }
     note_vendor_ids(sa, &chain);
+    note_requests(sa, &chain);
     sa.spis = h.spis;
     sa.suite = Some(suite);
     sa.remote_id = Some(remote.clone());
@@ -175,12 +204,16 @@ fn message2(
         sa.nat = nat::detect(hash, sa.spis, sa.local, sa.remote, &payloads, connection.encap);
     }
     sa.log(cx, "CFG", 1, format!("selected proposal: {suite}"));
-    sa.log(cx, "IKE", 1, format!("authentication of '{remote}' with pre-shared key successful"));
-    let hash_i = phase1_hash(&proving, sa.spis, Role::Initiator);
+    let how = name(sa.method);
+    sa.log(cx, "IKE", 1, format!("authentication of '{remote}' with {how} successful"));
+    let hash_i = phase1_hash(sa.method, &proving, sa.spis, Role::Initiator);
     // RFC 3947 section 3.2: the hashes are of the addresses and ports that this message goes between.
     float(sa, cx);
     let mut reply = ChainBuilder::new();
-    reply.hash(hash_i.expose());
+    if let Err(kind) = prove(sa, cx, &connection, &local, hash_i.expose(), &mut reply) {
+        tell(cx, (sa.local, sa.remote), h.spis, V1NotifyType::AUTHENTICATION_FAILED);
+        return Some(kind);
+    }
     add_nat_detection(sa, cx, &mut reply, hash, connection.encap);
     if sa.initial_contact {
         reply.notify_isakmp(sa.spis, V1NotifyType::INITIAL_CONTACT, &[]);
@@ -218,12 +251,23 @@ fn message3(
         None if h.flags.contains(Flags::ENCRYPTION) => None,
         None => parse_chain(h.next_payload, clear, HEADER_LEN, false).ok(),
     };
-    let expected = phase1_hash(s, sa.spis, Role::Initiator);
-    let good = chain.as_ref().and_then(Chain::hash).is_some_and(|hash| crypto::equal(expected.expose(), hash));
-    let (true, Some(chain)) = (good, chain) else {
+    let expected = phase1_hash(sa.method, s, sa.spis, Role::Initiator);
+    let proof = chain.as_ref().and_then(Proof::of).filter(|p| p.is_plausible(sa.method, expected.expose()));
+    let (Some(proof), Some(chain)) = (proof, chain) else {
         sa.drop_datagram(cx, DropReason::IntegrityCheckFailed, path.remote);
         return None;
     };
+    if let (Some(connection), Some(remote)) = (sa.connection.clone(), sa.remote_id.clone())
+        && let Err(kind) = check(cx, now, sa.method, &connection, &remote, expected.expose(), &proof)
+    {
+        if opened.is_none() {
+            // In the clear anybody can say that it signed.
+            drop(chain);
+            sa.drop_datagram(cx, DropReason::IntegrityCheckFailed, path.remote);
+            return None;
+        }
+        return Some(kind);
+    }
     let initial_contact = chain.notifies().any(|n| n.kind == V1NotifyType::INITIAL_CONTACT);
     let payloads: Vec<&[u8]> = chain.nat_d().collect();
     let forced = sa.connection.as_ref().is_some_and(|c| c.encap);
@@ -241,7 +285,8 @@ fn message3(
         proving.keys.accept(opened);
     }
     if let Some(remote) = sa.remote_id.clone() {
-        sa.log(cx, "IKE", 1, format!("authentication of '{remote}' with pre-shared key successful"));
+        let how = name(sa.method);
+        sa.log(cx, "IKE", 1, format!("authentication of '{remote}' with {how} successful"));
     }
     established(sa, cx, now, proving.keys);
     apply_uniqueness(sa, cx, initial_contact);

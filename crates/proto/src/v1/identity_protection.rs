@@ -1,4 +1,4 @@
-//! Phase 1 in main mode with pre-shared keys (RFC 2409 section 5.4).
+//! Phase 1 in main mode with pre-shared keys (RFC 2409 section 5.4) or signatures (section 5.1).
 //!
 //! ```text
 //! HDR, SA          -->
@@ -9,13 +9,17 @@
 //!                  <--  HDR*, IDir, HASH_R
 //! ```
 //!
-//! The pre-shared key goes into the keys of messages 5 and 6, before any identity is known: the responder tries each key
+//! With signatures there are SIG_I and SIG_R instead, perhaps with CERT before them: [`super::authentication`].
+//! A pre-shared key goes into the keys of messages 5 and 6, before any identity is known: the responder tries each key
 //! that the addresses allow.
 
+use super::authentication::{
+    Proof, check, hash_function, is_signature, note_requests, own_identity, prove, request_certificates, requested,
+};
 use super::nat;
 use super::phase1::{
     MAX_ATTEMPTS, NONCE_LEN, apply_uniqueness, established, go_on, hash_of, id_body, identity, keys, note_vendor_ids,
-    phase1_hash, psk_for,
+    phase1_hash, psk_for, signature_keys,
 };
 use super::proposals;
 use super::protection::{Opened, hashed, header};
@@ -99,8 +103,7 @@ fn message2(
         sa.drop_datagram(cx, DropReason::ZeroSpi, path.remote);
         return None;
     }
-    let method = super::transaction::auth_method(&connection, Role::Initiator).unwrap_or_default();
-    let suite = match proposals::phase1_choose(&connection.proposals, answer, method) {
+    let suite = match proposals::phase1_choose(&connection.proposals, answer, sa.method.0) {
         Ok((_, suite)) => suite,
         Err(mismatch) => return Some(FailureKind::ChoiceNotOffered { phase: Phase::Ike, mismatch }),
     };
@@ -112,12 +115,14 @@ fn message2(
     let sa_body = sa_body.clone();
     let nonce = cx.random::<NONCE_LEN>().to_vec();
     note_vendor_ids(sa, chain);
+    note_requests(sa, chain);
     sa.spis = h.spis;
     sa.suite = Some(suite);
     sa.last_heard = now;
     sa.log(cx, "CFG", 1, format!("selected proposal: {suite}"));
     let mut reply = ChainBuilder::new();
     reply.ke(key_exchange.public()).nonce(&nonce);
+    request_certificates(sa.method, cx, &connection, &mut reply);
     add_nat_detection(sa, cx, &mut reply, hash, connection.encap);
     sa.state = State::KeSent(Box::new(KeSent { sa_body, hash, key_exchange, nonce }));
     let reply = message(header(sa.spis, ExchangeType::IDENTITY_PROTECTION, 0), reply);
@@ -161,7 +166,11 @@ fn message3(
     let publics = (ke.to_vec(), key_exchange.public().to_vec());
     let mut attempts = Vec::new();
     let mut tried: Vec<&str> = Vec::new();
-    for connection in &candidates {
+    if let (true, Some(any)) = (is_signature(sa.method), candidates.first()) {
+        let keys = signature_keys(&suite, hash, (nonce_i, &nonce_r), &shared, sa.spis, (&publics.0, &publics.1))?;
+        attempts.push((keys, Arc::clone(any)));
+    }
+    for connection in candidates.iter().filter(|_| !is_signature(sa.method)) {
         let Some(psk) = psk_for(cx, connection, path.local, path.remote).filter(|p| !tried.contains(&p.name.as_str()))
         else {
             continue;
@@ -185,14 +194,19 @@ fn message3(
         sa.nat = nat::detect(hash, sa.spis, path.local, path.remote, &payloads, forced);
     }
     sa.last_heard = now;
+    note_requests(sa, chain);
     let mut reply = ChainBuilder::new();
     reply.ke(&publics.1).nonce(&nonce_r);
+    if let Some(any) = candidates.first() {
+        request_certificates(sa.method, cx, any, &mut reply);
+    }
     add_nat_detection(sa, cx, &mut reply, hash, forced);
     // The initiator has shown that it gets our answers: it may repeat itself for as long again.
     cx.timers.set(sa.id, Reason::HalfOpen, now + cx.settings.half_open_timeout);
     sa.state = State::KeReplied(Box::new(KeReplied { sa_body, publics, attempts, candidates, unreadable: false }));
     let reply = message(header(sa.spis, ExchangeType::IDENTITY_PROTECTION, 0), reply);
-    sa.send(cx, now, reply, Some(RuleId::MainMode5), datagram);
+    let waiting_for = if is_signature(sa.method) { RuleId::MainMode5Signature } else { RuleId::MainMode5 };
+    sa.send(cx, now, reply, Some(waiting_for), datagram);
     None
 }
 
@@ -218,30 +232,39 @@ fn message4(
     let Ok(shared) = s.key_exchange.agree(ke) else {
         return Some(FailureKind::BadPublicValue { group: s.key_exchange.id() });
     };
-    let Some(psk) = psk_for(cx, &connection, sa.local, sa.remote).cloned() else {
-        return Some(FailureKind::PskMissing { local, remote: connection.remote.id.clone() });
-    };
     let publics = (s.key_exchange.public().to_vec(), ke.to_vec());
-    let keys = keys(&suite, s.hash, &psk, (&s.nonce, nonce_r), &shared, sa.spis, (&publics.0, &publics.1))?;
+    let (nonces, both) = ((s.nonce.as_slice(), nonce_r), (publics.0.as_slice(), publics.1.as_slice()));
+    let keys = if is_signature(sa.method) {
+        signature_keys(&suite, s.hash, nonces, &shared, sa.spis, both)?
+    } else {
+        let Some(psk) = psk_for(cx, &connection, sa.local, sa.remote).cloned() else {
+            return Some(FailureKind::PskMissing { local, remote: connection.remote.id.clone() });
+        };
+        keys(&suite, s.hash, &psk, nonces, &shared, sa.spis, both)?
+    };
     let (hash, sa_body) = (s.hash, s.sa_body.clone());
     if sa.nat_traversal.is_some() {
         let payloads: Vec<&[u8]> = chain.nat_d().collect();
         sa.nat = nat::detect(hash, sa.spis, sa.local, sa.remote, &payloads, connection.encap);
     }
     sa.last_heard = now;
+    note_requests(sa, chain);
     float(sa, cx);
     let (initiator_id, responder_id) = (id_body(&local), Vec::new());
     let mut proving = Proving { keys, sa_body, publics, initiator_id, responder_id };
-    let own = phase1_hash(&proving, sa.spis, Role::Initiator);
+    let own = phase1_hash(sa.method, &proving, sa.spis, Role::Initiator);
     let mut reply = ChainBuilder::new();
-    reply.id(V1IdType(local.kind().number()), 0, 0, local.data()).hash(own.expose());
+    reply.id(V1IdType(local.kind().number()), 0, 0, local.data());
+    if let Err(kind) = prove(sa, cx, &connection, &local, own.expose(), &mut reply) {
+        return Some(kind);
+    }
     if sa.initial_contact {
         reply.notify_isakmp(sa.spis, V1NotifyType::INITIAL_CONTACT, &[]);
     }
     let reply = proving.keys.seal(header(sa.spis, ExchangeType::IDENTITY_PROTECTION, 0), reply);
     sa.state = State::IdSent(Box::new(proving));
-    sa.log(cx, "IKE", 1, format!("authentication of '{local}' (myself) with pre-shared key"));
-    sa.send(cx, now, reply, Some(RuleId::MainMode6), datagram);
+    let waiting_for = if is_signature(sa.method) { RuleId::MainMode6Signature } else { RuleId::MainMode6 };
+    sa.send(cx, now, reply, Some(waiting_for), datagram);
     None
 }
 
@@ -265,22 +288,25 @@ struct Believed {
     opened: Opened,
     id_body: Vec<u8>,
     id: Identity,
+    proof: Proof,
+    /// Authorities that the peer asks for.
+    requested: Vec<Vec<u8>>,
     initial_contact: bool,
 }
 
-/// Decrypts and looks whether there are an identity and a HASH at all: with a wrong key there are not.
-fn read(opened: Option<Opened>) -> Option<(Believed, Vec<u8>)> {
+/// Decrypts and looks whether there are an identity and a proof at all: with a wrong key there are not.
+fn read(opened: Option<Opened>) -> Option<Believed> {
     let opened = opened?;
     let chain = opened.chain()?;
-    let (id, hash) = (chain.id(0)?, chain.hash()?);
+    let (id, proof) = (identity(chain.id(0)?), Proof::of(&chain)?);
     if chain.id(1).is_some() {
         return None; // HASH_I and HASH_R are over one identity (RFC 2409 section 5)
     }
     let id_body = chain.raw(PayloadType::V1_ID)?.to_vec();
     let initial_contact = chain.notifies().any(|n| n.kind == V1NotifyType::INITIAL_CONTACT);
-    let (id, hash) = (identity(id), hash.to_vec());
+    let requested = requested(&chain);
     drop(chain);
-    Some((Believed { opened, id_body, id, initial_contact }, hash))
+    Some(Believed { opened, id_body, id, proof, requested, initial_contact })
 }
 
 /// Responder: who the initiator is. `<-- HDR*, IDir, HASH_R`
@@ -296,26 +322,28 @@ fn message5(
     // With each key in turn: the one that gives a good HASH_I is the one that is meant.
     let mut found = None;
     for (index, (keys, _)) in s.attempts.iter().enumerate() {
-        let Some((believed, hash)) = read(keys.open(h, datagram)) else { continue };
-        let (prf, skeyid, (g_xi, g_xr)) = (keys.hash.prf(), &keys.skeyid.skeyid, &s.publics);
+        let Some(believed) = read(keys.open(h, datagram)) else { continue };
+        let prf = hash_function(sa.method, keys.hash.prf());
+        let (skeyid, (g_xi, g_xr)) = (&keys.skeyid.skeyid, &s.publics);
         let (ci, cr) = (sa.spis.initiator, sa.spis.responder);
         let expected = crypto::v1::hash_i(prf, skeyid, g_xi, g_xr, ci, cr, &s.sa_body, &believed.id_body);
-        if crypto::equal(expected.expose(), &hash) {
-            found = Some((index, believed));
+        if believed.proof.is_plausible(sa.method, expected.expose()) {
+            found = Some((index, believed, expected));
             break;
         }
     }
-    let Some((index, believed)) = found else {
+    let Some((index, believed, expected)) = found else {
         // Anybody can send garbage here: the SA stays as it is, and the garbage is remembered for the explanation.
         let first = !std::mem::replace(&mut s.unreadable, true);
         sa.drop_datagram(cx, DropReason::IntegrityCheckFailed, path.remote);
         if first {
-            sa.log(cx, "IKE", 1, "message 5 cannot be decrypted: the pre-shared keys seem to differ".to_string());
+            let why = if is_signature(sa.method) { "it is damaged" } else { "the pre-shared keys seem to differ" };
+            sa.log(cx, "IKE", 1, format!("message 5 cannot be decrypted: {why}"));
             cannot_read(sa, cx, datagram.len());
         }
         return None;
     };
-    // Authentic: the initiator has the key. Now the identity must be one that is expected.
+    // The initiator has the key, or says that it signed. Now the identity must be one that is expected.
     let remote = believed.id.clone();
     let candidates = s.candidates.clone();
     let (keys, by_key) = s.attempts.swap_remove(index);
@@ -331,17 +359,28 @@ fn message5(
         sa.state = State::Closed;
         return Some(FailureKind::IdentityUnknown { received: remote, asked_for: None, expected });
     };
-    let local = super::phase1::own_identity(&connection, path.local);
+    let how = match check(cx, now, sa.method, &connection, &remote, expected.expose(), &believed.proof) {
+        Ok(how) => how,
+        Err(kind) => {
+            sa.connection = Some(connection);
+            return Some(kind);
+        }
+    };
+    let local = own_identity(&connection, path.local);
     let mut proving = Proving { keys, sa_body, publics, initiator_id: believed.id_body, responder_id: id_body(&local) };
     proving.keys.accept(&believed.opened);
-    let own = phase1_hash(&proving, sa.spis, Role::Responder);
+    let own = phase1_hash(sa.method, &proving, sa.spis, Role::Responder);
+    sa.requested.extend(believed.requested);
     (sa.local, sa.remote) = (path.local, path.remote);
-    sa.connection = Some(connection);
+    sa.connection = Some(Arc::clone(&connection));
     sa.local_id = Some(local.clone());
     let mut reply = ChainBuilder::new();
-    reply.id(V1IdType(local.kind().number()), 0, 0, local.data()).hash(own.expose());
+    reply.id(V1IdType(local.kind().number()), 0, 0, local.data());
+    if let Err(kind) = prove(sa, cx, &connection, &local, own.expose(), &mut reply) {
+        return Some(kind);
+    }
     let reply = proving.keys.seal(header(sa.spis, ExchangeType::IDENTITY_PROTECTION, 0), reply);
-    sa.log(cx, "IKE", 1, format!("authentication of '{remote}' with pre-shared key successful"));
+    sa.log(cx, "IKE", 1, format!("authentication of '{remote}' with {how} successful"));
     sa.send(cx, now, reply, None, datagram);
     apply_uniqueness_after(sa, cx, now, proving, believed.initial_contact);
     None
@@ -379,13 +418,13 @@ fn message6(
     path: Path,
 ) -> Option<FailureKind> {
     let State::IdSent(s) = &mut sa.state else { return None };
-    let Some((believed, hash)) = read(s.keys.open(h, datagram)) else {
+    let Some(believed) = read(s.keys.open(h, datagram)) else {
         sa.drop_datagram(cx, DropReason::IntegrityCheckFailed, path.remote);
         return None;
     };
-    let previous = std::mem::replace(&mut s.responder_id, believed.id_body);
-    let expected = phase1_hash(s, sa.spis, Role::Responder);
-    if !crypto::equal(expected.expose(), &hash) {
+    let previous = std::mem::replace(&mut s.responder_id, believed.id_body.clone());
+    let expected = phase1_hash(sa.method, s, sa.spis, Role::Responder);
+    if !believed.proof.is_plausible(sa.method, expected.expose()) {
         s.responder_id = previous;
         sa.drop_datagram(cx, DropReason::IntegrityCheckFailed, path.remote);
         return None;
@@ -396,7 +435,10 @@ fn message6(
     if connection.remote.id.matches(&believed.id).is_none() {
         return Some(FailureKind::IdentityMismatch { received: believed.id, expected: connection.remote.id.clone() });
     }
-    sa.log(cx, "IKE", 1, format!("authentication of '{}' with pre-shared key successful", believed.id));
+    match check(cx, now, sa.method, &connection, &believed.id, expected.expose(), &believed.proof) {
+        Ok(how) => sa.log(cx, "IKE", 1, format!("authentication of '{}' with {how} successful", believed.id)),
+        Err(kind) => return Some(kind),
+    }
     finish(sa, cx, now);
     None
 }

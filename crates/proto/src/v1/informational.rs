@@ -9,11 +9,11 @@
 
 use super::protection::{hashed, header};
 use super::quick_mode;
-use super::sa::IsakmpSa;
+use super::sa::{IsakmpSa, State};
 use crate::context::Context;
 use crate::timers::Reason;
 use crate::v2::Path;
-use model::{DropReason, Event, FailureKind, Instant, SaId};
+use model::{DropReason, Event, FailureKind, Instant, Phase, SaId};
 use wire::v1::{Chain, ChainBuilder, parse_chain};
 use wire::{ExchangeType, Flags, HEADER_LEN, Header, ProtocolId, V1NotifyType};
 
@@ -36,6 +36,18 @@ pub(super) fn send(sa: &mut IsakmpSa, cx: &mut Context, fill: impl FnOnce(&mut C
     sa.transmit(cx, message);
 }
 
+/// The responder's refusal instead of message 6. It is protected by keys that only the two ends have: with a pre-shared
+/// key that is as good as its word, and with signatures it is the word of whoever we agreed the keys with, who can end
+/// this as well by saying nothing.
+fn refused_before_message_6(sa: &IsakmpSa, h: &Header, datagram: &[u8]) -> Option<V1NotifyType> {
+    let State::IdSent(proving) = &sa.state else { return None };
+    let opened = proving.keys.open(h, datagram).filter(|_| h.message_id != 0)?;
+    let (chain, rest) = (opened.chain()?, opened.after_hash()?);
+    let expected = proving.keys.hash1(h.message_id, rest);
+    let error = chain.notifies().map(|n| n.kind).find(|kind| kind.is_error())?;
+    crypto::equal(expected.expose(), chain.hash()?).then_some(error)
+}
+
 /// An informational message of the peer.
 pub(super) fn receive(
     sa: &mut IsakmpSa,
@@ -48,6 +60,10 @@ pub(super) fn receive(
     if !h.flags.contains(Flags::ENCRYPTION) {
         hint(sa, cx, h, datagram, path);
         return None;
+    }
+    if let Some(refused) = refused_before_message_6(sa, h, datagram) {
+        sa.log(cx, "IKE", 1, format!("received {refused} error notify"));
+        return Some(FailureKind::PeerRefusedV1 { phase: Phase::Ike, notify: refused });
     }
     let opened = sa.keys().and_then(|keys| keys.open(h, datagram));
     let (Some(opened), false) = (opened, h.message_id == 0) else {

@@ -12,6 +12,7 @@
 //! | [`protection`] | CBC with an IV chain per message ID, HASH(n) (RFC 2409 sections 5 and 5.7, appendix B) |
 
 mod aggressive;
+mod authentication;
 mod fragments;
 mod identity_protection;
 mod informational;

@@ -1,5 +1,6 @@
 //! What main and aggressive mode share: how an ISAKMP SA begins, HASH_I and HASH_R, and what follows when it is up.
 
+use super::authentication::{self, note_requests, own_identity};
 use super::proposals;
 use super::protection::{Keys, header};
 use super::sa::{AggressiveSent, IsakmpSa, Proving, State};
@@ -39,10 +40,6 @@ pub(crate) struct Wish {
 fn lifetime_of(connection: &Connection) -> Lifetime {
     let time = connection.rekey_time.max(connection.reauth_time) + connection.over_time;
     Lifetime { time: Some(time).filter(|time| !time.is_zero()), octets: None }
-}
-
-pub(super) fn own_identity(connection: &Connection, local: SocketAddr) -> Identity {
-    if connection.local.id.is_wildcard() { Identity::from(local.ip()) } else { connection.local.id.clone() }
 }
 
 /// IDii_b or IDir_b: type, protocol 0, port 0, data (RFC 2407 section 4.6.2).
@@ -87,11 +84,8 @@ pub(super) fn note_vendor_ids(sa: &mut IsakmpSa, chain: &Chain<'_>) {
 pub(crate) fn initiate(cx: &mut Context, now: Instant, wish: Wish) -> Result<IsakmpSa, FailureKind> {
     let connection = wish.connection;
     let lifetime = lifetime_of(&connection).time.unwrap_or_default().as_secs();
-    let Some(auth) = transaction::auth_method(&connection, Role::Initiator) else {
-        let method = "what is configured; IKEv1 has pre-shared keys and XAuth after them".to_string();
-        return Err(FailureKind::AuthMethodUnsupported { method });
-    };
-    let offer = proposals::phase1_offer(&connection.proposals, lifetime, auth);
+    let method = authentication::method(cx, &connection, wish.local, Role::Initiator)?;
+    let offer = proposals::phase1_offer(&connection.proposals, lifetime, method.0);
     let spis = SpiPair { initiator: cx.ike_spi(), responder: IkeSpi::ZERO };
     let mode = if connection.aggressive { ExchangeMode::Aggressive } else { ExchangeMode::IdentityProtection };
     let local_id = own_identity(&connection, wish.local);
@@ -113,6 +107,7 @@ pub(crate) fn initiate(cx: &mut Context, now: Instant, wish: Wish) -> Result<Isa
             let nonce = cx.random::<NONCE_LEN>().to_vec();
             chain.ke(key_exchange.public()).nonce(&nonce);
             chain.id(V1IdType(local_id.kind().number()), 0, 0, local_id.data());
+            authentication::request_certificates(method, cx, &connection, &mut chain);
             State::AggressiveSent(Box::new(AggressiveSent {
                 sa_body,
                 key_exchange,
@@ -124,6 +119,7 @@ pub(crate) fn initiate(cx: &mut Context, now: Instant, wish: Wish) -> Result<Isa
     add_vendor_ids(&mut chain, &connection);
     let mut sa = IsakmpSa::new(cx, Role::Initiator, mode, spis, wish.local, wish.remote, state, now);
     sa.connection = Some(Arc::clone(&connection));
+    sa.method = method;
     sa.local_id = Some(local_id);
     sa.attempt = wish.attempt;
     sa.replaces = wish.replaces;
@@ -136,10 +132,13 @@ pub(crate) fn initiate(cx: &mut Context, now: Instant, wish: Wish) -> Result<Isa
     }
     let what = if mode == ExchangeMode::Aggressive { "Aggressive Mode" } else { "Main Mode" };
     sa.log(cx, "IKE", 0, format!("initiating {what} IKE_SA {}[{}] to {}", connection.name, sa.id.0, wish.remote.ip()));
-    if mode == ExchangeMode::Aggressive {
+    if mode == ExchangeMode::Aggressive && !authentication::is_signature(method) {
         warn_about_aggressive(&sa, cx);
     }
     let (exchange, waiting_for) = match mode {
+        ExchangeMode::Aggressive if authentication::is_signature(method) => {
+            (ExchangeType::AGGRESSIVE, RuleId::AggressiveMode2Signature)
+        }
         ExchangeMode::IdentityProtection => (ExchangeType::IDENTITY_PROTECTION, RuleId::MainMode2),
         ExchangeMode::Aggressive => (ExchangeType::AGGRESSIVE, RuleId::AggressiveMode2),
     };
@@ -207,14 +206,23 @@ pub(crate) fn respond(cx: &mut Context, now: Instant, first: FirstMessage<'_>) -
     };
     sa.connection = Some(Arc::clone(any));
     let methods = proposals::auth_methods(offered);
-    let method_of = |c: &Connection| transaction::auth_method(c, Role::Responder).filter(|m| methods.contains(m));
-    if candidates.iter().all(|c| method_of(c).is_none()) {
-        let method = format!("IKEv1 method {}", methods.first().copied().unwrap_or(0));
-        return refuse(cx, sa, V1NotifyType::NO_PROPOSAL_CHOSEN, FailureKind::AuthMethodUnsupported { method });
+    let own: Vec<_> =
+        candidates.iter().map(|c| (c, authentication::method(cx, c, path.local, Role::Responder))).collect();
+    let usable: Vec<(&Arc<Connection>, u16)> = own
+        .iter()
+        .filter_map(|(c, method)| Some((*c, method.as_ref().ok().map(|m| m.0).filter(|m| methods.contains(m))?)))
+        .collect();
+    if usable.is_empty() {
+        let received = wire::OakleyAuthMethod(methods.first().copied().unwrap_or(0)).to_string();
+        let kind = match own.into_iter().next() {
+            Some((_, Err(kind))) => kind,
+            Some((_, Ok(ours))) => FailureKind::AuthMethodMismatch { expected: ours.to_string(), received },
+            None => FailureKind::AuthMethodUnsupported { method: received },
+        };
+        return refuse(cx, sa, V1NotifyType::NO_PROPOSAL_CHOSEN, kind);
     }
     let mut closest = None;
-    let usable = candidates.iter().filter_map(|c| Some((c, method_of(c)?)));
-    let chosen = usable.clone().find_map(|(c, method)| match proposals::phase1_choose(&c.proposals, offered, method) {
+    let chosen = usable.iter().find_map(|&(c, method)| match proposals::phase1_choose(&c.proposals, offered, method) {
         Ok((answer, suite)) => Some((Arc::clone(c), answer, suite, method)),
         Err(mismatch) => {
             closest.get_or_insert(mismatch);
@@ -227,10 +235,12 @@ pub(crate) fn respond(cx: &mut Context, now: Instant, first: FirstMessage<'_>) -
         return refuse(cx, sa, V1NotifyType::NO_PROPOSAL_CHOSEN, kind);
     };
     sa.suite = Some(suite);
+    sa.method = wire::OakleyAuthMethod(method);
+    note_requests(&mut sa, &chain);
     sa.offered_lifetime = proposals::phase1_lifetime(&answer);
     // The method says whether XAuth follows: a connection that wants it is not to be had without.
     let candidates: Vec<Arc<Connection>> =
-        candidates.iter().filter(|c| method_of(c) == Some(method)).cloned().collect();
+        usable.iter().filter(|(_, m)| *m == method).map(|(c, _)| Arc::clone(c)).collect();
     let any = Arc::clone(&connection);
     if candidates.len() > 1 {
         sa.connection = None; // the identities decide
@@ -283,8 +293,9 @@ pub(super) fn refuse(cx: &mut Context, mut sa: IsakmpSa, notify: V1NotifyType, k
 }
 
 /// HASH_I or HASH_R (RFC 2409 section 5).
-pub(super) fn phase1_hash(p: &Proving, spis: SpiPair, of: Role) -> Secret {
-    let (prf, skeyid, (g_xi, g_xr)) = (p.keys.hash.prf(), &p.keys.skeyid.skeyid, &p.publics);
+pub(super) fn phase1_hash(method: wire::OakleyAuthMethod, p: &Proving, spis: SpiPair, of: Role) -> Secret {
+    let prf = authentication::hash_function(method, p.keys.hash.prf());
+    let (skeyid, (g_xi, g_xr)) = (&p.keys.skeyid.skeyid, &p.publics);
     match of {
         Role::Initiator => {
             crypto::v1::hash_i(prf, skeyid, g_xi, g_xr, spis.initiator, spis.responder, &p.sa_body, &p.initiator_id)
@@ -293,6 +304,20 @@ pub(super) fn phase1_hash(p: &Proving, spis: SpiPair, of: Role) -> Secret {
             crypto::v1::hash_r(prf, skeyid, g_xi, g_xr, spis.initiator, spis.responder, &p.sa_body, &p.responder_id)
         }
     }
+}
+
+/// SKEYID where the ends sign (RFC 2409 section 5), and everything below it.
+pub(super) fn signature_keys(
+    suite: &ChosenSuite,
+    hash: Hash,
+    nonces: (&[u8], &[u8]),
+    shared: &Secret,
+    spis: SpiPair,
+    publics: (&[u8], &[u8]),
+) -> Option<Keys> {
+    let skeyid = crypto::v1::skeyid_signature(hash.prf(), nonces.0, nonces.1, shared);
+    let ids: SkeyIds = crypto::v1::derive(hash.prf(), skeyid, shared, spis.initiator, spis.responder);
+    Keys::derive(suite, hash, ids, publics)
 }
 
 /// SKEYID of a pre-shared key and everything below it.

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use wire::grammar::RuleId;
-use wire::{IkeSpi, SpiPair, V1NotifyType};
+use wire::{IkeSpi, OakleyAuthMethod, SpiPair, V1NotifyType};
 
 /// How far phase 1 is, with exactly what is known there.
 pub(super) enum State {
@@ -155,6 +155,10 @@ pub(crate) struct IsakmpSa {
     pub replaces: Option<SaId>,
     pub(super) initial_contact: bool,
     pub(super) configuration: super::transaction::Configuration,
+    /// How the ends prove themselves, as the proposals say.
+    pub(super) method: OakleyAuthMethod,
+    /// Authorities that the peer asked for, by their names in DER.
+    pub(super) requested: Vec<Vec<u8>>,
     /// What the peer reported without protection: never acted upon, but told when the negotiation fails.
     pub(super) hint: Option<V1NotifyType>,
 }
@@ -210,6 +214,8 @@ impl IsakmpSa {
             replaces: None,
             initial_contact: false,
             configuration: super::transaction::Configuration::default(),
+            method: OakleyAuthMethod::PRE_SHARED_KEY,
+            requested: Vec::new(),
             hint: None,
         }
     }
@@ -272,13 +278,18 @@ impl IsakmpSa {
 
     /// The grammar row whose message we wait for.
     pub fn waiting_for(&self) -> Option<RuleId> {
+        let signed = super::authentication::is_signature(self.method);
         Some(match &self.state {
             State::SaSent { .. } => RuleId::MainMode2,
             State::SaReplied { .. } => RuleId::MainMode3,
             State::KeSent(_) => RuleId::MainMode4,
+            State::KeReplied(_) if signed => RuleId::MainMode5Signature,
             State::KeReplied(_) => RuleId::MainMode5,
+            State::IdSent(_) if signed => RuleId::MainMode6Signature,
             State::IdSent(_) => RuleId::MainMode6,
+            State::AggressiveSent(_) if signed => RuleId::AggressiveMode2Signature,
             State::AggressiveSent(_) => RuleId::AggressiveMode2,
+            State::AggressiveReplied(_) if signed => RuleId::AggressiveMode3Signature,
             State::AggressiveReplied(_) => RuleId::AggressiveMode3,
             State::Established(_) if self.configuration.waiting_for().is_some() => {
                 return self.configuration.waiting_for();
@@ -321,7 +332,7 @@ impl IsakmpSa {
             remote_vips: self.configuration.assigned().to_vec(),
             suite: self.suite,
             nat: self.nat,
-            authentication: "pre-shared-key",
+            authentication: super::authentication::name(self.method),
             age: now.since(self.created),
             established: self.established.map(|at| now.since(at)),
             rekey_in: None,

@@ -114,36 +114,15 @@ impl Configuration {
 }
 
 /// The round of XAuth among those of one end.
-fn round(rounds: &[Authentication]) -> Option<&Authentication> {
+pub(super) fn xauth_round(rounds: &[Authentication]) -> Option<&Authentication> {
     rounds.iter().find(|round| round.method == AuthMethod::Xauth)
-}
-
-/// The authentication method of phase 1 that stands for what is configured: who of both proves a user afterwards.
-/// `None` for what is not available.
-pub(super) fn auth_method(connection: &Connection, own: Role) -> Option<u16> {
-    let first = [&connection.local, &connection.remote].iter().all(|a| a.method == AuthMethod::Psk);
-    let further = [&connection.local_more, &connection.remote_more];
-    let only_xauth = further.iter().all(|more| more.len() <= 1 && more.len() == usize::from(round(more).is_some()));
-    if !first || !only_xauth {
-        return None;
-    }
-    match (round(&connection.local_more), round(&connection.remote_more), own) {
-        (None, None, _) => Some(wire::OakleyAuthMethod::PRE_SHARED_KEY.0),
-        (Some(_), None, Role::Initiator) | (None, Some(_), Role::Responder) => {
-            Some(wire::OakleyAuthMethod::XAUTH_INIT_PRE_SHARED.0)
-        }
-        (None, Some(_), Role::Initiator) | (Some(_), None, Role::Responder) => {
-            Some(wire::OakleyAuthMethod::XAUTH_RESP_PRE_SHARED.0)
-        }
-        (Some(_), Some(_), _) => None,
-    }
 }
 
 /// What comes first after phase 1.
 pub(super) fn first_stage(connection: &Connection) -> Stage {
-    if round(&connection.remote_more).is_some() {
+    if xauth_round(&connection.remote_more).is_some() {
         Stage::Asked
-    } else if round(&connection.local_more).is_some() {
+    } else if xauth_round(&connection.local_more).is_some() {
         Stage::Answering(0)
     } else {
         Stage::Done

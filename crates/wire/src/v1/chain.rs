@@ -196,6 +196,14 @@ impl<'a> Chain<'a> {
             .filter_map(|(_, p)| if let Payload::Cert { encoding, data } = p { Some((*encoding, *data)) } else { None })
     }
 
+    /// The certificate requests in order: the encoding asked for, and the authority's name, which may be empty.
+    pub fn cert_requests(&self) -> impl Iterator<Item = (crate::CertEncoding, &'a [u8])> {
+        self.payloads.iter().filter_map(|(_, p)| match p {
+            Payload::CertReq { encoding, authority } => Some((*encoding, *authority)),
+            _ => None,
+        })
+    }
+
     /// The notifications in order.
     pub fn notifies(&self) -> impl Iterator<Item = &Notify<'a>> {
         self.payloads.iter().filter_map(|(_, p)| if let Payload::Notify(notify) = p { Some(notify) } else { None })

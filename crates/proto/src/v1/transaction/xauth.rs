@@ -1,6 +1,6 @@
 //! XAuth, generic type: a user's name and password (draft-beaulieu-ike-xauth).
 
-use super::{REQUEST, Received, SET, Stage, answer, attribute, authenticated, octets, retire, round, same, send};
+use super::{REQUEST, Received, SET, Stage, answer, attribute, authenticated, octets, retire, same, send, xauth_round};
 use crate::context::Context;
 use crate::v1::sa::IsakmpSa;
 use config::xauth_secrets;
@@ -33,7 +33,7 @@ pub(super) fn judge(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, received:
         .and_then(|name| name.parse().ok())
         .filter(|user: &Identity| !user.is_wildcard());
     let connection = sa.connection.clone();
-    let expected = connection.as_ref().and_then(|c| round(&c.remote_more)).map(|round| &round.id);
+    let expected = connection.as_ref().and_then(|c| xauth_round(&c.remote_more)).map(|round| &round.id);
     let wanted = user.as_ref().is_some_and(|user| expected.is_some_and(|id| id.matches(user).is_some()));
     let right = user.as_ref().zip(password).is_some_and(|(user, password)| {
         // Every candidate is compared, so that the time does not tell which one it was.
@@ -76,7 +76,7 @@ pub(super) fn acknowledged(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, go
 /// Our name: `xauth_id`, or the identity of the round, or of phase 1.
 fn own_name(sa: &IsakmpSa) -> String {
     let connection = sa.connection.as_ref();
-    let round = connection.and_then(|c| round(&c.local_more));
+    let round = connection.and_then(|c| xauth_round(&c.local_more));
     let named = round.and_then(|round| round.xauth_id.clone());
     let of_round = round.map(|round| &round.id).filter(|id| !id.is_wildcard());
     named.or_else(|| of_round.or(sa.local_id.as_ref()).map(ToString::to_string)).unwrap_or_default()
