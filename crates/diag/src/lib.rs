@@ -7,8 +7,10 @@ mod cause;
 mod finding;
 mod listed;
 mod observed;
+mod pages;
 
 pub use cause::Cause;
 pub use finding::{Finding, Severity};
 pub use listed::listed;
 pub use observed::observed;
+pub use pages::Page;

@@ -44,6 +44,8 @@ pub enum Command {
     Racoonctl(Racoonctl),
     /// Say what is wrong, from a packet capture or a listing: without a daemon, of anybody's gateways
     Diagnose(Diagnose),
+    /// What a cause means, how it looks, what to change; without a code all of them
+    Explain(Explain),
     /// Follow the daemon's log
     Log,
     /// Two gateways on this machine negotiate, carry traffic, fail in three ways, and explain it
@@ -93,6 +95,14 @@ pub struct Diagnose {
     /// The evidence for what is in order, too
     #[arg(long, short)]
     pub verbose: bool,
+}
+
+/// What a cause means, how listings, logs and captures show it, and what to change
+#[derive(Args)]
+pub struct Explain {
+    /// As findings name it, such as PSK_MISMATCH
+    #[arg(value_name = "CAUSE-CODE")]
+    pub code: Option<String>,
 }
 
 /// Have the daemon read its configuration again

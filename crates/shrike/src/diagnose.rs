@@ -2,7 +2,7 @@
 
 use crate::cli::Diagnose;
 use capture::{Reader, Tracker, Tracks, decapsulate};
-use diag::{Finding, Severity};
+use diag::{Cause, Finding, Severity};
 use model::{ExchangeMode, ListedSa, Listing};
 use std::fmt::Write as _;
 use std::fs::File;
@@ -107,6 +107,20 @@ pub fn run(how: &Diagnose, print: impl Fn(&str), complain: impl Fn(&str)) -> Exi
             ExitCode::from(3)
         }
     }
+}
+
+/// The page of a cause, or without a code all causes with what they mean.
+///
+/// # Errors
+/// There is no such cause.
+pub fn explain(code: Option<&str>) -> Result<String, String> {
+    let Some(code) = code else {
+        let line = |cause: &Cause| format!("{cause:<22} {}\n", cause.page().means);
+        return Ok(Cause::ALL.iter().map(line).collect());
+    };
+    let cause = Cause::from_code(code);
+    let unknown = || format!("'{code}' is no cause; 'shrike explain' lists all");
+    cause.map(|cause| cause.page().to_string()).ok_or_else(unknown)
 }
 
 /// The worst of what was found and printed.
@@ -338,6 +352,14 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn causes_are_explained() {
+        let all = explain(None).unwrap();
+        assert_eq!(all.lines().count(), Cause::ALL.len());
+        assert!(explain(Some("psk-mismatch")).unwrap().starts_with("PSK_MISMATCH\n  means:"));
+        assert!(explain(Some("BLUE_MOON")).unwrap_err().contains("'BLUE_MOON' is no cause"));
     }
 
     #[test]
