@@ -42,7 +42,7 @@ pub enum Command {
     Tmsh(Tmsh),
     /// Show and steer SAs as racoon does: racoonctl [-l|-ll|-lll] show-sa isakmp
     Racoonctl(Racoonctl),
-    /// Say what is wrong, from a packet capture or a listing: without a daemon, of anybody's gateways
+    /// Say what is wrong, from captures, listings and logs: without a daemon, of anybody's gateways
     Diagnose(Diagnose),
     /// What a cause means, how it looks, what to change; without a code all of them
     Explain(Explain),
@@ -74,19 +74,26 @@ pub struct Run {
     pub log_level: u8,
 }
 
-/// Say what is wrong, from a packet capture (without keys) or a listing: without a daemon, of anybody's gateways.
+/// Say what is wrong, from packet captures (without keys), listings and logs: without a daemon, of anybody's gateways.
+/// From several of them together, findings about the same peer become one.
 ///
 /// Exit code: 0 nothing is wrong, 1 something may be, 2 something is, 3 the input cannot be read.
 #[derive(Args)]
+#[command(group = clap::ArgGroup::new("input").required(true).multiple(true).args(["pcap", "listing", "log"]))]
 pub struct Diagnose {
     /// A pcap or pcapng file, such as tcpdump -w writes; may be given several times
-    #[arg(long, value_name = "FILE", required_unless_present = "listing")]
+    #[arg(long, value_name = "FILE")]
     pub pcap: Vec<String>,
 
     /// Output of racoonctl show-sa isakmp, at any level: one listing, a terminal's text with several, or a series with
     /// lines '# t=NUMBER ms' between; may be given several times
     #[arg(long, value_name = "FILE")]
     pub listing: Vec<String>,
+
+    /// A log of racoon, a BIG-IP (racoon.log, ipsec.log), charon, pluto or iked, also from syslog or the journal; may be
+    /// given several times
+    #[arg(long, value_name = "FILE")]
+    pub log: Vec<String>,
 
     /// For programs: schema shrike.findings/1
     #[arg(long)]
@@ -286,6 +293,15 @@ mod tests {
     #[test]
     fn definitions_are_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn diagnose_names_everything_it_can_read() {
+        let error = Cli::try_parse_from(["shrike", "diagnose"]).err().expect("nothing to read").to_string();
+        assert!(["--pcap", "--listing", "--log"].iter().all(|option| error.contains(option)), "{error}");
+        for option in ["--pcap", "--listing", "--log"] {
+            assert!(Cli::try_parse_from(["shrike", "diagnose", option, "a", "--log", "b"]).is_ok());
+        }
     }
 
     #[test]
