@@ -3,7 +3,7 @@
 use crate::cli::Diagnose;
 use capture::{Reader, Tracker, Tracks, decapsulate};
 use diag::{Cause, Finding, Log, Severity, Sourced};
-use model::{ExchangeMode, ListedSa, Listing};
+use show::listing::{Dialect, Listings};
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -30,69 +30,23 @@ fn read(path: &str) -> Result<Unused, String> {
     Ok(Unused { damaged: reader.damaged(), tracks: tracker.finish() })
 }
 
-/// The tables of a file, in order, and what could not be read of it.
-fn listings(path: &str) -> Result<(Vec<Listing>, Vec<String>), String> {
+/// Findings from the listings of a file.
+fn listings(path: &str, notes: &mut Vec<String>) -> Result<Vec<Finding>, String> {
     let octets = std::fs::read(path).map_err(|error| format!("{path}: {error}"))?;
-    let (mut series, mut notes) = (Vec::new(), Vec::new());
-    let mut tables = 0;
-    for (at, text) in split(&String::from_utf8_lossy(&octets)) {
-        match show::racoonctl::parse(&text) {
-            Ok(rows) => {
-                tables += 1;
-                series.push(Listing { at, sas: rows.into_iter().map(listed).collect() });
-            }
-            Err(show::racoonctl::ParseError::NotATable) => {}
-            Err(error) => notes.push(format!("{path}: a table was left out: {error}")),
-        }
+    // Dumps of SAs stand beside listings, and print their keys.
+    let text: String =
+        String::from_utf8_lossy(&octets).lines().flat_map(|line| [diag::redact(line), "\n".into()]).collect();
+    let Listings { series, unread } = show::listing::read(&text);
+    if series.is_empty() && unread.is_empty() {
+        let known: Vec<&str> = Dialect::ALL.iter().map(|dialect| dialect.command()).collect();
+        return Err(format!("{path}: no listing in it that is known: {}", known.join(", ")));
     }
-    if tables > 0 && series.iter().all(|listing: &Listing| listing.sas.is_empty()) {
+    notes.extend(unread.iter().map(|why| format!("{path}: {why}")));
+    let empty = !series.is_empty() && series.values().flatten().all(|listing| listing.sas.is_empty());
+    if empty {
         notes.push(format!("{path}: no SA is listed: nothing has begun to negotiate, or every attempt is over"));
     }
-    if tables == 0 && notes.is_empty() {
-        return Err(format!("{path}: no output of 'racoonctl show-sa isakmp' in it"));
-    }
-    Ok((series, notes))
-}
-
-/// Cuts a text before each header of a table, and takes times from lines `# t=38 ms`.
-fn split(text: &str) -> Vec<(Option<u64>, String)> {
-    let mut parts: Vec<(Option<u64>, String)> = Vec::new();
-    let mut at = None;
-    for line in text.lines() {
-        let time = line.trim().strip_prefix("# t=").and_then(|rest| rest.trim_end_matches("ms").trim().parse().ok());
-        if time.is_some() {
-            at = time;
-        } else if line.contains("Destination") && line.contains("Cookies") {
-            parts.push((at, format!("{line}\n")));
-        } else if let Some((_, part)) = parts.last_mut() {
-            part.push_str(line);
-            part.push('\n');
-        } else {
-            parts.push((at, format!("{line}\n")));
-        }
-    }
-    parts
-}
-
-/// A row of racoon's table.
-fn listed(row: show::racoonctl::RacoonIsakmp) -> ListedSa {
-    let status = row.status.as_ref();
-    let mode = status.and_then(|s| s.exchange).and_then(|exchange| match exchange.letter() {
-        'M' => Some(ExchangeMode::IdentityProtection),
-        'A' => Some(ExchangeMode::Aggressive),
-        _ => None,
-    });
-    ListedSa {
-        source: row.source.map(|end| end.address),
-        peer: row.destination.address,
-        port: Some(row.destination.port),
-        spis: row.cookies,
-        role: status.map(|s| s.side),
-        mode,
-        st: status.map(|s| s.st),
-        established: row.created.is_some() || status.is_some_and(|s| s.st >= 9),
-        phase2: status.and_then(|s| s.phase2),
-    }
+    Ok(series.values().flat_map(|listings| diag::listed(listings)).collect())
 }
 
 /// Reads captures, listings and logs and prints findings. The exit code is a monitoring plugin's: 0 for nothing above
@@ -132,9 +86,7 @@ fn findings(how: &Diagnose, print: impl Fn(&str)) -> Result<Severity, String> {
         from(path, captured(path, &mut notes)?);
     }
     for path in &how.listing {
-        let (series, unread) = listings(path)?;
-        notes.extend(unread);
-        from(path, diag::listed(&series));
+        from(path, listings(path, &mut notes)?);
     }
     for path in &how.log {
         from(path, logged(path, &mut notes)?);

@@ -105,14 +105,9 @@ fn how(path: &std::path::Path, json: bool) -> Diagnose {
 }
 
 fn verdicts(text: &str) -> Vec<(Severity, Option<&'static str>)> {
-    let tables = split(text).into_iter();
-    let series: Vec<Listing> = tables
-        .filter_map(|(at, text)| {
-            let rows = show::racoonctl::parse(&text).ok()?;
-            Some(Listing { at, sas: rows.into_iter().map(listed).collect() })
-        })
-        .collect();
-    let findings = diag::listed(&series);
+    let read = show::listing::read(text);
+    assert!(read.unread.is_empty(), "{:?}", read.unread);
+    let findings: Vec<Finding> = read.series.values().flat_map(|series| diag::listed(series)).collect();
     assert!(findings.iter().all(|f| !f.evidence.is_empty() && f.remedy.len() == f.causes.len()));
     findings.iter().map(|f| (f.severity, f.causes.first().map(|c| c.code()))).collect()
 }
@@ -142,9 +137,9 @@ fn series_of_listings() {
         return;
     }
     let worst = |name: &str| {
-        let (series, notes) = listings(&format!("{directory}/{name}")).unwrap();
+        let mut notes = Vec::new();
+        let findings = listings(&format!("{directory}/{name}"), &mut notes).unwrap();
         assert!(notes.is_empty(), "{notes:?}");
-        let findings = diag::listed(&series);
         findings.iter().map(|f| (f.severity, f.causes.first().map(|c| c.code()))).max()
     };
     for (name, code) in [
@@ -371,4 +366,78 @@ fn logs_and_listings_are_brought_together() {
     for path in [listing, log, binary, other] {
         std::fs::remove_file(path).unwrap();
     }
+}
+
+/// Listings of other programs, published or recorded: what is established gives no finding above information.
+#[test]
+fn listings_of_others() {
+    let (Some(show), Some(peers)) = (laboratory("show"), laboratory("peers")) else { return };
+    let worst = |path: String| {
+        let found = listings(&path, &mut Vec::new()).unwrap_or_else(|error| panic!("{error}"));
+        assert!(found.iter().all(|f| !f.evidence.is_empty() && !f.peer.is_empty() && f.remedy.len() == f.causes.len()));
+        found.into_iter().map(|f| (f.severity, f.causes.first().map(|c| c.code()))).max()
+    };
+    for name in [
+        "bigip/racoonctl-ll-show-sa-isakmp.txt",
+        "bigip/tmsh-ike-sa-empty.txt",
+        "cisco-genie/asa.ShowCryptoIkev2Sa.golden_output1_output.txt",
+        "cisco-genie/asa.ShowCryptoIkev2Sa.golden_output2_output.txt",
+        "cisco-genie/ios.ShowCryptoSession.golden_output1_output.txt",
+        "cisco-genie/iosxe.ShowCryptoIkev2Sa.golden_output1_output.txt",
+        "cisco-genie/iosxe.ShowCryptoIkev2Sa.golden_output2_output.txt",
+        "cisco-genie/iosxe.ShowCryptoIkev2SaDetail.golden_output4_output.txt",
+        "cisco-genie/iosxe.ShowCryptoIsakmpSaDetail.golden_output_isakmp_no_ipv6_output.txt",
+        "ntc-templates/cisco_asa_show_crypto_ikev1_sa_detail.raw",
+        "racoonctl/l-vagrant-1.txt",
+        "strongswan-docs/swanctlListSas.adoc",
+    ] {
+        let found = worst(format!("{show}/{name}"));
+        assert!(found.is_none_or(|found| found.0 <= Severity::Info), "{name}: {found:?}");
+    }
+    for name in [
+        "charon-v1/connecting-initiator.txt",
+        "charon-v2/connecting-responder.txt",
+        "charon-v2/after-rekey-initiator.txt",
+        "charon-v2/after-terminate.txt",
+        "charon-badproposal/initiator.txt",
+        "pluto-v2/connecting.txt",
+        "pluto-v2/established.txt",
+        "pluto-v2/before.txt",
+        "iked/established.txt",
+        "iked/swanctl.txt",
+    ] {
+        let found = worst(format!("{peers}/{name}"));
+        assert!(found.is_none_or(|found| found.0 <= Severity::Info), "{name}: {found:?}");
+    }
+    for (path, cause) in [
+        (format!("{peers}/charon-badpsk/initiator.txt"), "PSK_MISMATCH"),
+        (format!("{peers}/charon-badpsk/responder.txt"), "PSK_MISMATCH"),
+        (format!("{show}/libreswan-wiki/Read-status-output.md"), "NO_RESPONSE"),
+        (format!("{show}/cisco-genie/iosxe.ShowCryptoIsakmpSa.golden_output_isakmp_output.txt"), "NO_RESPONSE"),
+    ] {
+        assert_eq!(worst(path.clone()), Some((Severity::Warning, Some(cause))), "{path}");
+    }
+    let error = listings(&format!("{show}/bigip/tmsh-ipsec-sa-all-properties.txt"), &mut Vec::new()).unwrap_err();
+    assert!(error.contains("tmsh show net ipsec ike-sa"), "{error}");
+}
+
+/// Keys beside a listing, and in its damaged rows, are not shown.
+#[test]
+fn keys_in_listings_do_not_come_out() {
+    let path = std::env::temp_dir().join(format!("shrike-diagnose-keys-{}", std::process::id()));
+    let dump = "\tE: aes-cbc  d56bba6c 3e061e8f d36c7c57 c126e0e7\n@a @b : PSK \"correct horse\"\n";
+    let row = "61d12e5b65e53c95:0000000000000000 password=battery\n";
+    std::fs::write(
+        &path,
+        format!("{HEADER}10.9.0.2.500 {row}{dump}{HEADER}10.9.0.2.500 61d12e5b65e53c95:0000000000000000  3 I 10 M 0\n"),
+    )
+    .unwrap();
+    let path = path.to_string_lossy().into_owned();
+    let how = Diagnose { pcap: vec![], listing: vec![path.clone()], log: vec![], json: false, verbose: true };
+    let printed = std::cell::RefCell::new(String::new());
+    findings(&how, |text| printed.borrow_mut().push_str(text)).unwrap();
+    std::fs::remove_file(path).unwrap();
+    let printed = printed.into_inner();
+    assert!(printed.contains("a table was left out") && printed.contains("NO_RESPONSE"), "{printed}");
+    assert!(["3e061e8f", "horse", "battery"].iter().all(|secret| !printed.contains(secret)), "{printed}");
 }
