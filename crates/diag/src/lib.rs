@@ -7,6 +7,7 @@
 
 mod cause;
 mod finding;
+pub mod fuzzing;
 mod listed;
 mod log;
 mod merge;

@@ -4,7 +4,7 @@
 //! answer, the responder's log why. A cause that more than one of them names comes first.
 
 use crate::{Cause, Finding, Severity};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 /// So many lines of evidence of each source are kept.
@@ -19,31 +19,36 @@ pub struct Sourced {
     pub findings: Vec<Finding>,
 }
 
-/// All findings about one pair of ends.
-struct Group {
-    ends: BTreeSet<IpAddr>,
-    name: String,
-    members: Vec<(usize, Finding)>,
-}
-
 /// One finding for each peer that more than one source knows; the others as they are. Peers are in order of appearance.
 pub fn merged(sources: Vec<Sourced>) -> Vec<Finding> {
+    if sources.len() < 2 {
+        return sources.into_iter().flat_map(|sourced| sourced.findings).collect();
+    }
     let names: Vec<String> = sources.iter().map(|sourced| sourced.source.clone()).collect();
     let all = sources.into_iter().enumerate().flat_map(|(at, s)| s.findings.into_iter().map(move |f| (at, f)));
     let (pairs, others): (Vec<_>, Vec<_>) =
         all.map(|(at, finding)| (at, ends(&finding.peer), finding)).partition(|(_, ends, _)| ends.len() == 2);
-    let mut groups: Vec<Group> = Vec::new();
+    let mut groups: Vec<Vec<(usize, Finding)>> = Vec::new();
+    // A group by its ends, or its name where it has none; and the groups that an address is in.
+    let mut known: BTreeMap<(BTreeSet<IpAddr>, String), usize> = BTreeMap::new();
+    let mut with: BTreeMap<IpAddr, BTreeSet<usize>> = BTreeMap::new();
     for (at, ends, finding) in pairs.into_iter().chain(others) {
-        let exact = groups.iter().position(|g| g.ends == ends && (!ends.is_empty() || g.name == finding.peer));
+        let name = if ends.is_empty() { finding.peer.clone() } else { String::new() };
         // Where only the peer is known, it belongs to the pair that has it, if there is one.
-        let mut with = groups.iter().enumerate().filter(|(_, group)| ends.len() == 1 && ends.is_subset(&group.ends));
-        let only = with.next().filter(|_| with.next().is_none()).map(|(at, _)| at);
-        match exact.or(only).and_then(|at| groups.get_mut(at)) {
-            Some(group) => group.members.push((at, finding)),
-            None => groups.push(Group { ends, name: finding.peer.clone(), members: vec![(at, finding)] }),
+        let alone = ends.first().filter(|_| ends.len() == 1).and_then(|address| with.get(address));
+        let only = alone.filter(|groups| groups.len() == 1).and_then(|groups| groups.first().copied());
+        let key = (ends, name);
+        let group = known.get(&key).copied().or(only).unwrap_or(groups.len());
+        match groups.get_mut(group) {
+            Some(members) => members.push((at, finding)),
+            None => {
+                key.0.iter().for_each(|address| _ = with.entry(*address).or_default().insert(group));
+                known.insert(key, group);
+                groups.push(vec![(at, finding)]);
+            }
         }
     }
-    groups.into_iter().flat_map(|group| one(group, &names)).collect()
+    groups.into_iter().flat_map(|members| one(members, &names)).collect()
 }
 
 /// The addresses in `A -> B`, `A:500 -> B:500` or `B`; not those of this host's own loops, by which a proxy hides an end.
@@ -55,12 +60,12 @@ fn ends(peer: &str) -> BTreeSet<IpAddr> {
     peer.split(" -> ").filter_map(address).filter(|address| !address.is_loopback()).collect()
 }
 
-fn one(group: Group, names: &[String]) -> Vec<Finding> {
-    let sources: BTreeSet<usize> = group.members.iter().map(|(at, _)| *at).collect();
+/// All findings about one pair of ends, as one if several sources gave them.
+fn one(mut members: Vec<(usize, Finding)>, names: &[String]) -> Vec<Finding> {
+    let sources: BTreeSet<usize> = members.iter().map(|(at, _)| *at).collect();
     if sources.len() < 2 {
-        return group.members.into_iter().map(|(_, finding)| finding).collect();
+        return members.into_iter().map(|(_, finding)| finding).collect();
     }
-    let mut members = group.members;
     // The worst first, and of these the one that is surest.
     members.sort_by_key(|(_, finding)| (std::cmp::Reverse(finding.severity), finding.causes.len()));
     let Some((_, mut lead)) = members.first().cloned() else { return Vec::new() };

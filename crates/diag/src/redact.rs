@@ -82,8 +82,21 @@ fn words(line: &str) -> impl Iterator<Item = (usize, &str)> {
         .map(move |word| (word.as_ptr() as usize - line.as_ptr() as usize, word))
 }
 
+/// Whether a word may be the name of a secret, or the last of several words that are.
+fn may_name(word: &str) -> bool {
+    let octets = word.as_bytes();
+    let begins = octets.first().is_some_and(|b| b"pskaexrnPSKAEXRN".contains(b));
+    let is = |name: &&str| name.eq_ignore_ascii_case(word);
+    let secret = octets.len() > 6 && octets.last().is_some_and(|b| b.eq_ignore_ascii_case(&b't'));
+    secret || begins && (NAMES.iter().any(is) || QUOTED.iter().any(is))
+}
+
 /// Secrets behind a name.
 fn named(line: &str, secrets: &mut Vec<(usize, usize)>) {
+    // Nearly all lines of a log have no such word: they are not looked at any further.
+    if !words(line).any(|(_, word)| may_name(word)) {
+        return;
+    }
     let mut first = true;
     let mut previous = "";
     for (at, word) in words(line) {
@@ -165,6 +178,9 @@ fn dumped(line: &str, secrets: &mut Vec<(usize, usize)>) {
     }
     flush(groups, started, ended, width);
     for word in line.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '='))) {
+        if word.len() < KEY_DIGITS {
+            continue;
+        }
         let at = word.as_ptr() as usize - line.as_ptr() as usize;
         let digits = word.strip_prefix("0x").unwrap_or(word);
         let number = digits.len() >= KEY_DIGITS && digits.bytes().all(|b| b.is_ascii_hexdigit());

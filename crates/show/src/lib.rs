@@ -4,6 +4,7 @@
 //! [`swanctl`], [`tmsh`] and [`racoonctl`] speak as strongSwan's, F5's and racoon's tools do; [`listing`] reads theirs and
 //! others' back.
 
+pub mod fuzzing;
 pub mod json;
 pub mod listing;
 pub mod own;

@@ -45,3 +45,20 @@ fn endpoint_v1() {
 fn config_parse() {
     replay("config_parse", sim::fuzz::config_parse);
 }
+
+#[test]
+fn diagnose_log() {
+    replay("diagnose_log", diag::fuzzing::log);
+}
+
+#[test]
+fn diagnose_listing() {
+    replay("diagnose_listing", |data| {
+        show::fuzzing::listing(data).series.values().for_each(|series| diag::fuzzing::listing(series));
+    });
+}
+
+#[test]
+fn diagnose_capture() {
+    replay("diagnose_capture", |data| diag::fuzzing::capture(&capture::fuzzing::capture(data)));
+}

@@ -37,6 +37,8 @@ pub(super) enum Says {
     Repeated,
     /// A request stays without an answer, at last.
     GaveUp,
+    /// The initiator does not go on, and its attempt is forgotten.
+    HalfOpen,
     /// An IKE SA, or the attempt at one, ends.
     Closed,
     /// The peer deletes an IKE SA.

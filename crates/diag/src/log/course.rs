@@ -123,7 +123,22 @@ impl Course {
                 self.children = self.children.saturating_add(1);
                 self.succeed(|place| place == Place::Child);
             }
-            Says::Repeated => self.on_attempt(|attempt| attempt.repeated = attempt.repeated.saturating_add(1)),
+            Says::Repeated => {
+                // A log may begin in the middle of an attempt.
+                if self.attempt.is_none() && self.up == 0 {
+                    self.begin(Role::Initiator, 2, at);
+                }
+                self.on_attempt(|attempt| attempt.repeated = attempt.repeated.saturating_add(1));
+            }
+            Says::HalfOpen => {
+                let keyed = self.attempt.take().is_some_and(|a| a.version == 1 && a.stage == Stage::Keyed);
+                let causes: &[Cause] = if keyed {
+                    &[C::PskMismatch, C::NatTraversal, C::HalfOpen, C::PeerId]
+                } else {
+                    &[C::HalfOpen, C::NatTraversal, C::NoResponse]
+                };
+                self.complain(phrase, Place::Ike, Rank::Vague, causes, at);
+            }
             Says::GaveUp => self.give_up(phrase, at),
             Says::Closed => self.close(at, sa, false),
             Says::ByPeer => self.close(at, sa, true),
@@ -279,7 +294,7 @@ impl Course {
             None => self.live.remove("?"),
         };
         if by_peer {
-            self.by_peer = self.by_peer.saturating_add(u32::from(known));
+            self.by_peer = self.by_peer.saturating_add(u32::from(known || self.up == 0));
             self.taken_pending = known && self.live.is_empty();
         } else if !known && !self.is_up() {
             self.fail(at);

@@ -3,8 +3,8 @@
 use super::catalogue::Place::{Child, Either, Ike, Peer, User};
 use super::catalogue::Rank::{Hint, Named, Note, Specific, Vague};
 use super::catalogue::Says::{
-    Aggressive, Answered, Begun, ByPeer, ChildBegun, ChildUp, Closed, GaveUp, Keyed, Method, Nat, Nothing, Refused,
-    Repeated, Restart, Up,
+    Aggressive, Answered, Begun, ByPeer, ChildBegun, ChildUp, Closed, GaveUp, HalfOpen, Keyed, Method, Nat, Nothing,
+    Refused, Repeated, Restart, Up,
 };
 use super::catalogue::{Phrase, fault, says};
 use crate::Cause as C;
@@ -99,15 +99,15 @@ pub(super) const COURSE: &[Phrase] = &[
     says(&["initiating quick mode"], ChildBegun),
     says(&["establishing child_sa"], ChildBegun),
     // Repetitions and ends.
-    says(&["deleting half open ike_sa"], GaveUp),
-    says(&["timeout: deleting un-established phase 1"], GaveUp),
+    says(&["deleting half open ike_sa"], HalfOpen),
+    says(&["timeout: deleting un-established phase 1"], HalfOpen),
     says(&["sending retransmit"], Repeated),
+    says(&["retransmit", "of request with message id"], Repeated),
     says(&["packet is retransmitted by"], Repeated),
     says(&["packet retransmitted in a short time"], Repeated),
     says(&["received retransmit of"], Repeated),
     says(&["retransmission; will wait"], Repeated),
     says(&["giving up after", "retransmits"], GaveUp),
-    says(&["dpd timed out after"], GaveUp),
     says(&["retransmission count exceeded the limit"], GaveUp),
     says(&["retransmit limit reached"], GaveUp),
     says(&["second timeout exceeded after"], GaveUp),
@@ -161,7 +161,9 @@ pub(super) const PROOF: &[Phrase] = &[
     fault(Ike, Specific, &[C::PskMismatch], &["can't authenticate: no preshared key found"]),
     fault(Ike, Specific, &[C::PskMismatch], &["no preshared key found for"]),
     fault(Ike, Named, &[C::PskMismatch, C::Phase1Proposal], &["invalid hash_v1 payload length"]),
+    fault(Ike, Named, &[C::PskMismatch, C::Phase1Proposal], &["payload length, decryption failed"]),
     fault(Ike, Named, &[C::PskMismatch, C::Phase1Proposal], &["could not decrypt payloads"]),
+    fault(Ike, Specific, &[C::PskMismatch], &["computed hash does not match"]),
     fault(Ike, Named, &[C::PskMismatch, C::Phase1Proposal], &["hash mismatched"]),
     fault(Ike, Named, &[C::PskMismatch, C::Phase1Proposal], &["calculated hash does not match"]),
     fault(Ike, Named, &[C::PskMismatch, C::Phase1Proposal], &["invalied padding len"]),
@@ -188,7 +190,7 @@ pub(super) const PROOF: &[Phrase] = &[
     fault(Ike, Specific, &[C::PeerId], &["peer id", "does not match"]),
     fault(Ike, Specific, &[C::PeerId], &["peer mismatch on initiator"]),
     fault(Ike, Named, &[C::PeerId, C::NoConfig, C::PskMismatch], &["no matching peer config found"]),
-    fault(Ike, Named, &[C::PeerId, C::NoConfig, C::PskMismatch], &["no alternative config found"]),
+    fault(Ike, Named, &[C::AuthFailed, C::PeerId, C::NoConfig], &["no alternative config found"]),
     fault(Ike, Named, &[C::PeerId], &["no id match"]),
     fault(Ike, Named, &[C::PeerId], &["invalid id payload"]),
     // Certificates, keys and methods.
@@ -316,7 +318,9 @@ pub(super) const CHILD: &[Phrase] = &[
     fault(Child, Named, &[C::ChildFailed], &["no virtual ip found"]),
     fault(Child, Named, &[C::ChildFailed], &["failed_cp_required"]),
     fault(Child, Named, &[C::ChildFailed], &["peer message lacks required config payload"]),
-    fault(Child, Named, &[C::ChildFailed], &["unable to install"]),
+    fault(Child, Named, &[C::ChildFailed], &["unable to install inbound"]),
+    fault(Child, Named, &[C::ChildFailed], &["unable to install ipsec policies"]),
+    fault(Child, Named, &[C::ChildFailed], &["unable to install policy"]),
     fault(Child, Named, &[C::ChildFailed], &["pfkey add failed"]),
     fault(Child, Named, &[C::ChildFailed], &["pfkey update failed"]),
     fault(Child, Named, &[C::ChildFailed], &["spisize mismatched"]),
@@ -329,6 +333,7 @@ pub(super) const CHILD: &[Phrase] = &[
     fault(Child, Vague, &[C::Phase2Timeout, C::TrafficSelector, C::Pfs], &["give up to get ipsec-sa due to time up"]),
     fault(Child, Vague, &[C::Phase2Timeout, C::TrafficSelector, C::Pfs], &["deleting ipsec sa (quick_i1)"]),
     fault(Child, Vague, &[C::Phase2Timeout, C::TrafficSelector, C::Pfs], &["phase 2 error: no response"]),
+    fault(Child, Note, &[C::PeerDelete], &["received delete for phase 2 sa"]),
     fault(Child, Note, &[C::Collision], &["collision"]),
     fault(Child, Note, &[C::Collision], &["redundant"]),
     fault(Child, Note, &[C::Collision], &["temporary_failure"]),
@@ -357,6 +362,8 @@ pub(super) const IKE: &[Phrase] = &[
     fault(Ike, Named, &[C::Phase1Proposal], &["failed to get valid proposal"]),
     fault(Ike, Named, &[C::Phase1Proposal], &["none of my proposal matched"]),
     fault(Ike, Named, &[C::Phase1Proposal], &["received proposals unacceptable"]),
+    fault(Ike, Named, &[C::Phase1Proposal], &["no acceptable oakley transform"]),
+    fault(Either, Named, &[C::Phase1Proposal], &["no local proposal matches remote"]),
     fault(Ike, Named, &[C::Phase1Proposal], &["no parent proposal selected"]),
     fault(Ike, Named, &[C::Phase1Proposal], &["phase 1 error: no proposal chosen"]),
     fault(Ike, Named, &[C::Phase1Proposal], &["packet lacks expected payload"]),
@@ -365,7 +372,7 @@ pub(super) const IKE: &[Phrase] = &[
     fault(Ike, Named, &[C::Phase1Proposal, C::NoConfig], &["parsed ike_sa_init response", "n(no_prop)"]),
     // Configurations; before the proposals that are refused for want of one.
     fault(Ike, Specific, &[C::NoConfig, C::IkeVersion], &["no ike config found"]),
-    fault(Ike, Specific, &[C::NoConfig], &["no configuration found for"]),
+    fault(Ike, Specific, &[C::NoConfig], &["no configuration found"]),
     fault(Ike, Specific, &[C::NoConfig], &["couldn't find configuaration"]),
     fault(Ike, Specific, &[C::NoConfig], &["couldn't find configuration"]),
     fault(Ike, Specific, &[C::NoConfig], &["no connection has been authorized"]),
@@ -403,6 +410,9 @@ pub(super) const IKE: &[Phrase] = &[
     // Once it was there.
     fault(Peer, Named, &[C::DpdTimeout], &["dpd: remote", "seems to be dead"]),
     fault(Peer, Named, &[C::DpdTimeout], &["declaring peer dead"]),
+    fault(Peer, Named, &[C::DpdTimeout], &["dpd timed out"]),
+    fault(Peer, Named, &[C::DpdTimeout], &["dpd check timed out"]),
+    fault(Peer, Named, &[C::DpdTimeout], &["has not responded in", "seconds"]),
     fault(Peer, Named, &[C::DpdTimeout], &["declared dead"]),
     fault(Peer, Named, &[C::DpdTimeout], &["phase 1 error: dead peer detected"]),
     fault(Peer, Named, &[C::DpdTimeout], &["liveness action", "peer"]),
@@ -411,6 +421,7 @@ pub(super) const IKE: &[Phrase] = &[
     fault(Peer, Hint, &[C::StaleSa], &["message to a nonexistent ike_sa"]),
     fault(Peer, Hint, &[C::StaleSa], &["invalid_ike_spi"]),
     fault(Peer, Hint, &[C::StaleSa], &["invalid-cookie"]),
+    fault(Peer, Hint, &[C::StaleSa], &["invalid cookie"]),
     fault(Peer, Hint, &[C::StaleSa], &["invalid_cookie"]),
     fault(Peer, Hint, &[C::StaleSa], &["malformed cookie received"]),
     fault(Peer, Hint, &[C::StaleSa], &["there is no isakmp-sa"]),

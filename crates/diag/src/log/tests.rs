@@ -204,3 +204,84 @@ proptest! {
         prop_assert_eq!(log.finish(), report(&text));
     }
 }
+
+/// The words by which whatever vendor names a cause, each in a line of its own.
+#[test]
+fn every_vendor_s_words_name_their_cause() {
+    let table = [
+        (
+            "NO_CONFIG",
+            "received UNSUPPORTED_CRITICAL_PAYLOAD error|no IKE config found|unknown ikev2 peer|no configuration found|couldn't find configuaration",
+        ),
+        (
+            "P1_PROPOSAL",
+            "HASH mismatched|packet lacks expected payload|no suitable proposal found|failed to get valid proposal|none of my proposal matched|no matching proposal found, sending NO_PROPOSAL_CHOSEN|received NO_PROPOSAL_CHOSEN|No Proposal Match Found|ignore the packet,expecting the packet encrypted",
+        ),
+        ("ENC_ALG", "invalid encryption algorithm|trns_id mismatched|rejected enctype"),
+        ("AUTH_ALG", "authtype mismatched|rejected hashtype"),
+        (
+            "DH_GROUP",
+            "received KE type 14,expected 2|failed to compute dh value|rejected dh_group|proposal mismatch, transform type:4|key exchange method MODP_2048 unacceptable, requesting ECP_256",
+        ),
+        (
+            "PSK_MISMATCH",
+            "Decryption failed! mismatch of preshared secrets|invalid HASH_V1 payload length, decryption failed?|could not decrypt payloads|probable pre-shared secret mismatch|tried 2 shared keys for 'a' - 'b', but MAC mismatched|payload decryption was unsuccessful due to invalid Pre-shared Key|detected a pre-shared key mismatch",
+        ),
+        (
+            "PEER_ID",
+            "does not match peers id|message lacks IDr payload|Expecting IP address type in main mode,but FQDN|Unknow peer id|Parse PEERID failed|received ID_I(xxx) does not match peers id|no matching peer config found",
+        ),
+        ("AUTH_FAILED", "AUTHENTICATION_FAILED|authentication failure"),
+        ("IKE_VERSION", "unknown ikev2 peer|IKE version 1 not supported"),
+        ("NEGOTIATION_MODE", "not acceptable Aggressive mode|not acceptable Identity Protection mode"),
+        ("NATT", "ignore the packet, received unexpecting payload type 130"),
+        ("LIFETIME", "long lifetime proposed|received 3600s lifetime, configured 28800s"),
+        ("SEC_PROTOCOL", "proto_id mismatched"),
+        ("ENCAP_MODE", "encmode mismatched|mode mismatch: peer tunnel mine transport"),
+        (
+            "TRAFFIC_SELECTOR",
+            "traffic selector mismatch|traffic selector unacceptable|can't find matching selector|TS_UNACCEPTABLE|check and compare ids : value mismatch",
+        ),
+        ("PFS", "pfs group mismatched|message lacks KE payload|ignoring KE payload, agreed on a non-PFS proposal"),
+        ("DPD_ORDER", "ignore information because the message has no hash payload"),
+        (
+            "DPD_TIMEOUT",
+            "DPD: remote seems to be dead|Peer is not responsive - Declaring peer dead|DPD timed out after 5 retransmits",
+        ),
+        (
+            "P1_TIMEOUT",
+            "phase1 negotiation failed due to time up|ignore information because ISAKMP-SA has not been established",
+        ),
+        ("P2_TIMEOUT", "phase2 negotiation failed due to time up waiting for phase1"),
+        (
+            "NO_RESPONSE",
+            "sending retransmit 1 of request message ID 0, seq 1|retransmission count exceeded the limit|establishing IKE_SA failed, peer not responding",
+        ),
+        ("PEER_DELETE", "received DELETE IKE_SA|received DELETE for Phase 2 SA with SPI"),
+        (
+            "CHILD_FAILED_IKE_KEPT",
+            "failed to establish CHILD_SA, keeping IKE_SA|Phase 2 was unable to establish while keeping Phase 1",
+        ),
+        (
+            "COLLISION",
+            "detected a (CHILD_REKEY) collision as CHILD_DELETE|redundant SA is being deleted due to detected collision|CHILD_SA rekey collision won",
+        ),
+        (
+            "HALF_OPEN",
+            "Timeout: deleting un-established Phase 1 IKE_SA|deleting half open IKE_SA with 10.9.0.1 after timeout",
+        ),
+        (
+            "STALE_SA",
+            "received a message to a dead IKE SA|message to a nonexistent ike_sa|INVALID_IKE_SPI|invalid cookie",
+        ),
+    ];
+    for (code, lines) in table {
+        for line in lines.split('|') {
+            for prefix in ["", "2026-11-24 00:52:03: [10.9.0.1] ERROR: ", "Nov 24 00:52:03 gw charon: 07[IKE] <gw|1> "]
+            {
+                let (_, causes) = worst(&format!("{prefix}{line}\n"));
+                assert!(causes.contains(&code), "{prefix}{line}: {causes:?}");
+            }
+        }
+    }
+}

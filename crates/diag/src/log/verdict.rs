@@ -20,7 +20,7 @@ pub(super) fn stuck(attempt: &Attempt) -> &'static [Cause] {
         (1, Initiator, Stage::Begun) if attempt.aggressive => {
             &[C::NoResponse, C::Phase1Proposal, C::PskMismatch, C::NegotiationMode, C::NoConfig]
         }
-        (1, Initiator, Stage::Begun) => &[C::NoResponse, C::Phase1Proposal, C::NoConfig],
+        (1, Initiator, Stage::Begun) => &[C::NoResponse, C::Phase1Proposal, C::NoConfig, C::Phase1Timeout],
         (_, Initiator, Stage::Begun) => &[C::NoResponse, C::NoConfig, C::IkeVersion],
         (1, Initiator, Stage::Answered) => &[C::Phase1Timeout, C::NoResponse, C::PskMismatch, C::NatTraversal],
         (1, Initiator, Stage::Keyed) if attempt.nat => &[C::PskMismatch, C::NatTraversal, C::PeerId, C::AuthFailed],
@@ -61,7 +61,7 @@ pub(super) fn judge(course: &Course) -> Vec<Finding> {
     if healthy {
         findings.extend(again(course));
     }
-    if findings.is_empty() && (course.up > 0 || course.children > 0) {
+    if findings.is_empty() && (course.up > 0 || course.children > 0 || course.by_peer > 0) {
         findings.push(well(course));
     }
     findings
@@ -142,6 +142,9 @@ fn again(course: &Course) -> Option<Finding> {
 fn well(course: &Course) -> Finding {
     let (severity, why) = match (course.children, course.is_up()) {
         (0, true) => (Severity::Info, "the IKE SA is established, with no Child SA under it".to_string()),
+        (_, false) if course.up == 0 && course.by_peer > 0 => {
+            (Severity::Info, "the peer deleted the IKE SA".to_string())
+        }
         (_, false) if course.up > 0 => (Severity::Info, "was established, and has ended in order".to_string()),
         _ => (Severity::Ok, "established".to_string()),
     };

@@ -2,7 +2,7 @@
 
 use super::{end, is_address};
 use model::{ExchangeMode, ListedSa, Role};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a state's name says: role, version, ST.
 const STATES: [(&str, Role, u8, u8); 17] = [
@@ -83,13 +83,13 @@ pub(super) fn states(text: &str, known: &Known<'_>) -> Option<Vec<ListedSa>> {
         }
     }
     // Traffic is of established Child SAs, and of the IKE SA above each.
+    let listed: BTreeSet<String> =
+        sas.iter().filter_map(|sa| Some(sa.name.as_ref()?.rsplit_once(" #")?.0.to_string())).collect();
+    let traffic: BTreeSet<&str> = traffic.into_iter().filter(|connection| !listed.contains(*connection)).collect();
     for connection in traffic {
-        let of_it = |sa: &&mut ListedSa| sa.name.as_deref().is_some_and(|name| name.starts_with(connection));
-        if sas.iter_mut().find(of_it).is_none() {
-            let (name, peer) = (Some(connection.to_string()), connection.to_string());
-            let (established, st, phase2) = (true, Some(9), Some(1));
-            sas.push(ListedSa { peer, name, established, st, phase2, ..ListedSa::default() });
-        }
+        let (name, peer) = (Some(connection.to_string()), connection.to_string());
+        let (established, st, phase2) = (true, Some(9), Some(1));
+        sas.push(ListedSa { peer, name, established, st, phase2, ..ListedSa::default() });
     }
     for sa in &mut sas {
         if let Some((local, peer)) = known.hosts.get(sa.peer.as_str()) {
