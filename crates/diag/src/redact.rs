@@ -45,6 +45,8 @@ const STATEMENTS: [&str; 11] = [
     "encrypt-key",
     "psk",
 ];
+/// Ends of names.
+const SUFFIXES: [&str; 5] = ["secret", "password", "passwd", "passphrase", "psk"];
 /// Behind these a quoted text is a secret (`ipsec.secrets`).
 const QUOTED: [&str; 7] = ["psk", "eap", "xauth", "rsa", "ecdsa", "ntlm", "p12"];
 /// A hexadecimal number that long is a key: an SPI has 16 digits, the shortest key 24.
@@ -82,13 +84,20 @@ fn words(line: &str) -> impl Iterator<Item = (usize, &str)> {
         .map(move |word| (word.as_ptr() as usize - line.as_ptr() as usize, word))
 }
 
+/// Whether a word of several parts is the name of a secret by its last one: `User-Password`.
+fn ends_as_name(word: &str) -> bool {
+    SUFFIXES.iter().any(|suffix| {
+        let at = word.len().checked_sub(suffix.len()).filter(|at| *at > 0);
+        let joined = at.and_then(|at| word.as_bytes().get(at - 1)).is_some_and(|b| matches!(b, b'-' | b'_'));
+        joined && at.and_then(|at| word.get(at..)).is_some_and(|end| end.eq_ignore_ascii_case(suffix))
+    })
+}
+
 /// Whether a word may be the name of a secret, or the last of several words that are.
 fn may_name(word: &str) -> bool {
-    let octets = word.as_bytes();
-    let begins = octets.first().is_some_and(|b| b"pskaexrnPSKAEXRN".contains(b));
+    let begins = word.as_bytes().first().is_some_and(|b| b"pskaexrnPSKAEXRN".contains(b));
     let is = |name: &&str| name.eq_ignore_ascii_case(word);
-    let secret = octets.len() > 6 && octets.last().is_some_and(|b| b.eq_ignore_ascii_case(&b't'));
-    secret || begins && (NAMES.iter().any(is) || QUOTED.iter().any(is))
+    ends_as_name(word) || begins && (NAMES.iter().any(is) || QUOTED.iter().any(is))
 }
 
 /// Secrets behind a name.
@@ -100,12 +109,19 @@ fn named(line: &str, secrets: &mut Vec<(usize, usize)>) {
     let mut first = true;
     let mut previous = "";
     for (at, word) in words(line) {
+        // What is in a value that is taken out already is no name.
+        if secrets.last().is_some_and(|(_, end)| at < *end) {
+            continue;
+        }
         let small = word.to_ascii_lowercase();
         let end = at + word.len();
         let rest = line.get(end..).unwrap_or_default();
         let blanks = rest.len() - rest.trim_start().len();
         let value = rest.trim_start();
-        let name = NAMES.contains(&small.as_str()) || small.ends_with("_secret") || small.ends_with("-secret");
+        // `"secret": "value"`: the quotation mark is the name's.
+        let behind_mark = value.strip_prefix(['"', '\'']).filter(|rest| rest.trim_start().starts_with([':', '=']));
+        let value = behind_mark.unwrap_or(value).trim_start();
+        let name = NAMES.contains(&small.as_str()) || ends_as_name(&small);
         let assigned = value.strip_prefix(['=', ':']).filter(|_| name);
         let statement = STATEMENTS.contains(&small.as_str());
         let from = |text: &str| line.len() - text.trim_start().len();
@@ -113,6 +129,10 @@ fn named(line: &str, secrets: &mut Vec<(usize, usize)>) {
             // A line that begins with the name is a configuration's: the rest of it is the value, blanks and all.
             let whole = first && statement;
             secrets.push((from(value), value_end(line, from(value), whole)));
+        } else if let Some(value) = value.strip_prefix('>').filter(|_| name) {
+            // `<pre-shared-key>value</pre-shared-key>`
+            let end = value.find('<').unwrap_or(value.len());
+            secrets.push((line.len() - value.len(), line.len() - value.len() + end));
         } else if quoted(value) && (name || QUOTED.contains(&small.as_str())) {
             secrets.push((from(value), value_end(line, from(value), false)));
         } else if blanks > 0 && (small == "psksecret" || statement && previous == "set") {
@@ -122,7 +142,8 @@ fn named(line: &str, secrets: &mut Vec<(usize, usize)>) {
         } else if small == "key" && matches!(previous, "isakmp" | "hex" | "ascii-text" | "enc" | "auth") {
             secrets.push((from(value), line.find(" address ").unwrap_or(line.len())));
         } else if blanks > 0 && small.ends_with("pre-shared-key") && previous == "ikev1"
-            || previous == "pre-shared-key" && matches!(small.as_str(), "local" | "remote" | "hex" | "ascii-text")
+            || previous == "pre-shared-key"
+                && matches!(small.as_str(), "local" | "remote" | "hex" | "hexadecimal" | "ascii-text")
         {
             secrets.push((from(value), line.len()));
         }
@@ -219,7 +240,7 @@ mod tests {
     }
 
     /// Lines with a secret in the place of `@`.
-    const PLACES: [&str; 22] = [
+    const PLACES: [&str; 29] = [
         ": PSK \"@\"",
         "@west @east : PSK \"@\" # comment",
         "echo ': PSK \"@\"' >> /etc/ipsec.secrets",
@@ -242,6 +263,13 @@ mod tests {
         "racoon: DEBUG: psk: @",
         "my_secret: @",
         "vpn passphrase=@;",
+        "{\"secret\": \"@\", \"id\": 1}",
+        "{'psk': '@'}",
+        "  <pre-shared-key>@</pre-shared-key>",
+        "set security ike policy a pre-shared-key ascii-text \"@\"",
+        "pre-shared-key hexadecimal @",
+        "User-Password = @",
+        "13[CFG] loaded radius_secret: @",
     ];
 
     proptest! {

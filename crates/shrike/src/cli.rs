@@ -85,8 +85,9 @@ pub struct Diagnose {
     #[arg(long, value_name = "FILE")]
     pub pcap: Vec<String>,
 
-    /// Output of racoonctl show-sa isakmp, at any level: one listing, a terminal's text with several, or a series with
-    /// lines '# t=NUMBER ms' between; may be given several times
+    /// Output of racoonctl show-sa isakmp, tmsh show net ipsec ike-sa, swanctl --list-sas, ipsec statusall, ipsec status,
+    /// ikectl show sa, or Cisco's show crypto isakmp sa, ikev2 sa or session: one listing, a terminal's text with several,
+    /// or a series with lines '# t=NUMBER ms' between; may be given several times
     #[arg(long, value_name = "FILE")]
     pub listing: Vec<String>,
 

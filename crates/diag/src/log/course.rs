@@ -125,7 +125,7 @@ impl Course {
             }
             Says::Repeated => {
                 // A log may begin in the middle of an attempt.
-                if self.attempt.is_none() && self.up == 0 {
+                if self.attempt.is_none() && self.up == 0 && self.attempts == 0 {
                     self.begin(Role::Initiator, 2, at);
                 }
                 self.on_attempt(|attempt| attempt.repeated = attempt.repeated.saturating_add(1));

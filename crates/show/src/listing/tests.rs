@@ -184,6 +184,26 @@ fn a_terminal_s_text_is_a_series() {
     assert_eq!(read("dear diary\n$ racoonctl show-sa esp\nNo SAD entries.\n"), Listings::default());
 }
 
+/// What repeats without end takes time in proportion: in its square, this would take hours.
+#[test]
+fn long_texts_are_read() {
+    for piece in [
+        "list-sa event {a {state=x",
+        "$ swanctl --list-sas\n",
+        "IKE::SecurityAssociations\n",
+        "Destination Cookies\n",
+        "000 #1: \"v2\":500 STATE_MAIN_I1 (x); \n",
+        "#1: \"v2\", type=ESP, inBytes=1\n",
+        "9f7a366492b4f22e:b90b9aa17880beb8 ",
+        "1.1.1.1 2.2.2.2 QM_IDLE 1 ACTIVE\n",
+        "1.1.1.1...",
+        "State: x ",
+        SWANCTL,
+    ] {
+        let _ = read(&piece.repeat(300_000 / piece.len()));
+    }
+}
+
 proptest! {
     #[test]
     fn any_text_is_read(text in ".{0,400}") {
