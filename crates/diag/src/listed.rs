@@ -11,6 +11,8 @@ use wire::IkeSpi;
 
 /// Established SAs that follow each other faster than this are no rekeying: no lifetime is meant to be so short.
 const TOO_SOON: u64 = 10_000;
+/// SAs that are replaced early so often on average, in milliseconds, are not replaced by hand.
+const EARLY: u64 = 300_000;
 /// racoon's "established"; more is on its way out.
 const ESTABLISHED: u8 = 9;
 
@@ -144,6 +146,9 @@ fn established(name: String, good: &[&Course<'_>], last: usize) -> Finding {
         let why = format!("established again and again: a new ISAKMP SA about every {average:.0} s");
         return finding("flapping", name, Severity::Error, &causes, why);
     }
+    if let Some(found) = replaced_early(&name, good, last) {
+        return found;
+    }
     if let Some(course) = good.iter().find(|course| course.begun >= 2 && course.gone >= 1) {
         let causes = [C::ChildFailed, C::TrafficSelector, C::Pfs, C::Phase2Timeout];
         let why = "phase 1 is established; phase 2 begins again and again and does not stay".to_string();
@@ -173,6 +178,32 @@ fn established(name: String, good: &[&Course<'_>], last: usize) -> Finding {
         }
     }
     finding("established", name, Severity::Ok, &[], "established".to_string())
+}
+
+/// SAs that go long before their lifetime is over, and are followed by others: by their age, where a listing has it.
+fn replaced_early(name: &str, good: &[&Course<'_>], last: usize) -> Option<Finding> {
+    let early = |course: &&&Course<'_>| {
+        let (age, lifetime) = (course.last.age.unwrap_or(u64::MAX), course.last.lifetime.unwrap_or(0));
+        course.listed_last < last && age < lifetime / 2
+    };
+    let gone: Vec<&&Course<'_>> = good.iter().filter(early).collect();
+    if gone.len() < 2 || gone.len() + 1 < good.len() {
+        return None;
+    }
+    let begun: Vec<u64> = good.iter().filter_map(|course| course.first_at).collect();
+    let span = begun.iter().max().zip(begun.iter().min()).map_or(0, |(last, first)| last.saturating_sub(*first));
+    if span > EARLY * u64::try_from(gone.len()).unwrap_or(u64::MAX) {
+        return None;
+    }
+    // Without a Child SA, its negotiation is what fails each time.
+    let childless = gone.iter().all(|course| course.last.phase2 == Some(0));
+    let causes: &[Cause] = if childless {
+        &[C::ChildFailed, C::TrafficSelector, C::Pfs, C::PeerDelete]
+    } else {
+        &[C::PeerDelete, C::Collision, C::DpdTimeout, C::Lifetime]
+    };
+    let why = format!("established again and again: {} SAs went long before their lifetime was over", gone.len());
+    Some(finding("flapping", name.to_string(), Severity::Error, causes, why))
 }
 
 /// What an SA that is not established waits for, and what may be the reason.

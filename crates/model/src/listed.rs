@@ -33,6 +33,10 @@ pub struct ListedSa {
     pub phase2: Option<u32>,
     /// How many there should be.
     pub wanted: Option<u32>,
+    /// For how many seconds it is established.
+    pub age: Option<u64>,
+    /// How many seconds it is meant to be.
+    pub lifetime: Option<u64>,
 }
 
 /// A listing, perhaps one of a series.

@@ -306,7 +306,8 @@ fn clock(text: &str) -> Option<(u64, &str)> {
     let mut thousandths = 0;
     if let Some(fraction) = rest.strip_prefix(['.', ',']) {
         let digits = fraction.bytes().take_while(u8::is_ascii_digit).count();
-        thousandths = number(fraction.get(..digits.min(3))?).unwrap_or(0);
+        let scale = [1000, 100, 10, 1].get(digits.min(3))?;
+        thousandths = number(fraction.get(..digits.min(3))?).unwrap_or(0) * scale;
         rest = fraction.get(digits..)?;
     }
     rest = rest.strip_prefix('Z').unwrap_or(rest);
@@ -382,7 +383,7 @@ mod tests {
     #[test]
     fn times_count_on() {
         let at = |line: &str| split(line).at.unwrap();
-        assert_eq!(at("2026-11-24 00:52:03: x") - at("2026-11-24T00:51:59.500Z x"), 3500);
+        assert_eq!(at("2026-11-24 00:52:03: x") - at("2026-11-24T00:51:59.5Z x"), 3500);
         assert_eq!(at("Nov  2 00:00:00 x") - at("Oct 31 23:59:59 x"), 86_401_000);
         assert_eq!(split("31 bottles").at, None);
         assert_eq!(split("2026-13-24 00:52:03 x").at, None);

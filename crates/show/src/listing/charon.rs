@@ -48,6 +48,12 @@ pub(super) fn swanctl(text: &str) -> Option<Vec<ListedSa>> {
                 sa.source = Some(end(first_word(host)).0);
             } else if let Some((_, host)) = line.strip_prefix("remote ").and_then(|rest| rest.split_once(" @ ")) {
                 (sa.peer, sa.port) = end(first_word(host));
+            } else if let Some(rest) = line.strip_prefix("established ") {
+                let seconds = |text: &str| text.split('s').next()?.trim().parse::<u64>().ok();
+                sa.age = seconds(rest);
+                let ends = ["rekeying in ", "reauth in ", "expires in "].into_iter();
+                let left = ends.filter_map(|name| seconds(rest.split_once(name)?.1)).min();
+                sa.lifetime = sa.age.zip(left).map(|(age, left)| age.saturating_add(left));
             } else if line.contains(", reqid ") {
                 let state = line.split(", ").nth(2).unwrap_or_default();
                 // Since 5.9.9 a CPU may stand between.

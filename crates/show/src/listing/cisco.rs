@@ -159,6 +159,11 @@ pub(super) fn ikev2(text: &str) -> Option<Vec<ListedSa>> {
                     sa.spis = Some(SpiPair { initiator, responder });
                 }
             }
+            ["Life/Active", "Time:", times, ..] => {
+                if let Some((lifetime, age)) = times.split_once('/') {
+                    (sa.lifetime, sa.age) = (lifetime.parse().ok(), age.parse().ok());
+                }
+            }
             ["Child", "sa:", ..] => sa.phase2 = Some(sa.phase2.unwrap_or(0).saturating_add(1)),
             _ => {}
         }

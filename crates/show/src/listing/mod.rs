@@ -1,6 +1,6 @@
 //! Listings of IKE SAs of whatever program, recognised by themselves.
 //!
-//! A file may be one listing, a series with lines `# t=38 ms` between, or what a terminal showed: prompts, several commands,
+//! A file may be one listing, a series with lines that are times between, or what a terminal showed: prompts, several commands,
 //! and things that are no listing. [`read`] cuts it where a listing begins and offers each part to every dialect; each
 //! looks for lines that only it has.
 
@@ -10,6 +10,7 @@ mod iked;
 mod libreswan;
 #[cfg(test)]
 mod tests;
+mod time;
 
 use crate::{racoonctl, tmsh};
 use model::{ExchangeMode, ListedSa, Listing, Role};
@@ -125,47 +126,48 @@ pub fn read(text: &str) -> Listings {
     found
 }
 
-/// Cuts a text before each command and each title.
-fn parts(text: &str) -> Vec<Part> {
+/// A title that each listing of its kind has once.
+fn title(line: &str) -> Option<&'static str> {
     const TITLES: [&str; 4] = [
         "IKE::SecurityAssociations",
         "IPsec::SecurityAssociations",
         "Status of IKE charon daemon",
         "Security Associations (",
     ];
+    let racoon = line.contains("Destination") && line.contains("Cookies");
+    let trimmed = line.trim_start();
+    TITLES.into_iter().find(|title| trimmed.starts_with(title)).or(racoon.then_some("Cookies"))
+}
+
+/// Cuts a text at times and commands, and before a title that the part has already.
+fn parts(text: &str) -> Vec<Part> {
     let mut parts = vec![Part::default()];
     let mut at = None;
+    let mut titles: Vec<&str> = Vec::new();
     for line in text.lines() {
-        if let Some(time) = milliseconds(line, "# t=", "ms") {
-            at = Some(time);
-            parts.push(Part { at, ..Part::default() });
+        let time = time::stamp(line);
+        let asked = command(line);
+        if time.is_some() || asked.is_some() {
+            let milliseconds = |rest: &str| rest.split_once("ms")?.0.trim().parse().ok();
+            let noted = line.split_once("(t=").and_then(|(_, rest)| milliseconds(rest));
+            at = time.or(noted).or(at);
+            parts.push(Part { at, asked: asked.flatten(), ..Part::default() });
+            titles.clear();
             continue;
         }
-        if let Some(asked) = command(line) {
-            at = line.split_once("(t=").and_then(|(_, rest)| milliseconds(rest, "", "ms")).or(at);
-            parts.push(Part { at, asked, ..Part::default() });
-            continue;
+        if let Some(title) = title(line) {
+            if titles.contains(&title) {
+                parts.push(Part { at, ..Part::default() });
+                titles.clear();
+            }
+            titles.push(title);
         }
-        let title = line.contains("Destination") && line.contains("Cookies") || TITLES.contains(&line.trim());
-        let Some(last) = parts.last_mut() else { continue };
-        let part = if title && !last.text.trim().is_empty() && !last.text.trim_end().ends_with("----") {
-            let asked = None;
-            parts.push(Part { at, asked, ..Part::default() });
-            parts.last_mut()
-        } else {
-            Some(last)
-        };
-        if let Some(part) = part {
+        if let Some(part) = parts.last_mut() {
             part.text.push_str(line);
             part.text.push('\n');
         }
     }
     parts
-}
-
-/// `# t=38 ms`, or `38 ms, ...`.
-fn milliseconds(text: &str, before: &str, after: &str) -> Option<u64> {
-    text.trim().strip_prefix(before)?.split_once(after)?.0.trim().parse().ok()
 }
 
 /// Whether a line is a command at a prompt, and which listing it asks for.
@@ -268,6 +270,8 @@ fn from_tmsh(sa: &tmsh::TmshIkeSa) -> ListedSa {
         established,
         phase2: properties.map(|p| p.child_sas),
         wanted: properties.map(|p| u32::try_from(p.selectors.len()).unwrap_or(u32::MAX)),
+        age: properties.map(|p| p.active),
+        lifetime: properties.map(|p| p.lifetime),
         ..ListedSa::default()
     }
 }

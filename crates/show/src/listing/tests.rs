@@ -181,6 +181,13 @@ fn a_terminal_s_text_is_a_series() {
     let series = &read(&text).series[&Dialect::Swanctl];
     let found: Vec<_> = series.iter().map(|listing| (listing.at, listing.sas.len())).collect();
     assert_eq!(found, [(Some(500), 2), (Some(1000), 0)]);
+    let sa = &series[0].sas[0];
+    assert_eq!((sa.age, sa.lifetime), (Some(1), Some(13_543)));
+    let twice = "----\nIKE::SecurityAssociations\n----\nTotal records returned: 0\n".repeat(2);
+    assert_eq!(read(&twice).series[&Dialect::Tmsh].len(), 2);
+    let dated = format!("Tue Nov 24 01:08:06 UTC 2026\n{SWANCTL}Tue Nov 24 01:09:06 UTC 2026\n{SWANCTL}");
+    let times: Vec<_> = read(&dated).series[&Dialect::Swanctl].iter().map(|listing| listing.at.unwrap()).collect();
+    assert_eq!(times[1] - times[0], 60_000);
     assert_eq!(read("dear diary\n$ racoonctl show-sa esp\nNo SAD entries.\n"), Listings::default());
 }
 

@@ -127,6 +127,25 @@ fn a_row_says_what_it_waits_for() {
     assert_eq!(row(both, " 9 I 10 M 2026-11-24 00:52:46      0 "), [(Severity::Info, None)]);
 }
 
+#[test]
+fn sas_that_go_before_their_time_are_missed() {
+    let listing = |n: u64, age: u64, children: u32| {
+        format!(
+            "Tue Nov 24 01:{n:02}:00 UTC 2026\nIKE::SecurityAssociations\n(tmm: 3)\n  10.2.2.2/500 -> 10.1.1.1/500\n  \
+             Version: v2 State: ESTABLISHED\n  IKE Peer: /Common/a\n  Spi(local): {:#018x} Spi(Remote): 0x74c405a807c5226b\n  \
+             Encryption: aes256 Authentication: pre-shared-key\n  Hash Algorithm: sha256 Initiator: TRUE\n  \
+             Life/Active Time: 28800/{age} seconds NAT-T: none\n  Traffic Selectors 1 Reqid(in/out)\n    /Common/s 1/2\n  \
+             Child SA Count: {children}\nTotal records returned: 1\n",
+            n + 1
+        )
+    };
+    let series = |age: fn(u64) -> u64, children| (0..6).map(|n| listing(n, age(n), children)).collect::<String>();
+    assert_eq!(verdicts(&series(|_| 20, 0)), [(Severity::Error, Some("CHILD_FAILED_IKE_KEPT"))]);
+    assert_eq!(verdicts(&series(|_| 20, 1)), [(Severity::Error, Some("PEER_DELETE"))]);
+    // Each was as old as it was meant to be.
+    assert_eq!(verdicts(&series(|_| 28_000, 1)), [(Severity::Ok, None)]);
+}
+
 /// Recordings of racoon, where a copy of the laboratory lies beside the workspace. The folder's name is the answer.
 #[test]
 fn series_of_listings() {
