@@ -13,6 +13,8 @@ use wire::IkeSpi;
 const TOO_SOON: u64 = 10_000;
 /// SAs that are replaced early so often on average, in milliseconds, are not replaced by hand.
 const EARLY: u64 = 300_000;
+/// So many half-open peers are no accident.
+const FLOOD: usize = 20;
 /// racoon's "established"; more is on its way out.
 const ESTABLISHED: u8 = 9;
 
@@ -66,7 +68,24 @@ pub fn listed(series: &[Listing]) -> Vec<Finding> {
     }
     let timed = series.iter().filter(|listing| listing.at.is_some()).count() > 1;
     let last = series.len().saturating_sub(1);
-    peers.iter().map(|peer| judge(peer.name, &peer.courses, timed, last)).collect()
+    let mut findings: Vec<Finding> = peers.iter().map(|peer| judge(peer.name, &peer.courses, timed, last)).collect();
+    findings.extend(flood(&peers));
+    findings
+}
+
+/// Many peers at once that began and did not go on: no fault of any one configuration.
+fn flood(peers: &[Peer<'_>]) -> Option<Finding> {
+    let waiting = |course: &Course<'_>| !course.established && course.told.role == Some(Role::Responder);
+    let many = peers.iter().filter(|peer| peer.courses.iter().any(waiting)).count();
+    if many < FLOOD || many * 2 < peers.len() {
+        return None;
+    }
+    let why =
+        "many peers began at once and did not go on: somebody sends first messages only, or the way back is broken";
+    let causes = [C::HalfOpen, C::NoResponse];
+    let mut found = finding("flood", format!("{many} peers"), Severity::Error, &causes, why.to_string());
+    found.evidence.push(format!("{many} of {} peers are half open", peers.len()));
+    Some(found)
 }
 
 impl<'a> Course<'a> {

@@ -42,6 +42,23 @@ pub(super) struct Attempt {
     sample: String,
 }
 
+impl Attempt {
+    /// How it began and how far it got.
+    fn story(&self) -> String {
+        let far = match self.stage {
+            Stage::Begun if self.role == Role::Initiator => "no answer to the first message",
+            Stage::Begun => "the first message is there",
+            Stage::Answered => "answered, and no keys exchanged",
+            Stage::Keyed => "keys exchanged, and not authenticated",
+        };
+        let begun: String = self.sample.chars().take(MAX_SAMPLE / 2).collect();
+        match self.repeated {
+            0 => format!("{begun}; then: {far}"),
+            times => format!("{begun}; then: {far}, {times} repetitions"),
+        }
+    }
+}
+
 /// One kind of complaint.
 #[derive(Clone, Debug)]
 pub(super) struct Tally {
@@ -179,7 +196,8 @@ impl Course {
             let certain = attempt.repeated >= 2 || waited > 2 * TOO_SOON;
             if certain || self.up == 0 {
                 let rank = if certain { Rank::Vague } else { Rank::Hint };
-                let at = At { number: attempt.line, time: None, text: &attempt.sample };
+                let story = attempt.story();
+                let at = At { number: attempt.line, time: None, text: &story };
                 self.complain(u16::MAX, Place::Ike, rank, verdict::stuck(&attempt), at);
             }
         }
@@ -232,7 +250,8 @@ impl Course {
         let Some(attempt) = self.attempt.take() else { return };
         // Another one beside an established SA may be a crossing, or the other end's.
         if !self.is_up() {
-            let line = At { number: attempt.line, time: at.time, text: &attempt.sample };
+            let story = attempt.story();
+            let line = At { number: attempt.line, time: at.time, text: &story };
             self.complain(u16::MAX, Place::Ike, Rank::Vague, verdict::stuck(&attempt), line);
         }
     }

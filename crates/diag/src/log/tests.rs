@@ -144,6 +144,15 @@ fn flapping_is_seen() {
 }
 
 #[test]
+fn evidence_says_how_far_it_got() {
+    let repeated = "05[IKE] sending retransmit 1 of request message ID 0, seq 1\n".repeat(3);
+    let found = report(&format!("{CHARON}{repeated}")).findings;
+    let told = "line 1: initiating IKE_SA v2[1] to 10.9.0.2; then: no answer to the first message, 3 repetitions";
+    assert!(found[0].evidence.iter().any(|line| line == told), "{found:?}");
+    assert_eq!(found[0].severity, Severity::Error);
+}
+
+#[test]
 fn secrets_do_not_come_out() {
     let text = format!("{CHARON}13[IKE] authentication failed: psk=\"correct horse\" for '@a', secret: battery\n");
     let shown = format!("{:?}", report(&text).findings);

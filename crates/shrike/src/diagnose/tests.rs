@@ -128,6 +128,20 @@ fn a_row_says_what_it_waits_for() {
 }
 
 #[test]
+fn a_flood_is_seen() {
+    let row = |n: u32| {
+        format!(
+            "203.0.113.{n}.500        61d12e5b65e53c{n:02x}:b1bb8252ff4d89bf  3 R 10 M                          0\n"
+        )
+    };
+    let found = verdicts(&format!("{HEADER}{}", (1..60).map(row).collect::<String>()));
+    assert_eq!(found.iter().max(), Some(&(Severity::Error, Some("HALF_OPEN"))));
+    assert!(
+        verdicts(&format!("{HEADER}{}", (1..5).map(row).collect::<String>())).iter().all(|f| f.0 == Severity::Warning)
+    );
+}
+
+#[test]
 fn sas_that_go_before_their_time_are_missed() {
     let listing = |n: u64, age: u64, children: u32| {
         format!(
