@@ -405,6 +405,10 @@ pub(super) const IKE: &[Phrase] = &[
     fault(Either, Named, &[C::Phase1Proposal], &["no proposal match found"]),
     fault(Either, Named, &[C::Phase1Proposal], &["no matching proposal found"]),
     fault(Either, Named, &[C::Phase1Proposal], &["peer response does not match my proposal"]),
+    // What the network says: an IKE SA that is there survives it.
+    fault(Ike, Hint, &[C::NoResponse], &["asynchronous network error report", "connection refused"]),
+    fault(Ike, Hint, &[C::NoResponse], &["asynchronous network error report", "no route to host"]),
+    fault(Ike, Hint, &[C::NoResponse], &["error writing to socket"]),
     fault(Ike, Hint, &[C::Phase1Proposal, C::PskMismatch, C::StaleSa], &["expecting the packet encrypted"]),
     fault(Ike, Hint, &[C::Phase1Proposal, C::PskMismatch, C::StaleSa], &["packet wasn't encrypted"]),
     fault(Ike, Hint, &[C::Phase1Timeout, C::Phase1Proposal], &["isakmp-sa has not been established"]),

@@ -60,6 +60,7 @@ fn each_daemon_s_faults_have_their_causes() {
         ("pluto, secret", format!("{PLUTO}\"c\" #1: authentication failed: no PSK found for '@west'\n"), "PSK_MISMATCH"),
         ("pluto, name", format!("{PLUTO}\"c\" #1: X509: authentication failed; peer certificate subjectAltName extension does not match USER_FQDN 'a@b'\n"), "PEER_ID"),
         ("pluto, mode", format!("{PLUTO}\"c\" #1: initiator established IKE SA; authenticated peer using authby=secret\n\"c\" #2: policy dictates Transport Mode, but peer requested Tunnel Mode\n"), "ENCAP_MODE"),
+        ("pluto, refused", "ERROR: asynchronous network error report on eth0 (sport=500) for message to 192.0.2.7 port 500, complainant 192.0.2.7: Connection refused [errno 111, origin ICMP type 3 code 3 (not authenticated)]\n".into(), "NO_RESPONSE"),
         ("iked, nobody", "spi=0xe1a86ba672c7d8b6: send IKE_SA_INIT req 0 peer 10.9.0.1:500 local 10.9.0.2:500, 464 bytes\nspi=0xe1a86ba672c7d8b6: sa_free: retransmit limit reached\n".into(), "NO_RESPONSE"),
         ("cloud", "AWS tunnel detected a pre-shared key mismatch with cgw: 1.2.3.4\n".into(), "PSK_MISMATCH"),
     ] {
