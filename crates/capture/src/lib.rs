@@ -5,6 +5,7 @@
 
 mod datagram;
 mod file;
+pub mod fuzzing;
 mod tracker;
 
 pub use datagram::{Content, Datagram, decapsulate};

@@ -1,6 +1,7 @@
 //! The catalogue of causes. Codes do not change.
 
 use serde::{Serialize, Serializer};
+use std::fmt;
 
 /// Why an SA is not there, or does not stay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,9 +48,67 @@ pub enum Cause {
     PeerDelete,
     /// Both ends begin, and each replaces the other's SA.
     Collision,
+    /// Encryption algorithms or key lengths differ.
+    EncryptionAlgorithm,
+    /// Integrity or hash algorithms, or authentication methods of a proposal, differ.
+    AuthenticationAlgorithm,
+    /// ESP at one end, AH or compression at the other.
+    SecurityProtocol,
+    /// Tunnel mode at one end, transport mode at the other.
+    EncapsulationMode,
+    /// An end waits for the commit bit's CONNECTED notification (IKEv1).
+    CommitBit,
+    /// The hash of a dead peer detection message is not where the other end looks for it.
+    DpdOrder,
+    /// Nothing began to negotiate.
+    NotStarted,
 }
 
 impl Cause {
+    /// All of them, in the order in which a negotiation meets them.
+    pub const ALL: [Self; 28] = [
+        Self::NotStarted,
+        Self::NoResponse,
+        Self::NoConfig,
+        Self::IkeVersion,
+        Self::NegotiationMode,
+        Self::Phase1Proposal,
+        Self::EncryptionAlgorithm,
+        Self::AuthenticationAlgorithm,
+        Self::DhGroup,
+        Self::Phase1Timeout,
+        Self::HalfOpen,
+        Self::NatTraversal,
+        Self::PskMismatch,
+        Self::PeerId,
+        Self::AuthFailed,
+        Self::ChildFailed,
+        Self::TrafficSelector,
+        Self::Pfs,
+        Self::SecurityProtocol,
+        Self::EncapsulationMode,
+        Self::CommitBit,
+        Self::Phase2Timeout,
+        Self::Lifetime,
+        Self::Collision,
+        Self::PeerDelete,
+        Self::StaleSa,
+        Self::DpdTimeout,
+        Self::DpdOrder,
+    ];
+
+    /// The cause with this code, in any letters; also by the other names of the same causes.
+    pub fn from_code(code: &str) -> Option<Self> {
+        let code = code.trim().to_ascii_uppercase().replace('-', "_");
+        let code = match code.as_str() {
+            "PEER_MISMATCH" => "NO_CONFIG",
+            "ALGORITHM" => "P1_PROPOSAL",
+            "NO_EXCEPTION_FOUND" => "NOT_STARTED",
+            other => other,
+        };
+        Self::ALL.into_iter().find(|cause| cause.code() == code)
+    }
+
     /// The code.
     pub fn code(self) -> &'static str {
         match self {
@@ -74,6 +133,13 @@ impl Cause {
             Self::Lifetime => "LIFETIME",
             Self::PeerDelete => "PEER_DELETE",
             Self::Collision => "COLLISION",
+            Self::EncryptionAlgorithm => "ENC_ALG",
+            Self::AuthenticationAlgorithm => "AUTH_ALG",
+            Self::SecurityProtocol => "SEC_PROTOCOL",
+            Self::EncapsulationMode => "ENCAP_MODE",
+            Self::CommitBit => "COMMIT_BIT",
+            Self::DpdOrder => "DPD_ORDER",
+            Self::NotStarted => "NOT_STARTED",
         }
     }
 
@@ -113,12 +179,45 @@ impl Cause {
             Self::Lifetime => "compare the lifetimes of phase 1 and their units: hours, not seconds",
             Self::PeerDelete => "ask the peer's log why it deletes: uniqueness, idle time, or phase 2 that failed",
             Self::Collision => "let one end begin and the other wait",
+            Self::EncryptionAlgorithm => "give both ends the same encryption algorithm and key length",
+            Self::AuthenticationAlgorithm => "give both ends the same integrity algorithm and authentication method",
+            Self::SecurityProtocol => "choose ESP at both ends, with the same setting of compression",
+            Self::EncapsulationMode => "set tunnel mode or transport mode at both ends",
+            Self::CommitBit => "switch the commit bit off at the end that sets it",
+            Self::DpdOrder => {
+                "bring the end that sends the notification before the hash up to date, or switch its DPD off"
+            }
+            Self::NotStarted => {
+                "send traffic that the SA is for, or initiate by hand; check routes, selectors and that not both ends wait"
+            }
         }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.code())
     }
 }
 
 impl Serialize for Cause {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.code())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_different_and_name_their_cause() {
+        let codes: std::collections::BTreeSet<&str> = Cause::ALL.iter().map(|cause| cause.code()).collect();
+        assert_eq!(codes.len(), Cause::ALL.len());
+        for cause in Cause::ALL {
+            assert_eq!(Cause::from_code(&cause.code().to_lowercase()), Some(cause));
+        }
+        assert_eq!(Cause::from_code("peer-mismatch"), Some(Cause::NoConfig));
+        assert_eq!(Cause::from_code("nothing"), None);
     }
 }

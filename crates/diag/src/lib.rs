@@ -1,14 +1,25 @@
 //! Findings: what is wrong with an SA, why, on what evidence, and what to do.
 //!
-//! Without I/O: [`observed`] judges what a passive observer saw, [`listed`] what another program's listing shows. A verdict is a list of causes, most likely first, where
-//! the evidence does not decide; it never says more than what was seen allows.
+//! Without I/O: [`observed`] judges what a passive observer saw, [`listed`] what another program's listing shows, [`Log`]
+//! what a daemon wrote; [`merged`] brings them together. A verdict is a list of causes, most likely first, where the
+//! evidence does not decide; it never says more than what was seen allows. Each [`Cause`] has a [`Page`]. What is read from
+//! others goes through [`redact`] first.
 
 mod cause;
 mod finding;
+pub mod fuzzing;
 mod listed;
+mod log;
+mod merge;
 mod observed;
+mod pages;
+mod redact;
 
 pub use cause::Cause;
 pub use finding::{Finding, Severity};
 pub use listed::listed;
+pub use log::{Log, LogReport};
+pub use merge::{Sourced, merged};
 pub use observed::observed;
+pub use pages::Page;
+pub use redact::{REDACTED, redact};

@@ -11,6 +11,10 @@ use wire::IkeSpi;
 
 /// Established SAs that follow each other faster than this are no rekeying: no lifetime is meant to be so short.
 const TOO_SOON: u64 = 10_000;
+/// SAs that are replaced early so often on average, in milliseconds, are not replaced by hand.
+const EARLY: u64 = 300_000;
+/// So many half-open peers are no accident.
+const FLOOD: usize = 20;
 /// racoon's "established"; more is on its way out.
 const ESTABLISHED: u8 = 9;
 
@@ -18,7 +22,14 @@ const ESTABLISHED: u8 = 9;
 struct Peer<'a> {
     name: &'a str,
     courses: Vec<Course<'a>>,
-    by_spi: BTreeMap<IkeSpi, usize>,
+    by_key: BTreeMap<Key<'a>, usize>,
+}
+
+/// What tells an SA from others of its peer: the initiator's SPI, or else what the listing calls it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Key<'a> {
+    Spi(IkeSpi),
+    Name(Option<&'a str>),
 }
 
 /// One SA through a series.
@@ -42,13 +53,14 @@ pub fn listed(series: &[Listing]) -> Vec<Finding> {
         for sa in &listing.sas {
             let index = *by_name.entry(&sa.peer).or_insert(peers.len());
             if index == peers.len() {
-                peers.push(Peer { name: &sa.peer, courses: Vec::new(), by_spi: BTreeMap::new() });
+                peers.push(Peer { name: &sa.peer, courses: Vec::new(), by_key: BTreeMap::new() });
             }
             let Some(peer) = peers.get_mut(index) else { continue };
-            match peer.by_spi.get(&sa.spis.initiator).and_then(|at| peer.courses.get_mut(*at)) {
+            let key = sa.spis.map_or(Key::Name(sa.name.as_deref()), |spis| Key::Spi(spis.initiator));
+            match peer.by_key.get(&key).and_then(|at| peer.courses.get_mut(*at)) {
                 Some(course) => course.go_on(sa, number),
                 None => {
-                    peer.by_spi.insert(sa.spis.initiator, peer.courses.len());
+                    peer.by_key.insert(key, peer.courses.len());
                     peer.courses.push(Course::new(sa, listing.at, number));
                 }
             }
@@ -56,7 +68,24 @@ pub fn listed(series: &[Listing]) -> Vec<Finding> {
     }
     let timed = series.iter().filter(|listing| listing.at.is_some()).count() > 1;
     let last = series.len().saturating_sub(1);
-    peers.iter().map(|peer| judge(peer.name, &peer.courses, timed, last)).collect()
+    let mut findings: Vec<Finding> = peers.iter().map(|peer| judge(peer.name, &peer.courses, timed, last)).collect();
+    findings.extend(flood(&peers));
+    findings
+}
+
+/// Many peers at once that began and did not go on: no fault of any one configuration.
+fn flood(peers: &[Peer<'_>]) -> Option<Finding> {
+    let waiting = |course: &Course<'_>| !course.established && course.told.role == Some(Role::Responder);
+    let many = peers.iter().filter(|peer| peer.courses.iter().any(waiting)).count();
+    if many < FLOOD || many * 2 < peers.len() {
+        return None;
+    }
+    let why =
+        "many peers began at once and did not go on: somebody sends first messages only, or the way back is broken";
+    let causes = [C::HalfOpen, C::NoResponse];
+    let mut found = finding("flood", format!("{many} peers"), Severity::Error, &causes, why.to_string());
+    found.evidence.push(format!("{many} of {} peers are half open", peers.len()));
+    Some(found)
 }
 
 impl<'a> Course<'a> {
@@ -109,12 +138,22 @@ fn judge(peer: &str, courses: &[Course<'_>], timed: bool, last: usize) -> Findin
     };
     found.attempts = attempts;
     if let Some(course) = newest {
-        let sa = course.told;
-        let st = sa.st.map_or_else(String::new, |st| format!(", ST {st}"));
-        let port = sa.port.map_or_else(String::new, |port| format!(", port {port}"));
-        found.evidence.insert(0, format!("cookies {}:{}{st}{port}", sa.spis.initiator, sa.spis.responder));
+        found.evidence.insert(0, row(course.told));
     }
     found
+}
+
+/// A row in a line.
+fn row(sa: &ListedSa) -> String {
+    let spis = sa.spis.map(|spis| {
+        let what = if sa.version == Some(2) { "SPIs" } else { "cookies" };
+        format!("{what} {}:{}", spis.initiator, spis.responder)
+    });
+    // Where the listing has a word of its own for the state, ST is only what it comes to.
+    let st = sa.st.filter(|_| sa.state.is_none()).map(|st| format!("ST {st}"));
+    let port = sa.port.map(|port| format!("port {port}"));
+    let parts = [sa.name.clone(), spis, sa.state.clone(), st, port];
+    parts.into_iter().flatten().collect::<Vec<String>>().join(", ")
 }
 
 fn established(name: String, good: &[&Course<'_>], last: usize) -> Finding {
@@ -125,6 +164,9 @@ fn established(name: String, good: &[&Course<'_>], last: usize) -> Finding {
         let causes = [C::Lifetime, C::PeerDelete, C::Collision];
         let why = format!("established again and again: a new ISAKMP SA about every {average:.0} s");
         return finding("flapping", name, Severity::Error, &causes, why);
+    }
+    if let Some(found) = replaced_early(&name, good, last) {
+        return found;
     }
     if let Some(course) = good.iter().find(|course| course.begun >= 2 && course.gone >= 1) {
         let causes = [C::ChildFailed, C::TrafficSelector, C::Pfs, C::Phase2Timeout];
@@ -142,19 +184,90 @@ fn established(name: String, good: &[&Course<'_>], last: usize) -> Finding {
         let why = "phase 1 is established, with no phase 2 under it".to_string();
         return finding("established", name, Severity::Info, &[], why);
     }
+    let by = |role| current.iter().any(|course| course.told.established && course.told.role == Some(role));
+    if by(Role::Initiator) && by(Role::Responder) {
+        let why = "established twice, begun by either end: one of them will go".to_string();
+        return finding("established", name, Severity::Info, &[C::Collision], why);
+    }
+    if let [course] = current.as_slice() {
+        let (there, wanted) = (course.told.phase2.unwrap_or(0), course.told.wanted.unwrap_or(0));
+        if there < wanted {
+            let why = format!("established; {there} of {wanted} traffic selectors have a Child SA");
+            return finding("established", name, Severity::Info, &[C::NotStarted, C::TrafficSelector], why);
+        }
+    }
     finding("established", name, Severity::Ok, &[], "established".to_string())
+}
+
+/// SAs that go long before their lifetime is over, and are followed by others: by their age, where a listing has it.
+fn replaced_early(name: &str, good: &[&Course<'_>], last: usize) -> Option<Finding> {
+    let early = |course: &&&Course<'_>| {
+        let (age, lifetime) = (course.last.age.unwrap_or(u64::MAX), course.last.lifetime.unwrap_or(0));
+        course.listed_last < last && age < lifetime / 2
+    };
+    let gone: Vec<&&Course<'_>> = good.iter().filter(early).collect();
+    if gone.len() < 2 || gone.len() + 1 < good.len() {
+        return None;
+    }
+    let begun: Vec<u64> = good.iter().filter_map(|course| course.first_at).collect();
+    let span = begun.iter().max().zip(begun.iter().min()).map_or(0, |(last, first)| last.saturating_sub(*first));
+    if span > EARLY * u64::try_from(gone.len()).unwrap_or(u64::MAX) {
+        return None;
+    }
+    // Without a Child SA, its negotiation is what fails each time.
+    let childless = gone.iter().all(|course| course.last.phase2 == Some(0));
+    let causes: &[Cause] = if childless {
+        &[C::ChildFailed, C::TrafficSelector, C::Pfs, C::PeerDelete]
+    } else {
+        &[C::PeerDelete, C::Collision, C::DpdTimeout, C::Lifetime]
+    };
+    let why = format!("established again and again: {} SAs went long before their lifetime was over", gone.len());
+    Some(finding("flapping", name.to_string(), Severity::Error, causes, why))
 }
 
 /// What an SA that is not established waits for, and what may be the reason.
 fn stuck(sa: &ListedSa) -> (&'static [Cause], String) {
+    let (causes, why) = if sa.version == Some(2) { stuck_v2(sa) } else { stuck_v1(sa) };
+    (causes, why.to_string())
+}
+
+/// Whether the responder was not heard of yet.
+fn unanswered(sa: &ListedSa) -> bool {
+    match sa.spis {
+        Some(spis) => spis.responder.is_zero(),
+        None => sa.role == Some(Role::Initiator) && sa.st.is_some_and(|st| st <= 3),
+    }
+}
+
+fn stuck_v2(sa: &ListedSa) -> (&'static [Cause], &'static str) {
+    match sa.role {
+        _ if unanswered(sa) => {
+            (&[C::NoResponse, C::NoConfig, C::Phase1Proposal, C::IkeVersion], "waiting for the answer to IKE_SA_INIT")
+        }
+        Some(Role::Responder) => {
+            let why = "waiting for IKE_AUTH: the answer to IKE_SA_INIT is lost, or what follows it is";
+            (&[C::HalfOpen, C::NatTraversal, C::NoResponse], why)
+        }
+        _ if sa.port == Some(500) => {
+            let why = "waiting for the answer to IKE_AUTH: the peer could not use it, or it does not get there";
+            (&[C::PskMismatch, C::AuthFailed, C::Phase1Timeout, C::NatTraversal], why)
+        }
+        _ => {
+            let why = "waiting for the answer to IKE_AUTH: it does not get there, or the peer could not use it";
+            (&[C::NatTraversal, C::PskMismatch, C::Phase1Timeout, C::AuthFailed], why)
+        }
+    }
+}
+
+fn stuck_v1(sa: &ListedSa) -> (&'static [Cause], &'static str) {
     let aggressive = sa.mode == Some(ExchangeMode::Aggressive);
     let floated = sa.port == Some(4500);
-    let (causes, why): (&[Cause], &str) = match (sa.role, sa.st, aggressive) {
-        _ if sa.spis.responder.is_zero() && aggressive => {
+    match (sa.role, sa.st, aggressive) {
+        _ if unanswered(sa) && aggressive => {
             let why = "waiting for message 2: the peer is silent, or its answer is not accepted";
             (&[C::NoResponse, C::Phase1Proposal, C::PskMismatch, C::NegotiationMode, C::NoConfig], why)
         }
-        _ if sa.spis.responder.is_zero() => {
+        _ if unanswered(sa) => {
             let why = "waiting for message 2: the peer is silent, or refuses in a way that must not be believed";
             (&[C::NoResponse, C::Phase1Proposal, C::NoConfig], why)
         }
@@ -183,7 +296,13 @@ fn stuck(sa: &ListedSa) -> (&'static [Cause], String) {
             let why = "waiting for message 5: it did not come, or could not be decrypted";
             (&[C::PskMismatch, C::NatTraversal, C::PeerId, C::AuthFailed], why)
         }
+        (Some(Role::Responder), None, _) => {
+            (&[C::PskMismatch, C::HalfOpen, C::NatTraversal, C::PeerId], "answered, and not established")
+        }
+        (_, None, _) => {
+            let why = "answered, and not established: a later message is not accepted, or lost";
+            (&[C::PskMismatch, C::Phase1Timeout, C::PeerId, C::NatTraversal], why)
+        }
         _ => (&[C::Phase1Timeout], "not established yet"),
-    };
-    (causes, why.to_string())
+    }
 }

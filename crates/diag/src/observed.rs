@@ -473,33 +473,4 @@ mod tests {
             }
         }
     }
-
-    #[test]
-    fn codes_are_different() {
-        let all = [
-            C::NoResponse,
-            C::NoConfig,
-            C::Phase1Proposal,
-            C::DhGroup,
-            C::PskMismatch,
-            C::PeerId,
-            C::AuthFailed,
-            C::IkeVersion,
-            C::NegotiationMode,
-            C::NatTraversal,
-            C::TrafficSelector,
-            C::Pfs,
-            C::Phase1Timeout,
-            C::Phase2Timeout,
-            C::DpdTimeout,
-            C::ChildFailed,
-            C::StaleSa,
-            C::HalfOpen,
-            C::Lifetime,
-            C::PeerDelete,
-            C::Collision,
-        ];
-        let codes: std::collections::BTreeSet<&str> = all.iter().map(|cause| cause.code()).collect();
-        assert_eq!(codes.len(), all.len());
-    }
 }

@@ -3,27 +3,40 @@
 use crate::{ExchangeMode, Role};
 use wire::SpiPair;
 
-/// One row of a listing.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One row of a listing. What a listing does not say is not there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListedSa {
     /// The end that was asked, if the listing says it.
     pub source: Option<String>,
-    /// Its peer, as written, without the port.
+    /// Its peer, as written, without the port; the connection's name where the listing has no address.
     pub peer: String,
     /// The peer's port.
     pub port: Option<u16>,
+    /// How the listing names the SA: a connection, a number.
+    pub name: Option<String>,
+    /// Version of IKE.
+    pub version: Option<u8>,
     /// Both SPIs, in IKEv1 cookies; the responder's is zero until it has answered.
-    pub spis: SpiPair,
+    pub spis: Option<SpiPair>,
     /// Who began, as far as the listing says it.
     pub role: Option<Role>,
     /// Main or aggressive mode (IKEv1).
     pub mode: Option<ExchangeMode>,
-    /// racoon's ST: 1 start to 9 established, more for what is replaced or expired.
+    /// racoon's ST: 1 start to 9 established, more for what is replaced or expired. For other listings and for IKEv2 the
+    /// ST after as many messages.
     pub st: Option<u8>,
+    /// The state in the listing's own word.
+    pub state: Option<String>,
     /// Whether it is, or was, established.
     pub established: bool,
     /// IPsec SAs under it, also those being negotiated.
     pub phase2: Option<u32>,
+    /// How many there should be.
+    pub wanted: Option<u32>,
+    /// For how many seconds it is established.
+    pub age: Option<u64>,
+    /// How many seconds it is meant to be.
+    pub lifetime: Option<u64>,
 }
 
 /// A listing, perhaps one of a series.

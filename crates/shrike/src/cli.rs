@@ -42,8 +42,10 @@ pub enum Command {
     Tmsh(Tmsh),
     /// Show and steer SAs as racoon does: racoonctl [-l|-ll|-lll] show-sa isakmp
     Racoonctl(Racoonctl),
-    /// Say what is wrong, from a packet capture or a listing: without a daemon, of anybody's gateways
+    /// Say what is wrong, from captures, listings and logs: without a daemon, of anybody's gateways
     Diagnose(Diagnose),
+    /// What a cause means, how it looks, what to change; without a code all of them
+    Explain(Explain),
     /// Follow the daemon's log
     Log,
     /// Two gateways on this machine negotiate, carry traffic, fail in three ways, and explain it
@@ -72,19 +74,27 @@ pub struct Run {
     pub log_level: u8,
 }
 
-/// Say what is wrong, from a packet capture (without keys) or a listing: without a daemon, of anybody's gateways.
+/// Say what is wrong, from packet captures (without keys), listings and logs: without a daemon, of anybody's gateways.
+/// From several of them together, findings about the same peer become one.
 ///
 /// Exit code: 0 nothing is wrong, 1 something may be, 2 something is, 3 the input cannot be read.
 #[derive(Args)]
+#[command(group = clap::ArgGroup::new("input").required(true).multiple(true).args(["pcap", "listing", "log"]))]
 pub struct Diagnose {
     /// A pcap or pcapng file, such as tcpdump -w writes; may be given several times
-    #[arg(long, value_name = "FILE", required_unless_present = "listing")]
+    #[arg(long, value_name = "FILE")]
     pub pcap: Vec<String>,
 
-    /// Output of racoonctl show-sa isakmp, at any level: one listing, a terminal's text with several, or a series with
-    /// lines '# t=NUMBER ms' between; may be given several times
+    /// Output of racoonctl show-sa isakmp, tmsh show net ipsec ike-sa, swanctl --list-sas, ipsec statusall, ipsec status,
+    /// ikectl show sa, or Cisco's show crypto isakmp sa, ikev2 sa or session: one listing, a terminal's text with several,
+    /// or a series with lines '# t=NUMBER ms' between; may be given several times
     #[arg(long, value_name = "FILE")]
     pub listing: Vec<String>,
+
+    /// A log of racoon, a BIG-IP (racoon.log, ipsec.log), charon, pluto or iked, also from syslog or the journal; may be
+    /// given several times
+    #[arg(long, value_name = "FILE")]
+    pub log: Vec<String>,
 
     /// For programs: schema shrike.findings/1
     #[arg(long)]
@@ -93,6 +103,14 @@ pub struct Diagnose {
     /// The evidence for what is in order, too
     #[arg(long, short)]
     pub verbose: bool,
+}
+
+/// What a cause means, how listings, logs and captures show it, and what to change
+#[derive(Args)]
+pub struct Explain {
+    /// As findings name it, such as PSK_MISMATCH
+    #[arg(value_name = "CAUSE-CODE")]
+    pub code: Option<String>,
 }
 
 /// Have the daemon read its configuration again
@@ -276,6 +294,15 @@ mod tests {
     #[test]
     fn definitions_are_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn diagnose_names_everything_it_can_read() {
+        let error = Cli::try_parse_from(["shrike", "diagnose"]).err().expect("nothing to read").to_string();
+        assert!(["--pcap", "--listing", "--log"].iter().all(|option| error.contains(option)), "{error}");
+        for option in ["--pcap", "--listing", "--log"] {
+            assert!(Cli::try_parse_from(["shrike", "diagnose", option, "a", "--log", "b"]).is_ok());
+        }
     }
 
     #[test]

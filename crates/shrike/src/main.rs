@@ -59,6 +59,7 @@ fn execute(cli: Cli) -> Result<ExitCode, String> {
             })
         }
         Command::Diagnose(how) => return Ok(diagnose::run(&how, print, to_stderr)),
+        Command::Explain(what) => diagnose::explain(what.code.as_deref()).map(|text| print(&text)),
         Command::Load(load) => {
             let mut message = Message::new();
             if let Some(file) = &load.config {

@@ -1,0 +1,176 @@
+//! Which phrase says what. Phrases are in small letters; a line matches if it has all parts of one, in their order.
+//!
+//! The texts are what racoon, racoon2 (and with it BIG-IP's tmm), charon, pluto, iked and the cloud gateways that
+//! descend from them print. The first phrase of a table that fits counts, so the special ones stand before the general.
+
+use super::phrases::{CHILD, COURSE, IKE, PROOF};
+use crate::Cause;
+use model::Role;
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+/// What a line says about an SA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Says {
+    /// The daemon starts or ends: what was under way is over.
+    Restart,
+    /// A negotiation begins.
+    Begun {
+        /// Who began.
+        role: Role,
+        /// Version of IKE.
+        version: u8,
+    },
+    /// It is aggressive mode.
+    Aggressive,
+    /// The other end's first message is there.
+    Answered,
+    /// Keys are exchanged, identities and proofs come next.
+    Keyed,
+    /// The IKE SA is established.
+    Up,
+    /// A Child SA is being negotiated.
+    ChildBegun,
+    /// A Child SA is established.
+    ChildUp,
+    /// A message is repeated.
+    Repeated,
+    /// A request stays without an answer, at last.
+    GaveUp,
+    /// The initiator does not go on, and its attempt is forgotten.
+    HalfOpen,
+    /// An IKE SA, or the attempt at one, ends.
+    Closed,
+    /// The peer deletes an IKE SA.
+    ByPeer,
+    /// Ends prove themselves by a pre-shared key, or by something else.
+    Method {
+        /// A pre-shared key.
+        secret: bool,
+    },
+    /// There is a NAT on the path.
+    Nat,
+    /// The peer refuses our proof and does not say why.
+    Refused,
+    /// Something is wrong.
+    Fault(Place, Rank, &'static [Cause]),
+    /// As it should be; it only looks like something else.
+    Nothing,
+}
+
+/// What a fault is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Place {
+    /// The IKE SA while it is negotiated.
+    Ike,
+    /// A Child SA.
+    Child,
+    /// The one or the other, whichever is being negotiated.
+    Either,
+    /// The peer, once the SA was there.
+    Peer,
+    /// One of the peer's users, whom another's success does not help.
+    User,
+}
+
+/// How much a phrase decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Rank {
+    /// Happens to healthy SAs too.
+    Note,
+    /// May be the reason.
+    Hint,
+    /// It failed, for whatever reason.
+    Vague,
+    /// The reason, as one end gives it to the other.
+    Named,
+    /// The reason, with what differs.
+    Specific,
+}
+
+/// One phrase.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Phrase {
+    /// All of it, in this order.
+    pub parts: &'static [&'static str],
+    /// What it says.
+    pub says: Says,
+}
+
+/// A phrase.
+pub(super) const fn says(parts: &'static [&'static str], says: Says) -> Phrase {
+    Phrase { parts, says }
+}
+
+/// A phrase about something that is wrong.
+pub(super) const fn fault(
+    place: Place,
+    rank: Rank,
+    causes: &'static [Cause],
+    parts: &'static [&'static str],
+) -> Phrase {
+    Phrase { parts, says: Says::Fault(place, rank, causes) }
+}
+
+/// All phrases, in the order in which they count.
+fn all() -> impl Iterator<Item = &'static Phrase> {
+    [COURSE, PROOF, CHILD, IKE].into_iter().flatten()
+}
+
+/// The number of a phrase by the longest word of its first part: a line is looked up word by word, not phrase by phrase.
+static INDEX: LazyLock<BTreeMap<&'static str, Vec<u16>>> = LazyLock::new(|| {
+    let mut index: BTreeMap<&str, Vec<u16>> = BTreeMap::new();
+    for (number, phrase) in (0..).zip(all()) {
+        let anchor = phrase.parts.iter().flat_map(|part| words(part)).max_by_key(|word| word.len());
+        index.entry(anchor.unwrap_or_default()).or_default().push(number);
+    }
+    index
+});
+static PHRASES: LazyLock<Vec<&'static Phrase>> = LazyLock::new(|| all().collect());
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).filter(|word| !word.is_empty())
+}
+
+impl Phrase {
+    fn is_in(&self, line: &str) -> bool {
+        let mut rest = Some(line);
+        self.parts.iter().all(|part| {
+            rest = rest.and_then(|rest| rest.split_once(part)).map(|(_, behind)| behind);
+            rest.is_some()
+        })
+    }
+}
+
+/// The phrase in a line of small letters, and its number.
+pub(super) fn look_up(line: &str) -> Option<(u16, Says)> {
+    let candidates = words(line).filter_map(|word| INDEX.get(word)).flatten();
+    let fits = |number: &&u16| PHRASES.get(usize::from(**number)).is_some_and(|phrase| phrase.is_in(line));
+    let number = *candidates.filter(fits).min()?;
+    PHRASES.get(usize::from(number)).map(|phrase| (number, phrase.says))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_phrase_is_found_unless_an_earlier_one_says_it() {
+        for phrase in all() {
+            let line = phrase.parts.join(" 10.9.0.2[500] ");
+            assert_eq!(line, line.to_lowercase());
+            let found = look_up(&line);
+            assert!(found.is_some(), "{line:?} is not found: its longest word is not a whole word");
+        }
+        assert_eq!(look_up("nothing of the kind"), None);
+    }
+
+    #[test]
+    fn every_fault_has_a_cause() {
+        for phrase in all() {
+            if let Says::Fault(_, _, causes) = phrase.says {
+                assert!(!causes.is_empty(), "{:?}", phrase.parts);
+            }
+        }
+    }
+}

@@ -1,0 +1,359 @@
+//! What became of one peer: its attempts, its SAs, and what was said to be wrong.
+
+use super::catalogue::{Place, Rank, Says};
+use super::verdict;
+use crate::{Cause, Finding};
+use Cause as C;
+use model::Role;
+use std::collections::{BTreeSet, VecDeque};
+use std::net::IpAddr;
+
+/// So many different complaints of a peer are kept.
+const MAX_TALLIES: usize = 32;
+/// So many established SAs of a peer are told apart.
+const MAX_LIVE: usize = 16;
+/// So much of a line is shown as evidence.
+const MAX_SAMPLE: usize = 200;
+/// Established SAs that follow each other faster than this are no rekeying.
+pub(super) const TOO_SOON: u64 = 10_000;
+
+/// How far an attempt got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stage {
+    /// The first message is sent, or is there.
+    Begun,
+    /// The other end's first message is there.
+    Answered,
+    /// Keys are exchanged.
+    Keyed,
+}
+
+/// An attempt that is neither established nor given up yet.
+#[derive(Clone, Debug)]
+pub(super) struct Attempt {
+    pub role: Role,
+    pub version: u8,
+    pub aggressive: bool,
+    pub stage: Stage,
+    pub nat: bool,
+    pub at: Option<u64>,
+    pub line: u64,
+    pub repeated: u32,
+    sample: String,
+}
+
+impl Attempt {
+    /// How it began and how far it got.
+    fn story(&self) -> String {
+        let far = match self.stage {
+            Stage::Begun if self.role == Role::Initiator => "no answer to the first message",
+            Stage::Begun => "the first message is there",
+            Stage::Answered => "answered, and no keys exchanged",
+            Stage::Keyed => "keys exchanged, and not authenticated",
+        };
+        let begun: String = self.sample.chars().take(MAX_SAMPLE / 2).collect();
+        match self.repeated {
+            0 => format!("{begun}; then: {far}"),
+            times => format!("{begun}; then: {far}, {times} repetitions"),
+        }
+    }
+}
+
+/// One kind of complaint.
+#[derive(Clone, Debug)]
+pub(super) struct Tally {
+    phrase: u16,
+    pub place: Place,
+    pub rank: Rank,
+    pub causes: &'static [Cause],
+    pub count: u32,
+    /// How often since the last success.
+    pub open: u32,
+    /// How many successes it has been followed by.
+    pub spells: u32,
+    pub line: u64,
+    pub sample: String,
+}
+
+/// A line, for evidence.
+#[derive(Clone, Copy)]
+pub(super) struct At<'a> {
+    pub number: u64,
+    pub time: Option<u64>,
+    pub text: &'a str,
+}
+
+/// One peer.
+#[derive(Debug, Default)]
+pub(super) struct Course {
+    /// What it is called if its address is not known.
+    pub name: String,
+    pub address: Option<IpAddr>,
+    pub local: Option<IpAddr>,
+    pub tallies: Vec<Tally>,
+    pub attempt: Option<Attempt>,
+    pub attempts: u32,
+    pub up: u32,
+    pub children: u32,
+    last_up: Option<u64>,
+    live: BTreeSet<String>,
+    /// Whether the pre-shared key is what proves an end, as far as the log says.
+    secret: Option<bool>,
+    /// How often one established SA followed another too soon, at a stretch, and how long that took.
+    pub quick: u32,
+    pub quick_time: u64,
+    /// When the peer deleted the last SA and we began again; at most the last few.
+    pub taken: VecDeque<Option<u64>>,
+    taken_pending: bool,
+    pub by_peer: u32,
+}
+
+const CHILD_PROPOSAL: &[Cause] = &[C::ChildFailed, C::EncryptionAlgorithm, C::AuthenticationAlgorithm];
+
+impl Course {
+    /// A peer that was just heard of.
+    pub fn new(name: &str, address: Option<IpAddr>) -> Self {
+        Self { name: name.to_string(), address, ..Self::default() }
+    }
+
+    /// Whether an IKE SA is established, as far as the log says.
+    pub fn is_up(&self) -> bool {
+        !self.live.is_empty()
+    }
+
+    /// How often messages to it were repeated without an answer.
+    pub fn repeated(&self) -> u32 {
+        self.attempt.as_ref().map_or(0, |attempt| attempt.repeated)
+    }
+
+    /// Takes what a line says about this peer; `sa` names the SA where the line does.
+    pub fn take(&mut self, phrase: u16, says: Says, at: At<'_>, sa: Option<&str>) {
+        match says {
+            Says::Nothing | Says::Restart => {}
+            Says::Begun { role, version } => self.begin(role, version, at),
+            Says::Aggressive => self.on_attempt(|attempt| attempt.aggressive = true),
+            Says::Answered => self.reach(Stage::Answered),
+            Says::Keyed => self.reach(Stage::Keyed),
+            Says::Up => self.established(at, sa),
+            Says::ChildBegun => {}
+            Says::ChildUp => {
+                self.children = self.children.saturating_add(1);
+                self.succeed(|place| place == Place::Child);
+            }
+            Says::Repeated => {
+                // A log may begin in the middle of an attempt.
+                if self.attempt.is_none() && self.up == 0 && self.attempts == 0 {
+                    self.begin(Role::Initiator, 2, at);
+                }
+                self.on_attempt(|attempt| attempt.repeated = attempt.repeated.saturating_add(1));
+            }
+            Says::HalfOpen => {
+                let keyed = self.attempt.take().is_some_and(|a| a.version == 1 && a.stage == Stage::Keyed);
+                let causes: &[Cause] = if keyed {
+                    &[C::PskMismatch, C::NatTraversal, C::HalfOpen, C::PeerId]
+                } else {
+                    &[C::HalfOpen, C::NatTraversal, C::NoResponse]
+                };
+                self.complain(phrase, Place::Ike, Rank::Vague, causes, at);
+            }
+            Says::GaveUp => self.give_up(phrase, at),
+            Says::Closed => self.close(at, sa, false),
+            Says::ByPeer => self.close(at, sa, true),
+            Says::Method { secret } => {
+                self.secret = Some(secret);
+                self.reach(Stage::Keyed);
+            }
+            Says::Nat => {
+                self.on_attempt(|attempt| attempt.nat = true);
+                self.reach(Stage::Keyed);
+            }
+            Says::Refused => {
+                let causes: &[Cause] = match self.secret {
+                    Some(true) => &[C::PskMismatch, C::PeerId, C::AuthFailed],
+                    Some(false) => &[C::AuthFailed, C::PeerId],
+                    None => &[C::AuthFailed, C::PskMismatch, C::PeerId],
+                };
+                self.complain(phrase, Place::Ike, Rank::Named, causes, at);
+            }
+            Says::Fault(place, rank, causes) => {
+                let (place, causes) = self.settled(place, causes);
+                self.complain(phrase, place, rank, causes, at);
+            }
+        }
+    }
+
+    /// The daemon restarts: what was under way is over, without a verdict.
+    pub fn restart(&mut self) {
+        self.attempt = None;
+        self.live.clear();
+        self.taken_pending = false;
+    }
+
+    /// What the log ended with: `last` is the time of its last line.
+    pub fn finish(mut self, last: Option<u64>) -> Vec<Finding> {
+        if let Some(attempt) = self.attempt.take() {
+            let waited = last.zip(attempt.at).map_or(0, |(last, began)| last.saturating_sub(began));
+            let certain = attempt.repeated >= 2 || waited > 2 * TOO_SOON;
+            if certain || self.up == 0 {
+                let rank = if certain { Rank::Vague } else { Rank::Hint };
+                let story = attempt.story();
+                let at = At { number: attempt.line, time: None, text: &story };
+                self.complain(u16::MAX, Place::Ike, rank, verdict::stuck(&attempt), at);
+            }
+        }
+        verdict::judge(&self)
+    }
+
+    fn on_attempt(&mut self, act: impl FnOnce(&mut Attempt)) {
+        if let Some(attempt) = &mut self.attempt {
+            act(attempt);
+        }
+    }
+
+    fn reach(&mut self, stage: Stage) {
+        self.on_attempt(|attempt| {
+            if stage > attempt.stage {
+                (attempt.stage, attempt.repeated) = (stage, 0);
+            }
+        });
+    }
+
+    fn begin(&mut self, role: Role, version: u8, at: At<'_>) {
+        // The same attempt, told twice.
+        if self.attempt.as_ref().is_some_and(|attempt| attempt.role == role && at.number <= attempt.line + 1) {
+            return;
+        }
+        self.attempts = self.attempts.saturating_add(1);
+        self.fail(at);
+        if self.taken_pending && role == Role::Initiator {
+            self.taken.push_back(at.time);
+            if self.taken.len() > 8 {
+                self.taken.pop_front();
+            }
+        }
+        self.taken_pending = false;
+        self.attempt = Some(Attempt {
+            role,
+            version,
+            aggressive: false,
+            stage: Stage::Begun,
+            nat: false,
+            at: at.time,
+            line: at.number,
+            repeated: 0,
+            sample: at.text.to_string(),
+        });
+    }
+
+    /// The attempt under way has come to nothing, for no reason that was given.
+    fn fail(&mut self, at: At<'_>) {
+        let Some(attempt) = self.attempt.take() else { return };
+        // Another one beside an established SA may be a crossing, or the other end's.
+        if !self.is_up() {
+            let story = attempt.story();
+            let line = At { number: attempt.line, time: at.time, text: &story };
+            self.complain(u16::MAX, Place::Ike, Rank::Vague, verdict::stuck(&attempt), line);
+        }
+    }
+
+    fn established(&mut self, at: At<'_>, sa: Option<&str>) {
+        // racoon, pluto and others say it twice where there is more to do (XAuth, Mode-Config).
+        if sa.is_some_and(|sa| self.live.contains(sa)) {
+            self.attempt = None;
+            return;
+        }
+        self.attempt = None;
+        self.up = self.up.saturating_add(1);
+        if self.live.len() < MAX_LIVE {
+            self.live.insert(sa.unwrap_or("?").to_string());
+        }
+        match at.time.zip(self.last_up).map(|(now, before)| now.saturating_sub(before)) {
+            Some(gap) if gap < TOO_SOON && self.live.len() <= 2 => {
+                self.quick = self.quick.saturating_add(1);
+                self.quick_time = self.quick_time.saturating_add(gap);
+            }
+            // What once was a stretch of them stays one.
+            _ if self.quick < 3 => (self.quick, self.quick_time) = (0, 0),
+            _ => {}
+        }
+        self.last_up = at.time;
+        self.succeed(|place| matches!(place, Place::Ike | Place::Peer));
+    }
+
+    fn succeed(&mut self, what: impl Fn(Place) -> bool) {
+        for tally in self.tallies.iter_mut().filter(|tally| what(tally.place) && tally.open > 0) {
+            tally.open = 0;
+            tally.spells = tally.spells.saturating_add(1);
+        }
+    }
+
+    fn give_up(&mut self, phrase: u16, at: At<'_>) {
+        match self.attempt.take() {
+            Some(attempt) => self.complain(phrase, Place::Ike, Rank::Vague, verdict::stuck(&attempt), at),
+            None if self.is_up() => {
+                self.live.clear();
+                self.complain(phrase, Place::Peer, Rank::Named, &[C::DpdTimeout], at);
+            }
+            None if self.up == 0 => {
+                self.complain(
+                    phrase,
+                    Place::Ike,
+                    Rank::Vague,
+                    &[C::NoResponse, C::Phase1Timeout, C::Phase1Proposal],
+                    at,
+                );
+            }
+            None => {}
+        }
+    }
+
+    fn close(&mut self, at: At<'_>, sa: Option<&str>, by_peer: bool) {
+        let known = match sa {
+            Some(sa) => self.live.remove(sa) || self.live.remove("?"),
+            None => self.live.remove("?"),
+        };
+        if by_peer {
+            self.by_peer = self.by_peer.saturating_add(u32::from(known || self.up == 0));
+            self.taken_pending = known && self.live.is_empty();
+        } else if !known && !self.is_up() {
+            self.fail(at);
+        }
+    }
+
+    /// Where a phrase that fits both kinds of SA belongs, and what it means there.
+    fn settled(&self, place: Place, causes: &'static [Cause]) -> (Place, &'static [Cause]) {
+        if place != Place::Either {
+            return (place, causes);
+        }
+        let child = self.is_up();
+        let causes = match causes {
+            [C::Phase1Proposal, ..] if child => CHILD_PROPOSAL,
+            [C::TrafficSelector, C::PeerId] if child => &[C::TrafficSelector],
+            [C::TrafficSelector, C::PeerId] => &[C::PeerId],
+            [C::DhGroup] if child => &[C::Pfs, C::DhGroup],
+            other => other,
+        };
+        (if child { Place::Child } else { Place::Ike }, causes)
+    }
+
+    fn complain(&mut self, phrase: u16, place: Place, rank: Rank, causes: &'static [Cause], at: At<'_>) {
+        let known = self.tallies.iter_mut().find(|t| (t.phrase, t.place, t.causes) == (phrase, place, causes));
+        if let Some(tally) = known {
+            (tally.count, tally.open) = (tally.count.saturating_add(1), tally.open.saturating_add(1));
+            tally.rank = tally.rank.max(rank);
+        } else if self.tallies.len() < MAX_TALLIES {
+            let sample: String = at.text.chars().take(MAX_SAMPLE).collect();
+            self.tallies.push(Tally {
+                phrase,
+                place,
+                rank,
+                causes,
+                count: 1,
+                open: 1,
+                spells: 0,
+                line: at.number,
+                sample,
+            });
+        }
+    }
+}

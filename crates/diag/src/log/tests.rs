@@ -1,0 +1,307 @@
+use super::*;
+use crate::Severity;
+use proptest::prelude::*;
+
+fn report(text: &str) -> LogReport {
+    let mut log = Log::default();
+    log.feed(text.as_bytes());
+    log.finish()
+}
+
+/// The worst finding, and its causes.
+fn worst(text: &str) -> (Severity, Vec<&'static str>) {
+    let findings = report(text).findings;
+    let worst = findings.iter().max_by_key(|finding| finding.severity);
+    worst.map_or((Severity::Ok, Vec::new()), |f| (f.severity, f.causes.iter().map(|c| c.code()).collect()))
+}
+
+fn first(text: &str) -> (Severity, &'static str) {
+    let (severity, causes) = worst(text);
+    (severity, causes.first().copied().unwrap_or("none"))
+}
+
+const RACOON: &str = "2026-11-24 00:52:03: INFO: respond new phase 1 negotiation: 10.9.0.2[500]<=>10.9.0.1[500]\n\
+2026-11-24 00:52:03: INFO: begin Identity Protection mode.\n";
+const RACOON_UP: &str = "2026-11-24 00:52:46: INFO: ISAKMP-SA established 10.9.0.1[500]-10.9.0.2[500] spi:7bede73e9e9e5d1a:af7173feb181ce59\n";
+const CHARON: &str = "06[IKE] initiating IKE_SA v2[1] to 10.9.0.2\n06[NET] sending packet: from 10.9.0.1[500] to 10.9.0.2[500] (464 bytes)\n";
+const CHARON_UP: &str = "15[IKE] IKE_SA v2[1] established between 10.9.0.1[10.9.0.1]...10.9.0.2[10.9.0.2]\n";
+const PLUTO: &str = "\"c\" #1: initiating IKEv2 connection to 192.1.2.23 using UDP\n\"c\" #1: sent IKE_SA_INIT request to 192.1.2.23:UDP/500\n";
+
+#[test]
+fn each_daemon_s_faults_have_their_causes() {
+    let tmm = "info tmm[1]: 017c0000  [0.0] [IKE] v2 192.0.2.1%0-198.51.100.1%0 [0xb9-0x92][R] [PROTO_ERR]: ";
+    for (name, text, expected) in [
+        ("racoon, proposal", format!("{RACOON}2026-11-24 00:52:03: ERROR: no suitable proposal found.\n"), "P1_PROPOSAL"),
+        ("racoon, attribute", format!("{RACOON}2026-11-24 00:52:03: ERROR: rejected dh_group: DB(prop#1:trns#1):Peer(prop#1:trns#1) = 2048:1024\n"), "DH_GROUP"),
+        ("racoon, phase 2", format!("{RACOON_UP}2026-11-24 00:52:47: [10.9.0.2] ERROR: notification NO-PROPOSAL-CHOSEN received in informational exchange.\n"), "CHILD_FAILED_IKE_KEPT"),
+        ("racoon, networks", format!("{RACOON_UP}2026-11-24 00:52:47: ERROR: failed to get sainfo.\n"), "TRAFFIC_SELECTOR"),
+        ("racoon, pfs", format!("{RACOON_UP}2026-11-24 00:52:47: ERROR: pfs group mismatched: my:14 peer:5\n"), "PFS"),
+        ("racoon, nobody", "2026-11-24 00:50:33: INFO: initiate new phase 1 negotiation: 10.9.0.1[500]<=>10.9.0.2[500]\n2026-11-24 00:51:23: ERROR: phase1 negotiation failed due to time up. 4cf72b12ea0a629d:0000000000000000\n".into(), "NO_RESPONSE"),
+        ("racoon, dead peer", format!("{RACOON_UP}2026-11-24 00:59:47: INFO: DPD: remote (ISAKMP-SA spi=7bede73e9e9e5d1a:af7173feb181ce59) seems to be dead.\n"), "DPD_TIMEOUT"),
+        ("racoon, mode", "ERROR: exchange Aggressive not allowed in any applicable rmconf.\n".into(), "NEGOTIATION_MODE"),
+        ("racoon, nat", format!("{RACOON}ERROR: ignore the packet, received unexpecting payload type 130.\n"), "NATT"),
+        ("tmm, pfs", format!("{tmm}message lacks KE payload\n{tmm}ike_sa ABORT, err 110\n"), "PFS"),
+        ("tmm, identity", format!("{tmm}received ID_I (type FQDN [x]) does not match peers id\n"), "PEER_ID"),
+        ("tmm, networks", format!("{tmm}ts unacceptable\n"), "TRAFFIC_SELECTOR"),
+        ("tmm, proof", format!("{tmm}authentication failure\n"), "AUTH_FAILED"),
+        ("tmm, nobody", format!("{tmm}retransmission count exceeded the limit\n"), "NO_RESPONSE"),
+        ("tmm, stale", "info tmm[1]: 017c0000 [0.0] [IKE] [PROTO_WARN]: message to a nonexistent ike_sa\n".into(), "STALE_SA"),
+        ("charon, proposal", format!("{CHARON}03[IKE] received NO_PROPOSAL_CHOSEN notify error\n"), "P1_PROPOSAL"),
+        ("charon, secret", format!("{CHARON}13[IKE] authentication of '10.9.0.1' (myself) with pre-shared key\n13[IKE] received AUTHENTICATION_FAILED notify error\n"), "PSK_MISMATCH"),
+        ("charon, certificate", format!("{CHARON}13[IKE] authentication of 'C=CH' (myself) with RSA_EMSA_PKCS1_SHA2_256 successful\n13[IKE] received AUTHENTICATION_FAILED notify error\n"), "AUTH_FAILED"),
+        ("charon, mac", "04[IKE] 10.9.0.1 is initiating an IKE_SA\n04[IKE] tried 1 shared key for 'a' - 'b', but MAC mismatched\n".into(), "PSK_MISMATCH"),
+        ("charon, networks", format!("{CHARON}{CHARON_UP}15[IKE] received TS_UNACCEPTABLE notify, no CHILD_SA built\n15[IKE] failed to establish CHILD_SA, keeping IKE_SA\n"), "TRAFFIC_SELECTOR"),
+        ("charon, phase 2", format!("{CHARON}{CHARON_UP}15[IKE] received NO_PROPOSAL_CHOSEN notify, no CHILD_SA built\n15[IKE] failed to establish CHILD_SA, keeping IKE_SA\n"), "CHILD_FAILED_IKE_KEPT"),
+        ("charon, nobody", format!("{CHARON}05[IKE] sending retransmit 5 of request message ID 0, seq 1\n05[IKE] giving up after 5 retransmits\n05[IKE] establishing IKE_SA failed, peer not responding\n"), "NO_RESPONSE"),
+        ("charon, dead peer", format!("{CHARON}{CHARON_UP}05[IKE] giving up after 5 retransmits\n"), "DPD_TIMEOUT"),
+        ("charon, configuration", "05[NET] received packet: from 10.9.0.9[500] to 10.9.0.2[500] (464 bytes)\n05[IKE] no IKE config found for 10.9.0.2...10.9.0.9, sending NO_PROPOSAL_CHOSEN\n".into(), "NO_CONFIG"),
+        ("charon, half open", "05[IKE] 10.9.0.9 is initiating an IKE_SA\n05[JOB] deleting half open IKE_SA with 10.9.0.9 after timeout\n".into(), "HALF_OPEN"),
+        ("pluto, nobody", format!("{PLUTO}\"c\" #1: IKE_SA_INIT_I: 10 second timeout exceeded after 0 retransmits.  No response\n"), "NO_RESPONSE"),
+        ("pluto, secret", format!("{PLUTO}\"c\" #1: authentication failed: no PSK found for '@west'\n"), "PSK_MISMATCH"),
+        ("pluto, name", format!("{PLUTO}\"c\" #1: X509: authentication failed; peer certificate subjectAltName extension does not match USER_FQDN 'a@b'\n"), "PEER_ID"),
+        ("pluto, mode", format!("{PLUTO}\"c\" #1: initiator established IKE SA; authenticated peer using authby=secret\n\"c\" #2: policy dictates Transport Mode, but peer requested Tunnel Mode\n"), "ENCAP_MODE"),
+        ("pluto, refused", "ERROR: asynchronous network error report on eth0 (sport=500) for message to 192.0.2.7 port 500, complainant 192.0.2.7: Connection refused [errno 111, origin ICMP type 3 code 3 (not authenticated)]\n".into(), "NO_RESPONSE"),
+        ("iked, nobody", "spi=0xe1a86ba672c7d8b6: send IKE_SA_INIT req 0 peer 10.9.0.1:500 local 10.9.0.2:500, 464 bytes\nspi=0xe1a86ba672c7d8b6: sa_free: retransmit limit reached\n".into(), "NO_RESPONSE"),
+        ("cloud", "AWS tunnel detected a pre-shared key mismatch with cgw: 1.2.3.4\n".into(), "PSK_MISMATCH"),
+    ] {
+        assert_eq!(first(&text).1, expected, "{name}: {:?}", report(&text).findings);
+        assert!(first(&text).0 >= Severity::Warning, "{name}");
+    }
+}
+
+#[test]
+fn healthy_logs_give_nothing_above_information() {
+    let racoon_rekey: String = (0..6).map(|n| format!(
+        "2026-11-24 0{n}:59:14: INFO: renegotiating phase1 to 10.9.0.2 due to active phase2\n2026-11-24 0{n}:59:14: INFO: initiate new phase 1 negotiation: 10.9.0.1[500]<=>10.9.0.2[500]\n2026-11-24 0{n}:59:14: INFO: ISAKMP-SA established 10.9.0.1[500]-10.9.0.2[500] spi:27019f4da11f644{n}:bc72b5309279fd47\n2026-11-24 0{n}:59:18: INFO: ISAKMP-SA expired 10.9.0.1[500]-10.9.0.2[500] spi:a8372fd97a43ba1{n}:f0fbf57578a74bf3\n"
+    )).collect();
+    let charon = format!(
+        "{CHARON}{CHARON_UP}15[IKE] CHILD_SA v2c{{1}} established with SPIs ca23ef69_i c056f948_o and TS 10.8.1.0/24 === 10.8.2.0/24\n"
+    );
+    for (name, text) in [
+        ("racoon", RACOON_UP.to_string()),
+        ("racoon, rekeying", racoon_rekey),
+        ("charon", charon.clone()),
+        (
+            "charon, one repetition",
+            format!("{CHARON}05[IKE] sending retransmit 1 of request message ID 0, seq 1\n{CHARON_UP}"),
+        ),
+        (
+            "charon, closed",
+            format!(
+                "{charon}07[IKE] deleting IKE_SA v2[1] between 10.9.0.1[10.9.0.1]...10.9.0.2[10.9.0.2]\n07[IKE] IKE_SA deleted\n"
+            ),
+        ),
+        (
+            "charon, replaced",
+            format!(
+                "{charon}07[IKE] IKE_SA v2[2] rekeyed between 10.9.0.1[a]...10.9.0.2[b]\n07[IKE] received DELETE for IKE_SA v2[1]\n07[IKE] deleting IKE_SA v2[1] between 10.9.0.1[a]...10.9.0.2[b]\n"
+            ),
+        ),
+        ("charon, dead and back", format!("{charon}05[IKE] giving up after 5 retransmits\n{CHARON}{CHARON_UP}")),
+        (
+            "charon, group",
+            format!(
+                "{CHARON}06[IKE] peer didn't accept key exchange method MODP_2048, it requested ECP_256\n{CHARON_UP}"
+            ),
+        ),
+        (
+            "pluto",
+            format!(
+                "{PLUTO}\"c\" #1: received anti-DDOS COOKIE response, resending IKE_SA_INIT request with COOKIE payload\n\"c\" #1: initiator established IKE SA; authenticated peer\n\"c\" #2: initiator established Child SA using #1; IPsec tunnel\n"
+            ),
+        ),
+        ("restarts", format!("{RACOON}2026-11-24 00:52:04: INFO: racoon process 114 shutdown\n{RACOON_UP}")),
+        ("nothing", "hello\n\n\n".to_string()),
+    ] {
+        assert!(first(&text).0 <= Severity::Info, "{name}: {:?}", report(&text).findings);
+    }
+}
+
+#[test]
+fn peers_are_told_apart() {
+    let text = "01[IKE] initiating IKE_SA a[1] to 10.9.0.2\n02[IKE] initiating IKE_SA b[2] to 10.9.0.3\n\
+                02[IKE] <b|2> received NO_PROPOSAL_CHOSEN notify error\n\
+                01[IKE] IKE_SA a[1] established between 10.9.0.1[a]...10.9.0.2[b]\n";
+    let found: Vec<_> = report(text).findings.into_iter().map(|f| (f.peer, f.severity)).collect();
+    assert_eq!(found, [("10.9.0.1 -> 10.9.0.2".into(), Severity::Info), ("10.9.0.3".into(), Severity::Error)]);
+}
+
+#[test]
+fn flapping_is_seen() {
+    let up = |n: u32| {
+        format!(
+            "2026-11-24 01:00:{:02}: INFO: ISAKMP-SA established 10.9.0.1[500]-10.9.0.2[500] spi:{n:016x}:bc72b5309279fd47\n2026-11-24 01:00:{:02}: INFO: ISAKMP-SA deleted 10.9.0.1[500]-10.9.0.2[500] spi:{n:016x}:bc72b5309279fd47\n",
+            n * 6,
+            n * 6 + 5
+        )
+    };
+    assert_eq!(first(&(0..8).map(up).collect::<String>()), (Severity::Error, "LIFETIME"));
+    let taken = |n: u32| {
+        format!(
+            "Nov 24 01:{n:02}:00 gw charon: 06[IKE] initiating IKE_SA v2[{n}] to 10.9.0.2\nNov 24 01:{n:02}:01 gw charon: 06[IKE] IKE_SA v2[{n}] established between 10.9.0.1[a]...10.9.0.2[b]\nNov 24 01:{n:02}:03 gw charon: 07[IKE] received DELETE for IKE_SA v2[{n}]\n"
+        )
+    };
+    assert_eq!(first(&(0..8).map(taken).collect::<String>()), (Severity::Error, "PEER_DELETE"));
+}
+
+#[test]
+fn evidence_says_how_far_it_got() {
+    let repeated = "05[IKE] sending retransmit 1 of request message ID 0, seq 1\n".repeat(3);
+    let found = report(&format!("{CHARON}{repeated}")).findings;
+    let told = "line 1: initiating IKE_SA v2[1] to 10.9.0.2; then: no answer to the first message, 3 repetitions";
+    assert!(found[0].evidence.iter().any(|line| line == told), "{found:?}");
+    assert_eq!(found[0].severity, Severity::Error);
+}
+
+#[test]
+fn secrets_do_not_come_out() {
+    let text = format!("{CHARON}13[IKE] authentication failed: psk=\"correct horse\" for '@a', secret: battery\n");
+    let shown = format!("{:?}", report(&text).findings);
+    assert!(shown.contains(crate::REDACTED) && !shown.contains("horse") && !shown.contains("battery"), "{shown}");
+}
+
+/// A log of any length needs the memory of its peers, and time in proportion.
+#[test]
+fn a_long_log_does_not_grow() {
+    let mut log = Log::default();
+    for n in 0..10_000u32 {
+        let address = std::net::Ipv4Addr::from(0x0a00_0000 + n % 5000);
+        log.feed(
+            format!("2026-11-24 00:52:03: INFO: initiate new phase 1 negotiation: 192.0.2.1[500]<=>{address}[500]\n")
+                .as_bytes(),
+        );
+    }
+    log.feed(&vec![b'a'; 5_000_000]);
+    assert!(log.reader.courses.len() <= MAX_PEERS && log.reader.names.len() <= MAX_NAMES);
+    let report = log.finish();
+    assert_eq!((report.lines, report.cut), (10_001, 1));
+    assert!(report.left_out > 5_000);
+}
+
+/// What repeats without end takes time in proportion: in its square, this would take hours.
+#[test]
+fn long_lines_are_read() {
+    for piece in ["psk=\"", "psk=a ", "d56bba6c ", "10.9.0.1 ", "spi:", "[\"#<", "rekeyed between ", "IKE_SA a[1 "] {
+        let long = piece.repeat(300_000 / piece.len());
+        let _ = report(&long);
+        let _ = redact(&long);
+    }
+}
+
+fn sample_line() -> impl Strategy<Value = String> {
+    let lines: Vec<String> = [RACOON, RACOON_UP, CHARON, CHARON_UP, PLUTO]
+        .iter()
+        .flat_map(|text| text.lines())
+        .map(str::to_string)
+        .collect();
+    (proptest::sample::select(lines), any::<prop::sample::Index>(), any::<char>()).prop_map(|(line, at, c)| {
+        let at = at.index(line.chars().count());
+        line.chars().enumerate().map(|(n, old)| if n == at { c } else { old }).collect()
+    })
+}
+
+proptest! {
+    /// Any octets: no panic, and findings that are whole.
+    #[test]
+    fn any_octets_are_a_log(octets in proptest::collection::vec(any::<u8>(), 0..2000), lines in proptest::collection::vec(sample_line(), 0..20)) {
+        let mut log = Log::default();
+        log.feed(&octets);
+        log.feed(lines.join("\n").as_bytes());
+        for finding in log.finish().findings {
+            prop_assert_eq!(finding.causes.len(), finding.remedy.len());
+            prop_assert!(!finding.why.is_empty() && !finding.peer.is_empty() && !finding.evidence.is_empty());
+            prop_assert!(finding.severity <= Severity::Info || !finding.causes.is_empty());
+        }
+    }
+
+    #[test]
+    fn pieces_of_a_log_do_not_matter(lines in proptest::collection::vec(sample_line(), 0..20), at in 0..1000usize) {
+        let text = lines.join("\n");
+        let (a, b) = text.as_bytes().split_at(at.min(text.len()));
+        let mut log = Log::default();
+        log.feed(a);
+        log.feed(b);
+        prop_assert_eq!(log.finish(), report(&text));
+    }
+}
+
+/// The words by which whatever vendor names a cause, each in a line of its own.
+#[test]
+fn every_vendor_s_words_name_their_cause() {
+    let table = [
+        (
+            "NO_CONFIG",
+            "received UNSUPPORTED_CRITICAL_PAYLOAD error|no IKE config found|unknown ikev2 peer|no configuration found|couldn't find configuaration",
+        ),
+        (
+            "P1_PROPOSAL",
+            "HASH mismatched|packet lacks expected payload|no suitable proposal found|failed to get valid proposal|none of my proposal matched|no matching proposal found, sending NO_PROPOSAL_CHOSEN|received NO_PROPOSAL_CHOSEN|No Proposal Match Found|ignore the packet,expecting the packet encrypted",
+        ),
+        ("ENC_ALG", "invalid encryption algorithm|trns_id mismatched|rejected enctype"),
+        ("AUTH_ALG", "authtype mismatched|rejected hashtype"),
+        (
+            "DH_GROUP",
+            "received KE type 14,expected 2|failed to compute dh value|rejected dh_group|proposal mismatch, transform type:4|key exchange method MODP_2048 unacceptable, requesting ECP_256",
+        ),
+        (
+            "PSK_MISMATCH",
+            "Decryption failed! mismatch of preshared secrets|invalid HASH_V1 payload length, decryption failed?|could not decrypt payloads|probable pre-shared secret mismatch|tried 2 shared keys for 'a' - 'b', but MAC mismatched|payload decryption was unsuccessful due to invalid Pre-shared Key|detected a pre-shared key mismatch",
+        ),
+        (
+            "PEER_ID",
+            "does not match peers id|message lacks IDr payload|Expecting IP address type in main mode,but FQDN|Unknow peer id|Parse PEERID failed|received ID_I(xxx) does not match peers id|no matching peer config found",
+        ),
+        ("AUTH_FAILED", "AUTHENTICATION_FAILED|authentication failure"),
+        ("IKE_VERSION", "unknown ikev2 peer|IKE version 1 not supported"),
+        ("NEGOTIATION_MODE", "not acceptable Aggressive mode|not acceptable Identity Protection mode"),
+        ("NATT", "ignore the packet, received unexpecting payload type 130"),
+        ("LIFETIME", "long lifetime proposed|received 3600s lifetime, configured 28800s"),
+        ("SEC_PROTOCOL", "proto_id mismatched"),
+        ("ENCAP_MODE", "encmode mismatched|mode mismatch: peer tunnel mine transport"),
+        (
+            "TRAFFIC_SELECTOR",
+            "traffic selector mismatch|traffic selector unacceptable|can't find matching selector|TS_UNACCEPTABLE|check and compare ids : value mismatch",
+        ),
+        ("PFS", "pfs group mismatched|message lacks KE payload|ignoring KE payload, agreed on a non-PFS proposal"),
+        ("DPD_ORDER", "ignore information because the message has no hash payload"),
+        (
+            "DPD_TIMEOUT",
+            "DPD: remote seems to be dead|Peer is not responsive - Declaring peer dead|DPD timed out after 5 retransmits",
+        ),
+        (
+            "P1_TIMEOUT",
+            "phase1 negotiation failed due to time up|ignore information because ISAKMP-SA has not been established",
+        ),
+        ("P2_TIMEOUT", "phase2 negotiation failed due to time up waiting for phase1"),
+        (
+            "NO_RESPONSE",
+            "sending retransmit 1 of request message ID 0, seq 1|retransmission count exceeded the limit|establishing IKE_SA failed, peer not responding",
+        ),
+        ("PEER_DELETE", "received DELETE IKE_SA|received DELETE for Phase 2 SA with SPI"),
+        (
+            "CHILD_FAILED_IKE_KEPT",
+            "failed to establish CHILD_SA, keeping IKE_SA|Phase 2 was unable to establish while keeping Phase 1",
+        ),
+        (
+            "COLLISION",
+            "detected a (CHILD_REKEY) collision as CHILD_DELETE|redundant SA is being deleted due to detected collision|CHILD_SA rekey collision won",
+        ),
+        (
+            "HALF_OPEN",
+            "Timeout: deleting un-established Phase 1 IKE_SA|deleting half open IKE_SA with 10.9.0.1 after timeout",
+        ),
+        (
+            "STALE_SA",
+            "received a message to a dead IKE SA|message to a nonexistent ike_sa|INVALID_IKE_SPI|invalid cookie",
+        ),
+    ];
+    for (code, lines) in table {
+        for line in lines.split('|') {
+            for prefix in ["", "2026-11-24 00:52:03: [10.9.0.1] ERROR: ", "Nov 24 00:52:03 gw charon: 07[IKE] <gw|1> "]
+            {
+                let (_, causes) = worst(&format!("{prefix}{line}\n"));
+                assert!(causes.contains(&code), "{prefix}{line}: {causes:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! From what was counted to findings.
+
+use super::catalogue::{Place, Rank};
+use super::course::{Attempt, Course, Stage, TOO_SOON, Tally};
+use crate::{Cause, Finding, Severity};
+use Cause as C;
+use model::Role::{Initiator, Responder};
+
+/// So many lines of the log are quoted in a finding.
+const QUOTED: usize = 5;
+/// So many spells of the same complaint, with successes between, are no accident.
+const SPELLS: u32 = 3;
+/// The peer takes an SA away so often within a few minutes each: no idle time and no lifetime is meant to be so short.
+const TAKEN: usize = 3;
+const SOON: u64 = 600_000;
+
+/// What an attempt that stopped there may have failed for.
+pub(super) fn stuck(attempt: &Attempt) -> &'static [Cause] {
+    match (attempt.version, attempt.role, attempt.stage) {
+        (1, Initiator, Stage::Begun) if attempt.aggressive => {
+            &[C::NoResponse, C::Phase1Proposal, C::PskMismatch, C::NegotiationMode, C::NoConfig]
+        }
+        (1, Initiator, Stage::Begun) => &[C::NoResponse, C::Phase1Proposal, C::NoConfig, C::Phase1Timeout],
+        (_, Initiator, Stage::Begun) => &[C::NoResponse, C::NoConfig, C::IkeVersion],
+        (1, Initiator, Stage::Answered) => &[C::Phase1Timeout, C::NoResponse, C::PskMismatch, C::NatTraversal],
+        (1, Initiator, Stage::Keyed) if attempt.nat => &[C::PskMismatch, C::NatTraversal, C::PeerId, C::AuthFailed],
+        (1, Initiator, Stage::Keyed) => &[C::PskMismatch, C::PeerId, C::AuthFailed, C::NatTraversal],
+        (_, Initiator, _) => &[C::NatTraversal, C::Phase1Timeout, C::PskMismatch, C::AuthFailed],
+        (1, Responder, _) if attempt.aggressive => &[C::PskMismatch, C::NoResponse, C::PeerId],
+        (1, Responder, Stage::Keyed) => &[C::PskMismatch, C::NatTraversal, C::PeerId, C::AuthFailed],
+        (1, Responder, _) => &[C::HalfOpen, C::NoResponse, C::Phase1Timeout],
+        (_, Responder, _) => &[C::HalfOpen, C::NatTraversal, C::NoResponse],
+    }
+}
+
+fn severity(tally: &Tally, course: &Course) -> Severity {
+    match tally.rank {
+        Rank::Note if tally.count < 5 => Severity::Info,
+        Rank::Hint if course.up > 0 && tally.count < 3 => Severity::Info,
+        Rank::Note | Rank::Hint => Severity::Warning,
+        _ if tally.place == Place::User && course.up > 0 => Severity::Warning,
+        _ => Severity::Error,
+    }
+}
+
+/// All findings about a peer: what is wrong now, or else what was, or that all is well.
+pub(super) fn judge(course: &Course) -> Vec<Finding> {
+    let open = |tally: &&Tally| tally.open > 0 || tally.place == Place::User;
+    let (mut ike, mut child): (Vec<&Tally>, Vec<&Tally>) =
+        course.tallies.iter().filter(open).partition(|tally| tally.place != Place::Child);
+    // What is wrong with a Child SA follows from what is wrong with the IKE SA under it.
+    if course.up == 0 && ike.iter().any(|tally| tally.rank > Rank::Note) {
+        ike.append(&mut child);
+    }
+    let mut findings = Vec::new();
+    for (id, tallies) in [("never-established", ike), ("no-phase-2", child)] {
+        findings.extend(fault(course, id, &tallies));
+    }
+    findings.extend(flapping(course));
+    let healthy = findings.iter().all(|finding: &Finding| finding.severity <= Severity::Info);
+    if healthy {
+        findings.extend(again(course));
+    }
+    if findings.is_empty() && (course.up > 0 || course.children > 0 || course.by_peer > 0) {
+        findings.push(well(course));
+    }
+    findings
+}
+
+fn fault(course: &Course, id: &'static str, tallies: &[&Tally]) -> Option<Finding> {
+    let mut sorted: Vec<&Tally> = tallies.to_vec();
+    // On one line of thought at a time: an IKE SA's reason before a Child SA's.
+    sorted.sort_by_key(|tally| (tally.place == Place::Child, std::cmp::Reverse(tally.rank), tally.line));
+    let first = sorted.first()?;
+    let same =
+        |tally: &&&Tally| tally.rank == first.rank && (tally.place == Place::Child) == (first.place == Place::Child);
+    let best: Vec<&&Tally> = sorted.iter().filter(same).collect();
+    let mut causes: Vec<Cause> = Vec::new();
+    for cause in best.iter().flat_map(|tally| tally.causes) {
+        if !causes.contains(cause) {
+            causes.push(*cause);
+        }
+    }
+    let severity = best.iter().map(|tally| severity(tally, course)).max()?;
+    let lost = course.up > 0 && id == "never-established";
+    let why = match (first.place, first.rank) {
+        (_, Rank::Note | Rank::Hint) if severity <= Severity::Info => "seen, and of no consequence so far",
+        (Place::Child, _) => "the IKE SA is established, its Child SA is not",
+        (Place::User, _) => "a user of the peer's does not get in",
+        (Place::Peer, _) if causes.contains(&C::DpdTimeout) => "the peer stopped answering, and has not come back",
+        (Place::Peer, _) => "the ends do not agree which SA is there",
+        (_, Rank::Specific | Rank::Named) => "the negotiation of the IKE SA fails for a reason that is given",
+        (_, Rank::Vague) => "the negotiation of the IKE SA is given up",
+        _ => "the negotiation of the IKE SA began and is not finished where the log ends",
+    };
+    let id = if lost { "lost" } else { id };
+    Some(finding(course, id, severity, causes, why.to_string(), &sorted))
+}
+
+/// SAs that follow each other too fast.
+fn flapping(course: &Course) -> Option<Finding> {
+    let by_peer: &[Cause] = &[C::PeerDelete, C::Collision, C::Lifetime];
+    if course.quick >= 3 {
+        let causes = if course.by_peer >= 2 { by_peer } else { &[C::Lifetime, C::PeerDelete, C::Collision] };
+        let average = course.quick_time as f64 / f64::from(course.quick) / 1000.0;
+        let why = format!("established again and again: a new IKE SA about every {average:.0} s");
+        return Some(finding(course, "flapping", Severity::Error, causes.to_vec(), why, &[]));
+    }
+    let times: Vec<u64> = course.taken.iter().filter_map(|time| *time).collect();
+    let span = times.last()?.saturating_sub(*times.first()?);
+    let steps = u64::try_from(times.len()).ok()?.saturating_sub(1);
+    if times.len() < TAKEN || span < TOO_SOON * steps && course.quick < 3 || span > SOON * steps {
+        return None;
+    }
+    let why = format!("the peer deleted the IKE SA {} times soon after it was established", course.by_peer);
+    Some(finding(course, "flapping", Severity::Error, by_peer.to_vec(), why, &[]))
+}
+
+/// What was wrong before it went well.
+fn again(course: &Course) -> Option<Finding> {
+    let past: Vec<&Tally> =
+        course.tallies.iter().filter(|t| t.open == 0 && t.spells > 0 && t.rank > Rank::Note).collect();
+    let worst =
+        past.iter().filter(|tally| tally.place != Place::Peer && tally.rank > Rank::Hint).max_by_key(|t| t.spells);
+    let often = worst.is_some_and(|tally| tally.spells >= SPELLS);
+    let shown: Vec<&Tally> = if often { worst.into_iter().copied().collect() } else { past };
+    let rank = shown.iter().map(|tally| tally.rank).max()?;
+    let mut causes: Vec<Cause> = Vec::new();
+    for cause in shown.iter().filter(|tally| tally.rank == rank).flat_map(|tally| tally.causes) {
+        if !causes.contains(cause) {
+            causes.push(*cause);
+        }
+    }
+    let (severity, why) = if often {
+        (Severity::Warning, "fails and succeeds by turns")
+    } else {
+        (Severity::Info, "failed before, and a later attempt succeeded")
+    };
+    Some(finding(course, "recovered", severity, causes, why.to_string(), &shown))
+}
+
+fn well(course: &Course) -> Finding {
+    let (severity, why) = match (course.children, course.is_up()) {
+        (0, true) => (Severity::Info, "the IKE SA is established, with no Child SA under it".to_string()),
+        (_, false) if course.up == 0 && course.by_peer > 0 => {
+            (Severity::Info, "the peer deleted the IKE SA".to_string())
+        }
+        (_, false) if course.up > 0 => (Severity::Info, "was established, and has ended in order".to_string()),
+        _ => (Severity::Ok, "established".to_string()),
+    };
+    let causes = if course.by_peer > 0 && !course.is_up() { vec![C::PeerDelete] } else { Vec::new() };
+    finding(course, "established", severity, causes, why, &[])
+}
+
+fn finding(
+    course: &Course,
+    id: &'static str,
+    severity: Severity,
+    causes: Vec<Cause>,
+    why: String,
+    tallies: &[&Tally],
+) -> Finding {
+    let peer = match (course.local, course.address) {
+        (Some(local), Some(peer)) => format!("{local} -> {peer}"),
+        (None, Some(peer)) => peer.to_string(),
+        _ => course.name.clone(),
+    };
+    let mut evidence = vec![format!(
+        "{} attempts, {} IKE SAs and {} Child SAs established",
+        course.attempts.max(course.up),
+        course.up,
+        course.children
+    )];
+    if course.address.is_some()
+        && !course.name.is_empty()
+        && Some(&course.name) != course.address.map(|a| a.to_string()).as_ref()
+    {
+        evidence.push(format!("connection {}", course.name));
+    }
+    for tally in tallies.iter().take(QUOTED) {
+        let times = if tally.count > 1 { format!(" ({} times)", tally.count) } else { String::new() };
+        evidence.push(format!("line {}{times}: {}", tally.line, tally.sample));
+    }
+    let remedy = causes.iter().map(|cause| cause.remedy()).collect();
+    let attempts = course.attempts.max(course.up).max(1);
+    Finding { id, peer, severity, since: 0, attempts, causes, why, evidence, remedy }
+}

@@ -1,0 +1,231 @@
+//! Cisco's IOS and ASA: `show crypto isakmp sa`, `show crypto ikev1 sa`, `show crypto ikev2 sa`, `show crypto session`.
+
+use super::{first_word, spi};
+use model::{ExchangeMode, ListedSa, Role};
+use wire::SpiPair;
+
+/// ST of a state of IOS, or of the ASA, which names the message it waits for.
+fn st(state: &str) -> Option<(u8, Option<Role>)> {
+    let found = match state {
+        "MM_NO_STATE" | "AG_NO_STATE" => (3, None),
+        "MM_SA_SETUP" => (5, None),
+        "MM_KEY_EXCH" | "AG_INIT_EXCH" => (7, None),
+        "MM_KEY_AUTH" | "AG_AUTH" => (8, None),
+        "QM_IDLE" | "MM_ACTIVE" | "AM_ACTIVE" | "MM_ACTIVE_REKEY" => (9, None),
+        "MM_WAIT_MSG2" | "AM_WAIT_MSG2" => (3, Some(Role::Initiator)),
+        "MM_WAIT_MSG3" | "AM_WAIT_MSG3" => (3, Some(Role::Responder)),
+        "MM_WAIT_MSG4" => (5, Some(Role::Initiator)),
+        "MM_WAIT_MSG5" => (5, Some(Role::Responder)),
+        "MM_WAIT_MSG6" => (7, Some(Role::Initiator)),
+        _ => return None,
+    };
+    Some(found)
+}
+
+/// Whether a word may be an address. Listings that were made anonymous have some that are none.
+fn is_address(word: &str) -> bool {
+    let colons = word.matches(':').count();
+    word.bytes().all(|b| b.is_ascii_hexdigit() || b == b'.' || b == b':')
+        && (word.matches('.').count() == 3 && colons == 0 || word.contains("::") || colons > 2)
+}
+
+/// Address and port of `10.0.0.1/500`.
+fn socket(word: &str) -> Option<(String, Option<u16>)> {
+    let (address, port) = word.rsplit_once('/')?;
+    (is_address(address)).then(|| (address.to_string(), port.parse().ok())).filter(|(_, port)| port.is_some())
+}
+
+/// The SAs of IKEv1; none if there are no such lines.
+pub(super) fn isakmp(text: &str) -> Option<Vec<ListedSa>> {
+    let mut rows: Vec<(Vec<String>, ListedSa)> = Vec::new();
+    let (mut peer, mut said) = (None, None);
+    let mut recognised = text.contains("Crypto ISAKMP SA") || text.contains("no IKEv1 SAs");
+    for line in text.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        // The ASA's blocks: `1   IKE Peer: 192.0.2.1`, then `Role : initiator` and `State : MM_ACTIVE`.
+        if let Some((_, rest)) = line.split_once("IKE Peer:") {
+            peer = Some(first_word(rest).to_string());
+        }
+        for (name, role) in [("initiator", Role::Initiator), ("responder", Role::Responder)] {
+            if line.contains("Role") && words.contains(&name) {
+                said = Some(role);
+            }
+        }
+        let state = words.iter().map(|word| word.to_ascii_uppercase()).find_map(|word| Some((st(&word)?, word)));
+        let Some(((st, waits), state)) = state else {
+            recognised |= detail(&words).map(|row| rows.push((Vec::new(), row))).is_some();
+            continue;
+        };
+        recognised = true;
+        let mut ends: Vec<String> = words.iter().map(|word| (*word).to_string()).filter(|w| is_address(w)).collect();
+        if ends.is_empty() {
+            ends.extend(peer.take());
+        }
+        let role = match () {
+            () if words.contains(&"Init") => Some(Role::Initiator),
+            () if words.contains(&"Resp") => Some(Role::Responder),
+            () => waits.or(said.take()),
+        };
+        let number = words.iter().find(|word| word.bytes().all(|b| b.is_ascii_digit())).copied().unwrap_or_default();
+        let aggressive = state.starts_with('A');
+        let mode = if aggressive { ExchangeMode::Aggressive } else { ExchangeMode::IdentityProtection };
+        let row = ListedSa {
+            name: Some(format!("conn-id {number} {}", ends.join(" "))),
+            version: Some(1),
+            role,
+            mode: (state != "QM_IDLE").then_some(mode),
+            st: Some(st),
+            established: st == 9,
+            state: Some(if line.contains("(deleted)") { format!("{state} (deleted)") } else { state }),
+            ..ListedSa::default()
+        };
+        rows.push((ends, row));
+    }
+    recognised.then(|| with_ends(rows))
+}
+
+/// `29609 100.0.10.2 100.13.220.2 VRF ACTIVE aes sha psk 16 00:01:47 D`, of `show crypto isakmp sa detail`: an SA with a
+/// lifetime that runs is established.
+fn detail(words: &[&str]) -> Option<ListedSa> {
+    let (number, rest) = words.split_first()?;
+    let [local, peer, ..] = rest else { return None };
+    let sound = number.bytes().all(|b| b.is_ascii_digit()) && is_address(local) && is_address(peer);
+    (sound && rest.contains(&"ACTIVE")).then(|| ListedSa {
+        source: Some((*local).to_string()),
+        peer: (*peer).to_string(),
+        name: Some(format!("conn-id {number}")),
+        version: Some(1),
+        st: Some(9),
+        established: true,
+        state: Some("ACTIVE".to_string()),
+        ..ListedSa::default()
+    })
+}
+
+/// IOS lists `dst src`: the responder, and the initiator. Which of them was asked is the one in every row.
+fn with_ends(rows: Vec<(Vec<String>, ListedSa)>) -> Vec<ListedSa> {
+    let first = rows.iter().find_map(|(ends, _)| ends.get(1).and(ends.first())).cloned();
+    let several = rows.iter().filter(|(ends, _)| ends.len() == 2).count() > 1;
+    let common = first.filter(|first| {
+        several && rows.iter().all(|(ends, _)| ends.first() == Some(first) || !same_family(ends, first))
+    });
+    rows.into_iter()
+        .map(|(ends, mut row)| {
+            let mut ends = ends.into_iter();
+            match (ends.next(), ends.next()) {
+                (Some(local), Some(peer)) if common.is_some() => {
+                    (row.source, row.peer, row.role) = (Some(local), peer, row.role.or(Some(Role::Responder)));
+                }
+                (Some(peer), Some(local)) => {
+                    (row.source, row.peer, row.role) = (Some(local), peer, row.role.or(Some(Role::Initiator)));
+                }
+                (Some(peer), None) => row.peer = peer,
+                _ if row.peer.is_empty() => row.peer = row.name.clone().unwrap_or_default(),
+                _ => {}
+            }
+            row
+        })
+        .collect()
+}
+
+/// IPv4 and IPv6 rows have different ends in common.
+fn same_family(ends: &[String], address: &str) -> bool {
+    ends.first().is_some_and(|end| end.contains(':') == address.contains(':'))
+}
+
+/// The SAs of IKEv2; none if there are no such lines.
+pub(super) fn ikev2(text: &str) -> Option<Vec<ListedSa>> {
+    let recognised =
+        ["Tunnel-id", "Crypto IKEv2 SA", "Crypto IKEv2  SA", "IKEv2 SAs"].iter().any(|title| text.contains(title));
+    let mut sas: Vec<ListedSa> = Vec::new();
+    for line in text.lines().filter(|_| recognised) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        if let Some(row) = ikev2_row(&words) {
+            sas.push(row);
+            continue;
+        }
+        let Some(sa) = sas.last_mut() else { continue };
+        match words.as_slice() {
+            ["Local", address] => sa.source = socket(address).map(|(address, _)| address),
+            ["Remote", address] => {
+                if let Some((address, port)) = socket(address) {
+                    (sa.peer, sa.port) = (address, port);
+                }
+            }
+            ["Local", "spi:", local, "Remote", "spi:", remote, ..] => {
+                if let (Some(local), Some(remote)) = (spi(local), spi(remote)) {
+                    let ours = sa.role != Some(Role::Responder);
+                    let (initiator, responder) = if ours { (local, remote) } else { (remote, local) };
+                    sa.spis = Some(SpiPair { initiator, responder });
+                }
+            }
+            ["Life/Active", "Time:", times, ..] => {
+                if let Some((lifetime, age)) = times.split_once('/') {
+                    (sa.lifetime, sa.age) = (lifetime.parse().ok(), age.parse().ok());
+                }
+            }
+            ["Child", "sa:", ..] => sa.phase2 = Some(sa.phase2.unwrap_or(0).saturating_add(1)),
+            _ => {}
+        }
+    }
+    recognised.then_some(sas)
+}
+
+/// `3 10.0.0.1/4500 10.0.0.2/4500 none/none READY`, with a role on the ASA, without addresses where they are too long.
+fn ikev2_row(words: &[&str]) -> Option<ListedSa> {
+    let (number, rest) = words.split_first()?;
+    if !number.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let state = rest.iter().find(|word| matches!(**word, "READY" | "IN-NEG" | "DELETE" | "DELETED"))?;
+    let mut ends = rest.iter().filter_map(|word| socket(word));
+    let (local, remote) = (ends.next(), ends.next());
+    let role = match rest.last().copied() {
+        Some("INITIATOR") => Some(Role::Initiator),
+        Some("RESPONDER") => Some(Role::Responder),
+        _ => None,
+    };
+    let established = *state != "IN-NEG";
+    // Long addresses stand in lines of their own, below.
+    let (peer, port) = remote.unwrap_or_else(|| (format!("tunnel {number}"), None));
+    Some(ListedSa {
+        source: local.map(|(address, _)| address),
+        peer,
+        port,
+        name: Some(format!("tunnel {number}")),
+        version: Some(2),
+        role,
+        st: established.then_some(9),
+        state: Some((*state).to_string()),
+        established,
+        ..ListedSa::default()
+    })
+}
+
+/// The IKE SAs of `show crypto session`; none if there are no such lines.
+pub(super) fn session(text: &str) -> Option<Vec<ListedSa>> {
+    let recognised = text.contains("Crypto session current status");
+    let mut sas: Vec<ListedSa> = Vec::new();
+    let mut version = None;
+    let (mut local, mut negotiating) = (None, false);
+    for line in text.lines().filter(|_| recognised) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        if let Some((_, status)) = line.split_once("Session status:") {
+            negotiating = status.trim().starts_with("DOWN");
+        }
+        if let Some((name, _)) = line.split_once(" SA: local ") {
+            version = if name.contains("IKEv2") { Some(2) } else { Some(1) };
+        }
+        let behind = |name: &str| {
+            let at = words.iter().position(|word| *word == name)?;
+            socket(words.get(at + 1)?)
+        };
+        local = behind("local").map(|(address, _)| address).or(local);
+        let Some((peer, port)) = behind("remote") else { continue };
+        let established = words.contains(&"Active") && !negotiating;
+        let state = words.last().map(|word| (*word).to_string());
+        let (name, st, source) = (Some(format!("SA {}", sas.len() + 1)), established.then_some(9), local.take());
+        sas.push(ListedSa { source, peer, port, name, version, st, established, state, ..ListedSa::default() });
+    }
+    recognised.then_some(sas)
+}

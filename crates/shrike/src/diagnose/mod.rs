@@ -1,0 +1,176 @@
+//! `shrike diagnose`: what is wrong, from packet captures, listings and logs, without keys and without a daemon.
+
+use crate::cli::Diagnose;
+use capture::{Reader, Tracker, Tracks, decapsulate};
+use diag::{Cause, Finding, Log, Severity, Sourced};
+use show::listing::{Dialect, Listings};
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::process::ExitCode;
+
+/// Version of the JSON form.
+const SCHEMA: &str = "shrike.findings/1";
+
+/// What could not be used of the input.
+struct Unused {
+    damaged: u64,
+    tracks: Tracks,
+}
+
+fn read(path: &str) -> Result<Unused, String> {
+    let file = File::open(path).map_err(|error| format!("{path}: {error}"))?;
+    let mut reader = Reader::new(BufReader::new(file)).map_err(|error| format!("{path}: {error}"))?;
+    let mut tracker = Tracker::default();
+    while let Some(packet) = reader.next_packet().map_err(|error| format!("{path}: {error}"))? {
+        if let Some(datagram) = decapsulate(packet.link, packet.octets) {
+            tracker.take(packet.nanoseconds.unwrap_or(0), &datagram);
+        }
+    }
+    Ok(Unused { damaged: reader.damaged(), tracks: tracker.finish() })
+}
+
+/// Findings from the listings of a file.
+fn listings(path: &str, notes: &mut Vec<String>) -> Result<Vec<Finding>, String> {
+    let octets = std::fs::read(path).map_err(|error| format!("{path}: {error}"))?;
+    // Dumps of SAs stand beside listings, and print their keys.
+    let text: String =
+        String::from_utf8_lossy(&octets).lines().flat_map(|line| [diag::redact(line), "\n".into()]).collect();
+    let Listings { series, unread } = show::listing::read(&text);
+    if series.is_empty() && unread.is_empty() {
+        let known: Vec<&str> = Dialect::ALL.iter().map(|dialect| dialect.command()).collect();
+        return Err(format!("{path}: no listing in it that is known: {}", known.join(", ")));
+    }
+    notes.extend(unread.iter().map(|why| format!("{path}: {why}")));
+    let empty = !series.is_empty() && series.values().flatten().all(|listing| listing.sas.is_empty());
+    if empty {
+        notes.push(format!("{path}: no SA is listed: nothing has begun to negotiate, or every attempt is over"));
+    }
+    Ok(series.values().flat_map(|listings| diag::listed(listings)).collect())
+}
+
+/// Reads captures, listings and logs and prints findings. The exit code is a monitoring plugin's: 0 for nothing above
+/// information, 1 for a warning, 2 for an error, 3 where an input cannot be read.
+pub fn run(how: &Diagnose, print: impl Fn(&str), complain: impl Fn(&str)) -> ExitCode {
+    match findings(how, print) {
+        Ok(Severity::Ok | Severity::Info) => ExitCode::SUCCESS,
+        Ok(Severity::Warning) => ExitCode::from(1),
+        Ok(Severity::Error) => ExitCode::from(2),
+        Err(error) => {
+            complain(&format!("shrike: {error}"));
+            ExitCode::from(3)
+        }
+    }
+}
+
+/// The page of a cause, or without a code all causes with what they mean.
+///
+/// # Errors
+/// There is no such cause.
+pub fn explain(code: Option<&str>) -> Result<String, String> {
+    let Some(code) = code else {
+        let line = |cause: &Cause| format!("{cause:<22} {}\n", cause.page().means);
+        return Ok(Cause::ALL.iter().map(line).collect());
+    };
+    let cause = Cause::from_code(code);
+    let unknown = || format!("'{code}' is no cause; 'shrike explain' lists all");
+    cause.map(|cause| cause.page().to_string()).ok_or_else(unknown)
+}
+
+/// The worst of what was found and printed.
+fn findings(how: &Diagnose, print: impl Fn(&str)) -> Result<Severity, String> {
+    let mut sources = Vec::new();
+    let mut notes = Vec::new();
+    let mut from = |source: &String, findings| sources.push(Sourced { source: source.clone(), findings });
+    for path in &how.pcap {
+        from(path, captured(path, &mut notes)?);
+    }
+    for path in &how.listing {
+        from(path, listings(path, &mut notes)?);
+    }
+    for path in &how.log {
+        from(path, logged(path, &mut notes)?);
+    }
+    let findings = diag::merged(sources);
+    print(&if how.json { as_json(&findings, &notes) } else { as_text(&findings, &notes, how.verbose) });
+    Ok(findings.iter().map(|f| f.severity).max().unwrap_or(Severity::Ok))
+}
+
+/// Findings from a capture.
+fn captured(path: &str, notes: &mut Vec<String>) -> Result<Vec<Finding>, String> {
+    let Unused { damaged, tracks } = read(path)?;
+    let counted = [
+        (damaged, "damaged records"),
+        (tracks.unreadable, "datagrams on IKE's ports that are no IKE"),
+        (tracks.left_out, "messages of further SAs, which are too many"),
+        (tracks.fragments, "fragments of IP packets, which are not put together"),
+    ];
+    notes.extend(counted.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{path}: left out {n} {what}")));
+    if tracks.sas.is_empty() {
+        notes.push(format!("{path}: no IKE message in it (UDP ports 500 and 4500)"));
+    }
+    Ok(diag::observed(&tracks.sas))
+}
+
+/// Findings from a log.
+fn logged(path: &str, notes: &mut Vec<String>) -> Result<Vec<Finding>, String> {
+    let complain = |error: std::io::Error| format!("{path}: {error}");
+    let mut file = File::open(path).map_err(complain)?;
+    let (mut log, mut buffer, mut binary) = (Log::default(), vec![0; 1 << 16], false);
+    loop {
+        let length = match file.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(length) => length,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(complain(error)),
+        };
+        let piece = buffer.get(..length).unwrap_or_default();
+        binary |= piece.contains(&0);
+        log.feed(piece);
+    }
+    let report = log.finish();
+    if report.understood == 0 && binary {
+        return Err(format!("{path}: this is no log: it has octets that are no text"));
+    }
+    if report.understood == 0 {
+        notes.push(format!(
+            "{path}: no line in it says anything about an SA ({} lines): nothing began, or the level of logging is too low",
+            report.lines
+        ));
+    }
+    let counted = [(report.cut, "the rest of lines that are too long"), (report.left_out, "lines about further peers")];
+    notes.extend(counted.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{path}: left out {what} ({n})")));
+    Ok(report.findings)
+}
+
+fn as_json(findings: &[Finding], notes: &[String]) -> String {
+    let document = serde_json::json!({ "schema": SCHEMA, "findings": findings, "notes": notes });
+    format!("{document:#}\n")
+}
+
+fn as_text(findings: &[Finding], notes: &[String], verbose: bool) -> String {
+    let mut text = String::new();
+    for finding in findings {
+        let codes: Vec<&str> = finding.causes.iter().map(|cause| cause.code()).collect();
+        let times = if finding.attempts > 1 { format!(" ({} SAs)", finding.attempts) } else { String::new() };
+        let codes = if codes.is_empty() { finding.id.to_string() } else { codes.join(" or ") };
+        let _ = writeln!(text, "{}  {}  {codes}{times}", finding.peer, finding.severity.label());
+        let _ = writeln!(text, "  why:    {}", finding.why);
+        if verbose || finding.severity > Severity::Info {
+            finding.evidence.iter().for_each(|line| {
+                let _ = writeln!(text, "  seen:   {line}");
+            });
+            finding.remedy.iter().for_each(|line| {
+                let _ = writeln!(text, "  do:     {line}");
+            });
+        }
+        text.push('\n');
+    }
+    notes.iter().for_each(|note| {
+        let _ = writeln!(text, "{note}");
+    });
+    text
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,476 @@
+use super::*;
+use crate::cli::Diagnose;
+use capture::{Content, Datagram};
+use sim::{Sim, Site};
+use std::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// What an observer of the wire finds, as (severity, codes), after `a` and `b` tried for a while.
+fn seen(
+    a: Site,
+    b: Option<Site>,
+    act: impl FnOnce(&mut Sim, sim::NodeId, sim::NodeId),
+) -> Vec<(Severity, Vec<&'static str>)> {
+    let mut sim = Sim::new(3);
+    let here = sim.add(a);
+    let there = match b {
+        Some(b) => sim.add(b),
+        None => {
+            // Somebody with that address who answers nothing.
+            let silent = sim.add(Site::new("b", "192.0.2.2").to("192.0.2.1"));
+            sim.crash(silent);
+            silent
+        }
+    };
+    sim.initiate(here, there);
+    act(&mut sim, here, there);
+    sim.run_for(400 * SECOND);
+    let mut tracker = Tracker::default();
+    for (time, datagram) in sim.wire.iter().filter(|(_, d)| !d.keepalive) {
+        let (source, destination) = (datagram.from, datagram.to);
+        let content = Content::Ike(&datagram.bytes);
+        tracker.take(time.as_nanos(), &Datagram { source, destination, content });
+    }
+    let findings = diag::observed(&tracker.finish().sas);
+    assert!(findings.iter().all(|f| !f.why.is_empty() && !f.evidence.is_empty() && f.remedy.len() == f.causes.len()));
+    findings.iter().map(|f| (f.severity, f.causes.iter().map(|c| c.code()).collect())).collect()
+}
+
+fn a(lines: &[&str]) -> Site {
+    lines.iter().fold(Site::new("a", "192.0.2.1").to("192.0.2.2"), |site, line| site.connection(line))
+}
+
+fn b(lines: &[&str]) -> Site {
+    lines.iter().fold(Site::new("b", "192.0.2.2").to("192.0.2.1"), |site, line| site.connection(line))
+}
+
+const V1: [&str; 2] = ["version = 1", "proposals = aes128-sha256-x25519"];
+const AGGRESSIVE: [&str; 3] = ["version = 1", "proposals = aes128-sha256-x25519", "aggressive = yes"];
+
+#[test]
+fn a_healthy_sa_gives_no_finding() {
+    let delete = |sim: &mut Sim, here, _| {
+        sim.run_for(100 * SECOND);
+        sim.terminate(here, &proto::Selection::default());
+    };
+    for lines in [&[][..], &["dpd_delay = 10s"], &["rekey_time = 60s"], &V1, &AGGRESSIVE] {
+        let found = seen(a(lines), Some(b(lines)), delete);
+        assert!(
+            !found.is_empty() && found.iter().all(|(severity, _)| *severity == Severity::Ok),
+            "{lines:?}: {found:?}"
+        );
+    }
+}
+
+#[test]
+fn each_fault_has_its_cause_first() {
+    let nothing = |_: &mut Sim, _, _| {};
+    let secret = |site: Site| site.secret(Some("another secret"));
+    let id = |site: Site| site.remote_id("somebody.example");
+    let other = ["version = 1", "proposals = aes256-sha512-ecp384"];
+    for (name, expected, found) in [
+        ("nobody", "NO_RESPONSE", seen(a(&[]), None, nothing)),
+        ("nobody, v1", "NO_RESPONSE", seen(a(&V1), None, nothing)),
+        ("nobody, aggressive", "NO_RESPONSE", seen(a(&AGGRESSIVE), None, nothing)),
+        ("secret", "PSK_MISMATCH", seen(a(&[]), Some(secret(b(&[]))), nothing)),
+        ("secret, v1", "PSK_MISMATCH", seen(a(&V1), Some(secret(b(&V1))), nothing)),
+        ("secret, aggressive", "PSK_MISMATCH", seen(a(&AGGRESSIVE), Some(secret(b(&AGGRESSIVE))), nothing)),
+        ("identity", "PSK_MISMATCH", seen(a(&[]), Some(id(b(&[]))), nothing)), // the same from outside
+        (
+            "proposal",
+            "P1_PROPOSAL",
+            seen(a(&["proposals = aes128-sha256-x25519"]), Some(b(&["proposals = aes256-sha512-x25519"])), nothing),
+        ),
+        ("proposal, v1", "P1_PROPOSAL", seen(a(&V1), Some(b(&other)), nothing)),
+        ("networks, v1", "TRAFFIC_SELECTOR", seen(a(&V1), Some(b(&V1).child("local_ts = 10.99.0.0/16")), nothing)),
+    ] {
+        let worst = found.iter().max_by_key(|(severity, _)| *severity).unwrap();
+        assert_eq!((worst.0, worst.1.first().copied()), (Severity::Error, Some(expected)), "{name}: {found:?}");
+    }
+}
+
+#[test]
+fn a_peer_that_goes_away_is_missed() {
+    let crash = |sim: &mut Sim, _, there| {
+        sim.run_for(30 * SECOND);
+        sim.crash(there);
+    };
+    let lines = ["dpd_delay = 10s"];
+    assert_eq!(seen(a(&lines), Some(b(&lines)), crash)[0], (Severity::Error, vec!["DPD_TIMEOUT"]));
+}
+
+fn how(path: &std::path::Path, json: bool) -> Diagnose {
+    Diagnose { pcap: vec![path.to_string_lossy().into_owned()], listing: vec![], log: vec![], json, verbose: false }
+}
+
+fn verdicts(text: &str) -> Vec<(Severity, Option<&'static str>)> {
+    let read = show::listing::read(text);
+    assert!(read.unread.is_empty(), "{:?}", read.unread);
+    let findings: Vec<Finding> = read.series.values().flat_map(|series| diag::listed(series)).collect();
+    assert!(findings.iter().all(|f| !f.evidence.is_empty() && f.remedy.len() == f.causes.len()));
+    findings.iter().map(|f| (f.severity, f.causes.first().map(|c| c.code()))).collect()
+}
+
+const HEADER: &str = "Destination            Cookies                           ST S  V E Created             Phase2\n";
+
+#[test]
+fn a_row_says_what_it_waits_for() {
+    let row = |cookies: &str, rest: &str| verdicts(&format!("{HEADER}10.9.0.2.500           {cookies} {rest}\n"));
+    let (none, both) = ("61d12e5b65e53c95:0000000000000000", "61d12e5b65e53c95:b1bb8252ff4d89bf");
+    let warning = |code| vec![(Severity::Warning, Some(code))];
+    assert_eq!(row(none, " 3 I 10 M                          0 "), warning("NO_RESPONSE"));
+    assert_eq!(row(both, " 7 I 10 M                          0 "), warning("PSK_MISMATCH"));
+    assert_eq!(row(both, " 5 R 10 M                          0 "), warning("PSK_MISMATCH"));
+    assert_eq!(row(both, " 3 R 10 M                          0 "), warning("NO_RESPONSE"));
+    assert_eq!(row(both, " 9 I 10 M 2026-11-24 00:52:46      1 "), [(Severity::Ok, None)]);
+    assert_eq!(row(both, " 9 I 10 M 2026-11-24 00:52:46      0 "), [(Severity::Info, None)]);
+}
+
+#[test]
+fn a_flood_is_seen() {
+    let row = |n: u32| {
+        format!(
+            "203.0.113.{n}.500        61d12e5b65e53c{n:02x}:b1bb8252ff4d89bf  3 R 10 M                          0\n"
+        )
+    };
+    let found = verdicts(&format!("{HEADER}{}", (1..60).map(row).collect::<String>()));
+    assert_eq!(found.iter().max(), Some(&(Severity::Error, Some("HALF_OPEN"))));
+    assert!(
+        verdicts(&format!("{HEADER}{}", (1..5).map(row).collect::<String>())).iter().all(|f| f.0 == Severity::Warning)
+    );
+}
+
+#[test]
+fn sas_that_go_before_their_time_are_missed() {
+    let listing = |n: u64, age: u64, children: u32| {
+        format!(
+            "Tue Nov 24 01:{n:02}:00 UTC 2026\nIKE::SecurityAssociations\n(tmm: 3)\n  10.2.2.2/500 -> 10.1.1.1/500\n  \
+             Version: v2 State: ESTABLISHED\n  IKE Peer: /Common/a\n  Spi(local): {:#018x} Spi(Remote): 0x74c405a807c5226b\n  \
+             Encryption: aes256 Authentication: pre-shared-key\n  Hash Algorithm: sha256 Initiator: TRUE\n  \
+             Life/Active Time: 28800/{age} seconds NAT-T: none\n  Traffic Selectors 1 Reqid(in/out)\n    /Common/s 1/2\n  \
+             Child SA Count: {children}\nTotal records returned: 1\n",
+            n + 1
+        )
+    };
+    let series = |age: fn(u64) -> u64, children| (0..6).map(|n| listing(n, age(n), children)).collect::<String>();
+    assert_eq!(verdicts(&series(|_| 20, 0)), [(Severity::Error, Some("CHILD_FAILED_IKE_KEPT"))]);
+    assert_eq!(verdicts(&series(|_| 20, 1)), [(Severity::Error, Some("PEER_DELETE"))]);
+    // Each was as old as it was meant to be.
+    assert_eq!(verdicts(&series(|_| 28_000, 1)), [(Severity::Ok, None)]);
+}
+
+/// Recordings of racoon, where a copy of the laboratory lies beside the workspace. The folder's name is the answer.
+#[test]
+fn series_of_listings() {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/vectors/racoonctl");
+    if !std::path::Path::new(directory).is_dir() {
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "no listings at {directory}");
+        eprintln!("SKIP: no listings at {directory}");
+        return;
+    }
+    let worst = |name: &str| {
+        let mut notes = Vec::new();
+        let findings = listings(&format!("{directory}/{name}"), &mut notes).unwrap();
+        assert!(notes.is_empty(), "{notes:?}");
+        findings.iter().map(|f| (f.severity, f.causes.first().map(|c| c.code()))).max()
+    };
+    for (name, code) in [
+        ("noanswer/watch-a.txt", "NO_RESPONSE"),
+        ("badproposal/watch-a.txt", "NO_RESPONSE"), // racoon shows the same: P1_PROPOSAL is the second of the set
+        ("badpsk/watch-a.txt", "PSK_MISMATCH"),
+        ("badpsk/watch-b.txt", "PSK_MISMATCH"),
+        ("badp2/watch-a.txt", "CHILD_FAILED_IKE_KEPT"),
+        ("flap/watch-a.txt", "LIFETIME"),
+        ("flap/watch-b.txt", "LIFETIME"),
+    ] {
+        assert_eq!(worst(name), Some((Severity::Error, Some(code))), "{name}");
+    }
+    for name in ["main", "aggressive", "rekey", "lifetime", "restart", "natt", "p1only", "ipv6"] {
+        for end in ["a", "b"] {
+            let path = format!("{name}/watch-{end}.txt");
+            if std::path::Path::new(&format!("{directory}/{path}")).is_file() {
+                assert!(worst(&path).is_none_or(|found| found.0 <= Severity::Info), "{path}: {:?}", worst(&path));
+            }
+        }
+    }
+}
+
+#[test]
+fn causes_are_explained() {
+    let all = explain(None).unwrap();
+    assert_eq!(all.lines().count(), Cause::ALL.len());
+    assert!(explain(Some("psk-mismatch")).unwrap().starts_with("PSK_MISMATCH\n  means:"));
+    assert!(explain(Some("BLUE_MOON")).unwrap_err().contains("'BLUE_MOON' is no cause"));
+}
+
+#[test]
+fn what_is_no_capture_is_refused_and_json_has_a_schema() {
+    let path = std::env::temp_dir().join(format!("shrike-diagnose-{}", std::process::id()));
+    std::fs::write(&path, "this is text").unwrap();
+    let error = findings(&how(&path, false), |_| {}).unwrap_err();
+    assert!(error.contains("not a pcap"), "{error}");
+    let mut empty = 0xa1b2_c3d4_u32.to_be_bytes().to_vec();
+    empty.extend([0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 0, 0, 0, 1]);
+    std::fs::write(&path, empty).unwrap();
+    let printed = std::cell::RefCell::new(String::new());
+    findings(&how(&path, true), |text| printed.borrow_mut().push_str(text)).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let document: serde_json::Value = serde_json::from_str(&printed.borrow()).unwrap();
+    assert_eq!((document["schema"].as_str(), document["findings"].as_array().map(Vec::len)), (Some(SCHEMA), Some(0)));
+    assert!(document["notes"][0].as_str().unwrap().contains("no IKE message"));
+}
+
+/// Captures of other implementations, where a copy of the laboratory lies beside the workspace.
+#[test]
+fn captures_of_others() {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/vectors/pcap");
+    if !std::path::Path::new(directory).is_dir() {
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "no captures at {directory}");
+        eprintln!("SKIP: no captures at {directory}");
+        return;
+    }
+    let worst = |name: &str| {
+        let Unused { tracks, .. } = read(&format!("{directory}/{name}")).unwrap();
+        let findings = diag::observed(&tracks.sas);
+        findings.iter().map(|f| (f.severity, f.causes.first().map(|c| c.code()))).max().unwrap()
+    };
+    for name in [
+        "wireshark/ikev1-certs.pcap",
+        "wireshark/ikev2-decrypt-aes256cbc.pcapng",
+        "wireshark/ikev2-decrypt-aes256gcm16.pcap",
+        "wireshark/ikev2-decrypt-3des-sha1_160.pcap",
+        "corelight/ipsec-ikev1-isakmp-main-mode.pcap",
+        "corelight/ipsec-ikev1-isakmp-aggressive-mode.pcap",
+        "arkime/IKEv1.pcap",
+        "ndpi/esp.pcapng",
+    ] {
+        assert!(worst(name).0 <= Severity::Info, "{name}: {:?}", worst(name));
+    }
+    assert_eq!(worst("scapy/ikev2_notify_redirect.pcap"), (Severity::Error, Some("P1_PROPOSAL")));
+    assert_eq!(worst("libreswan/02-isakmp-vid-first.pcap"), (Severity::Error, Some("NO_RESPONSE")));
+}
+
+/// The laboratory's folder of that name, or why there is none.
+fn laboratory(name: &str) -> Option<String> {
+    let directory = format!("{}/../../../shared/vectors/{name}", env!("CARGO_MANIFEST_DIR"));
+    if std::path::Path::new(&directory).is_dir() {
+        return Some(directory);
+    }
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "no {directory}");
+    eprintln!("SKIP: no {directory}");
+    None
+}
+
+/// Severity and causes of the worst finding in a log.
+fn worst_of_log(path: &str) -> (Severity, Vec<&'static str>) {
+    let findings = logged(path, &mut Vec::new()).unwrap_or_else(|error| panic!("{error}"));
+    assert!(findings.iter().all(|f| !f.evidence.is_empty() && f.remedy.len() == f.causes.len()));
+    let worst = findings.iter().max_by_key(|finding| finding.severity);
+    worst.map_or((Severity::Ok, vec![]), |f| (f.severity, f.causes.iter().map(|cause| cause.code()).collect()))
+}
+
+/// Recordings of racoon: the folder's name is the answer.
+#[test]
+fn logs_of_racoon() {
+    let Some(directory) = laboratory("racoonctl") else { return };
+    for (log, severity, cause) in [
+        ("noanswer/racoon-a.log", Severity::Error, "NO_RESPONSE"),
+        ("badproposal/racoon-a.log", Severity::Error, "NO_RESPONSE"), // P1_PROPOSAL is the second: the answer is not believed
+        ("badproposal/racoon-b.log", Severity::Error, "P1_PROPOSAL"),
+        ("badpsk/racoon-a.log", Severity::Error, "PSK_MISMATCH"),
+        ("badpsk/racoon-b.log", Severity::Warning, "PSK_MISMATCH"), // it says nothing, and ends at once
+        ("badp2/racoon-a.log", Severity::Error, "CHILD_FAILED_IKE_KEPT"),
+        ("badp2/racoon-b.log", Severity::Error, "CHILD_FAILED_IKE_KEPT"),
+        ("flap/racoon-a.log", Severity::Error, "LIFETIME"),
+        ("flap/racoon-b.log", Severity::Error, "LIFETIME"),
+    ] {
+        let (worst, causes) = worst_of_log(&format!("{directory}/{log}"));
+        assert_eq!((worst, causes.first().copied()), (severity, Some(cause)), "{log}");
+    }
+    for name in
+        ["main", "aggressive", "rekey", "lifetime", "restart", "natt", "p1only", "ipv6", "none", "charon-initiates"]
+    {
+        for end in ["a", "b"] {
+            let path = format!("{directory}/{name}/racoon-{end}.log");
+            if std::path::Path::new(&path).is_file() {
+                assert!(worst_of_log(&path).0 <= Severity::Info, "{path}: {:?}", worst_of_log(&path));
+            }
+        }
+    }
+}
+
+/// Recordings of charon, pluto and iked: the folder's name is the answer.
+#[test]
+fn logs_of_other_peers() {
+    let Some(directory) = laboratory("peers") else { return };
+    for (log, cause) in [
+        ("charon-badproposal/initiate-v1.txt", "P1_PROPOSAL"),
+        ("charon-badproposal/initiate-v2.txt", "P1_PROPOSAL"),
+        ("charon-badpsk/initiate-v1.txt", "PSK_MISMATCH"),
+        ("charon-badpsk/initiate-v2.txt", "PSK_MISMATCH"),
+        ("charon-badpsk/charon-a.log", "PSK_MISMATCH"),
+    ] {
+        let (worst, causes) = worst_of_log(&format!("{directory}/{log}"));
+        assert_eq!((worst, causes.first().copied()), (Severity::Error, Some(cause)), "{log}");
+    }
+    for log in ["charon-v1/charon-a.log", "charon-v1/charon-b.log", "charon-v2/charon-a.log", "charon-v2/charon-b.log"]
+        .into_iter()
+        .chain(["pluto-v2/charon-a.log", "pluto-v2/pluto-b.log", "iked/iked-b.log", "charon-v2/terminate.txt"])
+    {
+        let worst = worst_of_log(&format!("{directory}/{log}"));
+        assert!(worst.0 <= Severity::Info, "{log}: {worst:?}");
+    }
+}
+
+/// Consoles of pluto, each with its answer; the laboratory's words for causes in ours. Some ends log nothing of it.
+#[test]
+fn logs_of_pluto() {
+    let Some(directory) = laboratory("logs/pluto") else { return };
+    let mut folders: Vec<_> = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    folders.sort();
+    for folder in folders {
+        let answer = std::fs::read_to_string(folder.join("answer.json")).unwrap();
+        let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+        let expected = match answer["cause"].as_str().unwrap() {
+            "NO_RESPONSE" | "REDIRECT_TARGET_DOWN" => "NO_RESPONSE",
+            "PSK_MISSING_LOCAL" | "PSK_MISSING_PEER" => "PSK_MISMATCH",
+            "IKE_PROPOSAL_MISMATCH" => "P1_PROPOSAL",
+            "TS_MISMATCH" => "TRAFFIC_SELECTOR",
+            "MODE_MISMATCH" => "ENCAP_MODE",
+            "PEER_ID_NOT_IN_CERT_SAN" => "PEER_ID",
+            "ESP_PROPOSAL_MISMATCH" | "ADDRESS_POOL_EXHAUSTED" | "PEER_OMITTED_CHILD_PAYLOADS" => {
+                "CHILD_FAILED_IKE_KEPT"
+            }
+            "LOCAL_PRIVATE_KEY_MISSING" | "PEER_CERT_EXPIRED" | "LOCAL_CERT_REVOKED" | "XAUTH_BACKEND_TIMEOUT" => {
+                "AUTH_FAILED"
+            }
+            _ => "",
+        };
+        for end in ["west", "road", "east"] {
+            for kind in ["log", "console.txt"] {
+                let path = folder.join(format!("{end}.{kind}"));
+                if !path.is_file() {
+                    continue;
+                }
+                let path = path.to_string_lossy();
+                let findings = logged(&path, &mut Vec::new()).unwrap();
+                if expected.is_empty() {
+                    assert!(findings.iter().all(|f| f.severity <= Severity::Info), "{path}: {findings:?}");
+                } else if !findings.is_empty() && (end != "east" || answer["cause_visible_in"] == "east") {
+                    let found = |f: &Finding| {
+                        f.severity >= Severity::Warning && f.causes.first().is_some_and(|c| c.code() == expected)
+                    };
+                    assert!(findings.iter().any(found), "{path}: {findings:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn logs_and_listings_are_brought_together() {
+    let file = |name: &str, text: &str| {
+        let path = std::env::temp_dir().join(format!("shrike-diagnose-{name}-{}", std::process::id()));
+        std::fs::write(&path, text).unwrap();
+        path.to_string_lossy().into_owned()
+    };
+    let row = "10.9.0.1.500 10.9.0.2.500 61d12e5b65e53c95:0000000000000000  3 I 10 M                          0 \n";
+    let listing = file("listing", &format!("{HEADER}{row}"));
+    let log = file(
+        "log",
+        "2026-11-24 00:52:03: INFO: respond new phase 1 negotiation: 10.9.0.2[500]<=>10.9.0.1[500]\n\
+         2026-11-24 00:52:03: ERROR: no suitable proposal found.\n",
+    );
+    let how =
+        Diagnose { pcap: vec![], listing: vec![listing.clone()], log: vec![log.clone()], json: true, verbose: false };
+    let printed = std::cell::RefCell::new(String::new());
+    assert_eq!(findings(&how, |text| printed.borrow_mut().push_str(text)), Ok(Severity::Error));
+    let document: serde_json::Value = serde_json::from_str(&printed.borrow()).unwrap();
+    let found = document["findings"].as_array().unwrap();
+    assert_eq!((found.len(), found[0]["causes"][0].as_str()), (1, Some("P1_PROPOSAL")), "{document:#}");
+    assert!(found[0]["causes"].as_array().unwrap().iter().any(|cause| cause == "NO_RESPONSE"));
+    let binary = file("binary", "\0\0\0");
+    assert!(logged(&binary, &mut Vec::new()).unwrap_err().contains("no log"));
+    let other = file("other", "dear diary\n");
+    let mut notes = Vec::new();
+    assert_eq!(logged(&other, &mut notes), Ok(vec![]));
+    assert!(notes[0].contains("no line in it says anything"), "{notes:?}");
+    for path in [listing, log, binary, other] {
+        std::fs::remove_file(path).unwrap();
+    }
+}
+
+/// Listings of other programs, published or recorded: what is established gives no finding above information.
+#[test]
+fn listings_of_others() {
+    let (Some(show), Some(peers)) = (laboratory("show"), laboratory("peers")) else { return };
+    let worst = |path: String| {
+        let found = listings(&path, &mut Vec::new()).unwrap_or_else(|error| panic!("{error}"));
+        assert!(found.iter().all(|f| !f.evidence.is_empty() && !f.peer.is_empty() && f.remedy.len() == f.causes.len()));
+        found.into_iter().map(|f| (f.severity, f.causes.first().map(|c| c.code()))).max()
+    };
+    for name in [
+        "bigip/racoonctl-ll-show-sa-isakmp.txt",
+        "bigip/tmsh-ike-sa-empty.txt",
+        "cisco-genie/asa.ShowCryptoIkev2Sa.golden_output1_output.txt",
+        "cisco-genie/asa.ShowCryptoIkev2Sa.golden_output2_output.txt",
+        "cisco-genie/ios.ShowCryptoSession.golden_output1_output.txt",
+        "cisco-genie/iosxe.ShowCryptoIkev2Sa.golden_output1_output.txt",
+        "cisco-genie/iosxe.ShowCryptoIkev2Sa.golden_output2_output.txt",
+        "cisco-genie/iosxe.ShowCryptoIkev2SaDetail.golden_output4_output.txt",
+        "cisco-genie/iosxe.ShowCryptoIsakmpSaDetail.golden_output_isakmp_no_ipv6_output.txt",
+        "ntc-templates/cisco_asa_show_crypto_ikev1_sa_detail.raw",
+        "racoonctl/l-vagrant-1.txt",
+        "strongswan-docs/swanctlListSas.adoc",
+    ] {
+        let found = worst(format!("{show}/{name}"));
+        assert!(found.is_none_or(|found| found.0 <= Severity::Info), "{name}: {found:?}");
+    }
+    for name in [
+        "charon-v1/connecting-initiator.txt",
+        "charon-v2/connecting-responder.txt",
+        "charon-v2/after-rekey-initiator.txt",
+        "charon-v2/after-terminate.txt",
+        "charon-badproposal/initiator.txt",
+        "pluto-v2/connecting.txt",
+        "pluto-v2/established.txt",
+        "pluto-v2/before.txt",
+        "iked/established.txt",
+        "iked/swanctl.txt",
+    ] {
+        let found = worst(format!("{peers}/{name}"));
+        assert!(found.is_none_or(|found| found.0 <= Severity::Info), "{name}: {found:?}");
+    }
+    for (path, cause) in [
+        (format!("{peers}/charon-badpsk/initiator.txt"), "PSK_MISMATCH"),
+        (format!("{peers}/charon-badpsk/responder.txt"), "PSK_MISMATCH"),
+        (format!("{show}/libreswan-wiki/Read-status-output.md"), "NO_RESPONSE"),
+        (format!("{show}/cisco-genie/iosxe.ShowCryptoIsakmpSa.golden_output_isakmp_output.txt"), "NO_RESPONSE"),
+    ] {
+        assert_eq!(worst(path.clone()), Some((Severity::Warning, Some(cause))), "{path}");
+    }
+    let error = listings(&format!("{show}/bigip/tmsh-ipsec-sa-all-properties.txt"), &mut Vec::new()).unwrap_err();
+    assert!(error.contains("tmsh show net ipsec ike-sa"), "{error}");
+}
+
+/// Keys beside a listing, and in its damaged rows, are not shown.
+#[test]
+fn keys_in_listings_do_not_come_out() {
+    let path = std::env::temp_dir().join(format!("shrike-diagnose-keys-{}", std::process::id()));
+    let dump = "\tE: aes-cbc  d56bba6c 3e061e8f d36c7c57 c126e0e7\n@a @b : PSK \"correct horse\"\n";
+    let row = "61d12e5b65e53c95:0000000000000000 password=battery\n";
+    std::fs::write(
+        &path,
+        format!("{HEADER}10.9.0.2.500 {row}{dump}{HEADER}10.9.0.2.500 61d12e5b65e53c95:0000000000000000  3 I 10 M 0\n"),
+    )
+    .unwrap();
+    let path = path.to_string_lossy().into_owned();
+    let how = Diagnose { pcap: vec![], listing: vec![path.clone()], log: vec![], json: false, verbose: true };
+    let printed = std::cell::RefCell::new(String::new());
+    findings(&how, |text| printed.borrow_mut().push_str(text)).unwrap();
+    std::fs::remove_file(path).unwrap();
+    let printed = printed.into_inner();
+    assert!(printed.contains("a table was left out") && printed.contains("NO_RESPONSE"), "{printed}");
+    assert!(["3e061e8f", "horse", "battery"].iter().all(|secret| !printed.contains(secret)), "{printed}");
+}
