@@ -38,6 +38,7 @@ between_hosts() { # echo both ways between the outer addresses: all of it in ESP
     done
 }
 carries() { established $role && mode_is "$1" && between_hosts; }
+configured() { vici a --list-conns | grep -q 'lab: TRANSPORT' || { vici a --list-conns; return 1; }; }
 gone_again() { vici_terminate a && lab_wait 5 vici_gone a && lab_wait 5 vici_gone b && inside a ping -q -c 1 -W 2 "$(outer b)"; }
 # A successor in the same mode: by the hand of either end.
 rekeyed() {
@@ -57,6 +58,7 @@ for version in 1 2; do
         lab_up
         check "$name: both daemons start" start_both $plane transport transport || continue
         check "$name: established, echo between the hosts in ESP" carries TRANSPORT || { subject_log a; peer_log; continue; }
+        check "$name: listed as configured" configured
         rekeyer=a; [ $role = responder ] && rekeyer=b
         check "$name: rekeyed, echo" rekeyed $rekeyer || { subject_log a; peer_log; }
         check "$name: deleted, echo in clear text again" gone_again || { subject_log a; peer_log; }
