@@ -80,7 +80,7 @@ done
 # The userspace data plane says why not.
 role=initiator ports='[udp/1701]'
 vici_no_child() { ! vici "$1" --list-sas --raw | grep -q state=INSTALLED; }
-refuses() { vici a --initiate --child lab --timeout 5; ! vici_up a && lab_wait 5 vici_no_child b && "$SHRIKE" --vici "unix://$LAB/a/vici" show | grep -A4 INSTALL_FAILED | grep -q 'without ports'; }
+refuses() { ! vici a --initiate --child lab --timeout 5 && ! vici_up a && lab_wait 5 vici_no_child b && "$SHRIKE" --vici "unix://$LAB/a/vici" show | grep -A4 INSTALL_FAILED | grep -q 'without ports'; }
 lab_up
 check 'transport/userspace/ports: both daemons start' start_both userspace transport transport &&
     { check 'transport/userspace/ports: refused and explained' refuses || { "$SHRIKE" --vici "unix://$LAB/a/vici" show; subject_log a; }; }
