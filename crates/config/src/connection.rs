@@ -4,8 +4,8 @@ use crate::names::Scope;
 use crate::reader::{Reader, only_sections};
 use crate::values::{boolean, bytes, duration, unsigned};
 use crate::{
-    AddressPattern, AuthMethod, Authentication, ConfigError, Entry, ErrorKind, Place, Pool, Section, SelectorPattern,
-    SharedSecret, names,
+    AddressPattern, AuthMethod, Authentication, CertificateSource, ConfigError, Entry, ErrorKind, KeyPassphrase, Place,
+    Pool, RevocationPolicy, Section, SelectorPattern, SendCert, SharedSecret, SignatureRule, names,
 };
 use model::dataplane::Mode;
 use model::{ConfigRef, Identity, InvalidProposal, Proposal, ProposalProtocol};
@@ -23,6 +23,8 @@ pub struct Config {
     pub secrets: Vec<SharedSecret>,
     /// Pools of virtual addresses in their order of definition.
     pub pools: Vec<Pool>,
+    /// Passphrases of private keys in their order of definition.
+    pub passphrases: Vec<KeyPassphrase>,
 }
 
 /// `version`: which IKE to speak.
@@ -127,6 +129,10 @@ pub struct Connection {
     pub keyingtries: u32,
     /// What happens to another IKE SA of the same peer.
     pub unique: Unique,
+    /// When to send our certificate.
+    pub send_cert: SendCert,
+    /// Whether to ask for the peer's certificate.
+    pub send_certreq: bool,
     /// Authenticate anew after this time; zero for never.
     pub reauth_time: Duration,
     /// Rekey the IKE SA after this time; zero for never.
@@ -248,6 +254,13 @@ pub fn load(root: &Section) -> Result<Config, Vec<ConfigError>> {
             }
             Entry::Section(s) if s.name == "secrets" => {
                 for section in only_sections(s, "secrets", &mut errors) {
+                    if KeyPassphrase::is_named(&section.name) {
+                        match crate::passphrase(section) {
+                            Ok(passphrase) => config.passphrases.push(passphrase),
+                            Err(mut e) => errors.append(&mut e),
+                        }
+                        continue;
+                    }
                     match crate::secret(section) {
                         Ok(secret) => config.secrets.push(secret),
                         Err(mut e) => errors.append(&mut e),
@@ -296,7 +309,6 @@ const NUMBER: &str = "a number";
 const VIRTUAL: &str = "virtual addresses are available with IKEv1 (Mode-Config) only in this version; write version = 1, or use fixed addresses";
 const ROUND_OF_XAUTH: &str = "it belongs into the round with auth = xauth";
 const PEERS_NAME: &str = "it is our own name and belongs into local; whom to accept is 'id'";
-const WITHOUT_AUTH: &str = "without 'auth' this means certificates, which are not available in this version; write auth = psk in both local and remote";
 
 fn port(text: &str) -> Option<u16> {
     unsigned(text).and_then(|n| u16::try_from(n).ok()).filter(|n| *n != 0)
@@ -352,6 +364,8 @@ fn read_connection(section: &Section, errors: &mut Vec<ConfigError>) -> Option<C
         dpd_timeout: Duration::ZERO,
         keyingtries: 1,
         unique: Unique::No,
+        send_cert: SendCert::IfAsked,
+        send_certreq: true,
         reauth_time: Duration::ZERO,
         rekey_time: Duration::ZERO,
         over_time: Duration::ZERO,
@@ -387,6 +401,8 @@ fn read_connection(section: &Section, errors: &mut Vec<ConfigError>) -> Option<C
             ("pull", entry) => put(&mut c.pull, reader.value(entry, BOOLEAN, boolean)),
             ("keyingtries", entry) => put(&mut c.keyingtries, reader.value(entry, NUMBER, number32)),
             ("unique", entry) => put(&mut c.unique, unique(&mut reader, entry)),
+            ("send_cert", entry) => put(&mut c.send_cert, send_cert(&mut reader, entry)),
+            ("send_certreq", entry) => put(&mut c.send_certreq, reader.value(entry, BOOLEAN, boolean)),
             ("reauth_time", entry) => reauth = reader.value(entry, DURATION, duration),
             ("rekey_time", entry) => rekey = reader.value(entry, DURATION, duration),
             ("over_time", entry) => over = reader.value(entry, DURATION, duration),
@@ -454,6 +470,32 @@ fn fragmentation(reader: &mut Reader<'_>, entry: &Entry) -> Option<Fragmentation
 fn unique(reader: &mut Reader<'_>, entry: &Entry) -> Option<Unique> {
     let words = [("no", Unique::No), ("never", Unique::Never), ("keep", Unique::Keep), ("replace", Unique::Replace)];
     reader.word(entry, "no, never, keep or replace", &words)
+}
+
+fn send_cert(reader: &mut Reader<'_>, entry: &Entry) -> Option<SendCert> {
+    let words = [
+        ("ifasked", SendCert::IfAsked),
+        ("always", SendCert::Always),
+        ("yes", SendCert::Always),
+        ("never", SendCert::Never),
+        ("no", SendCert::Never),
+    ];
+    reader.word(entry, "ifasked, always or never", &words)
+}
+
+fn revocation(reader: &mut Reader<'_>, entry: &Entry) -> Option<RevocationPolicy> {
+    let words = [
+        ("relaxed", RevocationPolicy::Relaxed),
+        ("ifuri", RevocationPolicy::IfUri),
+        ("strict", RevocationPolicy::Strict),
+    ];
+    reader.word(entry, "relaxed, ifuri or strict", &words)
+}
+
+fn certificates(reader: &mut Reader<'_>, entry: &Entry) -> Option<Vec<CertificateSource>> {
+    const EXPECTED: &str = "names of files, or certificates in PEM";
+    let broken = || ErrorKind::Value { got: "<broken PEM>".into(), expected: EXPECTED };
+    reader.list(entry, |text| CertificateSource::parse(text).ok_or_else(broken))
 }
 
 fn action(reader: &mut Reader<'_>, entry: &Entry) -> Option<StartAction> {
@@ -532,7 +574,8 @@ fn xauth_round(
     Some(found)
 }
 
-/// One end's rounds: a pre-shared key, and in IKEv1 possibly XAuth after it.
+/// One end's rounds: a pre-shared key or a signature, and in IKEv1 possibly XAuth after it. Without a section it is a
+/// signature by whoever we find a certificate for, as in strongSwan.
 fn authentication(
     rounds: &[&Section],
     side: &str,
@@ -543,9 +586,7 @@ fn authentication(
 ) -> Option<(Authentication, Vec<Authentication>)> {
     let base = format!("connections.{}", connection.name);
     let Some((first, more)) = rounds.split_first() else {
-        let why = ErrorKind::Unsupported { why: WITHOUT_AUTH };
-        errors.push(ConfigError::new(connection.at.clone(), format!("{base}.{side}"), why));
-        return None;
+        return Some((Authentication::new(AuthMethod::Pubkey, Identity::ANY), Vec::new()));
     };
     let mut further: Vec<Authentication> = Vec::new();
     for round in more {
@@ -558,57 +599,67 @@ fn authentication(
         }
     }
     let mut reader = Reader::new(Scope::Authentication, format!("{base}.{}", first.name), errors);
-    let psk = is_psk(first, &mut reader);
-    let mut id = Identity::ANY;
+    let method = first_method(first, &mut reader);
+    let mut found = Authentication::new(AuthMethod::Psk, Identity::ANY);
+    if let Some((kind, signature)) = &method {
+        (found.method, found.signature) = (*kind, signature.clone());
+    }
     for entry in &first.entries {
         if !reader.enter(entry) {
             continue;
         }
         match entry.name() {
             "auth" => {}
-            "id" if psk => {
+            "id" if method.is_some() => {
                 let Some(text) = reader.text(entry) else { continue };
                 match text.parse::<Identity>() {
                     Ok(parsed) if side == "local" && parsed.is_wildcard() && parsed != Identity::ANY => {
-                        let expected = "one identity: ours cannot begin with '*'";
+                        let expected = "one identity: ours cannot contain '*'";
                         reader.refuse(entry, ErrorKind::Value { got: text.into(), expected });
                     }
-                    Ok(parsed) => id = parsed,
+                    Ok(parsed) => found.id = parsed,
                     Err(e) => reader.refuse(entry, ErrorKind::Identity(e)),
                 }
             }
             "id" => {}
-            "xauth_id" if psk => reader.refuse(entry, ErrorKind::Unsupported { why: ROUND_OF_XAUTH }),
+            "certs" => put(&mut found.certs, certificates(&mut reader, entry)),
+            "cacerts" => put(&mut found.cacerts, certificates(&mut reader, entry)),
+            "revocation" => put(&mut found.revocation, revocation(&mut reader, entry)),
+            "xauth_id" if method.is_some() => reader.refuse(entry, ErrorKind::Unsupported { why: ROUND_OF_XAUTH }),
             // Where the method is refused already, what only belongs to it is not worth another error.
-            name if !psk && names::find(Scope::Authentication, name, matches!(entry, Entry::Section(_))).is_some() => {}
+            name if method.is_none()
+                && names::find(Scope::Authentication, name, matches!(entry, Entry::Section(_))).is_some() => {}
             _ => reader.other(entry),
         }
     }
     let places = std::mem::take(&mut reader.places);
     source.add(&format!("{side}."), &format!("{}.", first.name), places);
-    psk.then_some((Authentication::new(AuthMethod::Psk, id), further))
+    method.map(|_| (found, further))
 }
 
-fn is_psk(round: &Section, reader: &mut Reader<'_>) -> bool {
-    const OTHERS: &[&str] =
-        &["pubkey", "rsa", "ecdsa", "ed25519", "ed448", "bliss", "dsa", "ike:", "eap", "xauth", "any", "mldsa"];
+/// The method of a first round, which without `auth` is a signature.
+fn first_method(round: &Section, reader: &mut Reader<'_>) -> Option<(AuthMethod, SignatureRule)> {
+    const OTHERS: &[&str] = &["ed448", "bliss", "dsa", "eap", "xauth", "any", "mldsa"];
     let Some(entry) = round.entries.iter().find(|e| e.name() == "auth") else {
-        reader.refuse_at(&round.at, "auth", ErrorKind::Unsupported { why: WITHOUT_AUTH });
-        return false;
+        return Some((AuthMethod::Pubkey, SignatureRule::default()));
     };
-    let Some(text) = reader.text(entry) else { return false };
+    let text = reader.text(entry)?;
     let method = text.trim().to_ascii_lowercase();
     if method == "psk" {
-        return true;
+        return Some((AuthMethod::Psk, SignatureRule::default()));
+    }
+    if let Some(rule) = SignatureRule::parse(&method) {
+        return Some((AuthMethod::Pubkey, rule));
     }
     let kind = if OTHERS.iter().any(|o| method.starts_with(o)) {
-        let why = "only pre-shared keys are available in this version; write auth = psk and add a secret named ike...";
+        let why = "only pre-shared keys and signatures by RSA, ECDSA and Ed25519 are available in this version; write auth = psk or auth = pubkey";
         ErrorKind::Unsupported { why }
     } else {
-        ErrorKind::Value { got: text.into(), expected: "psk" }
+        let expected = "psk, or pubkey, rsa, rsa/pss, ecdsa or ed25519, with a length in bits and hashes (sha256, sha384, sha512) after dashes";
+        ErrorKind::Value { got: text.into(), expected }
     };
     reader.refuse(entry, kind);
-    false
+    None
 }
 
 /// Soft limit, hard limit and random part of one kind of lifetime, completed by strongSwan's rules: a hard limit is a

@@ -78,12 +78,7 @@ pub enum ErrorKind {
 impl ErrorKind {
     /// Whether the configuration is right, and only this version cannot do it.
     pub fn is_unsupported(&self) -> bool {
-        matches!(
-            self,
-            Self::Unsupported { .. }
-                | Self::Proposal(InvalidProposal::Unsupported(_))
-                | Self::Identity(InvalidIdentity::DistinguishedName(_))
-        )
+        matches!(self, Self::Unsupported { .. } | Self::Proposal(InvalidProposal::Unsupported(_)))
     }
 
     /// The text in the source line that is to blame, if the error names it.

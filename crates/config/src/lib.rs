@@ -25,13 +25,17 @@ mod syntax;
 mod values;
 
 pub use address::{AddressPattern, SelectorPattern};
-pub use authentication::{AuthMethod, Authentication};
+pub use authentication::{
+    AuthMethod, Authentication, CertificateSource, KeyType, RevocationPolicy, SendCert, SignatureRule,
+};
 pub use connection::{
     Child, Config, Connection, Fragmentation, IkeVersion, Sources, StartAction, Unique, connection, load,
 };
 pub use error::{ConfigError, ErrorKind};
 pub use names::suggestion;
 pub use pools::{Pool, PoolAttribute, pool};
-pub use secrets::{InvalidSecret, SecretKind, SharedSecret, best_psk, decode_secret, secret, xauth_secrets};
+pub use secrets::{
+    InvalidSecret, KeyPassphrase, SecretKind, SharedSecret, best_psk, decode_secret, passphrase, secret, xauth_secrets,
+};
 pub use settings::{DaemonSettings, Warning, WarningKind, daemon_settings};
 pub use syntax::{Entry, FileError, Files, MemoryFiles, Place, Section, is_valid_name, parse};

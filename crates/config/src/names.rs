@@ -2,8 +2,8 @@
 //! version implements it. The readers, the suggestions in error reports and the generated documentation use this table.
 
 use Scope::{
-    Authentication as AUTH, Child as CHILD, Connection as CONN, Pool as POOL, Secret as SECRET, Settings as DAEMON,
-    Top as TOP,
+    Authentication as AUTH, Child as CHILD, Connection as CONN, Passphrase as PHRASE, Pool as POOL, Secret as SECRET,
+    Settings as DAEMON, Top as TOP,
 };
 use Support::{Accepted, No, Only, Yes};
 
@@ -20,6 +20,8 @@ pub enum Scope {
     Child,
     /// `secrets.ike<suffix>`, `.xauth<suffix>` and `.eap<suffix>`.
     Secret,
+    /// `secrets.private<suffix>`, `.rsa<suffix>`, `.ecdsa<suffix>` and `.pkcs8<suffix>`.
+    Passphrase,
     /// `pools.<name>`.
     Pool,
     /// `charon` in `strongswan.conf`, also named `shrike` or `charon-systemd`.
@@ -63,7 +65,9 @@ const NO: &[&str] = &["no", "false", "disabled", "0"];
 const ZERO: &[&str] = &["0", "0s"];
 
 const IKEV1: &str = "IKEv1 is not available in this version; remove the key";
-const CERTIFICATES: &str = "certificates are not available in this version; use auth = psk";
+const CERT_SECTION: &str =
+    "sections for single certificates are not available in this version; use certs or cacerts with file names";
+const AUTHORITIES: &str = "sections for authorities are not available in this version: put the certificate into x509ca, its revocation list into x509crl";
 const EAP: &str = "EAP is not available in this version; use auth = psk";
 const PPK: &str = "post-quantum pre-shared keys (RFC 8784) are not available in this version; remove the key";
 const MEDIATION: &str = "the mediation extension is not available in this version; remove the key";
@@ -75,7 +79,7 @@ static TABLE: &[KeyDoc] = &[
     key(TOP, "connections{}", "", Yes, "The connections, one section each."),
     key(TOP, "secrets{}", "", Yes, "The secrets, one section each; the name begins with the kind of secret."),
     key(TOP, "pools{}", "", Yes, "Pools of virtual addresses."),
-    key(TOP, "authorities{}", "", No(CERTIFICATES), "Certification authorities."),
+    key(TOP, "authorities{}", "", No(AUTHORITIES), "Certification authorities."),
     key(CONN, "version", "0", Yes, "IKE version: 1, 2, or 0 for any: IKEv2 is initiated, both are answered."),
     key(CONN, "local_addrs", "%any", Yes, "Our addresses: addresses, networks, ranges or names, separated by commas."),
     key(
@@ -137,21 +141,15 @@ static TABLE: &[KeyDoc] = &[
         ),
         "Childless initiation of IKE SAs (RFC 6023).",
     ),
+    key(CONN, "send_certreq", "yes", Yes, "Send certificate requests."),
+    key(CONN, "send_cert", "ifasked", Yes, "When to send our certificate: ifasked, always or never."),
     key(
         CONN,
-        "send_certreq",
-        "yes",
-        Accepted("without certificates there are no certificate requests"),
-        "Send certificate requests.",
+        "ocsp",
+        "reply",
+        Accepted("OCSP responses are not part of IKE in this version: none is sent, and what a peer sends is not used"),
+        "OCSP in IKE (RFC 4806).",
     ),
-    key(
-        CONN,
-        "send_cert",
-        "ifasked",
-        Accepted("without certificates there is nothing to send"),
-        "When to send certificates.",
-    ),
-    key(CONN, "ocsp", "reply", Accepted("without certificates there are no OCSP responses"), "OCSP in IKE (RFC 4806)."),
     key(CONN, "ppk_id", "", No(PPK), "Identity of the post-quantum pre-shared key."),
     key(CONN, "ppk_required", "no", Only(NO, PPK), "Whether a post-quantum pre-shared key is required."),
     key(CONN, "keyingtries", "1", Yes, "How often to try to initiate; 0 for ever."),
@@ -181,7 +179,13 @@ static TABLE: &[KeyDoc] = &[
     key(CONN, "local*{}", "", Yes, "How we authenticate."),
     key(CONN, "remote*{}", "", Yes, "How the peer authenticates."),
     key(CONN, "children{}", "", Yes, "The Child SAs, one section each."),
-    key(AUTH, "auth", "pubkey", Yes, "Authentication method; only psk is available."),
+    key(
+        AUTH,
+        "auth",
+        "pubkey",
+        Yes,
+        "Authentication method: psk, or signatures: pubkey, rsa, rsa/pss, ecdsa, ed25519, with a least length and hashes after dashes; in IKEv1 a second round xauth.",
+    ),
     key(AUTH, "id", "%any", Yes, "Identity: ours, or the one expected of the peer, which may begin with '*'."),
     key(
         AUTH,
@@ -190,19 +194,43 @@ static TABLE: &[KeyDoc] = &[
         Only(&["0", "1"], "a second round of authentication (RFC 4739) is not available in this version"),
         "Order of several authentication rounds.",
     ),
-    key(AUTH, "certs", "", No(CERTIFICATES), "Certificates."),
-    key(AUTH, "cert*{}", "", No(CERTIFICATES), "A certificate."),
-    key(AUTH, "cert_policy", "", No(CERTIFICATES), "Certificate policies to require."),
-    key(AUTH, "pubkeys", "", No(CERTIFICATES), "Raw public keys."),
-    key(AUTH, "cacerts", "", No(CERTIFICATES), "Certificates of authorities to accept."),
-    key(AUTH, "cacert*{}", "", No(CERTIFICATES), "A certificate of an authority to accept."),
-    key(AUTH, "ca_id", "", No(CERTIFICATES), "Identity of an authority to accept."),
+    key(
+        AUTH,
+        "certs",
+        "",
+        Yes,
+        "Certificates, by file below x509: ours to choose from, or those the peer must have one of.",
+    ),
+    key(AUTH, "cert*{}", "", No(CERT_SECTION), "A certificate."),
+    key(
+        AUTH,
+        "cert_policy",
+        "",
+        No("certificate policies are not available in this version; use cacerts"),
+        "Certificate policies to require.",
+    ),
+    key(AUTH, "pubkeys", "", No("raw public keys are not available in this version; use certs"), "Raw public keys."),
+    key(
+        AUTH,
+        "cacerts",
+        "",
+        Yes,
+        "Certificates of authorities, by file below x509ca: one must be on the path of the peer's certificate.",
+    ),
+    key(AUTH, "cacert*{}", "", No(CERT_SECTION), "A certificate of an authority to accept."),
+    key(
+        AUTH,
+        "ca_id",
+        "",
+        No("naming an authority by its subject is not available in this version; use cacerts"),
+        "Identity of an authority to accept.",
+    ),
     key(
         AUTH,
         "revocation",
         "relaxed",
-        Only(&["relaxed"], CERTIFICATES),
-        "How strictly to check for revoked certificates.",
+        Yes,
+        "What must be known about revocation: relaxed, ifuri or strict. Lists come from x509crl; they are not fetched.",
     ),
     key(
         AUTH,
@@ -401,6 +429,8 @@ static TABLE: &[KeyDoc] = &[
         Yes,
         "Whose secret it is: one key for each identity, of either end. Without one it fits everybody.",
     ),
+    key(PHRASE, "file", "", Yes, "The key's file, below private, rsa, ecdsa or pkcs8 as the section's name begins."),
+    key(PHRASE, "secret", "", Yes, "The passphrase: text, hexadecimal after 0x, or base64 after 0s."),
     key(DAEMON, "retransmit_timeout", "4.0", Yes, "Seconds before the first retransmission."),
     key(DAEMON, "retransmit_base", "1.8", Yes, "Factor from one retransmission to the next."),
     key(DAEMON, "retransmit_tries", "5", Yes, "How often a request is sent again."),
@@ -579,7 +609,13 @@ static TABLE: &[KeyDoc] = &[
         Only(ZERO, "artificial delays are not available"),
         "Delay of sent messages, for tests.",
     ),
-    key(DAEMON, "reject_trusted_end_entity", "no", Only(NO, CERTIFICATES), "Reject trusted end-entity certificates."),
+    key(
+        DAEMON,
+        "reject_trusted_end_entity",
+        "no",
+        Only(NO, "certificates in x509 are always trusted as they are in this version; remove the key"),
+        "Reject trusted end-entity certificates.",
+    ),
     key(DAEMON, "replay_window", "32", No("set replay_window in the child's section"), "Default anti-replay window."),
     key(
         DAEMON,
@@ -609,7 +645,13 @@ static TABLE: &[KeyDoc] = &[
         No("the routing table is fixed in this version"),
         "Priority of the routing table.",
     ),
-    key(DAEMON, "signature_authentication", "yes", No(CERTIFICATES), "Signature authentication (RFC 7427)."),
+    key(
+        DAEMON,
+        "signature_authentication",
+        "yes",
+        Only(YES, "signatures of RFC 7427 cannot be switched off in this version; a peer without them gets older ones"),
+        "Signature authentication (RFC 7427).",
+    ),
     key(DAEMON, "spi_label", "0x0000000000000000", No("SPIs are random"), "Bits to set in SPIs."),
     key(DAEMON, "spi_mask", "0x0000000000000000", No("SPIs are random"), "Bits of SPIs that spi_label sets."),
     key(DAEMON, "spi_min", "0xc0000000", No("SPIs are random"), "Smallest SPI of Child SAs."),
@@ -617,7 +659,13 @@ static TABLE: &[KeyDoc] = &[
     key(DAEMON, "load_modular", "no", Accepted("there are no plugins"), "Load plugins by their own sections."),
     key(DAEMON, "load", "", Accepted("there are no plugins"), "Plugins to load."),
     key(DAEMON, "threads", "16", Accepted("the daemon has its own workers"), "Number of threads."),
-    key(DAEMON, "cache_crls", "no", Accepted("without certificates there are no CRLs"), "Keep CRLs on disk."),
+    key(
+        DAEMON,
+        "cache_crls",
+        "no",
+        Accepted("revocation lists are read from x509crl and not fetched"),
+        "Keep CRLs on disk.",
+    ),
     key(DAEMON, "user", "", Accepted("set it where the daemon is started"), "User to run as."),
     key(DAEMON, "group", "", Accepted("set it where the daemon is started"), "Group to run as."),
     key(
@@ -665,15 +713,15 @@ static TABLE: &[KeyDoc] = &[
         Accepted("it is a tool for strongSwan's developers"),
         "Search for memory leaks.",
     ),
-    key(DAEMON, "rsa_pss", "no", Accepted("without certificates there are no signatures"), "Use RSASSA-PSS."),
+    key(DAEMON, "rsa_pss", "no", Yes, "Sign with RSASSA-PSS where auth says nothing and the peer can check it."),
     key(
         DAEMON,
         "rdn_matching",
         "strict",
-        Accepted("without certificates there are no distinguished names"),
+        Accepted("distinguished names are compared in their order, as with strict"),
         "Matching of distinguished names.",
     ),
-    key(DAEMON, "cert_cache", "yes", Accepted("without certificates there is nothing to cache"), "Cache certificates."),
+    key(DAEMON, "cert_cache", "yes", Accepted("certificates are checked anew each time"), "Cache certificates."),
 ];
 
 /// Every key, by scope.

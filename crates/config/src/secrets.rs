@@ -94,7 +94,7 @@ fn hex(text: &str) -> Option<Zeroizing<Vec<u8>>> {
 }
 
 /// RFC 4648 section 4. Unpadded text is refused: implementations differ on it, and a key must not depend on that.
-fn base64(text: &str) -> Option<Zeroizing<Vec<u8>>> {
+pub(crate) fn base64(text: &str) -> Option<Zeroizing<Vec<u8>>> {
     if !text.len().is_multiple_of(4) {
         return None;
     }
@@ -136,14 +136,74 @@ pub fn secret(section: &Section) -> Result<SharedSecret, Vec<ConfigError>> {
 const KINDS: &[(&str, &str)] = &[
     ("ntlm", "EAP is not available in this version; use secrets named ike..., with auth = psk"),
     ("ppk", "post-quantum pre-shared keys (RFC 8784) are not available in this version"),
-    ("private", PRIVATE),
-    ("rsa", PRIVATE),
-    ("ecdsa", PRIVATE),
-    ("pkcs8", PRIVATE),
-    ("pkcs12", PRIVATE),
-    ("token", PRIVATE),
+    ("pkcs12", "PKCS#12 containers are not available in this version; put key and certificate into private/ and x509/"),
+    ("token", "keys on tokens are not available in this version; put the key into private/"),
 ];
-const PRIVATE: &str = "private keys are not available in this version; use secrets named ike..., with auth = psk";
+
+/// What the names of passphrases begin with, and the directories of the keys that they open.
+const PASSPHRASES: &[&str] = &["private", "rsa", "ecdsa", "pkcs8"];
+
+/// The passphrase of a private key.
+#[derive(Clone, Debug)]
+pub struct KeyPassphrase {
+    /// Name of its section.
+    pub name: String,
+    /// The key's file; a relative name is below the directory that the section's name begins with.
+    pub file: String,
+    /// The passphrase.
+    pub secret: Secret,
+}
+
+impl KeyPassphrase {
+    /// Whether a section of `secrets` with this name holds one.
+    pub fn is_named(name: &str) -> bool {
+        PASSPHRASES.iter().any(|kind| name.starts_with(kind))
+    }
+
+    /// The directory of its key.
+    pub fn directory(&self) -> &'static str {
+        PASSPHRASES.iter().find(|kind| self.name.starts_with(**kind)).copied().unwrap_or("private")
+    }
+}
+
+/// Reads one section of `secrets` that holds a passphrase: `private-gw { file = gw.pem  secret = s }`.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn passphrase(section: &Section) -> Result<KeyPassphrase, Vec<ConfigError>> {
+    let mut errors = Vec::new();
+    let mut reader = Reader::new(Scope::Passphrase, format!("secrets.{}", section.name), &mut errors);
+    let (mut file, mut secret) = (None, None);
+    for entry in &section.entries {
+        if !reader.enter(entry) {
+            continue;
+        }
+        match entry.name() {
+            "file" => file = reader.text(entry).map(str::to_string),
+            "secret" => match reader.text(entry).map(decode_secret) {
+                Some(Ok(decoded)) => secret = Some(decoded),
+                Some(Err(e)) => {
+                    reader.refuse(entry, ErrorKind::Value { got: "<hidden>".into(), expected: e.expected() })
+                }
+                None => {}
+            },
+            _ => reader.other(entry),
+        }
+    }
+    for (key, there) in [("file", reader.places.contains_key("file")), ("secret", reader.places.contains_key("secret"))]
+    {
+        if !there {
+            let what = "write file = ... with the key's file, and secret = ... with its passphrase";
+            reader.refuse_at(&section.at, key, ErrorKind::Missing { what });
+        }
+    }
+    match (file, secret) {
+        (Some(file), Some(secret)) if errors.is_empty() => {
+            Ok(KeyPassphrase { name: section.name.clone(), file, secret })
+        }
+        _ => Err(errors),
+    }
+}
 
 fn read(section: &Section, errors: &mut Vec<ConfigError>) -> Option<SharedSecret> {
     let path = format!("secrets.{}", section.name);

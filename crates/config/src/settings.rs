@@ -43,6 +43,8 @@ pub struct DaemonSettings {
     pub make_before_break: bool,
     /// Answer no IKE_SA_INIT requests.
     pub initiator_only: bool,
+    /// Sign with RSASSA-PSS where `auth` says nothing.
+    pub rsa_pss: bool,
     /// Install routes for the traffic selectors.
     pub install_routes: bool,
     /// Address of the control socket: `unix:///PATH` or `tcp://ADDRESS:PORT`.
@@ -69,6 +71,7 @@ impl Default for DaemonSettings {
             close_ike_on_child_failure: false,
             make_before_break: false,
             initiator_only: false,
+            rsa_pss: false,
             install_routes: true,
             vici_socket: None,
         }
@@ -214,6 +217,7 @@ impl SettingsReader {
             "keep_alive" => put(&mut s.keep_alive, duration(text), TIME),
             "close_ike_on_child_failure" => put(&mut s.close_ike_on_child_failure, boolean(text), BOOLEAN),
             "make_before_break" => put(&mut s.make_before_break, boolean(text), BOOLEAN),
+            "rsa_pss" => put(&mut s.rsa_pss, boolean(text), BOOLEAN),
             "initiator_only" => put(&mut s.initiator_only, boolean(text), BOOLEAN),
             "install_routes" => put(&mut s.install_routes, boolean(text), BOOLEAN),
             _ => return self.other(entry, section, text),

@@ -2,8 +2,9 @@
 
 use config::names::{Scope, Support, table};
 use config::{
-    AddressPattern, AuthMethod, Config, ConfigError, Connection, Entry, ErrorKind, InvalidSecret, MemoryFiles, Place,
-    Section, SelectorPattern, StartAction, Unique, best_psk, connection, daemon_settings, decode_secret, load, parse,
+    AddressPattern, AuthMethod, CertificateSource, Config, ConfigError, Connection, Entry, ErrorKind, InvalidSecret,
+    MemoryFiles, Place, RevocationPolicy, Section, SelectorPattern, SendCert, SignatureRule, StartAction, Unique,
+    best_psk, connection, daemon_settings, decode_secret, load, parse,
 };
 use model::{Identity, Proposal, ProposalProtocol};
 use std::time::Duration;
@@ -131,7 +132,7 @@ fn a_message_of_a_client_means_the_same() {
 #[test]
 fn all_errors_are_reported_with_their_place() {
     let errors = refused(
-        "connections {\n gw {\n  proposals = aes128-sha257-x25519\n  prposals = x\n  version = 3\n  remote_addrs = 10.0.0.256\n  vips = 0.0.0.0\n  local { auth = psk }\n  remote { auth = pubkey\n   certs = x.pem\n   nosuch = 1 }\n  children { net { local_ts = 10.1.0.0/33\n   mode = beet\n   start_action = trap } }\n }\n}\nsecrets { eap-x { } ike { } psk-x { } }\npools { p { addrs = 10.3.0.0/28\n dns = x } }\nconections { }\n",
+        "connections {\n gw {\n  proposals = aes128-sha257-x25519\n  prposals = x\n  version = 3\n  remote_addrs = 10.0.0.256\n  vips = 0.0.0.0\n  local { auth = psk }\n  remote { auth = eap-tls\n   certs = x.pem\n   nosuch = 1 }\n  children { net { local_ts = 10.1.0.0/33\n   mode = beet\n   start_action = trap } }\n }\n}\nsecrets { eap-x { } ike { } psk-x { } }\npools { p { addrs = 10.3.0.0/28\n dns = x } }\nconections { }\n",
     );
     let shown: Vec<_> = errors.iter().map(ToString::to_string).collect();
     let expected = [
@@ -140,7 +141,7 @@ fn all_errors_are_reported_with_their_place() {
         "swanctl.conf:5:3: connections.gw.version: '3' is no valid value; expected 1, 2, or 0 for any version",
         "swanctl.conf:6:3: connections.gw.remote_addrs: '10.0.0.256' is no valid value; expected an address, a network (192.0.2.0/24), a range (192.0.2.1-192.0.2.9), a host name or %any",
         "swanctl.conf:7:3: connections.gw.vips: not supported: virtual addresses are available with IKEv1 (Mode-Config) only in this version; write version = 1, or use fixed addresses",
-        "swanctl.conf:9:12: connections.gw.remote.auth: not supported: only pre-shared keys are available in this version; write auth = psk and add a secret named ike...",
+        "swanctl.conf:9:12: connections.gw.remote.auth: not supported: only pre-shared keys and signatures by RSA, ECDSA and Ed25519 are available in this version; write auth = psk or auth = pubkey",
         "swanctl.conf:11:4: connections.gw.remote.nosuch: there is no such key or section; remove it",
         "swanctl.conf:12:20: connections.gw.children.net.local_ts: the prefix length of '10.1.0.0/33' is longer than its address; expected for instance 10.1.0.0/16, 10.1.0.0/16[tcp/443] or 'dynamic'",
         "swanctl.conf:13:4: connections.gw.children.net.mode: not supported: only tunnel and transport mode are available in this version; write the same mode on both ends",
@@ -155,21 +156,60 @@ fn all_errors_are_reported_with_their_place() {
 }
 
 #[test]
-fn what_is_not_a_psk_is_refused() {
-    let why = |text: &str| refused(&format!("connections {{ gw {{ {text} }} }}"));
-    for text in ["", "local { }\n remote { auth = psk }", "local { auth = psk }"] {
-        let errors = why(text);
-        assert!(errors.iter().all(|e| e.kind.is_unsupported()), "{errors:?}");
-        assert!(errors[0].to_string().contains("write auth = psk"), "{}", errors[0]);
+fn without_a_method_an_end_signs() {
+    for text in ["", "local { }\n remote { auth = pubkey }", "local { auth = pubkey }"] {
+        let connection = loaded(&format!("connections {{ gw {{ {text} }} }}")).connections[0].clone();
+        for end in [&connection.local, &connection.remote] {
+            assert_eq!((end.method, &end.id), (AuthMethod::Pubkey, &Identity::ANY), "{text}");
+        }
     }
+    let text = "send_cert = always\n send_certreq = no\n
+        local { auth = ecdsa-sha384\n certs = a.pem, /x/b.pem\n id = \"C=CH, O=x\" }
+        remote { auth = ike:rsa-3072-sha256\n id = \"CN=*\"\n cacerts = ca.pem\n revocation = strict }";
+    let connection = loaded(&format!("connections {{ gw {{ {text} }} }}")).connections[0].clone();
+    assert_eq!((connection.send_cert, connection.send_certreq), (SendCert::Always, false));
+    assert_eq!(connection.local.certs, ["a.pem", "/x/b.pem"].map(|f| CertificateSource::File(f.into())));
+    assert_eq!(connection.local.id, id("C=CH, O=x"));
+    assert_eq!(connection.local.signature, SignatureRule::parse("ecdsa-sha384").unwrap());
+    assert!(connection.remote.id.is_wildcard() && connection.remote.signature.only_ike);
+    assert_eq!(connection.remote.cacerts, [CertificateSource::File("ca.pem".into())]);
+    assert_eq!(connection.remote.revocation, RevocationPolicy::Strict);
+}
+
+#[test]
+fn passphrases_are_read_and_not_shown() {
+    let config =
+        loaded("secrets { rsa-gw { file = gw.pem\n secret = \"pass phrase\" } private { file = x\n secret = y } }");
+    let [gw, any] = &config.passphrases[..] else { panic!("{config:?}") };
+    assert_eq!((gw.file.as_str(), gw.directory(), any.directory()), ("gw.pem", "rsa", "private"));
+    assert_eq!(gw.secret.expose(), b"pass phrase");
+    assert!(!format!("{config:?}").contains("pass phrase"));
+    for (text, missing) in [("rsa { file = x }", "secret"), ("pkcs8 { secret = hunter2 }", "file")] {
+        let errors = refused(&format!("secrets {{ {text} }}"));
+        assert!(matches!(errors[0].kind, ErrorKind::Missing { .. }) && errors[0].key.ends_with(missing), "{errors:?}");
+        assert!(!errors[0].to_string().contains("hunter2"));
+    }
+    assert!(matches!(
+        refused("secrets { rsa { file = x\n secret = y\n id = z } }")[0].kind,
+        ErrorKind::UnknownKey { .. }
+    ));
+}
+
+#[test]
+fn methods_that_are_none_are_refused() {
+    let why = |text: &str| refused(&format!("connections {{ gw {{ {text} }} }}"));
     let errors = why("local { auth = psk }\n local-2 { auth = xauth }\n remote { auth = pks }");
     assert_eq!(errors.len(), 2);
     assert!(errors[0].kind.is_unsupported() && errors[0].key.ends_with("local-2"));
-    assert_eq!(errors[1].kind, ErrorKind::Value { got: "pks".into(), expected: "psk" });
-    let errors = why("local { auth = psk\n id = \"C=CH, O=x\" }\n remote { auth = psk\n id = *.org }");
-    assert!(errors.iter().all(|e| e.kind.is_unsupported()) && errors.len() == 1);
-    let errors = why("local { auth = psk\n id = *.org }\n remote { auth = psk }");
-    assert!(matches!(errors[0].kind, ErrorKind::Value { .. }));
+    assert!(
+        matches!(&errors[1].kind, ErrorKind::Value { got, expected } if got == "pks" && expected.starts_with("psk"))
+    );
+    let errors = why("local { auth = psk\n id = \"C=CH, Q=x\" }\n remote { auth = psk\n id = *.org }");
+    assert!(matches!(&errors[..], [e] if matches!(e.kind, ErrorKind::Identity(_))), "{errors:?}");
+    for local in ["*.org", "\"C=CH, CN=*\""] {
+        let errors = why(&format!("local {{ auth = psk\n id = {local} }}\n remote {{ auth = psk }}"));
+        assert!(matches!(errors[0].kind, ErrorKind::Value { .. }), "{errors:?}");
+    }
 }
 
 #[test]
@@ -264,7 +304,7 @@ fn the_table_is_true() {
             Scope::Connection => ("", ROUNDS),
             Scope::Authentication => ("local { auth = psk\n", "}\nremote { auth = psk }"),
             Scope::Child => ("children { net {", "}\n}\nlocal { auth = psk }\nremote { auth = psk }"),
-            Scope::Top | Scope::Secret | Scope::Pool | Scope::Settings => continue,
+            Scope::Top | Scope::Secret | Scope::Passphrase | Scope::Pool | Scope::Settings => continue,
         };
         let is_section = doc.key.ends_with("{}");
         let key = doc.key.trim_end_matches("{}").trim_end_matches('*');
@@ -277,6 +317,7 @@ fn the_table_is_true() {
                 let other = match key {
                     "xauth_id" => continue, // `xauth_and_virtual_addresses`
                     "vips" => "0.0.0.0",
+                    "certs" | "cacerts" => "gw.pem",
                     "pools" => "p",
                     "updown" => "x",
                     "auth" => "psk",

@@ -1,9 +1,12 @@
 //! The only `unsafe` of this crate: what AWS-LC has and `aws-lc-rs` has no door to.
 //!
-//! Two things: modular exponentiation for the MODP groups, and AES-GCM with ICVs of 8 and 12 octets. Pointers never leave
-//! this module, lengths always come from the slice that is passed, and every object is freed by the `Drop` of its guard.
+//! Three things: modular exponentiation for the MODP groups, AES-GCM with ICVs of 8 and 12 octets, and private keys in the
+//! forms that operators keep them in ([`keys`]). Pointers never leave this module, lengths always come from the slice that
+//! is passed, and every object is freed by the `Drop` of its guard.
 
 #![allow(unsafe_code)]
+
+pub(crate) mod keys;
 
 use aws_lc_sys as sys;
 use std::ptr::{NonNull, null_mut};

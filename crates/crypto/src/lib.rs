@@ -10,6 +10,8 @@
 //! | [`KeyExchange`] | an ephemeral private value and what it agrees with the peer |
 //! | [`Protection`] | the Encrypted payload of IKEv2 |
 //! | [`EspSealer`], [`EspOpener`] | ESP packets in place |
+//! | [`PrivateKey`], [`PublicKey`], [`Scheme`] | signatures of IKE, in all the forms the two versions have |
+//! | [`Certificate`], [`trust`] | X.509: reading, and paths to an authority |
 //! | [`v1`] | key schedule, hashes and encryption of IKEv1 |
 //! | [`v2`] | key schedule and authentication values of IKEv2 |
 //!
@@ -20,22 +22,27 @@ mod algorithms;
 mod awslc;
 mod block_mac;
 mod ccm;
+mod certificate;
 mod error;
 mod esp;
 mod key_exchange;
 mod mac;
 mod protection;
 mod random;
+mod signature;
 #[cfg(test)]
 mod testing;
 mod transform;
+pub mod trust;
 pub mod v1;
 pub mod v2;
 
 pub use algorithms::{Cipher, Integrity, Prf};
+pub use certificate::{AltName, Certificate, InvalidCertificate, RevocationList, armour};
 pub use error::{BadKey, BadPublicValue, OpenError, Unsupported};
 pub use esp::{EspOpener, EspSealer};
 pub use key_exchange::KeyExchange;
 pub use mac::{MacKey, equal, sha1};
 pub use protection::Protection;
 pub use random::{Random, SystemRandom};
+pub use signature::{InvalidPrivateKey, KeyKind, PrivateKey, PublicKey, Scheme};

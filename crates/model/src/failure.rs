@@ -43,6 +43,69 @@ pub struct Failure {
     pub config: Option<ConfigRef>,
 }
 
+/// What can be wrong with a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CertificateProblem {
+    /// It is not valid any more.
+    Expired,
+    /// It is not valid yet.
+    NotYetValid,
+    /// No path leads to an authority that we have.
+    IssuerUnknown,
+    /// It is revoked.
+    Revoked,
+    /// `revocation` asks for a list that says it is not revoked, and there is none.
+    RevocationUnknown,
+    /// It is valid, and not what the connection asks for (`certs`, `cacerts`, `auth`).
+    NotAllowed,
+    /// It breaks RFC 5280, or is signed in a way that is not available.
+    Invalid,
+}
+
+impl CertificateProblem {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Expired,
+        Self::NotYetValid,
+        Self::IssuerUnknown,
+        Self::Revoked,
+        Self::RevocationUnknown,
+        Self::NotAllowed,
+        Self::Invalid,
+    ];
+
+    /// A stable name for events, counters and JSON.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Expired => "CERT_EXPIRED",
+            Self::NotYetValid => "CERT_NOT_YET_VALID",
+            Self::IssuerUnknown => "CERT_ISSUER_UNKNOWN",
+            Self::Revoked => "CERT_REVOKED",
+            Self::RevocationUnknown => "CERT_REVOCATION_UNKNOWN",
+            Self::NotAllowed => "CERT_NOT_ALLOWED",
+            Self::Invalid => "CERT_INVALID",
+        }
+    }
+
+    fn remedy(self) -> &'static str {
+        match self {
+            Self::Expired => "renew the peer's certificate, or correct the clock here",
+            Self::NotYetValid => "correct the clock here (NTP), or at the host that issued the certificate",
+            Self::IssuerUnknown => {
+                "put the certificate of its authority into x509ca (and the ones between, unless the peer sends them)"
+            }
+            Self::Revoked => "the peer needs a new certificate",
+            Self::RevocationUnknown => {
+                "put the authority's current revocation list into x509crl, or set revocation = relaxed"
+            }
+            Self::NotAllowed => {
+                "compare certs, cacerts and auth in the connection's remote section with the certificate"
+            }
+            Self::Invalid => "the peer needs a certificate as RFC 5280 describes it, signed with SHA-256 or better",
+        }
+    }
+}
+
 /// The reasons, named for the fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FailureKind {
@@ -90,6 +153,50 @@ pub enum FailureKind {
     /// The peer or the connection wants authentication in a way that Shrike does not do.
     AuthMethodUnsupported {
         /// Its name: `EAP`, `RSA signature`.
+        method: String,
+    },
+    /// The peer proves itself in another way than the connection wants.
+    AuthMethodMismatch {
+        /// What the connection wants, in the notation of `auth`.
+        expected: String,
+        /// What the peer did.
+        received: String,
+    },
+    /// We have no certificate with its private key for our identity.
+    OwnCertificateMissing {
+        /// Our identity.
+        local: Identity,
+        /// The certificates that the connection names, each with what is wrong: `moonCert.pem: no private key`.
+        candidates: Vec<String>,
+    },
+    /// The peer sent no certificate that can be read, and there is none of it in `x509`.
+    PeerCertificateMissing {
+        /// The peer's identity.
+        remote: Identity,
+    },
+    /// The peer's certificate does not say that it is who it says it is.
+    IdentityNotCertified {
+        /// The peer's identity.
+        remote: Identity,
+        /// The names in its certificate.
+        names: Vec<String>,
+    },
+    /// The peer's certificate is not trusted.
+    CertificateUntrusted {
+        /// Whose certificate it is, by its subject.
+        subject: Identity,
+        /// Who issued it.
+        issuer: Identity,
+        /// What is wrong.
+        problem: CertificateProblem,
+        /// The same in words, with the values.
+        detail: String,
+    },
+    /// The peer's signature was not made with the key of its certificate, or over something else.
+    SignatureInvalid {
+        /// The peer's identity.
+        remote: Identity,
+        /// How it says it signed.
         method: String,
     },
     /// The peer sent AUTHENTICATION_FAILED: it does not say why.
@@ -247,6 +354,12 @@ impl FailureKind {
             Self::PskMismatch { .. } => "PSK_MISMATCH",
             Self::PskMissing { .. } => "PSK_MISSING",
             Self::AuthMethodUnsupported { .. } => "AUTH_METHOD",
+            Self::AuthMethodMismatch { .. } => "AUTH_METHOD_MISMATCH",
+            Self::OwnCertificateMissing { .. } => "OWN_CERT_MISSING",
+            Self::PeerCertificateMissing { .. } => "PEER_CERT_MISSING",
+            Self::IdentityNotCertified { .. } => "CERT_ID_MISMATCH",
+            Self::CertificateUntrusted { problem, .. } => problem.code(),
+            Self::SignatureInvalid { .. } => "SIGNATURE_INVALID",
             Self::AuthenticationRefused { .. } => "AUTH_FAILED",
             Self::NoProposalChosen { phase: Phase::Ike, .. } => "IKE_PROPOSAL",
             Self::NoProposalChosen { phase: Phase::Child, .. } => "CHILD_PROPOSAL",
@@ -295,9 +408,25 @@ impl FailureKind {
             Self::PskMissing { remote, .. } => {
                 format!("add ike-NAME {{ id = {remote}  secret = ... }} to secrets, or this identity to a secret that is there")
             },
-            Self::AuthMethodUnsupported { .. } => "configure auth = psk at both ends".into(),
+            Self::AuthMethodUnsupported { .. } => "configure auth = psk or auth = pubkey, one round, at both ends".into(),
+            Self::AuthMethodMismatch { .. } => "make auth in remote here the same as auth in local at the peer".into(),
+            Self::OwnCertificateMissing { local, .. } => format!(
+                "put a certificate for {local} into x509 and its key into private, or name it with certs in local; \
+                 an encrypted key needs its passphrase in secrets"
+            ),
+            Self::PeerCertificateMissing { .. } => {
+                "let the peer send its certificate (send_cert = always), or put it into x509 here".into()
+            }
+            Self::IdentityNotCertified { names, .. } => match names.first() {
+                Some(name) => format!("set the peer's local.id to a name of its certificate, such as {name}, and remote.id here"),
+                None => "the peer's certificate needs a subjectAltName that is its identity".into(),
+            },
+            Self::CertificateUntrusted { problem, .. } => problem.remedy().into(),
+            Self::SignatureInvalid { .. } => {
+                "the peer's private key and certificate do not belong together, or something changed the messages on the way".into()
+            }
             Self::AuthenticationRefused { .. } => {
-                "the peer knows the reason: compare the secret and both identities with its configuration, or read its log".into()
+                "the peer knows the reason: compare the secret or certificates and both identities with its configuration, or read its log".into()
             }
             Self::NoProposalChosen { found_by: Side::Us, phase, mismatch, .. } => match mismatch {
                 Some(m) if !m.differing.is_empty() => {
@@ -406,13 +535,42 @@ impl fmt::Display for FailureKind {
             ),
             Self::PskMissing { local, remote } => write!(f, "no pre-shared key for '{local}' and '{remote}'"),
             Self::AuthMethodUnsupported { method } => {
-                write!(f, "authentication with {method} is asked for; we do pre-shared keys, in one round")
+                write!(
+                    f,
+                    "authentication with {method} is asked for; we do pre-shared keys and signatures, in one round"
+                )
+            }
+            Self::AuthMethodMismatch { expected, received } => {
+                write!(f, "the peer authenticates with {received}, the connection wants {expected}")
+            }
+            Self::OwnCertificateMissing { local, candidates } if candidates.is_empty() => {
+                write!(f, "no certificate with a private key for our identity '{local}'")
+            }
+            Self::OwnCertificateMissing { local, candidates } => {
+                write!(f, "no certificate with a private key for our identity '{local}': {}", List(candidates))
+            }
+            Self::PeerCertificateMissing { remote } => {
+                write!(f, "'{remote}' sent no certificate that can be used, and none of it is here")
+            }
+            Self::IdentityNotCertified { remote, names } => {
+                write!(f, "the peer says it is '{remote}', its certificate says: {}", List(names))
+            }
+            Self::CertificateUntrusted { subject, issuer, detail, .. } => {
+                write!(f, "the certificate '{subject}' by '{issuer}' is not trusted: {detail}")
+            }
+            Self::SignatureInvalid { remote, method } => {
+                write!(f, "the signature of '{remote}' ({method}) does not fit the key of its certificate")
             }
             Self::AuthenticationRefused { local, remote } => {
                 write!(f, "the peer refused our authentication as '{local}'")?;
                 match remote {
-                    Some(id) => write!(f, " to '{id}': wrong pre-shared key, or an identity it does not accept"),
-                    None => f.write_str(": wrong pre-shared key, or an identity it does not accept"),
+                    Some(id) => write!(
+                        f,
+                        " to '{id}': wrong pre-shared key, a certificate it does not trust, or an identity it does not accept"
+                    ),
+                    None => f.write_str(
+                        ": wrong pre-shared key, a certificate it does not trust, or an identity it does not accept",
+                    ),
                 }
             }
             Self::NoProposalChosen { phase, found_by: Side::Us, mismatch, ours } => match mismatch {

@@ -1,5 +1,6 @@
 //! Identities (RFC 7296 section 3.5) and how a configured one matches a received one.
 
+use crate::name;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
@@ -65,7 +66,7 @@ pub struct Identity {
 /// A text that cannot be an identity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum InvalidIdentity {
-    /// A distinguished name: the certificates it belongs to are not supported.
+    /// A distinguished name that is not one: an attribute type that is not known, or nothing before or after a `=`.
     DistinguishedName(String),
     /// `@#` not followed by hexadecimal digits.
     KeyId(String),
@@ -77,7 +78,7 @@ impl fmt::Display for InvalidIdentity {
             Self::DistinguishedName(t) => {
                 write!(
                     f,
-                    "'{t}' is a distinguished name, and certificates are not supported; use a name, an e-mail or an address"
+                    "'{t}' is no distinguished name: write it as in \"C=CH, O=Example, CN=gateway.example.org\", with types such as C, ST, L, O, OU, CN, E, DC, UID"
                 )
             }
             Self::KeyId(t) => write!(f, "'{t}': '@#' must be followed by an even number of hexadecimal digits"),
@@ -111,6 +112,7 @@ impl Identity {
         match self.kind {
             IdKind::Any | IdKind::AddressRange => true,
             IdKind::Fqdn | IdKind::Rfc822 => self.data.first() == Some(&b'*'),
+            IdKind::DistinguishedName => name::is_wildcard(&self.data),
             _ => false,
         }
     }
@@ -144,7 +146,8 @@ impl Identity {
 
     /// Whether this configured identity accepts `received`; larger is the closer match, `None` no match.
     ///
-    /// Names compare without regard to case; `*.example.org` and `*@example.org` accept every name that ends so.
+    /// Names compare without regard to case; `*.example.org` and `*@example.org` accept every name that ends so, and
+    /// attributes of distinguished names such as `CN=*` every value.
     pub fn matches(&self, received: &Identity) -> Option<u32> {
         if self.kind == IdKind::Any {
             return Some(1);
@@ -165,6 +168,10 @@ impl Identity {
                 }
                 None => self.data.eq_ignore_ascii_case(&received.data).then_some(20),
             },
+            IdKind::DistinguishedName => {
+                let any = name::matches(&self.data, &received.data)?;
+                Some(if any == 0 { 20 } else { 19_u32.saturating_sub(any).max(2) })
+            }
             _ => (self.data == received.data).then_some(20),
         }
     }
@@ -179,8 +186,9 @@ impl From<IpAddr> for Identity {
     }
 }
 
-/// The notation of swanctl.conf: an address, a name, `user@domain`, `@name`, `@#hex` (key ID), `%any`, and the explicit
-/// prefixes `fqdn:`, `email:`, `rfc822:`, `keyid:`, `ipv4:`, `ipv6:`.
+/// The notation of swanctl.conf: an address, a name, `user@domain`, `@name`, `@#hex` (key ID), `%any`, a
+/// distinguished name (`C=CH, O=Example, CN=gateway`), and the explicit prefixes `fqdn:`, `email:`, `rfc822:`, `keyid:`,
+/// `asn1dn:`, `ipv4:`, `ipv6:`.
 impl FromStr for Identity {
     type Err = InvalidIdentity;
 
@@ -199,6 +207,14 @@ impl FromStr for Identity {
                         Some(octets) => Self { kind: IdKind::KeyId, data: octets },
                         None => named(IdKind::KeyId, rest),
                     });
+                }
+                "asn1dn" => {
+                    let der = match rest.strip_prefix('#') {
+                        Some(digits) => hex(digits),
+                        None => name::parse(rest),
+                    };
+                    let data = der.ok_or_else(|| InvalidIdentity::DistinguishedName(rest.into()))?;
+                    return Ok(Self { kind: IdKind::DistinguishedName, data });
                 }
                 "ipv4" | "ipv6" => {
                     if let Ok(address) = rest.parse::<IpAddr>() {
@@ -226,7 +242,8 @@ impl FromStr for Identity {
             return Ok(named(IdKind::Fqdn, name));
         }
         if text.contains('=') {
-            return Err(InvalidIdentity::DistinguishedName(text.into()));
+            let der = name::parse(text).ok_or_else(|| InvalidIdentity::DistinguishedName(text.into()))?;
+            return Ok(Self { kind: IdKind::DistinguishedName, data: der });
         }
         if text.contains('@') {
             return Ok(named(IdKind::Rfc822, text));
@@ -254,6 +271,9 @@ impl fmt::Display for Identity {
         }
         if let (IdKind::AddressRange, Some((start, end))) = (self.kind, self.range()) {
             return write!(f, "{}", crate::TrafficSelector { start, end, ..crate::TrafficSelector::host(start) });
+        }
+        if self.kind == IdKind::DistinguishedName && name::print(&self.data, f)? {
+            return Ok(());
         }
         match self.kind {
             IdKind::Any => f.write_str("%any"),
@@ -311,7 +331,8 @@ mod tests {
         ] {
             assert_eq!((id(text).kind(), id(text).to_string().as_str()), (kind, shown), "{text}");
         }
-        assert!(matches!("C=CH, O=x".parse::<Identity>(), Err(InvalidIdentity::DistinguishedName(_))));
+        assert!(matches!("C=CH, Q=x".parse::<Identity>(), Err(InvalidIdentity::DistinguishedName(_))));
+        assert!(matches!("asn1dn:moon".parse::<Identity>(), Err(InvalidIdentity::DistinguishedName(_))));
         assert!(matches!("@#0".parse::<Identity>(), Err(InvalidIdentity::KeyId(_))));
     }
 
@@ -332,6 +353,42 @@ mod tests {
         assert!(id("192.0.2.1-192.0.2.9").matches(&id("2001:db8::1")).is_none());
         assert!(id("site-a").matches(&id("site-a")).is_some(), "a name with a dash is a name");
         assert!(Identity::ANY.matches(&id("192.0.2.1")).is_some());
+    }
+
+    #[test]
+    fn distinguished_names_are_der_and_print_as_they_were() {
+        let moon = id("C=CH, O=strongSwan Project, CN=moon.strongswan.org");
+        // The subject of a certificate that strongSwan's pki made.
+        let expected = hex("3048310b3009060355040613024348311b3019060355040a13127374726f6e675377616e20\
+             50726f6a656374311c301a060355040313136d6f6f6e2e7374726f6e677377616e2e6f7267");
+        assert_eq!(Some(moon.data().to_vec()), expected);
+        for text in [
+            "C=CH, O=strongSwan Project, CN=moon.strongswan.org",
+            "DC=org, DC=example, CN=a\\, b, E=a@example.org",
+            "C=CH, O=x + OU=y",
+            "CN=m\u{f6}\u{f6}n",
+        ] {
+            assert_eq!(id(text).to_string(), text);
+            assert_eq!(Identity::from_wire(9, id(text).data()), id(text));
+        }
+        assert_eq!(id("/C=CH/O=a b/CN=x").to_string(), "C=CH, O=a b, CN=x");
+        assert_eq!(id("CN=\"a, b\"").to_string(), "CN=a\\, b");
+        assert_eq!(Identity::from_wire(9, b"\x30\x03abc").to_string(), "30:03:61:62:63");
+        assert_eq!(id("asn1dn:CN=a"), id("CN=a"));
+    }
+
+    #[test]
+    fn distinguished_names_match_by_attribute() {
+        let name = id("C=CH, O=Example, OU=Sales, CN=carol");
+        assert_eq!(id("c=ch, o=EXAMPLE, ou=sales, cn=Carol").matches(&name), Some(20));
+        assert_eq!(id("C=CH, O=Example, OU=Sales, CN=*").matches(&name), Some(18));
+        assert!(id("C=CH, O=*, OU=Sales, CN=*").matches(&name) < id("C=CH, O=Example, OU=Sales, CN=*").matches(&name));
+        assert!(id("CN=*").is_wildcard() && !name.is_wildcard());
+        for other in
+            ["C=CH, O=Example, CN=*", "O=Example, C=CH, OU=Sales, CN=carol", "C=CH, O=Example, OU=Sales, E=carol"]
+        {
+            assert_eq!(id(other).matches(&name), None, "{other}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod event;
 mod failure;
 mod identity;
 mod listed;
+mod name;
 mod observed;
 mod selector;
 mod snapshot;
@@ -15,7 +16,7 @@ mod suite;
 mod time;
 
 pub use event::{DropReason, Event, Phase};
-pub use failure::{ConfigRef, Failure, FailureKind, Side};
+pub use failure::{CertificateProblem, ConfigRef, Failure, FailureKind, Side};
 pub use identity::{IdKind, Identity, InvalidIdentity};
 pub use listed::{ListedSa, Listing};
 pub use observed::{ObservedMessage, ObservedSa};

@@ -75,6 +75,8 @@ pub(crate) struct Context {
     pub outputs: VecDeque<Output>,
     pub effects: Vec<Effect>,
     pub secrets: Vec<SharedSecret>,
+    /// Certificates and private keys.
+    pub credentials: crate::Credentials,
     /// Virtual addresses for peers.
     pub pools: crate::Pools,
     /// Established SAs by our identity and the peer's, with the peer's address.
@@ -97,6 +99,7 @@ impl Context {
             outputs: VecDeque::new(),
             effects: Vec::new(),
             secrets: Vec::new(),
+            credentials: crate::Credentials::default(),
             pools: crate::Pools::default(),
             peers: BTreeMap::new(),
             counters: [0; COUNTERS.len()],

@@ -219,6 +219,16 @@ impl Endpoint {
         &self.cx.secrets
     }
 
+    /// Certificates, private keys and the time of the calendar.
+    pub fn credentials(&self) -> &crate::Credentials {
+        &self.cx.credentials
+    }
+
+    /// The same, to add and remove.
+    pub fn credentials_mut(&mut self) -> &mut crate::Credentials {
+        &mut self.cx.credentials
+    }
+
     /// The pools of virtual addresses, with their leases.
     pub fn pools(&self) -> &crate::Pools {
         &self.cx.pools

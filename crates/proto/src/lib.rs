@@ -17,6 +17,7 @@
 mod backoff;
 mod child;
 mod context;
+mod credentials;
 mod endpoint;
 mod ike_sa;
 mod place;
@@ -29,6 +30,7 @@ mod v2;
 
 pub use backoff::Backoff;
 pub use context::{COUNTERS, Counter};
+pub use credentials::Credentials;
 pub use endpoint::{Endpoint, Input, Output, Selection, Started};
 pub use pools::{Lease, Pools};
 pub use settings::Settings;

@@ -1,7 +1,7 @@
 //! Which line of the configuration a failure is about.
 
 use config::{Connection, SharedSecret, best_psk};
-use model::{ConfigRef, FailureKind, narrow};
+use model::{CertificateProblem, ConfigRef, FailureKind, narrow};
 
 /// The place to look at, if the failure is about one; `child` names the Child SA that failed alone.
 pub(crate) fn of(
@@ -19,7 +19,23 @@ pub(crate) fn of(
             "remote.id"
         }
         FailureKind::NotAddressed { .. } => "local.id",
-        FailureKind::AuthMethodUnsupported { .. } => "remote.auth",
+        FailureKind::AuthMethodUnsupported { .. }
+        | FailureKind::AuthMethodMismatch { .. }
+        | FailureKind::PeerCertificateMissing { .. }
+        | FailureKind::SignatureInvalid { .. } => "remote.auth",
+        FailureKind::OwnCertificateMissing { .. } => "local.certs",
+        FailureKind::IdentityNotCertified { .. } => "remote.id",
+        FailureKind::CertificateUntrusted { problem: CertificateProblem::NotAllowed, .. } => {
+            match connection.is_some_and(|c| c.source.is_set("remote.cacerts")) {
+                true => "remote.cacerts",
+                false => "remote.certs",
+            }
+        }
+        FailureKind::CertificateUntrusted {
+            problem: CertificateProblem::Revoked | CertificateProblem::RevocationUnknown,
+            ..
+        } => "remote.revocation",
+        FailureKind::CertificateUntrusted { .. } => "remote.auth",
         FailureKind::AuthenticationRefused { .. } => "local.id",
         FailureKind::NoProposalChosen { phase, .. } | FailureKind::ChoiceNotOffered { phase, .. } => {
             phase.proposal_key()

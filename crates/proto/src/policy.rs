@@ -1,6 +1,7 @@
 //! Which connection a peer belongs to.
 
-use config::{AddressPattern, Connection};
+use crate::credentials::certified_identity;
+use config::{AddressPattern, AuthMethod, Connection};
 use model::Identity;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -45,9 +46,10 @@ pub(crate) fn identity_fit(
     let remote = connection.remote.id.matches(peer)?;
     let own = match asked_for {
         None => 1,
-        Some(asked) => match connection.local.id.kind() {
+        Some(asked) => match (certified_identity(&connection.local), connection.local.id.kind()) {
+            (Some(own), _) if connection.local.method == AuthMethod::Pubkey => own.matches(asked)?,
             // Without an identity of our own we are whoever the peer asks for, best our address.
-            model::IdKind::Any if *asked == Identity::from(local) => 2,
+            (_, model::IdKind::Any) if *asked == Identity::from(local) => 2,
             _ => connection.local.id.matches(asked)?,
         },
     };

@@ -31,6 +31,8 @@ pub struct Settings {
     pub close_ike_on_child_failure: bool,
     /// Whether to answer no first messages (`initiator_only`).
     pub initiator_only: bool,
+    /// Whether RSA keys sign with RSASSA-PSS where `auth` says nothing and the peer can check it (`rsa_pss`).
+    pub rsa_pss: bool,
     /// This worker's number.
     pub worker: u32,
     /// How many workers there are: our SPIs are chosen so that SPI modulo `workers` is `worker`.
@@ -54,6 +56,7 @@ impl Default for Settings {
             nat_port: 4500,
             close_ike_on_child_failure: false,
             initiator_only: false,
+            rsa_pss: false,
             worker: 0,
             workers: 1,
             tombstones: 256,

@@ -29,4 +29,4 @@ pub use peer::{Opened, Parts, Peer};
 pub use plane::{Pair, Recording};
 pub use rng::Rng;
 pub use simulation::{Happened, Hook, LogEntry, NodeId, Sim};
-pub use site::Site;
+pub use site::{FAKE_PKI_VALID, Site, fake_certificate};

@@ -2,9 +2,28 @@
 
 use crate::{Nat, Rng};
 use config::{Config, MemoryFiles};
+use crypto::{Certificate, PrivateKey};
+use model::Instant;
 use proto::{Endpoint, Settings};
 use std::fmt::Write as _;
 use std::net::IpAddr;
+use std::time::Duration;
+
+/// 2027-06-01: all of `fake-pki` is valid then but `old`. Simulations with certificates begin at this time.
+pub const FAKE_PKI_VALID: Duration = Duration::from_secs(1_811_808_000);
+
+fn fake(file: &str) -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fake-pki").join(file)
+}
+
+/// A certificate of `fake-pki`.
+///
+/// # Panics
+/// If there is none of this name.
+pub fn fake_certificate(name: &str) -> Certificate {
+    let octets = std::fs::read(fake(&format!("{name}.pem"))).unwrap_or_else(|e| panic!("{name}: {e}"));
+    Certificate::parse(&octets).unwrap_or_else(|e| panic!("{name}: {e}"))
+}
 
 /// A node to be: addresses, settings and configuration. Without further words it has one connection `gw` with the child
 /// `net`, both ends' identities `<name>.example` and the secret `swordfish`.
@@ -23,6 +42,10 @@ pub struct Site {
     remote_id: Option<String>,
     secret: Option<String>,
     text: Option<String>,
+    /// `auth` of ours and of the peer's.
+    auth: [String; 2],
+    certificates: Vec<String>,
+    authorities: Vec<String>,
 }
 
 impl Site {
@@ -43,6 +66,9 @@ impl Site {
             remote_id: None,
             secret: Some("swordfish".to_string()),
             text: None,
+            auth: ["psk", "psk"].map(str::to_string),
+            certificates: Vec::new(),
+            authorities: Vec::new(),
         }
     }
 
@@ -96,6 +122,24 @@ impl Site {
         self
     }
 
+    /// `auth` of our side and of the peer's, instead of `psk`.
+    pub fn auth(mut self, local: &str, remote: &str) -> Self {
+        self.auth = [local, remote].map(str::to_string);
+        self
+    }
+
+    /// Gives it this certificate of `fake-pki`, with its private key if there is one.
+    pub fn certificate(mut self, name: &str) -> Self {
+        self.certificates.push(name.to_string());
+        self
+    }
+
+    /// Lets it trust this authority of `fake-pki`.
+    pub fn authority(mut self, name: &str) -> Self {
+        self.authorities.push(name.to_string());
+        self
+    }
+
     /// Changes the settings.
     pub fn settings(mut self, change: impl FnOnce(&mut Settings)) -> Self {
         change(&mut self.settings);
@@ -114,8 +158,8 @@ impl Site {
                 let _ = writeln!(out, "    {line}");
             }
             let id = |id: &Option<String>| id.as_ref().map(|id| format!("\n      id = {id}")).unwrap_or_default();
-            let _ = writeln!(out, "    local {{\n      auth = psk{}\n    }}", id(&self.local_id));
-            let _ = writeln!(out, "    remote {{\n      auth = psk{}\n    }}", id(&self.remote_id));
+            let _ = writeln!(out, "    local {{\n      auth = {}{}\n    }}", self.auth[0], id(&self.local_id));
+            let _ = writeln!(out, "    remote {{\n      auth = {}{}\n    }}", self.auth[1], id(&self.remote_id));
             let _ = writeln!(out, "    children {{\n      net {{");
             for line in &self.child {
                 let _ = writeln!(out, "        {line}");
@@ -159,6 +203,15 @@ impl Site {
             endpoint.load_connection(connection);
         }
         endpoint.set_secrets(config.secrets);
+        let credentials = endpoint.credentials_mut();
+        credentials.set_clock(Instant::ZERO, FAKE_PKI_VALID);
+        for name in &self.certificates {
+            credentials.add_certificate(fake_certificate(name));
+            if let Ok(key) = std::fs::read(fake(&format!("{name}.key.pem"))) {
+                credentials.add_key(PrivateKey::parse(&key, None).expect("a private key"));
+            }
+        }
+        self.authorities.iter().for_each(|name| credentials.add_authority(fake_certificate(name)));
         endpoint
     }
 }

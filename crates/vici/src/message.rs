@@ -120,6 +120,15 @@ impl Message {
         self
     }
 
+    /// Adds a value that need not be text; what is too long is cut off.
+    pub fn octets(&mut self, key: impl AsRef<str>, value: &[u8]) -> &mut Self {
+        self.elements.push(Element::Value {
+            key: key.as_ref().to_string(),
+            value: value.iter().take(MAX_VALUE).copied().collect(),
+        });
+        self
+    }
+
     /// Adds a key with a number, in decimal.
     pub fn number(&mut self, key: impl AsRef<str>, value: impl Into<u64>) -> &mut Self {
         self.set(key, value.into().to_string())

@@ -1,8 +1,8 @@
 //! IKE_AUTH (RFC 7296 section 1.2): identities, proof of them, and the first Child SA.
 //!
 //! ```text
-//! HDR, SK {IDi, [IDr,] AUTH, SAi2, TSi, TSr}  -->
-//!                                        <--  HDR, SK {IDr, AUTH, SAr2, TSi, TSr}
+//! HDR, SK {IDi, [CERT,] [CERTREQ,] [IDr,] AUTH, SAi2, TSi, TSr}  -->
+//!                                        <--  HDR, SK {IDr, [CERT,] AUTH, SAr2, TSi, TSr}
 //! ```
 //!
 //! If the Child SA cannot be made, the IKE SA stands all the same (section 1.2):
@@ -19,20 +19,22 @@
 
 use super::child::{self, ChildSa};
 use super::exchange::{Request, Task, Verdict};
-use super::ike_sa_init::{own_identity, permits};
+use super::ike_sa_init::{own_identity, permits, request_certificate};
 use super::informational::{child_refusal, remove_child};
 use super::keys::{Keys, child_keys};
 use super::sa::{HalfOpen, IkeSa, State};
 use crate::context::{Context, Effect};
+use crate::credentials::{Signature, method_name, scheme_for, sends_certificate};
 use crate::policy;
 use config::{AuthMethod as Method, Connection, SharedSecret, Unique, best_psk};
+use crypto::{Certificate, KeyKind, Scheme};
 use model::dataplane::Mode;
 use model::{Event, FailureKind, Identity, Instant, Role, TrafficSelector};
 use std::net::IpAddr;
 use std::sync::Arc;
 use wire::grammar::RuleId;
 use wire::v2::{Chain, ChainBuilder, Id};
-use wire::{AuthMethod, ExchangeType, IdType, NotifyType, ProtocolId, Secret};
+use wire::{AuthMethod, CertEncoding, ExchangeType, HashAlgorithm, IdType, NotifyType, ProtocolId, Secret};
 
 /// The Identification payload without its generic header, which AUTH covers (RFC 7296 section 2.15: RestOfIDPayload).
 fn id_body(kind: u8, data: &[u8]) -> Vec<u8> {
@@ -41,10 +43,110 @@ fn id_body(kind: u8, data: &[u8]) -> Vec<u8> {
     body
 }
 
-/// The AUTH value of one end: what it sent first, the other's nonce, and its identity under its SK_p.
+/// The AUTH value of one end by a pre-shared key: what it sent first, the other's nonce, and its identity under its SK_p.
 fn auth_value(keys: &Keys, psk: &SharedSecret, first_message: &[u8], nonce: &[u8], sk_p: &Secret, id: &[u8]) -> Secret {
     let identity = crypto::v2::id_mac(keys.prf, sk_p, id);
     crypto::v2::psk_auth(keys.prf, psk.secret.expose(), &[first_message, nonce, identity.expose()])
+}
+
+/// How many connections of a peer's identity its proof is tried with.
+const MAX_TRIED: usize = 8;
+
+/// What the peer's first message said about certificates and signatures.
+pub(super) struct Wanted {
+    /// Hashes with which it checks signatures (RFC 7427 section 4).
+    hashes: Vec<HashAlgorithm>,
+    /// Whether it asked for a certificate.
+    certificate: bool,
+    /// Of which authorities, by the hashes of their keys.
+    authorities: Vec<u8>,
+}
+
+impl Wanted {
+    /// From the message with the peer's CERTREQ, if it has one.
+    pub(super) fn of(chain: &Chain<'_>, hashes: Vec<HashAlgorithm>) -> Self {
+        let requests = || chain.cert_requests().filter(|(encoding, _)| *encoding == CertEncoding::X509_SIGNATURE);
+        let authorities = requests().flat_map(|(_, hashes)| hashes.iter().copied()).collect();
+        Self { hashes, certificate: requests().next().is_some(), authorities }
+    }
+
+    fn names(&self, authority: &Certificate) -> bool {
+        self.authorities.chunks_exact(20).any(|hash| hash == authority.key_info_hash())
+    }
+}
+
+/// What is signed (RFC 7296 section 2.15): what the end sent first, the other's nonce, and prf(SK_p, its identity).
+fn signed_octets(keys: &Keys, first_message: &[u8], nonce: &[u8], sk_p: &Secret, id: &[u8]) -> Vec<u8> {
+    let identity = crypto::v2::id_mac(keys.prf, sk_p, id);
+    [first_message, nonce, identity.expose()].concat()
+}
+
+/// AUTH by a signature, with the certificates to send along.
+struct Signed {
+    method: AuthMethod,
+    value: Vec<u8>,
+    scheme: Scheme,
+    certificates: Vec<Certificate>,
+}
+
+/// Signs as the connection says and the peer can check.
+fn sign(
+    cx: &Context,
+    connection: &Connection,
+    id: &Identity,
+    wanted: &Wanted,
+    octets: &[u8],
+) -> Result<Signed, FailureKind> {
+    let own = cx.credentials.own(connection, id, |authority| wanted.names(authority))?;
+    let public = own.key.public();
+    let unsupported = || FailureKind::AuthMethodUnsupported {
+        method: format!("{} (the peer cannot check signatures of such keys)", public.kind()),
+    };
+    let scheme =
+        scheme_for(public, &connection.local.signature, &wanted.hashes, cx.settings.rsa_pss).ok_or_else(unsupported)?;
+    let signature = own.key.sign(scheme, octets).ok_or_else(unsupported)?;
+    let (method, value) = match (scheme, public.kind()) {
+        (Scheme::EcdsaFixed, KeyKind::EcdsaP384) => (AuthMethod::ECDSA_SHA384_P384, signature),
+        (Scheme::EcdsaFixed, KeyKind::EcdsaP521) => (AuthMethod::ECDSA_SHA512_P521, signature),
+        (Scheme::EcdsaFixed, _) => (AuthMethod::ECDSA_SHA256_P256, signature),
+        (_, _) if wanted.hashes.is_empty() => (AuthMethod::RSA_DIGITAL_SIGNATURE, signature),
+        (scheme, _) => {
+            // RFC 7427 section 3: the length of the AlgorithmIdentifier, itself, the signature.
+            let algorithm = scheme.algorithm_identifier().ok_or_else(unsupported)?;
+            let length = u8::try_from(algorithm.len()).map_err(|_| unsupported())?;
+            (AuthMethod::DIGITAL_SIGNATURE, [&[length], &algorithm[..], &signature].concat())
+        }
+    };
+    let certificates = match sends_certificate(connection, wanted.certificate) {
+        true => std::iter::once(own.certificate).chain(own.between).collect(),
+        false => Vec::new(),
+    };
+    Ok(Signed { method, value, scheme, certificates })
+}
+
+fn send_certificates(chain: &mut ChainBuilder, certificates: &[Certificate]) {
+    for certificate in certificates {
+        chain.cert(CertEncoding::X509_SIGNATURE, certificate.der());
+    }
+}
+
+/// How the peer says it signed, and the signature; `None` if that is no way we know.
+fn scheme_of(method: AuthMethod, value: &[u8]) -> Option<(Scheme, &[u8])> {
+    match method {
+        AuthMethod::RSA_DIGITAL_SIGNATURE => Some((Scheme::RsaPkcs1(HashAlgorithm::SHA1), value)),
+        AuthMethod::ECDSA_SHA256_P256 | AuthMethod::ECDSA_SHA384_P384 | AuthMethod::ECDSA_SHA512_P521 => {
+            Some((Scheme::EcdsaFixed, value))
+        }
+        AuthMethod::DIGITAL_SIGNATURE => {
+            let (length, rest) = value.split_first()?;
+            let (algorithm, signature) = rest.split_at_checked(usize::from(*length))?;
+            // RFC 7427 section 4 and RFC 8247 section 3.2: never with SHA-1, which we do not announce.
+            let scheme =
+                Scheme::from_algorithm_identifier(algorithm).filter(|s| s.hash() != Some(HashAlgorithm::SHA1))?;
+            Some((scheme, signature))
+        }
+        _ => None,
+    }
 }
 
 fn identity(id: Id<'_>) -> Identity {
@@ -59,9 +161,9 @@ pub(super) fn on_wire(list: &[TrafficSelector]) -> Vec<wire::v2::TrafficSelector
     list.iter().map(|ts| wire::v2::TrafficSelector::from(*ts)).collect()
 }
 
-/// Whether both ends are to prove themselves in the one way that is implemented, in one round. Anything else the
-/// configuration asks for must never become a pre-shared key.
-fn only_psk(connection: &Connection) -> Result<(), FailureKind> {
+/// Whether both ends are to prove themselves in one round and in a way that IKEv2 has. Anything else the configuration
+/// asks for must never become less.
+fn one_round(connection: &Connection) -> Result<(), FailureKind> {
     let rounds = |first, more| std::iter::once(first).chain(more);
     let ours = rounds(&connection.local, &connection.local_more);
     let all = ours.chain(rounds(&connection.remote, &connection.remote_more));
@@ -78,25 +180,39 @@ fn only_psk(connection: &Connection) -> Result<(), FailureKind> {
 // ---------------------------------------------------------------------------------------------------------- initiator
 
 /// Sends IKE_AUTH. `init_request` is our IKE_SA_INIT request, which our AUTH covers.
-pub(super) fn send(sa: &mut IkeSa, cx: &mut Context, now: Instant, init_request: &[u8]) -> Verdict {
+/// `wanted` is what its answer says about certificates.
+pub(super) fn send(sa: &mut IkeSa, cx: &mut Context, now: Instant, init_request: &[u8], wanted: &Wanted) -> Verdict {
     let (Some(connection), Some(local)) = (sa.connection.clone(), sa.local_id.clone()) else { return Verdict::Keep };
-    if let Err(kind) = only_psk(&connection) {
+    if let Err(kind) = one_round(&connection) {
         return Verdict::End(kind);
     }
     let expected = &connection.remote.id;
-    let Some(psk) = best_psk(&cx.secrets, &local, expected).first().map(|s| (*s).clone()) else {
-        return Verdict::End(FailureKind::PskMissing { local, remote: expected.clone() });
-    };
     let State::AuthSent(auth) = &sa.state else { return Verdict::Keep };
     let id = id_body(local.kind().number(), local.data());
-    let value = auth_value(&auth.keys, &psk, init_request, &auth.nonce_r, &auth.auth.initiator, &id);
-
+    let (nonce, sk_p) = (&auth.nonce_r, &auth.auth.initiator);
     let mut chain = ChainBuilder::new();
     chain.id_i(IdType(local.kind().number()), local.data());
+    let (method, value, how) = if connection.local.method == Method::Pubkey {
+        let octets = signed_octets(&auth.keys, init_request, nonce, sk_p, &id);
+        match sign(cx, &connection, &local, wanted, &octets) {
+            Ok(signed) => {
+                send_certificates(&mut chain, &signed.certificates);
+                (signed.method, Secret::new(signed.value), signed.scheme.to_string())
+            }
+            Err(kind) => return Verdict::End(kind),
+        }
+    } else {
+        let Some(psk) = best_psk(&cx.secrets, &local, expected).first().map(|s| (*s).clone()) else {
+            return Verdict::End(FailureKind::PskMissing { local, remote: expected.clone() });
+        };
+        let value = auth_value(&auth.keys, &psk, init_request, nonce, sk_p, &id);
+        (AuthMethod::SHARED_KEY_MIC, value, "pre-shared key".to_string())
+    };
+    request_certificate(&mut chain, cx, &connection);
     if !expected.is_wildcard() {
         chain.id_r(IdType(expected.kind().number()), expected.data());
     }
-    chain.auth(AuthMethod::SHARED_KEY_MIC, value.expose());
+    chain.auth(method, value.expose());
     if sa.initial_contact {
         // RFC 7296 section 2.4: this is the only IKE SA between these identities.
         chain.notify(ProtocolId::NONE, &[], NotifyType::INITIAL_CONTACT, &[]);
@@ -109,7 +225,7 @@ pub(super) fn send(sa: &mut IkeSa, cx: &mut Context, now: Instant, init_request:
         chain.ts_r(&on_wire(&larval.remote_ts));
         ask_for_transport(&mut chain, transport_of(sa, larval));
     }
-    sa.log(cx, "IKE", 1, format!("authentication of '{local}' (myself) with pre-shared key"));
+    sa.log(cx, "IKE", 1, format!("authentication of '{local}' (myself) with {how}"));
     sa.request(cx, now, ExchangeType::IKE_AUTH, chain, RuleId::IkeAuthResponse, Task::Auth);
     Verdict::Keep
 }
@@ -145,18 +261,24 @@ pub(super) fn response(sa: &mut IkeSa, cx: &mut Context, now: Instant, response:
             sk_p: &auth.auth.responder,
             id: &id,
         };
-        verify(cx, &auth.keys, &proof, &local, &remote)
+        verify(cx, now, &connection, chain, (&auth.keys, &proof), (&local, &remote))
     };
     sa.remote_id = Some(remote.clone());
-    if let Err(kind) = checked {
-        // RFC 7296 section 2.21.2: the responder takes the IKE SA for established and is told in an exchange of its own,
-        // whose answer nobody needs.
-        let mut chain = ChainBuilder::new();
-        chain.notify(ProtocolId::NONE, &[], NotifyType::AUTHENTICATION_FAILED, &[]);
-        sa.request(cx, now, ExchangeType::INFORMATIONAL, chain, RuleId::InformationalResponse, Task::Liveness);
-        return Verdict::End(kind);
-    }
-    sa.log(cx, "IKE", 1, format!("authentication of '{remote}' with pre-shared key successful"));
+    let how = match checked {
+        Ok(proven) => {
+            sa.proven_by = Some(proven.method);
+            proven.how
+        }
+        Err(kind) => {
+            // RFC 7296 section 2.21.2: the responder takes the IKE SA for established and is told in an exchange of its own,
+            // whose answer nobody needs.
+            let mut chain = ChainBuilder::new();
+            chain.notify(ProtocolId::NONE, &[], NotifyType::AUTHENTICATION_FAILED, &[]);
+            sa.request(cx, now, ExchangeType::INFORMATIONAL, chain, RuleId::InformationalResponse, Task::Liveness);
+            return Verdict::End(kind);
+        }
+    };
+    sa.log(cx, "IKE", 1, format!("authentication of '{remote}' with {how} successful"));
     let (nonce_i, nonce_r) = (auth_nonces(&sa.state).0, auth_nonces(&sa.state).1);
     sa.become_established(cx);
     established(sa, cx, now);
@@ -252,8 +374,8 @@ pub(super) fn request(
         return (reply, Verdict::Keep);
     };
     let peer = request.chain.idi().map(identity);
-    let outcome = authenticate(cx, half_open, sa, request);
-    let Authenticated { connection, local, remote, auth, .. } = match outcome {
+    let outcome = authenticate(cx, now, half_open, sa, request);
+    let Authenticated { connection, local, remote, auth, how, method } = match outcome {
         Ok(authenticated) => authenticated,
         Err((connection, kind)) => {
             sa.connection = connection.or(sa.connection.take());
@@ -264,13 +386,16 @@ pub(super) fn request(
         }
     };
     let (nonce_i, nonce_r) = auth_nonces(&sa.state);
+    sa.proven_by = Some(method);
     sa.connection = Some(Arc::clone(&connection));
     sa.local_id = Some(local.clone());
     sa.remote_id = Some(remote.clone());
     sa.become_established(cx);
-    sa.log(cx, "IKE", 1, format!("authentication of '{remote}' with pre-shared key successful"));
+    sa.log(cx, "IKE", 1, format!("authentication of '{remote}' with {how} successful"));
     reply.id_r(IdType(local.kind().number()), local.data());
-    reply.auth(AuthMethod::SHARED_KEY_MIC, auth.expose());
+    send_certificates(&mut reply, &auth.certificates);
+    reply.auth(auth.method, auth.value.expose());
+    sa.log(cx, "IKE", 1, format!("authentication of '{local}' (myself) with {}", auth.how));
     let only = request.chain.notify(NotifyType::INITIAL_CONTACT).is_some() && connection.unique != Unique::Never;
     if only || connection.unique == Unique::Replace {
         cx.effects.push(Effect::OnlySa { sa: sa.id, local, remote, forgotten: only });
@@ -296,12 +421,25 @@ struct Authenticated {
     connection: Arc<Connection>,
     local: Identity,
     remote: Identity,
-    auth: Secret,
+    auth: OwnProof,
+    /// How the peer proved itself.
+    how: String,
+    /// The same in tmsh's words.
+    method: &'static str,
+}
+
+/// Our AUTH payload, and the certificates that go with it.
+struct OwnProof {
+    method: AuthMethod,
+    value: Secret,
+    certificates: Vec<Certificate>,
+    how: String,
 }
 
 /// Finds the connection of this peer and checks the proof, touching nothing.
 fn authenticate(
     cx: &Context,
+    now: Instant,
     half_open: &HalfOpen,
     sa: &IkeSa,
     request: &Request<'_>,
@@ -321,7 +459,7 @@ fn authenticate(
         .filter_map(|c| policy::identity_fit(c, &remote, asked_for.as_ref(), address).map(|score| (score, c)))
         .collect();
     fitting.sort_by_key(|(score, _)| std::cmp::Reverse(*score));
-    let Some(connection) = fitting.first().map(|(_, c)| Arc::clone(c)) else {
+    if fitting.is_empty() {
         // Does it fail because of who the peer is, or because of whom it asks for?
         let known: Vec<&Arc<Connection>> =
             half_open.candidates.iter().filter(|c| policy::identity_fit(c, &remote, None, address).is_some()).collect();
@@ -332,17 +470,40 @@ fn authenticate(
         let expected = half_open.candidates.iter().map(|c| format!("{}: {}", c.name, c.remote.id)).collect();
         let first = half_open.candidates.first().cloned();
         return Err((first, FailureKind::IdentityUnknown { received: remote, asked_for, expected }));
-    };
-    let fail = |kind| (Some(Arc::clone(&connection)), kind);
-    only_psk(&connection).map_err(fail)?;
+    }
+    let mut failed = None;
+    for (_, connection) in fitting.into_iter().take(MAX_TRIED) {
+        match prove(cx, now, half_open, request, connection, (&remote, asked_for.clone())) {
+            Ok(authenticated) => return Ok(authenticated),
+            // Another connection may want what the peer has.
+            Err(kind @ (FailureKind::AuthMethodMismatch { .. } | FailureKind::CertificateUntrusted { .. })) => {
+                failed.get_or_insert((Some(Arc::clone(connection)), kind));
+            }
+            Err(kind) => return Err(failed.unwrap_or((Some(Arc::clone(connection)), kind))),
+        }
+    }
+    Err(failed.unwrap_or((None, FailureKind::AuthMethodUnsupported { method: "none".into() })))
+}
+
+/// Checks the peer's proof by one connection, and makes ours.
+fn prove(
+    cx: &Context,
+    now: Instant,
+    half_open: &HalfOpen,
+    request: &Request<'_>,
+    connection: &Arc<Connection>,
+    (remote, asked_for): (&Identity, Option<Identity>),
+) -> Result<Authenticated, FailureKind> {
+    let chain = request.chain;
+    one_round(connection)?;
     let Some((method, value)) = chain.auth() else {
         // Section 2.16: leaving AUTH out asks for EAP.
-        return Err(fail(FailureKind::AuthMethodUnsupported { method: "EAP".into() }));
+        return Err(FailureKind::AuthMethodUnsupported { method: "EAP".into() });
     };
-    let local = if connection.local.id.is_wildcard() {
-        asked_for.filter(|id| !id.is_wildcard()).unwrap_or_else(|| own_identity(&connection, request.path.local))
+    let local = if connection.local.id.is_wildcard() && connection.local.certs.is_empty() {
+        asked_for.filter(|id| !id.is_wildcard()).unwrap_or_else(|| own_identity(connection, request.path.local))
     } else {
-        connection.local.id.clone()
+        own_identity(connection, request.path.local)
     };
     // The same peer at the same place may replace its own SA: reauthentication makes the new one before the old one goes.
     let elsewhere = cx
@@ -351,9 +512,9 @@ fn authenticate(
         .is_some_and(|sas| sas.values().any(|at| *at != request.path.remote));
     let taken = connection.unique == Unique::Keep && elsewhere;
     if taken && chain.notify(NotifyType::INITIAL_CONTACT).is_none() {
-        return Err(fail(FailureKind::NotUnique { remote }));
+        return Err(FailureKind::NotUnique { remote: remote.clone() });
     }
-    let id = id_body(idi.kind.0, idi.data);
+    let id = id_body(remote.kind().number(), remote.data());
     let (keys, sk_p) = (&half_open.keys, &half_open.auth);
     let proof = Proof {
         method,
@@ -363,10 +524,30 @@ fn authenticate(
         sk_p: &sk_p.initiator,
         id: &id,
     };
-    let psk = verify(cx, keys, &proof, &local, &remote).map_err(fail)?;
+    let proven = verify(cx, now, connection, chain, (keys, &proof), (&local, remote))?;
     let own = id_body(local.kind().number(), local.data());
-    let auth = auth_value(keys, &psk, &half_open.response, &half_open.nonce_i, &sk_p.responder, &own);
-    Ok(Authenticated { connection, local, remote, auth })
+    let (message, nonce, sk_p) = (&half_open.response, &half_open.nonce_i, &sk_p.responder);
+    let auth = if connection.local.method == Method::Pubkey {
+        let octets = signed_octets(keys, message, nonce, sk_p, &own);
+        let wanted = Wanted::of(chain, half_open.hashes.clone());
+        let Signed { method, value, scheme, certificates } = sign(cx, connection, &local, &wanted, &octets)?;
+        OwnProof { method, value: Secret::new(value), certificates, how: scheme.to_string() }
+    } else {
+        let missing = || FailureKind::PskMissing { local: local.clone(), remote: remote.clone() };
+        let best = || best_psk(&cx.secrets, &local, remote).first().map(|s| (*s).clone());
+        // Of several secrets it is the one that the peer used.
+        let psk = proven.psk.or_else(best).ok_or_else(missing)?;
+        let value = auth_value(keys, &psk, message, nonce, sk_p, &own);
+        OwnProof { method: AuthMethod::SHARED_KEY_MIC, value, certificates: Vec::new(), how: "pre-shared key".into() }
+    };
+    Ok(Authenticated {
+        connection: Arc::clone(connection),
+        local,
+        remote: remote.clone(),
+        auth,
+        how: proven.how,
+        method: proven.method,
+    })
 }
 
 /// What a peer puts forward to prove who it is.
@@ -379,17 +560,53 @@ struct Proof<'a> {
     id: &'a [u8],
 }
 
-/// Checks a proof against every secret of this pair of identities; returns the one that fits.
+/// How a peer proved itself.
+struct Proven {
+    how: String,
+    /// The same in tmsh's words.
+    method: &'static str,
+    /// The secret, if it was one.
+    psk: Option<SharedSecret>,
+}
+
+/// Checks a proof by the method that the connection wants of the peer.
 fn verify(
+    cx: &Context,
+    now: Instant,
+    connection: &Connection,
+    chain: &Chain<'_>,
+    (keys, proof): (&Keys, &Proof<'_>),
+    (local, remote): (&Identity, &Identity),
+) -> Result<Proven, FailureKind> {
+    let by_key = proof.method == AuthMethod::SHARED_KEY_MIC;
+    let expected = match connection.remote.method {
+        Method::Pubkey if by_key => "a signature (auth = pubkey)",
+        Method::Psk if !by_key => "a pre-shared key (auth = psk)",
+        Method::Psk => {
+            let psk = verify_psk(cx, keys, proof, local, remote)?;
+            return Ok(Proven { how: "pre-shared key".into(), method: "pre-shared-key", psk: Some(psk) });
+        }
+        _ => {
+            let Some((scheme, value)) = scheme_of(proof.method, proof.value) else {
+                return Err(FailureKind::AuthMethodUnsupported { method: proof.method.to_string() });
+            };
+            let signed = signed_octets(keys, proof.first_message, proof.nonce, proof.sk_p, proof.id);
+            let signature = Signature { scheme, value, signed: &signed };
+            let kind = cx.credentials.check(now, connection, remote, chain.certs(), &signature)?;
+            return Ok(Proven { how: scheme.to_string(), method: method_name(kind), psk: None });
+        }
+    };
+    Err(FailureKind::AuthMethodMismatch { expected: expected.into(), received: proof.method.to_string() })
+}
+
+/// Checks a proof against every secret of this pair of identities; returns the one that fits.
+fn verify_psk(
     cx: &Context,
     keys: &Keys,
     proof: &Proof<'_>,
     local: &Identity,
     remote: &Identity,
 ) -> Result<SharedSecret, FailureKind> {
-    if proof.method != AuthMethod::SHARED_KEY_MIC {
-        return Err(FailureKind::AuthMethodUnsupported { method: proof.method.to_string() });
-    }
     let secrets = best_psk(&cx.secrets, local, remote);
     if secrets.is_empty() {
         return Err(FailureKind::PskMissing { local: local.clone(), remote: remote.clone() });

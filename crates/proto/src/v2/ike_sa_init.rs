@@ -20,8 +20,9 @@ use super::keys::Keys;
 use super::sa::{AuthSent, HalfOpen, IkeSa, InitSent, State};
 use super::{ike_auth, nat};
 use crate::context::Context;
+use crate::credentials::certified_identity;
 use crate::timers::Reason;
-use config::{Connection, Fragmentation};
+use config::{AuthMethod, Connection, Fragmentation};
 use crypto::KeyExchange;
 use model::{
     Algorithm, ChosenSuite, DropReason, FailureKind, Identity, Instant, Mismatch, NatState, Phase, Proposal,
@@ -32,8 +33,8 @@ use std::sync::Arc;
 use wire::grammar::{self, Protection, RuleId, Sender};
 use wire::v2::{Chain, ChainBuilder, message, parse_chain};
 use wire::{
-    ExchangeType, Flags, HEADER_LEN, Header, IkeSpi, KeyExchangeId, NotifyType, PayloadType, ProtocolId, SpiPair,
-    Version,
+    CertEncoding, ExchangeType, Flags, HEADER_LEN, HashAlgorithm, Header, IkeSpi, KeyExchangeId, NotifyType,
+    PayloadType, ProtocolId, SpiPair, Version,
 };
 
 /// Octets of our nonces: RFC 7296 section 2.10 wants at least half the PRF's key, 32 suffice for all.
@@ -89,8 +90,13 @@ pub(crate) fn initiate(cx: &mut Context, now: Instant, wish: Wish) -> Result<Ike
     Ok(sa)
 }
 
-/// Who we are: as configured, else our address.
+/// Who we are: as configured, unless our certificate says otherwise, else our address.
 pub(crate) fn own_identity(connection: &Connection, local: SocketAddr) -> Identity {
+    if connection.local.method == AuthMethod::Pubkey
+        && let Some(id) = certified_identity(&connection.local)
+    {
+        return id;
+    }
     if connection.local.id.is_wildcard() { Identity::from(local.ip()) } else { connection.local.id.clone() }
 }
 
@@ -108,6 +114,9 @@ fn send(sa: &mut IkeSa, cx: &mut Context, now: Instant) {
     nat::announce(&mut chain, sa.spis, sa.local, sa.remote, init.pretend);
     if connection.fragmentation != Fragmentation::No {
         chain.notify(ProtocolId::NONE, &[], NotifyType::IKEV2_FRAGMENTATION_SUPPORTED, &[]);
+    }
+    if connection.remote.method == AuthMethod::Pubkey {
+        announce_hashes(&mut chain);
     }
     let request = message(sa.header(ExchangeType::IKE_SA_INIT, 0, false), chain);
     sa.next_request = 1;
@@ -214,7 +223,34 @@ pub(crate) fn response(
         sa.remote.set_port(cx.settings.nat_port);
     }
     sa.state = State::AuthSent(Box::new(AuthSent { keys, auth, response: datagram.to_vec(), nonce_i, nonce_r }));
-    ike_auth::send(sa, cx, now, &request)
+    let wanted = ike_auth::Wanted::of(&chain, hashes_of(&chain));
+    ike_auth::send(sa, cx, now, &request, &wanted)
+}
+
+/// The hashes with which we check signatures (RFC 7427 section 4): all but SHA-1, and that of EdDSA (RFC 8420 section 2).
+fn announce_hashes(chain: &mut ChainBuilder) {
+    let hashes = [HashAlgorithm::SHA2_256, HashAlgorithm::SHA2_384, HashAlgorithm::SHA2_512, HashAlgorithm::IDENTITY];
+    let data: Vec<u8> = hashes.iter().flat_map(|hash| hash.0.to_be_bytes()).collect();
+    chain.notify(ProtocolId::NONE, &[], NotifyType::SIGNATURE_HASH_ALGORITHMS, &data);
+}
+
+/// The hashes with which the peer checks signatures; none if it does not do RFC 7427.
+fn hashes_of(chain: &Chain<'_>) -> Vec<HashAlgorithm> {
+    let data = chain.notify(NotifyType::SIGNATURE_HASH_ALGORITHMS).map(|n| n.data).unwrap_or_default();
+    data.chunks_exact(2)
+        .filter_map(|pair| pair.first_chunk())
+        .map(|two| HashAlgorithm(u16::from_be_bytes(*two)))
+        .collect()
+}
+
+/// Asks for a certificate of one of our authorities (RFC 7296 section 3.7).
+pub(super) fn request_certificate(chain: &mut ChainBuilder, cx: &Context, connection: &Connection) {
+    let wanted = connection.remote.method == AuthMethod::Pubkey && connection.send_certreq;
+    let authorities = cx.credentials.acceptable(connection);
+    if wanted && !authorities.is_empty() {
+        let hashes: Vec<u8> = authorities.iter().flat_map(|a| a.key_info_hash()).collect();
+        chain.cert_req(CertEncoding::X509_SIGNATURE, &hashes);
+    }
 }
 
 /// Whether the peer takes fragments (RFC 7383 section 2.3), and we let it know that we do.
@@ -400,6 +436,14 @@ pub(crate) fn respond(cx: &mut Context, now: Instant, first: FirstMessage<'_>, c
     reply.ke(group, key_exchange.public());
     reply.nonce(&nonce_r);
     nat::announce(&mut reply, spis, path.local, path.remote, pretend);
+    if chain.notify(NotifyType::SIGNATURE_HASH_ALGORITHMS).is_some()
+        && first.candidates.iter().any(|c| c.remote.method == AuthMethod::Pubkey)
+    {
+        announce_hashes(&mut reply);
+    }
+    if let Some(asking) = first.candidates.iter().find(|c| c.remote.method == AuthMethod::Pubkey) {
+        request_certificate(&mut reply, cx, asking);
+    }
     let fragments = first.candidates.first().is_some_and(|c| fragmentable(&chain, c));
     if fragments {
         reply.notify(ProtocolId::NONE, &[], NotifyType::IKEV2_FRAGMENTATION_SUPPORTED, &[]);
@@ -428,6 +472,7 @@ pub(crate) fn respond(cx: &mut Context, now: Instant, first: FirstMessage<'_>, c
         response: response.clone(),
         nonce_i: nonce.to_vec(),
         nonce_r,
+        hashes: hashes_of(&chain),
         candidates: first.candidates,
     }));
     sa.log(cx, "IKE", 0, format!("{} is initiating an IKE_SA", path.remote.ip()));

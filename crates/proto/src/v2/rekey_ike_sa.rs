@@ -97,6 +97,7 @@ fn successor(sa: &IkeSa, cx: &mut Context, now: Instant, made: &Made, nonces: (&
     new.fragments = sa.fragments; // RFC 7383 section 2.3 asks in IKE_SA_INIT only
     new.local_id = sa.local_id.clone();
     new.remote_id = sa.remote_id.clone();
+    new.proven_by = sa.proven_by;
     new.established = Some(now);
     // Only authentication itself puts the next one off.
     new.reauth_at = sa.reauth_at;

@@ -19,7 +19,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use wire::grammar::RuleId;
-use wire::{IkeSpi, SpiPair};
+use wire::{HashAlgorithm, IkeSpi, SpiPair};
 
 /// How far the SA is, with exactly what is known there.
 pub(crate) enum State {
@@ -57,6 +57,8 @@ pub(crate) struct HalfOpen {
     pub response: Vec<u8>,
     pub nonce_i: Vec<u8>,
     pub nonce_r: Vec<u8>,
+    /// Hashes with which the peer checks signatures (RFC 7427 section 4).
+    pub hashes: Vec<HashAlgorithm>,
     /// The connections that these addresses and this suite allow, best first.
     pub candidates: Vec<Arc<Connection>>,
 }
@@ -125,6 +127,8 @@ pub(crate) struct IkeSa {
     pub replaces: Option<SaId>,
     /// Whether IKE_AUTH says INITIAL_CONTACT.
     pub initial_contact: bool,
+    /// How the peer proved itself, in tmsh's words, once it has.
+    pub proven_by: Option<&'static str>,
 }
 
 impl IkeSa {
@@ -172,6 +176,7 @@ impl IkeSa {
             attempt: 1,
             replaces: None,
             initial_contact: false,
+            proven_by: None,
         }
     }
 
@@ -292,7 +297,9 @@ impl IkeSa {
             remote_vips: Vec::new(),
             suite: self.suite,
             nat: self.nat,
-            authentication: "pre-shared-key",
+            authentication: self
+                .proven_by
+                .unwrap_or_else(|| crate::credentials::configured_method(self.connection.as_deref())),
             age: now.since(self.created),
             established: self.established.map(|at| now.since(at)),
             rekey_in: left(self.rekey_at),

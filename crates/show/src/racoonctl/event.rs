@@ -57,6 +57,12 @@ pub fn event_of(ended: &Tombstone) -> u16 {
         | Kind::PskMismatch { .. }
         | Kind::PskMissing { .. }
         | Kind::AuthMethodUnsupported { .. }
+        | Kind::AuthMethodMismatch { .. }
+        | Kind::OwnCertificateMissing { .. }
+        | Kind::PeerCertificateMissing { .. }
+        | Kind::IdentityNotCertified { .. }
+        | Kind::CertificateUntrusted { .. }
+        | Kind::SignatureInvalid { .. }
         | Kind::AuthenticationRefused { .. } => 0x0104,
         Kind::PeerDeleted if !child => 0x0106,
         _ if child => 0x0202,

@@ -1,5 +1,7 @@
 //! The control socket: vici sessions, and what each command does.
 
+mod credentials;
+
 use super::Core;
 use super::load;
 use config::SharedSecret;
@@ -205,12 +207,22 @@ impl Client {
             "get-shared" => list("keys", core.endpoint.secrets().iter().map(|s| s.name.clone()).collect::<Vec<_>>()),
             "clear-creds" => {
                 core.endpoint.set_secrets(Vec::new());
+                core.endpoint.credentials_mut().clear();
                 schema::success()
             }
-            "get-keys" => list("keys", Vec::new()),
+            "get-keys" => list("keys", credentials::key_ids(core.endpoint.credentials())),
+            "load-cert" => credentials::load_cert(core.endpoint.credentials_mut(), m),
+            "load-key" => credentials::load_key(core.endpoint.credentials_mut(), m),
+            "unload-key" => credentials::unload_key(core.endpoint.credentials_mut(), m),
+            "list-certs" => {
+                for event in credentials::list(core.endpoint.credentials(), m) {
+                    self.session.event("list-cert", &event);
+                }
+                Message::new()
+            }
             "get-authorities" => list("authorities", Vec::new()),
             "get-pools" => pools(core, m),
-            "list-certs" | "list-authorities" | "list-policies" => Message::new(),
+            "list-authorities" | "list-policies" => Message::new(),
             "flush-certs" => schema::success(),
             "get-algorithms" => algorithms(),
             "get-counters" => counters(core, m),
@@ -231,15 +243,16 @@ impl Client {
             "rekey" => rekey(core, now, m),
             "install" | "uninstall" => schema::refusal("trap and shunt policies are not available in this version"),
             "redirect" => schema::refusal("redirection (RFC 5685) is not available in this version"),
-            "load-cert" | "load-key" | "load-token" | "load-authority" => {
-                schema::refusal("certificates and private keys are not available in this version: use auth = psk")
-            }
+            "load-token" => schema::refusal("keys on tokens are not available in this version: load the key itself"),
+            "load-authority" => schema::refusal(
+                "sections for authorities are not available in this version: load the certificate and its revocation list",
+            ),
             "load-pool" => load_pool(core, m),
             "unload-pool" => {
                 let known = m.get_str("name").is_some_and(|n| core.endpoint.pools_mut().unload(n));
                 result(known, || format!("no pool '{}'", m.get_str("name").unwrap_or_default()))
             }
-            "unload-key" | "unload-authority" => schema::refusal("there is none"),
+            "unload-authority" => schema::refusal("there is none"),
             _ => return self.session.unknown_command(),
         };
         self.session.reply(&answer);
@@ -423,7 +436,15 @@ fn stats(core: &Core, now: Instant) -> Stats {
         scheduled: u32::from(core.endpoint.poll_timeout().is_some()),
         ike_sas: count(ike_sas),
         half_open: count(half_open),
-        plugins: vec!["ikev2".into(), "psk".into(), "vici".into(), core.plane.describe()],
+        plugins: vec![
+            "ikev1".into(),
+            "ikev2".into(),
+            "psk".into(),
+            "pubkey".into(),
+            "x509".into(),
+            "vici".into(),
+            core.plane.describe(),
+        ],
     }
 }
 
@@ -469,7 +490,7 @@ fn load_conn(core: &mut Core, m: &Message) -> Message {
     let Some((name, body)) = m.sections().next() else {
         return schema::refusal("load-conn needs a section with the connection's name");
     };
-    match load::connection(&load::section(name, body)) {
+    match load::connection(&load::section(name, body), &core.directory()) {
         Ok(connection) => {
             core.load_connection(Arc::new(connection));
             schema::success()
@@ -570,6 +591,7 @@ fn describe(c: &config::Connection) -> ConnectionInfo {
     let auth = |round: &config::Authentication| AuthInfo {
         class: match round.method {
             config::AuthMethod::Psk => "pre-shared key".into(),
+            config::AuthMethod::Pubkey => "public key".into(),
             config::AuthMethod::Xauth => "XAuth".into(),
         },
         id: (round.id != Identity::ANY).then(|| round.id.to_string()),

@@ -1,8 +1,10 @@
 //! Configuration from files and from vici clients.
 
+use super::credentials::{self, Found};
 use crate::files::SystemFiles;
 use config::{ConfigError, Connection, Entry, Files, Place, Pool, Section, SharedSecret};
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use vici::{Element, Message};
 
@@ -21,6 +23,8 @@ pub struct Loaded {
     pub connection_names: BTreeSet<String>,
     /// Names of all secrets in the file, those that were refused too.
     pub secret_names: BTreeSet<String>,
+    /// Certificates and private keys of the directories beside the file.
+    pub credentials: Found,
     /// What was refused, each as a report for the operator.
     pub refused: Vec<String>,
 }
@@ -36,11 +40,13 @@ pub fn file(path: &str) -> Result<Loaded, String> {
     let names = |of: &str| root.section(of).map(|s| s.sections().map(|s| s.name.clone()).collect()).unwrap_or_default();
     (loaded.connection_names, loaded.secret_names) = (names("connections"), names("secrets"));
     loaded.pool_names = names("pools");
+    let passphrases;
     match config::load(&root) {
         Ok(config) => {
             loaded.connections = config.connections;
             loaded.secrets = config.secrets;
             loaded.pools = config.pools;
+            passphrases = config.passphrases;
         }
         Err(errors) => {
             loaded.refused = errors.iter().take(20).map(report).collect();
@@ -51,11 +57,26 @@ pub fn file(path: &str) -> Result<Loaded, String> {
                 |name: &str| root.section(name).map(|s| s.sections().cloned().collect()).unwrap_or_else(Vec::new);
             loaded.connections =
                 parts("connections").iter().filter_map(|s| config::connection(s).ok()).map(Arc::new).collect();
-            loaded.secrets = parts("secrets").iter().filter_map(|s| config::secret(s).ok()).collect();
+            let named = |s: &&Section| config::KeyPassphrase::is_named(&s.name);
+            let (phrases, secrets) = (parts("secrets"), parts("secrets"));
+            passphrases = phrases.iter().filter(named).filter_map(|s| config::passphrase(s).ok()).collect();
+            loaded.secrets = secrets.iter().filter(|s| !named(s)).filter_map(|s| config::secret(s).ok()).collect();
             loaded.pools = parts("pools").iter().filter_map(|s| config::pool(s).ok()).collect();
         }
     }
     root.forget_secrets();
+    let directory = Path::new(path).parent().unwrap_or(Path::new("."));
+    loaded.credentials = credentials::read_all(directory, &passphrases);
+    loaded.refused.append(&mut loaded.credentials.refused);
+    let mut connections = Vec::new();
+    for connection in std::mem::take(&mut loaded.connections) {
+        let mut connection = Arc::unwrap_or_clone(connection);
+        match credentials::resolve(&mut connection, directory) {
+            Ok(()) => connections.push(Arc::new(connection)),
+            Err(why) => loaded.refused.push(why),
+        }
+    }
+    loaded.connections = connections;
     Ok(loaded)
 }
 
@@ -82,13 +103,20 @@ pub fn settings(named: Option<&str>) -> Result<config::DaemonSettings, String> {
 /// A vici message as the section of a file would be.
 pub fn section(name: &str, message: &Message) -> Section {
     let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+    // Where a file names certificates, a client sends them: in PEM, or in DER, which is not text.
+    let certificate = |octets: &[u8]| match std::str::from_utf8(octets) {
+        Ok(text) if !octets.starts_with(&[0x30]) => text.to_string(),
+        _ => crypto::armour(octets),
+    };
     let mut section = Section::new(name, Place::vici());
     for element in message.iter() {
         let at = Place::vici();
         section.entries.push(match element {
             Element::Value { key, value } => Entry::Value { key: key.clone(), value: text(value), at },
             Element::List { key, items } => {
-                Entry::List { key: key.clone(), values: items.iter().map(|i| text(i)).collect(), at }
+                let certificates = matches!(key.as_str(), "certs" | "cacerts");
+                let read = |i: &Vec<u8>| if certificates { certificate(i) } else { text(i) };
+                Entry::List { key: key.clone(), values: items.iter().map(read).collect(), at }
             }
             Element::Section { key, message } => Entry::Section(self::section(key, message)),
         });
@@ -101,12 +129,14 @@ fn one_line(errors: &[ConfigError]) -> String {
     lines.join("; ")
 }
 
-/// A connection of `load-conn`.
+/// A connection of `load-conn`. Clients send certificates themselves; a name is a file below `directory`.
 ///
 /// # Errors
 /// All that is wrong with it, in one line.
-pub fn connection(section: &Section) -> Result<Connection, String> {
-    config::connection(section).map_err(|errors| one_line(&errors))
+pub fn connection(section: &Section, directory: &Path) -> Result<Connection, String> {
+    let mut connection = config::connection(section).map_err(|errors| one_line(&errors))?;
+    credentials::resolve(&mut connection, directory)?;
+    Ok(connection)
 }
 
 /// A pool of `load-pool`.

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod control;
+mod credentials;
 mod listener;
 mod load;
 mod plane;
@@ -13,7 +14,7 @@ mod xfrm;
 
 pub use plane::Choice;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, unix_seconds};
 use crate::log;
 use addresses::VirtualAddresses;
 use config::{AddressPattern, Connection, SharedSecret, StartAction};
@@ -77,6 +78,8 @@ pub struct Core {
     from_file: BTreeMap<String, Arc<Connection>>,
     /// Secrets as the configuration file has them.
     secrets_from_file: Vec<SharedSecret>,
+    /// Certificates and keys as the configuration's directories have them.
+    credentials_from_files: credentials::FromFiles,
     /// Names of the pools that the configuration file has.
     pools_from_file: BTreeSet<String>,
     routes: Option<Routes>,
@@ -138,6 +141,11 @@ impl Core {
         self.endpoint.add_secret(secret);
     }
 
+    /// The directory of the configuration, below which certificates and keys are.
+    pub fn directory(&self) -> PathBuf {
+        Path::new(&self.config_path()).parent().map(Path::to_path_buf).unwrap_or_default()
+    }
+
     fn config_path(&self) -> String {
         self.options.config.clone().unwrap_or_else(|| DEFAULT_CONFIG.to_string())
     }
@@ -169,6 +177,7 @@ impl Core {
         for pool in loaded.pools {
             self.endpoint.pools_mut().load(pool);
         }
+        self.credentials_from_files.replace(self.endpoint.credentials_mut(), loaded.credentials);
         self.from_file.extend(loaded.connections.iter().map(|c| (c.name.clone(), Arc::clone(c))));
         for old in std::mem::take(&mut self.secrets_from_file) {
             if !loaded.secret_names.contains(&old.name) {
@@ -348,6 +357,7 @@ impl Daemon {
             nat_port: file.port_nat_t,
             close_ike_on_child_failure: file.close_ike_on_child_failure,
             initiator_only: file.initiator_only,
+            rsa_pss: file.rsa_pss,
             ..Settings::default()
         };
         let endpoint = Endpoint::new(settings, Box::new(crypto::SystemRandom));
@@ -367,6 +377,7 @@ impl Daemon {
             addresses: VirtualAddresses::default(),
             pools_from_file: BTreeSet::new(),
             refused: BTreeSet::new(),
+            credentials_from_files: credentials::FromFiles::default(),
         };
         let poll = Poll::new().map_err(|e| format!("epoll: {e}"))?;
         let (clients, next_client) = (BTreeMap::new(), FIRST_CLIENT);
@@ -442,6 +453,8 @@ impl Daemon {
         ready.sort_unstable();
         ready.dedup();
         let now = self.clock.now();
+        // Every time: the clock of the calendar may be set while the daemon runs.
+        self.core.endpoint.credentials_mut().set_clock(now, Duration::from_secs(unix_seconds()));
         for token in ready {
             match token {
                 SIGNALS => {

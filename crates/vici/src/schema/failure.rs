@@ -10,8 +10,8 @@ use super::sa::{mode_from, mode_name};
 use super::{SchemaError, is_yes, items, list_sa, need, parse, parse_if_any, snapshot};
 use crate::Message;
 use model::{
-    Algorithm, ConfigRef, Dimension, ExchangeMode, Failure, FailureKind, Identity, Instant, Mismatch, Phase, SaId,
-    Side, Tombstone, TrafficSelector,
+    Algorithm, CertificateProblem, ConfigRef, Dimension, ExchangeMode, Failure, FailureKind, Identity, Instant,
+    Mismatch, Phase, SaId, Side, Tombstone, TrafficSelector,
 };
 use std::time::Duration;
 use wire::registry::{KeyExchangeId, TransformType};
@@ -140,6 +140,14 @@ fn values(m: &mut Message, kind: &Kind) {
         }
         Kind::PskMissing { local, remote } => m.set("local", id(local)).set("remote", id(remote)),
         Kind::AuthMethodUnsupported { method } => m.set("method", method),
+        Kind::AuthMethodMismatch { expected, received } => m.set("expected", expected).set("received", received),
+        Kind::OwnCertificateMissing { local, candidates } => m.set("local", id(local)).list("candidates", candidates),
+        Kind::PeerCertificateMissing { remote } => m.set("remote", id(remote)),
+        Kind::IdentityNotCertified { remote, names } => m.set("remote", id(remote)).list("names", names),
+        Kind::CertificateUntrusted { subject, issuer, problem: _, detail } => {
+            m.set("subject", id(subject)).set("issuer", id(issuer)).set("detail", detail)
+        }
+        Kind::SignatureInvalid { remote, method } => m.set("remote", id(remote)).set("method", method),
         Kind::AuthenticationRefused { local, remote } => {
             m.set("local", id(local)).maybe("remote", remote.as_ref().map(id))
         }
@@ -238,6 +246,11 @@ fn kind_from(code: &str, m: &Message) -> Result<Option<Kind>, SchemaError> {
         "PSK_MISMATCH" => Kind::PskMismatch { local: id("local")?, remote: id("remote")?, tried: parse(m, "tried")? },
         "PSK_MISSING" => Kind::PskMissing { local: id("local")?, remote: id("remote")? },
         "AUTH_METHOD" => Kind::AuthMethodUnsupported { method: text("method")? },
+        "AUTH_METHOD_MISMATCH" => Kind::AuthMethodMismatch { expected: text("expected")?, received: text("received")? },
+        "OWN_CERT_MISSING" => Kind::OwnCertificateMissing { local: id("local")?, candidates: texts("candidates") },
+        "PEER_CERT_MISSING" => Kind::PeerCertificateMissing { remote: id("remote")? },
+        "CERT_ID_MISMATCH" => Kind::IdentityNotCertified { remote: id("remote")?, names: texts("names") },
+        "SIGNATURE_INVALID" => Kind::SignatureInvalid { remote: id("remote")?, method: text("method")? },
         "AUTH_FAILED" => Kind::AuthenticationRefused { local: id("local")?, remote: id_if_any("remote") },
         "IKE_PROPOSAL" | "CHILD_PROPOSAL" => Kind::NoProposalChosen {
             phase: phase()?,
@@ -293,7 +306,15 @@ fn kind_from(code: &str, m: &Message) -> Result<Option<Kind>, SchemaError> {
         "TERMINATED" => Kind::Terminated,
         "REPLACED" => Kind::Replaced { by: SaId(parse(m, "by")?) },
         "EXPIRED" => Kind::Expired,
-        _ => return Ok(None),
+        code => match CertificateProblem::ALL.into_iter().find(|problem| problem.code() == code) {
+            Some(problem) => Kind::CertificateUntrusted {
+                subject: id("subject")?,
+                issuer: id("issuer")?,
+                problem,
+                detail: text("detail")?,
+            },
+            None => return Ok(None),
+        },
     }))
 }
 
@@ -379,6 +400,17 @@ mod tests {
                 Kind::PskMissing { local: a.clone(), remote: b.clone() },
                 Kind::AuthMethodUnsupported { method: text.clone() },
                 Kind::NotUnique { remote: a.clone() },
+                Kind::AuthMethodMismatch { expected: text.clone(), received: text.clone() },
+                Kind::OwnCertificateMissing { local: a.clone(), candidates: vec![text.clone()] },
+                Kind::PeerCertificateMissing { remote: a.clone() },
+                Kind::IdentityNotCertified { remote: a.clone(), names: vec![text.clone()] },
+                Kind::CertificateUntrusted {
+                    subject: a.clone(),
+                    issuer: b.clone(),
+                    problem: CertificateProblem::ALL[usize::from(n) % CertificateProblem::ALL.len()],
+                    detail: text.clone(),
+                },
+                Kind::SignatureInvalid { remote: a.clone(), method: text.clone() },
                 Kind::AuthenticationRefused { local: a, remote: flag.then_some(b) },
                 Kind::NoProposalChosen { phase, found_by: side, mismatch: flag.then(mismatch), ours: vec![text.clone()] },
                 Kind::InvalidKeyExchange { ours: group, wanted: KeyExchangeId(n) },

@@ -60,8 +60,19 @@ const TASKS: &[&str] = &[
 ];
 
 /// Ways to authenticate, in tmsh's words.
-const AUTHENTICATIONS: &[&str] =
-    &["pre-shared-key", "rsa-signature", "dss", "ecdsa-256", "ecdsa-384", "ecdsa-521", "eap", "hybrid", "xauth"];
+const AUTHENTICATIONS: &[&str] = &[
+    "pre-shared-key",
+    "rsa-signature",
+    "dss",
+    "ecdsa-256",
+    "ecdsa-384",
+    "ecdsa-521",
+    "ed25519",
+    "signature",
+    "eap",
+    "hybrid",
+    "xauth",
+];
 
 fn interned(known: &[&'static str], text: &str, otherwise: &'static str) -> &'static str {
     known.iter().copied().find(|name| *name == text).unwrap_or(otherwise)

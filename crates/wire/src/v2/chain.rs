@@ -133,6 +133,22 @@ impl<'a> Chain<'a> {
         self.find(|payload| if let Payload::Auth { method, data } = payload { Some((*method, *data)) } else { None })
     }
 
+    /// The certificates in order, each with its encoding.
+    pub fn certs(&self) -> impl Iterator<Item = (crate::CertEncoding, &'a [u8])> {
+        self.payloads.iter().filter_map(|(_, payload)| match payload {
+            Payload::Cert { encoding, data } => Some((*encoding, *data)),
+            _ => None,
+        })
+    }
+
+    /// The certificate requests in order: the encoding asked for, and hashes of authorities' keys.
+    pub fn cert_requests(&self) -> impl Iterator<Item = (crate::CertEncoding, &'a [u8])> {
+        self.payloads.iter().filter_map(|(_, payload)| match payload {
+            Payload::CertReq { encoding, authorities } => Some((*encoding, *authorities)),
+            _ => None,
+        })
+    }
+
     /// The initiator's traffic selectors.
     pub fn tsi(&self) -> Option<&[TrafficSelector]> {
         self.find(|payload| if let Payload::TsI(selectors) = payload { Some(selectors.as_slice()) } else { None })

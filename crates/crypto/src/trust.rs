@@ -1,0 +1,217 @@
+//! Whether a certificate is to be trusted: paths to an authority (RFC 5280 section 6), validity in time, revocation.
+//!
+//! Paths are `webpki`'s. What it leaves to its callers is here: the validity of the authority's own certificate, and
+//! certificates that the operator put beside the configuration, which need no path.
+
+use crate::{Certificate, RevocationList};
+use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use std::fmt;
+use std::time::Duration;
+use webpki::{
+    EndEntityCert, Error, ExpirationPolicy, ExtendedKeyUsageValidator, KeyPurposeIdIter, RevocationCheckDepth,
+    RevocationOptionsBuilder, UnknownStatusPolicy,
+};
+use x509_cert::der::DateTime;
+
+/// How much must be known about revocation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Revocation {
+    /// A certificate that a list revokes is refused; that nothing is known is no reason.
+    #[default]
+    Relaxed,
+    /// As strict for certificates that say where their list is, else as relaxed.
+    IfUri,
+    /// Refused unless a current list of the issuer shows that it is not revoked.
+    Strict,
+}
+
+/// What is trusted.
+#[derive(Default)]
+pub struct Trust<'a> {
+    /// Certificates of authorities: those that issued themselves are the ends of paths, others may be parts of them.
+    pub authorities: Vec<&'a Certificate>,
+    /// Certificates that are trusted as they are.
+    pub known: Vec<&'a Certificate>,
+    /// Revocation lists.
+    pub revocation_lists: Vec<&'a RevocationList>,
+}
+
+/// Why a certificate is not trusted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Untrusted {
+    /// It, or one on its path, is not valid any more.
+    Expired {
+        /// When its validity ended, since the Unix epoch.
+        not_after: Duration,
+        /// The time of the check.
+        now: Duration,
+    },
+    /// It, or one on its path, is not valid yet.
+    NotYetValid {
+        /// When its validity begins, since the Unix epoch.
+        not_before: Duration,
+        /// The time of the check.
+        now: Duration,
+    },
+    /// No path leads to an authority that we have.
+    UnknownIssuer,
+    /// A revocation list has it.
+    Revoked,
+    /// The configuration wants to know that it is not revoked, and there is no list that says so.
+    RevocationUnknown,
+    /// The list that would say so is out of date.
+    RevocationListExpired,
+    /// A signature on the path is wrong.
+    BadSignature,
+    /// A certificate on the path is signed in a way that is not available, for instance with SHA-1.
+    SignatureUnavailable,
+    /// Anything else that RFC 5280 asks for.
+    Invalid(String),
+}
+
+impl fmt::Display for Untrusted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Expired { not_after, now } => {
+                write!(f, "it, or one on its path, was valid until {}; our clock says {}", Date(*not_after), Date(*now))
+            }
+            Self::NotYetValid { not_before, now } => {
+                write!(
+                    f,
+                    "it, or one on its path, is valid from {} on; our clock says {}",
+                    Date(*not_before),
+                    Date(*now)
+                )
+            }
+            Self::UnknownIssuer => f.write_str("no path leads from it to a certificate authority in x509ca"),
+            Self::Revoked => f.write_str("it is revoked"),
+            Self::RevocationUnknown => f.write_str("nothing says that it is not revoked, which 'revocation' asks for"),
+            Self::RevocationListExpired => f.write_str("the revocation list of its issuer is out of date"),
+            Self::BadSignature => f.write_str(
+                "the authority of its issuer's name in x509ca did not sign it (another one with the same name?)",
+            ),
+            Self::SignatureUnavailable => f.write_str("it is signed with an algorithm that is not available (SHA-1?)"),
+            Self::Invalid(reason) => write!(f, "it breaks RFC 5280: {reason}"),
+        }
+    }
+}
+
+impl std::error::Error for Untrusted {}
+
+/// A time since the Unix epoch, as people write it.
+struct Date(Duration);
+
+impl fmt::Display for Date {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match DateTime::from_unix_duration(self.0) {
+            Ok(date) => write!(f, "{date}"),
+            Err(_) => write!(f, "{} s after 1970", self.0.as_secs()),
+        }
+    }
+}
+
+/// Key usages by extension are not asked for: RFC 4945 section 5.1.3.12 lets IKE ignore them, and those in use differ.
+struct AnyUsage;
+
+impl ExtendedKeyUsageValidator for AnyUsage {
+    fn validate(&self, _: KeyPurposeIdIter<'_, '_>) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+fn within_validity(certificate: &Certificate, now: Duration) -> Result<(), Untrusted> {
+    if now < certificate.not_before() {
+        return Err(Untrusted::NotYetValid { not_before: certificate.not_before(), now });
+    }
+    if now > certificate.not_after() {
+        return Err(Untrusted::Expired { not_after: certificate.not_after(), now });
+    }
+    Ok(())
+}
+
+/// Checks `end` at `now` (since the Unix epoch), with the help of `sent`: certificates that the peer sent along.
+/// Returns the path without `end` itself: first its issuer, last an authority; nothing for one that is trusted as it is.
+///
+/// # Errors
+/// Why it is not trusted.
+pub fn verify<'a>(
+    trust: &Trust<'a>,
+    end: &Certificate,
+    sent: &[Certificate],
+    revocation: Revocation,
+    now: Duration,
+) -> Result<Vec<Certificate>, Untrusted> {
+    within_validity(end, now)?;
+    if trust.known.iter().any(|known| known.der() == end.der()) {
+        return Ok(Vec::new());
+    }
+    let (roots, between): (Vec<&Certificate>, Vec<&Certificate>) =
+        trust.authorities.iter().partition(|c| c.is_self_issued());
+    let ders: Vec<(CertificateDer<'_>, &Certificate)> =
+        roots.into_iter().map(|c| (CertificateDer::from(c.der()), c)).collect();
+    let anchors: Vec<(TrustAnchor<'_>, &Certificate)> =
+        ders.iter().filter_map(|(der, c)| Some((webpki::anchor_from_trusted_cert(der).ok()?, *c))).collect();
+    let only_anchors: Vec<TrustAnchor<'_>> = anchors.iter().map(|(anchor, _)| anchor.clone()).collect();
+    let others: Vec<CertificateDer<'_>> =
+        between.iter().copied().chain(sent).map(|c| CertificateDer::from(c.der())).collect();
+    let der = CertificateDer::from(end.der());
+    let parsed = EndEntityCert::try_from(&der).map_err(reason)?;
+
+    let lists: Vec<&webpki::CertRevocationList<'_>> = trust.revocation_lists.iter().map(|list| &list.0).collect();
+    let strict = revocation == Revocation::Strict || (revocation == Revocation::IfUri && end.has_crl_uri());
+    let options = match RevocationOptionsBuilder::new(&lists) {
+        Ok(builder) => {
+            let (status, expiration) = match strict {
+                true => (UnknownStatusPolicy::Deny, ExpirationPolicy::Enforce),
+                false => (UnknownStatusPolicy::Allow, ExpirationPolicy::Ignore),
+            };
+            let builder = builder.with_depth(RevocationCheckDepth::Chain);
+            Some(builder.with_status_policy(status).with_expiration_policy(expiration).build())
+        }
+        Err(_) if strict => return Err(Untrusted::RevocationUnknown),
+        Err(_) => None,
+    };
+    let path = parsed
+        .verify_for_usage(
+            webpki::ALL_VERIFICATION_ALGS,
+            &only_anchors,
+            &others,
+            UnixTime::since_unix_epoch(now),
+            AnyUsage,
+            options,
+            None,
+        )
+        .map_err(reason)?;
+    let mut found = Vec::new();
+    for intermediate in path.intermediate_certificates() {
+        found.push(Certificate::from_der(&intermediate.der()).map_err(|e| Untrusted::Invalid(e.0))?);
+    }
+    if let Some((_, root)) = anchors.iter().find(|(anchor, _)| anchor == path.anchor()) {
+        // webpki takes anchors for valid at all times.
+        within_validity(root, now)?;
+        found.push((*root).clone());
+    }
+    Ok(found)
+}
+
+fn reason(error: Error) -> Untrusted {
+    let since = |time: UnixTime| Duration::from_secs(time.as_secs());
+    match error {
+        Error::CertExpired { time, not_after } => Untrusted::Expired { not_after: since(not_after), now: since(time) },
+        Error::CertNotValidYet { time, not_before } => {
+            Untrusted::NotYetValid { not_before: since(not_before), now: since(time) }
+        }
+        Error::UnknownIssuer => Untrusted::UnknownIssuer,
+        Error::CertRevoked => Untrusted::Revoked,
+        Error::UnknownRevocationStatus => Untrusted::RevocationUnknown,
+        Error::CrlExpired { .. } => Untrusted::RevocationListExpired,
+        Error::InvalidSignatureForPublicKey => Untrusted::BadSignature,
+        Error::UnsupportedSignatureAlgorithmContext(_) | Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {
+            Untrusted::SignatureUnavailable
+        }
+        other => Untrusted::Invalid(format!("{other:?}")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,168 @@
+use super::*;
+use crate::{AltName, KeyKind};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer, KeyIdMethod, KeyPair,
+    KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber, date_time_ymd,
+};
+
+/// 2026-06-01, in the middle of everything's validity.
+const NOW: Duration = Duration::from_secs(1_780_272_000);
+
+fn params(name: &str, serial: u64) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.serial_number = Some(SerialNumber::from(serial));
+    (params.not_before, params.not_after) = (date_time_ymd(2026, 1, 1), date_time_ymd(2027, 1, 1));
+    params
+}
+
+fn authority(name: &str) -> CertificateParams {
+    let mut params = params(name, 1);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
+}
+
+struct Made {
+    root: Certificate,
+    between: Certificate,
+    end: Certificate,
+    root_issuer: Issuer<'static, KeyPair>,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+/// An authority, one below it, and an end below that with `serial`.
+fn made(serial: u64, change: impl Fn(&mut CertificateParams)) -> Made {
+    let root_key = KeyPair::generate().unwrap();
+    let root = authority("root").self_signed(&root_key).unwrap();
+    let root_issuer = Issuer::new(authority("root"), root_key);
+    let between_key = KeyPair::generate().unwrap();
+    let between = authority("between").signed_by(&between_key, &root_issuer).unwrap();
+    let issuer = Issuer::new(authority("between"), between_key);
+    let mut end = params("end", serial);
+    end.subject_alt_names = vec![
+        SanType::DnsName("moon.example".try_into().unwrap()),
+        SanType::Rfc822Name("carol@moon.example".try_into().unwrap()),
+        SanType::IpAddress("192.0.2.1".parse().unwrap()),
+    ];
+    change(&mut end);
+    let end = end.signed_by(&KeyPair::generate().unwrap(), &issuer).unwrap();
+    let read = |c: rcgen::Certificate| Certificate::from_der(c.der()).unwrap();
+    Made { root: read(root), between: read(between), end: read(end), root_issuer, issuer }
+}
+
+#[test]
+fn a_certificate_is_read() {
+    let made = made(0x1234, |_| {});
+    assert_eq!(made.end.serial(), [0x12, 0x34]);
+    assert_eq!(made.end.issuer(), made.between.subject());
+    assert_eq!(made.end.public_key().map(|k| k.kind()), Some(KeyKind::EcdsaP256));
+    assert_eq!(
+        made.end.alt_names(),
+        [
+            AltName::Dns("moon.example".into()),
+            AltName::Email("carol@moon.example".into()),
+            AltName::Address("192.0.2.1".parse().unwrap())
+        ]
+    );
+    let sha256 = crate::Scheme::Ecdsa(wire::HashAlgorithm::SHA2_256);
+    assert_eq!(made.end.signature(), Some(sha256));
+    assert!(made.root.is_authority() && made.root.is_self_issued());
+    assert!(!made.end.is_authority() && !made.end.is_self_issued());
+    assert_eq!(Certificate::parse(made.end.pem().as_bytes()).unwrap(), made.end);
+    for length in 0..made.end.der().len() {
+        assert!(Certificate::from_der(&made.end.der()[..length]).is_err());
+    }
+}
+
+#[test]
+fn paths_lead_to_an_authority_or_nowhere() {
+    let (one, other) = (made(2, |_| {}), made(2, |_| {}));
+    let trust = Trust { authorities: vec![&one.root], ..Trust::default() };
+    let check = |trust: &Trust<'_>, made: &Made, now| {
+        verify(trust, &made.end, std::slice::from_ref(&made.between), Revocation::Relaxed, now)
+    };
+    assert_eq!(check(&trust, &one, NOW).unwrap(), [one.between.clone(), one.root.clone()]);
+    assert_eq!(verify(&trust, &one.end, &[], Revocation::Relaxed, NOW), Err(Untrusted::UnknownIssuer));
+    // One between that we have ourselves is not an end of paths, but a part of them.
+    let between = Trust { authorities: vec![&one.between], ..Trust::default() };
+    assert_eq!(verify(&between, &one.end, &[], Revocation::Relaxed, NOW), Err(Untrusted::UnknownIssuer));
+    let both = Trust { authorities: vec![&one.between, &one.root], ..Trust::default() };
+    assert_eq!(verify(&both, &one.end, &[], Revocation::Relaxed, NOW).unwrap().len(), 2);
+    // The same names, other keys: that says more than that the issuer is not known.
+    assert_eq!(check(&trust, &other, NOW), Err(Untrusted::BadSignature));
+    let known = Trust { known: vec![&other.end], ..Trust::default() };
+    assert_eq!(check(&known, &other, NOW), Ok(Vec::new()));
+    assert!(matches!(check(&trust, &one, Duration::from_secs(1_735_689_600)), Err(Untrusted::NotYetValid { .. })));
+    let expired = check(&known, &other, Duration::from_secs(1_800_000_000)).unwrap_err();
+    assert!(matches!(expired, Untrusted::Expired { .. }));
+    let words = "it, or one on its path, was valid until 2027-01-01T00:00:00Z; our clock says 2027-01-15T08:00:00Z";
+    assert_eq!(expired.to_string(), words);
+}
+
+#[test]
+fn an_end_issues_nothing() {
+    let made = made(2, |_| {});
+    let key = KeyPair::generate().unwrap();
+    let end = params("end", 2).signed_by(&key, &made.issuer).unwrap();
+    let below =
+        params("below", 3).signed_by(&KeyPair::generate().unwrap(), &Issuer::new(params("end", 2), key)).unwrap();
+    let trust = Trust { authorities: vec![&made.root, &made.between], ..Trust::default() };
+    let read = |c: &rcgen::Certificate| Certificate::from_der(c.der()).unwrap();
+    assert!(verify(&trust, &read(&end), &[], Revocation::Relaxed, NOW).is_ok());
+    assert!(verify(&trust, &read(&below), &[read(&end)], Revocation::Relaxed, NOW).is_err());
+}
+
+#[test]
+fn an_authority_that_has_expired_ends_no_path() {
+    let key = KeyPair::generate().unwrap();
+    let mut old = authority("root");
+    old.not_after = date_time_ymd(2026, 3, 1);
+    let root = Certificate::from_der(old.clone().self_signed(&key).unwrap().der()).unwrap();
+    let end = params("end", 2).signed_by(&KeyPair::generate().unwrap(), &Issuer::new(old, key)).unwrap();
+    let end = Certificate::from_der(end.der()).unwrap();
+    let trust = Trust { authorities: vec![&root], ..Trust::default() };
+    assert!(verify(&trust, &end, &[], Revocation::Relaxed, Duration::from_secs(1_770_000_000)).is_ok());
+    assert!(matches!(verify(&trust, &end, &[], Revocation::Relaxed, NOW), Err(Untrusted::Expired { .. })));
+}
+
+#[test]
+fn what_is_revoked_is_refused_and_strictness_wants_to_know() {
+    let made = made(7, |_| {});
+    let list = |issuer: &Issuer<'static, KeyPair>, revoked: &[u64], until| {
+        let params = CertificateRevocationListParams {
+            this_update: date_time_ymd(2026, 5, 1),
+            next_update: until,
+            crl_number: SerialNumber::from(1u64),
+            issuing_distribution_point: None,
+            revoked_certs: revoked
+                .iter()
+                .map(|serial| RevokedCertParams {
+                    serial_number: SerialNumber::from(*serial),
+                    revocation_time: date_time_ymd(2026, 5, 1),
+                    reason_code: None,
+                    invalidity_date: None,
+                })
+                .collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        RevocationList::parse(params.signed_by(issuer).unwrap().der()).unwrap()
+    };
+    let later = date_time_ymd(2026, 7, 1);
+    let (revoked, others) = (list(&made.issuer, &[7], later), list(&made.issuer, &[8], later));
+    let (old, of_root) = (list(&made.issuer, &[8], date_time_ymd(2026, 5, 2)), list(&made.root_issuer, &[9], later));
+    let check = |lists: Vec<&RevocationList>, revocation| {
+        let trust = Trust { authorities: vec![&made.root, &made.between], revocation_lists: lists, ..Trust::default() };
+        verify(&trust, &made.end, &[], revocation, NOW).map(|path| path.len())
+    };
+    assert_eq!(check(vec![&revoked], Revocation::Relaxed), Err(Untrusted::Revoked));
+    assert_eq!(check(vec![&others], Revocation::Relaxed), Ok(2));
+    assert_eq!(check(vec![&old], Revocation::Relaxed), Ok(2));
+    assert_eq!(check(vec![], Revocation::Relaxed), Ok(2));
+    assert_eq!(check(vec![], Revocation::IfUri), Ok(2), "the certificate has no URI");
+    assert_eq!(check(vec![], Revocation::Strict), Err(Untrusted::RevocationUnknown));
+    assert_eq!(check(vec![&others, &of_root], Revocation::Strict), Ok(2));
+    assert_eq!(check(vec![&old, &of_root], Revocation::Strict), Err(Untrusted::RevocationListExpired));
+    // The list of the end's issuer alone leaves open whether that issuer is revoked.
+    assert_eq!(check(vec![&others], Revocation::Strict), Err(Untrusted::RevocationUnknown));
+}

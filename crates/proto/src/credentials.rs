@@ -1,0 +1,525 @@
+//! Certificates, private keys and revocation lists: how an end proves itself with a signature, and how the other checks
+//! it. Both IKE versions use this; what is signed is theirs.
+
+use config::{
+    AuthMethod, Authentication, CertificateSource, Connection, KeyType, RevocationPolicy, SendCert, SignatureRule,
+};
+use crypto::trust::{self, Revocation, Trust, Untrusted};
+use crypto::{AltName, Certificate, KeyKind, PrivateKey, PublicKey, RevocationList, Scheme};
+use model::{CertificateProblem, FailureKind, IdKind, Identity, Instant};
+use std::sync::Arc;
+use std::time::Duration;
+use wire::{CertEncoding, HashAlgorithm};
+
+/// How many certificates a peer may send; a path is shorter.
+const MAX_SENT: usize = 16;
+
+/// How many certificates a path of ours may have between our own and the authority.
+const MAX_BETWEEN: usize = 8;
+
+/// What an endpoint proves itself with, and what it trusts.
+#[derive(Default)]
+pub struct Credentials {
+    keys: Vec<Arc<PrivateKey>>,
+    certificates: Vec<Certificate>,
+    authorities: Vec<Certificate>,
+    revocation_lists: Vec<RevocationList>,
+    /// The Unix time at [`Instant::ZERO`].
+    epoch: Duration,
+}
+
+/// Adds, unless it is there already.
+fn add(list: &mut Vec<Certificate>, certificate: Certificate) {
+    if !list.contains(&certificate) {
+        list.push(certificate);
+    }
+}
+
+impl Credentials {
+    /// Tells what the time is: certificates are valid for a time of the calendar. `unix` is since the Unix epoch.
+    pub fn set_clock(&mut self, now: Instant, unix: Duration) {
+        self.epoch = unix.saturating_sub(now.since(Instant::ZERO));
+    }
+
+    /// The time of the calendar.
+    pub fn unix_time(&self, now: Instant) -> Duration {
+        self.epoch + now.since(Instant::ZERO)
+    }
+
+    /// Adds a private key, unless it is there.
+    pub fn add_key(&mut self, key: PrivateKey) {
+        if !self.has_key_for(key.public()) {
+            self.keys.push(Arc::new(key));
+        }
+    }
+
+    /// Forgets the private key of this public one's [`PublicKey::id`]. Returns whether there was one.
+    pub fn remove_key(&mut self, id: &[u8]) -> bool {
+        let before = self.keys.len();
+        self.keys.retain(|key| key.public().id() != id);
+        self.keys.len() != before
+    }
+
+    /// The public halves of the private keys.
+    pub fn keys(&self) -> impl Iterator<Item = &PublicKey> {
+        self.keys.iter().map(|key| key.public())
+    }
+
+    /// Adds an end's certificate, ours or a peer's, which is trusted as it is.
+    pub fn add_certificate(&mut self, certificate: Certificate) {
+        add(&mut self.certificates, certificate);
+    }
+
+    /// Forgets an end's certificate.
+    pub fn remove_certificate(&mut self, certificate: &Certificate) {
+        self.certificates.retain(|c| c != certificate);
+    }
+
+    /// Forgets an authority's certificate.
+    pub fn remove_authority(&mut self, certificate: &Certificate) {
+        self.authorities.retain(|c| c != certificate);
+    }
+
+    /// Adds an authority's certificate.
+    pub fn add_authority(&mut self, certificate: Certificate) {
+        add(&mut self.authorities, certificate);
+    }
+
+    /// Adds a revocation list, or replaces the one of the same authority.
+    pub fn add_revocation_list(&mut self, list: RevocationList) {
+        self.revocation_lists.retain(|old| old.issuer() != list.issuer());
+        self.revocation_lists.push(list);
+    }
+
+    /// The certificates of ends.
+    pub fn certificates(&self) -> &[Certificate] {
+        &self.certificates
+    }
+
+    /// The certificates of authorities.
+    pub fn authorities(&self) -> &[Certificate] {
+        &self.authorities
+    }
+
+    /// Forgets everything but the time.
+    pub fn clear(&mut self) {
+        *self = Self { epoch: self.epoch, ..Self::default() };
+    }
+
+    /// Whether we have the private key of this public one.
+    pub fn has_key_for(&self, public: &PublicKey) -> bool {
+        self.key_for(public).is_some()
+    }
+
+    fn key_for(&self, public: &PublicKey) -> Option<&Arc<PrivateKey>> {
+        self.keys.iter().find(|key| key.public() == public)
+    }
+
+    /// The authorities whose certificates a peer of this connection may have, for CERTREQ.
+    pub(crate) fn acceptable(&self, connection: &Connection) -> Vec<&Certificate> {
+        let wanted = &connection.remote.cacerts;
+        let named = |c: &&Certificate| wanted.is_empty() || wanted.iter().any(|w| w.der() == Some(c.der()));
+        self.authorities.iter().filter(named).collect()
+    }
+
+    /// The certificates above one of ours, without the authority that issued itself.
+    fn between(&self, certificate: &Certificate) -> Vec<Certificate> {
+        let mut path: Vec<Certificate> = Vec::new();
+        while path.len() < MAX_BETWEEN {
+            let last = path.last().unwrap_or(certificate);
+            let issuer = self.authorities.iter().find(|a| a.subject() == last.issuer() && !a.is_self_issued());
+            match issuer {
+                Some(issuer) if !path.contains(issuer) => path.push(issuer.clone()),
+                _ => break,
+            }
+        }
+        path
+    }
+
+    /// The certificate to prove `id` with, and its key. Of several, one is taken that an authority of `wanted` issued,
+    /// directly or by others in between; `wanted` says which authorities it means.
+    pub(crate) fn own(
+        &self,
+        connection: &Connection,
+        id: &Identity,
+        wanted: impl Fn(&Certificate) -> bool,
+    ) -> Result<Own, FailureKind> {
+        let missing = |candidates| FailureKind::OwnCertificateMissing { local: id.clone(), candidates };
+        let named = named(&connection.local.certs);
+        let mut rejected = Vec::new();
+        let mut usable: Vec<Own> = Vec::new();
+        let own = named.iter().chain(self.certificates.iter().filter(|_| named.is_empty()));
+        for certificate in own {
+            let subject = Identity::from_wire(IdKind::DistinguishedName.number(), certificate.subject());
+            let confirmed = confirms(certificate, id);
+            let Some(public) = certificate.public_key() else {
+                rejected.push(format!("{subject}: a key of a kind that is not available"));
+                continue;
+            };
+            match self.key_for(public) {
+                Some(_) if !connection.local.signature.allows(public.kind()) => {
+                    rejected.push(format!("{subject}: {}, which auth in local does not allow", public.kind()));
+                }
+                Some(key) if confirmed => usable.push(Own {
+                    certificate: certificate.clone(),
+                    between: self.between(certificate),
+                    key: Arc::clone(key),
+                }),
+                Some(_) if !named.is_empty() => {
+                    rejected.push(format!("{subject}: not the identity of this certificate"))
+                }
+                None if confirmed || !named.is_empty() => rejected.push(format!("{subject}: no private key")),
+                _ => {}
+            }
+        }
+        let roots: Vec<&Certificate> = self.authorities.iter().filter(|a| wanted(a)).collect();
+        let asked_for = |own: &Own| {
+            let last = own.between.last().unwrap_or(&own.certificate);
+            roots.iter().any(|r| r.subject() == last.issuer() || own.between.contains(r))
+        };
+        let best = usable.iter().position(asked_for).unwrap_or(0);
+        if usable.is_empty() { Err(missing(rejected)) } else { Ok(usable.swap_remove(best)) }
+    }
+
+    /// Checks the peer's proof: its certificate says it is `remote`, its key signed `signed`, and it is trusted and what
+    /// the connection asks for. Returns what kind of key it has.
+    pub(crate) fn check<'a>(
+        &self,
+        now: Instant,
+        connection: &Connection,
+        remote: &Identity,
+        sent: impl Iterator<Item = (CertEncoding, &'a [u8])>,
+        proof: &Signature<'_>,
+    ) -> Result<KeyKind, FailureKind> {
+        let sent: Vec<Certificate> = sent
+            .filter(|(encoding, _)| *encoding == CertEncoding::X509_SIGNATURE)
+            .take(MAX_SENT)
+            .filter_map(|(_, der)| Certificate::from_der(der).ok())
+            .collect();
+        let known = named(&connection.remote.certs);
+        // RFC 7296 section 3.6: the first certificate has the key that signed. Without one, it is one that we know.
+        let candidates: Vec<&Certificate> = match sent.first() {
+            Some(first) => vec![first],
+            None => known.iter().chain(&self.certificates).filter(|c| confirms(c, remote)).collect(),
+        };
+        let Some(first) = candidates.first() else {
+            return Err(FailureKind::PeerCertificateMissing { remote: remote.clone() });
+        };
+        if !confirms(first, remote) {
+            return Err(FailureKind::IdentityNotCertified { remote: remote.clone(), names: names(first) });
+        }
+        let signed_by = |c: &&&Certificate| {
+            c.public_key()
+                .is_some_and(|k| proof.scheme.fits(k.kind()) && k.verify(proof.scheme, proof.signed, proof.value))
+        };
+        let Some(certificate) = candidates.iter().find(signed_by) else {
+            let method = proof.scheme.to_string();
+            return Err(FailureKind::SignatureInvalid { remote: remote.clone(), method });
+        };
+        let trust = Trust {
+            authorities: self.authorities.iter().collect(),
+            known: known.iter().chain(&self.certificates).collect(),
+            revocation_lists: self.revocation_lists.iter().collect(),
+        };
+        let revocation = match connection.remote.revocation {
+            RevocationPolicy::Relaxed => Revocation::Relaxed,
+            RevocationPolicy::IfUri => Revocation::IfUri,
+            RevocationPolicy::Strict => Revocation::Strict,
+        };
+        let untrusted = |problem, detail| {
+            let name = |der: &[u8]| Identity::from_wire(IdKind::DistinguishedName.number(), der);
+            let (subject, issuer) = (name(certificate.subject()), name(certificate.issuer()));
+            FailureKind::CertificateUntrusted { subject, issuer, problem, detail }
+        };
+        let others = sent.get(1..).unwrap_or_default();
+        let path = trust::verify(&trust, certificate, others, revocation, self.unix_time(now))
+            .map_err(|e| untrusted(problem(&e), self.explain(&e)))?;
+        allowed(&connection.remote, certificate, &path, proof.scheme)
+            .map_err(|why| untrusted(CertificateProblem::NotAllowed, why))
+    }
+
+    /// The reason in words, with what we have.
+    fn explain(&self, reason: &Untrusted) -> String {
+        match reason {
+            Untrusted::UnknownIssuer => {
+                let ours: Vec<String> = self.authorities.iter().take(8).map(|a| subject(a).to_string()).collect();
+                let ours = if ours.is_empty() { "none".to_string() } else { ours.join("; ") };
+                format!("{reason}; ours: {ours}")
+            }
+            _ => reason.to_string(),
+        }
+    }
+}
+
+/// What we prove ourselves with.
+pub(crate) struct Own {
+    pub certificate: Certificate,
+    /// The certificates between it and its authority, to be sent along.
+    pub between: Vec<Certificate>,
+    pub key: Arc<PrivateKey>,
+}
+
+/// A peer's signature.
+pub(crate) struct Signature<'a> {
+    pub scheme: Scheme,
+    pub value: &'a [u8],
+    /// What is signed.
+    pub signed: &'a [u8],
+}
+
+fn named(sources: &[CertificateSource]) -> Vec<Certificate> {
+    sources.iter().filter_map(CertificateSource::der).filter_map(|der| Certificate::from_der(der).ok()).collect()
+}
+
+fn subject(certificate: &Certificate) -> Identity {
+    Identity::from_wire(IdKind::DistinguishedName.number(), certificate.subject())
+}
+
+/// The names in a certificate, as identities: first those beside the subject, which IKE prefers (RFC 4945 section 5.1).
+fn identities(certificate: &Certificate) -> impl Iterator<Item = Identity> {
+    let alt_names = certificate.alt_names().iter().map(|name| match name {
+        AltName::Dns(name) => Identity::from_wire(IdKind::Fqdn.number(), name.as_bytes()),
+        AltName::Email(name) => Identity::from_wire(IdKind::Rfc822.number(), name.as_bytes()),
+        AltName::Address(address) => Identity::from(*address),
+        AltName::Directory(der) => Identity::from_wire(IdKind::DistinguishedName.number(), der),
+    });
+    alt_names.chain([subject(certificate)])
+}
+
+fn names(certificate: &Certificate) -> Vec<String> {
+    identities(certificate).map(|id| id.to_string()).collect()
+}
+
+/// Whether a certificate says that its owner is `id`. Names in it are taken as they are: a `*` in one stands for itself.
+fn confirms(certificate: &Certificate, id: &Identity) -> bool {
+    match id.kind() {
+        IdKind::KeyId => certificate.public_key().is_some_and(|key| key.id() == id.data()),
+        // Neither is the pattern for the other, even if one looks like a pattern.
+        _ => !id.is_wildcard() && identities(certificate).any(|name| !name.is_wildcard() && name.matches(id).is_some()),
+    }
+}
+
+/// Who an end with these certificates is, if the configuration does not say so or says what none of them confirms: the
+/// subject of the first one, as in strongSwan.
+pub(crate) fn certified_identity(local: &Authentication) -> Option<Identity> {
+    let own = named(&local.certs);
+    let first = own.first()?;
+    let confirmed = !local.id.is_wildcard() && own.iter().any(|c| confirms(c, &local.id));
+    (!confirmed).then(|| subject(first))
+}
+
+fn problem(reason: &Untrusted) -> CertificateProblem {
+    match reason {
+        Untrusted::Expired { .. } => CertificateProblem::Expired,
+        Untrusted::NotYetValid { .. } => CertificateProblem::NotYetValid,
+        Untrusted::UnknownIssuer => CertificateProblem::IssuerUnknown,
+        Untrusted::Revoked => CertificateProblem::Revoked,
+        Untrusted::RevocationUnknown | Untrusted::RevocationListExpired => CertificateProblem::RevocationUnknown,
+        Untrusted::BadSignature | Untrusted::SignatureUnavailable | Untrusted::Invalid(_) => {
+            CertificateProblem::Invalid
+        }
+    }
+}
+
+/// Whether a certificate that is trusted is also what the connection asks for; else what it is instead.
+fn allowed(
+    remote: &Authentication,
+    certificate: &Certificate,
+    path: &[Certificate],
+    scheme: Scheme,
+) -> Result<KeyKind, String> {
+    let among = |list: &[CertificateSource], c: &Certificate| list.iter().any(|w| w.der() == Some(c.der()));
+    if !remote.certs.is_empty() && !among(&remote.certs, certificate) {
+        return Err("it is none of those that certs names".into());
+    }
+    if !remote.cacerts.is_empty() && !path.iter().any(|c| among(&remote.cacerts, c)) {
+        return Err("no authority that cacerts names is on its path".into());
+    }
+    let rule = &remote.signature;
+    let Some(kind) = certificate.public_key().map(PublicKey::kind) else {
+        return Err("its key is of no known kind".into());
+    };
+    if !rule.allows(kind) {
+        return Err(format!("its key is {kind}, which auth does not allow"));
+    }
+    if !rule.allows_scheme(scheme, kind) {
+        return Err(format!("IKE was signed with {scheme}, which auth does not allow"));
+    }
+    if rule.only_ike {
+        return Ok(kind);
+    }
+    for c in std::iter::once(certificate).chain(path).filter(|c| !c.is_self_issued()) {
+        let hash = c.signature().and_then(Scheme::hash);
+        if !rule.hashes.is_empty() && !hash.is_some_and(|h| rule.hashes.contains(&h)) {
+            let how = c.signature().map_or("in an unknown way".to_string(), |s| format!("with {s}"));
+            return Err(format!("'{}' is signed {how}, which auth does not allow", subject(c)));
+        }
+    }
+    for c in path {
+        let bits = c.public_key().map_or(0, |key| key.kind().bits());
+        if bits < rule.bits && matches!(c.public_key().map(PublicKey::kind), Some(KeyKind::Rsa(_)) | None) {
+            return Err(format!("the key of '{}' has {bits} bits, and auth wants {}", subject(c), rule.bits));
+        }
+    }
+    Ok(kind)
+}
+
+/// What `auth` says of keys and schemes.
+pub(crate) trait Rule {
+    /// Whether keys of this kind may be used.
+    fn allows(&self, kind: KeyKind) -> bool;
+    /// Whether signatures of this scheme are accepted from a key of this kind.
+    fn allows_scheme(&self, scheme: Scheme, kind: KeyKind) -> bool;
+}
+
+impl Rule for SignatureRule {
+    fn allows(&self, kind: KeyKind) -> bool {
+        let same = match self.key {
+            None => true,
+            Some(KeyType::Rsa) => matches!(kind, KeyKind::Rsa(_)),
+            Some(KeyType::Ed25519) => kind == KeyKind::Ed25519,
+            Some(KeyType::Ecdsa) => matches!(kind, KeyKind::EcdsaP256 | KeyKind::EcdsaP384 | KeyKind::EcdsaP521),
+        };
+        same && kind.bits() >= self.bits
+    }
+
+    fn allows_scheme(&self, scheme: Scheme, kind: KeyKind) -> bool {
+        let hash = match scheme {
+            Scheme::EcdsaFixed => Some(kind.hash()),
+            // IKEv1: the hash is that of the ISAKMP SA, which the proposals choose.
+            Scheme::RsaRaw => return !self.pss,
+            scheme => scheme.hash(),
+        };
+        let hash_allowed = self.hashes.is_empty() || hash.is_some_and(|h| self.hashes.contains(&h));
+        hash_allowed && (!self.pss || !matches!(scheme, Scheme::RsaPkcs1(_)))
+    }
+}
+
+/// The scheme for a signature of ours in IKEv2. `peer` are the hashes of the peer's SIGNATURE_HASH_ALGORITHMS (RFC 7427
+/// section 4), none if it sent no such notification; `prefer_pss` takes PSS where the rule says nothing. `None`: the peer cannot check any that our key can make.
+pub(crate) fn scheme_for(
+    key: &PublicKey,
+    rule: &SignatureRule,
+    peer: &[HashAlgorithm],
+    prefer_pss: bool,
+) -> Option<Scheme> {
+    let kind = key.kind();
+    let preferred = [kind.hash(), HashAlgorithm::SHA2_256, HashAlgorithm::SHA2_384, HashAlgorithm::SHA2_512];
+    let ours = if rule.hashes.is_empty() { &preferred[..] } else { &rule.hashes[..] };
+    let common = ours.iter().copied().find(|hash| peer.contains(hash));
+    match kind {
+        KeyKind::Rsa(_) => match common {
+            Some(hash) if rule.pss || prefer_pss => Some(Scheme::RsaPss(hash)),
+            Some(hash) => Some(Scheme::RsaPkcs1(hash)),
+            // RFC 7296 section 3.8: without further agreement the older method means SHA-1.
+            None => peer.is_empty().then_some(Scheme::RsaPkcs1(HashAlgorithm::SHA1)),
+        },
+        KeyKind::Ed25519 => peer.contains(&HashAlgorithm::IDENTITY).then_some(Scheme::Ed25519),
+        _ if peer.contains(&kind.hash()) => Some(Scheme::Ecdsa(kind.hash())),
+        _ => Some(Scheme::EcdsaFixed),
+    }
+}
+
+/// How peers authenticate with keys of this kind, in tmsh's words.
+pub(crate) fn method_name(kind: KeyKind) -> &'static str {
+    match kind {
+        KeyKind::Rsa(_) => "rsa-signature",
+        KeyKind::EcdsaP256 => "ecdsa-256",
+        KeyKind::EcdsaP384 => "ecdsa-384",
+        KeyKind::EcdsaP521 => "ecdsa-521",
+        KeyKind::Ed25519 => "ed25519",
+    }
+}
+
+/// What the peer of a connection is to prove itself with, as long as it has not.
+pub(crate) fn configured_method(connection: Option<&Connection>) -> &'static str {
+    match connection.map(|c| c.remote.method) {
+        Some(AuthMethod::Pubkey) => "signature",
+        _ => "pre-shared-key",
+    }
+}
+
+/// Whether to send our certificate to a peer that asked for one or did not.
+pub(crate) fn sends_certificate(connection: &Connection, asked: bool) -> bool {
+    match connection.send_cert {
+        SendCert::Always => true,
+        SendCert::IfAsked => asked,
+        SendCert::Never => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    macro_rules! fake {
+        ($name:literal) => {
+            include_bytes!(concat!("../../sim/fake-pki/", $name))
+        };
+    }
+
+    fn certificate(pem: &[u8]) -> Certificate {
+        Certificate::parse(pem).unwrap()
+    }
+
+    fn connection() -> Connection {
+        let text = "connections { gw { } }";
+        let tree = config::parse("gw.conf", &config::MemoryFiles::one("gw.conf", text)).unwrap();
+        (*config::load(&tree).unwrap().connections[0]).clone()
+    }
+
+    fn id(text: &str) -> Identity {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_certificate_of_someone_else_proves_nothing() {
+        let mut trusting = Credentials::default();
+        trusting.set_clock(Instant::ZERO, Duration::from_secs(1_811_808_000));
+        trusting.add_authority(certificate(fake!("root.pem")));
+        let venus = certificate(fake!("venus.pem"));
+        let key = PrivateKey::parse(fake!("venus.key.pem"), None).unwrap();
+        let scheme = Scheme::Ecdsa(HashAlgorithm::SHA2_384);
+        let value = key.sign(scheme, b"signed octets").unwrap();
+        let proof = Signature { scheme, value: &value, signed: b"signed octets" };
+        let check = |remote: &str, proof: &Signature<'_>| {
+            let sent = [(CertEncoding::X509_SIGNATURE, venus.der())].into_iter();
+            trusting.check(Instant::ZERO, &connection(), &id(remote), sent, proof)
+        };
+        assert_eq!(check("venus.example", &proof), Ok(KeyKind::EcdsaP384));
+        assert_eq!(check("C=CH, O=Fake, CN=venus.example", &proof), Ok(KeyKind::EcdsaP384));
+        let Err(FailureKind::IdentityNotCertified { names, .. }) = check("sun.example", &proof) else { panic!() };
+        assert_eq!(names, ["venus.example", "C=CH, O=Fake, CN=venus.example"]);
+        for other in ["*.example", "C=CH, O=Fake, CN=*", "192.0.2.1"] {
+            assert!(matches!(check(other, &proof), Err(FailureKind::IdentityNotCertified { .. })), "{other}");
+        }
+        let another = Signature { signed: b"other octets", ..proof };
+        assert!(matches!(check("venus.example", &another), Err(FailureKind::SignatureInvalid { .. })));
+    }
+
+    #[test]
+    fn ours_is_the_one_that_the_peer_can_check() {
+        let mut own = Credentials::default();
+        for (pem, key) in [(&fake!("eve.pem")[..], &fake!("eve.key.pem")[..]), (fake!("sun.pem"), fake!("sun.key.pem"))]
+        {
+            own.add_certificate(certificate(pem));
+            own.add_key(PrivateKey::parse(key, None).unwrap());
+        }
+        own.add_authority(certificate(fake!("root.pem")));
+        own.add_authority(certificate(fake!("other.pem")));
+        let root = certificate(fake!("root.pem")).key_info_hash();
+        let by_root = own.own(&connection(), &id("sun.example"), |a| a.key_info_hash() == root).unwrap();
+        assert_eq!(by_root.certificate, certificate(fake!("sun.pem")));
+        let any = own.own(&connection(), &id("sun.example"), |_| false).unwrap();
+        assert_eq!(any.certificate, certificate(fake!("eve.pem")), "the first one");
+        assert!(own.own(&connection(), &id("moon.example"), |_| true).is_err());
+        own.remove_key(&by_root.key.public().id());
+        let mut named = connection();
+        named.local.certs.push(CertificateSource::Der(certificate(fake!("sun.pem")).der().to_vec()));
+        let Err(FailureKind::OwnCertificateMissing { candidates, .. }) = own.own(&named, &id("sun.example"), |_| true)
+        else {
+            panic!()
+        };
+        assert_eq!(candidates, ["C=CH, O=Fake, CN=sun.example: no private key"]);
+    }
+}

@@ -1,0 +1,214 @@
+//! Certificates, private keys and revocation lists of swanctl's directories, beside `swanctl.conf`:
+//!
+//! | directory | what |
+//! |---|---|
+//! | `x509` | certificates of ends, ours and those of peers that are to be trusted as they are |
+//! | `x509ca` | certificates of authorities |
+//! | `x509crl` | revocation lists |
+//! | `private`, `rsa`, `ecdsa`, `pkcs8` | private keys |
+
+use config::{CertificateSource, Connection, KeyPassphrase};
+use crypto::{Certificate, InvalidPrivateKey, PrivateKey, RevocationList};
+use proto::Credentials;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
+
+/// A file that is longer is no certificate and no key; revocation lists may have this many octets.
+const MAX_OCTETS: u64 = 16 << 20;
+
+const KEY_DIRECTORIES: [&str; 4] = ["private", "rsa", "ecdsa", "pkcs8"];
+
+/// What the directories hold.
+#[derive(Default)]
+pub struct Found {
+    certificates: Vec<Certificate>,
+    authorities: Vec<Certificate>,
+    lists: Vec<RevocationList>,
+    keys: Vec<PrivateKey>,
+    /// What could not be used, each as a report for the operator.
+    pub refused: Vec<String>,
+}
+
+/// What an earlier reading of the directories put into the endpoint.
+#[derive(Default)]
+pub struct FromFiles {
+    certificates: Vec<Certificate>,
+    authorities: Vec<Certificate>,
+    keys: BTreeSet<[u8; 20]>,
+}
+
+fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
+    let length = std::fs::metadata(path).map_err(|e| e.to_string())?.len();
+    if length > MAX_OCTETS {
+        return Err(format!("it has {length} octets, more than {MAX_OCTETS}"));
+    }
+    std::fs::read(path).map(Zeroizing::new).map_err(|e| e.to_string())
+}
+
+/// The files of a directory in alphabetical order; none if there is no such directory.
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().filter_map(Result::ok).map(|e| e.path());
+    let hidden = |p: &Path| p.file_name().is_none_or(|n| n.as_encoded_bytes().starts_with(b"."));
+    let mut found: Vec<PathBuf> = entries.filter(|p| p.is_file() && !hidden(p)).collect();
+    found.sort();
+    found
+}
+
+/// What is done with each file of a directory.
+type Take<'a> = &'a mut dyn FnMut(&Path, &[u8]) -> Result<(), String>;
+
+/// Reads the directories beside `swanctl.conf`. One file with a fault does not keep the others out.
+pub fn read_all(directory: &Path, passphrases: &[KeyPassphrase]) -> Found {
+    let mut found = Found::default();
+    let mut each = |name: &str, take: Take<'_>| {
+        for path in files(&directory.join(name)) {
+            if let Err(why) = read(&path).and_then(|octets| take(&path, &octets)) {
+                found.refused.push(format!("{}: {why}", path.display()));
+            }
+        }
+    };
+    let (mut certificates, mut authorities) = (Vec::new(), Vec::new());
+    for (name, list) in [("x509", &mut certificates), ("x509ca", &mut authorities)] {
+        each(name, &mut |_, octets| {
+            list.push(Certificate::parse(octets).map_err(|e| e.to_string())?);
+            Ok(())
+        });
+    }
+    let (mut lists, mut keys) = (Vec::new(), Vec::new());
+    each("x509crl", &mut |_, octets| {
+        lists.push(RevocationList::parse(octets)?);
+        Ok(())
+    });
+    for name in KEY_DIRECTORIES {
+        each(name, &mut |path, octets| {
+            keys.push(key(octets, &passphrases_of(passphrases, directory, path)).map_err(|e| e.to_string())?);
+            Ok(())
+        });
+    }
+    Found { certificates, authorities, lists, keys, ..found }
+}
+
+/// The passphrases that swanctl.conf has for a key's file.
+fn passphrases_of<'a>(all: &'a [KeyPassphrase], directory: &Path, path: &Path) -> Vec<&'a [u8]> {
+    // An absolute name replaces what it is joined to.
+    let of_this = all.iter().filter(|p| directory.join(p.directory()).join(&p.file) == path);
+    of_this.map(|p| p.secret.expose()).collect()
+}
+
+fn key(octets: &[u8], passphrases: &[&[u8]]) -> Result<PrivateKey, InvalidPrivateKey> {
+    let mut result = PrivateKey::parse(octets, None);
+    for passphrase in passphrases {
+        if !matches!(result, Err(InvalidPrivateKey::Encrypted | InvalidPrivateKey::WrongPassphrase)) {
+            break;
+        }
+        result = PrivateKey::parse(octets, Some(passphrase));
+    }
+    result
+}
+
+impl FromFiles {
+    /// Gives the endpoint what was found now, and takes away what an earlier reading found and this one did not.
+    pub fn replace(&mut self, credentials: &mut Credentials, found: Found) {
+        for old in self.certificates.drain(..).filter(|c| !found.certificates.contains(c)) {
+            credentials.remove_certificate(&old);
+        }
+        for old in self.authorities.drain(..).filter(|c| !found.authorities.contains(c)) {
+            credentials.remove_authority(&old);
+        }
+        let keys: BTreeSet<[u8; 20]> = found.keys.iter().map(|key| key.public().id()).collect();
+        for gone in self.keys.difference(&keys) {
+            credentials.remove_key(gone);
+        }
+        self.keys = keys;
+        (self.certificates, self.authorities) = (found.certificates.clone(), found.authorities.clone());
+        found.certificates.into_iter().for_each(|c| credentials.add_certificate(c));
+        found.authorities.into_iter().for_each(|c| credentials.add_authority(c));
+        found.lists.into_iter().for_each(|list| credentials.add_revocation_list(list));
+        found.keys.into_iter().for_each(|key| credentials.add_key(key));
+    }
+}
+
+/// Reads the certificates that a connection names by file.
+///
+/// # Errors
+/// The first one that cannot be read, with the line that names it.
+pub fn resolve(connection: &mut Connection, directory: &Path) -> Result<(), String> {
+    let source = connection.source.clone();
+    let ends = [("local", &mut connection.local), ("remote", &mut connection.remote)];
+    for (side, end) in ends {
+        for (key, below, list) in [("certs", "x509", &mut end.certs), ("cacerts", "x509ca", &mut end.cacerts)] {
+            for certificate in list {
+                let octets = match certificate {
+                    CertificateSource::Der(der) => Zeroizing::new(der.clone()),
+                    CertificateSource::File(name) => read(&directory.join(below).join(&*name))
+                        .map_err(|why| format!("{}: {name}: {why}", source.get(&format!("{side}.{key}"))))?,
+                };
+                let parsed = Certificate::parse(&octets).map_err(|why| {
+                    let name =
+                        if let CertificateSource::File(name) = &*certificate { name } else { "what a client sent" };
+                    format!("{}: {name}: {why}", source.get(&format!("{side}.{key}")))
+                })?;
+                *certificate = CertificateSource::Der(parsed.der().to_vec());
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use config::MemoryFiles;
+
+    fn fake(file: &str) -> Vec<u8> {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crypto/src/signature/fake-keys").join(file);
+        std::fs::read(path).unwrap()
+    }
+
+    fn fake_pki(file: &str) -> Vec<u8> {
+        std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../sim/fake-pki").join(file)).unwrap()
+    }
+
+    #[test]
+    fn directories_are_read_and_what_is_gone_is_forgotten() {
+        let directory = std::env::temp_dir().join(format!("shrike-credentials-{}", std::process::id()));
+        for name in ["x509", "x509ca", "x509crl", "private", "rsa"] {
+            std::fs::create_dir_all(directory.join(name)).unwrap();
+        }
+        let write = |name: &str, octets: &[u8]| std::fs::write(directory.join(name), octets).unwrap();
+        write("x509/moon.pem", &fake_pki("moon.pem"));
+        write("x509/broken.pem", b"-----BEGIN CERTIFICATE-----\nMAMC\n-----END CERTIFICATE-----\n");
+        write("x509ca/root.pem", &fake_pki("root.pem"));
+        write("private/moon.pem", &fake_pki("moon.key.pem"));
+        write("rsa/locked.pem", &fake("rsa-pkcs8-encrypted.pem"));
+        write("rsa/unknown.pem", &fake("rsa-rfc1421-encrypted.pem"));
+        let text = "connections { gw { local { certs = moon.pem } remote { cacerts = root.pem } }\n\
+                    bad { local { certs = sun.pem } } }\n\
+                    secrets { rsa { file = locked.pem\n secret = not-a-secret } }";
+        let config = config::load(&config::parse("c", &MemoryFiles::one("c", text)).unwrap()).unwrap();
+
+        let (mut credentials, mut before) = (Credentials::default(), FromFiles::default());
+        let mut found = read_all(&directory, &config.passphrases);
+        let refused = std::mem::take(&mut found.refused);
+        before.replace(&mut credentials, found);
+        let mut gw = (*config.connections[0]).clone();
+        let resolved = resolve(&mut gw, &directory);
+        let missing = resolve(&mut (*config.connections[1]).clone(), &directory).unwrap_err();
+        std::fs::remove_file(directory.join("private/moon.pem")).unwrap();
+        std::fs::remove_file(directory.join("x509ca/root.pem")).unwrap();
+        let (keys, authorities) = (credentials.keys().count(), credentials.authorities().len());
+        before.replace(&mut credentials, read_all(&directory, &config.passphrases));
+        std::fs::remove_dir_all(&directory).unwrap();
+
+        assert_eq!((keys, authorities, resolved), (2, 1, Ok(())));
+        assert_eq!(gw.local.certs[0].der(), Some(Certificate::parse(&fake_pki("moon.pem")).unwrap().der()));
+        assert_eq!(gw.remote.cacerts[0].der(), Some(Certificate::parse(&fake_pki("root.pem")).unwrap().der()));
+        assert_eq!(refused.len(), 2, "{refused:?}");
+        assert!(refused[0].contains("broken.pem: it is no X.509 certificate"), "{refused:?}");
+        assert!(refused[1].contains("unknown.pem: it is encrypted: add secrets"), "{refused:?}");
+        assert!(missing.starts_with("c:2 (connections.bad.local.certs): sun.pem: No such file"), "{missing}");
+        assert_eq!((credentials.keys().count(), credentials.authorities().len()), (1, 0));
+        assert_eq!(credentials.certificates().len(), 1);
+    }
+}
