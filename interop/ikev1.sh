@@ -97,7 +97,8 @@ for role in initiator responder; do
         { subject_log a; peer_log; }
 done
 
-# Lifetimes that differ, in seconds and kilobytes: the shorter one holds at Shrike, and charon takes the notification of it.
+# Lifetimes that differ, in seconds and kilobytes: the shorter one holds at Shrike. charon reads past the notification of it,
+# and sends none.
 lifetime_at_most() { # SECONDS   of the Child SA at Shrike
     local left; left=$(vici a --list-sas --raw | grep -o 'life-time=[0-9]*') && [ "${left#*=}" -le "$1" ] || { vici a --list-sas; return 1; }
 }
@@ -105,7 +106,9 @@ for role in initiator responder; do
     lines='version = 1
         proposals = aes128-sha256-x25519'
     long='esp_proposals = aes128gcm16
+        rekey_time = 2h
         life_time = 3h
+        rand_time = 0s
         life_bytes = 500M'
     short='esp_proposals = aes128gcm16
         life_time = 100s

@@ -38,6 +38,7 @@ between_hosts() { # echo both ways between the outer addresses: all of it in ESP
     done
 }
 carries() { established $role && mode_is "$1" && between_hosts; }
+configured() { vici a --list-conns | grep -q 'lab: TRANSPORT' || { vici a --list-conns; return 1; }; }
 gone_again() { vici_terminate a && lab_wait 5 vici_gone a && lab_wait 5 vici_gone b && inside a ping -q -c 1 -W 2 "$(outer b)"; }
 # A successor in the same mode: by the hand of either end.
 rekeyed() {
@@ -57,6 +58,7 @@ for version in 1 2; do
         lab_up
         check "$name: both daemons start" start_both $plane transport transport || continue
         check "$name: established, echo between the hosts in ESP" carries TRANSPORT || { subject_log a; peer_log; continue; }
+        check "$name: listed as configured" configured
         rekeyer=a; [ $role = responder ] && rekeyer=b
         check "$name: rekeyed, echo" rekeyed $rekeyer || { subject_log a; peer_log; }
         check "$name: deleted, echo in clear text again" gone_again || { subject_log a; peer_log; }
@@ -78,7 +80,7 @@ done
 # The userspace data plane says why not.
 role=initiator ports='[udp/1701]'
 vici_no_child() { ! vici "$1" --list-sas --raw | grep -q state=INSTALLED; }
-refuses() { vici a --initiate --child lab --timeout 5; ! vici_up a && lab_wait 5 vici_no_child b && "$SHRIKE" --vici "unix://$LAB/a/vici" show | grep -A4 INSTALL_FAILED | grep -q 'without ports'; }
+refuses() { ! vici a --initiate --child lab --timeout 5 && ! vici_up a && lab_wait 5 vici_no_child b && "$SHRIKE" --vici "unix://$LAB/a/vici" show | grep -A4 INSTALL_FAILED | grep -q 'without ports'; }
 lab_up
 check 'transport/userspace/ports: both daemons start' start_both userspace transport transport &&
     { check 'transport/userspace/ports: refused and explained' refuses || { "$SHRIKE" --vici "unix://$LAB/a/vici" show; subject_log a; }; }

@@ -230,6 +230,29 @@ fn recv_timeout(socket: &std::net::UdpSocket) -> std::io::Result<Vec<u8>> {
 }
 
 #[test]
+fn hard_limits_of_volume_end_the_sa() {
+    let Some((left, right)) = two_ends() else { return };
+    for limits in [(Some(100), None), (None, Some(3))] {
+        let child = ChildInstall { hard_bytes: limits.0, hard_packets: limits.1, ..install(1) };
+        let (mut a, mut b) =
+            (left.run(|| Xfrm::open().unwrap()).unwrap(), right.run(|| Xfrm::open().unwrap()).unwrap());
+        apply_install(&mut a, child.clone());
+        apply_install(&mut b, mirrored(child));
+        let sender = left.run(|| std::net::UdpSocket::bind("10.1.0.1:0").unwrap()).unwrap();
+        for n in 0..10u8 {
+            // Refused from the moment on where nothing is left to send by.
+            let _ = sender.send_to(&[n; 9], "10.2.0.1:7777");
+        }
+        let hard = XfrmEvent::Plane(PlaneEvent::HardExpire { child: SaId(1) });
+        assert!(a.events().unwrap().contains(&hard), "{limits:?}");
+        for end in [&mut a, &mut b] {
+            end.apply(&Command::Delete { child: SaId(1) }).unwrap();
+            assert_eq!(end.count().unwrap(), (0, 0), "{limits:?}");
+        }
+    }
+}
+
+#[test]
 fn packets_cross_are_counted_and_survive_a_move() {
     let Some((left, right)) = two_ends() else { return };
     let child = ChildInstall { soft_packets: Some(2), esn: true, replay_window: 64, ..install(1) };

@@ -126,6 +126,12 @@ struct Limits<T> {
 }
 
 impl Limits<u64> {
+    /// As configured, but that the random part leaves half of the soft limit: by default it is the difference of both
+    /// limits, which may be longer than the soft one, and a Child SA that is replaced at once is replaced for ever.
+    fn new(soft: u64, hard: u64, spread: u64) -> Self {
+        Self { soft, hard, spread: spread.min(soft / 2) }
+    }
+
     /// Under a peer's hard limit that is shorter than ours. As much as that is shorter we are earlier: a successor must be
     /// there before the peer's end, a tenth of the soft limit as where only one of both is configured. An SA that was to
     /// live for ever is replaced too; one that was to end without a successor ends without.
@@ -465,10 +471,10 @@ pub(crate) fn install(
     // In milliseconds: the peer's lifetime may be a few seconds only.
     let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let [soft, hard, spread] = [config.rekey_time, config.life_time, config.rand_time].map(milliseconds);
-    let times = Limits { soft, hard, spread }.within(agreed.lifetime.time.map(milliseconds));
+    let times = Limits::new(soft, hard, spread).within(agreed.lifetime.time.map(milliseconds));
     let [rekey_time, life_time, rand_time] = [times.soft, times.hard, times.spread].map(Duration::from_millis);
-    let volume = Limits { soft: config.rekey_bytes, hard: config.life_bytes, spread: config.rand_bytes };
-    let volume = volume.within(agreed.lifetime.octets);
+    let volume = Limits::new(config.rekey_bytes, config.life_bytes, config.rand_bytes).within(agreed.lifetime.octets);
+    let packets = Limits::new(config.rekey_packets, config.life_packets, config.rand_packets);
     child.expires = (!life_time.is_zero()).then(|| now + life_time);
     let name = |id: &Option<model::Identity>| id.as_ref().map(ToString::to_string).unwrap_or_default();
     let install = ChildInstall {
@@ -498,9 +504,9 @@ pub(crate) fn install(
         .chain(config.hostaccess.then(|| ("PLUTO_HOST_ACCESS".into(), "1".into())))
         .collect(),
         soft_bytes: soft_limit(cx, parent.role, volume.soft, volume.spread),
-        soft_packets: soft_limit(cx, parent.role, config.rekey_packets, config.rand_packets),
+        soft_packets: soft_limit(cx, parent.role, packets.soft, packets.spread),
         hard_bytes: (volume.hard != 0).then_some(volume.hard),
-        hard_packets: (config.life_packets != 0).then_some(config.life_packets),
+        hard_packets: (packets.hard != 0).then_some(packets.hard),
         hard_lifetime: None,
     };
     cx.plane(Command::Install(Box::new(install)));
@@ -540,5 +546,7 @@ mod tests {
         assert_eq!(limits(0, 0, 0).within(Some(1100)), limits(1000, 1100, 0), "for ever, with successors");
         assert_eq!(limits(0, 3960, 0).within(Some(1100)), limits(0, 1100, 0), "to its end, without one");
         assert_eq!(limits(5, 6, 1).within(Some(1)), limits(1, 1, 0));
+        assert_eq!(Limits::new(3600, 10_800, 7200), limits(3600, 10_800, 1800), "the random part leaves half");
+        assert_eq!(Limits::new(0, 10_800, 7200), limits(0, 10_800, 0));
     }
 }

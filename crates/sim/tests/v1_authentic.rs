@@ -120,8 +120,8 @@ impl Scene {
         scene_parts(phase2(0x1234_5678))
     }
 
-    /// Message 1 of quick mode, and message 3 with a good HASH(3) if the answer can be read.
-    fn quick(&mut self, parts: &Parts) -> Option<Vec<u8>> {
+    /// Message 1 of quick mode, with the message ID, the payloads of the answer if it can be read, and its last block.
+    fn quick_answer(&mut self, parts: &Parts) -> Option<(u32, Parts, Vec<u8>)> {
         let (id, bytes, iv) = self.first(ExchangeType::QUICK_MODE, parts);
         let answers = self.give(&bytes);
         assert!(answers.len() <= 1, "one answer");
@@ -133,9 +133,14 @@ impl Scene {
         let mut plain = answer[HEADER_LEN..].to_vec();
         let iv = self.cipher().decrypt(&iv, &mut plain).unwrap();
         let parsed = parse_chain(header.next_payload, &plain, 0, true).unwrap();
-        let nonce = parsed.nonce().unwrap().to_vec();
-        let nonce_i = parts.iter().find(|(kind, _)| *kind == PayloadType::V1_NONCE).unwrap().1.clone();
-        let hash = crypto::v1::hash3(prf(), &self.ids.skeyid_a, id, &nonce_i, &nonce);
+        Some((id, parsed.payloads.iter().map(|(raw, _)| (raw.kind, raw.body.to_vec())).collect(), iv))
+    }
+
+    /// Message 1 of quick mode, and message 3 with a good HASH(3) if the answer can be read.
+    fn quick(&mut self, parts: &Parts) -> Option<Vec<u8>> {
+        let (id, answer, iv) = self.quick_answer(parts)?;
+        let nonce_of = |parts: &Parts| parts.iter().find(|(kind, _)| *kind == PayloadType::V1_NONCE).unwrap().1.clone();
+        let hash = crypto::v1::hash3(prf(), &self.ids.skeyid_a, id, &nonce_of(parts), &nonce_of(&answer));
         let mut third = ChainBuilder::new();
         third.hash(hash.expose());
         Some(self.encrypt(ExchangeType::QUICK_MODE, id, &iv, third).0)
@@ -643,4 +648,62 @@ fn scene_parts(sa: Vec<u8>) -> Parts {
         (PayloadType::V1_ID, vec![1, 0, 0, 0, 192, 0, 2, 1]),
         (PayloadType::V1_ID, vec![1, 0, 0, 0, 192, 0, 2, 2]),
     ]
+}
+
+/// What a message holds of one type.
+fn of(parts: &Parts, kind: PayloadType) -> Vec<Vec<u8>> {
+    parts.iter().filter(|(k, _)| *k == kind).map(|(_, body)| body.clone()).collect()
+}
+
+#[test]
+fn the_responder_tells_its_lifetime_in_message_2() {
+    // RFC 2407 sections 4.5.4 and 4.6.3.1. Nothing is offered, which means eight hours; ours is 3300 seconds and 2 MB.
+    let site = site().connection("aggressive = yes").child("rekey_time = 3000s").child("life_bytes = 2000000");
+    let (mut scene, _) = aggressive(&site, PHASE1, |_| {}, |_| {}).unwrap();
+    let parts = scene.quick_parts();
+    let (_, answer, _) = scene.quick_answer(&parts).unwrap();
+    let sa = &of(&answer, PayloadType::V1_SA)[0];
+    assert_eq!(sa[20..], phase2(0)[20..], "the transform goes back as it came");
+    let notify = &of(&answer, PayloadType::V1_NOTIFY)[0];
+    assert_eq!(notify[..8], [0, 0, 0, 1, 3, 4, 0x60, 0], "DOI, ESP, an SPI of 4 octets, 24576");
+    assert_eq!(notify[8..12], sa[16..20], "the responder's SPI");
+    let (seconds, kilobytes) = (3300_u16.to_be_bytes(), 2000_u16.to_be_bytes());
+    let life = [[0x80, 1, 0, 1], [0x80, 2, seconds[0], seconds[1]]].concat();
+    let volume = [[0x80, 1, 0, 2], [0x80, 2, kilobytes[0], kilobytes[1]]].concat();
+    assert_eq!(notify[12..], [life, volume].concat());
+    // Whoever offers no more is told nothing.
+    let long = Site::new("b", "192.0.2.2").to("192.0.2.1").connection("version = 1").connection("aggressive = yes");
+    let long = long.connection("proposals = aes128-sha256-x25519").child("rekey_time = 24h");
+    let (mut scene, _) = aggressive(&long, PHASE1, |_| {}, |_| {}).unwrap();
+    let (_, answer, _) = scene.quick_answer(&parts).unwrap();
+    assert!(of(&answer, PayloadType::V1_NOTIFY).is_empty());
+}
+
+#[test]
+fn both_ends_addresses_are_told_in_transport_mode_behind_a_nat() {
+    // RFC 3947 section 5.2. The initiator calls itself 10.0.0.2.
+    let site = site().connection("aggressive = yes").child("mode = transport");
+    let vendor = |parts: &mut Parts| {
+        parts.push((PayloadType::V1_VENDOR_ID, wire::v1::VendorId::Rfc3947.octets().to_vec()));
+    };
+    let detection = |parts: &mut Parts| {
+        parts.extend([1, 2].map(|octet| (PayloadType::V1_NAT_D, vec![octet; 32])));
+    };
+    let (mut scene, _) = aggressive(&site, PHASE1, vendor, detection).unwrap();
+    assert!(scene.established() && scene.endpoint.snapshots(scene.now)[0].nat.any());
+    for (mode, original) in [(4, true), (3, false)] {
+        let mut sa = phase2(0x1234_5678);
+        let at = sa.windows(4).position(|w| w == [0x80, 4, 0, 1]).unwrap();
+        sa[at + 3] = mode;
+        let mut parts = scene_parts(sa);
+        parts[2].1 = vec![1, 0, 0, 0, 10, 0, 0, 2];
+        parts[3].1 = vec![1, 0, 0, 0, 203, 0, 113, 5];
+        let Some((_, answer, _)) = scene.quick_answer(&parts) else {
+            assert!(!original, "transport mode is what is configured");
+            continue;
+        };
+        assert_eq!(of(&answer, PayloadType::V1_ID), of(&parts, PayloadType::V1_ID), "as they came");
+        let told = of(&answer, PayloadType::V1_NAT_OA);
+        assert_eq!(told, [vec![1, 0, 0, 0, 192, 0, 2, 1], vec![1, 0, 0, 0, 192, 0, 2, 2]], "the initiator's first");
+    }
 }

@@ -118,3 +118,23 @@ fn the_isakmp_sa_ends_with_the_shorter_lifetime_too() {
         assert_eq!(sim.snapshots(b)[0].reauth_in.map(|left| left.as_secs()), Some(1099), "{mode}");
     }
 }
+
+#[test]
+fn a_random_part_longer_than_the_soft_limit_does_not_rekey_at_once() {
+    // Without rekey_time that is an hour, and the random part two: the difference to life_time.
+    for version in ["version = 1", "version = 2"] {
+        for seed in 0..20 {
+            let site = |name: &str, own: &str, peer: &str| {
+                Site::new(name, own).to(peer).connection(version).child("life_time = 3h").child("life_bytes = 1000000")
+            };
+            let mut sim = Sim::new(seed);
+            let a = sim.add(site("a", "192.0.2.1", "192.0.2.2").child("rekey_bytes = 100000"));
+            let b = sim.add(site("b", "192.0.2.2", "192.0.2.1"));
+            sim.initiate(a, b);
+            sim.run_for(1790 * SECOND);
+            assert_eq!((sim.plane(a).installs, sim.pairs(a, b)), (1, 1), "{version} {seed}");
+            let soft = sim.plane(a).installed().next().unwrap().soft_bytes;
+            assert!(soft.is_some_and(|soft| soft >= 50_000), "{version} {seed}: {soft:?}");
+        }
+    }
+}

@@ -5,6 +5,7 @@ mod credentials;
 use super::Core;
 use super::load;
 use config::SharedSecret;
+use model::dataplane::Mode;
 use model::{ConfigRef, Event, FailureKind, Identity, Instant, SaId};
 use proto::{Selection, Started};
 use std::collections::BTreeSet;
@@ -621,7 +622,7 @@ fn describe(c: &config::Connection) -> ConnectionInfo {
             .iter()
             .map(|child| ChildInfo {
                 name: child.name.clone(),
-                mode: "TUNNEL".into(),
+                mode: if child.mode == Mode::Tunnel { "TUNNEL" } else { "TRANSPORT" }.into(),
                 rekey_time: child.rekey_time,
                 rekey_bytes: child.rekey_bytes,
                 rekey_packets: child.rekey_packets,

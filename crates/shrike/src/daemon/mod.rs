@@ -25,7 +25,7 @@ use mio::event::Source;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use model::dataplane::{Command, PlaneEvent};
-use model::{Instant, SaSnapshot};
+use model::{Event, Instant, SaId, SaSnapshot};
 use plane::DataPlane;
 use proto::{Backoff, Endpoint, Input, Output, Selection, Settings, Started};
 use signals::Signals;
@@ -84,11 +84,25 @@ pub struct Core {
     pools_from_file: BTreeSet<String>,
     routes: Option<Routes>,
     addresses: VirtualAddresses,
+    /// Child SAs that the data plane refused, until the protocol has given them up: nobody is told that they were up.
+    refused: BTreeSet<SaId>,
 }
 
 impl Core {
     pub fn worker(&self) -> u32 {
         self.endpoint.settings().worker
+    }
+
+    /// Whether the event tells of a Child SA that the data plane refused. The protocol took it for installed: its own word
+    /// was in the queue already.
+    fn never_up(&mut self, event: &Event) -> bool {
+        let (snapshot, down) = match event {
+            Event::ChildUp(snapshot) => (snapshot, false),
+            Event::ChildDown(snapshot) => (snapshot, true),
+            _ => return false,
+        };
+        let Some(child) = snapshot.children.first().map(|c| c.id) else { return false };
+        if down { self.refused.remove(&child) } else { self.refused.contains(&child) }
     }
 
     pub fn log(&self, group: &str, level: u8, text: &str) {
@@ -362,6 +376,7 @@ impl Daemon {
             routes,
             addresses: VirtualAddresses::default(),
             pools_from_file: BTreeSet::new(),
+            refused: BTreeSet::new(),
             credentials_from_files: credentials::FromFiles::default(),
         };
         let poll = Poll::new().map_err(|e| format!("epoll: {e}"))?;
@@ -525,6 +540,9 @@ impl Daemon {
                         Command::Delete { child } | Command::Update { child, .. } => *child,
                     };
                     log::line("KNL", 0, &format!("Child SA {}: {reason}", child.0));
+                    if matches!(command, Command::Install(_)) {
+                        self.core.refused.insert(child);
+                    }
                     if !matches!(command, Command::Delete { .. }) {
                         self.core.endpoint.handle(now, Input::Plane(PlaneEvent::Failed { child, reason }));
                     }
@@ -555,6 +573,7 @@ impl Daemon {
             Output::Keepalive { local, remote } => {
                 let _ = self.sockets.send(local, remote, &[0xff]); // the next one follows soon
             }
+            Output::Event(event) if self.core.never_up(&event) => {}
             Output::Event(event) => {
                 let (group, level, text) = event.log();
                 let whom = event.sa().map(|(sa, name)| format!("<{name}|{}> ", sa.0)).unwrap_or_default();

@@ -10,7 +10,7 @@ use model::dataplane::VirtualAddress;
 use model::{FailureKind, Instant, TrafficSelector};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use wire::V1ConfigAttribute;
-use wire::attributes::DataAttribute;
+use wire::attributes::{AttributeValue, DataAttribute};
 use wire::v1::Attributes;
 
 fn class_of(address: IpAddr) -> u16 {
@@ -137,11 +137,15 @@ const MAX_NETWORKS: usize = 16;
 /// Octets of one network in UNITY_SPLIT_INCLUDE: address, mask, and a protocol and two ports that nobody uses.
 const NETWORK_LEN: usize = 14;
 
+/// The same without protocol and ports, as strongSwan's pools send it, in an attribute for each network.
+const SHORT_LEN: usize = 8;
+
 /// Octets of a banner or a domain that are shown.
 const MAX_TEXT: usize = 500;
 
-/// UNITY_SPLIT_INCLUDE: the networks to be reached through the server. What is no network is passed over.
-fn networks(value: &[u8]) -> Vec<TrafficSelector> {
+/// UNITY_SPLIT_INCLUDE: the networks to be reached through the server, in any number of attributes. What is no network is
+/// passed over.
+fn networks<'a>(values: impl Iterator<Item = &'a [u8]>) -> Vec<TrafficSelector> {
     let network = |entry: &[u8]| {
         let (address, rest) = entry.split_first_chunk::<4>()?;
         let mask = u32::from_be_bytes(*rest.first_chunk::<4>()?);
@@ -150,19 +154,29 @@ fn networks(value: &[u8]) -> Vec<TrafficSelector> {
         TrafficSelector::subnet(IpAddr::V4(Ipv4Addr::from(*address)), u8::try_from(prefix).ok()?)
     };
     let mut all: Vec<TrafficSelector> = Vec::new();
-    for ts in value.chunks_exact(NETWORK_LEN).filter_map(network) {
-        if all.len() < MAX_NETWORKS && !all.contains(&ts) {
-            all.push(ts);
+    for value in values {
+        let short = value.len().is_multiple_of(SHORT_LEN) && !value.len().is_multiple_of(NETWORK_LEN);
+        let entries = value.chunks_exact(if short { SHORT_LEN } else { NETWORK_LEN });
+        for ts in entries.filter_map(network) {
+            if all.len() < MAX_NETWORKS && !all.contains(&ts) {
+                all.push(ts);
+            }
         }
     }
     all
 }
 
 fn note_networks(sa: &mut IsakmpSa, cx: &mut Context, attributes: &Attributes<'_>) {
-    let Some(value) = octets(attributes, V1ConfigAttribute::UNITY_SPLIT_INCLUDE.0) else { return };
-    sa.configuration.included = networks(value);
-    let list: Vec<String> = sa.configuration.included.iter().map(ToString::to_string).collect();
-    sa.log(cx, "IKE", 1, format!("networks behind the peer: {}", list.join(" ")));
+    let included = attributes.attributes.iter().filter(|a| a.kind == V1ConfigAttribute::UNITY_SPLIT_INCLUDE.0);
+    let values = included.filter_map(|a| match a.value {
+        AttributeValue::Long(octets) => Some(octets),
+        AttributeValue::Short(_) => None,
+    });
+    sa.configuration.included = networks(values);
+    if !sa.configuration.included.is_empty() {
+        let list: Vec<String> = sa.configuration.included.iter().map(ToString::to_string).collect();
+        sa.log(cx, "IKE", 1, format!("networks behind the peer: {}", list.join(" ")));
+    }
 }
 
 /// What the server has for the user to read: nothing acts on it.
@@ -191,15 +205,22 @@ mod tests {
         let one = |address: [u8; 4], mask: [u8; 4]| [&address[..], &mask, &[0; 6]].concat();
         let good = [one([10, 1, 0, 0], [255, 255, 0, 0]), one([192, 168, 7, 9], [255, 255, 255, 255])].concat();
         let text = |list: Vec<TrafficSelector>| list.iter().map(ToString::to_string).collect::<Vec<_>>();
-        assert_eq!(text(networks(&good)), ["10.1.0.0/16", "192.168.7.9/32"]);
-        // Cut anywhere: what is whole counts.
+        let of = |value: &[u8]| networks([value].into_iter());
+        assert_eq!(text(of(&good)), ["10.1.0.0/16", "192.168.7.9/32"]);
+        // Cut anywhere: what is whole counts; eight octets are one without ports.
         for length in 0..good.len() {
-            assert_eq!(networks(&good[..length]).len(), length / NETWORK_LEN, "{length}");
+            let whole = if [8, 16, 24].contains(&length) { length / SHORT_LEN } else { length / NETWORK_LEN };
+            assert!(of(&good[..length]).len() <= whole, "{length}");
         }
+        // An attribute for each, as strongSwan's pools have it.
+        let short = [&good[..8], &good[14..22]];
+        assert_eq!(text(networks(short.into_iter())), ["10.1.0.0/16", "192.168.7.9/32"]);
+        assert_eq!(text(of(&short.concat())), ["10.1.0.0/16", "192.168.7.9/32"]);
         // A mask with a hole, a network twice, more networks than are taken.
-        assert!(networks(&one([10, 1, 0, 0], [255, 0, 255, 0])).is_empty());
-        assert_eq!(networks(&good.repeat(50)).len(), 2);
+        assert!(of(&one([10, 1, 0, 0], [255, 0, 255, 0])).is_empty());
+        assert_eq!(of(&good.repeat(50)).len(), 2);
         let many: Vec<u8> = (0..=255).flat_map(|n| one([10, n, 0, 0], [255, 255, 0, 0])).collect();
-        assert_eq!(networks(&many).len(), MAX_NETWORKS);
+        assert_eq!(of(&many).len(), MAX_NETWORKS);
+        assert_eq!(networks(many.chunks(NETWORK_LEN)).len(), MAX_NETWORKS);
     }
 }
