@@ -18,6 +18,7 @@ pub const ALL: &[Script] = &[
     ("fragments", None),
     ("pluto", None),
     ("ikev1", None),
+    ("certificates", None),
     ("diagnose", None),
     ("faults", None),
     ("matrix", None),
@@ -34,7 +35,7 @@ pub const ALL: &[Script] = &[
 pub fn run(workspace: &Workspace, report: &mut Report, peers: &[String]) {
     if let Some(unknown) = peers.iter().find(|peer| !ALL.iter().any(|(script, _)| script == peer)) {
         let reason = format!(
-            "no script interop/{unknown}.sh; there are self-test, ike-scan, charon, rekey, fragments, pluto, ikev1, iked, diagnose, faults, matrix, operator and transport"
+            "no script interop/{unknown}.sh; there are self-test, ike-scan, charon, rekey, fragments, pluto, ikev1, certificates, iked, diagnose, faults, matrix, operator and transport"
         );
         report.record("interop", Outcome::Fail(reason));
         return;

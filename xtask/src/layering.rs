@@ -351,6 +351,8 @@ mod tests {
         assert_eq!(found("wire", "crates/wire/src/lib.rs", source), ["2 unsafe"]);
         assert_eq!(found("crypto", "crates/crypto/src/prf.rs", source), ["2 unsafe"]);
         assert_eq!(found("crypto", "crates/crypto/src/awslc.rs", source), [] as [&str; 0]);
+        assert_eq!(found("crypto", "crates/crypto/src/awslc/keys.rs", source), [] as [&str; 0]);
+        assert_eq!(found("crypto", "crates/crypto/src/awslc_more.rs", source), ["2 unsafe"]);
         assert_eq!(found("linux", "crates/linux/src/tun.rs", source), [] as [&str; 0]);
         assert_eq!(found("wire", "crates/wire/src/lib.rs", "#![deny(unsafe_code)]"), [] as [&str; 0]);
     }

@@ -193,6 +193,18 @@ fn alt_name(name: &GeneralName) -> Option<AltName> {
     })
 }
 
+/// Why octets are no revocation list that can be used. The reason is the parser's.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct InvalidRevocationList(pub String);
+
+impl fmt::Display for InvalidRevocationList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "it is no revocation list that can be used: {}", self.0)
+    }
+}
+
+impl std::error::Error for InvalidRevocationList {}
+
 /// A certificate revocation list (RFC 5280 section 5).
 #[derive(Debug)]
 pub struct RevocationList(pub(crate) webpki::CertRevocationList<'static>);
@@ -202,13 +214,13 @@ impl RevocationList {
     ///
     /// # Errors
     /// It is none, or of a kind that is not available: version 1, delta and indirect lists.
-    pub fn parse(octets: &[u8]) -> Result<Self, String> {
+    pub fn parse(octets: &[u8]) -> Result<Self, InvalidRevocationList> {
         let der = match CertificateRevocationListDer::from_pem_slice(octets) {
             Ok(der) => der.to_vec(),
             Err(_) => octets.to_vec(),
         };
         let parsed = webpki::OwnedCertRevocationList::from_der(&der);
-        parsed.map(|list| Self(list.into())).map_err(|e| format!("it is no revocation list that can be used: {e:?}"))
+        parsed.map(|list| Self(list.into())).map_err(|e| InvalidRevocationList(format!("{e:?}")))
     }
 
     /// The distinguished name of the authority, in DER without the outermost tag and length.

@@ -38,7 +38,7 @@ pub mod v1;
 pub mod v2;
 
 pub use algorithms::{Cipher, Integrity, Prf};
-pub use certificate::{AltName, Certificate, InvalidCertificate, RevocationList, armour};
+pub use certificate::{AltName, Certificate, InvalidCertificate, InvalidRevocationList, RevocationList, armour};
 pub use error::{BadKey, BadPublicValue, OpenError, Unsupported};
 pub use esp::{EspOpener, EspSealer};
 pub use key_exchange::KeyExchange;

@@ -235,7 +235,7 @@ impl Credentials {
         let path = trust::verify(&trust, certificate, others, revocation, self.unix_time(now))
             .map_err(|e| untrusted(problem(&e), self.explain(&e)))?;
         allowed(&connection.remote, certificate, &path, proof.scheme)
-            .map_err(|why| untrusted(CertificateProblem::NotAllowed, why))
+            .map_err(|NotAllowed(why)| untrusted(CertificateProblem::NotAllowed, why))
     }
 
     /// The reason in words, with what we have.
@@ -321,29 +321,32 @@ fn problem(reason: &Untrusted) -> CertificateProblem {
     }
 }
 
-/// Whether a certificate that is trusted is also what the connection asks for; else what it is instead.
+/// What a certificate that is trusted is, instead of what the connection asks for.
+struct NotAllowed(String);
+
+/// Whether a certificate that is trusted is also what the connection asks for.
 fn allowed(
     remote: &Authentication,
     certificate: &Certificate,
     path: &[Certificate],
     scheme: Scheme,
-) -> Result<KeyKind, String> {
+) -> Result<KeyKind, NotAllowed> {
     let among = |list: &[CertificateSource], c: &Certificate| list.iter().any(|w| w.der() == Some(c.der()));
     if !remote.certs.is_empty() && !among(&remote.certs, certificate) {
-        return Err("it is none of those that certs names".into());
+        return Err(NotAllowed("it is none of those that certs names".into()));
     }
     if !remote.cacerts.is_empty() && !path.iter().any(|c| among(&remote.cacerts, c)) {
-        return Err("no authority that cacerts names is on its path".into());
+        return Err(NotAllowed("no authority that cacerts names is on its path".into()));
     }
     let rule = &remote.signature;
     let Some(kind) = certificate.public_key().map(PublicKey::kind) else {
-        return Err("its key is of no known kind".into());
+        return Err(NotAllowed("its key is of no known kind".into()));
     };
     if !rule.allows(kind) {
-        return Err(format!("its key is {kind}, which auth does not allow"));
+        return Err(NotAllowed(format!("its key is {kind}, which auth does not allow")));
     }
     if !rule.allows_scheme(scheme, kind) {
-        return Err(format!("IKE was signed with {scheme}, which auth does not allow"));
+        return Err(NotAllowed(format!("IKE was signed with {scheme}, which auth does not allow")));
     }
     if rule.only_ike {
         return Ok(kind);
@@ -352,13 +355,17 @@ fn allowed(
         let hash = c.signature().and_then(Scheme::hash);
         if !rule.hashes.is_empty() && !hash.is_some_and(|h| rule.hashes.contains(&h)) {
             let how = c.signature().map_or("in an unknown way".to_string(), |s| format!("with {s}"));
-            return Err(format!("'{}' is signed {how}, which auth does not allow", subject(c)));
+            return Err(NotAllowed(format!("'{}' is signed {how}, which auth does not allow", subject(c))));
         }
     }
     for c in path {
         let bits = c.public_key().map_or(0, |key| key.kind().bits());
         if bits < rule.bits && matches!(c.public_key().map(PublicKey::kind), Some(KeyKind::Rsa(_)) | None) {
-            return Err(format!("the key of '{}' has {bits} bits, and auth wants {}", subject(c), rule.bits));
+            return Err(NotAllowed(format!(
+                "the key of '{}' has {bits} bits, and auth wants {}",
+                subject(c),
+                rule.bits
+            )));
         }
     }
     Ok(kind)

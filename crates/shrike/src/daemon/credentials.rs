@@ -77,7 +77,7 @@ pub fn read_all(directory: &Path, passphrases: &[KeyPassphrase]) -> Found {
     }
     let (mut lists, mut keys) = (Vec::new(), Vec::new());
     each("x509crl", &mut |_, octets| {
-        lists.push(RevocationList::parse(octets)?);
+        lists.push(RevocationList::parse(octets).map_err(|e| e.to_string())?);
         Ok(())
     });
     for name in KEY_DIRECTORIES {

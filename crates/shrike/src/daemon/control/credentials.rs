@@ -25,7 +25,7 @@ pub fn load_cert(credentials: &mut Credentials, m: &Message) -> Message {
     match (kind.as_str(), flag.as_str()) {
         ("X509_CRL", _) => match RevocationList::parse(data) {
             Ok(list) => credentials.add_revocation_list(list),
-            Err(why) => return schema::refusal(why),
+            Err(why) => return schema::refusal(why.to_string()),
         },
         ("X509", "NONE" | "CA") => match Certificate::parse(data) {
             Ok(authority) if flag == "CA" && !authority.is_authority() => {
