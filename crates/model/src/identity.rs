@@ -383,6 +383,8 @@ mod tests {
         assert_eq!(id("c=ch, o=EXAMPLE, ou=sales, cn=Carol").matches(&name), Some(20));
         assert_eq!(id("C=CH, O=Example, OU=Sales, CN=*").matches(&name), Some(18));
         assert!(id("C=CH, O=*, OU=Sales, CN=*").matches(&name) < id("C=CH, O=Example, OU=Sales, CN=*").matches(&name));
+        let nobody = Identity::from_wire(9, &[0x30, 0]);
+        assert_eq!(nobody.matches(&nobody), None);
         assert!(id("CN=*").is_wildcard() && !name.is_wildcard());
         for other in
             ["C=CH, O=Example, CN=*", "O=Example, C=CH, OU=Sales, CN=carol", "C=CH, O=Example, OU=Sales, E=carol"]

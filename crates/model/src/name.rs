@@ -202,7 +202,8 @@ pub(crate) fn matches(pattern: &[u8], name: &[u8]) -> Option<u32> {
         };
         p.kind == n.kind && p.first == n.first && (equal || is_any(p))
     };
-    if pattern.len() != name.len() || !pattern.iter().zip(&name).all(|(p, n)| same(p, n)) {
+    // A name without attributes is nobody's: certificates with a subjectAltName may have it (RFC 5280 section 4.1.2.6).
+    if pattern.is_empty() || pattern.len() != name.len() || !pattern.iter().zip(&name).all(|(p, n)| same(p, n)) {
         return None;
     }
     Some(pattern.iter().filter(|p| is_any(p)).count() as u32) // names have few attributes

@@ -151,3 +151,21 @@ fn what_ikev1_cannot_do_is_refused_before_anything_is_sent() {
     let failure = sim.try_initiate(a, b).unwrap_err();
     assert!(matches!(failure.kind, FailureKind::OwnCertificateMissing { .. }), "{failure}");
 }
+
+#[test]
+fn of_several_connections_the_one_that_takes_the_certificate_is_used() {
+    let (a, b) = pair("no", "rsa");
+    let b = b.to(MOON).authority("other");
+    let mut sim = Sim::new(1);
+    let connections = b.load().connections;
+    let (a, b) = (sim.add(a), sim.add(b));
+    for (connection, authority) in connections.iter().zip(["other", "root"]) {
+        let mut connection = (**connection).clone();
+        connection.remote.cacerts.push(CertificateSource::Der(fake_certificate(authority).der().to_vec()));
+        sim.with(b, |endpoint, _| endpoint.load_connection(Arc::new(connection)));
+    }
+    sim.initiate(a, b);
+    sim.run_for(Duration::from_secs(5));
+    assert!(sim.carries(a, b), "{:?}", sim.tombstones(b));
+    assert_eq!(sim.snapshots(b)[0].name, "gw2");
+}

@@ -192,3 +192,34 @@ fn a_key_takes_the_place_of_no_signature() {
     up(moon().auth("pubkey", "psk").secret(Some("swordfish")), sun().auth("psk", "pubkey").secret(Some("swordfish")));
     up(sun().auth("psk", "pubkey").secret(Some("swordfish")), moon().auth("pubkey", "psk").secret(Some("swordfish")));
 }
+
+/// A responder with two connections for the same address, which take certificates of different authorities.
+fn with_two_authorities(sites: (Site, Site), first_accepts: &str) -> (Sim, NodeId, NodeId) {
+    let (initiator, responder) = sites;
+    let mut sim = Sim::new(1);
+    let connections = responder.load().connections;
+    let (a, b) = (sim.add(initiator), sim.add(responder));
+    for (connection, authority) in connections.iter().zip(["other", "root"]) {
+        let mut connection = (**connection).clone();
+        connection.remote.cacerts.push(CertificateSource::Der(fake_certificate(authority).der().to_vec()));
+        if authority == "other" {
+            connection.remote.id = first_accepts.parse().unwrap();
+        }
+        sim.with(b, |endpoint, _| endpoint.load_connection(Arc::new(connection)));
+    }
+    sim.initiate(a, b);
+    sim.run_for(Duration::from_secs(5));
+    (sim, a, b)
+}
+
+#[test]
+fn of_several_connections_the_one_that_takes_the_certificate_is_used() {
+    // Both accept the identity.
+    let gateway = || moon().to(SUN.1).authority("other");
+    let (sim, a, b) = with_two_authorities((sun(), gateway()), "sun.example");
+    assert!(sim.carries(a, b), "{:?}", sim.tombstones(b));
+    assert_eq!(sim.snapshots(b)[0].name, "gw2");
+    // One does not, but its authority is asked for too: so the initiator, who has a certificate of each, sends the first.
+    let (sim, a, b) = with_two_authorities((sun().certificate("eve"), gateway()), "someone.example");
+    assert!(sim.carries(a, b), "{:?}", sim.tombstones(b));
+}

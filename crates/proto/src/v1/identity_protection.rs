@@ -354,15 +354,27 @@ fn message5(
         .filter_map(|c| policy::identity_fit(c, &remote, None, path.local.ip()).map(|score| (score, c)))
         .collect();
     fitting.sort_by_key(|(score, c)| (std::cmp::Reverse(*score), !Arc::ptr_eq(c, &by_key)));
-    let Some(connection) = fitting.first().map(|(_, c)| Arc::clone(c)) else {
+    let Some((_, first)) = fitting.first() else {
         let expected = candidates.iter().map(|c| format!("{}: {}", c.name, c.remote.id)).collect();
         sa.state = State::Closed;
         return Some(FailureKind::IdentityUnknown { received: remote, asked_for: None, expected });
     };
-    let how = match check(cx, now, sa.method, &connection, &remote, expected.expose(), &believed.proof) {
-        Ok(how) => how,
+    let proven = |c: &Connection| check(cx, now, sa.method, c, &remote, expected.expose(), &believed.proof);
+    let (connection, how) = match proven(first) {
+        Ok(how) => (Arc::clone(first), how),
+        // Another connection may take the authority that this one does not.
+        Err(kind @ FailureKind::CertificateUntrusted { .. }) => {
+            let others = fitting.iter().take(MAX_ATTEMPTS).skip(1);
+            match others.filter_map(|(_, c)| Some((Arc::clone(c), proven(c).ok()?))).next() {
+                Some(found) => found,
+                None => {
+                    sa.connection = Some(Arc::clone(first));
+                    return Some(kind);
+                }
+            }
+        }
         Err(kind) => {
-            sa.connection = Some(connection);
+            sa.connection = Some(Arc::clone(first));
             return Some(kind);
         }
     };

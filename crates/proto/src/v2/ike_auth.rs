@@ -208,7 +208,7 @@ pub(super) fn send(sa: &mut IkeSa, cx: &mut Context, now: Instant, init_request:
         let value = auth_value(&auth.keys, &psk, init_request, nonce, sk_p, &id);
         (AuthMethod::SHARED_KEY_MIC, value, "pre-shared key".to_string())
     };
-    request_certificate(&mut chain, cx, &connection);
+    request_certificate(&mut chain, cx, [&connection]);
     if !expected.is_wildcard() {
         chain.id_r(IdType(expected.kind().number()), expected.data());
     }

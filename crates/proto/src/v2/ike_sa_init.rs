@@ -243,13 +243,22 @@ fn hashes_of(chain: &Chain<'_>) -> Vec<HashAlgorithm> {
         .collect()
 }
 
-/// Asks for a certificate of one of our authorities (RFC 7296 section 3.7).
-pub(super) fn request_certificate(chain: &mut ChainBuilder, cx: &Context, connection: &Connection) {
-    let wanted = connection.remote.method == AuthMethod::Pubkey && connection.send_certreq;
-    let authorities = cx.credentials.acceptable(connection);
-    if wanted && !authorities.is_empty() {
-        let hashes: Vec<u8> = authorities.iter().flat_map(|a| a.key_info_hash()).collect();
-        chain.cert_req(CertEncoding::X509_SIGNATURE, &hashes);
+/// Asks for a certificate of one of our authorities (RFC 7296 section 3.7): of those that any of these connections takes.
+pub(super) fn request_certificate<'a>(
+    chain: &mut ChainBuilder,
+    cx: &Context,
+    connections: impl IntoIterator<Item = &'a Arc<Connection>>,
+) {
+    let asking = |c: &&Arc<Connection>| c.remote.method == AuthMethod::Pubkey && c.send_certreq;
+    let mut hashes: Vec<[u8; 20]> = Vec::new();
+    for authority in connections.into_iter().filter(asking).flat_map(|c| cx.credentials.acceptable(c)) {
+        let hash = authority.key_info_hash();
+        if !hashes.contains(&hash) {
+            hashes.push(hash);
+        }
+    }
+    if !hashes.is_empty() {
+        chain.cert_req(CertEncoding::X509_SIGNATURE, hashes.as_flattened());
     }
 }
 
@@ -441,9 +450,7 @@ pub(crate) fn respond(cx: &mut Context, now: Instant, first: FirstMessage<'_>, c
     {
         announce_hashes(&mut reply);
     }
-    if let Some(asking) = first.candidates.iter().find(|c| c.remote.method == AuthMethod::Pubkey) {
-        request_certificate(&mut reply, cx, asking);
-    }
+    request_certificate(&mut reply, cx, &first.candidates);
     let fragments = first.candidates.first().is_some_and(|c| fragmentable(&chain, c));
     if fragments {
         reply.notify(ProtocolId::NONE, &[], NotifyType::IKEV2_FRAGMENTATION_SUPPORTED, &[]);
