@@ -308,7 +308,6 @@ const AMOUNT: &str = "a number of octets, or a number with K, M or G";
 const NUMBER: &str = "a number";
 const VIRTUAL: &str = "virtual addresses are available with IKEv1 (Mode-Config) only in this version; write version = 1, or use fixed addresses";
 const ROUND_OF_XAUTH: &str = "it belongs into the round with auth = xauth";
-const PEERS_NAME: &str = "it is our own name and belongs into local; whom to accept is 'id'";
 
 fn port(text: &str) -> Option<u16> {
     unsigned(text).and_then(|n| u16::try_from(n).ok()).filter(|n| *n != 0)
@@ -561,13 +560,12 @@ fn xauth_round(
         }
         match entry.name() {
             "auth" => {}
-            "id" => match reader.text(entry).map(str::parse::<Identity>) {
+            "xauth_id" if side == "local" => found.xauth_id = reader.text(entry).map(str::to_string),
+            "id" | "xauth_id" => match reader.text(entry).map(str::parse::<Identity>) {
                 Some(Ok(id)) => found.id = id,
                 Some(Err(e)) => reader.refuse(entry, ErrorKind::Identity(e)),
                 None => {}
             },
-            "xauth_id" if side == "local" => found.xauth_id = reader.text(entry).map(str::to_string),
-            "xauth_id" => reader.refuse(entry, ErrorKind::Unsupported { why: PEERS_NAME }),
             _ => reader.other(entry),
         }
     }

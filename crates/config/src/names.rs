@@ -64,7 +64,6 @@ const YES: &[&str] = &["yes", "true", "enabled", "1"];
 const NO: &[&str] = &["no", "false", "disabled", "0"];
 const ZERO: &[&str] = &["0", "0s"];
 
-const IKEV1: &str = "IKEv1 is not available in this version; remove the key";
 const CERT_SECTION: &str =
     "sections for single certificates are not available in this version; use certs or cacerts with file names";
 const AUTHORITIES: &str = "sections for authorities are not available in this version: put the certificate into x509ca, its revocation list into x509crl";
@@ -241,7 +240,13 @@ static TABLE: &[KeyDoc] = &[
     ),
     key(AUTH, "eap_id", "", No(EAP), "EAP identity."),
     key(AUTH, "aaa_id", "", No(EAP), "Identity of the EAP server."),
-    key(AUTH, "xauth_id", "", Yes, "Our XAuth user name; without it the identity (IKEv1)."),
+    key(
+        AUTH,
+        "xauth_id",
+        "",
+        Yes,
+        "Our XAuth user name, without it the identity; in remote the only user to accept, as id in that round (IKEv1).",
+    ),
     key(CHILD, "ah_proposals", "", No("AH is not available in this version; use esp_proposals"), "Proposals for AH."),
     key(CHILD, "esp_proposals", "default", Yes, "Proposals for ESP, best first, separated by commas."),
     key(
@@ -502,17 +507,23 @@ static TABLE: &[KeyDoc] = &[
         DAEMON,
         "accept_unencrypted_mainmode_messages",
         "no",
-        Only(NO, IKEV1),
+        Only(NO, "messages 5 and 6 of main mode are taken encrypted only (RFC 2409 section 5); remove the key"),
         "Tolerate unencrypted ID and HASH payloads (IKEv1).",
     ),
     key(
         DAEMON,
         "i_dont_care_about_security_and_use_aggressive_mode_psk",
         "no",
-        Only(NO, IKEV1),
+        Accepted("aggressive = yes in a connection is enough; the log warns each time"),
         "Aggressive mode with pre-shared keys.",
     ),
-    key(DAEMON, "cisco_unity", "no", Only(NO, IKEV1), "Cisco Unity extension."),
+    key(
+        DAEMON,
+        "cisco_unity",
+        "no",
+        Accepted("Unity attributes are always understood, and sent where a pool has them"),
+        "Cisco Unity extension.",
+    ),
     key(DAEMON, "send_vendor_id", "no", Only(NO, "no vendor ID is sent in this version"), "Send a vendor ID."),
     key(
         DAEMON,
@@ -565,7 +576,13 @@ static TABLE: &[KeyDoc] = &[
         Only(ZERO, "not available in this version"),
         "Replace a late keepalive by a dead peer detection.",
     ),
-    key(DAEMON, "max_ikev1_exchanges", "3", No(IKEV1), "Concurrent IKEv1 exchanges."),
+    key(
+        DAEMON,
+        "max_ikev1_exchanges",
+        "3",
+        No("the number cannot be set in this version; remove the key"),
+        "Concurrent IKEv1 exchanges.",
+    ),
     key(
         DAEMON,
         "prefer_configured_proposals",

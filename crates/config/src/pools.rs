@@ -12,7 +12,7 @@ use wire::V1ConfigAttribute;
 pub struct Pool {
     /// Name of its section.
     pub name: String,
-    /// The address listings show for the pool: the first one written.
+    /// The address listings show for the pool: the first one to assign, as in strongSwan.
     pub base: IpAddr,
     /// First and last address to assign. Without the first and last address of a network with more than two.
     pub ranges: Vec<(IpAddr, IpAddr)>,
@@ -93,6 +93,7 @@ fn read(section: &Section, errors: &mut Vec<ConfigError>) -> Option<Pool> {
         reader.refuse_at(&section.at, "addrs", ErrorKind::Missing { what });
     }
     let (base, ranges) = addresses?;
+    let base = ranges.first().map_or(base, |(first, _)| *first);
     Some(Pool { name: section.name.clone(), base, ranges, attributes, source })
 }
 

@@ -238,19 +238,21 @@ fn xauth_and_virtual_addresses() {
     assert_eq!(secrets(best_psk(&config.secrets, &id("carol"), &id("x"))), [b"u"]);
 
     let pool = &config.pools[0];
-    assert_eq!((pool.base.to_string(), pool.size()), ("10.3.0.0".into(), 14));
+    assert_eq!((pool.base.to_string(), pool.size()), ("10.3.0.1".into(), 14));
     let attributes: Vec<(u16, usize)> = pool.attributes.iter().map(|a| (a.kind, a.value.len())).collect();
     assert_eq!(attributes, [(3, 4), (10, 16), (28676, 28), (28672, 5)]);
     assert_eq!(pool.attributes[2].value[..8], [10, 1, 0, 0, 255, 255, 0, 0]);
     let size = |addrs: &str| loaded(&format!("pools {{ p {{ addrs = {addrs} }} }}")).pools[0].size();
     assert_eq!([size("10.3.0.9/28"), size("10.3.0.1-10.3.0.6"), size("10.3.0.1"), size("10.3.0.2/31")], [6, 6, 1, 2]);
 
+    let named = loaded(&text(1, "remote-2 { auth = xauth\n xauth_id = carol }")).connections[0].clone();
+    assert_eq!(named.remote_more[0].id, id("carol"), "the only user to accept");
+
     for (version, more, why) in [
         (2, client, "write version = 1"),
         (0, "remote-2 { auth = xauth }", "write version = 1"),
         (2, "pools = rw", "write version = 1"),
         (1, "remote-2 { auth = xauth-pam }", "write auth = xauth"),
-        (1, "remote-2 { auth = xauth\n xauth_id = x }", "belongs into local"),
         (1, "local-2 { auth = xauth }\n remote-2 { auth = xauth }", "proves one end"),
         (1, "local-2 { auth = xauth }\n local-3 { auth = xauth }", "one round of XAuth"),
         (1, "local-2 { auth = psk }", "second round"),
