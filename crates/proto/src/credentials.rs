@@ -7,6 +7,7 @@ use config::{
 use crypto::trust::{self, Revocation, Trust, Untrusted};
 use crypto::{AltName, Certificate, KeyKind, PrivateKey, PublicKey, RevocationList, Scheme};
 use model::{CertificateProblem, FailureKind, IdKind, Identity, Instant};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use wire::{CertEncoding, HashAlgorithm};
@@ -306,6 +307,16 @@ pub(crate) fn certified_identity(local: &Authentication) -> Option<Identity> {
     let first = own.first()?;
     let confirmed = !local.id.is_wildcard() && own.iter().any(|c| confirms(c, &local.id));
     (!confirmed).then(|| subject(first))
+}
+
+/// Who we are: as configured, unless our certificate says otherwise, else our address.
+pub(crate) fn own_identity(connection: &Connection, local: SocketAddr) -> Identity {
+    if connection.local.method == AuthMethod::Pubkey
+        && let Some(id) = certified_identity(&connection.local)
+    {
+        return id;
+    }
+    if connection.local.id.is_wildcard() { Identity::from(local.ip()) } else { connection.local.id.clone() }
 }
 
 fn problem(reason: &Untrusted) -> CertificateProblem {

@@ -9,9 +9,7 @@
 //! With signatures there are SIG_R and SIG_I instead, perhaps with CERT before them: [`super::authentication`].
 //! Identities are known before the key is needed, and shown to everybody on the path, with a hash to guess the key by.
 
-use super::authentication::{
-    Proof, check, is_signature, name, note_requests, own_identity, prove, request_certificates,
-};
+use super::authentication::{Proof, check, is_signature, name, note_requests, prove, request_certificates};
 use super::identity_protection::{add_nat_detection, float};
 use super::nat;
 use super::phase1::{
@@ -22,6 +20,7 @@ use super::proposals;
 use super::protection::header;
 use super::sa::{IsakmpSa, Proving, State};
 use crate::context::Context;
+use crate::credentials::own_identity;
 use crate::policy;
 use crate::v2::Path;
 use config::{Connection, best_psk};

@@ -11,7 +11,7 @@
 use super::sa::IsakmpSa;
 use super::transaction::xauth_round;
 use crate::context::Context;
-use crate::credentials::{Signature, certified_identity, method_name, sends_certificate};
+use crate::credentials::{Signature, method_name, own_identity, sends_certificate};
 use config::{AuthMethod, Connection};
 use crypto::{Certificate, KeyKind, Prf, Scheme};
 use model::{FailureKind, Identity, Instant, Role};
@@ -21,16 +21,6 @@ use wire::{CertEncoding, OakleyAuthMethod as Method, PrfId};
 
 /// How many authorities a peer's requests are remembered of.
 const MAX_REQUESTED: usize = 64;
-
-/// Who we are: as configured, unless our certificate says otherwise, else our address.
-pub(super) fn own_identity(connection: &Connection, local: SocketAddr) -> Identity {
-    if connection.local.method == AuthMethod::Pubkey
-        && let Some(id) = certified_identity(&connection.local)
-    {
-        return id;
-    }
-    if connection.local.id.is_wildcard() { Identity::from(local.ip()) } else { connection.local.id.clone() }
-}
 
 /// Whether the ends sign.
 pub(super) fn is_signature(method: Method) -> bool {

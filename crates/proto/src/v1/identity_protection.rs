@@ -14,7 +14,7 @@
 //! that the addresses allow.
 
 use super::authentication::{
-    Proof, check, hash_function, is_signature, note_requests, own_identity, prove, request_certificates, requested,
+    Proof, check, hash_function, is_signature, note_requests, prove, request_certificates, requested,
 };
 use super::nat;
 use super::phase1::{
@@ -25,6 +25,7 @@ use super::proposals;
 use super::protection::{Opened, hashed, header};
 use super::sa::{IsakmpSa, KeReplied, KeSent, Proving, State};
 use crate::context::Context;
+use crate::credentials::own_identity;
 use crate::policy;
 use crate::timers::Reason;
 use crate::v2::Path;

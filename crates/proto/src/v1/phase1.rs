@@ -1,12 +1,13 @@
 //! What main and aggressive mode share: how an ISAKMP SA begins, HASH_I and HASH_R, and what follows when it is up.
 
-use super::authentication::{self, note_requests, own_identity};
+use super::authentication::{self, note_requests};
 use super::proposals;
 use super::protection::{Keys, header};
 use super::sa::{AggressiveSent, IsakmpSa, Proving, State};
 use super::{aggressive, fragments, identity_protection, quick_mode, transaction};
 use crate::child::{self, ChildSa, Lifetime};
 use crate::context::{Context, Effect};
+use crate::credentials::own_identity;
 use crate::timers::Reason;
 use crate::v2::Path;
 use config::{Connection, Fragmentation, SharedSecret, Unique, best_psk};

@@ -19,12 +19,12 @@
 
 use super::child::{self, ChildSa};
 use super::exchange::{Request, Task, Verdict};
-use super::ike_sa_init::{own_identity, permits, request_certificate};
+use super::ike_sa_init::{permits, request_certificate};
 use super::informational::{child_refusal, remove_child};
 use super::keys::{Keys, child_keys};
 use super::sa::{HalfOpen, IkeSa, State};
 use crate::context::{Context, Effect};
-use crate::credentials::{Signature, method_name, scheme_for, sends_certificate};
+use crate::credentials::{Signature, method_name, own_identity, scheme_for, sends_certificate};
 use crate::policy;
 use config::{AuthMethod as Method, Connection, SharedSecret, Unique, best_psk};
 use crypto::{Certificate, KeyKind, Scheme};

@@ -20,13 +20,13 @@ use super::keys::Keys;
 use super::sa::{AuthSent, HalfOpen, IkeSa, InitSent, State};
 use super::{ike_auth, nat};
 use crate::context::Context;
-use crate::credentials::certified_identity;
+use crate::credentials::own_identity;
 use crate::timers::Reason;
 use config::{AuthMethod, Connection, Fragmentation};
 use crypto::KeyExchange;
 use model::{
-    Algorithm, ChosenSuite, DropReason, FailureKind, Identity, Instant, Mismatch, NatState, Phase, Proposal,
-    ProposalProtocol, Role, SaId, Side, select,
+    Algorithm, ChosenSuite, DropReason, FailureKind, Instant, Mismatch, NatState, Phase, Proposal, ProposalProtocol,
+    Role, SaId, Side, select,
 };
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -88,16 +88,6 @@ pub(crate) fn initiate(cx: &mut Context, now: Instant, wish: Wish) -> Result<Ike
     sa.log(cx, "IKE", 0, format!("initiating IKE_SA {}[{}] to {}", connection.name, sa.id.0, wish.remote.ip()));
     send(&mut sa, cx, now);
     Ok(sa)
-}
-
-/// Who we are: as configured, unless our certificate says otherwise, else our address.
-pub(crate) fn own_identity(connection: &Connection, local: SocketAddr) -> Identity {
-    if connection.local.method == AuthMethod::Pubkey
-        && let Some(id) = certified_identity(&connection.local)
-    {
-        return id;
-    }
-    if connection.local.id.is_wildcard() { Identity::from(local.ip()) } else { connection.local.id.clone() }
 }
 
 fn send(sa: &mut IkeSa, cx: &mut Context, now: Instant) {
