@@ -205,6 +205,34 @@ pub struct Sources {
     keys: BTreeMap<String, (String, Place)>,
 }
 
+impl Connection {
+    /// Our round of XAuth, if there is one: a further one, or with hybrid authentication the only one.
+    pub fn local_xauth(&self) -> Option<&Authentication> {
+        xauth_of(&self.local, &self.local_more)
+    }
+
+    /// The peer's round of XAuth, if there is one.
+    pub fn remote_xauth(&self) -> Option<&Authentication> {
+        xauth_of(&self.remote, &self.remote_more)
+    }
+
+    /// The users that XAuth may prove, as a pattern: with hybrid authentication the identity of the round is the one of
+    /// phase 1, and the user is `xauth_id`.
+    pub fn remote_user(&self) -> Identity {
+        match self.remote_xauth() {
+            Some(round) if self.remote.method == AuthMethod::Xauth => {
+                round.xauth_id.as_deref().and_then(|name| name.parse().ok()).unwrap_or(Identity::ANY)
+            }
+            Some(round) => round.id.clone(),
+            None => Identity::ANY,
+        }
+    }
+}
+
+fn xauth_of<'a>(first: &'a Authentication, more: &'a [Authentication]) -> Option<&'a Authentication> {
+    std::iter::once(first).chain(more).find(|round| round.method == AuthMethod::Xauth)
+}
+
 impl Sources {
     fn new(path: String, at: Place) -> Self {
         Self { path, at, keys: BTreeMap::new() }
@@ -436,13 +464,29 @@ fn read_connection(section: &Section, errors: &mut Vec<ConfigError>) -> Option<C
         }
     }
     ((c.local, c.local_more), (c.remote, c.remote_more)) = (local?, remote?);
-    if !c.local_more.is_empty() && !c.remote_more.is_empty() {
-        let why = "XAuth proves one end: remove auth = xauth from local or from remote";
+    if let Some(why) = impossible_xauth(&c) {
         let key = format!("connections.{}", section.name);
         errors.push(ConfigError::new(section.at.clone(), key, ErrorKind::Unsupported { why }));
     }
     c.source = source;
     Some(c)
+}
+
+/// Why the rounds of XAuth cannot be as they are.
+fn impossible_xauth(c: &Connection) -> Option<&'static str> {
+    let (local, remote) = (c.local_xauth(), c.remote_xauth());
+    let twice = |first: &Authentication, more: &[Authentication]| first.method == AuthMethod::Xauth && !more.is_empty();
+    if twice(&c.local, &c.local_more) || twice(&c.remote, &c.remote_more) {
+        return Some("there is one round of XAuth: the section with auth = xauth comes last");
+    }
+    if local.is_some() && remote.is_some() {
+        return Some("XAuth proves one end: remove auth = xauth from local or from remote");
+    }
+    let hybrid =
+        [(&c.local, &c.remote), (&c.remote, &c.local)].into_iter().find(|(end, _)| end.method == AuthMethod::Xauth);
+    hybrid.filter(|(_, server)| server.method != AuthMethod::Pubkey).map(|_| {
+        "where XAuth is the only proof of one end (hybrid authentication), the other needs a certificate: write auth = pubkey there, or auth = psk in a section before the one with auth = xauth"
+    })
 }
 
 fn put<T>(into: &mut T, value: Option<T>) {
@@ -531,6 +575,27 @@ fn virtual_addresses(reader: &mut Reader<'_>, entry: &Entry) -> Option<Vec<IpAdd
     Some(found)
 }
 
+/// The name of a user, which is an identity too.
+fn user_name(reader: &mut Reader<'_>, entry: &Entry) -> Option<String> {
+    let text = reader.text(entry)?;
+    match text.parse::<Identity>() {
+        Ok(_) => Some(text.to_string()),
+        Err(e) => {
+            reader.refuse(entry, ErrorKind::Identity(e));
+            None
+        }
+    }
+}
+
+/// Why this is no method of XAuth that can be used; nothing if it can.
+fn unusable_xauth(method: &str, v1: bool) -> Option<&'static str> {
+    match method {
+        "xauth" | "xauth-generic" if v1 => None,
+        "xauth" | "xauth-generic" => Some("XAuth belongs to IKEv1: write version = 1"),
+        _ => Some("XAuth compares with secrets named xauth... only: write auth = xauth"),
+    }
+}
+
 /// A round after the first: XAuth, in IKEv1.
 fn xauth_round(
     round: &Section,
@@ -542,11 +607,7 @@ fn xauth_round(
     let mut reader = Reader::new(Scope::Authentication, format!("{base}.{}", round.name), errors);
     let method = round.entries.iter().find(|e| e.name() == "auth").and_then(|e| reader.text(e)).unwrap_or_default();
     let why = match method.trim().to_ascii_lowercase().as_str() {
-        "xauth" | "xauth-generic" if v1 => None,
-        "xauth" | "xauth-generic" => Some("XAuth belongs to IKEv1: write version = 1"),
-        method if method.starts_with("xauth") => {
-            Some("XAuth compares with secrets named xauth... only: write auth = xauth")
-        }
+        method if method.starts_with("xauth") => unusable_xauth(method, v1),
         _ => Some("a second round of authentication (RFC 4739) is not available in this version; remove the section"),
     };
     if let Some(why) = why {
@@ -560,7 +621,7 @@ fn xauth_round(
         }
         match entry.name() {
             "auth" => {}
-            "xauth_id" if side == "local" => found.xauth_id = reader.text(entry).map(str::to_string),
+            "xauth_id" if side == "local" => found.xauth_id = user_name(&mut reader, entry),
             "id" | "xauth_id" => match reader.text(entry).map(str::parse::<Identity>) {
                 Some(Ok(id)) => found.id = id,
                 Some(Err(e)) => reader.refuse(entry, ErrorKind::Identity(e)),
@@ -597,7 +658,7 @@ fn authentication(
         }
     }
     let mut reader = Reader::new(Scope::Authentication, format!("{base}.{}", first.name), errors);
-    let method = first_method(first, &mut reader);
+    let method = first_method(first, v1, &mut reader);
     let mut found = Authentication::new(AuthMethod::Psk, Identity::ANY);
     if let Some((kind, signature)) = &method {
         (found.method, found.signature) = (*kind, signature.clone());
@@ -623,6 +684,7 @@ fn authentication(
             "certs" => put(&mut found.certs, certificates(&mut reader, entry)),
             "cacerts" => put(&mut found.cacerts, certificates(&mut reader, entry)),
             "revocation" => put(&mut found.revocation, revocation(&mut reader, entry)),
+            "xauth_id" if found.method == AuthMethod::Xauth => found.xauth_id = user_name(&mut reader, entry),
             "xauth_id" if method.is_some() => reader.refuse(entry, ErrorKind::Unsupported { why: ROUND_OF_XAUTH }),
             // Where the method is refused already, what only belongs to it is not worth another error.
             name if method.is_none()
@@ -635,9 +697,9 @@ fn authentication(
     method.map(|_| (found, further))
 }
 
-/// The method of a first round, which without `auth` is a signature.
-fn first_method(round: &Section, reader: &mut Reader<'_>) -> Option<(AuthMethod, SignatureRule)> {
-    const OTHERS: &[&str] = &["ed448", "bliss", "dsa", "eap", "xauth", "any", "mldsa"];
+/// The method of a first round, which without `auth` is a signature. XAuth in a first round is hybrid authentication.
+fn first_method(round: &Section, v1: bool, reader: &mut Reader<'_>) -> Option<(AuthMethod, SignatureRule)> {
+    const OTHERS: &[&str] = &["ed448", "bliss", "dsa", "eap", "any", "mldsa"];
     let Some(entry) = round.entries.iter().find(|e| e.name() == "auth") else {
         return Some((AuthMethod::Pubkey, SignatureRule::default()));
     };
@@ -649,7 +711,12 @@ fn first_method(round: &Section, reader: &mut Reader<'_>) -> Option<(AuthMethod,
     if let Some(rule) = SignatureRule::parse(&method) {
         return Some((AuthMethod::Pubkey, rule));
     }
-    let kind = if OTHERS.iter().any(|o| method.starts_with(o)) {
+    if method.starts_with("xauth") && unusable_xauth(&method, v1).is_none() {
+        return Some((AuthMethod::Xauth, SignatureRule::default()));
+    }
+    let kind = if method.starts_with("xauth") {
+        ErrorKind::Unsupported { why: unusable_xauth(&method, v1).unwrap_or_default() }
+    } else if OTHERS.iter().any(|o| method.starts_with(o)) {
         let why = "only pre-shared keys and signatures by RSA, ECDSA and Ed25519 are available in this version; write auth = psk or auth = pubkey";
         ErrorKind::Unsupported { why }
     } else {

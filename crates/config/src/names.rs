@@ -183,7 +183,7 @@ static TABLE: &[KeyDoc] = &[
         "auth",
         "pubkey",
         Yes,
-        "Authentication method: psk, or signatures: pubkey, rsa, rsa/pss, ecdsa, ed25519, with a least length and hashes after dashes; in IKEv1 a second round xauth.",
+        "Authentication method: psk, or signatures: pubkey, rsa, rsa/pss, ecdsa, ed25519, with a least length and hashes after dashes; in IKEv1 a last or only round xauth.",
     ),
     key(AUTH, "id", "%any", Yes, "Identity: ours, or the one expected of the peer, which may begin with '*'."),
     key(

@@ -273,7 +273,8 @@ fn offer(
 ) {
     let Some(spi) = sa.children.iter().find(|c| c.id == child).map(|c| c.spi_in) else { return };
     prune(sa);
-    let group = proposals::phase2_group(&config.esp_proposals);
+    let agreed = sa.suite.and_then(|suite| suite.key_exchange);
+    let group = proposals::phase2_group(&config.esp_proposals, agreed);
     let key_exchange = group.and_then(|g| KeyExchange::generate(g, &mut *cx.rng).ok());
     let lifetime = proposals::lifetime_of_child(config);
     let encapsulated = sa.nat_traversal.filter(|_| sa.nat.any());

@@ -52,10 +52,19 @@ pub(super) struct KeSent {
 pub(super) struct KeReplied {
     pub sa_body: Vec<u8>,
     pub publics: (Vec<u8>, Vec<u8>),
-    pub attempts: Vec<(Keys, Arc<Connection>)>,
+    pub attempts: Vec<Attempt>,
     pub candidates: Vec<Arc<Connection>>,
     /// Whether message 5 came and could be read with none of the keys.
     pub unreadable: bool,
+}
+
+/// Keys that message 5 may be under.
+pub(super) struct Attempt {
+    pub keys: Keys,
+    /// The first connection that they are meant for.
+    pub connection: Arc<Connection>,
+    /// The name of the pre-shared key in them; none where the ends sign.
+    pub psk: Option<String>,
 }
 
 /// Waiting for the other end's HASH.
@@ -278,7 +287,7 @@ impl IsakmpSa {
 
     /// The grammar row whose message we wait for.
     pub fn waiting_for(&self) -> Option<RuleId> {
-        let signed = super::authentication::is_signature(self.method);
+        let signed = super::authentication::signs(self.method, self.role.other());
         Some(match &self.state {
             State::SaSent { .. } => RuleId::MainMode2,
             State::SaReplied { .. } => RuleId::MainMode3,

@@ -16,13 +16,15 @@ use super::protection::{hashed, header};
 use super::quick_mode;
 use super::sa::{IsakmpSa, State, arm, fingerprint};
 use crate::context::Context;
+use crate::credentials::own_identity;
 use crate::endpoint::Output;
 use crate::timers::Reason;
 use crate::v2::Path;
-use config::{AuthMethod, Authentication, Connection};
+use config::Connection;
 use model::dataplane::VirtualAddress;
 use model::{DropReason, Event, FailureKind, Identity, IkeState, Instant, Role, TrafficSelector};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use wire::attributes::{AttributeValue, DataAttribute};
 use wire::grammar::RuleId;
 use wire::v1::Attributes;
@@ -71,6 +73,8 @@ pub(super) struct Configuration {
     under_way: Option<Sent>,
     /// The last answer, with what it answered and how often.
     answered: Option<([u8; 20], Vec<u8>, u32)>,
+    /// Connections that the peer's identity and proof fit as well as the one that was taken: the user decides.
+    pub alternatives: Vec<Arc<Connection>>,
     /// The user that XAuth proved.
     pub user: Option<Identity>,
     /// Addresses that we assigned to the peer.
@@ -113,20 +117,37 @@ impl Configuration {
     }
 }
 
-/// The round of XAuth among those of one end.
-pub(super) fn xauth_round(rounds: &[Authentication]) -> Option<&Authentication> {
-    rounds.iter().find(|round| round.method == AuthMethod::Xauth)
-}
-
 /// What comes first after phase 1.
 pub(super) fn first_stage(connection: &Connection) -> Stage {
-    if xauth_round(&connection.remote_more).is_some() {
+    if connection.remote_xauth().is_some() {
         Stage::Asked
-    } else if xauth_round(&connection.local_more).is_some() {
+    } else if connection.local_xauth().is_some() {
         Stage::Answering(0)
     } else {
         Stage::Done
     }
+}
+
+/// How many other connections a user is looked for in.
+const MAX_ALTERNATIVES: usize = 64;
+
+/// The connections that the user of XAuth may turn out to belong to instead of `taken`: those in which we are the same
+/// and that the peer's proof is good for.
+pub(super) fn alternatives<'a>(
+    taken: &Connection,
+    others: impl Iterator<Item = &'a Arc<Connection>>,
+    own: &Identity,
+    local: SocketAddr,
+    proven: impl Fn(&Connection) -> bool,
+) -> Vec<Arc<Connection>> {
+    if taken.remote_xauth().is_none() {
+        return Vec::new();
+    }
+    let alike = |c: &&Arc<Connection>| {
+        let same_proof = c.local == taken.local && own_identity(c, local) == *own;
+        c.remote_xauth().is_some() && same_proof && proven(c)
+    };
+    others.filter(alike).take(MAX_ALTERNATIVES).cloned().collect()
 }
 
 /// XAuth begins.
@@ -142,6 +163,7 @@ pub(super) fn begin(sa: &mut IsakmpSa, cx: &mut Context, now: Instant) {
 fn authenticated(sa: &mut IsakmpSa, cx: &mut Context, now: Instant) {
     cx.timers.cancel(sa.id, Reason::HalfOpen);
     sa.configuration.stage = Stage::Done;
+    sa.configuration.alternatives = Vec::new();
     let (from, to) = (IkeState::Connecting, IkeState::Established);
     cx.event(Event::IkeState { sa: sa.id, name: sa.name().to_string(), from, to });
     phase1::complete(sa, cx, now);
