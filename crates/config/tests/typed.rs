@@ -74,7 +74,7 @@ fn values_are_read() {
     assert!(child.rekey_time < child.life_time);
     assert_eq!(child.updown.as_deref(), Some("/bin/updown iptables"));
     assert_eq!((child.start_action, child.dpd_action, child.reqid), (StartAction::Start, StartAction::Start, Some(7)));
-    assert_eq!(child.remote_ts[1].to_string(), "10.2.0.0/16[tcp/443]");
+    assert_eq!(child.remote_ts[1].to_string(), "10.2.0.0/16[tcp/https]");
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod renewal;
 
 use crate::context::{COUNTERS, Context, Counter, Effect};
 use crate::ike_sa::IkeSa;
+use crate::names::{self, Names, Need};
 use crate::policy;
 use crate::settings::Settings;
 use crate::timers::Reason;
@@ -62,6 +63,8 @@ pub enum Output {
     AddAddress(VirtualAddress),
     /// Take a virtual address away again.
     RemoveAddress(VirtualAddress),
+    /// Find out what addresses this host name has, and tell [`Endpoint::name_resolved`].
+    Resolve(String),
     /// Something happened.
     Event(Event),
 }
@@ -115,6 +118,7 @@ pub struct Endpoint {
     half_open_total: usize,
     cookies: Cookies,
     tombstones: VecDeque<Tombstone>,
+    names: Names,
 }
 
 impl Endpoint {
@@ -131,6 +135,7 @@ impl Endpoint {
             half_open_total: 0,
             cookies: Cookies::new(),
             tombstones: VecDeque::new(),
+            names: Names::default(),
         }
     }
 
@@ -188,7 +193,15 @@ impl Endpoint {
 
     /// Forgets a connection; its SAs live on. Returns whether there was one.
     pub fn unload_connection(&mut self, name: &str) -> bool {
-        self.connections.remove(name).is_some()
+        let known = self.connections.remove(name).is_some();
+        self.names.keep(self.connections.values().map(|c| &**c));
+        known
+    }
+
+    /// A host name of the configuration has these addresses now; none if there is no such name. In answer to
+    /// [`Output::Resolve`], or before it.
+    pub fn name_resolved(&mut self, now: Instant, name: &str, addresses: Vec<IpAddr>) {
+        self.names.resolved(now, name, addresses);
     }
 
     /// The connections, by name.
@@ -493,7 +506,9 @@ impl Endpoint {
         let over = |limit: usize, now: usize| limit != 0 && now >= limit;
         let cookie_needed =
             over(settings.cookie_threshold, self.half_open_total) || over(settings.cookie_threshold_peer, from_peer);
-        let candidates = self.candidates(path, IkeVersion::V1);
+        let Some(candidates) = self.candidates(now, path, IkeVersion::V1) else {
+            return self.cx.dropped(DropReason::NameUnresolved, path.remote);
+        };
         let first = v2::FirstMessage { header, datagram: bytes, path, candidates, cookie_needed };
         match v2::respond(&mut self.cx, now, first, &mut self.cookies) {
             v2::Response::HalfOpen(sa) => self.half_open_begun(key, IkeSa::V2(sa)),
@@ -506,10 +521,23 @@ impl Endpoint {
         }
     }
 
-    /// The connections that these addresses allow and that are not for the `other` version alone.
-    fn candidates(&self, path: Path, other: IkeVersion) -> Vec<Arc<Connection>> {
-        let allowed = self.connections.values().filter(|c| c.version != other);
-        policy::by_addresses(allowed, path.local.ip(), path.remote.ip())
+    /// The connections that these addresses allow and that are not for the `other` version alone. `None` if there is none,
+    /// but that may be because a host name has got another address.
+    fn candidates(&mut self, now: Instant, path: Path, other: IkeVersion) -> Option<Vec<Arc<Connection>>> {
+        let allowed = || self.connections.values().filter(|c| c.version != other);
+        let found = policy::by_addresses(allowed(), path.local.ip(), path.remote.ip(), &self.names);
+        if !found.is_empty() {
+            return Some(found);
+        }
+        let mut known = true;
+        for name in allowed().flat_map(|c| names::of(c)) {
+            let need = self.names.need(now, name);
+            known &= need == Need::Nothing;
+            if need == Need::Ask {
+                self.cx.outputs.push_back(Output::Resolve(name.to_string()));
+            }
+        }
+        known.then_some(found)
     }
 
     fn over_half_open_limit(&self, peer: IpAddr) -> Option<DropReason> {
@@ -582,7 +610,9 @@ impl Endpoint {
         if let Some(limit) = self.over_half_open_limit(path.remote.ip()) {
             return self.cx.dropped(limit, path.remote);
         }
-        let candidates = self.candidates(path, IkeVersion::V2);
+        let Some(candidates) = self.candidates(now, path, IkeVersion::V2) else {
+            return self.cx.dropped(DropReason::NameUnresolved, path.remote);
+        };
         let first = v1::FirstMessage { header, datagram: bytes, path, candidates };
         match v1::respond(&mut self.cx, now, first) {
             v1::Response::HalfOpen(sa) => self.half_open_begun(key, IkeSa::V1(sa)),

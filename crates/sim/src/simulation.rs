@@ -66,6 +66,8 @@ pub struct Sim {
     pub wire: Vec<(Instant, Datagram)>,
     /// Datagrams to addresses where no node is.
     pub undelivered: Vec<Datagram>,
+    /// What the nodes are told when they ask for a host name.
+    pub names: BTreeMap<String, Vec<IpAddr>>,
 }
 
 /// More inputs than this without time going on are an endless loop.
@@ -87,6 +89,7 @@ impl Sim {
             hook: None,
             wire: Vec::new(),
             undelivered: Vec::new(),
+            names: BTreeMap::new(),
         }
     }
 
@@ -205,6 +208,10 @@ impl Sim {
                         self.send(node, Datagram { from: local, to: remote, bytes: message, keepalive: false });
                     }
                     Output::AddAddress(_) | Output::RemoveAddress(_) => {}
+                    Output::Resolve(name) => {
+                        let addresses = self.names.get(&name).cloned().unwrap_or_default();
+                        self.nodes[node.0].endpoint.name_resolved(self.now, &name, addresses);
+                    }
                     Output::Keepalive { local, remote } => {
                         self.send(node, Datagram { from: local, to: remote, bytes: vec![0xFF], keepalive: true });
                     }

@@ -5,6 +5,7 @@ mod control;
 mod credentials;
 mod listener;
 mod load;
+mod names;
 mod plane;
 mod signals;
 mod sockets;
@@ -23,9 +24,10 @@ use linux::{Routes, SOCKET_MARK};
 use listener::{SocketFile, listen};
 use mio::event::Source;
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Poll, Token, Waker};
 use model::dataplane::{Command, PlaneEvent};
 use model::{Event, Instant, SaId, SaSnapshot};
+use names::Resolver;
 use plane::DataPlane;
 use proto::{Backoff, Endpoint, Input, Output, Selection, Settings, Started};
 use signals::Signals;
@@ -52,7 +54,8 @@ pub struct Options {
 
 const SIGNALS: Token = Token(0);
 const LISTENER: Token = Token(1);
-const FIRST_SOCKET: usize = 2;
+const NAMES: Token = Token(2);
+const FIRST_SOCKET: usize = 3;
 const FIRST_PLANE: usize = 16;
 const FIRST_CLIENT: usize = 64;
 
@@ -291,6 +294,7 @@ struct Daemon {
     listener: mio::net::UnixListener,
     signals: Signals,
     socket: SocketFile,
+    resolver: Resolver,
 }
 
 /// Runs until a signal ends it.
@@ -380,9 +384,10 @@ impl Daemon {
             credentials_from_files: credentials::FromFiles::default(),
         };
         let poll = Poll::new().map_err(|e| format!("epoll: {e}"))?;
-        let (clients, next_client) = (BTreeMap::new(), FIRST_CLIENT);
-        let mut daemon =
-            Self { core, sockets, clock: Clock::new(), poll, clients, next_client, listener, signals, socket };
+        let waker = Waker::new(poll.registry(), NAMES).map_err(|e| format!("epoll: {e}"))?;
+        let resolver = Resolver::start(Arc::new(waker)).map_err(|e| format!("cannot start a thread: {e}"))?;
+        let (clients, next_client, clock) = (BTreeMap::new(), FIRST_CLIENT, Clock::new());
+        let mut daemon = Self { core, sockets, clock, poll, clients, next_client, listener, signals, socket, resolver };
         daemon.register().map_err(|e| format!("epoll: {e}"))?;
         Ok(daemon)
     }
@@ -463,6 +468,7 @@ impl Daemon {
                     }
                 }
                 LISTENER => self.accept(),
+                NAMES => self.names(now),
                 Token(t) if t >= FIRST_CLIENT => self.client(now, t),
                 Token(t) if t >= FIRST_PLANE => {
                     if self.core.plane.ready(now, t - FIRST_PLANE, &self.sockets) {
@@ -573,6 +579,7 @@ impl Daemon {
             Output::Keepalive { local, remote } => {
                 let _ = self.sockets.send(local, remote, &[0xff]); // the next one follows soon
             }
+            Output::Resolve(name) => self.resolver.ask(name),
             Output::Event(event) if self.core.never_up(&event) => {}
             Output::Event(event) => {
                 let (group, level, text) = event.log();
@@ -580,6 +587,18 @@ impl Daemon {
                 log::line(group, level, &format!("{whom}{text}"));
                 self.with_clients(|client, core| client.event(core, now, &event));
             }
+        }
+    }
+
+    /// Host names have been looked up.
+    fn names(&mut self, now: Instant) {
+        while let Some((name, found)) = self.resolver.answer() {
+            let shown = match &found {
+                Ok(addresses) => addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+                Err(why) => format!("unknown: {why}"),
+            };
+            log::line("NET", 1, &format!("'{name}' is {shown}"));
+            self.core.endpoint.name_resolved(now, &name, found.unwrap_or_default());
         }
     }
 
