@@ -2,6 +2,7 @@
 
 mod renewal;
 
+use crate::child::ChildSa;
 use crate::context::{COUNTERS, Context, Counter, Effect};
 use crate::ike_sa::IkeSa;
 use crate::names::{self, Names, Need};
@@ -275,8 +276,9 @@ impl Endpoint {
         let Some(found) = self.connections.get(connection).cloned() else {
             return Err(Failure { kind: FailureKind::NoConfig { local, remote }, config: None });
         };
-        let up =
-            |sa: &&IkeSa| sa.name() == connection && !sa.is_closed() && sa.children().iter().any(|c| c.name == child);
+        // Without an ISAKMP SA over it a Child SA is not what is asked for.
+        let usable = |sa: &IkeSa| sa.name() == connection && !sa.is_closed() && !sa.is_orphaned();
+        let up = |sa: &&IkeSa| usable(sa) && sa.children().iter().any(|c| c.name == child);
         if let Some(sa) = self.sas.values().find(up) {
             let installed = sa.children().iter().any(|c| c.name == child && c.is_installed());
             return Ok(if installed { Started::AlreadyUp(sa.id()) } else { Started::Negotiation(sa.id()) });
@@ -373,6 +375,7 @@ impl Endpoint {
                 }
             };
             self.conclude(now, *id, verdict);
+            self.bury_orphan(now, *id);
         }
         self.carry_out_effects(now);
         matching
@@ -703,6 +706,7 @@ impl Endpoint {
         if let Some(sa) = owner.and_then(|id| self.sas.get_mut(&id)) {
             sa.delete_child(&mut self.cx, now, child, kind, false);
         }
+        owner.into_iter().for_each(|id| self.bury_orphan(now, id));
     }
 
     // ------------------------------------------------------------------------------------------------------------ end
@@ -725,6 +729,11 @@ impl Endpoint {
         if let Some(heir) = self.sas.get(&id).and_then(IkeSa::heir) {
             self.inherit(now, id, heir);
         }
+        // IKEv1: by the Delete of an ISAKMP SA the peer does not mean the Child SAs, which it deletes by themselves.
+        // Where it does not answer under this one it may under another, or is soon found to be dead there too.
+        let alone = matches!(kind, FailureKind::PeerDeleted | FailureKind::NoAnswer { answered_before: true, .. });
+        let heir = if alone { self.hand_on(id) } else { None };
+        let kind = heir.map_or(kind, |by| FailureKind::Replaced { by });
         let carried = self.carried_by_others(id);
         let (cx, Some(sa)) = (&mut self.cx, self.sas.get_mut(&id)) else { return };
         if sa.is_closed() && !sa.was_established() && sa.datagrams_in() == 0 {
@@ -745,6 +754,8 @@ impl Endpoint {
                 }
             }
         }
+        let outlived = kind == FailureKind::PeerDeleted && sa.children().iter().any(ChildSa::is_installed);
+        let outlived = outlived && matches!(sa, IkeSa::V1(_));
         let tombstone = sa.tombstone(cx, now, kind);
         if let Some(key) = sa.identities().filter(|_| sa.was_established())
             && let Some(sas) = cx.peers.get_mut(&key)
@@ -754,7 +765,17 @@ impl Endpoint {
                 cx.peers.remove(&key);
             }
         }
-        let down = sa.was_established().then(|| Box::new(sa.snapshot(cx, now)));
+        let down = (sa.was_established() && !sa.is_orphaned()).then(|| Box::new(sa.snapshot(cx, now)));
+        if outlived {
+            let own = sa.own_spi();
+            if let IkeSa::V1(sa) = sa {
+                sa.orphan(cx);
+            }
+            down.into_iter().for_each(|snapshot| cx.event(Event::IkeDown(snapshot)));
+            cx.event(Event::Ended(Box::new(tombstone)));
+            self.by_spi.remove(&own);
+            return self.forget_first_message(id);
+        }
         for child in sa.take_children() {
             child.uninstall(id, cx);
             if child.is_installed() {
@@ -813,8 +834,13 @@ impl Endpoint {
                         let _ = self.begin(now, connection, index, (local, remote), 1, None);
                     }
                 }
+                Effect::Adopt { by } => self.adopt(now, by),
                 Effect::OnlySa { sa: except, local, remote, forgotten } => {
-                    let known = self.cx.peers.get(&(local, remote));
+                    let identities = (local, remote);
+                    if forgotten {
+                        self.forget_orphans(now, &identities, except);
+                    }
+                    let known = self.cx.peers.get(&identities);
                     // What came up while the new one was negotiated, because both ends began at once, is not from before:
                     // else each end would delete the other's.
                     let begun = self.sas.get(&except).map_or(now, IkeSa::created);

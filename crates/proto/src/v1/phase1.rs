@@ -445,6 +445,8 @@ pub(super) fn apply_uniqueness(sa: &mut IsakmpSa, cx: &mut Context, initial_cont
         sa.configuration.uniqueness = Some(initial_contact || sa.configuration.uniqueness == Some(true));
         return;
     }
+    // Carried out last: a peer that has forgotten everything has no Child SAs to be taken over.
+    cx.effects.push(Effect::Adopt { by: sa.id });
     let (Some(connection), Some(local), Some(remote)) = (&sa.connection, &sa.local_id, &sa.remote_id) else { return };
     let only = initial_contact && connection.unique != Unique::Never;
     if only || connection.unique == Unique::Replace {
@@ -457,6 +459,7 @@ pub(super) fn go_on(sa: &mut IsakmpSa, cx: &mut Context, now: Instant) {
     if sa.configuration.stage != transaction::Stage::Done {
         return;
     }
+    cx.effects.push(Effect::Adopt { by: sa.id });
     for index in std::mem::take(&mut sa.wanted) {
         quick_mode::begin(sa, cx, now, index);
     }

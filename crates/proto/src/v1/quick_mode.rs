@@ -215,23 +215,27 @@ fn begin_one(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, config: &config:
 }
 
 /// A lifetime of a Child SA, or a volume, is reached: the end that made it makes its successor, the other end waits until
-/// it is deleted or expires.
-pub(crate) fn child_lifetime(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, old: SaId) {
-    let Some(child) = sa.children.iter().find(|c| c.id == old && c.is_installed()) else { return };
+/// it is deleted or expires. True if a successor is due and there is no ISAKMP SA to make it under.
+pub(crate) fn child_lifetime(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, old: SaId) -> bool {
+    let Some(child) = sa.children.iter().find(|c| c.id == old && c.is_installed()) else { return false };
     let expires = child.expires;
-    if let Some(by) = sa.superseded.get(&old).copied() {
-        return super::informational::delete_child(sa, cx, now, old, FailureKind::Replaced { by });
+    let ended = match sa.superseded.get(&old).copied() {
+        Some(by) => Some(FailureKind::Replaced { by }),
+        None => expires.is_some_and(|end| end <= now).then_some(FailureKind::Expired),
+    };
+    if let Some(why) = ended {
+        super::informational::delete_child(sa, cx, now, old, why);
+        return false;
     }
-    if expires.is_some_and(|end| end <= now) {
-        return super::informational::delete_child(sa, cx, now, old, FailureKind::Expired);
+    let due = !sa.rekeying(old) && sa.initiated.contains(&old);
+    if due && !sa.is_orphaned() {
+        rekey(sa, cx, now, old);
+        return false;
     }
-    if sa.rekeying(old) || !sa.initiated.contains(&old) {
-        if let Some(end) = expires {
-            cx.timers.set(sa.id, Reason::ChildLifetime(old), end);
-        }
-        return;
+    if let Some(end) = expires {
+        cx.timers.set(sa.id, Reason::ChildLifetime(old), end);
     }
-    rekey(sa, cx, now, old);
+    due
 }
 
 /// Begins to make the successor of a Child SA, with the same selectors. False if there is one already, or cannot be one.

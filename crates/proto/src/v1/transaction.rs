@@ -103,6 +103,17 @@ impl Configuration {
         &self.own
     }
 
+    /// Takes the addresses over that another ISAKMP SA has of, or gave to, the same peer, but for those that this one has
+    /// too: each counts its users.
+    pub fn take_addresses(&mut self, old: &mut Self) {
+        for (new, old) in [(&mut self.own, &mut old.own), (&mut self.assigned, &mut old.assigned)] {
+            let (both, only): (Vec<IpAddr>, Vec<IpAddr>) =
+                std::mem::take(old).into_iter().partition(|address| new.contains(address));
+            new.extend(only);
+            *old = both;
+        }
+    }
+
     /// Addresses that we assigned to the peer.
     pub fn assigned(&self) -> &[IpAddr] {
         &self.assigned
