@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 /// For so long an answer counts as new, and a question as under way: a flood of first messages asks no more often.
-const FRESH: Duration = Duration::from_secs(5);
+const FRESH: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
 struct Known {
@@ -84,18 +84,18 @@ mod tests {
     fn a_name_is_asked_for_once_in_a_while() {
         let mut names = Names::default();
         let (start, address) = (Instant::ZERO, IpAddr::from([192, 0, 2, 1]));
-        let later = |seconds| start + Duration::from_secs(seconds);
+        let later = |milliseconds| start + Duration::from_millis(milliseconds);
         assert_eq!(names.need(start, "carol"), Need::Ask);
-        assert_eq!(names.need(later(4), "carol"), Need::Waiting);
-        assert_eq!(names.need(later(5), "carol"), Need::Ask, "nobody answered");
-        names.resolved(later(6), "carol", vec![address]);
+        assert_eq!(names.need(later(999), "carol"), Need::Waiting);
+        assert_eq!(names.need(later(1000), "carol"), Need::Ask, "nobody answered");
+        names.resolved(later(1500), "carol", vec![address]);
         assert!(names.has("carol", address) && !names.has("dave", address));
-        assert_eq!(names.need(later(10), "carol"), Need::Nothing);
-        assert_eq!(names.need(later(11), "carol"), Need::Ask);
+        assert_eq!(names.need(later(2499), "carol"), Need::Nothing);
+        assert_eq!(names.need(later(2500), "carol"), Need::Ask);
         assert!(names.has("carol", address), "meanwhile the old address counts");
-        names.resolved(later(12), "carol", Vec::new());
+        names.resolved(later(2600), "carol", Vec::new());
         assert!(!names.has("carol", address));
         names.keep(std::iter::empty());
-        assert_eq!(names.need(later(12), "carol"), Need::Ask, "forgotten");
+        assert_eq!(names.need(later(2600), "carol"), Need::Ask, "forgotten");
     }
 }

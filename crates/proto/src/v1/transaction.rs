@@ -55,6 +55,8 @@ pub(super) enum Stage {
     Offered,
     /// Mode-Config: the peer is to push.
     Expecting,
+    /// Mode-Config: the peer, which did not begin, may ask for an address, on which our selectors depend.
+    Awaiting,
 }
 
 /// Our message under way.
@@ -123,7 +125,7 @@ impl Configuration {
         match self.stage {
             Stage::Done => None,
             Stage::Asked | Stage::Judged(_) | Stage::Offered => Some(RuleId::TransactionV1Reply),
-            Stage::Answering(_) | Stage::Expecting => Some(RuleId::TransactionV1),
+            Stage::Answering(_) | Stage::Expecting | Stage::Awaiting => Some(RuleId::TransactionV1),
         }
     }
 }
@@ -261,6 +263,10 @@ pub(crate) fn retransmit(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, id: 
         let (waiting_for, repeated) = (RuleId::TransactionV1, sa.retransmissions.answered);
         return Some(FailureKind::HalfOpen { waiting_for, after: now.since(sa.created), repeated });
     }
+    if id == 0 && sa.configuration.stage == Stage::Awaiting {
+        mode_config::done(sa, cx, now); // it wants none
+        return None;
+    }
     let Some(sent) = sa.configuration.under_way.as_mut().filter(|sent| sent.message_id == id) else {
         return quick_mode::retransmit(sa, cx, now, id);
     };
@@ -366,8 +372,12 @@ pub(super) fn receive(
             mode_config::done(sa, cx, now);
         }
         (Stage::Expecting, SET) => return mode_config::take(sa, cx, now, &received),
-        (Stage::Done | Stage::Expecting | Stage::Offered, REQUEST) if sa.is_established() => {
+        (Stage::Done | Stage::Expecting | Stage::Offered | Stage::Awaiting, REQUEST) if sa.is_established() => {
             mode_config::serve(sa, cx, now, &received);
+            if sa.configuration.stage == Stage::Awaiting {
+                cx.timers.cancel(sa.id, Reason::Exchange(0));
+                mode_config::done(sa, cx, now);
+            }
         }
         // Mode-Config before XAuth, XAuth that nobody wants, a second push.
         _ => {
