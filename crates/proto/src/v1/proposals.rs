@@ -30,6 +30,7 @@ const OAKLEY_ENCRYPTION: &[(EncryptionId, u16)] = &[(EncryptionId::TRIPLE_DES, 5
 
 /// (Oakley hash, the integrity algorithm and PRF that stand for it).
 const OAKLEY_HASH: &[(u16, IntegrityId, PrfId)] = &[
+    (1, IntegrityId::HMAC_MD5_96, PrfId::HMAC_MD5),
     (2, IntegrityId::HMAC_SHA1_96, PrfId::HMAC_SHA1),
     (4, IntegrityId::HMAC_SHA2_256_128, PrfId::HMAC_SHA2_256),
     (5, IntegrityId::HMAC_SHA2_384_192, PrfId::HMAC_SHA2_384),
@@ -38,6 +39,7 @@ const OAKLEY_HASH: &[(u16, IntegrityId, PrfId)] = &[
 
 /// (DOI authentication algorithm, integrity algorithm) for ESP.
 const ESP_AUTH: &[(u16, IntegrityId)] = &[
+    (1, IntegrityId::HMAC_MD5_96),
     (2, IntegrityId::HMAC_SHA1_96),
     (5, IntegrityId::HMAC_SHA2_256_128),
     (6, IntegrityId::HMAC_SHA2_384_192),
