@@ -25,7 +25,7 @@ pub struct Options {
 }
 
 /// The scenarios that must pass.
-const QUICK: [&str; 8] = [
+const QUICK: [&str; 11] = [
     "ikev2/net2net-psk",
     "ikev2/rw-psk-ipv4",
     "ikev2/rw-psk-fqdn",
@@ -34,6 +34,9 @@ const QUICK: [&str; 8] = [
     "ikev2/net2net-cert",
     "ikev2/rw-cert",
     "ikev1/net2net-cert",
+    "ikev1/ecdsa-certs",
+    "ikev1/xauth-id-rsa-hybrid",
+    "ikev1/protoport-dual",
 ];
 
 /// The host that one side of an interoperability run is; the first that a scenario uses.
