@@ -71,7 +71,7 @@ pub fn nightly(workspace: &Workspace, report: &mut Report, fuzz_seconds: u32) {
     if program(workspace, report) {
         interop::scripts(workspace, report, interop::ALL);
         interop::scripts(workspace, report, interop::NIGHTLY);
-        suite::full(workspace, report, false);
+        suite::full(workspace, report, false, &[]);
     }
 }
 
