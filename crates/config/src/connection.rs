@@ -306,7 +306,6 @@ const BOOLEAN: &str = "yes or no";
 const PORT: &str = "a port from 1 to 65535";
 const AMOUNT: &str = "a number of octets, or a number with K, M or G";
 const NUMBER: &str = "a number";
-const VIRTUAL: &str = "virtual addresses are available with IKEv1 (Mode-Config) only in this version; write version = 1, or use fixed addresses";
 const ROUND_OF_XAUTH: &str = "it belongs into the round with auth = xauth";
 
 fn port(text: &str) -> Option<u16> {
@@ -407,11 +406,6 @@ fn read_connection(section: &Section, errors: &mut Vec<ConfigError>) -> Option<C
             ("over_time", entry) => over = reader.value(entry, DURATION, duration),
             ("rand_time", entry) => rand = reader.value(entry, DURATION, duration),
             (_, entry) => reader.other(entry),
-        }
-    }
-    if c.version != IkeVersion::V1 {
-        for entry in section.entries.iter().filter(|e| matches!(e.name(), "vips" | "pools")) {
-            reader.refuse(entry, ErrorKind::Unsupported { why: VIRTUAL });
         }
     }
     let places = std::mem::take(&mut reader.places);

@@ -91,7 +91,7 @@ static TABLE: &[KeyDoc] = &[
     key(CONN, "local_port", "500", Yes, "Our UDP port."),
     key(CONN, "remote_port", "500", Yes, "The peer's UDP port."),
     key(CONN, "proposals", "default", Yes, "Proposals for the IKE SA, best first, separated by commas."),
-    key(CONN, "vips", "", Yes, "Virtual addresses to request, one for each version of IP (IKEv1)."),
+    key(CONN, "vips", "", Yes, "Virtual addresses to request, one for each version of IP."),
     key(CONN, "aggressive", "no", Yes, "Aggressive mode instead of main mode (IKEv1)."),
     key(CONN, "pull", "yes", Yes, "Whether virtual addresses are requested (pull) or assigned unasked (push) (IKEv1)."),
     key(
@@ -169,7 +169,7 @@ static TABLE: &[KeyDoc] = &[
         "Close the IKE SA if it is not rekeyed this long after it should be. Default: a tenth of the longer of rekey_time and reauth_time.",
     ),
     key(CONN, "rand_time", "over_time", Yes, "Rekey or authenticate earlier by a random time up to this one."),
-    key(CONN, "pools", "", Yes, "Pools to assign virtual addresses from (IKEv1)."),
+    key(CONN, "pools", "", Yes, "Pools to assign virtual addresses from."),
     key(CONN, "if_id_in", "0", Only(ZERO, XFRM_MARKS), "Inbound XFRM interface ID."),
     key(CONN, "if_id_out", "0", Only(ZERO, XFRM_MARKS), "Outbound XFRM interface ID."),
     key(CONN, "mediation", "no", Only(NO, MEDIATION), "Whether this is a mediation connection."),

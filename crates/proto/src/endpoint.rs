@@ -321,7 +321,10 @@ impl Endpoint {
             let wish = v1::Wish { connection, child, local, remote, attempt, replaces, initial_contact };
             IkeSa::V1(Box::new(v1::initiate(&mut self.cx, now, wish)?))
         } else {
-            let wish = v2::Wish { connection, child, local, remote, attempt, replaces, initial_contact };
+            let addresses =
+                replaces.and_then(|old| self.sas.get_mut(&old)?.v2()).map(|old| old.virtual_addresses.own.clone());
+            let addresses = addresses.unwrap_or_default();
+            let wish = v2::Wish { connection, child, local, remote, attempt, replaces, initial_contact, addresses };
             IkeSa::V2(Box::new(v2::initiate(&mut self.cx, now, wish)?))
         };
         let id = sa.id();

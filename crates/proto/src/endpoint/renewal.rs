@@ -247,6 +247,7 @@ impl Endpoint {
         }
         let Some(sa) = self.sas.get_mut(&old).and_then(IkeSa::v2) else { return };
         let children = std::mem::take(&mut sa.children);
+        let addresses = std::mem::take(&mut sa.virtual_addresses);
         let of_child =
             |t: &Task| matches!(t, Task::CreateChild { .. } | Task::RekeyChild { .. } | Task::DeleteChild { .. });
         let (tasks, stay): (Vec<Task>, Vec<Task>) = sa.queue.drain(..).partition(of_child);
@@ -261,6 +262,7 @@ impl Endpoint {
         if let Some(sa) = self.sas.get_mut(&heir).and_then(IkeSa::v2) {
             sa.undecided = false;
             sa.children.extend(children);
+            sa.virtual_addresses.extend(addresses);
             let asked_to_end =
                 sa.queue.iter().position(|t| matches!(t, Task::DeleteIke { .. })).unwrap_or(sa.queue.len());
             for (at, task) in tasks.into_iter().enumerate() {

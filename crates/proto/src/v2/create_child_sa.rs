@@ -100,7 +100,8 @@ pub(super) fn retry_at(cx: &mut Context, now: Instant, end: Option<Instant>) -> 
 pub(crate) fn further_child(sa: &mut IkeSa, cx: &mut Context, name: &str) {
     let Some(connection) = sa.connection.clone() else { return };
     let Some(config) = child::config_of(&connection, name) else { return };
-    let selectors = child::configured(config, sa.local.ip(), sa.remote.ip());
+    let ends = sa.ends();
+    let selectors = child::configured_for(config, &ends.inner_local, &ends.inner_remote);
     let larval = ChildSa::larval(cx, config, selectors);
     sa.queue.push_back(Task::CreateChild { child: larval.id });
     sa.children.push(larval);
@@ -502,6 +503,10 @@ fn serve(
         // RFC 7296 section 2.25.2: not while the IKE SA is being replaced.
         return Err(Refusal::plain(NotifyType::TEMPORARY_FAILURE));
     }
+    if sa.virtual_addresses.missing {
+        // What `pools` is for holds for every Child SA: no selectors without an address of ours.
+        return Err(Refusal::plain(NotifyType::FAILED_CP_REQUIRED));
+    }
     if sa.children.len() >= MAX_CHILDREN.max(4 * connection.children.len()) {
         return Err(Refusal::plain(NotifyType::NO_ADDITIONAL_SAS));
     }
@@ -530,9 +535,9 @@ fn serve(
     };
     let (tsi, tsr): (Vec<TrafficSelector>, _) = (selectors(chain.tsi()), selectors(chain.tsr()));
     let only = old.as_ref().map(|(_, name)| name.as_str());
-    let (addresses, transport) = ((sa.local.ip(), sa.remote.ip()), transport_wish(sa, chain));
-    let (index, agreed) = child::choose_further(connection, addresses, offered, (&tsi, &tsr), only, transport)
-        .map_err(|(i, kind)| {
+    let (ends, transport) = (sa.ends(), transport_wish(sa, chain));
+    let (index, agreed) =
+        child::choose_further(connection, &ends, offered, (&tsi, &tsr), only, transport).map_err(|(i, kind)| {
             let proposals = matches!(kind, FailureKind::NoProposalChosen { found_by: Side::Us, .. });
             let notify = if proposals { NotifyType::NO_PROPOSAL_CHOSEN } else { NotifyType::TS_UNACCEPTABLE };
             Refusal::fault(notify, kind, i)

@@ -518,6 +518,7 @@ impl IkeSa {
         self.queue.clear();
         self.creating = None;
         self.children.clear();
+        self.release_addresses(cx, now);
         self.state = State::Closed;
         cx.timers.set(self.id, Reason::HalfOpen, now + cx.settings.half_open_timeout);
     }

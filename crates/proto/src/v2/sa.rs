@@ -1,5 +1,6 @@
 //! What an IKE SA is: plain data, and how it looks to an operator.
 
+use super::configuration::VirtualAddresses;
 use super::create_child_sa::Creating;
 use super::exchange::{Pending, Replies, Task};
 use super::fragments::Reassembly;
@@ -15,7 +16,7 @@ use model::{
     SaSnapshot, Tombstone,
 };
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use wire::grammar::RuleId;
@@ -127,6 +128,10 @@ pub(crate) struct IkeSa {
     pub replaces: Option<SaId>,
     /// Whether IKE_AUTH says INITIAL_CONTACT.
     pub initial_contact: bool,
+    /// The virtual addresses that our IKE_AUTH asks for.
+    pub wishes: Vec<IpAddr>,
+    /// Virtual addresses of both ends.
+    pub virtual_addresses: VirtualAddresses,
     /// How the peer proved itself, in tmsh's words, once it has.
     pub proven_by: Option<&'static str>,
 }
@@ -176,6 +181,8 @@ impl IkeSa {
             attempt: 1,
             replaces: None,
             initial_contact: false,
+            wishes: Vec::new(),
+            virtual_addresses: VirtualAddresses::default(),
             proven_by: None,
         }
     }
@@ -293,8 +300,8 @@ impl IkeSa {
             local_id: self.local_id.clone(),
             remote_id: self.remote_id.clone(),
             remote_xauth_id: None,
-            local_vips: Vec::new(),
-            remote_vips: Vec::new(),
+            local_vips: self.virtual_addresses.own.clone(),
+            remote_vips: self.virtual_addresses.assigned.clone(),
             suite: self.suite,
             nat: self.nat,
             authentication: self
@@ -356,6 +363,7 @@ impl IkeSa {
             encapsulated: self.nat.any(),
             local_id: self.local_id.clone(),
             remote_id: self.remote_id.clone(),
+            environment: self.virtual_addresses.environment(),
         };
         self.children.extend(child::install(cx, now, &parent, child, agreed, keys, creator));
     }
