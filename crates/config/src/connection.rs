@@ -75,8 +75,22 @@ pub enum StartAction {
     None,
     /// Initiate it; for `dpd_action` this is `restart`.
     Start,
-    /// Wait for traffic. Refused when read: not available.
+    /// Set a trap: the first packet that needs it initiates it.
     Trap,
+    /// Both (`start_action = trap|start`).
+    TrapStart,
+}
+
+impl StartAction {
+    /// Whether to initiate.
+    pub fn starts(self) -> bool {
+        matches!(self, Self::Start | Self::TrapStart)
+    }
+
+    /// Whether to set a trap.
+    pub fn traps(self) -> bool {
+        matches!(self, Self::Trap | Self::TrapStart)
+    }
 }
 
 /// A connection: how to reach a peer, and what to protect.
@@ -500,11 +514,12 @@ fn action(reader: &mut Reader<'_>, entry: &Entry) -> Option<StartAction> {
         ("trap", StartAction::Trap),
         ("route", StartAction::Trap),
         ("hold", StartAction::Trap),
-        ("trap|start", StartAction::Trap),
+        ("trap|start", StartAction::TrapStart),
+        ("start|trap", StartAction::TrapStart),
     ];
-    let action = reader.word(entry, "none or start, or clear or restart for dpd_action", &words)?;
-    if action == StartAction::Trap {
-        let why = "waiting for traffic (trap policies) is not available in this version; use start, or restart for dpd_action";
+    let action = reader.word(entry, "none, start or trap, or clear, restart or trap for dpd_action", &words)?;
+    if action == StartAction::TrapStart && entry.name() != "start_action" {
+        let why = "trap|start is for start_action only; write trap, or start";
         reader.refuse(entry, ErrorKind::Unsupported { why });
     }
     Some(action)

@@ -302,7 +302,7 @@ static TABLE: &[KeyDoc] = &[
         Only(NO, "outbound forward policies are not available in this version; remove the key"),
         "Whether to install outbound forward policies.",
     ),
-    key(CHILD, "dpd_action", "clear", Yes, "What to do when the peer is dead: clear, or restart. trap is refused."),
+    key(CHILD, "dpd_action", "clear", Yes, "What to do when the peer is dead: clear, restart, or trap."),
     key(
         CHILD,
         "ipcomp",
@@ -395,13 +395,19 @@ static TABLE: &[KeyDoc] = &[
         Only(&["out"], HEADER_COPY),
         "Copy the differentiated services field between the headers.",
     ),
-    key(CHILD, "start_action", "none", Yes, "What to do once loaded: none, or start. trap is refused."),
+    key(
+        CHILD,
+        "start_action",
+        "none",
+        Yes,
+        "What to do once loaded: none, start, trap (wait for traffic) or trap|start.",
+    ),
     key(
         CHILD,
         "close_action",
         "none",
         Yes,
-        "What to do when the peer closes the Child SA: none, or start. trap is refused.",
+        "What to do when the peer closes the Child SA: none, start, or trap (wait for traffic).",
     ),
     key(
         CHILD,

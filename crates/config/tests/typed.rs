@@ -132,7 +132,7 @@ fn a_message_of_a_client_means_the_same() {
 #[test]
 fn all_errors_are_reported_with_their_place() {
     let errors = refused(
-        "connections {\n gw {\n  proposals = aes128-sha257-x25519\n  prposals = x\n  version = 3\n  remote_addrs = 10.0.0.256\n  vips = moon\n  local { auth = psk }\n  remote { auth = eap-tls\n   certs = x.pem\n   nosuch = 1 }\n  children { net { local_ts = 10.1.0.0/33\n   mode = beet\n   start_action = trap } }\n }\n}\nsecrets { eap-x { } ike { } psk-x { } }\npools { p { addrs = 10.3.0.0/28\n dns = x } }\nconections { }\n",
+        "connections {\n gw {\n  proposals = aes128-sha257-x25519\n  prposals = x\n  version = 3\n  remote_addrs = 10.0.0.256\n  vips = moon\n  local { auth = psk }\n  remote { auth = eap-tls\n   certs = x.pem\n   nosuch = 1 }\n  children { net { local_ts = 10.1.0.0/33\n   mode = beet\n   start_action = boo } }\n }\n}\nsecrets { eap-x { } ike { } psk-x { } }\npools { p { addrs = 10.3.0.0/28\n dns = x } }\nconections { }\n",
     );
     let shown: Vec<_> = errors.iter().map(ToString::to_string).collect();
     let expected = [
@@ -145,7 +145,7 @@ fn all_errors_are_reported_with_their_place() {
         "swanctl.conf:11:4: connections.gw.remote.nosuch: there is no such key or section; remove it",
         "swanctl.conf:12:20: connections.gw.children.net.local_ts: the prefix length of '10.1.0.0/33' is longer than its address; expected for instance 10.1.0.0/16, 10.1.0.0/16[tcp/443] or 'dynamic'",
         "swanctl.conf:13:4: connections.gw.children.net.mode: not supported: only tunnel and transport mode are available in this version; write the same mode on both ends",
-        "swanctl.conf:14:4: connections.gw.children.net.start_action: not supported: waiting for traffic (trap policies) is not available in this version; use start, or restart for dpd_action",
+        "swanctl.conf:14:4: connections.gw.children.net.start_action: 'boo' is no valid value; expected none, start or trap, or clear, restart or trap for dpd_action",
         "swanctl.conf:17:11: secrets.eap-x.secret: missing: write secret = ... with the user's password",
         "swanctl.conf:17:21: secrets.ike.secret: missing: write secret = ... with the pre-shared key",
         "swanctl.conf:17:29: secrets.psk-x: there is no such key or section; did you mean 'ike-psk-x'?",

@@ -11,7 +11,7 @@
 
 use crate::netlink::{CREATE, DUMP, EXCLUSIVE, NetlinkError, REPLACE, Reply, Request, Socket};
 use crate::sys::{address, family, octets, width};
-use model::dataplane::ChildInstall;
+use model::TrafficSelector;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -364,16 +364,17 @@ impl Routes {
 /// `needs_route`: with a TUN device every network needs its route; XFRM catches packets on any route, so there only those
 /// with a source address are of use.
 pub fn tunnel_routes(
-    install: &ChildInstall,
+    local_ts: &[TrafficSelector],
+    remote_ts: &[TrafficSelector],
     addresses: &[LocalAddress],
     target: RouteTarget,
     needs_route: bool,
 ) -> Vec<Route> {
     let mut routes: Vec<Route> = Vec::new();
-    for remote in &install.remote_ts {
+    for remote in remote_ts {
         let source =
             addresses.iter().map(|local| local.address).filter(|address| !address.is_loopback()).find(|address| {
-                install.local_ts.iter().any(|local| {
+                local_ts.iter().any(|local| {
                     address.is_ipv6() == remote.is_ipv6() && local.start <= *address && *address <= local.end
                 })
             });

@@ -29,6 +29,8 @@ pub(crate) struct ChildSa {
     pub remote_ts: Vec<TrafficSelector>,
     pub installed: Option<Instant>,
     pub expires: Option<Instant>,
+    /// The packet that asks for it, our side first.
+    pub trigger: Option<(TrafficSelector, TrafficSelector)>,
 }
 
 /// Selectors of both sides, as we see them.
@@ -295,8 +297,22 @@ fn choose_among(
     eligible: impl Fn(&Child) -> bool,
 ) -> Result<(usize, Agreed), (Option<usize>, FailureKind)> {
     let mut closest: Option<(Option<usize>, FailureKind)> = None;
-    for (index, child) in connection.children.iter().enumerate().filter(|(_, c)| eligible(c)) {
-        let ours = configured_for(child, &ends.inner_local, &ends.inner_remote);
+    let mut children: Vec<(usize, &Child, Selectors)> = (connection.children.iter().enumerate())
+        .filter(|(_, child)| eligible(child))
+        .map(|(index, child)| (index, child, configured_for(child, &ends.inner_local, &ends.inner_remote)))
+        .collect();
+    if let ([packet_i, _, ..], [packet_r, _, ..]) = (tsi, tsr)
+        && is_host(packet_i)
+        && is_host(packet_r)
+    {
+        // RFC 7296 section 2.9: the first selectors may be those of the packet that asks; a child for it comes first.
+        let carries = |ours: &Selectors| {
+            let has = |list: &[TrafficSelector], one| list.iter().any(|ts| ts.includes(one));
+            has(&ours.local, packet_r) && has(&ours.remote, packet_i)
+        };
+        children.sort_by_key(|(_, _, ours)| !carries(ours)); // stable: the configuration's order among equals
+    }
+    for (index, child, ours) in children {
         let agreed_ts = Selectors { local: narrow(&ours.local, tsr), remote: narrow(&ours.remote, tsi) };
         if agreed_ts.local.is_empty() || agreed_ts.remote.is_empty() {
             closest.get_or_insert_with(|| {
@@ -399,6 +415,7 @@ impl ChildSa {
             remote_ts: selectors.remote,
             installed: None,
             expires: None,
+            trigger: None,
         }
     }
 

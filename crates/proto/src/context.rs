@@ -55,6 +55,8 @@ pub(crate) enum Effect {
     OnlySa { sa: SaId, local: Identity, remote: Identity, forgotten: bool },
     /// Negotiate a child again, in an IKE SA of its own (`close_action = start`).
     Begin { connection: Arc<Connection>, child: String, local: SocketAddr, remote: SocketAddr },
+    /// Wait for traffic of a child (`close_action = trap`).
+    Trap { connection: String, child: String, local: SocketAddr, remote: SocketAddr },
     /// An SA with the first Child SA of another one is up beside it: it takes the others over, then the old one goes.
     Replace { old: SaId, by: SaId },
     /// Delete an SA whose replacement has all its Child SAs.

@@ -1,6 +1,7 @@
 //! All SAs of one worker: what comes in finds its SA, what goes out leaves in order.
 
 mod renewal;
+mod traps;
 
 use crate::context::{COUNTERS, Context, Counter, Effect};
 use crate::ike_sa::IkeSa;
@@ -115,6 +116,7 @@ pub struct Endpoint {
     half_open_total: usize,
     cookies: Cookies,
     tombstones: VecDeque<Tombstone>,
+    traps: BTreeMap<SaId, traps::Trap>,
 }
 
 impl Endpoint {
@@ -131,6 +133,7 @@ impl Endpoint {
             half_open_total: 0,
             cookies: Cookies::new(),
             tombstones: VecDeque::new(),
+            traps: BTreeMap::new(),
         }
     }
 
@@ -186,8 +189,9 @@ impl Endpoint {
         }
     }
 
-    /// Forgets a connection; its SAs live on. Returns whether there was one.
+    /// Forgets a connection and its traps; its SAs live on. Returns whether there was one.
     pub fn unload_connection(&mut self, name: &str) -> bool {
+        self.uninstall_traps(Some(name), None);
         self.connections.remove(name).is_some()
     }
 
@@ -272,7 +276,7 @@ impl Endpoint {
             self.carry_out_effects(now);
             return Ok(Started::Negotiation(id));
         }
-        if let Some(id) = self.under_another(now, connection, child, remote.ip()) {
+        if let Some(id) = self.under_another(now, connection, child, remote.ip(), None) {
             return Ok(Started::Negotiation(id));
         }
         let index = found.children.iter().position(|c| c.name == child).unwrap_or(usize::MAX);
@@ -648,6 +652,10 @@ impl Endpoint {
             sas.values().find(|sa| sa.children().iter().any(|c| c.id == child)).map(IkeSa::id)
         };
         match event {
+            PlaneEvent::Failed { child, .. } if self.forget_trap(child) => {}
+            PlaneEvent::Acquire { trap, source, destination, protocol } => {
+                self.acquire(now, trap, traps::Packet { source, destination, protocol });
+            }
             PlaneEvent::Failed { child, reason } => {
                 self.lose_child(now, child, owner(&self.sas, child), FailureKind::InstallFailed { reason })
             }
@@ -718,6 +726,7 @@ impl Endpoint {
                 }
             }
         }
+        let trapped = to_trap(sa, &kind);
         let tombstone = sa.tombstone(cx, now, kind);
         if let Some(key) = sa.identities().filter(|_| sa.was_established())
             && let Some(sas) = cx.peers.get_mut(&key)
@@ -748,6 +757,9 @@ impl Endpoint {
         if unanswered {
             // An initiator that still repeats its first message gets another chance.
             self.forget_first_message(id);
+        }
+        for (connection, child, local, remote) in trapped {
+            self.trap_again(&connection, &child, local, remote);
         }
         if let Some((connection, child, attempt, local, remote)) = retry {
             let known = self.connections.get(&connection.name).cloned();
@@ -780,6 +792,9 @@ impl Endpoint {
                 }
                 Effect::Rekeyed { old, new, inherits, redundant } => self.rekeyed(now, old, *new, inherits, redundant),
                 Effect::Inherit { old, heir } => self.awaits_delete(now, old, heir),
+                Effect::Trap { connection, child, local, remote } => {
+                    self.trap_again(&connection, &child, local, remote);
+                }
                 Effect::Begin { connection, child, local, remote } => {
                     let index = connection.children.iter().position(|c| c.name == child).unwrap_or(usize::MAX);
                     if self.connections.contains_key(&connection.name) {
@@ -838,12 +853,28 @@ fn selects_child(selection: &Selection, id: SaId, name: &str) -> bool {
     selection.child.as_deref().is_none_or(|n| n == name) && selection.child_id.is_none_or(|n| n == id)
 }
 
+/// The children of an SA for which `close_action = trap` or `dpd_action = trap` sets a trap when it ends, with both ends.
+fn to_trap(sa: &IkeSa, kind: &FailureKind) -> Vec<(String, String, SocketAddr, SocketAddr)> {
+    let Some(connection) = sa.connection() else { return Vec::new() };
+    let wanted = |c: &config::Child| match kind {
+        FailureKind::PeerDeleted => c.close_action.traps(),
+        FailureKind::NoAnswer { answered_before: true, .. } => c.dpd_action.traps(),
+        _ => false,
+    };
+    let (mut local, mut remote) = sa.addresses();
+    local.set_port(connection.local_port);
+    remote.set_port(connection.remote_port);
+    let names: BTreeSet<&str> = sa.children().iter().map(|c| c.name.as_str()).collect();
+    let chosen = connection.children.iter().filter(|c| wanted(c) && names.contains(c.name.as_str()));
+    chosen.map(|c| (connection.name.clone(), c.name.clone(), local, remote)).collect()
+}
+
 /// The children beside the first one that are to be begun anew with it.
 fn others_to_retry(sa: &IkeSa, connection: &Connection, kind: &FailureKind) -> Vec<String> {
     let wanted = |name: &str| {
         connection.children.iter().find(|c| c.name == name).is_some_and(|c| match kind {
-            FailureKind::PeerDeleted => c.close_action == StartAction::Start,
-            FailureKind::NoAnswer { answered_before: true, .. } => c.dpd_action == StartAction::Start,
+            FailureKind::PeerDeleted => c.close_action.starts(),
+            FailureKind::NoAnswer { answered_before: true, .. } => c.dpd_action.starts(),
             _ => true,
         })
     };
@@ -864,9 +895,9 @@ fn retry_after(sa: &IkeSa, kind: &FailureKind) -> Option<(Arc<Connection>, usize
     let connection = sa.connection().cloned()?;
     let child = sa.children().first().and_then(|c| connection.children.iter().position(|x| x.name == c.name))?;
     let again = if *kind == FailureKind::PeerDeleted {
-        close_action(&connection, child) == Some(StartAction::Start)
+        close_action(&connection, child).is_some_and(StartAction::starts)
     } else if *answered_before {
-        connection.children.get(child).is_some_and(|c| c.dpd_action == StartAction::Start)
+        connection.children.get(child).is_some_and(|c| c.dpd_action.starts())
     } else {
         sa.role() == Role::Initiator && (connection.keyingtries == 0 || sa.attempt() < connection.keyingtries)
     };

@@ -8,7 +8,7 @@ use crate::ike_sa::IkeSa;
 use crate::timers::Reason;
 use crate::v1;
 use crate::v2::{self, Task, Verdict};
-use model::{Event, FailureKind, Instant, Role, SaId};
+use model::{Event, FailureKind, Instant, Role, SaId, TrafficSelector};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -49,7 +49,15 @@ impl Endpoint {
     }
 
     /// Makes a Child SA under an IKE SA that is there or on its way (RFC 7296 section 1.3.1), if there is one.
-    pub(super) fn under_another(&mut self, now: Instant, connection: &str, child: &str, peer: IpAddr) -> Option<SaId> {
+    /// `packet` asks for it, if one does.
+    pub(super) fn under_another(
+        &mut self,
+        now: Instant,
+        connection: &str,
+        child: &str,
+        peer: IpAddr,
+        packet: Option<(TrafficSelector, TrafficSelector)>,
+    ) -> Option<SaId> {
         let fits = |sa: &&mut IkeSa| {
             let usable = sa.is_established() || (sa.is_half_open() && sa.role() == Role::Initiator);
             let known = sa.connection().is_some_and(|c| c.children.iter().any(|c| c.name == child));
@@ -57,6 +65,9 @@ impl Endpoint {
         };
         let sa = self.sas.values_mut().filter(fits).find_map(IkeSa::v2)?;
         v2::further_child(sa, &mut self.cx, child);
+        if let Some(packet) = packet {
+            v2::triggered_by(sa, packet);
+        }
         sa.next_task(&mut self.cx, now);
         Some(sa.id)
     }

@@ -19,6 +19,7 @@
 
 use super::child::{self, ChildSa};
 use super::configuration;
+use super::create_child_sa::with_trigger;
 use super::exchange::{Request, Task, Verdict};
 use super::ike_sa_init::{permits, request_certificate};
 use super::informational::{child_refusal, remove_child};
@@ -223,8 +224,10 @@ pub(super) fn send(sa: &mut IkeSa, cx: &mut Context, now: Instant, init_request:
         && let Some(config) = child::config_of(&connection, &larval.name)
     {
         chain.sa(&child::offer(&child::first_proposals(config), &larval.spi_in.to_be_bytes()));
-        chain.ts_i(&on_wire(&larval.local_ts));
-        chain.ts_r(&on_wire(&larval.remote_ts));
+        let ts = child::Selectors { local: larval.local_ts.clone(), remote: larval.remote_ts.clone() };
+        let offered = with_trigger(&ts, larval.trigger);
+        chain.ts_i(&on_wire(&offered.local));
+        chain.ts_r(&on_wire(&offered.remote));
         ask_for_transport(&mut chain, transport_of(sa, larval));
     }
     sa.log(cx, "IKE", 1, format!("authentication of '{local}' (myself) with {how}"));

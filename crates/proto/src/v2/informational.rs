@@ -9,7 +9,7 @@ use super::child;
 use super::create_child_sa::further_child;
 use super::exchange::{Request, Task, Verdict};
 use super::sa::{IkeSa, State};
-use crate::context::Context;
+use crate::context::{Context, Effect};
 use model::{ChildState, Event, FailureKind, Instant, Phase, SaId};
 use wire::grammar::RuleId;
 use wire::v2::ChainBuilder;
@@ -79,13 +79,18 @@ fn delete_by_peer_spi(sa: &mut IkeSa, cx: &mut Context, now: Instant, spi: u32) 
     let replaced = sa.children.iter().any(|c| c.id == child && c.state == ChildState::Rekeyed);
     let name = sa.children.iter().find(|c| c.id == child).map(|c| c.name.clone()).unwrap_or_default();
     let config = sa.connection.as_ref().and_then(|c| child::config_of(c, &name));
-    let again = !replaced
-        && config.is_some_and(|c| c.close_action == config::StartAction::Start)
-        && sa.role == model::Role::Initiator;
+    let again = !replaced && config.is_some_and(|c| c.close_action.starts()) && sa.role == model::Role::Initiator;
+    let trap = !replaced && config.is_some_and(|c| c.close_action.traps());
     let reason = if replaced { FailureKind::Replaced { by: sa.id } } else { FailureKind::PeerDeleted };
     remove_child(sa, cx, now, child, reason);
     if again {
         further_child(sa, cx, &name);
+    }
+    if let Some(connection) = sa.connection.as_ref().filter(|_| trap) {
+        let (mut local, mut remote) = (sa.local, sa.remote);
+        local.set_port(connection.local_port);
+        remote.set_port(connection.remote_port);
+        cx.effects.push(Effect::Trap { connection: connection.name.clone(), child: name, local, remote });
     }
     spi_in.filter(|_| !ours_too)
 }

@@ -17,14 +17,14 @@ pub use plane::Choice;
 use crate::clock::{Clock, unix_seconds};
 use crate::log;
 use addresses::VirtualAddresses;
-use config::{AddressPattern, Connection, SharedSecret, StartAction};
+use config::{AddressPattern, Connection, SharedSecret};
 use control::Client;
 use linux::{Routes, SOCKET_MARK};
 use listener::{SocketFile, listen};
 use mio::event::Source;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
-use model::dataplane::{Command, PlaneEvent};
+use model::dataplane::{Command, Mode, PlaneEvent};
 use model::{Event, Instant, SaId, SaSnapshot};
 use plane::DataPlane;
 use proto::{Backoff, Endpoint, Input, Output, Selection, Settings, Started};
@@ -120,12 +120,76 @@ impl Core {
         all
     }
 
-    /// A connection that a client loads. If the file says the same, the file's lines are kept for explanations.
-    pub fn load_connection(&mut self, connection: Arc<Connection>) {
+    /// A connection that a client loads. If the file says the same, the file's lines are kept for explanations. What begins
+    /// with it begins, unless the same was loaded already.
+    pub fn load_connection(&mut self, now: Instant, connection: Arc<Connection>) {
+        let known = self.endpoint.connections().any(|c| c.name == connection.name && load::same(c, &connection));
         let written = self.from_file.get(&connection.name).filter(|c| load::same(c, &connection));
         let connection = written.cloned().unwrap_or(connection);
         log::line("CFG", 1, &format!("loaded connection '{}'", connection.name));
-        self.endpoint.load_connection(connection);
+        self.endpoint.load_connection(Arc::clone(&connection));
+        if !known {
+            self.start_actions(now, &connection);
+        }
+    }
+
+    /// `start_action`.
+    fn start_actions(&mut self, now: Instant, connection: &Connection) {
+        for child in &connection.children {
+            let action = child.start_action;
+            if !action.traps() {
+                self.endpoint.uninstall_traps(Some(&connection.name), Some(&child.name));
+            } else if let Err(why) = self.install(Some(&connection.name), &child.name) {
+                log::line("CFG", 0, &format!("{}: start_action = trap: {why}", child.name));
+            }
+            if action.starts()
+                && let Err(why) = self.initiate(now, Some(&connection.name), &child.name)
+            {
+                log::line("CFG", 0, &format!("{}: start_action = start: {why}", child.name));
+            }
+        }
+    }
+
+    /// Sets a trap for a child.
+    ///
+    /// # Errors
+    /// Why there is none, and what to do.
+    pub fn install(&mut self, ike: Option<&str>, child: &str) -> Result<(), String> {
+        let connection = self.connection_with(ike, child)?;
+        let transport = connection.children.iter().any(|c| c.name == child && c.mode == Mode::Transport);
+        let remote = match self.remote_address(&connection) {
+            // Between hosts the packet says who the peer is.
+            Err(_) if transport && connection.remote_addrs.contains(&AddressPattern::Any) => {
+                Ipv4Addr::UNSPECIFIED.into()
+            }
+            other => other?,
+        };
+        let local = match remote.is_unspecified() {
+            true => connection
+                .local_addrs
+                .iter()
+                .find_map(|p| match p {
+                    AddressPattern::Host(a) => Some(*a),
+                    _ => None,
+                })
+                .unwrap_or(remote),
+            false => self.local_address(&connection, remote)?,
+        };
+        let from = SocketAddr::new(local, self.own_port(connection.local_port));
+        let to = SocketAddr::new(remote, connection.remote_port);
+        let installed = self.endpoint.install_trap(&connection.name, child, from, to);
+        installed.map(drop).map_err(|failure| failure.to_string())
+    }
+
+    fn connection_with(&self, ike: Option<&str>, child: &str) -> Result<Arc<Connection>, String> {
+        let has_child = |c: &&Arc<Connection>| c.children.iter().any(|x| x.name == child);
+        let found = self.endpoint.connections().filter(|c| ike.is_none_or(|n| n == c.name)).find(has_child).cloned();
+        found.ok_or_else(|| {
+            let known: Vec<String> =
+                self.endpoint.connections().flat_map(|c| c.children.iter().map(|x| x.name.clone())).collect();
+            let known = if known.is_empty() { "none".to_string() } else { known.join(", ") };
+            format!("no connection has a child '{child}'; loaded children: {known}")
+        })
     }
 
     /// A secret that a client loads; the file's line is kept as for connections.
@@ -199,11 +263,7 @@ impl Core {
             log::line("CFG", 0, refused);
         }
         for connection in &loaded.connections {
-            for child in connection.children.iter().filter(|c| c.start_action == StartAction::Start) {
-                if let Err(why) = self.initiate(now, Some(&connection.name), &child.name) {
-                    log::line("CFG", 0, &format!("{}: start_action = start: {why}", child.name));
-                }
-            }
+            self.start_actions(now, connection);
         }
         Ok((summary, loaded.refused))
     }
@@ -218,14 +278,7 @@ impl Core {
     /// # Errors
     /// Why it cannot begin, and what to do.
     pub fn initiate(&mut self, now: Instant, ike: Option<&str>, child: &str) -> Result<Started, String> {
-        let has_child = |c: &&Arc<Connection>| c.children.iter().any(|x| x.name == child);
-        let found = self.endpoint.connections().filter(|c| ike.is_none_or(|n| n == c.name)).find(has_child).cloned();
-        let Some(connection) = found else {
-            let known: Vec<String> =
-                self.endpoint.connections().flat_map(|c| c.children.iter().map(|x| x.name.clone())).collect();
-            let known = if known.is_empty() { "none".to_string() } else { known.join(", ") };
-            return Err(format!("no connection has a child '{child}'; loaded children: {known}"));
-        };
+        let connection = self.connection_with(ike, child)?;
         let remote = self.remote_address(&connection)?;
         let local = self.local_address(&connection, remote)?;
         let from = SocketAddr::new(local, self.own_port(connection.local_port));
@@ -538,12 +591,19 @@ impl Daemon {
                     let child = match &command {
                         Command::Install(install) => install.child,
                         Command::Delete { child } | Command::Update { child, .. } => *child,
+                        Command::Trap(trap) => trap.trap,
+                        Command::RemoveTrap { trap } => *trap,
                     };
-                    log::line("KNL", 0, &format!("Child SA {}: {reason}", child.0));
+                    let what = match &command {
+                        Command::Trap(trap) => format!("trap of '{}'", trap.name),
+                        Command::RemoveTrap { trap } => format!("trap {trap}"),
+                        _ => format!("Child SA {}", child.0),
+                    };
+                    log::line("KNL", 0, &format!("{what}: {reason}"));
                     if matches!(command, Command::Install(_)) {
                         self.core.refused.insert(child);
                     }
-                    if !matches!(command, Command::Delete { .. }) {
+                    if !matches!(command, Command::Delete { .. } | Command::RemoveTrap { .. }) {
                         self.core.endpoint.handle(now, Input::Plane(PlaneEvent::Failed { child, reason }));
                     }
                 }
