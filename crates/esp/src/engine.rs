@@ -144,6 +144,8 @@ pub enum EngineError {
         /// Who has it.
         holder: SaId,
     },
+    /// A trap for any peer: its packets would all have to be routed through the TUN device.
+    TrapWithoutPeer,
     /// There is no Child SA of this number.
     UnknownChild(SaId),
 }
@@ -168,6 +170,9 @@ impl fmt::Display for EngineError {
             ),
             Self::ChildExists(child) => write!(f, "Child SA {child} is installed already"),
             Self::SpiInUse { spi, holder } => write!(f, "SPI {spi:08x} is in use by Child SA {holder}"),
+            Self::TrapWithoutPeer => f.write_str(
+                "the userspace data plane has traps for known peers only: set remote_addrs, or use the kernel's data plane",
+            ),
             Self::UnknownChild(child) => write!(f, "Child SA {child} is not installed"),
         }
     }
@@ -223,6 +228,9 @@ impl Engine {
                 Ok(())
             }
             Command::Trap(trap) => {
+                if trap.remote.is_unspecified() {
+                    return Err(EngineError::TrapWithoutPeer);
+                }
                 if trap.mode == Mode::Transport && trap.remote_ts.iter().any(|ts| ts.is_ipv6()) {
                     return Err(EngineError::TransportIpv6);
                 }

@@ -13,10 +13,10 @@ use crate::netlink::{CREATE, DUMP, EXCLUSIVE, Request, Socket};
 use algorithm::algorithms;
 use message::{Limits, SaInfo};
 use model::dataplane::{ChildInstall, Command, Counters, EspSa, Mode, PlaneEvent, TrapInstall};
-use model::{Encryption, SaId};
+use model::{Encryption, SaId, TrafficSelector};
 use selector::{Selector, selectors};
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
@@ -100,6 +100,8 @@ pub struct Xfrm {
     notifications: Socket,
     children: BTreeMap<SaId, Installed>,
     traps: BTreeMap<SaId, (Template, Vec<Selector>)>,
+    /// Packets that wait for an SA: the kernel's name for each, and its ends.
+    waiting: VecDeque<(u32, IpAddr, IpAddr)>,
     by_inbound: HashMap<u32, SaId>,
     by_outbound: HashMap<(IpAddr, u32), SaId>,
     policies: HashMap<(Selector, Mode), Policy>,
@@ -116,6 +118,7 @@ impl Xfrm {
             notifications: Socket::open(libc::NETLINK_XFRM, EVENT_GROUPS)?,
             children: BTreeMap::new(),
             traps: BTreeMap::new(),
+            waiting: VecDeque::new(),
             by_inbound: HashMap::new(),
             by_outbound: HashMap::new(),
             policies: HashMap::new(),
@@ -333,6 +336,7 @@ impl Xfrm {
         };
         let long = install.esn || window > 32;
         let info = SaInfo {
+            sequence: if side == Side::Outbound { self.awaited_by(install) } else { 0 },
             source: source.ip(),
             destination: destination.ip(),
             sa,
@@ -372,6 +376,19 @@ impl Xfrm {
             Side::Outbound => Step::AddOutbound,
         };
         self.requests.request(request).map(drop).map_err(refused(step, install.child))
+    }
+
+    /// The kernel's name for the packet that asked for this SA, or 0. With it the SA takes the place of what the kernel
+    /// keeps until there is one, so that packets which need another SA ask anew.
+    fn awaited_by(&mut self, install: &ChildInstall) -> u32 {
+        let within = |list: &[TrafficSelector], address: IpAddr| {
+            list.iter().any(|ts| ts.contains(address, ts.protocol, ts.start_port))
+        };
+        let fits = |(_, source, destination): &(u32, IpAddr, IpAddr)| {
+            within(&install.local_ts, *source) && within(&install.remote_ts, *destination)
+        };
+        let found = self.waiting.iter().position(fits);
+        found.and_then(|at| self.waiting.remove(at)).map_or(0, |(sequence, ..)| sequence)
     }
 
     fn delete_sa(&mut self, install: &ChildInstall, side: Side) -> Result<(), XfrmError> {
@@ -448,7 +465,27 @@ impl Xfrm {
     /// The socket's. `ENOBUFS` says that reports were lost; go on.
     pub fn events(&mut self) -> io::Result<Vec<XfrmEvent>> {
         let replies = self.notifications.notifications()?;
+        for reply in replies.iter().filter(|reply| reply.kind == message::ACQUIRE) {
+            self.note_waiting(reply);
+        }
         Ok(replies.iter().filter_map(|reply| self.event(reply)).collect())
+    }
+
+    fn note_waiting(&mut self, reply: &crate::netlink::Reply) {
+        /// More packets than this do not wait: the kernel forgets them by itself.
+        const MOST: usize = 256;
+        let (Some(octets), Some(XfrmEvent::Acquire(acquire))) = (reply.fixed(message::ACQUIRE_INFO), self.event(reply))
+        else {
+            return;
+        };
+        let (Some(sequence), Some(reqid)) = (message::acquire_sequence(octets), acquire.reqid) else { return };
+        if !self.traps.values().any(|(template, _)| template.reqid == reqid) {
+            return;
+        }
+        if self.waiting.len() >= MOST {
+            self.waiting.pop_front();
+        }
+        self.waiting.push_back((sequence, acquire.source.ip(), acquire.destination.ip()));
     }
 
     fn event(&self, reply: &crate::netlink::Reply) -> Option<XfrmEvent> {
@@ -508,6 +545,7 @@ impl AsRawFd for Xfrm {
 /// Adds an SA and removes it: the inner result is the kernel's answer to the addition.
 fn try_sa(socket: &mut Socket, local: IpAddr, remote: IpAddr, sa: &EspSa) -> Result<Result<(), NetlinkError>, WhyNot> {
     let info = SaInfo {
+        sequence: 0,
         source: local,
         destination: remote,
         sa,

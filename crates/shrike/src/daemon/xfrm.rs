@@ -125,7 +125,11 @@ impl DataPlane for Kernel {
                 }
             }
             Command::Trap(trap) if done.is_ok() => {
-                let routes = self.add_routes((trap.local, trap.remote), &trap.local_ts, &trap.remote_ts);
+                // Where each packet names the peer, it has its route and its source already.
+                let routes = match trap.remote.is_unspecified() {
+                    true => Vec::new(),
+                    false => self.add_routes((trap.local, trap.remote), &trap.local_ts, &trap.remote_ts),
+                };
                 self.traps.insert(trap.trap, ((**trap).clone(), routes));
             }
             Command::RemoveTrap { trap } => {
