@@ -128,7 +128,7 @@ pub struct Connection {
     pub pull: bool,
     /// What to protect.
     pub children: Vec<Child>,
-    /// MOBIKE (RFC 4555). Not implemented and so never offered, which section 3.1 leaves to each end: the same as `no`.
+    /// MOBIKE (RFC 4555).
     pub mobike: bool,
     /// Encapsulate ESP in UDP even without a NAT.
     pub encap: bool,

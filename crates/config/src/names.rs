@@ -113,7 +113,7 @@ static TABLE: &[KeyDoc] = &[
         "mobike",
         "yes",
         Yes,
-        "MOBIKE (RFC 4555). Not offered to the peer in this version, which RFC 4555 allows: acts as 'no'.",
+        "MOBIKE (RFC 4555): the SAs move to another address when the one in use goes (IKEv2).",
     ),
     key(CONN, "dpd_delay", "0s", Yes, "Check the peer after this time without a message from it; 0 for never."),
     key(

@@ -227,6 +227,18 @@ impl Engine {
                 (sa.local, sa.remote, sa.encapsulated, sa.moved_to) = (*local, *remote, *encapsulated, None);
                 Ok(())
             }
+            Command::Reselect { child, local_ts, remote_ts } => {
+                let slot = *self.by_child.get(child).ok_or(EngineError::UnknownChild(*child))?;
+                let Some(sa) = self.slots.get_mut(slot).and_then(Option::as_deref_mut) else {
+                    return Err(EngineError::UnknownChild(*child));
+                };
+                self.spd.remove(*child, &sa.remote_ts);
+                (sa.local_ts, sa.remote_ts) = (local_ts.clone(), remote_ts.clone());
+                if sa.policies {
+                    self.spd.insert(*child, Target::Slot(slot), local_ts, remote_ts);
+                }
+                Ok(())
+            }
             Command::Trap(trap) => {
                 if trap.remote.is_unspecified() {
                     return Err(EngineError::TrapWithoutPeer);

@@ -70,6 +70,38 @@ const RTPROT_STATIC: u8 = 4;
 const ADDRESS_HEADER: usize = 8;
 const ROUTE_HEADER: usize = 12;
 
+/// Multicast groups: links (1), addresses (IPv4 5, IPv6 9) and routes (7 and 11).
+const CHANGES: u32 = 1 | 1 << 4 | 1 << 8 | 1 << 6 | 1 << 10;
+
+/// Tells that something about the host's interfaces, addresses or routes changed; what, one looks up.
+///
+/// `AsRawFd` is for mio's `SourceFd`: when it is readable, call [`changed`](Self::changed).
+#[derive(Debug)]
+pub struct NetworkChanges {
+    socket: Socket,
+}
+
+impl NetworkChanges {
+    /// Opens the netlink socket in the calling thread's namespace.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn open() -> io::Result<Self> {
+        Ok(Self { socket: Socket::open(libc::NETLINK_ROUTE, CHANGES)? })
+    }
+
+    /// Whether anything changed since the last call. Lost reports (`ENOBUFS`) are a change too.
+    pub fn changed(&mut self) -> bool {
+        self.socket.notifications().map_or(true, |all| !all.is_empty())
+    }
+}
+
+impl AsRawFd for NetworkChanges {
+    fn as_raw_fd(&self) -> std::os::fd::RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
 /// An address of this host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LocalAddress {

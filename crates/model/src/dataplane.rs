@@ -128,6 +128,15 @@ pub enum Command {
         /// Whether ESP travels inside UDP.
         encapsulated: bool,
     },
+    /// The selectors of an installed Child SA follow the address of an end (MOBIKE).
+    Reselect {
+        /// The Child SA.
+        child: SaId,
+        /// Our side.
+        local_ts: Vec<TrafficSelector>,
+        /// The peer's side.
+        remote_ts: Vec<TrafficSelector>,
+    },
     /// Report packets that need a Child SA ([`PlaneEvent::Acquire`]). A Child SA with the same selectors has precedence.
     Trap(Box<TrapInstall>),
     /// Remove a trap.

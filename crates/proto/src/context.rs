@@ -81,6 +81,8 @@ pub(crate) struct Context {
     pub credentials: crate::Credentials,
     /// Virtual addresses for peers.
     pub pools: crate::Pools,
+    /// This host's addresses that peers may be told of (MOBIKE).
+    pub addresses: Vec<std::net::IpAddr>,
     /// Established SAs by our identity and the peer's, with the peer's address.
     pub peers: BTreeMap<(Identity, Identity), BTreeMap<SaId, SocketAddr>>,
     pub counters: [u64; COUNTERS.len()],
@@ -103,6 +105,7 @@ impl Context {
             secrets: Vec::new(),
             credentials: crate::Credentials::default(),
             pools: crate::Pools::default(),
+            addresses: Vec::new(),
             peers: BTreeMap::new(),
             counters: [0; COUNTERS.len()],
             drops: [0; DropReason::ALL.len()],

@@ -81,6 +81,11 @@ impl Recording {
                 None if self.failed.contains(&child) => {}
                 None => self.violations.push(format!("Child SA {child} updated, but not installed")),
             },
+            Command::Reselect { child, local_ts, remote_ts } => match self.installed.get_mut(&child) {
+                Some(install) => (install.local_ts, install.remote_ts) = (local_ts, remote_ts),
+                None if self.failed.contains(&child) => {}
+                None => self.violations.push(format!("Child SA {child} changed, but not installed")),
+            },
             Command::Trap(trap) => {
                 let number = trap.trap;
                 if self.traps.insert(number, *trap).is_some() {

@@ -260,6 +260,17 @@ impl Sim {
         self.nodes[node.0].site.address
     }
 
+    /// A node has another address, and lost the one before: its IKE SAs move if they can (MOBIKE).
+    pub fn relocate(&mut self, node: NodeId, address: IpAddr) {
+        let before = std::mem::replace(&mut self.nodes[node.0].site.address, address);
+        self.with(node, |endpoint, now| {
+            for sa in endpoint.movable().into_iter().filter(|sa| sa.local == before) {
+                endpoint.roam(now, sa.sa, address, sa.remote);
+            }
+            endpoint.set_addresses(now, vec![address]);
+        });
+    }
+
     /// A node crashes and starts again at once: it has forgotten everything but its configuration.
     pub fn restart(&mut self, node: NodeId) {
         let rng = self.rng.fork();

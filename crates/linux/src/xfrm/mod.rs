@@ -175,6 +175,7 @@ impl Xfrm {
             Command::Update { child, local, remote, encapsulated } => {
                 self.update(*child, *local, *remote, *encapsulated)
             }
+            Command::Reselect { child, local_ts, remote_ts } => self.reselect(*child, local_ts, remote_ts),
             Command::Trap(trap) => self.install_trap(trap),
             Command::RemoveTrap { trap } => self.remove_trap(*trap),
         }
@@ -218,6 +219,32 @@ impl Xfrm {
             set_policy(&mut self.requests, &Template::of(install), selector)?;
         }
         Ok(())
+    }
+
+    /// Other selectors for a Child SA: the new policies first, so that nothing passes in the clear.
+    fn reselect(
+        &mut self,
+        child: SaId,
+        local_ts: &[TrafficSelector],
+        remote_ts: &[TrafficSelector],
+    ) -> Result<(), XfrmError> {
+        let Some(installed) = self.children.get_mut(&child) else { return Err(XfrmError::UnknownChild(child)) };
+        (installed.install.local_ts, installed.install.remote_ts) = (local_ts.to_vec(), remote_ts.to_vec());
+        if !installed.install.policies {
+            return Ok(());
+        }
+        let new = selectors(local_ts, remote_ts)?;
+        let old = std::mem::replace(&mut installed.selectors, new.clone());
+        let template = Template::of(&installed.install);
+        for selector in &new {
+            let users = &mut self.policies.entry((*selector, template.mode)).or_default().users;
+            if !users.contains(&child) {
+                users.push(child);
+            }
+        }
+        self.set_policies(child)?;
+        let gone: Vec<Selector> = old.into_iter().filter(|selector| !new.contains(selector)).collect();
+        self.release_policies(&template, &gone)
     }
 
     fn template_of(&self, owner: SaId) -> Option<Template> {

@@ -72,6 +72,34 @@ impl Endpoint {
         Some(sa.id)
     }
 
+    /// This host's addresses, virtual ones excluded, which peers are told of that do MOBIKE (RFC 4555 section 3.6). Before,
+    /// let those IKE SAs move that have to ([`Endpoint::movable`]).
+    pub fn set_addresses(&mut self, now: Instant, mut addresses: Vec<IpAddr>) {
+        addresses.sort();
+        addresses.dedup();
+        if addresses == self.cx.addresses {
+            return;
+        }
+        self.cx.addresses = addresses;
+        for sa in self.sas.values_mut().filter_map(IkeSa::v2).filter(|sa| sa.can_move()) {
+            sa.tell_addresses(&mut self.cx, now);
+        }
+        self.carry_out_effects(now);
+    }
+
+    /// The IKE SAs whose addresses can change, with those addresses.
+    pub fn movable(&mut self) -> Vec<v2::Movable> {
+        self.sas.values_mut().filter_map(IkeSa::v2).filter_map(|sa| v2::Movable::of(sa)).collect()
+    }
+
+    /// An IKE SA and its Child SAs use other addresses from now on, and the peer is told (RFC 4555 section 3.5).
+    pub fn roam(&mut self, now: Instant, id: SaId, local: IpAddr, remote: IpAddr) {
+        if let Some(sa) = self.sas.get_mut(&id).and_then(IkeSa::v2).filter(|sa| sa.is_mobile()) {
+            sa.roam(&mut self.cx, now, local, remote);
+        }
+        self.carry_out_effects(now);
+    }
+
     /// A lifetime ends, or it is time to prepare for that.
     pub(super) fn renew(&mut self, now: Instant, id: SaId, reason: Reason) {
         let Some(sa) = self.sas.get_mut(&id).filter(|sa| sa.is_established()) else { return };
@@ -261,7 +289,12 @@ impl Endpoint {
         let addresses = std::mem::take(&mut sa.virtual_addresses);
         let of_child =
             |t: &Task| matches!(t, Task::CreateChild { .. } | Task::RekeyChild { .. } | Task::DeleteChild { .. });
-        let (tasks, stay): (Vec<Task>, Vec<Task>) = sa.queue.drain(..).partition(of_child);
+        let of_addresses = |t: &Task| matches!(t, Task::UpdateAddresses { .. } | Task::TellAddresses);
+        // Whether the peer heard of an update under way it does not tell, and under the old IKE SA it obeys none any more.
+        let update = sa.queue.iter().chain(sa.pending.as_ref().map(|p| &p.task)).find(|t| of_addresses(t)).cloned();
+        let (mut tasks, stay): (Vec<Task>, Vec<Task>) =
+            sa.queue.drain(..).filter(|t| !of_addresses(t)).partition(of_child);
+        tasks.splice(0..0, update);
         sa.queue.extend(stay);
         for child in &children {
             let reason = Reason::ChildLifetime(child.id);

@@ -109,8 +109,16 @@ pub(crate) fn further_child(sa: &mut IkeSa, cx: &mut Context, name: &str) {
 
 /// The placeholder made last is for this packet: our side of it, and the peer's.
 pub(crate) fn triggered_by(sa: &mut IkeSa, packet: (TrafficSelector, TrafficSelector)) {
+    let (local, remote) = (TrafficSelector::host(sa.local.ip()), TrafficSelector::host(sa.remote.ip()));
     if let Some(larval) = sa.children.last_mut().filter(|c| c.state == ChildState::Larval) {
         larval.trigger = Some(packet);
+        let within = |list: &[TrafficSelector], end| list.iter().filter_map(|ts| ts.intersection(&end)).collect();
+        let hosts: Selectors =
+            Selectors { local: within(&larval.local_ts, local), remote: within(&larval.remote_ts, remote) };
+        if larval.mode == model::dataplane::Mode::Transport && !hosts.local.is_empty() && !hosts.remote.is_empty() {
+            // RFC 4301 section 4.1: transport mode is for the two hosts, of which the packet is one's to the other.
+            (larval.local_ts, larval.remote_ts) = (hosts.local, hosts.remote);
+        }
     }
 }
 

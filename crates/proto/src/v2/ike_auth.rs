@@ -24,6 +24,7 @@ use super::exchange::{Request, Task, Verdict};
 use super::ike_sa_init::{permits, request_certificate};
 use super::informational::{child_refusal, remove_child};
 use super::keys::{Keys, child_keys};
+use super::mobility;
 use super::sa::{HalfOpen, IkeSa, State};
 use crate::context::{Context, Effect};
 use crate::credentials::{Signature, method_name, own_identity, scheme_for, sends_certificate};
@@ -219,6 +220,9 @@ pub(super) fn send(sa: &mut IkeSa, cx: &mut Context, now: Instant, init_request:
         // RFC 7296 section 2.4: this is the only IKE SA between these identities.
         chain.notify(ProtocolId::NONE, &[], NotifyType::INITIAL_CONTACT, &[]);
     }
+    if connection.mobike {
+        mobility::announce(sa, cx, &mut chain);
+    }
     configuration::ask(sa, &mut chain);
     if let Some(larval) = sa.children.first()
         && let Some(config) = child::config_of(&connection, &larval.name)
@@ -287,6 +291,7 @@ pub(super) fn response(sa: &mut IkeSa, cx: &mut Context, now: Instant, response:
     let (nonce_i, nonce_r) = (auth_nonces(&sa.state).0, auth_nonces(&sa.state).1);
     sa.become_established(cx);
     configuration::take(sa, cx, chain);
+    mobility::agree(sa, cx, &connection, chain, true);
     established(sa, cx, now);
 
     let Some(larval) = (!sa.children.is_empty()).then(|| sa.children.remove(0)) else { return Verdict::Keep };
@@ -406,6 +411,12 @@ pub(super) fn request(
         reply.notify(ProtocolId::NONE, &[], NotifyType::INVALID_SYNTAX, &[]);
         return (reply, Verdict::Keep);
     };
+    if mobility::forbidden_nat(request.chain, request.path) {
+        // RFC 4555 section 3.9: nothing else is done with such a request.
+        reply.notify(ProtocolId::NONE, &[], NotifyType::UNEXPECTED_NAT_DETECTED, &[]);
+        let (phase, notify) = (model::Phase::Ike, NotifyType::UNEXPECTED_NAT_DETECTED);
+        return (reply, Verdict::End(FailureKind::PeerRefused { phase, notify }));
+    }
     let peer = request.chain.idi().map(identity);
     let outcome = authenticate(cx, now, half_open, sa, request);
     let Authenticated { connection, local, remote, auth, how, method } = match outcome {
@@ -435,6 +446,10 @@ pub(super) fn request(
         cx.effects.push(Effect::OnlySa { sa: sa.id, local, remote, forgotten: only });
     }
     let served = configuration::serve(sa, cx, now, &connection, request.chain, alone, &mut reply);
+    mobility::agree(sa, cx, &connection, request.chain, false);
+    if sa.mobility.enabled {
+        mobility::announce(sa, cx, &mut reply);
+    }
     established(sa, cx, now);
     let made = match served {
         Ok(()) => first_child(sa, cx, now, &connection, request, (&nonce_i, &nonce_r), &mut reply),

@@ -8,6 +8,7 @@
 use super::child;
 use super::create_child_sa::further_child;
 use super::exchange::{Request, Task, Verdict};
+use super::mobility;
 use super::sa::{IkeSa, State};
 use crate::context::{Context, Effect};
 use model::{ChildState, Event, FailureKind, Instant, Phase, SaId};
@@ -51,6 +52,9 @@ pub(super) fn request(
             }
             other => sa.log(cx, "IKE", 1, format!("the peer deletes an SA of protocol {other}: there is none")),
         }
+    }
+    if matches!(verdict, Verdict::Keep) {
+        mobility::serve(sa, cx, now, request, &mut reply);
     }
     if failed {
         // Section 2.21.2: an initiator that could not authenticate us says so in a request of its own.
@@ -124,7 +128,7 @@ pub(super) fn start(sa: &mut IkeSa, cx: &mut Context, now: Instant, task: Task) 
             chain.delete_ike();
             sa.become_deleting(cx);
         }
-        _ => {}
+        task => mobility::write(sa, cx, task, &mut chain),
     }
     sa.request(cx, now, ExchangeType::INFORMATIONAL, chain, RuleId::InformationalResponse, task);
 }
@@ -144,7 +148,7 @@ pub(super) fn response(sa: &mut IkeSa, cx: &mut Context, now: Instant, task: Tas
             }
             Verdict::Keep
         }
-        _ => Verdict::Keep,
+        task => mobility::answered(sa, cx, now, &task, response.chain),
     }
 }
 

@@ -8,6 +8,7 @@
 //! | [`create_child_sa`] | CREATE_CHILD_SA for Child SAs, sections 1.3.1 and 1.3.3 |
 //! | [`rekey_ike_sa`] | CREATE_CHILD_SA for the IKE SA, section 1.3.2 |
 //! | [`informational`] | INFORMATIONAL, section 1.4 |
+//! | [`mobility`] | MOBIKE (RFC 4555), within INFORMATIONAL |
 //! | [`fragments`] | messages in several datagrams (RFC 7383) |
 //! | [`exchange`] | what they share: message IDs, retransmission, protection, grammar (sections 2.1 to 2.3) |
 
@@ -20,6 +21,7 @@ mod ike_auth;
 mod ike_sa_init;
 mod informational;
 mod keys;
+mod mobility;
 mod nat;
 mod rekey_ike_sa;
 mod sa;
@@ -32,4 +34,5 @@ pub(crate) use create_child_sa::{child_lifetime, further_child, triggered_by};
 pub(crate) use exchange::{Path, Task, Verdict};
 pub(crate) use ike_sa_init::{FirstMessage, Response, Wish, initiate, notify_only, respond, response};
 pub(crate) use informational::remove_child;
+pub use mobility::Movable;
 pub(crate) use sa::{IkeSa, State};

@@ -5,6 +5,7 @@ use super::create_child_sa::Creating;
 use super::exchange::{Pending, Replies, Task};
 use super::fragments::Reassembly;
 use super::keys::{AuthKeys, Keys};
+use super::mobility::Mobility;
 use crate::child::{self, Agreed, ChildSa, Parent};
 use crate::context::Context;
 use crate::timers::Reason;
@@ -128,6 +129,8 @@ pub(crate) struct IkeSa {
     pub replaces: Option<SaId>,
     /// Whether IKE_AUTH says INITIAL_CONTACT.
     pub initial_contact: bool,
+    /// MOBIKE.
+    pub mobility: Mobility,
     /// The virtual addresses that our IKE_AUTH asks for.
     pub wishes: Vec<IpAddr>,
     /// Virtual addresses of both ends.
@@ -181,6 +184,7 @@ impl IkeSa {
             attempt: 1,
             replaces: None,
             initial_contact: false,
+            mobility: Mobility::default(),
             wishes: Vec::new(),
             virtual_addresses: VirtualAddresses::default(),
             proven_by: None,

@@ -19,7 +19,7 @@ use crate::log;
 use addresses::VirtualAddresses;
 use config::{AddressPattern, Connection, SharedSecret};
 use control::Client;
-use linux::{Routes, SOCKET_MARK};
+use linux::{NetworkChanges, Routes, SOCKET_MARK};
 use listener::{SocketFile, listen};
 use mio::event::Source;
 use mio::unix::SourceFd;
@@ -52,7 +52,8 @@ pub struct Options {
 
 const SIGNALS: Token = Token(0);
 const LISTENER: Token = Token(1);
-const FIRST_SOCKET: usize = 2;
+const NETWORK: Token = Token(2);
+const FIRST_SOCKET: usize = 3;
 const FIRST_PLANE: usize = 16;
 const FIRST_CLIENT: usize = 64;
 
@@ -83,6 +84,7 @@ pub struct Core {
     /// Names of the pools that the configuration file has.
     pools_from_file: BTreeSet<String>,
     routes: Option<Routes>,
+    changes: Option<NetworkChanges>,
     addresses: VirtualAddresses,
     /// Child SAs that the data plane refused, until the protocol has given them up: nobody is told that they were up.
     refused: BTreeSet<SaId>,
@@ -287,6 +289,37 @@ impl Core {
         started.map_err(|failure| format!("{failure}; {}", failure.kind.remedy()))
     }
 
+    /// Interfaces, addresses or routes changed: IKE SAs whose own address is gone move to another one, and peers are told
+    /// which there are (MOBIKE).
+    fn network_changed(&mut self, now: Instant) {
+        let Some(routes) = &mut self.routes else { return };
+        let Ok(present) = routes.addresses() else { return };
+        let ours = |a: &IpAddr| !self.addresses.holds(*a) && !a.is_loopback();
+        let present: Vec<IpAddr> = present.iter().map(|a| a.address).filter(ours).collect();
+        for sa in self.endpoint.movable() {
+            if present.contains(&sa.local) {
+                continue;
+            }
+            let elsewhere = std::iter::once(sa.remote).chain(sa.others.iter().copied().filter(|_| sa.decides));
+            let path = elsewhere.into_iter().find_map(|remote| {
+                let source = routes.route_to(remote, None, Some(SOCKET_MARK)).ok()?.source?;
+                present.contains(&source).then_some((source, remote))
+            });
+            match path {
+                Some((local, remote)) => self.endpoint.roam(now, sa.sa, local, remote),
+                None => {
+                    log::line("NET", 1, &format!("{} is gone, and there is no other way to {}", sa.local, sa.remote))
+                }
+            }
+        }
+        // Link-local addresses are of no use to a peer elsewhere.
+        let local_only = |a: &IpAddr| match a {
+            IpAddr::V4(a) => a.is_link_local(),
+            IpAddr::V6(a) => a.is_unicast_link_local(),
+        };
+        self.endpoint.set_addresses(now, present.into_iter().filter(|a| !local_only(a)).collect());
+    }
+
     /// swanctl.conf's default of 500 means whatever port the daemon uses.
     fn own_port(&self, configured: u16) -> u16 {
         let settings = self.endpoint.settings();
@@ -427,6 +460,7 @@ impl Daemon {
             from_file: BTreeMap::new(),
             secrets_from_file: Vec::new(),
             routes,
+            changes: NetworkChanges::open().ok(),
             addresses: VirtualAddresses::default(),
             pools_from_file: BTreeSet::new(),
             refused: BTreeSet::new(),
@@ -445,6 +479,9 @@ impl Daemon {
         let registry = self.poll.registry();
         SourceFd(&self.signals.as_raw_fd()).register(registry, SIGNALS, Interest::READABLE)?;
         registry.register(&mut self.listener, LISTENER, Interest::READABLE)?;
+        if let Some(changes) = &self.core.changes {
+            SourceFd(&changes.as_raw_fd()).register(registry, NETWORK, Interest::READABLE)?;
+        }
         for (index, fd) in self.sockets.descriptors().enumerate() {
             SourceFd(&fd).register(registry, Token(FIRST_SOCKET + index), Interest::READABLE)?;
         }
@@ -468,6 +505,7 @@ impl Daemon {
         } else {
             log::line("CFG", 0, &format!("{path} does not exist: waiting for a client to load connections"));
         }
+        self.core.network_changed(now);
         self.drain(now);
         Ok(())
     }
@@ -516,6 +554,11 @@ impl Daemon {
                     }
                 }
                 LISTENER => self.accept(),
+                NETWORK => {
+                    if self.core.changes.as_mut().is_some_and(NetworkChanges::changed) {
+                        self.core.network_changed(now);
+                    }
+                }
                 Token(t) if t >= FIRST_CLIENT => self.client(now, t),
                 Token(t) if t >= FIRST_PLANE => {
                     if self.core.plane.ready(now, t - FIRST_PLANE, &self.sockets) {
@@ -590,7 +633,9 @@ impl Daemon {
                 if let Err(reason) = self.core.plane.apply(now, &command) {
                     let child = match &command {
                         Command::Install(install) => install.child,
-                        Command::Delete { child } | Command::Update { child, .. } => *child,
+                        Command::Delete { child } | Command::Update { child, .. } | Command::Reselect { child, .. } => {
+                            *child
+                        }
                         Command::Trap(trap) => trap.trap,
                         Command::RemoveTrap { trap } => *trap,
                     };

@@ -207,6 +207,16 @@ impl DataPlane for Userspace {
                 }
                 self.engine.apply(now, command).map_err(|e| e.to_string())
             }
+            Command::Reselect { child, local_ts, remote_ts } => {
+                let Some((install, _)) = self.installed.get_mut(child) else { return Ok(()) };
+                (install.local_ts, install.remote_ts) = (local_ts.clone(), remote_ts.clone());
+                let routes = self.add_routes(local_ts, remote_ts);
+                if let Some((_, old)) = self.installed.get_mut(child) {
+                    let old = std::mem::replace(old, routes);
+                    self.delete_routes(&old);
+                }
+                self.engine.apply(now, command).map_err(|e| e.to_string())
+            }
             Command::Trap(trap) => {
                 self.engine.apply(now, command).map_err(|e| e.to_string())?;
                 let routes = self.add_routes(&trap.local_ts, &trap.remote_ts);

@@ -82,6 +82,20 @@ impl Kernel {
         wanted
     }
 
+    /// The ends or selectors of a Child SA are others, and with them the way.
+    fn renew_routes(&mut self, child: SaId) {
+        let Some((install, _, routes)) = self.installed.get_mut(&child) else { return };
+        let (install, old) = (install.clone(), std::mem::take(routes));
+        self.delete_routes(&old);
+        if !install.policies {
+            return;
+        }
+        let new = self.add_routes((install.local.ip(), install.remote.ip()), &install.local_ts, &install.remote_ts);
+        if let Some((.., routes)) = self.installed.get_mut(&child) {
+            *routes = new;
+        }
+    }
+
     fn forget(&mut self, child: SaId) {
         let Some((install, interface, routes)) = self.installed.remove(&child) else { return };
         self.delete_routes(&routes);
@@ -120,8 +134,19 @@ impl DataPlane for Kernel {
             }
             Command::Delete { child } => self.forget(*child),
             Command::Update { child, local, remote, encapsulated } => {
-                if let Some((install, ..)) = self.installed.get_mut(child) {
+                let moved = self.installed.get_mut(child).map(|(install, ..)| {
+                    let moved = (install.local.ip(), install.remote.ip()) != (local.ip(), remote.ip());
                     (install.local, install.remote, install.encapsulated) = (*local, *remote, *encapsulated);
+                    moved
+                });
+                if moved == Some(true) {
+                    self.renew_routes(*child);
+                }
+            }
+            Command::Reselect { child, local_ts, remote_ts } => {
+                if let Some((install, ..)) = self.installed.get_mut(child) {
+                    (install.local_ts, install.remote_ts) = (local_ts.clone(), remote_ts.clone());
+                    self.renew_routes(*child);
                 }
             }
             Command::Trap(trap) if done.is_ok() => {
