@@ -75,8 +75,22 @@ pub enum StartAction {
     None,
     /// Initiate it; for `dpd_action` this is `restart`.
     Start,
-    /// Wait for traffic. Refused when read: not available.
+    /// Set a trap: the first packet that needs it initiates it.
     Trap,
+    /// Both (`start_action = trap|start`).
+    TrapStart,
+}
+
+impl StartAction {
+    /// Whether to initiate.
+    pub fn starts(self) -> bool {
+        matches!(self, Self::Start | Self::TrapStart)
+    }
+
+    /// Whether to set a trap.
+    pub fn traps(self) -> bool {
+        matches!(self, Self::Trap | Self::TrapStart)
+    }
 }
 
 /// A connection: how to reach a peer, and what to protect.
@@ -114,7 +128,7 @@ pub struct Connection {
     pub pull: bool,
     /// What to protect.
     pub children: Vec<Child>,
-    /// MOBIKE (RFC 4555). Not implemented and so never offered, which section 3.1 leaves to each end: the same as `no`.
+    /// MOBIKE (RFC 4555).
     pub mobike: bool,
     /// Encapsulate ESP in UDP even without a NAT.
     pub encap: bool,
@@ -334,7 +348,6 @@ const BOOLEAN: &str = "yes or no";
 const PORT: &str = "a port from 1 to 65535";
 const AMOUNT: &str = "a number of octets, or a number with K, M or G";
 const NUMBER: &str = "a number";
-const VIRTUAL: &str = "virtual addresses are available with IKEv1 (Mode-Config) only in this version; write version = 1, or use fixed addresses";
 const ROUND_OF_XAUTH: &str = "it belongs into the round with auth = xauth";
 
 fn port(text: &str) -> Option<u16> {
@@ -435,11 +448,6 @@ fn read_connection(section: &Section, errors: &mut Vec<ConfigError>) -> Option<C
             ("over_time", entry) => over = reader.value(entry, DURATION, duration),
             ("rand_time", entry) => rand = reader.value(entry, DURATION, duration),
             (_, entry) => reader.other(entry),
-        }
-    }
-    if c.version != IkeVersion::V1 {
-        for entry in section.entries.iter().filter(|e| matches!(e.name(), "vips" | "pools")) {
-            reader.refuse(entry, ErrorKind::Unsupported { why: VIRTUAL });
         }
     }
     let places = std::mem::take(&mut reader.places);
@@ -550,11 +558,12 @@ fn action(reader: &mut Reader<'_>, entry: &Entry) -> Option<StartAction> {
         ("trap", StartAction::Trap),
         ("route", StartAction::Trap),
         ("hold", StartAction::Trap),
-        ("trap|start", StartAction::Trap),
+        ("trap|start", StartAction::TrapStart),
+        ("start|trap", StartAction::TrapStart),
     ];
-    let action = reader.word(entry, "none or start, or clear or restart for dpd_action", &words)?;
-    if action == StartAction::Trap {
-        let why = "waiting for traffic (trap policies) is not available in this version; use start, or restart for dpd_action";
+    let action = reader.word(entry, "none, start or trap, or clear, restart or trap for dpd_action", &words)?;
+    if action == StartAction::TrapStart && entry.name() != "start_action" {
+        let why = "trap|start is for start_action only; write trap, or start";
         reader.refuse(entry, ErrorKind::Unsupported { why });
     }
     Some(action)

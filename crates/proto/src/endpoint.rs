@@ -1,6 +1,7 @@
 //! All SAs of one worker: what comes in finds its SA, what goes out leaves in order.
 
 mod renewal;
+mod traps;
 
 use crate::child::ChildSa;
 use crate::context::{COUNTERS, Context, Counter, Effect};
@@ -120,6 +121,7 @@ pub struct Endpoint {
     cookies: Cookies,
     tombstones: VecDeque<Tombstone>,
     names: Names,
+    traps: BTreeMap<SaId, traps::Trap>,
 }
 
 impl Endpoint {
@@ -137,6 +139,7 @@ impl Endpoint {
             cookies: Cookies::new(),
             tombstones: VecDeque::new(),
             names: Names::default(),
+            traps: BTreeMap::new(),
         }
     }
 
@@ -192,8 +195,9 @@ impl Endpoint {
         }
     }
 
-    /// Forgets a connection; its SAs live on. Returns whether there was one.
+    /// Forgets a connection and its traps; its SAs live on. Returns whether there was one.
     pub fn unload_connection(&mut self, name: &str) -> bool {
+        self.uninstall_traps(Some(name), None);
         let known = self.connections.remove(name).is_some();
         self.names.keep(self.connections.values().map(|c| &**c));
         known
@@ -287,7 +291,7 @@ impl Endpoint {
             self.carry_out_effects(now);
             return Ok(Started::Negotiation(id));
         }
-        if let Some(id) = self.under_another(now, connection, child, remote.ip()) {
+        if let Some(id) = self.under_another(now, connection, child, remote.ip(), None) {
             return Ok(Started::Negotiation(id));
         }
         let index = found.children.iter().position(|c| c.name == child).unwrap_or(usize::MAX);
@@ -336,7 +340,10 @@ impl Endpoint {
             let wish = v1::Wish { connection, child, local, remote, attempt, replaces, initial_contact };
             IkeSa::V1(Box::new(v1::initiate(&mut self.cx, now, wish)?))
         } else {
-            let wish = v2::Wish { connection, child, local, remote, attempt, replaces, initial_contact };
+            let addresses =
+                replaces.and_then(|old| self.sas.get_mut(&old)?.v2()).map(|old| old.virtual_addresses.own.clone());
+            let addresses = addresses.unwrap_or_default();
+            let wish = v2::Wish { connection, child, local, remote, attempt, replaces, initial_contact, addresses };
             IkeSa::V2(Box::new(v2::initiate(&mut self.cx, now, wish)?))
         };
         let id = sa.id();
@@ -678,6 +685,10 @@ impl Endpoint {
             sas.values().find(|sa| sa.children().iter().any(|c| c.id == child)).map(IkeSa::id)
         };
         match event {
+            PlaneEvent::Failed { child, .. } if self.forget_trap(child) => {}
+            PlaneEvent::Acquire { trap, source, destination, protocol } => {
+                self.acquire(now, trap, traps::Packet { source, destination, protocol });
+            }
             PlaneEvent::Failed { child, reason } => {
                 self.lose_child(now, child, owner(&self.sas, child), FailureKind::InstallFailed { reason })
             }
@@ -756,6 +767,7 @@ impl Endpoint {
         }
         let outlived = kind == FailureKind::PeerDeleted && sa.children().iter().any(ChildSa::is_installed);
         let outlived = outlived && matches!(sa, IkeSa::V1(_));
+        let trapped = to_trap(sa, &kind);
         let tombstone = sa.tombstone(cx, now, kind);
         if let Some(key) = sa.identities().filter(|_| sa.was_established())
             && let Some(sas) = cx.peers.get_mut(&key)
@@ -797,6 +809,9 @@ impl Endpoint {
             // An initiator that still repeats its first message gets another chance.
             self.forget_first_message(id);
         }
+        for (connection, child, local, remote) in trapped {
+            self.trap_again(&connection, &child, local, remote);
+        }
         if let Some((connection, child, attempt, local, remote)) = retry {
             let known = self.connections.get(&connection.name).cloned();
             if let Some(connection) = known {
@@ -828,6 +843,9 @@ impl Endpoint {
                 }
                 Effect::Rekeyed { old, new, inherits, redundant } => self.rekeyed(now, old, *new, inherits, redundant),
                 Effect::Inherit { old, heir } => self.awaits_delete(now, old, heir),
+                Effect::Trap { connection, child, local, remote } => {
+                    self.trap_again(&connection, &child, local, remote);
+                }
                 Effect::Begin { connection, child, local, remote } => {
                     let index = connection.children.iter().position(|c| c.name == child).unwrap_or(usize::MAX);
                     if self.connections.contains_key(&connection.name) {
@@ -891,12 +909,28 @@ fn selects_child(selection: &Selection, id: SaId, name: &str) -> bool {
     selection.child.as_deref().is_none_or(|n| n == name) && selection.child_id.is_none_or(|n| n == id)
 }
 
+/// The children of an SA for which `close_action = trap` or `dpd_action = trap` sets a trap when it ends, with both ends.
+fn to_trap(sa: &IkeSa, kind: &FailureKind) -> Vec<(String, String, SocketAddr, SocketAddr)> {
+    let Some(connection) = sa.connection() else { return Vec::new() };
+    let wanted = |c: &config::Child| match kind {
+        FailureKind::PeerDeleted => c.close_action.traps(),
+        FailureKind::NoAnswer { answered_before: true, .. } => c.dpd_action.traps(),
+        _ => false,
+    };
+    let (mut local, mut remote) = sa.addresses();
+    local.set_port(connection.local_port);
+    remote.set_port(connection.remote_port);
+    let names: BTreeSet<&str> = sa.children().iter().map(|c| c.name.as_str()).collect();
+    let chosen = connection.children.iter().filter(|c| wanted(c) && names.contains(c.name.as_str()));
+    chosen.map(|c| (connection.name.clone(), c.name.clone(), local, remote)).collect()
+}
+
 /// The children beside the first one that are to be begun anew with it.
 fn others_to_retry(sa: &IkeSa, connection: &Connection, kind: &FailureKind) -> Vec<String> {
     let wanted = |name: &str| {
         connection.children.iter().find(|c| c.name == name).is_some_and(|c| match kind {
-            FailureKind::PeerDeleted => c.close_action == StartAction::Start,
-            FailureKind::NoAnswer { answered_before: true, .. } => c.dpd_action == StartAction::Start,
+            FailureKind::PeerDeleted => c.close_action.starts(),
+            FailureKind::NoAnswer { answered_before: true, .. } => c.dpd_action.starts(),
             _ => true,
         })
     };
@@ -917,9 +951,9 @@ fn retry_after(sa: &IkeSa, kind: &FailureKind) -> Option<(Arc<Connection>, usize
     let connection = sa.connection().cloned()?;
     let child = sa.children().first().and_then(|c| connection.children.iter().position(|x| x.name == c.name))?;
     let again = if *kind == FailureKind::PeerDeleted {
-        close_action(&connection, child) == Some(StartAction::Start)
+        close_action(&connection, child).is_some_and(StartAction::starts)
     } else if *answered_before {
-        connection.children.get(child).is_some_and(|c| c.dpd_action == StartAction::Start)
+        connection.children.get(child).is_some_and(|c| c.dpd_action.starts())
     } else {
         sa.role() == Role::Initiator && (connection.keyingtries == 0 || sa.attempt() < connection.keyingtries)
     };

@@ -36,3 +36,4 @@ pub use endpoint::{Endpoint, Input, Output, Selection, Started};
 pub use pools::{Lease, Pools};
 pub use settings::Settings;
 pub use timers::Reason;
+pub use v2::Movable;

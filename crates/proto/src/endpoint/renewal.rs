@@ -9,7 +9,7 @@ use crate::ike_sa::IkeSa;
 use crate::timers::Reason;
 use crate::v1;
 use crate::v2::{self, Task, Verdict};
-use model::{Event, FailureKind, Identity, Instant, Role, SaId};
+use model::{Event, FailureKind, Identity, Instant, Role, SaId, TrafficSelector};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -50,7 +50,15 @@ impl Endpoint {
     }
 
     /// Makes a Child SA under an IKE SA that is there or on its way (RFC 7296 section 1.3.1), if there is one.
-    pub(super) fn under_another(&mut self, now: Instant, connection: &str, child: &str, peer: IpAddr) -> Option<SaId> {
+    /// `packet` asks for it, if one does.
+    pub(super) fn under_another(
+        &mut self,
+        now: Instant,
+        connection: &str,
+        child: &str,
+        peer: IpAddr,
+        packet: Option<(TrafficSelector, TrafficSelector)>,
+    ) -> Option<SaId> {
         let fits = |sa: &&mut IkeSa| {
             let usable = sa.is_established() || (sa.is_half_open() && sa.role() == Role::Initiator);
             let known = sa.connection().is_some_and(|c| c.children.iter().any(|c| c.name == child));
@@ -58,8 +66,39 @@ impl Endpoint {
         };
         let sa = self.sas.values_mut().filter(fits).find_map(IkeSa::v2)?;
         v2::further_child(sa, &mut self.cx, child);
+        if let Some(packet) = packet {
+            v2::triggered_by(sa, packet);
+        }
         sa.next_task(&mut self.cx, now);
         Some(sa.id)
+    }
+
+    /// This host's addresses, virtual ones excluded, which peers are told of that do MOBIKE (RFC 4555 section 3.6). Before,
+    /// let those IKE SAs move that have to ([`Endpoint::movable`]).
+    pub fn set_addresses(&mut self, now: Instant, mut addresses: Vec<IpAddr>) {
+        addresses.sort();
+        addresses.dedup();
+        if addresses == self.cx.addresses {
+            return;
+        }
+        self.cx.addresses = addresses;
+        for sa in self.sas.values_mut().filter_map(IkeSa::v2).filter(|sa| sa.can_move()) {
+            sa.tell_addresses(&mut self.cx, now);
+        }
+        self.carry_out_effects(now);
+    }
+
+    /// The IKE SAs whose addresses can change, with those addresses.
+    pub fn movable(&mut self) -> Vec<v2::Movable> {
+        self.sas.values_mut().filter_map(IkeSa::v2).filter_map(|sa| v2::Movable::of(sa)).collect()
+    }
+
+    /// An IKE SA and its Child SAs use other addresses from now on, and the peer is told (RFC 4555 section 3.5).
+    pub fn roam(&mut self, now: Instant, id: SaId, local: IpAddr, remote: IpAddr) {
+        if let Some(sa) = self.sas.get_mut(&id).and_then(IkeSa::v2).filter(|sa| sa.is_mobile()) {
+            sa.roam(&mut self.cx, now, local, remote);
+        }
+        self.carry_out_effects(now);
     }
 
     /// A lifetime ends, or it is time to prepare for that.
@@ -326,9 +365,15 @@ impl Endpoint {
         }
         let Some(sa) = self.sas.get_mut(&old).and_then(IkeSa::v2) else { return };
         let children = std::mem::take(&mut sa.children);
+        let addresses = std::mem::take(&mut sa.virtual_addresses);
         let of_child =
             |t: &Task| matches!(t, Task::CreateChild { .. } | Task::RekeyChild { .. } | Task::DeleteChild { .. });
-        let (tasks, stay): (Vec<Task>, Vec<Task>) = sa.queue.drain(..).partition(of_child);
+        let of_addresses = |t: &Task| matches!(t, Task::UpdateAddresses { .. } | Task::TellAddresses);
+        // Whether the peer heard of an update under way it does not tell, and under the old IKE SA it obeys none any more.
+        let update = sa.queue.iter().chain(sa.pending.as_ref().map(|p| &p.task)).find(|t| of_addresses(t)).cloned();
+        let (mut tasks, stay): (Vec<Task>, Vec<Task>) =
+            sa.queue.drain(..).filter(|t| !of_addresses(t)).partition(of_child);
+        tasks.splice(0..0, update);
         sa.queue.extend(stay);
         for child in &children {
             let reason = Reason::ChildLifetime(child.id);
@@ -340,6 +385,7 @@ impl Endpoint {
         if let Some(sa) = self.sas.get_mut(&heir).and_then(IkeSa::v2) {
             sa.undecided = false;
             sa.children.extend(children);
+            sa.virtual_addresses.extend(addresses);
             let asked_to_end =
                 sa.queue.iter().position(|t| matches!(t, Task::DeleteIke { .. })).unwrap_or(sa.queue.len());
             for (at, task) in tasks.into_iter().enumerate() {

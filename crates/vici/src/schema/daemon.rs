@@ -2,6 +2,7 @@
 
 use crate::Message;
 use model::SaId;
+use model::dataplane::{Mode, TrapInstall};
 use std::time::Duration;
 
 /// The answer to `version`.
@@ -183,6 +184,19 @@ fn list_child(m: &mut Message, child: &ChildInfo) {
             .list("local-ts", &child.local_ts)
             .list("remote-ts", &child.remote_ts);
     });
+}
+
+/// The `list-policy` event of a trap: `{CONNECTION/CHILD {..}}`.
+pub fn list_policy(trap: &TrapInstall) -> Message {
+    let mut m = Message::new();
+    m.section(format!("{}/{}", trap.connection, trap.name), |m| {
+        m.set("child", &trap.name)
+            .set("ike", &trap.connection)
+            .set("mode", if trap.mode == Mode::Tunnel { "TUNNEL" } else { "TRANSPORT" })
+            .list("local-ts", trap.local_ts.iter().map(ToString::to_string))
+            .list("remote-ts", trap.remote_ts.iter().map(ToString::to_string));
+    });
+    m
 }
 
 /// Names of the counters of `get-counters`, in strongSwan's order.
