@@ -42,7 +42,7 @@ pub enum Command {
     Tmsh(Tmsh),
     /// Show and steer SAs as racoon does: racoonctl [-l|-ll|-lll] show-sa isakmp
     Racoonctl(Racoonctl),
-    /// Say what is wrong, from captures, listings and logs: without a daemon, of anybody's gateways
+    /// Say what is wrong: of the running daemon, or from captures, listings and logs of anybody's gateways
     Diagnose(Diagnose),
     /// What a cause means, how it looks, what to change; without a code all of them
     Explain(Explain),
@@ -74,13 +74,16 @@ pub struct Run {
     pub log_level: u8,
 }
 
-/// Say what is wrong, from packet captures (without keys), listings and logs: without a daemon, of anybody's gateways.
-/// From several of them together, findings about the same peer become one.
+/// Say what is wrong: of the running daemon (Shrike, or a charon), or from packet captures (without keys), listings and
+/// logs of anybody's gateways, without a daemon. From several of them together, findings about the same peer become one.
 ///
 /// Exit code: 0 nothing is wrong, 1 something may be, 2 something is, 3 the input cannot be read.
-#[derive(Args)]
-#[command(group = clap::ArgGroup::new("input").required(true).multiple(true).args(["pcap", "listing", "log"]))]
+#[derive(Args, Default)]
 pub struct Diagnose {
+    /// Ask the running daemon (see --vici); so it is without any file, too
+    #[arg(long)]
+    pub live: bool,
+
     /// A pcap or pcapng file, such as tcpdump -w writes; may be given several times
     #[arg(long, value_name = "FILE")]
     pub pcap: Vec<String>,
@@ -298,8 +301,10 @@ mod tests {
 
     #[test]
     fn diagnose_names_everything_it_can_read() {
-        let error = Cli::try_parse_from(["shrike", "diagnose"]).err().expect("nothing to read").to_string();
-        assert!(["--pcap", "--listing", "--log"].iter().all(|option| error.contains(option)), "{error}");
+        let mut diagnose = Cli::command().find_subcommand("diagnose").expect("diagnose").clone();
+        let help = diagnose.render_long_help().to_string();
+        assert!(["--live", "--pcap", "--listing", "--log"].iter().all(|option| help.contains(option)), "{help}");
+        assert!(Cli::try_parse_from(["shrike", "diagnose"]).is_ok(), "without a file, the daemon is asked");
         for option in ["--pcap", "--listing", "--log"] {
             assert!(Cli::try_parse_from(["shrike", "diagnose", option, "a", "--log", "b"]).is_ok());
         }

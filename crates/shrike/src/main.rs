@@ -58,7 +58,7 @@ fn execute(cli: Cli) -> Result<ExitCode, String> {
                 level: run.log_level,
             })
         }
-        Command::Diagnose(how) => return Ok(diagnose::run(&how, print, to_stderr)),
+        Command::Diagnose(how) => return Ok(diagnose::run(&how, vici.as_deref(), print, to_stderr)),
         Command::Explain(what) => diagnose::explain(what.code.as_deref()).map(|text| print(&text)),
         Command::Load(load) => {
             let mut message = Message::new();

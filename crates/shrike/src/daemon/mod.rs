@@ -12,6 +12,8 @@ mod updown;
 mod userspace;
 mod xfrm;
 
+#[cfg(test)]
+pub(crate) use control::describe;
 pub use plane::Choice;
 
 use crate::clock::{Clock, unix_seconds};

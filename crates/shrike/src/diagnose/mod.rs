@@ -1,6 +1,7 @@
-//! `shrike diagnose`: what is wrong, from packet captures, listings and logs, without keys and without a daemon.
+//! `shrike diagnose`: what is wrong, of a running daemon, or from packet captures, listings and logs without keys.
 
 use crate::cli::Diagnose;
+use crate::client::Control;
 use capture::{Reader, Tracker, Tracks, decapsulate};
 use diag::{Cause, Finding, Log, Severity, Sourced};
 use show::listing::{Dialect, Listings};
@@ -51,8 +52,8 @@ fn listings(path: &str, notes: &mut Vec<String>) -> Result<Vec<Finding>, String>
 
 /// Reads captures, listings and logs and prints findings. The exit code is a monitoring plugin's: 0 for nothing above
 /// information, 1 for a warning, 2 for an error, 3 where an input cannot be read.
-pub fn run(how: &Diagnose, print: impl Fn(&str), complain: impl Fn(&str)) -> ExitCode {
-    match findings(how, print) {
+pub fn run(how: &Diagnose, vici: Option<&str>, print: impl Fn(&str), complain: impl Fn(&str)) -> ExitCode {
+    match findings(how, vici, print) {
         Ok(Severity::Ok | Severity::Info) => ExitCode::SUCCESS,
         Ok(Severity::Warning) => ExitCode::from(1),
         Ok(Severity::Error) => ExitCode::from(2),
@@ -78,7 +79,7 @@ pub fn explain(code: Option<&str>) -> Result<String, String> {
 }
 
 /// The worst of what was found and printed.
-fn findings(how: &Diagnose, print: impl Fn(&str)) -> Result<Severity, String> {
+fn findings(how: &Diagnose, vici: Option<&str>, print: impl Fn(&str)) -> Result<Severity, String> {
     let mut sources = Vec::new();
     let mut notes = Vec::new();
     let mut from = |source: &String, findings| sources.push(Sourced { source: source.clone(), findings });
@@ -91,9 +92,25 @@ fn findings(how: &Diagnose, print: impl Fn(&str)) -> Result<Severity, String> {
     for path in &how.log {
         from(path, logged(path, &mut notes)?);
     }
+    if how.live || sources.is_empty() {
+        sources.push(Sourced { source: "daemon".to_string(), findings: running(vici, &mut notes)? });
+    }
     let findings = diag::merged(sources);
     print(&if how.json { as_json(&findings, &notes) } else { as_text(&findings, &notes, how.verbose) });
     Ok(findings.iter().map(|f| f.severity).max().unwrap_or(Severity::Ok))
+}
+
+/// Findings about the daemon that runs.
+fn running(vici: Option<&str>, notes: &mut Vec<String>) -> Result<Vec<Finding>, String> {
+    let elsewhere = |error| format!("{error}; or name what to read: --pcap, --listing, --log");
+    let live = Control::open(vici).map_err(elsewhere)?.live()?;
+    if !live.remembers {
+        notes.push("this daemon keeps no reasons: what it lists and counts is all there is to judge by".to_string());
+    }
+    if live.connections.is_empty() && live.sas.is_empty() {
+        notes.push("the daemon has no connection: load a configuration (shrike load)".to_string());
+    }
+    Ok(diag::live(&live))
 }
 
 /// Findings from a capture.
@@ -172,5 +189,7 @@ fn as_text(findings: &[Finding], notes: &[String], verbose: bool) -> String {
     text
 }
 
+#[cfg(test)]
+mod score;
 #[cfg(test)]
 mod tests;
