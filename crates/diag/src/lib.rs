@@ -1,7 +1,8 @@
 //! Findings: what is wrong with an SA, why, on what evidence, and what to do.
 //!
 //! Without I/O: [`observed`] judges what a passive observer saw, [`listed`] what another program's listing shows, [`Log`]
-//! what a daemon wrote, [`live`] what a running one says; [`merged`] brings them together. A verdict is a list of causes, most likely first, where the
+//! what a daemon wrote, [`live`] what a running one says, [`Watch`] what changes from one
+//! listing to the next; [`merged`] brings them together. A verdict is a list of causes, most likely first, where the
 //! evidence does not decide; it never says more than what was seen allows. Each [`Cause`] has a [`Page`]. What is read from
 //! others goes through [`redact`] first.
 
@@ -16,6 +17,7 @@ mod merge;
 mod observed;
 mod pages;
 mod redact;
+mod watch;
 
 pub use cause::Cause;
 pub use finding::{Finding, Severity};
@@ -26,3 +28,4 @@ pub use merge::{Sourced, merged};
 pub use observed::observed;
 pub use pages::Page;
 pub use redact::{REDACTED, redact};
+pub use watch::{Change, Condition, Watch, Watched};

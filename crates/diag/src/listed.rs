@@ -181,7 +181,9 @@ fn row(sa: &ListedSa) -> String {
 fn established(name: String, good: &[&Course<'_>], last: usize) -> Finding {
     let begun: Vec<u64> = good.iter().filter_map(|course| course.first_at).collect();
     let gaps: Vec<u64> = begun.iter().zip(begun.iter().skip(1)).map(|(a, b)| b.saturating_sub(*a)).collect();
-    if gaps.len() >= 2 && gaps.iter().all(|gap| *gap < TOO_SOON) {
+    // IPsec SAs of one pair of ends may be many, for one network each.
+    let ike = good.iter().all(|course| !course.told.ipsec);
+    if ike && gaps.len() >= 2 && gaps.iter().all(|gap| *gap < TOO_SOON) {
         let average = gaps.iter().sum::<u64>() as f64 / gaps.len() as f64 / 1000.0;
         let causes = [C::Lifetime, C::PeerDelete, C::Collision];
         let why = format!("established again and again: a new ISAKMP SA about every {average:.0} s");
@@ -268,7 +270,14 @@ fn replaced_early(name: &str, good: &[&Course<'_>], last: usize) -> Option<Findi
 
 /// What an SA that is not established waits for, and what may be the reason.
 fn stuck(sa: &ListedSa) -> (&'static [Cause], String) {
-    let (causes, why) = if sa.version == Some(2) { stuck_v2(sa) } else { stuck_v1(sa) };
+    let (causes, why) = if sa.ipsec {
+        let why = "an SA is wanted (traffic waits for it), and is not negotiated";
+        (&[C::NoResponse, C::Phase1Timeout, C::Phase2Timeout, C::ChildFailed][..], why)
+    } else if sa.version == Some(2) {
+        stuck_v2(sa)
+    } else {
+        stuck_v1(sa)
+    };
     (causes, why.to_string())
 }
 

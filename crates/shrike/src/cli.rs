@@ -44,6 +44,8 @@ pub enum Command {
     Racoonctl(Racoonctl),
     /// Say what is wrong: of the running daemon, or from captures, listings and logs of anybody's gateways
     Diagnose(Diagnose),
+    /// Run a command that lists SAs again and again, and say what is stable, rekeyed, flapping or never up
+    Watch(Watch),
     /// What a cause means, how it looks, what to change; without a code all of them
     Explain(Explain),
     /// Follow the daemon's log
@@ -106,6 +108,43 @@ pub struct Diagnose {
     /// The evidence for what is in order, too
     #[arg(long, short)]
     pub verbose: bool,
+}
+
+/// Run a command that lists SAs (also by ssh or kubectl exec) again and again, and say what becomes of them: what is
+/// stable, rekeyed, flapping or never up. The listing's dialect is recognised: those of `shrike diagnose --listing`, and IPsec
+/// SAs as setkey -D, ip xfrm state, racoonctl show-sa esp and tmsh show net ipsec ipsec-sa print them.
+///
+/// It ends after --count looks, or when interrupted, with a summary; exit code as for shrike diagnose.
+#[derive(Args)]
+pub struct Watch {
+    /// Time between two looks: seconds, or a number with s, m or h
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = interval)]
+    pub every: u64,
+
+    /// How many looks; without it, until interrupted
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub count: Option<u32>,
+
+    /// For programs: a line of JSON for each change and one for the summary (schema shrike.watch/1)
+    #[arg(long)]
+    pub json: bool,
+
+    /// The command and its arguments, behind --
+    #[arg(required = true, last = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
+/// Seconds of `60s`, `5m`, `1h` or `30`.
+fn interval(text: &str) -> Result<u64, String> {
+    let (digits, size) = match text.char_indices().last() {
+        Some((at, 's')) => (text.get(..at), 1),
+        Some((at, 'm')) => (text.get(..at), 60),
+        Some((at, 'h')) => (text.get(..at), 3600),
+        _ => (Some(text), 1),
+    };
+    let number = digits.and_then(|digits| digits.parse::<u64>().ok()).filter(|n| *n > 0);
+    let seconds = number.and_then(|n| n.checked_mul(size)).filter(|n| *n <= 86_400);
+    seconds.ok_or_else(|| format!("'{text}' is no time from 1s to 24h: seconds, or a number with s, m or h"))
 }
 
 /// What a cause means, how listings, logs and captures show it, and what to change
@@ -308,6 +347,20 @@ mod tests {
         for option in ["--pcap", "--listing", "--log"] {
             assert!(Cli::try_parse_from(["shrike", "diagnose", option, "a", "--log", "b"]).is_ok());
         }
+    }
+
+    #[test]
+    fn watch_takes_times_and_a_command() {
+        for (text, seconds) in [("60s", 60), ("30", 30), ("5m", 300), ("1h", 3600)] {
+            assert_eq!(interval(text), Ok(seconds));
+        }
+        for text in ["", "s", "0", "-1s", "25h", "1é", "9999999999999999999h"] {
+            assert!(interval(text).is_err(), "{text}");
+        }
+        let line = ["shrike", "watch", "--every", "5s", "--", "ssh", "gw", "racoonctl", "-l", "show-sa", "isakmp"];
+        let Ok(Cli { command: Command::Watch(watch), .. }) = Cli::try_parse_from(line) else { panic!("it is refused") };
+        assert_eq!((watch.every, watch.command.len()), (5, 6));
+        assert!(Cli::try_parse_from(["shrike", "watch"]).is_err());
     }
 
     #[test]

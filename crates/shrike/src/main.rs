@@ -9,6 +9,7 @@ mod diagnose;
 mod files;
 mod log;
 mod racoonctl;
+mod watch;
 
 use clap::{CommandFactory, Parser};
 use cli::{Cli, Command, Generated, TmshWords};
@@ -59,6 +60,7 @@ fn execute(cli: Cli) -> Result<ExitCode, String> {
             })
         }
         Command::Diagnose(how) => return Ok(diagnose::run(&how, vici.as_deref(), print, to_stderr)),
+        Command::Watch(how) => return watch::run(&how, print),
         Command::Explain(what) => diagnose::explain(what.code.as_deref()).map(|text| print(&text)),
         Command::Load(load) => {
             let mut message = Message::new();

@@ -47,7 +47,13 @@ fn listings(path: &str, notes: &mut Vec<String>) -> Result<Vec<Finding>, String>
     if empty {
         notes.push(format!("{path}: no SA is listed: nothing has begun to negotiate, or every attempt is over"));
     }
-    Ok(series.values().flat_map(|listings| diag::listed(listings)).collect())
+    // What carries an IKE SA that is listed too has its finding there, unless something is wrong with it.
+    let with_ike = series.keys().any(|dialect| !dialect.is_ipsec());
+    let told = |dialect: &Dialect, found: &Finding| !dialect.is_ipsec() || !with_ike || found.severity > Severity::Info;
+    let each = series
+        .iter()
+        .flat_map(|(dialect, listings)| diag::listed(listings).into_iter().filter(move |found| told(dialect, found)));
+    Ok(each.collect())
 }
 
 /// Reads captures, listings and logs and prints findings. The exit code is a monitoring plugin's: 0 for nothing above
@@ -165,7 +171,8 @@ fn as_json(findings: &[Finding], notes: &[String]) -> String {
     format!("{document:#}\n")
 }
 
-fn as_text(findings: &[Finding], notes: &[String], verbose: bool) -> String {
+/// Findings for people.
+pub(crate) fn as_text(findings: &[Finding], notes: &[String], verbose: bool) -> String {
     let mut text = String::new();
     for finding in findings {
         let codes: Vec<&str> = finding.causes.iter().map(|cause| cause.code()).collect();
