@@ -22,7 +22,7 @@ mod watch;
 pub use cause::Cause;
 pub use finding::{Finding, Severity};
 pub use listed::listed;
-pub use live::live;
+pub use live::{ended, live};
 pub use log::{Log, LogReport};
 pub use merge::{Sourced, merged};
 pub use observed::observed;

@@ -68,6 +68,13 @@ fn flood(live: &Live) -> Option<Finding> {
     Some(found)
 }
 
+/// What a kept reason says by itself: causes, the reason with both sides' values, and the line to change.
+pub fn ended(tombstone: &Tombstone) -> Finding {
+    let sa = &tombstone.sa;
+    let peer = format!("{} -> {}", sa.local.ip(), sa.remote.ip());
+    Finding { peer, ..kept("never-established", Severity::Error, tombstone) }
+}
+
 fn groups(live: &Live) -> Vec<Group<'_>> {
     let mut groups: Vec<Group<'_>> = Vec::new();
     let mut by_name: BTreeMap<&str, usize> = BTreeMap::new();

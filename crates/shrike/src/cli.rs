@@ -44,6 +44,8 @@ pub enum Command {
     Racoonctl(Racoonctl),
     /// Say what is wrong: of the running daemon, or from captures, listings and logs of anybody's gateways
     Diagnose(Diagnose),
+    /// Say what a configuration would not do well, or whether two of them would find together, and which line to change
+    Check(Check),
     /// Run a command that lists SAs again and again, and say what is stable, rekeyed, flapping or never up
     Watch(Watch),
     /// What a cause means, how it looks, what to change; without a code all of them
@@ -90,6 +92,10 @@ pub struct Diagnose {
     #[arg(long, value_name = "FILE")]
     pub pcap: Vec<String>,
 
+    /// Also say whether this swanctl.conf would have accepted what each initiator began with, and if not, which line refuses
+    #[arg(long, value_name = "FILE", requires = "pcap")]
+    pub against: Option<String>,
+
     /// Output of racoonctl show-sa isakmp, tmsh show net ipsec ike-sa, swanctl --list-sas, ipsec statusall, ipsec status,
     /// ikectl show sa, or Cisco's show crypto isakmp sa, ikev2 sa or session: one listing, a terminal's text with several,
     /// or a series with lines '# t=NUMBER ms' between; may be given several times
@@ -100,6 +106,30 @@ pub struct Diagnose {
     /// given several times
     #[arg(long, value_name = "FILE")]
     pub log: Vec<String>,
+
+    /// For programs: schema shrike.findings/1
+    #[arg(long)]
+    pub json: bool,
+
+    /// The evidence for what is in order, too
+    #[arg(long, short)]
+    pub verbose: bool,
+}
+
+/// Say what a swanctl.conf holds that will not go well: lifetimes in the wrong order, weak algorithms, DPD without effect.
+/// With the peer's file, negotiate each connection within this process, in both directions, and rekey it: what fails is told with
+/// both sides' values and lines. Certificates and keys are read from the directories beside each file. Nothing is sent.
+///
+/// Exit code: 0 nothing is wrong, 1 something may be, 2 something is, 3 a file cannot be read.
+#[derive(Args)]
+pub struct Check {
+    /// A swanctl.conf
+    #[arg(value_name = "FILE")]
+    pub file: String,
+
+    /// The peer's swanctl.conf
+    #[arg(long, value_name = "FILE")]
+    pub with: Option<String>,
 
     /// For programs: schema shrike.findings/1
     #[arg(long)]

@@ -1,5 +1,6 @@
 //! Shrike: an IKE daemon for IPsec that negotiates, shows and explains.
 
+mod check;
 mod cli;
 mod client;
 mod clock;
@@ -60,6 +61,7 @@ fn execute(cli: Cli) -> Result<ExitCode, String> {
             })
         }
         Command::Diagnose(how) => return Ok(diagnose::run(&how, vici.as_deref(), print, to_stderr)),
+        Command::Check(how) => return Ok(check::run(&how, print, to_stderr)),
         Command::Watch(how) => return watch::run(&how, print),
         Command::Explain(what) => diagnose::explain(what.code.as_deref()).map(|text| print(&text)),
         Command::Load(load) => {

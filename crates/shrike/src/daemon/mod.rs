@@ -4,7 +4,7 @@ mod addresses;
 mod control;
 mod credentials;
 mod listener;
-mod load;
+pub(crate) mod load;
 mod plane;
 mod signals;
 mod sockets;
@@ -14,6 +14,7 @@ mod xfrm;
 
 #[cfg(test)]
 pub(crate) use control::describe;
+pub(crate) use credentials::FromFiles;
 pub use plane::Choice;
 
 use crate::clock::{Clock, unix_seconds};

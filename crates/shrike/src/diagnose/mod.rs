@@ -1,8 +1,9 @@
 //! `shrike diagnose`: what is wrong, of a running daemon, or from packet captures, listings and logs without keys.
 
+use crate::check::Against;
 use crate::cli::Diagnose;
 use crate::client::Control;
-use capture::{Reader, Tracker, Tracks, decapsulate};
+use capture::{Content, Reader, Tracker, Tracks, decapsulate};
 use diag::{Cause, Finding, Log, Severity, Sourced};
 use show::listing::{Dialect, Listings};
 use std::fmt::Write as _;
@@ -19,12 +20,15 @@ struct Unused {
     tracks: Tracks,
 }
 
-fn read(path: &str) -> Result<Unused, String> {
+fn read(path: &str, mut against: Option<&mut Against>) -> Result<Unused, String> {
     let file = File::open(path).map_err(|error| format!("{path}: {error}"))?;
     let mut reader = Reader::new(BufReader::new(file)).map_err(|error| format!("{path}: {error}"))?;
     let mut tracker = Tracker::default();
     while let Some(packet) = reader.next_packet().map_err(|error| format!("{path}: {error}"))? {
         if let Some(datagram) = decapsulate(packet.link, packet.octets) {
+            if let (Some(against), Content::Ike(octets)) = (against.as_mut(), datagram.content) {
+                against.take(datagram.source, datagram.destination, octets);
+            }
             tracker.take(packet.nanoseconds.unwrap_or(0), &datagram);
         }
     }
@@ -89,8 +93,9 @@ fn findings(how: &Diagnose, vici: Option<&str>, print: impl Fn(&str)) -> Result<
     let mut sources = Vec::new();
     let mut notes = Vec::new();
     let mut from = |source: &String, findings| sources.push(Sourced { source: source.clone(), findings });
+    let mut against = how.against.as_deref().map(Against::new).transpose()?;
     for path in &how.pcap {
-        from(path, captured(path, &mut notes)?);
+        from(path, captured(path, against.as_mut(), &mut notes)?);
     }
     for path in &how.listing {
         from(path, listings(path, &mut notes)?);
@@ -101,7 +106,8 @@ fn findings(how: &Diagnose, vici: Option<&str>, print: impl Fn(&str)) -> Result<
     if how.live || sources.is_empty() {
         sources.push(Sourced { source: "daemon".to_string(), findings: running(vici, &mut notes)? });
     }
-    let findings = diag::merged(sources);
+    let mut findings = diag::merged(sources);
+    findings.extend(against.iter().flat_map(|against| against.findings(&mut notes)));
     print(&if how.json { as_json(&findings, &notes) } else { as_text(&findings, &notes, how.verbose) });
     Ok(findings.iter().map(|f| f.severity).max().unwrap_or(Severity::Ok))
 }
@@ -120,8 +126,8 @@ fn running(vici: Option<&str>, notes: &mut Vec<String>) -> Result<Vec<Finding>, 
 }
 
 /// Findings from a capture.
-fn captured(path: &str, notes: &mut Vec<String>) -> Result<Vec<Finding>, String> {
-    let Unused { damaged, tracks } = read(path)?;
+fn captured(path: &str, against: Option<&mut Against>, notes: &mut Vec<String>) -> Result<Vec<Finding>, String> {
+    let Unused { damaged, tracks } = read(path, against)?;
     let counted = [
         (damaged, "damaged records"),
         (tracks.unreadable, "datagrams on IKE's ports that are no IKE"),
@@ -166,7 +172,8 @@ fn logged(path: &str, notes: &mut Vec<String>) -> Result<Vec<Finding>, String> {
     Ok(report.findings)
 }
 
-fn as_json(findings: &[Finding], notes: &[String]) -> String {
+/// Findings for programs.
+pub(crate) fn as_json(findings: &[Finding], notes: &[String]) -> String {
     let document = serde_json::json!({ "schema": SCHEMA, "findings": findings, "notes": notes });
     format!("{document:#}\n")
 }

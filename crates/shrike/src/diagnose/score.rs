@@ -5,7 +5,7 @@
 //! from there. `cargo xtask diag-score` prints the table.
 
 use super::*;
-use capture::{Content, Datagram};
+use capture::Datagram;
 use model::{Live, SaSnapshot};
 use sim::{Block, Happened, Nat, NodeId, Sim, Site};
 use std::collections::BTreeMap;

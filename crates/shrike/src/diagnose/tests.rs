@@ -1,6 +1,6 @@
 use super::*;
 use crate::cli::Diagnose;
-use capture::{Content, Datagram};
+use capture::Datagram;
 use sim::{Sim, Site};
 use std::time::Duration;
 
@@ -238,7 +238,7 @@ fn captures_of_others() {
         return;
     }
     let worst = |name: &str| {
-        let Unused { tracks, .. } = read(&format!("{directory}/{name}")).unwrap();
+        let Unused { tracks, .. } = read(&format!("{directory}/{name}"), None).unwrap();
         let findings = diag::observed(&tracks.sas);
         findings.iter().map(|f| (f.severity, f.causes.first().map(|c| c.code()))).max().unwrap()
     };
