@@ -1,5 +1,6 @@
 #!/bin/bash
-# shrike diagnose: two strongSwans, a fault between them, and what a capture of the wire alone says about it.
+# shrike diagnose: two strongSwans, a fault between them, and what a capture of the wire alone says about it; what the
+# running charon says of itself (it counts messages of IKEv2, and forgets the rest); and the same of a running Shrike.
 #   diagnose.sh          kernel-libipsec on both sides; any kernel
 . "$(dirname "$0")/lab.sh"
 for part in kernel swanctl charon subject; do . "$INTEROP/lib/$part.sh"; done
@@ -18,7 +19,14 @@ recorded() {
     [ $result = "$code" ] && [[ $found == *"  $expected"* ]] || { say "exit code $result:"; say "$found"; return 1; }
     [ -z "${DIAGNOSE_REPORT:-}" ] || printf '%s\n\n' "$found" >>"$DIAGNOSE_REPORT"
 }
+
+# asked NODE EXPECTED   the daemon at this node, asked by shrike diagnose without a file
+asked() {
+    local found; found=$("$SHRIKE" --vici "unix://$LAB/$1/vici" diagnose)
+    [[ $found == *"  $2"* ]] || { say "$found"; return 1; }
+}
 quickly='retransmit_tries = 2'
+CHARON_PLUGINS+=' counters'
 CHARON_MORE="$quickly
     i_dont_care_about_security_and_use_aggressive_mode_psk = yes"
 vary() { # LINES-a LINES-b CHILD-a CHILD-b SECRET-b
@@ -44,6 +52,8 @@ while IFS='|' read -r name expected code act a b child_a child_b secret; do
     lab_up
     check "diagnose/$name: both daemons start" vary "${!a}" "${!b}" "$child_a" "$child_b" "$secret" || continue
     check "diagnose/$name: $expected" recorded "$expected" "$code" "$act"
+    [[ $name == IKEv2* && $expected == ERROR* ]] &&
+        check "diagnose/$name: charon is asked: $expected" asked a "$expected"
 done <<'CASES'
 IKEv2, in order|OK|0|begin_and_end|V2|V2|||
 IKEv2, other secret|ERROR  PSK_MISMATCH|2|begin|V2|V2|||other
@@ -54,5 +64,33 @@ IKEv1, other secret|ERROR  PSK_MISMATCH|2|begin|V1|V1|||other
 IKEv1, other proposal|ERROR  P1_PROPOSAL|2|begin|V1|OTHER|||
 IKEv1, other networks|ERROR  TRAFFIC_SELECTOR|2|begin|V1|V1||local_ts = 10.99.0.0/24|
 IKEv1, other secret, aggressive|ERROR  PSK_MISMATCH|2|begin|AGGRESSIVE|AGGRESSIVE|||other
+CASES
+
+# Shrike begins, charon answers: the reason is kept.
+cat >"$LAB/daemon.conf" <<CONF
+charon {
+    retransmit_timeout = 0.2
+    retransmit_base = 1.2
+    retransmit_tries = 3
+}
+CONF
+mixed() { # LINES-a LINES-b CHILD-a CHILD-b SECRET-b
+    CONF_MORE=()
+    [ -z "$5" ] || CONF_MORE[b]="secrets { ike-lab {
+    secret = \"$5\"
+} }"
+    subject_start a userspace "$1" "$3" && charon_start b libipsec "$2" "$4"
+}
+while IFS='|' read -r name expected act a b child_b secret; do
+    cp "$LAB/daemon.conf" "$LAB.conf" && lab_up && mv "$LAB.conf" "$LAB/daemon.conf"
+    check "diagnose/Shrike, $name: both daemons start" mixed "${!a}" "${!b}" "" "$child_b" "$secret" || continue
+    "$act" || true
+    check "diagnose/Shrike, $name: asked: $expected" asked a "$expected"
+done <<'CASES'
+IKEv2, in order|OK|begin|V2|V2||
+IKEv2, other secret|ERROR  PSK_MISMATCH|begin|V2|V2||other
+IKEv2, other networks|ERROR  TRAFFIC_SELECTOR|begin|V2|V2|local_ts = 10.99.0.0/24|
+IKEv2, nobody there|ERROR  NO_RESPONSE|gone|V2|V2||
+IKEv1, other secret|ERROR  PSK_MISMATCH|begin|V1|V1||other
 CASES
 finish

@@ -54,6 +54,13 @@ fn tests(workspace: &Workspace, report: &mut Report) {
     }
 }
 
+/// `cargo xtask diag-score`: the tests that are the score, with the tables they print.
+pub fn diag_score(workspace: &Workspace, report: &mut Report) {
+    let score =
+        ["test", "--quiet", "-p", "shrike", "--bin", "shrike", "diagnose::", "--", "--nocapture", "--test-threads=1"];
+    report.command("diag-score", &mut workspace.cargo(&score));
+}
+
 fn has_nextest(workspace: &Workspace) -> bool {
     succeeds(&mut workspace.cargo(&["nextest", "--version"]))
 }

@@ -52,6 +52,8 @@ enum Task {
         /// Scripts of interop/ without their suffix: charon, pluto, iked, ike-scan, self-test (default: all)
         peers: Vec<String>,
     },
+    /// The diagnosis' score: faults made in simulation and recordings of other daemons, and what each source says of them
+    DiagScore,
     /// strongSwan's scenarios (../shared/suite): Shrike on all hosts, then on one side only, both ways
     Suite(suite::Options),
     /// The long forms: the whole suite, long simulations, fuzzing
@@ -80,6 +82,7 @@ fn main() -> ExitCode {
         Task::Demo { arguments } => return demo(&workspace, &arguments),
         Task::Bench { arguments } => bench(&workspace, &mut report, &arguments),
         Task::Interop { peers } => interop::run(&workspace, &mut report, &peers),
+        Task::DiagScore => checks::diag_score(&workspace, &mut report),
         Task::Suite(options) => suite::run(&workspace, &mut report, &options),
         Task::Nightly { fuzz_seconds } => checks::nightly(&workspace, &mut report, fuzz_seconds),
     }

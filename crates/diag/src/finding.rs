@@ -2,6 +2,7 @@
 
 use crate::Cause;
 use serde::Serialize;
+use std::borrow::Cow;
 
 /// How much a finding matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -49,5 +50,5 @@ pub struct Finding {
     /// What was seen.
     pub evidence: Vec<String>,
     /// What to do, one line for each cause.
-    pub remedy: Vec<&'static str>,
+    pub remedy: Vec<Cow<'static, str>>,
 }

@@ -15,6 +15,8 @@ const TOO_SOON: u64 = 10_000;
 const EARLY: u64 = 300_000;
 /// So many half-open peers are no accident.
 const FLOOD: usize = 20;
+/// A negotiation that is still there so many listings later does not go on.
+const LASTING: usize = 4;
 /// racoon's "established"; more is on its way out.
 const ESTABLISHED: u8 = 9;
 
@@ -38,6 +40,7 @@ struct Course<'a> {
     last: &'a ListedSa,
     /// The row with the most to tell: a listing without ST says less.
     told: &'a ListedSa,
+    listed_first: usize,
     listed_last: usize,
     established: bool,
     /// How often phase 2 began, and how often it was gone again, while phase 1 stayed established.
@@ -68,15 +71,22 @@ pub fn listed(series: &[Listing]) -> Vec<Finding> {
     }
     let timed = series.iter().filter(|listing| listing.at.is_some()).count() > 1;
     let last = series.len().saturating_sub(1);
-    let mut findings: Vec<Finding> = peers.iter().map(|peer| judge(peer.name, &peer.courses, timed, last)).collect();
-    findings.extend(flood(&peers));
-    findings
+    let flood = flood(&peers);
+    // Who is part of a flood needs no finding of its own.
+    let alone = |peer: &&Peer<'_>| flood.is_none() || !peer.courses.iter().all(is_waiting);
+    let single: Vec<Finding> =
+        peers.iter().filter(alone).map(|peer| judge(peer.name, &peer.courses, timed, last)).collect();
+    flood.into_iter().chain(single).collect()
+}
+
+/// Begun by the peer, and not established.
+fn is_waiting(course: &Course<'_>) -> bool {
+    !course.established && course.told.role == Some(Role::Responder)
 }
 
 /// Many peers at once that began and did not go on: no fault of any one configuration.
 fn flood(peers: &[Peer<'_>]) -> Option<Finding> {
-    let waiting = |course: &Course<'_>| !course.established && course.told.role == Some(Role::Responder);
-    let many = peers.iter().filter(|peer| peer.courses.iter().any(waiting)).count();
+    let many = peers.iter().filter(|peer| peer.courses.iter().any(is_waiting)).count();
     if many < FLOOD || many * 2 < peers.len() {
         return None;
     }
@@ -92,7 +102,16 @@ impl<'a> Course<'a> {
     fn new(sa: &'a ListedSa, at: Option<u64>, number: usize) -> Self {
         let begun = u32::from(sa.phase2.is_some_and(|n| n > 0));
         let established = sa.established;
-        Self { first_at: at, last: sa, told: sa, listed_last: number, established, begun, gone: 0 }
+        Self {
+            first_at: at,
+            last: sa,
+            told: sa,
+            listed_first: number,
+            listed_last: number,
+            established,
+            begun,
+            gone: 0,
+        }
     }
 
     fn go_on(&mut self, sa: &'a ListedSa, number: usize) {
@@ -113,7 +132,7 @@ impl<'a> Course<'a> {
 }
 
 fn finding(id: &'static str, peer: String, severity: Severity, causes: &[Cause], why: String) -> Finding {
-    let remedy = causes.iter().map(|cause| cause.remedy()).collect();
+    let remedy = causes.iter().map(|cause| cause.remedy().into()).collect();
     Finding { id, peer, severity, since: 0, attempts: 1, causes: causes.to_vec(), why, evidence: Vec::new(), remedy }
 }
 
@@ -134,7 +153,10 @@ fn judge(peer: &str, courses: &[Course<'_>], timed: bool, last: usize) -> Findin
             }
             found
         }
-        (good, _) => established(name, good, last),
+        (good, newest) => match newest.and_then(|newest| lost(&name, good, newest, courses, last)) {
+            Some(found) => found,
+            None => established(name, good, last),
+        },
     };
     found.attempts = attempts;
     if let Some(course) = newest {
@@ -159,7 +181,9 @@ fn row(sa: &ListedSa) -> String {
 fn established(name: String, good: &[&Course<'_>], last: usize) -> Finding {
     let begun: Vec<u64> = good.iter().filter_map(|course| course.first_at).collect();
     let gaps: Vec<u64> = begun.iter().zip(begun.iter().skip(1)).map(|(a, b)| b.saturating_sub(*a)).collect();
-    if gaps.len() >= 2 && gaps.iter().all(|gap| *gap < TOO_SOON) {
+    // IPsec SAs of one pair of ends may be many, for one network each.
+    let ike = good.iter().all(|course| !course.told.ipsec);
+    if ike && gaps.len() >= 2 && gaps.iter().all(|gap| *gap < TOO_SOON) {
         let average = gaps.iter().sum::<u64>() as f64 / gaps.len() as f64 / 1000.0;
         let causes = [C::Lifetime, C::PeerDelete, C::Collision];
         let why = format!("established again and again: a new ISAKMP SA about every {average:.0} s");
@@ -199,6 +223,25 @@ fn established(name: String, good: &[&Course<'_>], last: usize) -> Finding {
     finding("established", name, Severity::Ok, &[], "established".to_string())
 }
 
+/// What was established is gone, and what is tried since comes to nothing.
+fn lost(name: &str, good: &[&Course<'_>], newest: &Course<'_>, all: &[Course<'_>], last: usize) -> Option<Finding> {
+    let until = good.iter().map(|course| course.listed_last).max()?;
+    let after = all.iter().filter(|course| !course.established && course.listed_last > until);
+    let tries: Vec<&Course<'_>> = after.collect();
+    // One that began a moment ago may succeed.
+    let long = newest.listed_last.saturating_sub(newest.listed_first) >= LASTING;
+    if newest.established || newest.listed_last < last || until >= last || (tries.len() < 2 && !long) {
+        return None;
+    }
+    let (causes, why) = stuck(newest.told);
+    let mut causes = causes.to_vec();
+    causes.insert(1.min(causes.len()), C::DpdTimeout);
+    let why = format!("was established, and does not come back: {why}");
+    let mut found = finding("lost", name.to_string(), Severity::Error, &causes, why);
+    found.evidence.push(format!("{} attempts since", tries.len()));
+    Some(found)
+}
+
 /// SAs that go long before their lifetime is over, and are followed by others: by their age, where a listing has it.
 fn replaced_early(name: &str, good: &[&Course<'_>], last: usize) -> Option<Finding> {
     let early = |course: &&&Course<'_>| {
@@ -227,7 +270,14 @@ fn replaced_early(name: &str, good: &[&Course<'_>], last: usize) -> Option<Findi
 
 /// What an SA that is not established waits for, and what may be the reason.
 fn stuck(sa: &ListedSa) -> (&'static [Cause], String) {
-    let (causes, why) = if sa.version == Some(2) { stuck_v2(sa) } else { stuck_v1(sa) };
+    let (causes, why) = if sa.ipsec {
+        let why = "an SA is wanted (traffic waits for it), and is not negotiated";
+        (&[C::NoResponse, C::Phase1Timeout, C::Phase2Timeout, C::ChildFailed][..], why)
+    } else if sa.version == Some(2) {
+        stuck_v2(sa)
+    } else {
+        stuck_v1(sa)
+    };
     (causes, why.to_string())
 }
 
@@ -265,15 +315,27 @@ fn stuck_v1(sa: &ListedSa) -> (&'static [Cause], &'static str) {
     match (sa.role, sa.st, aggressive) {
         _ if unanswered(sa) && aggressive => {
             let why = "waiting for message 2: the peer is silent, or its answer is not accepted";
-            (&[C::NoResponse, C::Phase1Proposal, C::PskMismatch, C::NegotiationMode, C::NoConfig], why)
+            (
+                &[
+                    C::NoResponse,
+                    C::Phase1Proposal,
+                    C::PskMismatch,
+                    C::NegotiationMode,
+                    C::NoConfig,
+                    C::PeerId,
+                    C::IkeVersion,
+                ],
+                why,
+            )
         }
         _ if unanswered(sa) => {
             let why = "waiting for message 2: the peer is silent, or refuses in a way that must not be believed";
-            (&[C::NoResponse, C::Phase1Proposal, C::NoConfig], why)
+            (&[C::NoResponse, C::Phase1Proposal, C::NoConfig, C::NegotiationMode, C::IkeVersion], why)
         }
-        (Some(Role::Initiator), Some(4..=5), _) => {
-            (&[C::Phase1Timeout, C::NoResponse, C::NatTraversal], "waiting for message 4: the responder's key exchange")
-        }
+        (Some(Role::Initiator), Some(4..=5), _) => (
+            &[C::Phase1Timeout, C::NoResponse, C::PskMismatch, C::NatTraversal],
+            "waiting for message 4: the responder's key exchange",
+        ),
         (Some(Role::Initiator), Some(6..=8), _) if floated => {
             let why = "waiting for message 6: the responder got no message 5 on port 4500, or could not use it";
             (&[C::PskMismatch, C::NatTraversal, C::PeerId, C::AuthFailed], why)

@@ -79,9 +79,16 @@ fn one(mut members: Vec<(usize, Finding)>, names: &[String]) -> Vec<Finding> {
             causes.push((naming.len(), cause));
         }
     }
-    causes.sort_by_key(|(sources, _)| std::cmp::Reverse(*sources));
+    // One cause alone is said by who knows; several are what is possible.
+    let known = |cause: &Cause| members.iter().any(|(_, f)| f.severity == Severity::Error && f.causes == [*cause]);
+    causes.sort_by_key(|(sources, cause)| (!known(cause), std::cmp::Reverse(*sources)));
     lead.causes = causes.into_iter().map(|(_, cause)| cause).collect();
-    lead.remedy = lead.causes.iter().map(|cause| cause.remedy()).collect();
+    // Who names a cause may know what to change for it: more than the cause by itself says.
+    let special = |cause: &Cause| {
+        let lines = members.iter().flat_map(|(_, f)| f.causes.iter().zip(&f.remedy));
+        lines.filter(|(named, _)| *named == cause).map(|(_, line)| line).find(|line| *line != cause.remedy()).cloned()
+    };
+    lead.remedy = lead.causes.iter().map(|cause| special(cause).unwrap_or_else(|| cause.remedy().into())).collect();
     lead.evidence.clear();
     for (at, finding) in &members {
         let source = names.get(*at).map_or("", String::as_str);
@@ -104,7 +111,7 @@ mod tests {
     use Cause as C;
 
     fn sourced(source: &str, peer: &str, severity: Severity, causes: &[Cause]) -> Sourced {
-        let remedy = causes.iter().map(|cause| cause.remedy()).collect();
+        let remedy = causes.iter().map(|cause| cause.remedy().into()).collect();
         let (peer, causes, why) = (peer.to_string(), causes.to_vec(), format!("{source} says so"));
         let evidence = vec!["seen".to_string()];
         let finding =

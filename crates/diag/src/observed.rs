@@ -5,7 +5,7 @@
 
 use crate::{Cause, Finding, Severity};
 use model::{ObservedMessage, ObservedSa, Role};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use wire::grammar::{RuleId, rule};
 use wire::{ExchangeType, NotifyType, V1NotifyType};
@@ -17,6 +17,13 @@ const REFUSAL_OCTETS: usize = 112;
 const AT_ONCE: u64 = 1_000_000_000;
 /// So many repetitions without an answer mean that there is none.
 const UNANSWERED: u32 = 2;
+/// So many questions of IKEv1 without an answer, over so many nanoseconds, mean that there is none.
+const MANY_ASKED: usize = 3;
+const SILENT: u64 = 5_000_000_000;
+/// So many times lost is no restart.
+const MANY_LOSSES: u32 = 3;
+/// So many initiators that do not go on are no accident.
+const FLOOD: usize = 20;
 
 use Cause as C;
 use Role::{Initiator, Responder};
@@ -67,9 +74,24 @@ pub fn observed(sas: &[ObservedSa]) -> Vec<Finding> {
             last_good.insert(pair(sa), n);
         }
     }
-    let mut findings: Vec<Finding> = Vec::new();
+    let mut losses: BTreeMap<(IpAddr, IpAddr), u32> = BTreeMap::new();
+    for (sa, _) in judged.iter().filter(|(_, verdict)| verdict.id == "peer-lost") {
+        *losses.entry(pair(sa)).or_default() += 1;
+    }
+    let mut findings: Vec<Finding> = flood(&judged).into_iter().collect();
+    let flooded = !findings.is_empty();
     for (n, (sa, mut verdict)) in judged.into_iter().enumerate() {
-        if verdict.id == "never-established" && last_good.get(&pair(sa)).is_some_and(|good| *good > n) {
+        // Who is part of a flood needs no finding of its own.
+        if flooded && verdict.id == "never-established" && begun_only(sa) {
+            continue;
+        }
+        let over = match verdict.id {
+            "never-established" => true,
+            // A peer that restarted is found dead once; one that dies again and again is not in order.
+            "peer-lost" => losses.get(&pair(sa)).is_none_or(|lost| *lost < MANY_LOSSES),
+            _ => false,
+        };
+        if over && last_good.get(&pair(sa)).is_some_and(|good| *good > n) {
             verdict.severity = verdict.severity.min(Severity::Info);
             verdict.evidence.push("a later attempt of the same two ends succeeded".to_string());
         }
@@ -89,13 +111,53 @@ pub fn observed(sas: &[ObservedSa]) -> Vec<Finding> {
             severity: verdict.severity,
             since: sa.messages.first().map_or(0, |m| m.first),
             attempts: 1,
-            remedy: verdict.causes.iter().map(|cause| cause.remedy()).collect(),
+            remedy: verdict.causes.iter().map(|cause| cause.remedy().into()).collect(),
             causes: verdict.causes,
             why: verdict.why,
             evidence,
         });
     }
     findings
+}
+
+/// Answered, and not gone on.
+fn begun_only(sa: &ObservedSa) -> bool {
+    let of = |end| sa.messages.iter().filter(move |m| m.sender == end);
+    let asked_for_cookie = || of(Responder).any(|m| m.notifies.contains(&NotifyType::COOKIE.0));
+    of(Initiator).count() == 1 && of(Responder).count() >= 1 && (!sa.spis.responder.is_zero() || asked_for_cookie())
+}
+
+/// Many addresses that sent a first message, were answered, and did not go on.
+fn flood(judged: &[(&ObservedSa, Verdict)]) -> Option<Finding> {
+    let mut waiting: BTreeMap<IpAddr, BTreeSet<IpAddr>> = BTreeMap::new();
+    let mut good: BTreeMap<IpAddr, usize> = BTreeMap::new();
+    for (sa, verdict) in judged {
+        if verdict.id == "never-established" && begun_only(sa) {
+            waiting.entry(sa.responder.ip()).or_default().insert(sa.initiator.ip());
+        } else if verdict.severity <= Severity::Info {
+            *good.entry(sa.responder.ip()).or_default() += 1;
+        }
+    }
+    let (responder, from) = waiting.into_iter().max_by_key(|(_, from)| from.len())?;
+    let good = good.get(&responder).copied().unwrap_or(0);
+    if from.len() < FLOOD || from.len() < good {
+        return None;
+    }
+    let causes = vec![C::HalfOpen, C::NoResponse];
+    Some(Finding {
+        id: "flood",
+        peer: format!("{} peers -> {responder}", from.len()),
+        severity: Severity::Error,
+        since: 0,
+        attempts: u32::try_from(from.len()).unwrap_or(u32::MAX),
+        remedy: causes.iter().map(|cause| cause.remedy().into()).collect(),
+        causes,
+        why: "many peers began and did not go on: somebody sends first messages only, or the way back is broken".into(),
+        evidence: vec![format!(
+            "{} addresses sent a first message and nothing after the answer; {good} SAs are in order",
+            from.len()
+        )],
+    })
 }
 
 /// What was seen of an SA, in two or three lines.
@@ -179,8 +241,11 @@ fn judge_v2(sa: &ObservedSa) -> Verdict {
             };
         }
         let floated = proofs.iter().any(|m| m.to.port() == 4500);
-        let causes: &[Cause] =
-            if floated { &[C::NatTraversal, C::NoResponse] } else { &[C::NoResponse, C::Phase1Timeout] };
+        let causes: &[Cause] = if floated {
+            &[C::NatTraversal, C::NoResponse, C::Phase1Timeout]
+        } else {
+            &[C::NoResponse, C::Phase1Timeout]
+        };
         let mut verdict = fault(unless_once(times), causes, waiting(RuleId::IkeAuthResponse));
         verdict.evidence.push(format!("IKE_AUTH sent {times} times, not answered"));
         if floated {
@@ -201,7 +266,8 @@ fn judge_v2(sa: &ObservedSa) -> Verdict {
                 .push("requests and answers are repeated: the answers do not reach the initiator".to_string());
             return verdict;
         }
-        return fault(Severity::Warning, &[C::HalfOpen], waiting(RuleId::IkeAuthRequest));
+        let causes = [C::HalfOpen, C::NatTraversal, C::NoResponse, C::Phase1Timeout];
+        return fault(Severity::Warning, &causes, waiting(RuleId::IkeAuthRequest));
     }
     refused_v2(&requests, &answers)
 }
@@ -222,7 +288,7 @@ fn refused_v2(requests: &[&ObservedMessage], answers: &[&ObservedMessage]) -> Ve
         return verdict;
     };
     let (causes, said): (&[Cause], NotifyType) = if has(NotifyType::NO_PROPOSAL_CHOSEN) {
-        (&[C::Phase1Proposal, C::NoConfig], NotifyType::NO_PROPOSAL_CHOSEN)
+        (&[C::Phase1Proposal, C::NoConfig, C::IkeVersion], NotifyType::NO_PROPOSAL_CHOSEN)
     } else if has(NotifyType::INVALID_MAJOR_VERSION) {
         (&[C::IkeVersion], NotifyType::INVALID_MAJOR_VERSION)
     } else if has(NotifyType::INVALID_KE_PAYLOAD) {
@@ -295,10 +361,9 @@ fn judge_v1(sa: &ObservedSa) -> Verdict {
     }
     let times = |messages: &[&ObservedMessage]| sent(messages.iter().copied());
     let secret = [C::PskMismatch, C::PeerId, C::AuthFailed];
-    let both_repeat = || {
-        let again = |m: &[&ObservedMessage]| m.last().is_some_and(|m| m.repeated > 0);
-        again(&i) && again(&r)
-    };
+    // A responder that has forgotten an attempt makes a new answer to its repetition.
+    let both_repeat =
+        || i.last().is_some_and(|m| m.repeated > 0) && (r.iter().any(|m| m.repeated > 0) || r.len() > i.len());
     let one_way = |waits: RuleId| {
         let mut verdict = fault(Severity::Error, &[C::NoResponse], waiting(waits));
         verdict
@@ -309,9 +374,12 @@ fn judge_v1(sa: &ObservedSa) -> Verdict {
     match (aggressive, i.len(), r.len()) {
         (_, _, 0) => {
             let (waits, causes): (RuleId, &[Cause]) = if aggressive {
-                (RuleId::AggressiveMode2, &[C::NoResponse, C::NoConfig, C::Phase1Proposal, C::NegotiationMode])
+                (
+                    RuleId::AggressiveMode2,
+                    &[C::NoResponse, C::NoConfig, C::Phase1Proposal, C::NegotiationMode, C::IkeVersion],
+                )
             } else {
-                (RuleId::MainMode2, &[C::NoResponse, C::NoConfig, C::Phase1Proposal])
+                (RuleId::MainMode2, &[C::NoResponse, C::NoConfig, C::Phase1Proposal, C::NegotiationMode, C::IkeVersion])
             };
             let mut verdict = fault(unless_once(times(&i)), causes, waiting(waits));
             verdict.evidence.push(format!("message 1 sent {} times, not answered", times(&i)));
@@ -320,11 +388,14 @@ fn judge_v1(sa: &ObservedSa) -> Verdict {
         (false, 0 | 1, _) if both_repeat() => one_way(RuleId::MainMode2),
         (false, 0 | 1, _) => fault(Severity::Warning, &[C::Phase1Timeout], waiting(RuleId::MainMode3)),
         (false, 2, 1) => {
-            let causes = [C::Phase1Timeout, C::NatTraversal];
+            let causes = [C::Phase1Timeout, C::PskMismatch, C::NatTraversal];
             fault(unless_once(i.last().map_or(1, |m| m.repeated + 1)), &causes, waiting(RuleId::MainMode4))
         }
         (false, 2, _) if both_repeat() => one_way(RuleId::MainMode4),
-        (false, 2, _) => fault(Severity::Warning, &[C::Phase1Timeout], waiting(RuleId::MainMode5)),
+        (false, 2, _) => {
+            let causes = [C::Phase1Timeout, C::NatTraversal, C::PskMismatch];
+            fault(Severity::Warning, &causes, waiting(RuleId::MainMode5))
+        }
         (false, ..) => {
             let last = i.last();
             let again = last.map_or(1, |m| m.repeated + 1);
@@ -350,7 +421,10 @@ fn judge_v1(sa: &ObservedSa) -> Verdict {
             let gave_up =
                 sa.messages.iter().any(|m| m.sender == Initiator && m.exchange == ExchangeType::INFORMATIONAL_V1);
             if !gave_up && both_repeat() {
-                return one_way(RuleId::AggressiveMode2);
+                let mut verdict = one_way(RuleId::AggressiveMode2);
+                // Or the initiator finds each answer wrong, and says nothing.
+                verdict.causes.extend([C::PskMismatch, C::PeerId]);
+                return verdict;
             }
             let severity =
                 if gave_up || r.iter().any(|m| m.repeated > 0) { Severity::Error } else { Severity::Warning };
@@ -371,7 +445,7 @@ fn refused_v1(sa: &ObservedSa) -> Option<Verdict> {
         Some((m.sender, kind))
     })?;
     let causes: &[Cause] = match kind {
-        V1NotifyType::NO_PROPOSAL_CHOSEN => &[C::Phase1Proposal, C::NoConfig],
+        V1NotifyType::NO_PROPOSAL_CHOSEN => &[C::Phase1Proposal, C::NoConfig, C::NegotiationMode, C::IkeVersion],
         V1NotifyType::INVALID_EXCHANGE_TYPE => &[C::NegotiationMode],
         V1NotifyType::INVALID_MAJOR_VERSION => &[C::IkeVersion],
         V1NotifyType::INVALID_COOKIE => &[C::StaleSa],
@@ -385,6 +459,27 @@ fn refused_v1(sa: &ObservedSa) -> Option<Verdict> {
     let mut verdict = fault(Severity::Error, causes, format!("the {who} reports {kind}, unprotected"));
     verdict.evidence.push("anybody could have sent this report: neither end may act upon it".to_string());
     Some(verdict)
+}
+
+/// One end asks again and again, and nothing comes from the other: each R-U-THERE is a message of its own (RFC 3706).
+fn dead_v1(sa: &ObservedSa) -> Option<Verdict> {
+    let last = sa.messages.last()?.sender;
+    let heard = |m: &&ObservedMessage| m.sender == last.other();
+    // One direction alone tells nothing.
+    let answered = sa.messages.iter().filter(heard).map(|m| m.last).max()?;
+    let after = |m: &&ObservedMessage| {
+        m.sender == last && m.exchange == ExchangeType::INFORMATIONAL_V1 && m.encrypted && m.first > answered
+    };
+    let asked: Vec<&ObservedMessage> = sa.messages.iter().filter(after).collect();
+    let (first, newest) = (asked.first()?, asked.last()?);
+    // Deletes of several SAs come at one moment.
+    if asked.len() < MANY_ASKED || newest.first.saturating_sub(first.first) < SILENT {
+        return None;
+    }
+    let silent = if last == Initiator { "responder" } else { "initiator" };
+    let seconds = newest.first.saturating_sub(answered) / 1_000_000_000;
+    let why = format!("established, then the {silent} stopped answering: {} questions in {seconds} s", asked.len());
+    Some(Verdict { id: "peer-lost", severity: Severity::Error, causes: vec![C::DpdTimeout], why, evidence: Vec::new() })
 }
 
 /// Phase 1 is done: how phase 2 goes.
@@ -401,6 +496,9 @@ fn quick_modes(sa: &ObservedSa) -> Verdict {
     };
     let good = by_id.values().filter(answered).count();
     if good > 0 || sa.esp != [0, 0] {
+        if let Some(verdict) = dead_v1(sa) {
+            return verdict;
+        }
         return fine(format!("established; {good} of {} quick modes were answered", by_id.len()));
     }
     let repeated = by_id.values().flatten().map(|m| m.repeated + 1).max().unwrap_or(1);
@@ -411,7 +509,7 @@ fn quick_modes(sa: &ObservedSa) -> Verdict {
     });
     let (causes, why): (&[Cause], _) = if report {
         let why = "phase 1 is established; quick mode is answered with a report instead";
-        (&[C::TrafficSelector, C::Pfs, C::ChildFailed], why)
+        (&[C::TrafficSelector, C::Pfs, C::ChildFailed, C::EncapsulationMode], why)
     } else {
         (&[C::Phase2Timeout, C::TrafficSelector, C::Pfs], "phase 1 is established; quick mode is not answered")
     };

@@ -8,6 +8,7 @@ mod event;
 mod failure;
 mod identity;
 mod listed;
+mod live;
 mod name;
 mod observed;
 mod selector;
@@ -19,6 +20,7 @@ pub use event::{DropReason, Event, Phase};
 pub use failure::{CertificateProblem, ConfigRef, Failure, FailureKind, Side};
 pub use identity::{IdKind, Identity, InvalidIdentity};
 pub use listed::{ListedSa, Listing};
+pub use live::{Live, LiveChild, LiveConnection};
 pub use observed::{ObservedMessage, ObservedSa};
 pub use selector::{InvalidSelector, TrafficSelector, narrow};
 pub use snapshot::{

@@ -1,4 +1,4 @@
-//! IKE SAs as another program's listing shows them.
+//! SAs as another program's listing shows them.
 
 use crate::{ExchangeMode, Role};
 use wire::SpiPair;
@@ -37,6 +37,8 @@ pub struct ListedSa {
     pub age: Option<u64>,
     /// How many seconds it is meant to be.
     pub lifetime: Option<u64>,
+    /// Whether this is an IPsec SA, of one direction, and not an IKE SA.
+    pub ipsec: bool,
 }
 
 /// A listing, perhaps one of a series.

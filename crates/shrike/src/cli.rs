@@ -42,8 +42,12 @@ pub enum Command {
     Tmsh(Tmsh),
     /// Show and steer SAs as racoon does: racoonctl [-l|-ll|-lll] show-sa isakmp
     Racoonctl(Racoonctl),
-    /// Say what is wrong, from captures, listings and logs: without a daemon, of anybody's gateways
+    /// Say what is wrong: of the running daemon, or from captures, listings and logs of anybody's gateways
     Diagnose(Diagnose),
+    /// Say what a configuration would not do well, or whether two of them would find together, and which line to change
+    Check(Check),
+    /// Run a command that lists SAs again and again, and say what is stable, rekeyed, flapping or never up
+    Watch(Watch),
     /// What a cause means, how it looks, what to change; without a code all of them
     Explain(Explain),
     /// Follow the daemon's log
@@ -74,16 +78,23 @@ pub struct Run {
     pub log_level: u8,
 }
 
-/// Say what is wrong, from packet captures (without keys), listings and logs: without a daemon, of anybody's gateways.
-/// From several of them together, findings about the same peer become one.
+/// Say what is wrong: of the running daemon (Shrike, or a charon), or from packet captures (without keys), listings and
+/// logs of anybody's gateways, without a daemon. From several of them together, findings about the same peer become one.
 ///
 /// Exit code: 0 nothing is wrong, 1 something may be, 2 something is, 3 the input cannot be read.
-#[derive(Args)]
-#[command(group = clap::ArgGroup::new("input").required(true).multiple(true).args(["pcap", "listing", "log"]))]
+#[derive(Args, Default)]
 pub struct Diagnose {
+    /// Ask the running daemon (see --vici); so it is without any file, too
+    #[arg(long)]
+    pub live: bool,
+
     /// A pcap or pcapng file, such as tcpdump -w writes; may be given several times
     #[arg(long, value_name = "FILE")]
     pub pcap: Vec<String>,
+
+    /// Also say whether this swanctl.conf would have accepted what each initiator began with, and if not, which line refuses
+    #[arg(long, value_name = "FILE", requires = "pcap")]
+    pub against: Option<String>,
 
     /// Output of racoonctl show-sa isakmp, tmsh show net ipsec ike-sa, swanctl --list-sas, ipsec statusall, ipsec status,
     /// ikectl show sa, or Cisco's show crypto isakmp sa, ikev2 sa or session: one listing, a terminal's text with several,
@@ -103,6 +114,67 @@ pub struct Diagnose {
     /// The evidence for what is in order, too
     #[arg(long, short)]
     pub verbose: bool,
+}
+
+/// Say what a swanctl.conf holds that will not go well: lifetimes in the wrong order, weak algorithms, DPD without effect.
+/// With the peer's file, negotiate each connection within this process, in both directions, and rekey it: what fails is told with
+/// both sides' values and lines. Certificates and keys are read from the directories beside each file. Nothing is sent.
+///
+/// Exit code: 0 nothing is wrong, 1 something may be, 2 something is, 3 a file cannot be read.
+#[derive(Args)]
+pub struct Check {
+    /// A swanctl.conf
+    #[arg(value_name = "FILE")]
+    pub file: String,
+
+    /// The peer's swanctl.conf
+    #[arg(long, value_name = "FILE")]
+    pub with: Option<String>,
+
+    /// For programs: schema shrike.findings/1
+    #[arg(long)]
+    pub json: bool,
+
+    /// The evidence for what is in order, too
+    #[arg(long, short)]
+    pub verbose: bool,
+}
+
+/// Run a command that lists SAs (also by ssh or kubectl exec) again and again, and say what becomes of them: what is
+/// stable, rekeyed, flapping or never up. The listing's dialect is recognised: those of `shrike diagnose --listing`, and IPsec
+/// SAs as setkey -D, ip xfrm state, racoonctl show-sa esp and tmsh show net ipsec ipsec-sa print them.
+///
+/// It ends after --count looks, or when interrupted, with a summary; exit code as for shrike diagnose.
+#[derive(Args)]
+pub struct Watch {
+    /// Time between two looks: seconds, or a number with s, m or h
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = interval)]
+    pub every: u64,
+
+    /// How many looks; without it, until interrupted
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub count: Option<u32>,
+
+    /// For programs: a line of JSON for each change and one for the summary (schema shrike.watch/1)
+    #[arg(long)]
+    pub json: bool,
+
+    /// The command and its arguments, behind --
+    #[arg(required = true, last = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
+/// Seconds of `60s`, `5m`, `1h` or `30`.
+fn interval(text: &str) -> Result<u64, String> {
+    let (digits, size) = match text.char_indices().last() {
+        Some((at, 's')) => (text.get(..at), 1),
+        Some((at, 'm')) => (text.get(..at), 60),
+        Some((at, 'h')) => (text.get(..at), 3600),
+        _ => (Some(text), 1),
+    };
+    let number = digits.and_then(|digits| digits.parse::<u64>().ok()).filter(|n| *n > 0);
+    let seconds = number.and_then(|n| n.checked_mul(size)).filter(|n| *n <= 86_400);
+    seconds.ok_or_else(|| format!("'{text}' is no time from 1s to 24h: seconds, or a number with s, m or h"))
 }
 
 /// What a cause means, how listings, logs and captures show it, and what to change
@@ -298,11 +370,27 @@ mod tests {
 
     #[test]
     fn diagnose_names_everything_it_can_read() {
-        let error = Cli::try_parse_from(["shrike", "diagnose"]).err().expect("nothing to read").to_string();
-        assert!(["--pcap", "--listing", "--log"].iter().all(|option| error.contains(option)), "{error}");
+        let mut diagnose = Cli::command().find_subcommand("diagnose").expect("diagnose").clone();
+        let help = diagnose.render_long_help().to_string();
+        assert!(["--live", "--pcap", "--listing", "--log"].iter().all(|option| help.contains(option)), "{help}");
+        assert!(Cli::try_parse_from(["shrike", "diagnose"]).is_ok(), "without a file, the daemon is asked");
         for option in ["--pcap", "--listing", "--log"] {
             assert!(Cli::try_parse_from(["shrike", "diagnose", option, "a", "--log", "b"]).is_ok());
         }
+    }
+
+    #[test]
+    fn watch_takes_times_and_a_command() {
+        for (text, seconds) in [("60s", 60), ("30", 30), ("5m", 300), ("1h", 3600)] {
+            assert_eq!(interval(text), Ok(seconds));
+        }
+        for text in ["", "s", "0", "-1s", "25h", "1é", "9999999999999999999h"] {
+            assert!(interval(text).is_err(), "{text}");
+        }
+        let line = ["shrike", "watch", "--every", "5s", "--", "ssh", "gw", "racoonctl", "-l", "show-sa", "isakmp"];
+        let Ok(Cli { command: Command::Watch(watch), .. }) = Cli::try_parse_from(line) else { panic!("it is refused") };
+        assert_eq!((watch.every, watch.command.len()), (5, 6));
+        assert!(Cli::try_parse_from(["shrike", "watch"]).is_err());
     }
 
     #[test]

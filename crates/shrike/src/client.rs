@@ -1,6 +1,7 @@
 //! The commands that speak to a running daemon over vici.
 
-use model::{SaSnapshot, Tombstone};
+use model::{Live, SaSnapshot, Tombstone};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -91,6 +92,35 @@ impl Control {
             Err(ClientError::UnknownCommand(_) | ClientError::UnknownEvent(_)) => Ok(Vec::new()),
             Err(error) => Err(error.to_string()),
         }
+    }
+
+    /// Everything a diagnosis can ask for. What the daemon does not know is left out: charon has no memory of what
+    /// ended, but counts messages.
+    ///
+    /// # Errors
+    /// The daemon's, or what it said makes no sense.
+    pub fn live(&mut self) -> Result<Live, String> {
+        let said = |error: ClientError| error.to_string();
+        let mut live = Live { sas: self.snapshots()?, ..Live::default() };
+        let each = |m: Message| live.connections.extend(schema::live_connections(&m));
+        self.client.streamed("list-conns", "list-conn", Message::new(), each).map_err(said)?;
+        let mut ended = Vec::new();
+        let each = |m: Message| ended.extend(schema::tombstone_from(&m).ok());
+        live.remembers = match self.client.streamed("shrike-list-ended", "shrike-ended", Message::new(), each) {
+            Ok(_) => true,
+            Err(ClientError::UnknownCommand(_) | ClientError::UnknownEvent(_)) => false,
+            Err(error) => return Err(error.to_string()),
+        };
+        live.ended = ended;
+        let stats = self.client.request("stats", Message::new());
+        live.running = stats.ok().as_ref().and_then(schema::running);
+        if !live.remembers {
+            let mut all = Message::new();
+            all.set("all", "yes");
+            let counters = self.client.request("get-counters", all);
+            live.counters = counters.ok().as_ref().map_or_else(BTreeMap::new, schema::counters_from);
+        }
+        Ok(live)
     }
 
     /// A command with an answer; its log lines go to `log`.

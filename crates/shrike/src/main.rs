@@ -1,5 +1,6 @@
 //! Shrike: an IKE daemon for IPsec that negotiates, shows and explains.
 
+mod check;
 mod cli;
 mod client;
 mod clock;
@@ -9,6 +10,7 @@ mod diagnose;
 mod files;
 mod log;
 mod racoonctl;
+mod watch;
 
 use clap::{CommandFactory, Parser};
 use cli::{Cli, Command, Generated, TmshWords};
@@ -58,7 +60,9 @@ fn execute(cli: Cli) -> Result<ExitCode, String> {
                 level: run.log_level,
             })
         }
-        Command::Diagnose(how) => return Ok(diagnose::run(&how, print, to_stderr)),
+        Command::Diagnose(how) => return Ok(diagnose::run(&how, vici.as_deref(), print, to_stderr)),
+        Command::Check(how) => return Ok(check::run(&how, print, to_stderr)),
+        Command::Watch(how) => return watch::run(&how, print),
         Command::Explain(what) => diagnose::explain(what.code.as_deref()).map(|text| print(&text)),
         Command::Load(load) => {
             let mut message = Message::new();

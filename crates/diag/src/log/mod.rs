@@ -8,6 +8,7 @@ mod catalogue;
 mod course;
 mod ends;
 mod lines;
+mod own;
 mod phrases;
 mod prefix;
 mod verdict;

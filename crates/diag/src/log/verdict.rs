@@ -18,9 +18,11 @@ const SOON: u64 = 600_000;
 pub(super) fn stuck(attempt: &Attempt) -> &'static [Cause] {
     match (attempt.version, attempt.role, attempt.stage) {
         (1, Initiator, Stage::Begun) if attempt.aggressive => {
-            &[C::NoResponse, C::Phase1Proposal, C::PskMismatch, C::NegotiationMode, C::NoConfig]
+            &[C::NoResponse, C::Phase1Proposal, C::PskMismatch, C::NegotiationMode, C::NoConfig, C::PeerId]
         }
-        (1, Initiator, Stage::Begun) => &[C::NoResponse, C::Phase1Proposal, C::NoConfig, C::Phase1Timeout],
+        (1, Initiator, Stage::Begun) => {
+            &[C::NoResponse, C::Phase1Proposal, C::NoConfig, C::Phase1Timeout, C::NegotiationMode, C::IkeVersion]
+        }
         (_, Initiator, Stage::Begun) => &[C::NoResponse, C::NoConfig, C::IkeVersion],
         (1, Initiator, Stage::Answered) => &[C::Phase1Timeout, C::NoResponse, C::PskMismatch, C::NatTraversal],
         (1, Initiator, Stage::Keyed) if attempt.nat => &[C::PskMismatch, C::NatTraversal, C::PeerId, C::AuthFailed],
@@ -181,7 +183,7 @@ fn finding(
         let times = if tally.count > 1 { format!(" ({} times)", tally.count) } else { String::new() };
         evidence.push(format!("line {}{times}: {}", tally.line, tally.sample));
     }
-    let remedy = causes.iter().map(|cause| cause.remedy()).collect();
+    let remedy = causes.iter().map(|cause| cause.remedy().into()).collect();
     let attempts = course.attempts.max(course.up).max(1);
     Finding { id, peer, severity, since: 0, attempts, causes, why, evidence, remedy }
 }

@@ -1,4 +1,4 @@
-//! Listings of IKE SAs of whatever program, recognised by themselves.
+//! Listings of SAs of whatever program, recognised by themselves.
 //!
 //! A file may be one listing, a series with lines that are times between, or what a terminal showed: prompts, several commands,
 //! and things that are no listing. [`read`] cuts it where a listing begins and offers each part to every dialect; each
@@ -7,6 +7,7 @@
 mod charon;
 mod cisco;
 mod iked;
+mod ipsec;
 mod libreswan;
 #[cfg(test)]
 mod tests;
@@ -38,11 +39,17 @@ pub enum Dialect {
     CiscoIkev2,
     /// `show crypto session`.
     CiscoSession,
+    /// `setkey -D`, `racoonctl show-sa esp`: IPsec SAs.
+    Setkey,
+    /// `ip xfrm state`: IPsec SAs.
+    IpXfrm,
+    /// `tmsh show net ipsec ipsec-sa`.
+    TmshIpsec,
 }
 
 impl Dialect {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::Racoonctl,
         Self::Tmsh,
         Self::Swanctl,
@@ -52,6 +59,9 @@ impl Dialect {
         Self::CiscoIsakmp,
         Self::CiscoIkev2,
         Self::CiscoSession,
+        Self::Setkey,
+        Self::IpXfrm,
+        Self::TmshIpsec,
     ];
 
     /// The command that prints it.
@@ -66,7 +76,15 @@ impl Dialect {
             Self::CiscoIsakmp => "show crypto isakmp sa",
             Self::CiscoIkev2 => "show crypto ikev2 sa",
             Self::CiscoSession => "show crypto session",
+            Self::Setkey => "setkey -D",
+            Self::IpXfrm => "ip xfrm state",
+            Self::TmshIpsec => "tmsh show net ipsec ipsec-sa",
         }
+    }
+
+    /// Whether it lists IPsec SAs and no IKE SAs.
+    pub fn is_ipsec(self) -> bool {
+        matches!(self, Self::Setkey | Self::IpXfrm | Self::TmshIpsec)
     }
 
     /// Words of a command line that ask for it, all of one of these.
@@ -87,6 +105,9 @@ impl Dialect {
             Self::CiscoIsakmp => &[&["show crypto isakmp sa"], &["show crypto ikev1 sa"], &["sh cry isa sa"]],
             Self::CiscoIkev2 => &[&["show crypto ikev2 sa"]],
             Self::CiscoSession => &[&["show crypto session"]],
+            Self::Setkey => &[&["setkey -D"], &["racoonctl", "show-sa", "esp"], &["racoonctl", "show-sa", "ipsec"]],
+            Self::IpXfrm => &[&["ip xfrm state"], &["ip -s xfrm state"]],
+            Self::TmshIpsec => &[&["show net ipsec ipsec-sa"]],
         }
     }
 }
@@ -218,6 +239,9 @@ fn listed(text: &str, known: &libreswan::Known<'_>, unread: &mut Vec<String>) ->
         (Dialect::CiscoIsakmp, cisco::isakmp(text)),
         (Dialect::CiscoIkev2, cisco::ikev2(text)),
         (Dialect::CiscoSession, cisco::session(text)),
+        (Dialect::Setkey, ipsec::setkey(text)),
+        (Dialect::IpXfrm, ipsec::xfrm(text)),
+        (Dialect::TmshIpsec, ipsec::tmsh(text)),
     ];
     found.extend(others.into_iter().filter_map(|(dialect, sas)| Some((dialect, sas?))));
     found

@@ -188,7 +188,9 @@ fn a_terminal_s_text_is_a_series() {
     let dated = format!("Tue Nov 24 01:08:06 UTC 2026\n{SWANCTL}Tue Nov 24 01:09:06 UTC 2026\n{SWANCTL}");
     let times: Vec<_> = read(&dated).series[&Dialect::Swanctl].iter().map(|listing| listing.at.unwrap()).collect();
     assert_eq!(times[1] - times[0], 60_000);
-    assert_eq!(read("dear diary\n$ racoonctl show-sa esp\nNo SAD entries.\n"), Listings::default());
+    assert_eq!(read("dear diary\n$ date\nNo listing.\n"), Listings::default());
+    let none = read("dear diary\n$ racoonctl show-sa esp\nNo SAD entries.\n");
+    assert_eq!((none.series.len(), none.series[&Dialect::Setkey][0].sas.len()), (1, 0));
 }
 
 /// What repeats without end takes time in proportion: in its square, this would take hours.
@@ -230,4 +232,31 @@ proptest! {
         }
         let _ = read(&damaged.into_iter().collect::<String>());
     }
+}
+
+/// IPsec SAs alone: each direction is an SA, and one that waits for a negotiation is told from one that is there.
+#[test]
+fn ipsec_sas_of_three_programs() {
+    let setkey = "10.9.0.1 10.9.0.2 \n\tesp mode=tunnel spi=173267602(0x0a53da92) reqid=0(0x00000000)\n\tE: aes-cbc  <redacted>\n\
+        \tseq=0x00000000 replay=4 flags=0x00000000 state=mature \n\tcreated: Nov 24 00:50:09 2026\tcurrent: Nov 24 00:51:09 2026\n\
+        \tdiff: 60(s)\thard: 3600(s)\tsoft: 2880(s)\n\tlast:                     \thard: 0(s)\tsoft: 0(s)\n\
+        10.9.0.2 10.9.0.1 \n\tesp mode=tunnel spi=0(0x00000000) reqid=0(0x00000000)\n\tseq=0x1 flags=0x0 state=larval \n";
+    let found = read(setkey);
+    let sas = &found.series[&Dialect::Setkey][0].sas;
+    assert_eq!((sas.len(), sas[0].peer.as_str(), sas[0].age, sas[0].lifetime), (2, "10.9.0.2", Some(60), Some(3600)));
+    assert!(sas[0].ipsec && sas[0].established && !sas[1].established);
+    assert_eq!((sas[1].source.as_deref(), sas[1].state.as_deref()), (Some("10.9.0.2"), Some("larval")));
+    let xfrm = "src 192.0.2.1 dst 192.0.2.2\n\tproto esp spi 0xc1a2b3d4 reqid 1 mode tunnel\n\treplay-window 0 flag af-unspec\n\
+        \tauth-trunc hmac(sha256) <redacted> 128\n\tlifetime config:\n\t  limit: soft (INF)(bytes), hard (INF)(bytes)\n\
+        \t  expire add: soft 3238(sec), hard 3600(sec)\nsrc 192.0.2.2 dst 192.0.2.1\n\tproto esp spi 0xc0ffee00 reqid 1 mode tunnel\n";
+    let found = read(&format!("$ ip -s xfrm state\n{xfrm}"));
+    let sas = &found.series[&Dialect::IpXfrm][0].sas;
+    assert_eq!((sas.len(), sas[0].name.as_deref(), sas[0].lifetime), (2, Some("SPI 0xc1a2b3d4"), Some(3600)));
+    let tmsh = "IPsec::SecurityAssociations\n172.16.1.1 -> 172.16.2.1\n-----\n  tmm: 6\n\
+        \x20 Direction: out; SPI: 0xbec2922(200026402); Policy ID: 0xe991(59793)\n  Protocol: esp; Mode: tunnel; State: mature\n\
+        172.16.2.1 -> 172.16.1.1\n-----\n  Direction: in; SPI: 0x7376bf9(121072633); Policy ID: 0x0(0)\nTotal records returned: 2\n";
+    let found = read(tmsh);
+    let sas = &found.series[&Dialect::TmshIpsec][0].sas;
+    assert_eq!((sas.len(), sas[1].peer.as_str(), sas[1].established), (2, "172.16.1.1", true));
+    assert!(read("$ setkey -D\nNo SAD entries.\n").series[&Dialect::Setkey][0].sas.is_empty());
 }

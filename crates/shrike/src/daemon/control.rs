@@ -613,7 +613,8 @@ fn load_file(core: &mut Core, now: Instant, m: &Message) -> Message {
     }
 }
 
-fn describe(c: &config::Connection) -> ConnectionInfo {
+/// A connection, as `list-conns` tells it.
+pub(crate) fn describe(c: &config::Connection) -> ConnectionInfo {
     let strings = |list: &[config::AddressPattern]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
     let auth = |round: &config::Authentication| AuthInfo {
         class: match round.method {
@@ -655,6 +656,7 @@ fn describe(c: &config::Connection) -> ConnectionInfo {
                 rekey_packets: child.rekey_packets,
                 dpd_action: action(child.dpd_action, "none", "start"),
                 close_action: action(child.close_action, "none", "start"),
+                starts: child.start_action == config::StartAction::Start,
                 local_ts: child.local_ts.iter().map(ToString::to_string).collect(),
                 remote_ts: child.remote_ts.iter().map(ToString::to_string).collect(),
             })

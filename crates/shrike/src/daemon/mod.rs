@@ -4,7 +4,7 @@ mod addresses;
 mod control;
 mod credentials;
 mod listener;
-mod load;
+pub(crate) mod load;
 mod names;
 mod plane;
 mod signals;
@@ -13,6 +13,9 @@ mod updown;
 mod userspace;
 mod xfrm;
 
+#[cfg(test)]
+pub(crate) use control::describe;
+pub(crate) use credentials::FromFiles;
 pub use plane::Choice;
 
 use crate::clock::{Clock, unix_seconds};

@@ -1,7 +1,9 @@
-//! `shrike diagnose`: what is wrong, from packet captures, listings and logs, without keys and without a daemon.
+//! `shrike diagnose`: what is wrong, of a running daemon, or from packet captures, listings and logs without keys.
 
+use crate::check::Against;
 use crate::cli::Diagnose;
-use capture::{Reader, Tracker, Tracks, decapsulate};
+use crate::client::Control;
+use capture::{Content, Reader, Tracker, Tracks, decapsulate};
 use diag::{Cause, Finding, Log, Severity, Sourced};
 use show::listing::{Dialect, Listings};
 use std::fmt::Write as _;
@@ -18,12 +20,15 @@ struct Unused {
     tracks: Tracks,
 }
 
-fn read(path: &str) -> Result<Unused, String> {
+fn read(path: &str, mut against: Option<&mut Against>) -> Result<Unused, String> {
     let file = File::open(path).map_err(|error| format!("{path}: {error}"))?;
     let mut reader = Reader::new(BufReader::new(file)).map_err(|error| format!("{path}: {error}"))?;
     let mut tracker = Tracker::default();
     while let Some(packet) = reader.next_packet().map_err(|error| format!("{path}: {error}"))? {
         if let Some(datagram) = decapsulate(packet.link, packet.octets) {
+            if let (Some(against), Content::Ike(octets)) = (against.as_mut(), datagram.content) {
+                against.take(datagram.source, datagram.destination, octets);
+            }
             tracker.take(packet.nanoseconds.unwrap_or(0), &datagram);
         }
     }
@@ -46,13 +51,19 @@ fn listings(path: &str, notes: &mut Vec<String>) -> Result<Vec<Finding>, String>
     if empty {
         notes.push(format!("{path}: no SA is listed: nothing has begun to negotiate, or every attempt is over"));
     }
-    Ok(series.values().flat_map(|listings| diag::listed(listings)).collect())
+    // What carries an IKE SA that is listed too has its finding there, unless something is wrong with it.
+    let with_ike = series.keys().any(|dialect| !dialect.is_ipsec());
+    let told = |dialect: &Dialect, found: &Finding| !dialect.is_ipsec() || !with_ike || found.severity > Severity::Info;
+    let each = series
+        .iter()
+        .flat_map(|(dialect, listings)| diag::listed(listings).into_iter().filter(move |found| told(dialect, found)));
+    Ok(each.collect())
 }
 
 /// Reads captures, listings and logs and prints findings. The exit code is a monitoring plugin's: 0 for nothing above
 /// information, 1 for a warning, 2 for an error, 3 where an input cannot be read.
-pub fn run(how: &Diagnose, print: impl Fn(&str), complain: impl Fn(&str)) -> ExitCode {
-    match findings(how, print) {
+pub fn run(how: &Diagnose, vici: Option<&str>, print: impl Fn(&str), complain: impl Fn(&str)) -> ExitCode {
+    match findings(how, vici, print) {
         Ok(Severity::Ok | Severity::Info) => ExitCode::SUCCESS,
         Ok(Severity::Warning) => ExitCode::from(1),
         Ok(Severity::Error) => ExitCode::from(2),
@@ -78,12 +89,13 @@ pub fn explain(code: Option<&str>) -> Result<String, String> {
 }
 
 /// The worst of what was found and printed.
-fn findings(how: &Diagnose, print: impl Fn(&str)) -> Result<Severity, String> {
+fn findings(how: &Diagnose, vici: Option<&str>, print: impl Fn(&str)) -> Result<Severity, String> {
     let mut sources = Vec::new();
     let mut notes = Vec::new();
     let mut from = |source: &String, findings| sources.push(Sourced { source: source.clone(), findings });
+    let mut against = how.against.as_deref().map(Against::new).transpose()?;
     for path in &how.pcap {
-        from(path, captured(path, &mut notes)?);
+        from(path, captured(path, against.as_mut(), &mut notes)?);
     }
     for path in &how.listing {
         from(path, listings(path, &mut notes)?);
@@ -91,14 +103,31 @@ fn findings(how: &Diagnose, print: impl Fn(&str)) -> Result<Severity, String> {
     for path in &how.log {
         from(path, logged(path, &mut notes)?);
     }
-    let findings = diag::merged(sources);
+    if how.live || sources.is_empty() {
+        sources.push(Sourced { source: "daemon".to_string(), findings: running(vici, &mut notes)? });
+    }
+    let mut findings = diag::merged(sources);
+    findings.extend(against.iter().flat_map(|against| against.findings(&mut notes)));
     print(&if how.json { as_json(&findings, &notes) } else { as_text(&findings, &notes, how.verbose) });
     Ok(findings.iter().map(|f| f.severity).max().unwrap_or(Severity::Ok))
 }
 
+/// Findings about the daemon that runs.
+fn running(vici: Option<&str>, notes: &mut Vec<String>) -> Result<Vec<Finding>, String> {
+    let elsewhere = |error| format!("{error}; or name what to read: --pcap, --listing, --log");
+    let live = Control::open(vici).map_err(elsewhere)?.live()?;
+    if !live.remembers {
+        notes.push("this daemon keeps no reasons: what it lists and counts is all there is to judge by".to_string());
+    }
+    if live.connections.is_empty() && live.sas.is_empty() {
+        notes.push("the daemon has no connection: load a configuration (shrike load)".to_string());
+    }
+    Ok(diag::live(&live))
+}
+
 /// Findings from a capture.
-fn captured(path: &str, notes: &mut Vec<String>) -> Result<Vec<Finding>, String> {
-    let Unused { damaged, tracks } = read(path)?;
+fn captured(path: &str, against: Option<&mut Against>, notes: &mut Vec<String>) -> Result<Vec<Finding>, String> {
+    let Unused { damaged, tracks } = read(path, against)?;
     let counted = [
         (damaged, "damaged records"),
         (tracks.unreadable, "datagrams on IKE's ports that are no IKE"),
@@ -143,12 +172,14 @@ fn logged(path: &str, notes: &mut Vec<String>) -> Result<Vec<Finding>, String> {
     Ok(report.findings)
 }
 
-fn as_json(findings: &[Finding], notes: &[String]) -> String {
+/// Findings for programs.
+pub(crate) fn as_json(findings: &[Finding], notes: &[String]) -> String {
     let document = serde_json::json!({ "schema": SCHEMA, "findings": findings, "notes": notes });
     format!("{document:#}\n")
 }
 
-fn as_text(findings: &[Finding], notes: &[String], verbose: bool) -> String {
+/// Findings for people.
+pub(crate) fn as_text(findings: &[Finding], notes: &[String], verbose: bool) -> String {
     let mut text = String::new();
     for finding in findings {
         let codes: Vec<&str> = finding.causes.iter().map(|cause| cause.code()).collect();
@@ -172,5 +203,7 @@ fn as_text(findings: &[Finding], notes: &[String], verbose: bool) -> String {
     text
 }
 
+#[cfg(test)]
+mod score;
 #[cfg(test)]
 mod tests;

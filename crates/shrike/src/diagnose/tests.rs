@@ -1,6 +1,6 @@
 use super::*;
 use crate::cli::Diagnose;
-use capture::{Content, Datagram};
+use capture::Datagram;
 use sim::{Sim, Site};
 use std::time::Duration;
 
@@ -101,7 +101,7 @@ fn a_peer_that_goes_away_is_missed() {
 }
 
 fn how(path: &std::path::Path, json: bool) -> Diagnose {
-    Diagnose { pcap: vec![path.to_string_lossy().into_owned()], listing: vec![], log: vec![], json, verbose: false }
+    Diagnose { pcap: vec![path.to_string_lossy().into_owned()], json, ..Diagnose::default() }
 }
 
 fn verdicts(text: &str) -> Vec<(Severity, Option<&'static str>)> {
@@ -197,6 +197,13 @@ fn series_of_listings() {
 }
 
 #[test]
+fn without_a_file_and_without_a_daemon_it_says_what_can_be_read() {
+    let nowhere = std::env::temp_dir().join("shrike-no-such-socket").to_string_lossy().into_owned();
+    let error = findings(&Diagnose::default(), Some(&nowhere), |_| {}).unwrap_err();
+    assert!(["no daemon serves", "--pcap", "--listing", "--log"].iter().all(|word| error.contains(word)), "{error}");
+}
+
+#[test]
 fn causes_are_explained() {
     let all = explain(None).unwrap();
     assert_eq!(all.lines().count(), Cause::ALL.len());
@@ -208,13 +215,13 @@ fn causes_are_explained() {
 fn what_is_no_capture_is_refused_and_json_has_a_schema() {
     let path = std::env::temp_dir().join(format!("shrike-diagnose-{}", std::process::id()));
     std::fs::write(&path, "this is text").unwrap();
-    let error = findings(&how(&path, false), |_| {}).unwrap_err();
+    let error = findings(&how(&path, false), None, |_| {}).unwrap_err();
     assert!(error.contains("not a pcap"), "{error}");
     let mut empty = 0xa1b2_c3d4_u32.to_be_bytes().to_vec();
     empty.extend([0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 0, 0, 0, 1]);
     std::fs::write(&path, empty).unwrap();
     let printed = std::cell::RefCell::new(String::new());
-    findings(&how(&path, true), |text| printed.borrow_mut().push_str(text)).unwrap();
+    findings(&how(&path, true), None, |text| printed.borrow_mut().push_str(text)).unwrap();
     std::fs::remove_file(&path).unwrap();
     let document: serde_json::Value = serde_json::from_str(&printed.borrow()).unwrap();
     assert_eq!((document["schema"].as_str(), document["findings"].as_array().map(Vec::len)), (Some(SCHEMA), Some(0)));
@@ -231,7 +238,7 @@ fn captures_of_others() {
         return;
     }
     let worst = |name: &str| {
-        let Unused { tracks, .. } = read(&format!("{directory}/{name}")).unwrap();
+        let Unused { tracks, .. } = read(&format!("{directory}/{name}"), None).unwrap();
         let findings = diag::observed(&tracks.sas);
         findings.iter().map(|f| (f.severity, f.causes.first().map(|c| c.code()))).max().unwrap()
     };
@@ -382,10 +389,9 @@ fn logs_and_listings_are_brought_together() {
         "2026-11-24 00:52:03: INFO: respond new phase 1 negotiation: 10.9.0.2[500]<=>10.9.0.1[500]\n\
          2026-11-24 00:52:03: ERROR: no suitable proposal found.\n",
     );
-    let how =
-        Diagnose { pcap: vec![], listing: vec![listing.clone()], log: vec![log.clone()], json: true, verbose: false };
+    let how = Diagnose { listing: vec![listing.clone()], log: vec![log.clone()], json: true, ..Diagnose::default() };
     let printed = std::cell::RefCell::new(String::new());
-    assert_eq!(findings(&how, |text| printed.borrow_mut().push_str(text)), Ok(Severity::Error));
+    assert_eq!(findings(&how, None, |text| printed.borrow_mut().push_str(text)), Ok(Severity::Error));
     let document: serde_json::Value = serde_json::from_str(&printed.borrow()).unwrap();
     let found = document["findings"].as_array().unwrap();
     assert_eq!((found.len(), found[0]["causes"][0].as_str()), (1, Some("P1_PROPOSAL")), "{document:#}");
@@ -450,7 +456,8 @@ fn listings_of_others() {
     ] {
         assert_eq!(worst(path.clone()), Some((Severity::Warning, Some(cause))), "{path}");
     }
-    let error = listings(&format!("{show}/bigip/tmsh-ipsec-sa-all-properties.txt"), &mut Vec::new()).unwrap_err();
+    assert_eq!(worst(format!("{show}/bigip/tmsh-ipsec-sa-all-properties.txt")), Some((Severity::Ok, None)));
+    let error = listings(&format!("{show}/../README.md"), &mut Vec::new()).unwrap_err();
     assert!(error.contains("tmsh show net ipsec ike-sa"), "{error}");
 }
 
@@ -466,11 +473,61 @@ fn keys_in_listings_do_not_come_out() {
     )
     .unwrap();
     let path = path.to_string_lossy().into_owned();
-    let how = Diagnose { pcap: vec![], listing: vec![path.clone()], log: vec![], json: false, verbose: true };
+    let how = Diagnose { listing: vec![path.clone()], verbose: true, ..Diagnose::default() };
     let printed = std::cell::RefCell::new(String::new());
-    findings(&how, |text| printed.borrow_mut().push_str(text)).unwrap();
+    findings(&how, None, |text| printed.borrow_mut().push_str(text)).unwrap();
     std::fs::remove_file(path).unwrap();
     let printed = printed.into_inner();
     assert!(printed.contains("a table was left out") && printed.contains("NO_RESPONSE"), "{printed}");
     assert!(["3e061e8f", "horse", "battery"].iter().all(|secret| !printed.contains(secret)), "{printed}");
+}
+
+fn codes(findings: &[Finding]) -> Vec<(Severity, Vec<&'static str>)> {
+    findings.iter().map(|f| (f.severity, f.causes.iter().map(|c| c.code()).collect())).collect()
+}
+
+/// What is up and carries packets in one direction only.
+#[test]
+fn a_tunnel_that_nothing_comes_back_through_is_missed() {
+    let mut sim = Sim::new(3);
+    let (here, there) = (sim.add(a(&[])), sim.add(b(&[])));
+    sim.initiate(here, there);
+    sim.run_for(100 * SECOND);
+    let mut live = score::over_vici(&sim, here);
+    assert_eq!(codes(&diag::live(&live)), [(Severity::Ok, vec![])]);
+    let counters = &mut live.sas[0].children[0].counters;
+    (counters.packets_out, counters.bytes_out) = (100, 8400);
+    assert_eq!(codes(&diag::live(&live))[1], (Severity::Warning, vec!["NATT", "TRAFFIC_SELECTOR"]));
+    live.sas[0].children[0].counters.packets_in = 1;
+    assert_eq!(diag::live(&live).len(), 1);
+}
+
+/// A daemon without memory: its counters say how far it got (IKEv2).
+#[test]
+fn counters_tell_how_far_attempts_got() {
+    let connection = model::LiveConnection {
+        name: "gw".into(),
+        remote_addrs: vec!["192.0.2.2".into()],
+        ..model::LiveConnection::default()
+    };
+    let with = |counted: &[(&str, u64)]| {
+        let counters = counted.iter().map(|(name, n)| (name.to_string(), *n)).collect();
+        diag::live(&model::Live {
+            connections: vec![connection.clone()],
+            counters: [("gw".to_string(), counters)].into(),
+            ..model::Live::default()
+        })
+    };
+    let first = |counted: &[(&str, u64)]| {
+        let found = with(counted);
+        (found[0].severity, found[0].causes.first().map(|cause| cause.code()))
+    };
+    let (sent, answered) = ("ike-init-out-req", "ike-init-in-resp");
+    assert_eq!(first(&[]), (Severity::Info, Some("NOT_STARTED")));
+    assert_eq!(first(&[(sent, 1)]), (Severity::Error, Some("NO_RESPONSE")));
+    assert_eq!(first(&[(sent, 2), (answered, 2)]), (Severity::Error, Some("P1_PROPOSAL")));
+    let (proof, judged) = ("ike-auth-out-req", "ike-auth-in-resp");
+    assert_eq!(first(&[(sent, 1), (answered, 1), (proof, 6)]), (Severity::Error, Some("NATT")));
+    assert_eq!(first(&[(sent, 1), (answered, 1), (proof, 1), (judged, 1)]), (Severity::Error, Some("PSK_MISMATCH")));
+    assert_eq!(with(&[(sent, 6)])[0].peer, "192.0.2.2");
 }

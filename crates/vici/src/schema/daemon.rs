@@ -1,8 +1,9 @@
 //! What a daemon says about itself: version, statistics, connections, counters and log lines.
 
 use crate::Message;
-use model::SaId;
 use model::dataplane::{Mode, TrapInstall};
+use model::{LiveChild, LiveConnection, SaId};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The answer to `version`.
@@ -144,6 +145,8 @@ pub struct ChildInfo {
     pub dpd_action: String,
     /// What happens when the peer closes it: `none`, `trap`, `start`.
     pub close_action: String,
+    /// Whether it is begun as soon as it is loaded (our own key: strongSwan does not say).
+    pub starts: bool,
     /// Our traffic selectors, as configured (`dynamic` is possible).
     pub local_ts: Vec<String>,
     /// The peer's.
@@ -182,7 +185,8 @@ fn list_child(m: &mut Message, child: &ChildInfo) {
             .set("dpd_action", &child.dpd_action)
             .set("close_action", &child.close_action)
             .list("local-ts", &child.local_ts)
-            .list("remote-ts", &child.remote_ts);
+            .list("remote-ts", &child.remote_ts)
+            .set("shrike-starts", if child.starts { "yes" } else { "no" });
     });
 }
 
@@ -197,6 +201,50 @@ pub fn list_policy(trap: &TrapInstall) -> Message {
             .list("remote-ts", trap.remote_ts.iter().map(ToString::to_string));
     });
     m
+}
+
+/// The connections in a `list-conn` event, for diagnosis: the names, the peer's addresses and the children of what
+/// [`list_conn`] or charon wrote.
+pub fn live_connections(message: &Message) -> Vec<LiveConnection> {
+    let child = |(name, m): (&str, &Message)| LiveChild {
+        name: name.to_string(),
+        starts: m.get_str("shrike-starts").map(|starts| starts == "yes"),
+    };
+    let connection = |(name, m): (&str, &Message)| LiveConnection {
+        name: name.to_string(),
+        remote_addrs: m.texts("remote_addrs").map(str::to_string).collect(),
+        version: match m.get_str("version") {
+            Some("IKEv1") => Some(1),
+            Some("IKEv2") => Some(2),
+            _ => None,
+        },
+        children: m.get_section("children").into_iter().flat_map(Message::sections).map(child).collect(),
+    };
+    message.sections().map(connection).collect()
+}
+
+/// For how long a daemon runs, from its answer to `stats`: the largest unit only, so at most half off.
+pub fn running(stats: &Message) -> Option<Duration> {
+    let text = stats.get_section("uptime")?.get_str("running")?;
+    let (count, unit) = text.split_once(' ')?;
+    let size = match unit.trim_end_matches('s') {
+        "second" => 1,
+        "minute" => 60,
+        "hour" => 3600,
+        "day" => 86_400,
+        _ => return None,
+    };
+    Some(Duration::from_secs(count.parse::<u64>().ok()?.saturating_mul(size)))
+}
+
+/// The counters in the answer to `get-counters`, by connection and name.
+pub fn counters_from(message: &Message) -> BTreeMap<String, BTreeMap<String, u64>> {
+    let values = |m: &Message| {
+        let number = |name: &&str| Some((name.to_string(), m.get_str(name)?.parse().ok()?));
+        COUNTER_NAMES.iter().filter_map(number).collect()
+    };
+    let sets = message.get_section("counters").into_iter().flat_map(Message::sections);
+    sets.map(|(name, m)| (name.to_string(), values(m))).collect()
 }
 
 /// Names of the counters of `get-counters`, in strongSwan's order.
@@ -264,6 +312,27 @@ mod tests {
         }
         assert_eq!(rough_duration(Duration::from_secs(7300)), "2 hours");
         assert_eq!(rough_duration(Duration::from_secs(172_800)), "2 days");
+    }
+
+    #[test]
+    fn what_a_diagnosis_needs_comes_back() {
+        let child = |name: &str, starts| ChildInfo { name: name.into(), starts, ..ChildInfo::default() };
+        let info = ConnectionInfo {
+            name: "gw".into(),
+            remote_addrs: vec!["192.0.2.2".into()],
+            children: vec![child("a", true), child("b", false)],
+            ..ConnectionInfo::default()
+        };
+        let [found] = &live_connections(&list_conn(&info))[..] else { panic!() };
+        assert_eq!((found.name.as_str(), found.remote_addrs.as_slice()), ("gw", &["192.0.2.2".to_string()][..]));
+        let starts = |name: &str, starts| LiveChild { name: name.into(), starts };
+        assert_eq!(found.children, [starts("a", Some(true)), starts("b", Some(false))]);
+        for seconds in [1, 26, 7200, 172_800] {
+            let running_for = Duration::from_secs(seconds);
+            assert_eq!(running(&stats(&Stats { running: running_for, ..Stats::default() })), Some(running_for));
+        }
+        let counted = counters([("gw", &[("ike-init-out-req", 5)][..])]);
+        assert_eq!(counters_from(&counted)["gw"]["ike-init-out-req"], 5);
     }
 
     #[test]

@@ -11,8 +11,8 @@ mod sa;
 pub(crate) mod samples;
 
 pub use daemon::{
-    AuthInfo, COUNTER_NAMES, ChildInfo, ConnectionInfo, Stats, VersionInfo, counters, list_conn, list_policy, log,
-    stats, version,
+    AuthInfo, COUNTER_NAMES, ChildInfo, ConnectionInfo, Stats, VersionInfo, counters, counters_from, list_conn,
+    list_policy, live_connections, log, running, stats, version,
 };
 pub use failure::{tombstone, tombstone_from};
 pub use names::{identity_from, identity_text, rule_from, rule_name};

@@ -1,0 +1,186 @@
+//! What may be behind a reason that a daemon kept: the catalogue's causes, most likely first.
+
+use crate::Cause;
+use Cause as C;
+use model::{FailureKind, Phase, Side, Tombstone};
+use wire::grammar::RuleId;
+use wire::{NotifyType, TransformType, V1NotifyType};
+
+/// The causes of what a tombstone tells; none where it is an ordinary end.
+pub(crate) fn causes(tombstone: &Tombstone) -> Vec<Cause> {
+    // A secret shows as this only where there is one.
+    let unknown = |secret: bool| {
+        if secret { vec![C::PskMismatch, C::PeerId, C::AuthFailed] } else { vec![C::AuthFailed, C::PeerId] }
+    };
+    let secret = matches!(tombstone.sa.authentication, "pre-shared-key" | "unknown");
+    match &tombstone.failure.kind {
+        FailureKind::IdentityUnknown { .. }
+        | FailureKind::NotAddressed { .. }
+        | FailureKind::IdentityMismatch { .. }
+        | FailureKind::IdentityNotCertified { .. } => vec![C::PeerId],
+        FailureKind::PskMismatch { .. } => vec![C::PskMismatch],
+        FailureKind::PskMissing { .. } => vec![C::PskMismatch, C::PeerId],
+        FailureKind::AuthMethodUnsupported { .. }
+        | FailureKind::AuthMethodMismatch { .. }
+        | FailureKind::OwnCertificateMissing { .. }
+        | FailureKind::PeerCertificateMissing { .. }
+        | FailureKind::CertificateUntrusted { .. }
+        | FailureKind::SignatureInvalid { .. } => vec![C::AuthFailed],
+        FailureKind::AuthenticationRefused { .. } => unknown(secret),
+        FailureKind::NoProposalChosen { phase, found_by: Side::Us, mismatch, .. } => {
+            let differing = mismatch.iter().flat_map(|m| m.differing.iter().map(|(dimension, ..)| dimension.0));
+            proposal(*phase, &differing.collect::<Vec<_>>())
+        }
+        // A peer that has no connection for us, or one for something else, may say the same.
+        FailureKind::NoProposalChosen { phase: Phase::Ike, .. } if tombstone.sa.version == 1 => {
+            vec![C::Phase1Proposal, C::NoConfig, C::NegotiationMode, C::IkeVersion]
+        }
+        FailureKind::NoProposalChosen { phase: Phase::Ike, .. } => vec![C::Phase1Proposal, C::NoConfig, C::IkeVersion],
+        FailureKind::NoProposalChosen { .. } if tombstone.sa.version == 1 => {
+            vec![C::ChildFailed, C::Pfs, C::EncryptionAlgorithm, C::EncapsulationMode]
+        }
+        FailureKind::NoProposalChosen { .. } => vec![C::ChildFailed, C::EncryptionAlgorithm, C::Pfs],
+        FailureKind::InvalidKeyExchange { .. } if tombstone.child.is_some() => vec![C::Pfs],
+        FailureKind::InvalidKeyExchange { .. } | FailureKind::BadPublicValue { .. } => vec![C::DhGroup],
+        FailureKind::ChoiceNotOffered { phase, mismatch } => {
+            proposal(*phase, &mismatch.differing.iter().map(|(dimension, ..)| dimension.0).collect::<Vec<_>>())
+        }
+        FailureKind::TsUnacceptable { .. } => vec![C::TrafficSelector],
+        FailureKind::NoAnswer { .. } if tombstone.sa.established.is_some() && tombstone.child.is_none() => {
+            vec![C::DpdTimeout]
+        }
+        FailureKind::NoAnswer { waiting_for, to, .. } => unanswered(*waiting_for, to.port(), secret),
+        FailureKind::HalfOpen { waiting_for, repeated, .. } => half_open(*waiting_for, *repeated),
+        FailureKind::ModeMismatch { .. } => vec![C::NegotiationMode],
+        FailureKind::EncapsulationMode { .. } => vec![C::EncapsulationMode],
+        FailureKind::NotUnique { .. } => vec![C::Collision, C::PeerDelete],
+        FailureKind::NoConfig { .. } => vec![C::NoConfig],
+        FailureKind::WrongVersion { .. } => vec![C::IkeVersion],
+        FailureKind::PeerRefused { phase, notify } => refused(*phase, *notify, secret),
+        FailureKind::PeerRefusedV1 { phase, notify } => refused_v1(*phase, *notify, secret),
+        FailureKind::MessageInvalid { rule, .. } => match rule {
+            // What a wrong key makes of a message looks like one with other payloads.
+            RuleId::MainMode5 | RuleId::MainMode6 => unknown(true),
+            _ if tombstone.sa.established.is_some() => vec![C::ChildFailed],
+            _ => vec![C::AuthFailed, C::Phase1Timeout],
+        },
+        FailureKind::UnsupportedCritical { .. } => vec![C::NoConfig],
+        FailureKind::InstallFailed { .. } | FailureKind::NoVirtualAddress { .. } => vec![C::ChildFailed],
+        FailureKind::PeerDeleted => vec![C::PeerDelete],
+        FailureKind::Expired => vec![C::Lifetime],
+        FailureKind::Terminated | FailureKind::Replaced { .. } => Vec::new(),
+    }
+}
+
+/// What differs in a proposal.
+fn proposal(phase: Phase, differing: &[TransformType]) -> Vec<Cause> {
+    let only_group = !differing.is_empty() && differing.iter().all(|kind| *kind == TransformType::KE);
+    let mut causes = match (phase, only_group) {
+        (Phase::Ike, true) => vec![C::DhGroup, C::Phase1Proposal],
+        (Phase::Ike, false) => vec![C::Phase1Proposal],
+        (Phase::Child, true) => vec![C::Pfs, C::ChildFailed],
+        (Phase::Child, false) => vec![C::ChildFailed],
+    };
+    for (kind, cause) in [
+        (TransformType::ENCR, C::EncryptionAlgorithm),
+        (TransformType::INTEG, C::AuthenticationAlgorithm),
+        (TransformType::PRF, C::AuthenticationAlgorithm),
+        (TransformType::KE, if phase == Phase::Ike { C::DhGroup } else { C::Pfs }),
+    ] {
+        if differing.contains(&kind) && !causes.contains(&cause) {
+            causes.push(cause);
+        }
+    }
+    causes
+}
+
+/// What it may be that an answer does not come.
+pub(crate) fn unanswered(waiting_for: RuleId, port: u16, secret: bool) -> Vec<Cause> {
+    match waiting_for {
+        RuleId::IkeSaInitResponse => vec![C::NoResponse, C::NoConfig, C::IkeVersion],
+        RuleId::MainMode2 => {
+            vec![C::NoResponse, C::Phase1Proposal, C::NoConfig, C::NegotiationMode, C::IkeVersion]
+        }
+        RuleId::AggressiveMode2 | RuleId::AggressiveMode2Signature => {
+            // It names itself first: a responder that does not expect it stays silent.
+            vec![
+                C::NoResponse,
+                C::Phase1Proposal,
+                C::NegotiationMode,
+                C::NoConfig,
+                C::PeerId,
+                C::PskMismatch,
+                C::IkeVersion,
+            ]
+        }
+        // Without a secret for us it cannot even make keys (RFC 2409 section 5).
+        RuleId::MainMode4 => vec![C::Phase1Timeout, C::PskMismatch, C::NatTraversal],
+        RuleId::IkeAuthResponse if port == 4500 => vec![C::NatTraversal, C::PskMismatch, C::Phase1Timeout],
+        RuleId::IkeAuthResponse => vec![C::Phase1Timeout, C::NatTraversal, C::PskMismatch],
+        RuleId::MainMode6 | RuleId::MainMode6Signature if port == 4500 => {
+            vec![C::PskMismatch, C::NatTraversal, C::PeerId, C::AuthFailed]
+        }
+        RuleId::MainMode6 if secret => vec![C::PskMismatch, C::PeerId, C::AuthFailed],
+        RuleId::MainMode6 | RuleId::MainMode6Signature => vec![C::AuthFailed, C::PeerId, C::Phase1Timeout],
+        RuleId::QuickMode2 | RuleId::CreateChildSaResponse => vec![C::Phase2Timeout, C::TrafficSelector, C::Pfs],
+        _ => vec![C::Phase1Timeout, C::NoResponse],
+    }
+}
+
+/// What it may be that the initiator does not go on.
+pub(crate) fn half_open(waiting_for: RuleId, repeated: u32) -> Vec<Cause> {
+    match waiting_for {
+        // Repetitions of a request whose answer was sent: it did not arrive.
+        RuleId::IkeAuthRequest | RuleId::MainMode3 if repeated > 0 => vec![C::NoResponse, C::HalfOpen],
+        RuleId::IkeAuthRequest => vec![C::HalfOpen, C::NatTraversal, C::NoResponse],
+        RuleId::MainMode5 => vec![C::PskMismatch, C::NatTraversal, C::PeerId, C::AuthFailed],
+        RuleId::MainMode5Signature => vec![C::NatTraversal, C::AuthFailed, C::PeerId],
+        RuleId::AggressiveMode3 | RuleId::AggressiveMode3Encrypted if repeated == 0 => {
+            vec![C::PskMismatch, C::NoResponse, C::PeerId]
+        }
+        RuleId::AggressiveMode3 | RuleId::AggressiveMode3Encrypted => {
+            vec![C::NoResponse, C::PskMismatch, C::HalfOpen]
+        }
+        _ => vec![C::HalfOpen, C::NoResponse, C::Phase1Timeout],
+    }
+}
+
+/// What an error of IKEv2 may mean that has no reason of its own.
+fn refused(phase: Phase, notify: NotifyType, secret: bool) -> Vec<Cause> {
+    match (phase, notify) {
+        (_, NotifyType::AUTHENTICATION_FAILED) if secret => vec![C::PskMismatch, C::PeerId, C::AuthFailed],
+        (_, NotifyType::AUTHENTICATION_FAILED) => vec![C::AuthFailed, C::PeerId],
+        (_, NotifyType::TS_UNACCEPTABLE) => vec![C::TrafficSelector],
+        (_, NotifyType::INVALID_MAJOR_VERSION) => vec![C::IkeVersion],
+        (_, NotifyType::INVALID_IKE_SPI) => vec![C::StaleSa],
+        (Phase::Ike, NotifyType::INVALID_KE_PAYLOAD) => vec![C::DhGroup],
+        (Phase::Child, NotifyType::INVALID_KE_PAYLOAD) => vec![C::Pfs],
+        (Phase::Ike, _) => vec![C::NoConfig, C::Phase1Proposal],
+        (Phase::Child, _) => vec![C::ChildFailed, C::Pfs],
+    }
+}
+
+/// The same for IKEv1.
+fn refused_v1(phase: Phase, notify: V1NotifyType, secret: bool) -> Vec<Cause> {
+    match (phase, notify) {
+        (Phase::Ike, V1NotifyType::NO_PROPOSAL_CHOSEN) => {
+            vec![C::Phase1Proposal, C::NoConfig, C::NegotiationMode, C::IkeVersion]
+        }
+        (Phase::Child, V1NotifyType::NO_PROPOSAL_CHOSEN) => {
+            vec![C::ChildFailed, C::Pfs, C::EncryptionAlgorithm, C::EncapsulationMode]
+        }
+        (Phase::Child, V1NotifyType::INVALID_ID_INFORMATION) => vec![C::TrafficSelector],
+        (Phase::Ike, V1NotifyType::INVALID_ID_INFORMATION) => vec![C::PeerId],
+        (_, V1NotifyType::INVALID_EXCHANGE_TYPE) => vec![C::NegotiationMode],
+        (_, V1NotifyType::INVALID_MAJOR_VERSION) => vec![C::IkeVersion],
+        (_, V1NotifyType::INVALID_COOKIE) => vec![C::StaleSa],
+        (
+            Phase::Ike,
+            V1NotifyType::AUTHENTICATION_FAILED
+            | V1NotifyType::INVALID_HASH_INFORMATION
+            | V1NotifyType::PAYLOAD_MALFORMED,
+        ) if secret => vec![C::PskMismatch, C::PeerId, C::AuthFailed],
+        (Phase::Ike, _) => vec![C::AuthFailed, C::PeerId, C::NoConfig],
+        (Phase::Child, _) => vec![C::ChildFailed, C::TrafficSelector, C::Pfs],
+    }
+}

@@ -1,0 +1,513 @@
+//! Verdicts on a running daemon: what it is configured to have against what is there, and what became of the rest.
+//!
+//! A daemon that keeps the reason of every end ([`Live::remembers`]) gives one verdict; of another one the state of a
+//! negotiation and its counters of messages say what is possible.
+
+use crate::failed::{causes, half_open, unanswered};
+use crate::{Cause, Finding, Severity};
+use Cause as C;
+use model::{ChildState, FailureKind, IkeState, Live, LiveConnection, Role, SaSnapshot, Tombstone};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+use wire::grammar::{RuleId, rule};
+
+/// So many SAs that went too soon are no accident.
+const MANY: usize = 3;
+/// SAs that lived less than this on average do not stay.
+const SHORT: Duration = Duration::from_secs(300);
+/// No lifetime is meant to be so short, not even of a peer that authenticates anew by deleting.
+const TOO_SHORT: Duration = Duration::from_secs(10);
+/// What ended longer ago says nothing about now.
+const RECENT: Duration = Duration::from_secs(900);
+/// A connection that nobody has begun for this long may be one that both ends wait for.
+const LONG: Duration = Duration::from_secs(300);
+/// So many packets without any in return are no accident.
+const PACKETS: u64 = 20;
+/// And so long.
+const ONE_WAY: Duration = Duration::from_secs(30);
+/// So many half-open peers are no accident.
+const FLOOD: usize = 20;
+
+/// All about one connection, or about one address that no connection was found for.
+struct Group<'a> {
+    connection: Option<&'a LiveConnection>,
+    name: &'a str,
+    sas: Vec<&'a SaSnapshot>,
+    /// The latest first.
+    ended: Vec<&'a Tombstone>,
+}
+
+/// Findings about each connection, in the order of their configuration, and then about peers that have none.
+pub fn live(live: &Live) -> Vec<Finding> {
+    let groups = groups(live);
+    let mut findings = Vec::new();
+    for group in &groups {
+        findings.extend(group.judge(live));
+    }
+    findings.extend(flood(live));
+    findings
+}
+
+/// Many addresses at once that began and did not go on: no fault of any one connection.
+fn flood(live: &Live) -> Option<Finding> {
+    let waiting = live.sas.iter().filter(|sa| sa.role == Role::Responder && sa.established.is_none());
+    let given_up = live.ended.iter().filter(|t| {
+        t.ended < RECENT && t.sa.established.is_none() && matches!(t.failure.kind, FailureKind::HalfOpen { .. })
+    });
+    let addresses: BTreeSet<IpAddr> = waiting.chain(given_up.map(|t| &t.sa)).map(|sa| sa.remote.ip()).collect();
+    let up = live.sas.iter().filter(|sa| up(sa)).count();
+    if addresses.len() < FLOOD || addresses.len() < up {
+        return None;
+    }
+    let why =
+        "many peers began at once and did not go on: somebody sends first messages only, or the way back is broken";
+    let mut found = verdict("flood", Severity::Error, &[C::HalfOpen, C::NoResponse], why);
+    found.peer = format!("{} peers", addresses.len());
+    found.evidence.push(format!("{} addresses are half open or were given up, {up} SAs are up", addresses.len()));
+    Some(found)
+}
+
+/// What a kept reason says by itself: causes, the reason with both sides' values, and the line to change.
+pub fn ended(tombstone: &Tombstone) -> Finding {
+    let sa = &tombstone.sa;
+    let peer = format!("{} -> {}", sa.local.ip(), sa.remote.ip());
+    Finding { peer, ..kept("never-established", Severity::Error, tombstone) }
+}
+
+fn groups(live: &Live) -> Vec<Group<'_>> {
+    let mut groups: Vec<Group<'_>> = Vec::new();
+    let mut by_name: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut by_address: BTreeMap<IpAddr, usize> = BTreeMap::new();
+    for connection in &live.connections {
+        by_name.insert(connection.name.as_str(), groups.len());
+        // An address that several connections have tells none of them.
+        for address in connection.remote_addrs.iter().filter_map(|text| text.parse().ok()) {
+            by_address.entry(address).and_modify(|at| *at = usize::MAX).or_insert(groups.len());
+        }
+        let name = connection.name.as_str();
+        groups.push(Group { connection: Some(connection), name, sas: Vec::new(), ended: Vec::new() });
+    }
+    let mut of = |groups: &mut Vec<Group<'_>>, sa: &'_ SaSnapshot| -> usize {
+        let address = sa.remote.ip();
+        let known = by_name.get(sa.name.as_str()).copied();
+        known.or_else(|| by_address.get(&address).copied().filter(|at| *at < groups.len())).unwrap_or_else(|| {
+            by_address.insert(address, groups.len());
+            groups.len()
+        })
+    };
+    for sa in &live.sas {
+        let at = of(&mut groups, sa);
+        if at == groups.len() {
+            groups.push(Group { connection: None, name: &sa.name, sas: Vec::new(), ended: Vec::new() });
+        }
+        if let Some(group) = groups.get_mut(at) {
+            group.sas.push(sa);
+        }
+    }
+    let mut ended: Vec<&Tombstone> = live.ended.iter().collect();
+    ended.sort_by_key(|tombstone| tombstone.ended);
+    for tombstone in ended {
+        let at = of(&mut groups, &tombstone.sa);
+        if at == groups.len() {
+            let name = tombstone.sa.name.as_str();
+            groups.push(Group { connection: None, name, sas: Vec::new(), ended: Vec::new() });
+        }
+        if let Some(group) = groups.get_mut(at) {
+            group.ended.push(tombstone);
+        }
+    }
+    groups
+}
+
+/// A finding before it has a peer.
+fn verdict(id: &'static str, severity: Severity, causes: &[Cause], why: impl Into<String>) -> Finding {
+    Finding {
+        id,
+        peer: String::new(),
+        severity,
+        since: 0,
+        attempts: 1,
+        causes: causes.to_vec(),
+        why: why.into(),
+        evidence: Vec::new(),
+        remedy: causes.iter().map(|cause| cause.remedy().into()).collect(),
+    }
+}
+
+/// A finding from the reason that was kept: its first remedy has both sides' values and the line to change.
+fn kept(id: &'static str, severity: Severity, tombstone: &Tombstone) -> Finding {
+    let mut found = verdict(id, severity, &causes(tombstone), tombstone.failure.kind.to_string());
+    if let Some(first) = found.remedy.first_mut() {
+        let place = tombstone.failure.config.as_ref().map(|place| format!(" [{place}]")).unwrap_or_default();
+        *first = format!("{}{place}", tombstone.failure.kind.remedy()).into();
+    }
+    found.evidence.push(format!(
+        "{} s ago: {} ({} datagrams sent, {} received)",
+        tombstone.ended.as_secs(),
+        tombstone.failure.kind.code(),
+        tombstone.datagrams_out,
+        tombstone.datagrams_in
+    ));
+    found
+}
+
+/// The first Child SA comes with IKE_AUTH, which has no key exchange of its own (RFC 7296 section 1.2): what was good then
+/// and is refused when rekeyed is most likely the group.
+fn perhaps_pfs(sa: &SaSnapshot, found: &mut Finding) {
+    if sa.version != 2 || !found.causes.contains(&C::ChildFailed) {
+        return;
+    }
+    let line = found.remedy.first().cloned().unwrap_or_default();
+    found.causes.retain(|cause| *cause != C::Pfs);
+    found.causes.insert(0, C::Pfs);
+    found.remedy = found.causes.iter().map(|cause| cause.remedy().into()).collect();
+    if let Some(first) = found.remedy.first_mut() {
+        *first = line;
+    }
+}
+
+fn up(sa: &SaSnapshot) -> bool {
+    sa.established.is_some() && !matches!(sa.state, IkeState::Deleting | IkeState::Destroying)
+}
+
+fn carries(state: ChildState) -> bool {
+    matches!(state, ChildState::Installed | ChildState::Rekeying | ChildState::Rekeyed)
+}
+
+fn is_fault(tombstone: &Tombstone) -> bool {
+    !tombstone.failure.kind.is_ordinary()
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{:.0} s", duration.as_secs_f64())
+}
+
+impl Group<'_> {
+    fn judge(&self, live: &Live) -> Vec<Finding> {
+        let mut found = vec![self.main(live)];
+        found.extend(self.one_way());
+        for finding in &mut found {
+            finding.peer = self.peer();
+            if !self.name.is_empty() {
+                finding.evidence.insert(0, format!("connection '{}'", self.name));
+            }
+            if finding.evidence.is_empty() {
+                finding.evidence.push(format!("{} SAs, {} ended", self.sas.len(), self.ended.len()));
+            }
+        }
+        found
+    }
+
+    /// The two ends, or what is known of them.
+    fn peer(&self) -> String {
+        let seen = self.sas.first().copied().or_else(|| self.ended.first().map(|tombstone| &tombstone.sa));
+        match seen {
+            Some(sa) if !sa.local.ip().is_unspecified() => format!("{} -> {}", sa.local.ip(), sa.remote.ip()),
+            Some(sa) => sa.remote.ip().to_string(),
+            None => match self.connection.and_then(|c| c.remote_addrs.first()) {
+                Some(address) if address.parse::<IpAddr>().is_ok() => address.clone(),
+                _ => format!("\"{}\"", self.name),
+            },
+        }
+    }
+
+    fn main(&self, live: &Live) -> Finding {
+        if let Some(found) = self.flapping() {
+            return found;
+        }
+        match self.sas.iter().find(|sa| up(sa)) {
+            Some(sa) => self.established(sa),
+            None => self.missing(live),
+        }
+    }
+
+    /// SAs that were established, and went one after the other long before their time.
+    fn flapping(&self) -> Option<Finding> {
+        let life = |tombstone: &Tombstone| tombstone.sa.established.unwrap_or_default();
+        let too_soon = |tombstone: &&&Tombstone| {
+            let sa = &tombstone.sa;
+            let (gone, life) = (sa.established.is_some() && tombstone.child.is_none(), life(tombstone));
+            gone && tombstone.ended < RECENT
+                && match tombstone.failure.kind {
+                    FailureKind::Terminated => false,
+                    // Renewing is what these are for, unless it never ends.
+                    FailureKind::Replaced { .. } | FailureKind::Expired => life < TOO_SHORT,
+                    // A peer that began may delete in order to authenticate anew; one that was asked may not.
+                    FailureKind::PeerDeleted if sa.role == Role::Responder => life < TOO_SHORT,
+                    _ => life < SHORT,
+                }
+        };
+        let gone: Vec<&&Tombstone> = self.ended.iter().filter(too_soon).collect();
+        let latest = gone.first().filter(|_| gone.len() >= MANY)?;
+        let all: Duration = gone.iter().map(|tombstone| life(tombstone)).sum();
+        let count = u32::try_from(gone.len()).unwrap_or(u32::MAX);
+        // A Child SA that was refused each time is what the peer ends the SA for.
+        let refused = self.ended.iter().find(|tombstone| tombstone.child.is_some() && is_fault(tombstone));
+        let mut found = match refused {
+            Some(refused) => kept("flapping", Severity::Error, refused),
+            None => {
+                let mut causes = causes(latest);
+                let more: &[Cause] = match latest.failure.kind {
+                    FailureKind::PeerDeleted => &[C::Collision, C::Lifetime],
+                    FailureKind::Replaced { .. } => &[C::Collision, C::Lifetime, C::PeerDelete],
+                    _ => &[],
+                };
+                causes.extend(more);
+                verdict("flapping", Severity::Error, &causes, String::new())
+            }
+        };
+        let places: Vec<IpAddr> = gone.iter().map(|tombstone| tombstone.sa.remote.ip()).collect();
+        found.why = format!(
+            "established again and again: {count} SAs ended, after {} on average; the latest: {}",
+            seconds(all / count),
+            latest.failure.kind
+        );
+        if places.windows(2).any(|pair| pair.first() != pair.last()) {
+            found
+                .evidence
+                .push("from several addresses with one identity: each new SA puts an end to the other".into());
+        }
+        found.attempts = count;
+        Some(found)
+    }
+
+    /// There is an SA: whether all that belongs to it is, too.
+    fn established(&self, sa: &SaSnapshot) -> Finding {
+        let wanted: Vec<&str> = match self.connection {
+            Some(connection) => connection.children.iter().map(|child| child.name.as_str()).collect(),
+            None => sa.configured_children.iter().map(String::as_str).collect(),
+        };
+        let newest = |name: &str| {
+            let all = self.sas.iter().flat_map(|sa| &sa.children).filter(|child| child.name == name);
+            all.filter(|child| carries(child.state)).map(|child| child.installed.unwrap_or_default()).min()
+        };
+        for tombstone in self.ended.iter().filter(|t| is_fault(t) && t.ended < RECENT) {
+            let Some(child) = &tombstone.child else { continue };
+            let Some(name) = wanted.iter().find(|name| *name == child) else { continue };
+            let was_there = tombstone.sa.children.iter().any(|c| c.name == *child && carries(c.state));
+            let Some(age) = newest(name) else {
+                let mut found = kept("no-phase-2", Severity::Error, tombstone);
+                if was_there {
+                    perhaps_pfs(sa, &mut found);
+                }
+                found.why = format!("established, without its child '{name}': {}", found.why);
+                found.attempts = self.count(|t| t.child.as_ref() == Some(child) && is_fault(t));
+                return found;
+            };
+            if age > tombstone.ended {
+                let mut found = kept("cannot-rekey", Severity::Error, tombstone);
+                perhaps_pfs(sa, &mut found);
+                found.why = format!("the child '{name}' is up and cannot be rekeyed: {}", found.why);
+                return found;
+            }
+        }
+        if sa.retransmissions.sent >= 2 {
+            let sent = sa.retransmissions.sent;
+            let mut found = verdict("peer-silent", Severity::Warning, &[C::DpdTimeout], "established, and silent now");
+            found.evidence.push(format!("the request under way was sent again {sent} times"));
+            return found;
+        }
+        let there = wanted.iter().filter(|name| newest(name).is_some()).count();
+        if there < wanted.len() {
+            let why = format!("established; {there} of {} children are there", wanted.len());
+            return verdict("established", Severity::Info, &[C::NotStarted, C::TrafficSelector], why);
+        }
+        let by = |role| self.sas.iter().any(|sa| up(sa) && sa.role == role && sa.state == IkeState::Established);
+        if by(Role::Initiator) && by(Role::Responder) {
+            let why = "established twice, begun by either end: one of them will go";
+            return verdict("established", Severity::Info, &[C::Collision], why);
+        }
+        let age = sa.established.unwrap_or_default();
+        let mut found =
+            verdict("established", Severity::Ok, &[], format!("established for {}, {there} children", seconds(age)));
+        if let Some(earlier) = self.ended.iter().find(|t| is_fault(t)) {
+            found.severity = Severity::Info;
+            found.evidence.push(format!("{} s ago, before: {}", earlier.ended.as_secs(), earlier.failure));
+        }
+        found
+    }
+
+    /// A peer for which there is a connection, of the other version only.
+    fn other_version(&self, tombstone: &Tombstone, found: &mut Finding) {
+        let (FailureKind::NoConfig { .. }, Some(connection)) = (&tombstone.failure.kind, self.connection) else {
+            return;
+        };
+        let theirs = tombstone.sa.version;
+        if let Some(ours) = connection.version.filter(|ours| *ours != theirs) {
+            found.causes = vec![C::IkeVersion];
+            found.remedy =
+                vec![format!("set version = {theirs} in connections.{}, or {ours} at the peer", self.name).into()];
+            found.why = format!("the peer speaks IKEv{theirs}, connection '{}' is for IKEv{ours}", self.name);
+        }
+    }
+
+    fn count(&self, which: impl Fn(&Tombstone) -> bool) -> u32 {
+        u32::try_from(self.ended.iter().filter(|t| which(t)).count()).unwrap_or(u32::MAX)
+    }
+
+    /// No SA is established.
+    fn missing(&self, live: &Live) -> Finding {
+        let trying = self.sas.iter().find(|sa| sa.state != IkeState::Created && !up(sa) && sa.established.is_none());
+        let failed = self.ended.iter().find(|t| is_fault(t) && t.child.is_none());
+        let latest = self.ended.iter().find(|t| t.child.is_none());
+        // What failed before the last SA that was there is over.
+        let current = failed.filter(|failed| {
+            latest.is_none_or(|latest| {
+                is_fault(latest) || failed.ended <= latest.ended || latest.sa.established.is_none()
+            })
+        });
+        if let Some(tombstone) = current {
+            let id = if tombstone.sa.established.is_some() { "peer-lost" } else { "never-established" };
+            let mut found = kept(id, Severity::Error, tombstone);
+            self.other_version(tombstone, &mut found);
+            let lost =
+                |t: &&&Tombstone| t.sa.established.is_some() && matches!(t.failure.kind, FailureKind::NoAnswer { .. });
+            if let Some(lost) = self.ended.iter().find(lost).filter(|_| tombstone.sa.established.is_none()) {
+                found.causes.insert(0, C::DpdTimeout);
+                found.remedy.insert(0, C::DpdTimeout.remedy().into());
+                found.why = format!("was established until {} ago, then: {}", seconds(lost.ended), found.why);
+            }
+            let times: Vec<Duration> = self.ended.iter().filter(|t| is_fault(t)).map(|t| t.ended).collect();
+            found.attempts = u32::try_from(times.len()).unwrap_or(u32::MAX);
+            if let [newest, .., oldest] = times.as_slice() {
+                let gaps = u32::try_from(times.len() - 1).unwrap_or(u32::MAX);
+                let period = oldest.saturating_sub(*newest) / gaps.max(1);
+                found.evidence.push(format!("{} attempts, one about every {}", times.len(), seconds(period)));
+            }
+            return found;
+        }
+        if let Some(sa) = trying {
+            return self.trying(sa, live);
+        }
+        if let Some(tombstone) = latest.filter(|t| t.sa.established.is_some()) {
+            let severity = match tombstone.failure.kind {
+                FailureKind::PeerDeleted if self.starts() => Severity::Warning,
+                _ => Severity::Info,
+            };
+            let mut found = kept("ended", severity, tombstone);
+            found.why = format!("not up: {}", found.why);
+            return found;
+        }
+        self.nothing(live)
+    }
+
+    /// Whether the daemon should have begun by itself.
+    fn starts(&self) -> bool {
+        self.connection.is_some_and(|c| c.children.iter().any(|child| child.starts == Some(true)))
+    }
+
+    /// A negotiation is under way.
+    fn trying(&self, sa: &SaSnapshot, live: &Live) -> Finding {
+        let secret = matches!(sa.authentication, "pre-shared-key" | "unknown");
+        let again = sa.retransmissions;
+        let (mut causes, why) = match (sa.waiting_for, sa.role) {
+            (Some(waiting), Role::Initiator) => {
+                (unanswered(waiting, sa.remote.port(), secret), rule(waiting).story.to_string())
+            }
+            (Some(waiting), Role::Responder) => (half_open(waiting, again.answered), rule(waiting).story.to_string()),
+            // Another daemon: whether the responder's SPI is there is all that it says.
+            (None, Role::Initiator) if sa.spis.responder.is_zero() => {
+                let rule_of = if sa.version == 1 { RuleId::MainMode2 } else { RuleId::IkeSaInitResponse };
+                (unanswered(rule_of, sa.remote.port(), secret), rule(rule_of).story.to_string())
+            }
+            (None, Role::Initiator) => {
+                let waiting = if sa.version == 1 { RuleId::MainMode6 } else { RuleId::IkeAuthResponse };
+                (unanswered(waiting, sa.remote.port(), secret), "answered, and not established".to_string())
+            }
+            (None, Role::Responder) => {
+                let waiting = if sa.version == 1 { RuleId::MainMode5 } else { RuleId::IkeAuthRequest };
+                (half_open(waiting, again.answered), "answered, and not established".to_string())
+            }
+        };
+        // Repetitions are not counted: one request may have been sent a moment ago.
+        let counted = self.counted(live, 2);
+        if let Some((counted, _)) = &counted {
+            causes.retain(|cause| !counted.contains(cause));
+            causes.splice(0..0, counted.iter().copied());
+        }
+        let severity = match again.sent.max(again.answered) {
+            0 | 1 if counted.is_none() => Severity::Info,
+            2.. => Severity::Error,
+            _ => Severity::Warning,
+        };
+        let id = if severity == Severity::Info { "negotiating" } else { "never-established" };
+        let mut found = verdict(id, severity, &causes, why);
+        found.evidence.push(format!(
+            "begun {} ago; the request was sent again {} times, an answer {} times",
+            seconds(sa.age),
+            again.sent,
+            again.answered
+        ));
+        found.evidence.extend(counted.map(|(_, evidence)| evidence));
+        found
+    }
+
+    /// What the counters of messages say about a connection that is not up, and how they stand. IKEv2 only: nobody
+    /// counts IKEv1's messages. `least` requests without an answer say something.
+    fn counted(&self, live: &Live, least: u64) -> Option<(&'static [Cause], String)> {
+        let counters = live.counters.get(self.name).filter(|_| !live.remembers && !self.name.is_empty())?;
+        let of = |name: &str| counters.get(name).copied().unwrap_or(0);
+        let init = (of("ike-init-out-req"), of("ike-init-in-resp"));
+        let auth = (of("ike-auth-out-req"), of("ike-auth-in-resp"));
+        let causes: &[Cause] = match (init, auth) {
+            ((0, _), _) if of("ike-auth-in-req") > 0 => &[C::PskMismatch, C::PeerId, C::AuthFailed],
+            ((0, _), _) => return None,
+            ((sent, 0), _) if sent < least => return None,
+            ((_, 0), _) => &[C::NoResponse, C::NoConfig, C::IkeVersion],
+            (_, (0, _)) => &[C::Phase1Proposal, C::NoConfig, C::DhGroup],
+            (_, (_, 0)) => &[C::NatTraversal, C::PskMismatch, C::Phase1Timeout],
+            _ => &[C::PskMismatch, C::PeerId, C::AuthFailed],
+        };
+        let evidence = format!(
+            "counted: IKE_SA_INIT sent {} times, answered {}; IKE_AUTH sent {} times, answered {}",
+            init.0, init.1, auth.0, auth.1
+        );
+        Some((causes, evidence))
+    }
+
+    /// Nothing is there, and nothing was.
+    fn nothing(&self, live: &Live) -> Finding {
+        if let Some((causes, evidence)) = self.counted(live, 1) {
+            let why = "not up, and every attempt so far came to nothing";
+            let mut found = verdict("never-established", Severity::Error, causes, why);
+            found.evidence.push(evidence);
+            found.evidence.push("this daemon does not remember why: its log says more (shrike diagnose --log)".into());
+            return found;
+        }
+        let anywhere = self.connection.is_none_or(|c| c.remote_addrs.iter().all(|a| a.parse::<IpAddr>().is_err()));
+        if anywhere {
+            return verdict("waiting", Severity::Info, &[], "no SA: waits for peers from anywhere");
+        }
+        let why = if self.starts() { "never begun, although it starts by itself" } else { "never begun by either end" };
+        let long = live.running.is_some_and(|running| running >= LONG);
+        let severity = if self.starts() || long { Severity::Warning } else { Severity::Info };
+        let mut found = verdict("not-started", severity, &[C::NotStarted], why);
+        if let Some(running) = live.running {
+            found.evidence.push(format!("the daemon runs for {}, and this connection had no SA", seconds(running)));
+        }
+        found
+    }
+
+    /// Packets go out and none come back.
+    fn one_way(&self) -> Option<Finding> {
+        let children = self.sas.iter().filter(|sa| up(sa)).flat_map(|sa| &sa.children);
+        let mut deaf = children.filter(|child| {
+            let long = child.installed.is_some_and(|installed| installed >= ONE_WAY);
+            long && child.counters.packets_in == 0 && child.counters.packets_out >= PACKETS
+        });
+        let child = deaf.next()?;
+        let why = format!("'{}' is up, and nothing comes back through it", child.name);
+        let mut found = verdict("one-way", Severity::Warning, &[C::NatTraversal, C::TrafficSelector], why);
+        found.evidence.push(format!("{} packets out, none in", child.counters.packets_out));
+        let first = if child.encapsulated {
+            "let UDP port 4500 pass in both directions, and see whether the host behind the peer answers"
+        } else {
+            "let ESP (IP protocol 50) pass, or set encap = yes; and see whether the host behind the peer answers"
+        };
+        if let Some(line) = found.remedy.first_mut() {
+            *line = first.into();
+        }
+        Some(found)
+    }
+}

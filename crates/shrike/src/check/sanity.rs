@@ -1,0 +1,200 @@
+//! What a configuration holds that will not go well, and what two of them hold that does not fit, by reading them.
+
+use super::finding;
+use crate::daemon::load::Loaded;
+use config::{AddressPattern, AuthMethod, Child, Connection, IkeVersion, StartAction};
+use diag::{Cause, Finding, Severity};
+use model::{Proposal, ProposalProtocol};
+use std::time::Duration;
+use wire::registry::{EncryptionId, IntegrityId, KeyExchangeId, PrfId};
+
+use Cause as C;
+
+/// One file.
+pub(super) fn one(path: &str, loaded: &Loaded) -> Vec<Finding> {
+    loaded.connections.iter().flat_map(|connection| connection_alone(path, connection)).collect()
+}
+
+fn warn(peer: &str, cause: Cause, why: String, place: &model::ConfigRef, remedy: &str) -> Finding {
+    let mut found = finding("unwise", peer, Severity::Warning, &[(cause, format!("{remedy} [{place}]"))], why);
+    found.evidence.push(place.to_string());
+    found
+}
+
+fn connection_alone(path: &str, c: &Connection) -> Vec<Finding> {
+    let peer = format!("{path} '{}'", c.name);
+    let mut found = Vec::new();
+    let mut say = |cause, why: String, key: &str, remedy: &str| {
+        found.push(warn(&peer, cause, why, &c.source.get(key), remedy));
+    };
+    if c.aggressive && c.version == IkeVersion::V1 && c.local.method == AuthMethod::Psk {
+        let why = "aggressive mode with a pre-shared key: whoever asks gets a hash of the key to guess at".to_string();
+        say(C::NegotiationMode, why, "aggressive", "set aggressive = no at both ends, or use certificates");
+    }
+    for (weak, cause) in weak(&c.proposals, ProposalProtocol::Ike) {
+        say(cause, format!("weak in IKE: {weak}"), "proposals", "leave it out at both ends");
+    }
+    let starts = c.children.iter().any(|child| child.start_action == StartAction::Start);
+    if starts && !c.remote_addrs.iter().any(AddressPattern::is_specific) {
+        let why = "it starts by itself, and no single address to send to is written".to_string();
+        say(C::NotStarted, why, "remote_addrs", "write the peer's address or name");
+    }
+    if c.dpd_delay.is_zero() && c.children.iter().any(|child| child.dpd_action != StartAction::None) {
+        let why = "dpd_action is set, and dpd_delay is not: nobody looks whether the peer is alive".to_string();
+        say(C::DpdTimeout, why, "dpd_delay", "write dpd_delay = 30s");
+    }
+    for (key, time) in [("rekey_time", c.rekey_time), ("reauth_time", c.reauth_time)] {
+        if !time.is_zero() && c.rand_time >= time {
+            let why = format!("rand_time ({}) takes all of {key} ({})", seconds(c.rand_time), seconds(time));
+            say(C::Lifetime, why, "rand_time", "make it a tenth of the shorter time");
+        }
+    }
+    let life = [c.rekey_time, c.reauth_time].into_iter().filter(|time| !time.is_zero()).min();
+    for child in &c.children {
+        found.extend(child_alone(&peer, c, child, life));
+    }
+    found
+}
+
+fn child_alone(peer: &str, c: &Connection, child: &Child, ike: Option<Duration>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let mut say = |cause, why: String, key: &str, remedy: &str| {
+        found.push(warn(peer, cause, format!("child '{}': {why}", child.name), &child.source.get(key), remedy));
+    };
+    for (weak, cause) in weak(&child.esp_proposals, ProposalProtocol::Esp) {
+        say(cause, format!("weak in ESP: {weak}"), "esp_proposals", "leave it out at both ends");
+    }
+    if child.esp_proposals.iter().any(|p| p.encryption.iter().any(|e| e.id == EncryptionId::NULL)) {
+        let why = "ESP without encryption".to_string();
+        say(C::EncryptionAlgorithm, why, "esp_proposals", "name an encryption algorithm at both ends");
+    }
+    let (soft, hard) = (child.rekey_time, child.life_time);
+    if !soft.is_zero() && !hard.is_zero() && hard <= soft {
+        let why = format!("life_time ({}) is over before rekey_time ({})", seconds(hard), seconds(soft));
+        say(C::Lifetime, why, "life_time", "make life_time longer than rekey_time, by a tenth at least");
+    }
+    if !soft.is_zero() && child.rand_time >= soft {
+        let why = format!("rand_time ({}) takes all of rekey_time ({})", seconds(child.rand_time), seconds(soft));
+        say(C::Lifetime, why, "rand_time", "make it a tenth of rekey_time");
+    }
+    for (what, soft, hard, key) in [
+        ("octets", child.rekey_bytes, child.life_bytes, "life_bytes"),
+        ("packets", child.rekey_packets, child.life_packets, "life_packets"),
+    ] {
+        if soft > 0 && hard > 0 && hard <= soft {
+            let why = format!("its {what} are used up ({hard}) before it is rekeyed ({soft})");
+            say(C::Lifetime, why, key, "make it more than what it is rekeyed after, by a tenth at least");
+        }
+    }
+    // With IKEv2 Child SAs move to the new IKE SA, unless that authenticates anew.
+    let takes_along = c.version != IkeVersion::V1 && c.reauth_time.is_zero();
+    if let Some(ike) = ike.filter(|ike| !takes_along && !soft.is_zero() && *ike < soft) {
+        let why = format!("it lives longer ({}) than the IKE SA over it ({})", seconds(soft), seconds(ike));
+        say(C::Lifetime, why, "rekey_time", "let the IKE SA live longer than its children");
+    }
+    let groups = |p: &Proposal| !p.key_exchange.is_empty();
+    if child.esp_proposals.iter().any(groups) && !child.esp_proposals.iter().all(groups) {
+        let why = "some proposals have a group for perfect forward secrecy and some have none".to_string();
+        let place = child.source.get("esp_proposals");
+        let causes = [(C::Pfs, "write a group in all of them, or in none".to_string())];
+        let mut info = finding("unwise", peer, Severity::Info, &causes, format!("child '{}': {why}", child.name));
+        info.evidence.push(place.to_string());
+        found.push(info);
+    }
+    found
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{} s", time.as_secs())
+}
+
+/// What is weak in some proposals, each with the cause that it may become when a peer refuses it.
+fn weak(proposals: &[Proposal], protocol: ProposalProtocol) -> Vec<(String, Cause)> {
+    // What is there by default is there for old peers, and comes last.
+    let defaults = Proposal::defaults(protocol);
+    let mut found: Vec<(String, Cause)> = Vec::new();
+    let mut add = |algorithm: model::Algorithm, cause| {
+        let entry = (algorithm.keyword(), cause);
+        if !found.contains(&entry) {
+            found.push(entry);
+        }
+    };
+    for proposal in proposals.iter().filter(|proposal| !defaults.contains(proposal)) {
+        for encryption in &proposal.encryption {
+            if matches!(encryption.id, EncryptionId::DES | EncryptionId::TRIPLE_DES) {
+                add((*encryption).into(), C::EncryptionAlgorithm);
+            }
+        }
+        for integrity in &proposal.integrity {
+            if matches!(*integrity, IntegrityId::HMAC_MD5_96) {
+                add((*integrity).into(), C::AuthenticationAlgorithm);
+            }
+        }
+        for prf in &proposal.prf {
+            if matches!(*prf, PrfId::HMAC_MD5) {
+                add((*prf).into(), C::AuthenticationAlgorithm);
+            }
+        }
+        for group in &proposal.key_exchange {
+            if matches!(*group, KeyExchangeId::MODP_768 | KeyExchangeId::MODP_1024 | KeyExchangeId::MODP_1536) {
+                add((*group).into(), C::DhGroup);
+            }
+        }
+    }
+    found
+}
+
+/// Two files: what each is right to have, and not both.
+pub(super) fn two((path_a, a): (&str, &Loaded), (path_b, b): (&str, &Loaded)) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for ours in &a.connections {
+        let meets = |theirs: &&std::sync::Arc<Connection>| {
+            reaches(&ours.remote_addrs, &theirs.local_addrs) && reaches(&theirs.remote_addrs, &ours.local_addrs)
+        };
+        for theirs in b.connections.iter().filter(meets) {
+            let peer = format!("{path_a} '{}' -> {path_b} '{}'", ours.name, theirs.name);
+            found.extend(both(&peer, ours, theirs));
+        }
+    }
+    found
+}
+
+/// Whether some address is in both; a name may be any.
+fn reaches(patterns: &[AddressPattern], others: &[AddressPattern]) -> bool {
+    let hosts = |list: &[AddressPattern], with: &[AddressPattern]| {
+        list.iter().any(|pattern| match pattern {
+            AddressPattern::Host(host) => with.iter().any(|p| p.matches(*host)),
+            AddressPattern::Any | AddressPattern::Name(_) => true,
+            _ => false,
+        })
+    };
+    hosts(patterns, others) || hosts(others, patterns)
+}
+
+fn both(peer: &str, a: &Connection, b: &Connection) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let starting = |c: &Connection| {
+        c.children.iter().find(|child| child.start_action == StartAction::Start).map(|c| c.source.get("start_action"))
+    };
+    if let (Some(here), Some(there)) = (starting(a), starting(b)) {
+        let remedy = format!("let one end begin: remove start_action at {here} or {there}");
+        let why = "both ends begin by themselves: their SAs cross, and one of each pair goes again";
+        let mut both = finding("both-begin", peer, Severity::Warning, &[(C::Collision, remedy)], why);
+        both.evidence.extend([here.to_string(), there.to_string()]);
+        found.push(both);
+    }
+    if a.dpd_delay.is_zero() != b.dpd_delay.is_zero() {
+        let (without, place) =
+            if a.dpd_delay.is_zero() { (a, a.source.get("dpd_delay")) } else { (b, b.source.get("dpd_delay")) };
+        let other = if a.dpd_delay.is_zero() { b } else { a };
+        let remedy = format!("write dpd_delay = {}s at {place}", other.dpd_delay.as_secs());
+        let why = format!(
+            "one end only looks whether the other is alive: '{}' keeps an SA that its peer has given up",
+            without.name
+        );
+        let mut one = finding("one-sided-dpd", peer, Severity::Warning, &[(C::DpdTimeout, remedy)], why);
+        one.evidence.extend([a.source.get("dpd_delay").to_string(), b.source.get("dpd_delay").to_string()]);
+        found.push(one);
+    }
+    found
+}

@@ -1,0 +1,180 @@
+use super::*;
+use std::path::PathBuf;
+
+/// A directory of its own for each test, gone when the test is over.
+struct Files(PathBuf);
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+impl Files {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("shrike-check-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn write(&self, name: &str, text: &str) -> String {
+        let path = self.0.join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_string_lossy().into_owned()
+    }
+}
+
+/// The site `own` towards `peer`; `lines` in the connection, `child` in its child. Line 5 is the first of `lines`.
+fn site(own: &str, peer: &str, lines: &str, child: &str, secret: &str) -> String {
+    let (here, there) = if own == "a" { (1, 2) } else { (2, 1) };
+    format!(
+        "connections {{\n  {own}-{peer} {{\n    local_addrs = 192.0.2.{here}\n    remote_addrs = 192.0.2.{there}\n    {lines}\n    \
+         local {{\n      auth = psk\n      id = {own}.example\n    }}\n    remote {{\n      auth = psk\n      id = {peer}.example\n    }}\n    \
+         children {{\n      net {{\n        local_ts = 10.{here}.0.0/16\n        remote_ts = 10.{there}.0.0/16\n        {child}\n      }}\n    }}\n  }}\n}}\n\
+         secrets {{\n  ike-1 {{\n    secret = {secret}\n  }}\n}}\n"
+    )
+}
+
+const GOOD: &str = "proposals = aes128-sha256-x25519";
+
+/// Both files against each other: severities, first causes and all text of what is above information.
+fn together(name: &str, a: &str, b: &str) -> (Vec<(Severity, Option<&'static str>)>, String) {
+    let files = Files::new(name);
+    let (file, with) = (files.write("a.conf", a), files.write("b.conf", b));
+    let how = Check { file, with: Some(with), json: false, verbose: false };
+    let (found, notes) = findings(&how).unwrap();
+    assert!(found.iter().all(|f| f.causes.len() == f.remedy.len() && !f.why.is_empty()));
+    let loud = found.iter().filter(|f| f.severity > Severity::Info);
+    let loud = loud.map(|f| (f.severity, f.causes.first().map(|c| c.code()))).collect();
+    (loud, as_text(&found, &notes, true))
+}
+
+#[test]
+fn what_fits_would_establish_in_both_directions() {
+    let (found, text) = together("good", &site("a", "b", GOOD, "", "s"), &site("b", "a", GOOD, "", "s"));
+    assert_eq!(found, []);
+    assert_eq!(text.matches("establishes, with its child 'net'").count(), 2, "{text}");
+    let v1 = "version = 1\n    proposals = aes128-sha256-x25519";
+    let (found, text) = together("good-v1", &site("a", "b", v1, "", "s"), &site("b", "a", v1, "", "s"));
+    assert_eq!((found, text.matches("establishes").count()), (vec![], 2), "{text}");
+}
+
+#[test]
+fn what_does_not_fit_names_the_lines_of_both_files() {
+    let good = |end: &str, peer: &str| site(end, peer, GOOD, "", "s");
+    let error = |cause| vec![(Severity::Error, Some(cause))];
+    let with = |lines: &str, child: &str, secret: &str| site("b", "a", lines, child, secret);
+    for (name, b, cause, lines) in [
+        ("proposal", with("proposals = aes256-sha512-x25519", "", "s"), "P1_PROPOSAL", &["b.conf:5", "a.conf:5"][..]),
+        ("group", with("proposals = aes128-sha256-ecp256", "", "s"), "DH_GROUP", &["b.conf:5", "a.conf:5"]),
+        ("version", with("version = 1", "", "s"), "IKE_VERSION", &["b.conf:5 (connections.b-a.version)"]),
+        ("secret", with(GOOD, "", "other"), "PSK_MISMATCH", &["b.conf:25"]),
+        ("networks", with(GOOD, "local_ts = 10.9.0.0/16", "s"), "TRAFFIC_SELECTOR", &["b.conf:18"]),
+        ("esp", with(GOOD, "esp_proposals = aes128ctr-sha256", "s"), "CHILD_FAILED_IKE_KEPT", &["b.conf:18"]),
+    ] {
+        let (found, text) = together(name, &good("a", "b"), &b);
+        let codes: Vec<_> = found.iter().map(|(severity, _)| *severity).collect();
+        assert!(found.contains(&error(cause)[0]) && !codes.contains(&Severity::Warning), "{name}: {found:?} {text}");
+        assert!(lines.iter().all(|line| text.contains(line)), "{name}: {text}");
+        assert!(!text.contains("secret = ") && !text.contains("swordfish"), "{text}");
+    }
+    let other = good("b", "a").replace("id = b.example", "id = c.example");
+    let (found, text) = together("identity", &good("a", "b"), &other);
+    assert!(
+        found.iter().all(|f| f == &error("PEER_ID")[0]) && text.contains("a.conf:12 (connections.a-b.remote.id)"),
+        "{found:?} {text}"
+    );
+}
+
+/// The first Child SA of IKEv2 has no group of its own: that groups differ shows when it is rekeyed.
+#[test]
+fn groups_that_differ_are_found_before_the_first_rekeying() {
+    let esp = |end: &str, peer: &str, esp: &str| site(end, peer, GOOD, &format!("esp_proposals = {esp}"), "s");
+    let (found, text) = together("pfs", &esp("a", "b", "aes128-sha256-x25519"), &esp("b", "a", "aes128-sha256-ecp256"));
+    assert!(!found.is_empty() && found.iter().all(|f| f.1 == Some("PFS")), "{found:?} {text}");
+    assert!(
+        text.contains("it establishes, and its child 'net' cannot be rekeyed") && text.contains("a.conf:18"),
+        "{text}"
+    );
+    let (found, text) =
+        together("pfs-same", &esp("a", "b", "aes128-sha256-x25519"), &esp("b", "a", "aes128-sha256-x25519"));
+    assert_eq!(found, [], "{text}");
+}
+
+#[test]
+fn both_ends_are_seen_to_begin_and_one_alone_to_look_for_the_other() {
+    let lines = format!("{GOOD}\n    dpd_delay = 30s");
+    let start = "start_action = start";
+    let (found, text) = together("both", &site("a", "b", &lines, start, "s"), &site("b", "a", GOOD, start, "s"));
+    assert_eq!(found, [(Severity::Warning, Some("COLLISION")), (Severity::Warning, Some("DPD_TIMEOUT"))], "{text}");
+    assert!(text.contains("write dpd_delay = 30s at") && text.contains("b.conf"), "{text}");
+}
+
+/// Warnings about one file alone: causes, and the text.
+fn alone(name: &str, text: &str) -> (Vec<Option<&'static str>>, String) {
+    let files = Files::new(name);
+    let how = Check { file: files.write("a.conf", text), with: None, json: false, verbose: false };
+    let (found, notes) = findings(&how).unwrap();
+    let loud = found.iter().filter(|f| f.severity > Severity::Info).map(|f| f.causes.first().map(|c| c.code()));
+    (loud.collect(), as_text(&found, &notes, false))
+}
+
+#[test]
+fn one_file_is_judged_by_itself() {
+    let (found, text) = alone("plain", &site("a", "b", GOOD, "", "s"));
+    assert!(found.is_empty() && text.contains("1 connection, nothing wrong"), "{text}");
+    for (name, lines, child, cause, line) in [
+        (
+            "aggressive",
+            "version = 1\n    aggressive = yes\n    proposals = aes128-sha256-x25519",
+            "",
+            "NEGOTIATION_MODE",
+            6,
+        ),
+        ("weak", "proposals = aes128-sha256-modp1024", "", "DH_GROUP", 5),
+        ("cipher", "proposals = 3des-sha256-modp2048", "", "ENC_ALG", 5),
+        ("order", GOOD, "rekey_time = 3600s\n        life_time = 1800s", "LIFETIME", 19),
+        ("rand", GOOD, "rekey_time = 60s\n        rand_time = 70s", "LIFETIME", 19),
+        ("outlives", "reauth_time = 1800s\n    proposals = aes128-sha256-x25519", "rekey_time = 3600s", "LIFETIME", 19),
+        ("dpd", GOOD, "dpd_action = restart", "DPD_TIMEOUT", 2),
+    ] {
+        let (found, text) = alone(name, &site("a", "b", lines, child, "s"));
+        assert!(found.contains(&Some(cause)), "{name}: {found:?} {text}");
+        assert!(text.contains(&format!("a.conf:{line} ")), "{name}: {text}");
+    }
+    let (found, text) = alone("refused", &site("a", "b", "remote_adrs = x", "", "s"));
+    assert_eq!(found, [Some("NO_CONFIG")]);
+    assert!(text.contains("a.conf:5") && text.contains("remote_adrs"), "{text}");
+    let how = Check { file: "/no/such/file".into(), with: None, json: false, verbose: false };
+    assert!(findings(&how).unwrap_err().contains("/no/such/file"));
+}
+
+/// A capture's first messages, as Shrike sends them, against configurations.
+#[test]
+fn a_capture_is_held_against_a_configuration() {
+    let files = Files::new("against");
+    let mut sim = sim::Sim::new(5);
+    let here = sim.add(sim::Site::new("a", "192.0.2.1").to("192.0.2.2").connection(GOOD));
+    let there = sim.add(sim::Site::new("b", "192.0.2.2").to("192.0.2.1").connection(GOOD));
+    sim.initiate(here, there);
+    sim.run_for(std::time::Duration::from_secs(5));
+    let against = |text: &str| {
+        let mut against = Against::new(&files.write("b.conf", text)).unwrap();
+        sim.wire.iter().for_each(|(_, d)| against.take(d.from, d.to, &d.bytes));
+        let mut notes = Vec::new();
+        (against.findings(&mut notes), notes)
+    };
+    let (found, notes) = against(&site("b", "a", GOOD, "", "s"));
+    assert_eq!((found.len(), found[0].severity, found[0].id, notes.len()), (1, Severity::Ok, "would-accept", 0));
+    let (found, _) = against(&site("b", "a", "proposals = aes256-sha512-x25519", "", "s"));
+    assert_eq!((found[0].id, found[0].causes.first()), ("would-refuse", Some(&Cause::Phase1Proposal)), "{found:?}");
+    assert!(found[0].evidence[0].contains("b.conf:5 (connections.b-a.proposals)"), "{found:?}");
+    let (found, _) =
+        against(&site("b", "a", GOOD, "", "s").replace("remote_addrs = 192.0.2.1", "remote_addrs = 192.0.2.77"));
+    assert_eq!(found[0].causes.first(), Some(&Cause::NoConfig), "{found:?}");
+    let (found, notes) = against(&site("a", "b", GOOD, "", "s"));
+    assert!(found.is_empty() && notes[0].contains("only the responder's end"), "{notes:?}");
+    let error =
+        Against::new(&files.write("bad.conf", "connections { x { remote_adrs = y } }")).map(|_| ()).unwrap_err();
+    assert!(error.contains("remote_adrs") && error.contains("correct this"), "{error}");
+}
