@@ -136,7 +136,7 @@ fn lists_are_where_the_path_says() {
     };
     let made_with = |uris: Vec<String>| made(7, with(uris));
     let wanted = |made: &Made, authorities: Vec<&Certificate>| {
-        list_uris(&Trust { authorities, ..Trust::default() }, &made.end, &[made.between.clone()], NOW)
+        list_uris(&Trust { authorities, ..Trust::default() }, &made.end, std::slice::from_ref(&made.between), NOW)
     };
     let both = made_with(vec!["ldap://crl.example/cn=x".into(), uri("one.crl"), uri("two.crl")]);
     assert!(both.end.has_crl_uri());

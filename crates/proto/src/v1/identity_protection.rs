@@ -346,7 +346,7 @@ fn message5(
     // The initiator has the key, or says that it signed. Now the identity must be one that is expected.
     let remote = believed.id.clone();
     let candidates = s.candidates.clone();
-    let Some(attempt) = s.attempts.get(index) else { return None };
+    let attempt = s.attempts.get(index)?;
     let (by_key, psk) = (Arc::clone(&attempt.connection), attempt.psk.clone());
     sa.remote_id = Some(remote.clone());
     let (own, peer) = (path.local, path.remote);
