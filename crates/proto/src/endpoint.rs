@@ -1,20 +1,19 @@
 //! All SAs of one worker: what comes in finds its SA, what goes out leaves in order.
 
+mod outside;
 mod renewal;
 mod traps;
 
 use crate::child::ChildSa;
 use crate::context::{COUNTERS, Context, Counter, Effect};
 use crate::ike_sa::IkeSa;
-use crate::inquiries::Need;
-use crate::names::{self, Names};
-use crate::policy;
+use crate::names::Names;
 use crate::settings::Settings;
 use crate::timers::Reason;
 use crate::v1;
 use crate::v2::{self, Cookies, Path, State, Verdict};
 use config::{Connection, IkeVersion, SharedSecret, StartAction};
-use crypto::{Random, RevocationList};
+use crypto::Random;
 use model::dataplane::{Command, PlaneEvent, VirtualAddress};
 use model::{
     Algorithm, ConfigRef, DropReason, Event, Failure, FailureKind, Instant, Role, SaId, SaSnapshot, Tombstone,
@@ -204,37 +203,6 @@ impl Endpoint {
         let known = self.connections.remove(name).is_some();
         self.names.keep(self.connections.values().map(|c| &**c));
         known
-    }
-
-    /// A revocation list has been fetched from here, or could not be: what waited for it is looked at again.
-    pub fn list_fetched(&mut self, now: Instant, uri: &str, list: Option<RevocationList>) {
-        if let Some(list) = list {
-            self.cx.credentials.add_revocation_list(list);
-        }
-        self.cx.lists.answered(now, uri);
-        let waiting: Vec<SaId> = self.sas.iter().filter(|(_, sa)| sa.waits_for_list()).map(|(id, _)| *id).collect();
-        for id in waiting {
-            match self.sas.get_mut(&id) {
-                Some(IkeSa::V1(sa)) => {
-                    if let Some((header, message, path)) = sa.parked.take() {
-                        self.datagram_v1(now, &header, &message, path);
-                    }
-                }
-                Some(IkeSa::V2(sa)) => {
-                    let was_half_open = matches!(sa.state, State::HalfOpen(_));
-                    let verdict = sa.resume(&mut self.cx, now);
-                    self.after_message(now, id, was_half_open, verdict);
-                }
-                None => {}
-            }
-        }
-        self.carry_out_effects(now);
-    }
-
-    /// A host name of the configuration has these addresses now; none if there is no such name. In answer to
-    /// [`Output::Resolve`], or before it.
-    pub fn name_resolved(&mut self, now: Instant, name: &str, addresses: Vec<IpAddr>) {
-        self.names.resolved(now, name, addresses);
     }
 
     /// The connections, by name.
@@ -564,25 +532,6 @@ impl Endpoint {
             }
             v2::Response::Dropped(reason) => self.cx.dropped(reason, path.remote),
         }
-    }
-
-    /// The connections that these addresses allow and that are not for the `other` version alone. `None` if there is none,
-    /// but that may be because a host name has got another address.
-    fn candidates(&mut self, now: Instant, path: Path, other: IkeVersion) -> Option<Vec<Arc<Connection>>> {
-        let allowed = || self.connections.values().filter(|c| c.version != other);
-        let found = policy::by_addresses(allowed(), path.local.ip(), path.remote.ip(), &self.names);
-        if !found.is_empty() {
-            return Some(found);
-        }
-        let mut known = true;
-        for name in allowed().flat_map(|c| names::of(c)) {
-            let need = self.names.need(now, name);
-            known &= need == Need::Nothing;
-            if need == Need::Ask {
-                self.cx.outputs.push_back(Output::Resolve(name.to_string()));
-            }
-        }
-        known.then_some(found)
     }
 
     fn over_half_open_limit(&self, peer: IpAddr) -> Option<DropReason> {

@@ -309,6 +309,31 @@ fn read(opened: Option<Opened>) -> Option<Believed> {
     Some(Believed { opened, id_body, id, proof, requested, initial_contact })
 }
 
+/// The connections that this pre-shared key is for, or all where there is none: whoever has one peer's key is not another
+/// one, whose connection has a key of its own.
+fn with_key<'a>(
+    cx: &Context,
+    candidates: &'a [Arc<Connection>],
+    psk: Option<&str>,
+    path: Path,
+) -> Vec<&'a Arc<Connection>> {
+    let key_of = |c: &Connection| psk_for(cx, c, path.local, path.remote).map(|psk| psk.name.as_str());
+    candidates.iter().filter(|c| psk.is_none() || key_of(c) == psk).collect()
+}
+
+/// Those that take this identity, the closest first, among equals the one that the keys are for.
+fn fitting<'a>(
+    candidates: &[&'a Arc<Connection>],
+    by_key: &Arc<Connection>,
+    remote: &Identity,
+    path: Path,
+) -> Vec<&'a Arc<Connection>> {
+    let fit = |c: &'a Arc<Connection>| policy::identity_fit(c, remote, None, path.local.ip()).map(|score| (score, c));
+    let mut fitting: Vec<(u32, &Arc<Connection>)> = candidates.iter().copied().filter_map(fit).collect();
+    fitting.sort_by_key(|(score, c)| (std::cmp::Reverse(*score), !Arc::ptr_eq(c, by_key)));
+    fitting.into_iter().map(|(_, c)| c).collect()
+}
+
 /// Responder: who the initiator is. `<-- HDR*, IDir, HASH_R`
 fn message5(
     sa: &mut IsakmpSa,
@@ -349,19 +374,10 @@ fn message5(
     let attempt = s.attempts.get(index)?;
     let (by_key, psk) = (Arc::clone(&attempt.connection), attempt.psk.clone());
     sa.remote_id = Some(remote.clone());
-    let (own, peer) = (path.local, path.remote);
-    // Whoever has one peer's key is not another one, whose connection has a key of its own.
-    let has_key = |c: &Connection| psk.is_none() || psk_for(cx, c, own, peer).map(|p| &p.name) == psk.as_ref();
-    let mut fitting: Vec<(u32, &Arc<Connection>)> = candidates
-        .iter()
-        .filter(|c| has_key(c))
-        .filter_map(|c| policy::identity_fit(c, &remote, None, path.local.ip()).map(|score| (score, c)))
-        .collect();
-    fitting.sort_by_key(|(score, c)| (std::cmp::Reverse(*score), !Arc::ptr_eq(c, &by_key)));
-    let Some((_, first)) = fitting.first() else {
-        // Of the connections that this key is for.
-        let expected =
-            candidates.iter().filter(|c| has_key(c)).map(|c| format!("{}: {}", c.name, c.remote.id)).collect();
+    let with_key = with_key(cx, &candidates, psk.as_deref(), path);
+    let fitting = fitting(&with_key, &by_key, &remote, path);
+    let Some(first) = fitting.first() else {
+        let expected = with_key.iter().map(|c| format!("{}: {}", c.name, c.remote.id)).collect();
         sa.state = State::Closed;
         return Some(FailureKind::IdentityUnknown { received: remote, asked_for: None, expected });
     };
@@ -373,7 +389,7 @@ fn message5(
             // Another connection may take the authority that this one does not.
             let others = matches!(kind, FailureKind::CertificateUntrusted { .. }).then_some(fitting.iter());
             let mut others = others.into_iter().flatten().take(MAX_ATTEMPTS).skip(1);
-            match others.find_map(|(_, c)| Some((Arc::clone(c), proven(c).ok()?))) {
+            match others.find_map(|c| Some((Arc::clone(c), proven(c).ok()?))) {
                 Some(found) => found,
                 None => {
                     let first = Arc::clone(first);
@@ -387,7 +403,7 @@ fn message5(
         }
     };
     let local = own_identity(&connection, path.local);
-    let others = fitting.iter().map(|(_, c)| *c).filter(|c| !Arc::ptr_eq(c, &connection));
+    let others = fitting.iter().copied().filter(|c| !Arc::ptr_eq(c, &connection));
     let alternatives = transaction::alternatives(&connection, others, &local, path.local, |c| proven(c).is_ok());
     let State::KeReplied(s) = &mut sa.state else { return None };
     let Attempt { keys, .. } = s.attempts.swap_remove(index);

@@ -1,0 +1,64 @@
+//! What the core asks the outside world for, and what it does with the answers: host names and revocation lists.
+
+use super::{Endpoint, Output};
+use crate::ike_sa::IkeSa;
+use crate::inquiries::Need;
+use crate::v2::{Path, State};
+use crate::{names, policy};
+use config::{Connection, IkeVersion};
+use crypto::RevocationList;
+use model::{Instant, SaId};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+impl Endpoint {
+    /// A revocation list has been fetched from here, or could not be: what waited for it is looked at again.
+    pub fn list_fetched(&mut self, now: Instant, uri: &str, list: Option<RevocationList>) {
+        if let Some(list) = list {
+            self.cx.credentials.add_revocation_list(list);
+        }
+        self.cx.lists.answered(now, uri);
+        let waiting: Vec<SaId> = self.sas.iter().filter(|(_, sa)| sa.waits_for_list()).map(|(id, _)| *id).collect();
+        for id in waiting {
+            match self.sas.get_mut(&id) {
+                Some(IkeSa::V1(sa)) => {
+                    if let Some((header, message, path)) = sa.parked.take() {
+                        self.datagram_v1(now, &header, &message, path);
+                    }
+                }
+                Some(IkeSa::V2(sa)) => {
+                    let was_half_open = matches!(sa.state, State::HalfOpen(_));
+                    let verdict = sa.resume(&mut self.cx, now);
+                    self.after_message(now, id, was_half_open, verdict);
+                }
+                None => {}
+            }
+        }
+        self.carry_out_effects(now);
+    }
+
+    /// A host name of the configuration has these addresses now; none if there is no such name. In answer to
+    /// [`Output::Resolve`], or before it.
+    pub fn name_resolved(&mut self, now: Instant, name: &str, addresses: Vec<IpAddr>) {
+        self.names.resolved(now, name, addresses);
+    }
+
+    /// The connections that these addresses allow and that are not for the `other` version alone. `None` if there is none,
+    /// but that may be because a host name has got another address.
+    pub(super) fn candidates(&mut self, now: Instant, path: Path, other: IkeVersion) -> Option<Vec<Arc<Connection>>> {
+        let allowed = || self.connections.values().filter(|c| c.version != other);
+        let found = policy::by_addresses(allowed(), path.local.ip(), path.remote.ip(), &self.names);
+        if !found.is_empty() {
+            return Some(found);
+        }
+        let mut known = true;
+        for name in allowed().flat_map(|c| names::of(c)) {
+            let need = self.names.need(now, name);
+            known &= need == Need::Nothing;
+            if need == Need::Ask {
+                self.cx.outputs.push_back(Output::Resolve(name.to_string()));
+            }
+        }
+        known.then_some(found)
+    }
+}
