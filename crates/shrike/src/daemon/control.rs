@@ -148,6 +148,12 @@ impl Client {
             }
             _ => {}
         }
+        if let Event::Ended(t) = event
+            && !t.failure.kind.is_ordinary()
+            && self.session.listens_to("shrike-finding")
+        {
+            self.session.event("shrike-finding", &finding(&t.sa.name, &diag::ended(t)));
+        }
         let (group, level, text) = event.log();
         let control_log = self.waiting.as_ref().is_some_and(|w| i64::from(level) <= w.level && w.concerns(event));
         if control_log || self.session.listens_to("log") {
@@ -190,6 +196,7 @@ impl Client {
             "list-sas" => self.list_sas(core, now, m),
             "list-conns" => self.list_conns(core, m),
             "shrike-list-ended" => self.list_ended(core, now),
+            "shrike-diagnose" => self.diagnose(core, now),
             "get-conns" => {
                 let names: Vec<String> = core.endpoint.connections().map(|c| c.name.clone()).collect();
                 list("conns", names)
@@ -273,8 +280,25 @@ impl Client {
     }
 
     fn list_ended(&mut self, core: &mut Core, now: Instant) -> Message {
-        for tombstone in core.endpoint.tombstones(now) {
+        for tombstone in core.ended(now) {
             self.session.event("shrike-ended", &schema::tombstone(&tombstone));
+        }
+        Message::new()
+    }
+
+    /// `shrike-diagnose`: what is wrong now, a finding for each connection.
+    fn diagnose(&mut self, core: &mut Core, now: Instant) -> Message {
+        let told = |c: &Arc<config::Connection>| schema::live_connections(&schema::list_conn(&describe(c)));
+        let live = model::Live {
+            connections: core.endpoint.connections().flat_map(told).collect(),
+            sas: core.snapshots(now),
+            ended: core.ended(now),
+            remembers: true,
+            running: Some(now.since(Instant::ZERO)),
+            ..model::Live::default()
+        };
+        for found in diag::live(&live) {
+            self.session.event("shrike-finding", &finding("", &found));
         }
         Message::new()
     }
@@ -399,6 +423,20 @@ impl Waiting {
             _ => None,
         }
     }
+}
+
+/// A finding, as the event `shrike-finding`: the fields of the JSON form, and the connection.
+fn finding(connection: &str, found: &diag::Finding) -> Message {
+    let mut m = Message::new();
+    m.set("id", found.id)
+        .set("connection", connection)
+        .set("peer", &found.peer)
+        .set("severity", found.severity.label().to_lowercase())
+        .list("causes", found.causes.iter().map(|cause| cause.code()))
+        .set("why", &found.why)
+        .list("evidence", &found.evidence)
+        .list("remedy", &found.remedy);
+    m
 }
 
 fn list(key: &str, names: Vec<String>) -> Message {

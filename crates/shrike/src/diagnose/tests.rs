@@ -502,6 +502,19 @@ fn a_tunnel_that_nothing_comes_back_through_is_missed() {
     assert_eq!(diag::live(&live).len(), 1);
 }
 
+/// All that is allowed by default is a long list: a finding has its beginning.
+#[test]
+fn a_finding_is_short() {
+    let mut sim = Sim::new(3);
+    let here = sim.add(Site::new("a", "192.0.2.1").to("192.0.2.2"));
+    let there = sim.add(b(&["proposals = aes128ctr-sha256-x25519"]));
+    sim.initiate(here, there);
+    sim.run_for(5 * SECOND);
+    let found = diag::live(&score::over_vici(&sim, here));
+    assert_eq!(found[0].causes.first().map(|cause| cause.code()), Some("P1_PROPOSAL"));
+    assert!(found[0].why.chars().count() < 260 && found[0].why.ends_with(" ..."), "{}", found[0].why);
+}
+
 /// A daemon without memory: its counters say how far it got (IKEv2).
 #[test]
 fn counters_tell_how_far_attempts_got() {

@@ -35,6 +35,7 @@ pub const EVENTS: &[&str] = &[
     "ike-updown",
     "child-updown",
     "shrike-ended",
+    "shrike-finding",
 ];
 
 /// `{success=yes}`.
