@@ -13,6 +13,7 @@ peer_gone() { vici_gone b; }
 peer_terminate() { vici_terminate b; }
 
 PKI=$(mktemp -d)
+CHARON_PLUGINS="$CHARON_PLUGINS xauth-generic"
 clean_lab() { lab_up && trap 'lab_down; rm -rf "$PKI"' EXIT; }
 key() { # NAME KIND   KIND: rsa | p256 | p384 | ed25519
     case $2 in
@@ -68,11 +69,46 @@ secrets {
 }"
 }
 
+# The client has no certificate, only a user's password; the server signs (hybrid authentication, IKEv1).
+hybrid() { # CLIENT SERVER
+    CONF_MORE[$1]="connections {
+    lab {
+        local {
+            auth = xauth
+            id = $1.example
+            xauth_id = carol
+        }
+        remote {
+            auth = pubkey
+            id = $2.example
+        }
+    }
+}
+secrets { xauth { id = carol
+        secret = not-a-secret } }"
+    CONF_MORE[$2]="connections {
+    lab {
+        local {
+            auth = pubkey
+            certs = own.pem
+            id = $2.example
+        }
+        remote {
+            auth = xauth
+            id = $1.example
+        }
+    }
+}
+secrets { xauth { id = carol
+        secret = not-a-secret } }"
+}
+
 clean_lab
 check "certificates: made" make_pki || { finish; exit; }
 
 # Every kind of key, and the ways to sign with it.
-for case in rsa p256 p384 ed25519 rsa/pss locked between v1/rsa v1/p256 v1/p384 v1/aggressive/rsa v1/aggressive/p256; do
+for case in rsa p256 p384 ed25519 rsa/pss locked between v1/rsa v1/p256 v1/p384 v1/aggressive/rsa v1/aggressive/p256 \
+    v1/curves v1/hybrid v1/aggressive/hybrid; do
     for role in initiator responder; do
         clean_lab
         lines='proposals = aes128-sha256-x25519' own=a-${case##*/} peer=b-${case##*/} AUTH=pubkey MORE_LAB=
@@ -80,14 +116,18 @@ for case in rsa p256 p384 ed25519 rsa/pss locked between v1/rsa v1/p256 v1/p384 
         rsa/pss) own=a-rsa peer=b-rsa AUTH=rsa/pss-sha384;;
         locked) own=a-rsa peer=b-rsa;;
         between) own=a-p256;;
-        v1/*) lines="version = 1
-        proposals = aes128-sha256-ecp256"; [[ $case == */aggressive/* ]] && lines="$lines
-        aggressive = yes";;
+        *curves) own=a-p256 peer=b-p384;;
+        *hybrid) own=a-rsa peer=b-rsa;;
         esac
+        [[ $case != v1/* ]] || lines="version = 1
+        proposals = aes128-sha256-ecp256"
+        [[ $case != */aggressive/* ]] || lines="$lines
+        aggressive = yes"
         more=(); [ $case = between ] && more=(between)
         start_both() {
             AUTH=pubkey credentials b $peer root ${more[@]+"${more[@]}"} && credentials a $own root || return
             [ $case = locked ] && cp "$PKI/a-locked.key" "$LAB/a/private/own.key"
+            [[ $case != *hybrid ]] || if [ $role = initiator ]; then hybrid a b; else hybrid b a; fi
             charon_start b libipsec "$lines" 'esp_proposals = aes128gcm16' && subject_start a userspace "$lines" 'esp_proposals = aes128gcm16'
         }
         works() { established $role && traffic; }

@@ -129,6 +129,29 @@ for role in initiator responder; do
     done
 done
 
+# charon authenticates anew without negotiating phase 2 again, and deletes the old ISAKMP SA when over_time is over: the Child
+# SA goes to the new one.
+lines='version = 1
+        proposals = aes128-sha256-x25519'
+start_both() {
+    charon_v1 "$lines
+        reauth_time = 5s
+        rand_time = 0s
+        over_time = 5s" 'esp_proposals = aes128gcm16' && subject_start a userspace "$lines" 'esp_proposals = aes128gcm16'
+}
+cookie() { vici a --list-sas --raw | grep -o 'initiator-spi=[0-9a-f]*' | head -1; }
+first_is_gone() { [ "$(cookie)" != "$before" ]; }
+moves() {
+    local before spi; before=$(cookie) spi=$(inbound_spi a)
+    inside a ping -q -c 130 -i 0.1 -W 2 -I "$(inner a)" "$(inner b)" >"$LAB/ping.log" 2>&1 || { cat "$LAB/ping.log"; return 1; }
+    lab_wait 5 first_is_gone && [ "$(inbound_spi a)" = "$spi" ] || { vici a --list-sas; return 1; }
+    traffic && grep -q ' 0% packet loss' "$LAB/ping.log" || { cat "$LAB/ping.log"; return 1; }
+}
+lab_up
+check 'ikev1/charon/reauth: both daemons start' start_both &&
+    check 'ikev1/charon/reauth: established' established responder &&
+    { check 'ikev1/charon/reauth: the same Child SA under a new ISAKMP SA, no packet lost' moves || { subject_log a 30; peer_log; }; }
+
 # A peer that is killed is dead after dpd_timeout, not after five questions.
 lines='version = 1
         proposals = aes128-sha256-x25519'

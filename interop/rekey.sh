@@ -2,15 +2,17 @@
 # Shrike and strongSwan's charon, whose keys live for seconds: CREATE_CHILD_SA by either end, for the Child SA and for
 # the IKE SA, with and without a key exchange, under an echo request every 10 ms. No echo is lost (but see below for
 # rekeyings by the peer), nothing leaves in clear text, and after ten rekeyings both ends list one IKE SA with one Child SA.
-#   rekey.sh             Shrike's userspace ESP with strongSwan's (kernel-libipsec), in two namespaces; any kernel
-#   rekey.sh --kernel    Shrike's userspace ESP, then the kernel's (XFRM), with charon on the kernel's ESP
+#   rekey.sh                Shrike's userspace ESP with strongSwan's (kernel-libipsec), in two namespaces; any kernel
+#   rekey.sh --kernel       the kernel's ESP (XFRM) at both ends
+#   rekey.sh --kernel-all   Shrike's userspace ESP as well, with charon on the kernel's (nightly)
 . "$(dirname "$0")/lab.sh"
 for part in kernel swanctl charon subject scenario; do . "$INTEROP/lib/$part.sh"; done
 subject_required
 need charon-systemd
-if [ "${1:-}" = --kernel ]; then
-    INTEROP_VM_SECONDS=${INTEROP_VM_SECONDS:-1200} kernel_required esp "$0" --kernel
-    planes='userspace xfrm' kernel=netlink
+if [[ ${1:-} == --kernel* ]]; then
+    INTEROP_VM_SECONDS=${INTEROP_VM_SECONDS:-1200} kernel_required esp "$0" "$1"
+    planes=xfrm kernel=netlink
+    [ "$1" = --kernel ] || planes='userspace xfrm'
 else
     planes=userspace kernel=libipsec
 fi

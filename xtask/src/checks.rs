@@ -77,7 +77,8 @@ pub fn nightly(workspace: &Workspace, report: &mut Report, fuzz_seconds: u32) {
     fuzz(workspace, report, fuzz_seconds);
     if program(workspace, report) {
         interop::scripts(workspace, report, interop::ALL);
-        suite::full(workspace, report, false);
+        interop::scripts(workspace, report, interop::NIGHTLY);
+        suite::full(workspace, report, false, &[]);
     }
 }
 

@@ -31,6 +31,9 @@ pub const ALL: &[Script] = &[
     ("transport", None),
 ];
 
+/// Those that run at night beside all others: what takes too long for every day.
+pub const NIGHTLY: &[Script] = &[("rekey", Some("--kernel-all"))];
+
 /// `cargo xtask interop [PEER...]`: builds the program and runs these scripts, or all.
 pub fn run(workspace: &Workspace, report: &mut Report, peers: &[String]) {
     if let Some(unknown) = peers.iter().find(|peer| !ALL.iter().any(|(script, _)| script == peer)) {

@@ -96,6 +96,11 @@ impl Table {
         }
     }
 
+    /// Takes the scenarios of another table, in the place of the same ones.
+    pub fn replace_with(&mut self, newer: Table) {
+        self.0.extend(newer.0);
+    }
+
     /// Sets or replaces a result.
     pub fn set(&mut self, scenario: &str, side: Side, cell: Cell) {
         self.0.entry(scenario.to_owned()).or_default()[side.column()] = Some(cell);
@@ -282,6 +287,18 @@ mod tests {
         assert_eq!(read.0.keys().collect::<Vec<_>>(), example().0.keys().collect::<Vec<_>>());
         assert_eq!(read.0["ikev2/net2net-psk"][1], Some(cell(Status::Fail, "")));
         assert_eq!(read.0["ikev2/net2net-psk"][2], None);
+    }
+
+    #[test]
+    fn a_part_is_renewed_and_the_rest_kept() {
+        let mut whole = Table::parse(&example().markdown());
+        let mut part = Table::default();
+        part.set("ikev2/rw-cert", Side::Everywhere, cell(Status::Pass, ""));
+        part.set("ikev2/new", Side::Gateway, cell(Status::Pass, ""));
+        whole.replace_with(part);
+        assert_eq!(whole.0.len(), 5);
+        assert_eq!(whole.0["ikev2/rw-cert"], [Some(cell(Status::Pass, "")), None, None]);
+        assert_eq!(whole.0["ikev2/net2net-psk"][0], Some(cell(Status::Pass, "")));
     }
 
     #[test]

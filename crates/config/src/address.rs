@@ -16,12 +16,12 @@ pub enum AddressPattern {
     Subnet(IpAddr, u8),
     /// First and last address.
     Range(IpAddr, IpAddr),
-    /// A host name: the program resolves it and then matches by [`AddressPattern::Host`].
+    /// A host name: whoever matches it has to know its addresses.
     Name(String),
 }
 
 impl AddressPattern {
-    /// Whether a peer or interface with this address is meant. A name matches nothing before it is resolved.
+    /// Whether a peer or interface with this address is meant. A name by itself matches nothing.
     pub fn matches(&self, address: IpAddr) -> bool {
         match self {
             Self::Any => true,

@@ -11,7 +11,8 @@ pub enum AuthMethod {
     Psk,
     /// A signature, by the key of a certificate (RFC 7296 section 2.15, RFC 7427; RFC 2409 section 5.1, RFC 4754).
     Pubkey,
-    /// XAuth: user name and password after phase 1 (IKEv1).
+    /// XAuth: user name and password after phase 1 (IKEv1). As the first round of an end it is its only proof: hybrid
+    /// authentication, where the other end signs.
     Xauth,
 }
 
@@ -138,7 +139,8 @@ pub struct Authentication {
     pub id: Identity,
     /// Method.
     pub method: AuthMethod,
-    /// Ours, with [`AuthMethod::Xauth`]: the user name, if it is not the identity of this or the first round.
+    /// With [`AuthMethod::Xauth`] the user's name. Ours: if it is not the identity of this or the first round. The peer's:
+    /// with hybrid authentication alone, where the identity is the one of phase 1.
     pub xauth_id: Option<String>,
     /// Ours, with [`AuthMethod::Pubkey`]: the certificates to choose from; the peer's: those it must have one of.
     pub certs: Vec<CertificateSource>,

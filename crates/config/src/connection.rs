@@ -75,8 +75,22 @@ pub enum StartAction {
     None,
     /// Initiate it; for `dpd_action` this is `restart`.
     Start,
-    /// Wait for traffic. Refused when read: not available.
+    /// Set a trap: the first packet that needs it initiates it.
     Trap,
+    /// Both (`start_action = trap|start`).
+    TrapStart,
+}
+
+impl StartAction {
+    /// Whether to initiate.
+    pub fn starts(self) -> bool {
+        matches!(self, Self::Start | Self::TrapStart)
+    }
+
+    /// Whether to set a trap.
+    pub fn traps(self) -> bool {
+        matches!(self, Self::Trap | Self::TrapStart)
+    }
 }
 
 /// A connection: how to reach a peer, and what to protect.
@@ -114,7 +128,7 @@ pub struct Connection {
     pub pull: bool,
     /// What to protect.
     pub children: Vec<Child>,
-    /// MOBIKE (RFC 4555). Not implemented and so never offered, which section 3.1 leaves to each end: the same as `no`.
+    /// MOBIKE (RFC 4555).
     pub mobike: bool,
     /// Encapsulate ESP in UDP even without a NAT.
     pub encap: bool,
@@ -203,6 +217,34 @@ pub struct Sources {
     at: Place,
     /// Key as asked for, to key as written and its place: `remote.id` may have been written in `remote-1`.
     keys: BTreeMap<String, (String, Place)>,
+}
+
+impl Connection {
+    /// Our round of XAuth, if there is one: a further one, or with hybrid authentication the only one.
+    pub fn local_xauth(&self) -> Option<&Authentication> {
+        xauth_of(&self.local, &self.local_more)
+    }
+
+    /// The peer's round of XAuth, if there is one.
+    pub fn remote_xauth(&self) -> Option<&Authentication> {
+        xauth_of(&self.remote, &self.remote_more)
+    }
+
+    /// The users that XAuth may prove, as a pattern: with hybrid authentication the identity of the round is the one of
+    /// phase 1, and the user is `xauth_id`.
+    pub fn remote_user(&self) -> Identity {
+        match self.remote_xauth() {
+            Some(round) if self.remote.method == AuthMethod::Xauth => {
+                round.xauth_id.as_deref().and_then(|name| name.parse().ok()).unwrap_or(Identity::ANY)
+            }
+            Some(round) => round.id.clone(),
+            None => Identity::ANY,
+        }
+    }
+}
+
+fn xauth_of<'a>(first: &'a Authentication, more: &'a [Authentication]) -> Option<&'a Authentication> {
+    std::iter::once(first).chain(more).find(|round| round.method == AuthMethod::Xauth)
 }
 
 impl Sources {
@@ -306,7 +348,6 @@ const BOOLEAN: &str = "yes or no";
 const PORT: &str = "a port from 1 to 65535";
 const AMOUNT: &str = "a number of octets, or a number with K, M or G";
 const NUMBER: &str = "a number";
-const VIRTUAL: &str = "virtual addresses are available with IKEv1 (Mode-Config) only in this version; write version = 1, or use fixed addresses";
 const ROUND_OF_XAUTH: &str = "it belongs into the round with auth = xauth";
 
 fn port(text: &str) -> Option<u16> {
@@ -409,11 +450,6 @@ fn read_connection(section: &Section, errors: &mut Vec<ConfigError>) -> Option<C
             (_, entry) => reader.other(entry),
         }
     }
-    if c.version != IkeVersion::V1 {
-        for entry in section.entries.iter().filter(|e| matches!(e.name(), "vips" | "pools")) {
-            reader.refuse(entry, ErrorKind::Unsupported { why: VIRTUAL });
-        }
-    }
     let places = std::mem::take(&mut reader.places);
     source.add("", "", places);
     // With a time for authenticating anew, rekeying happens only if it is asked for too.
@@ -436,13 +472,29 @@ fn read_connection(section: &Section, errors: &mut Vec<ConfigError>) -> Option<C
         }
     }
     ((c.local, c.local_more), (c.remote, c.remote_more)) = (local?, remote?);
-    if !c.local_more.is_empty() && !c.remote_more.is_empty() {
-        let why = "XAuth proves one end: remove auth = xauth from local or from remote";
+    if let Some(why) = impossible_xauth(&c) {
         let key = format!("connections.{}", section.name);
         errors.push(ConfigError::new(section.at.clone(), key, ErrorKind::Unsupported { why }));
     }
     c.source = source;
     Some(c)
+}
+
+/// Why the rounds of XAuth cannot be as they are.
+fn impossible_xauth(c: &Connection) -> Option<&'static str> {
+    let (local, remote) = (c.local_xauth(), c.remote_xauth());
+    let twice = |first: &Authentication, more: &[Authentication]| first.method == AuthMethod::Xauth && !more.is_empty();
+    if twice(&c.local, &c.local_more) || twice(&c.remote, &c.remote_more) {
+        return Some("there is one round of XAuth: the section with auth = xauth comes last");
+    }
+    if local.is_some() && remote.is_some() {
+        return Some("XAuth proves one end: remove auth = xauth from local or from remote");
+    }
+    let hybrid =
+        [(&c.local, &c.remote), (&c.remote, &c.local)].into_iter().find(|(end, _)| end.method == AuthMethod::Xauth);
+    hybrid.filter(|(_, server)| server.method != AuthMethod::Pubkey).map(|_| {
+        "where XAuth is the only proof of one end (hybrid authentication), the other needs a certificate: write auth = pubkey there, or auth = psk in a section before the one with auth = xauth"
+    })
 }
 
 fn put<T>(into: &mut T, value: Option<T>) {
@@ -506,11 +558,12 @@ fn action(reader: &mut Reader<'_>, entry: &Entry) -> Option<StartAction> {
         ("trap", StartAction::Trap),
         ("route", StartAction::Trap),
         ("hold", StartAction::Trap),
-        ("trap|start", StartAction::Trap),
+        ("trap|start", StartAction::TrapStart),
+        ("start|trap", StartAction::TrapStart),
     ];
-    let action = reader.word(entry, "none or start, or clear or restart for dpd_action", &words)?;
-    if action == StartAction::Trap {
-        let why = "waiting for traffic (trap policies) is not available in this version; use start, or restart for dpd_action";
+    let action = reader.word(entry, "none, start or trap, or clear, restart or trap for dpd_action", &words)?;
+    if action == StartAction::TrapStart && entry.name() != "start_action" {
+        let why = "trap|start is for start_action only; write trap, or start";
         reader.refuse(entry, ErrorKind::Unsupported { why });
     }
     Some(action)
@@ -531,6 +584,27 @@ fn virtual_addresses(reader: &mut Reader<'_>, entry: &Entry) -> Option<Vec<IpAdd
     Some(found)
 }
 
+/// The name of a user, which is an identity too.
+fn user_name(reader: &mut Reader<'_>, entry: &Entry) -> Option<String> {
+    let text = reader.text(entry)?;
+    match text.parse::<Identity>() {
+        Ok(_) => Some(text.to_string()),
+        Err(e) => {
+            reader.refuse(entry, ErrorKind::Identity(e));
+            None
+        }
+    }
+}
+
+/// Why this is no method of XAuth that can be used; nothing if it can.
+fn unusable_xauth(method: &str, v1: bool) -> Option<&'static str> {
+    match method {
+        "xauth" | "xauth-generic" if v1 => None,
+        "xauth" | "xauth-generic" => Some("XAuth belongs to IKEv1: write version = 1"),
+        _ => Some("XAuth compares with secrets named xauth... only: write auth = xauth"),
+    }
+}
+
 /// A round after the first: XAuth, in IKEv1.
 fn xauth_round(
     round: &Section,
@@ -542,11 +616,7 @@ fn xauth_round(
     let mut reader = Reader::new(Scope::Authentication, format!("{base}.{}", round.name), errors);
     let method = round.entries.iter().find(|e| e.name() == "auth").and_then(|e| reader.text(e)).unwrap_or_default();
     let why = match method.trim().to_ascii_lowercase().as_str() {
-        "xauth" | "xauth-generic" if v1 => None,
-        "xauth" | "xauth-generic" => Some("XAuth belongs to IKEv1: write version = 1"),
-        method if method.starts_with("xauth") => {
-            Some("XAuth compares with secrets named xauth... only: write auth = xauth")
-        }
+        method if method.starts_with("xauth") => unusable_xauth(method, v1),
         _ => Some("a second round of authentication (RFC 4739) is not available in this version; remove the section"),
     };
     if let Some(why) = why {
@@ -560,7 +630,7 @@ fn xauth_round(
         }
         match entry.name() {
             "auth" => {}
-            "xauth_id" if side == "local" => found.xauth_id = reader.text(entry).map(str::to_string),
+            "xauth_id" if side == "local" => found.xauth_id = user_name(&mut reader, entry),
             "id" | "xauth_id" => match reader.text(entry).map(str::parse::<Identity>) {
                 Some(Ok(id)) => found.id = id,
                 Some(Err(e)) => reader.refuse(entry, ErrorKind::Identity(e)),
@@ -597,7 +667,7 @@ fn authentication(
         }
     }
     let mut reader = Reader::new(Scope::Authentication, format!("{base}.{}", first.name), errors);
-    let method = first_method(first, &mut reader);
+    let method = first_method(first, v1, &mut reader);
     let mut found = Authentication::new(AuthMethod::Psk, Identity::ANY);
     if let Some((kind, signature)) = &method {
         (found.method, found.signature) = (*kind, signature.clone());
@@ -623,6 +693,7 @@ fn authentication(
             "certs" => put(&mut found.certs, certificates(&mut reader, entry)),
             "cacerts" => put(&mut found.cacerts, certificates(&mut reader, entry)),
             "revocation" => put(&mut found.revocation, revocation(&mut reader, entry)),
+            "xauth_id" if found.method == AuthMethod::Xauth => found.xauth_id = user_name(&mut reader, entry),
             "xauth_id" if method.is_some() => reader.refuse(entry, ErrorKind::Unsupported { why: ROUND_OF_XAUTH }),
             // Where the method is refused already, what only belongs to it is not worth another error.
             name if method.is_none()
@@ -635,9 +706,9 @@ fn authentication(
     method.map(|_| (found, further))
 }
 
-/// The method of a first round, which without `auth` is a signature.
-fn first_method(round: &Section, reader: &mut Reader<'_>) -> Option<(AuthMethod, SignatureRule)> {
-    const OTHERS: &[&str] = &["ed448", "bliss", "dsa", "eap", "xauth", "any", "mldsa"];
+/// The method of a first round, which without `auth` is a signature. XAuth in a first round is hybrid authentication.
+fn first_method(round: &Section, v1: bool, reader: &mut Reader<'_>) -> Option<(AuthMethod, SignatureRule)> {
+    const OTHERS: &[&str] = &["ed448", "bliss", "dsa", "eap", "any", "mldsa"];
     let Some(entry) = round.entries.iter().find(|e| e.name() == "auth") else {
         return Some((AuthMethod::Pubkey, SignatureRule::default()));
     };
@@ -649,7 +720,12 @@ fn first_method(round: &Section, reader: &mut Reader<'_>) -> Option<(AuthMethod,
     if let Some(rule) = SignatureRule::parse(&method) {
         return Some((AuthMethod::Pubkey, rule));
     }
-    let kind = if OTHERS.iter().any(|o| method.starts_with(o)) {
+    if method.starts_with("xauth") && unusable_xauth(&method, v1).is_none() {
+        return Some((AuthMethod::Xauth, SignatureRule::default()));
+    }
+    let kind = if method.starts_with("xauth") {
+        ErrorKind::Unsupported { why: unusable_xauth(&method, v1).unwrap_or_default() }
+    } else if OTHERS.iter().any(|o| method.starts_with(o)) {
         let why = "only pre-shared keys and signatures by RSA, ECDSA and Ed25519 are available in this version; write auth = psk or auth = pubkey";
         ErrorKind::Unsupported { why }
     } else {

@@ -91,7 +91,7 @@ static TABLE: &[KeyDoc] = &[
     key(CONN, "local_port", "500", Yes, "Our UDP port."),
     key(CONN, "remote_port", "500", Yes, "The peer's UDP port."),
     key(CONN, "proposals", "default", Yes, "Proposals for the IKE SA, best first, separated by commas."),
-    key(CONN, "vips", "", Yes, "Virtual addresses to request, one for each version of IP (IKEv1)."),
+    key(CONN, "vips", "", Yes, "Virtual addresses to request, one for each version of IP."),
     key(CONN, "aggressive", "no", Yes, "Aggressive mode instead of main mode (IKEv1)."),
     key(CONN, "pull", "yes", Yes, "Whether virtual addresses are requested (pull) or assigned unasked (push) (IKEv1)."),
     key(
@@ -113,7 +113,7 @@ static TABLE: &[KeyDoc] = &[
         "mobike",
         "yes",
         Yes,
-        "MOBIKE (RFC 4555). Not offered to the peer in this version, which RFC 4555 allows: acts as 'no'.",
+        "MOBIKE (RFC 4555): the SAs move to another address when the one in use goes (IKEv2).",
     ),
     key(CONN, "dpd_delay", "0s", Yes, "Check the peer after this time without a message from it; 0 for never."),
     key(
@@ -169,7 +169,7 @@ static TABLE: &[KeyDoc] = &[
         "Close the IKE SA if it is not rekeyed this long after it should be. Default: a tenth of the longer of rekey_time and reauth_time.",
     ),
     key(CONN, "rand_time", "over_time", Yes, "Rekey or authenticate earlier by a random time up to this one."),
-    key(CONN, "pools", "", Yes, "Pools to assign virtual addresses from (IKEv1)."),
+    key(CONN, "pools", "", Yes, "Pools to assign virtual addresses from."),
     key(CONN, "if_id_in", "0", Only(ZERO, XFRM_MARKS), "Inbound XFRM interface ID."),
     key(CONN, "if_id_out", "0", Only(ZERO, XFRM_MARKS), "Outbound XFRM interface ID."),
     key(CONN, "mediation", "no", Only(NO, MEDIATION), "Whether this is a mediation connection."),
@@ -183,7 +183,7 @@ static TABLE: &[KeyDoc] = &[
         "auth",
         "pubkey",
         Yes,
-        "Authentication method: psk, or signatures: pubkey, rsa, rsa/pss, ecdsa, ed25519, with a least length and hashes after dashes; in IKEv1 a second round xauth.",
+        "Authentication method: psk, or signatures: pubkey, rsa, rsa/pss, ecdsa, ed25519, with a least length and hashes after dashes; in IKEv1 a last or only round xauth.",
     ),
     key(AUTH, "id", "%any", Yes, "Identity: ours, or the one expected of the peer, which may begin with '*'."),
     key(
@@ -302,7 +302,7 @@ static TABLE: &[KeyDoc] = &[
         Only(NO, "outbound forward policies are not available in this version; remove the key"),
         "Whether to install outbound forward policies.",
     ),
-    key(CHILD, "dpd_action", "clear", Yes, "What to do when the peer is dead: clear, or restart. trap is refused."),
+    key(CHILD, "dpd_action", "clear", Yes, "What to do when the peer is dead: clear, restart, or trap."),
     key(
         CHILD,
         "ipcomp",
@@ -395,13 +395,19 @@ static TABLE: &[KeyDoc] = &[
         Only(&["out"], HEADER_COPY),
         "Copy the differentiated services field between the headers.",
     ),
-    key(CHILD, "start_action", "none", Yes, "What to do once loaded: none, or start. trap is refused."),
+    key(
+        CHILD,
+        "start_action",
+        "none",
+        Yes,
+        "What to do once loaded: none, start, trap (wait for traffic) or trap|start.",
+    ),
     key(
         CHILD,
         "close_action",
         "none",
         Yes,
-        "What to do when the peer closes the Child SA: none, or start. trap is refused.",
+        "What to do when the peer closes the Child SA: none, start, or trap (wait for traffic).",
     ),
     key(
         CHILD,

@@ -74,7 +74,7 @@ fn values_are_read() {
     assert!(child.rekey_time < child.life_time);
     assert_eq!(child.updown.as_deref(), Some("/bin/updown iptables"));
     assert_eq!((child.start_action, child.dpd_action, child.reqid), (StartAction::Start, StartAction::Start, Some(7)));
-    assert_eq!(child.remote_ts[1].to_string(), "10.2.0.0/16[tcp/443]");
+    assert_eq!(child.remote_ts[1].to_string(), "10.2.0.0/16[tcp/https]");
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn a_message_of_a_client_means_the_same() {
 #[test]
 fn all_errors_are_reported_with_their_place() {
     let errors = refused(
-        "connections {\n gw {\n  proposals = aes128-sha257-x25519\n  prposals = x\n  version = 3\n  remote_addrs = 10.0.0.256\n  vips = 0.0.0.0\n  local { auth = psk }\n  remote { auth = eap-tls\n   certs = x.pem\n   nosuch = 1 }\n  children { net { local_ts = 10.1.0.0/33\n   mode = beet\n   start_action = trap } }\n }\n}\nsecrets { eap-x { } ike { } psk-x { } }\npools { p { addrs = 10.3.0.0/28\n dns = x } }\nconections { }\n",
+        "connections {\n gw {\n  proposals = aes128-sha257-x25519\n  prposals = x\n  version = 3\n  remote_addrs = 10.0.0.256\n  vips = moon\n  local { auth = psk }\n  remote { auth = eap-tls\n   certs = x.pem\n   nosuch = 1 }\n  children { net { local_ts = 10.1.0.0/33\n   mode = beet\n   start_action = boo } }\n }\n}\nsecrets { eap-x { } ike { } psk-x { } }\npools { p { addrs = 10.3.0.0/28\n dns = x } }\nconections { }\n",
     );
     let shown: Vec<_> = errors.iter().map(ToString::to_string).collect();
     let expected = [
@@ -140,12 +140,12 @@ fn all_errors_are_reported_with_their_place() {
         "swanctl.conf:4:3: connections.gw.prposals: there is no such key or section; did you mean 'proposals'?",
         "swanctl.conf:5:3: connections.gw.version: '3' is no valid value; expected 1, 2, or 0 for any version",
         "swanctl.conf:6:3: connections.gw.remote_addrs: '10.0.0.256' is no valid value; expected an address, a network (192.0.2.0/24), a range (192.0.2.1-192.0.2.9), a host name or %any",
-        "swanctl.conf:7:3: connections.gw.vips: not supported: virtual addresses are available with IKEv1 (Mode-Config) only in this version; write version = 1, or use fixed addresses",
+        "swanctl.conf:7:3: connections.gw.vips: 'moon' is no valid value; expected 0.0.0.0, :: or an address to ask for, at most one of each version of IP",
         "swanctl.conf:9:12: connections.gw.remote.auth: not supported: only pre-shared keys and signatures by RSA, ECDSA and Ed25519 are available in this version; write auth = psk or auth = pubkey",
         "swanctl.conf:11:4: connections.gw.remote.nosuch: there is no such key or section; remove it",
         "swanctl.conf:12:20: connections.gw.children.net.local_ts: the prefix length of '10.1.0.0/33' is longer than its address; expected for instance 10.1.0.0/16, 10.1.0.0/16[tcp/443] or 'dynamic'",
         "swanctl.conf:13:4: connections.gw.children.net.mode: not supported: only tunnel and transport mode are available in this version; write the same mode on both ends",
-        "swanctl.conf:14:4: connections.gw.children.net.start_action: not supported: waiting for traffic (trap policies) is not available in this version; use start, or restart for dpd_action",
+        "swanctl.conf:14:4: connections.gw.children.net.start_action: 'boo' is no valid value; expected none, start or trap, or clear, restart or trap for dpd_action",
         "swanctl.conf:17:11: secrets.eap-x.secret: missing: write secret = ... with the user's password",
         "swanctl.conf:17:21: secrets.ike.secret: missing: write secret = ... with the pre-shared key",
         "swanctl.conf:17:29: secrets.psk-x: there is no such key or section; did you mean 'ike-psk-x'?",
@@ -251,7 +251,6 @@ fn xauth_and_virtual_addresses() {
     for (version, more, why) in [
         (2, client, "write version = 1"),
         (0, "remote-2 { auth = xauth }", "write version = 1"),
-        (2, "pools = rw", "write version = 1"),
         (1, "remote-2 { auth = xauth-pam }", "write auth = xauth"),
         (1, "local-2 { auth = xauth }\n remote-2 { auth = xauth }", "proves one end"),
         (1, "local-2 { auth = xauth }\n local-3 { auth = xauth }", "one round of XAuth"),
@@ -302,7 +301,6 @@ fn templates_may_have_any_name_if_they_are_used() {
 fn the_table_is_true() {
     for doc in table() {
         let (before, after) = match doc.scope {
-            Scope::Connection if matches!(doc.key, "vips" | "pools") => ("version = 1", ROUNDS),
             Scope::Connection => ("", ROUNDS),
             Scope::Authentication => ("local { auth = psk\n", "}\nremote { auth = psk }"),
             Scope::Child => ("children { net {", "}\n}\nlocal { auth = psk }\nremote { auth = psk }"),

@@ -134,6 +134,7 @@ impl Cipher {
 /// The functions behind PRFs and integrity algorithms.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub(crate) enum Function {
+    HmacMd5,
     HmacSha1,
     HmacSha256,
     HmacSha384,
@@ -145,12 +146,18 @@ pub(crate) enum Function {
 impl Function {
     pub(crate) fn output_len(self) -> usize {
         match self {
+            Self::HmacMd5 => 16,
             Self::HmacSha1 => 20,
             Self::HmacSha256 => 32,
             Self::HmacSha384 => 48,
             Self::HmacSha512 => 64,
             Self::AesXcbc | Self::AesCmac => 16,
         }
+    }
+
+    /// Whether it is there for old peers only.
+    fn is_legacy(self) -> bool {
+        matches!(self, Self::HmacMd5 | Self::HmacSha1)
     }
 }
 
@@ -163,10 +170,11 @@ pub struct Integrity {
 }
 
 impl Integrity {
-    /// Resolves an integrity transform. MD5, DES-MAC, KPDK and the GMACs are not here; [`IntegrityId::NONE`] is no
+    /// Resolves an integrity transform. DES-MAC, KPDK and the GMACs are not here; [`IntegrityId::NONE`] is no
     /// algorithm and is expressed as the absence of an `Integrity`.
     pub fn new(id: IntegrityId) -> Result<Self, Unsupported> {
         let (function, icv_len) = match id {
+            IntegrityId::HMAC_MD5_96 => (Function::HmacMd5, 12),   // RFC 2403
             IntegrityId::HMAC_SHA1_96 => (Function::HmacSha1, 12), // RFC 2404
             IntegrityId::AES_XCBC_96 => (Function::AesXcbc, 12),   // RFC 3566
             IntegrityId::AES_CMAC_96 => (Function::AesCmac, 12),   // RFC 4494
@@ -195,9 +203,9 @@ impl Integrity {
         self.icv_len.into()
     }
 
-    /// Whether the algorithm is kept only for old peers (SHA-1).
+    /// Whether the algorithm is kept only for old peers (MD5, SHA-1).
     pub fn is_legacy(self) -> bool {
-        self.function == Function::HmacSha1
+        self.function.is_legacy()
     }
 
     /// Prepares a key for many messages.
@@ -220,9 +228,10 @@ pub struct Prf {
 }
 
 impl Prf {
-    /// Resolves a PRF transform. MD5 and Tiger are not here.
+    /// Resolves a PRF transform. Tiger is not here.
     pub fn new(id: PrfId) -> Result<Self, Unsupported> {
         let function = match id {
+            PrfId::HMAC_MD5 => Function::HmacMd5,
             PrfId::HMAC_SHA1 => Function::HmacSha1,
             PrfId::AES128_XCBC => Function::AesXcbc,
             PrfId::HMAC_SHA2_256 => Function::HmacSha256,
@@ -249,9 +258,9 @@ impl Prf {
         self.function.output_len()
     }
 
-    /// Whether the function is kept only for old peers (SHA-1).
+    /// Whether the function is kept only for old peers (MD5, SHA-1).
     pub fn is_legacy(self) -> bool {
-        self.function == Function::HmacSha1
+        self.function.is_legacy()
     }
 
     /// Whether the key schedule takes only the first 64 bits of each nonce as the key of SKEYSEED: a rule for the two
@@ -322,6 +331,7 @@ mod tests {
         assert_eq!(lengths(EncryptionId::NULL, None), (0, 0, 1, 0, false));
 
         let integrity = |id| Integrity::new(id).map(|i| (i.key_len(), i.icv_len())).unwrap();
+        assert_eq!(integrity(IntegrityId::HMAC_MD5_96), (16, 12));
         assert_eq!(integrity(IntegrityId::HMAC_SHA1_96), (20, 12));
         assert_eq!(integrity(IntegrityId::HMAC_SHA2_256_128), (32, 16));
         assert_eq!(integrity(IntegrityId::HMAC_SHA2_384_192), (48, 24));
@@ -339,16 +349,17 @@ mod tests {
             fixed.is_ok() || variable.is_ok()
         });
         assert_eq!(ciphers.count(), 11);
-        assert_eq!(IntegrityId::KNOWN.iter().filter(|id| Integrity::new(**id).is_ok()).count(), 6);
-        assert_eq!(PrfId::KNOWN.iter().filter(|id| Prf::new(**id).is_ok()).count(), 6);
-        let text = Prf::new(PrfId::HMAC_MD5).unwrap_err().to_string();
-        assert_eq!(text, "pseudorandom function HMAC_MD5 is not supported");
+        assert_eq!(IntegrityId::KNOWN.iter().filter(|id| Integrity::new(**id).is_ok()).count(), 7);
+        assert_eq!(PrfId::KNOWN.iter().filter(|id| Prf::new(**id).is_ok()).count(), 7);
+        let text = Prf::new(PrfId::HMAC_TIGER).unwrap_err().to_string();
+        assert_eq!(text, "pseudorandom function HMAC_TIGER is not supported");
     }
 
     #[test]
     fn legacy_algorithms_are_marked() {
         assert!(Cipher::new(EncryptionId::TRIPLE_DES, None).unwrap().is_legacy());
         assert!(!Cipher::new(EncryptionId::AES_CBC, Some(128)).unwrap().is_legacy());
+        assert!(Integrity::new(IntegrityId::HMAC_MD5_96).unwrap().is_legacy());
         assert!(Integrity::new(IntegrityId::HMAC_SHA1_96).unwrap().is_legacy());
         assert!(!Prf::new(PrfId::HMAC_SHA2_256).unwrap().is_legacy());
         assert!(Prf::new(PrfId::HMAC_SHA1).unwrap().is_legacy());
@@ -384,6 +395,18 @@ mod tests {
         }
     }
 
+    /// RFC 2202 section 2, cases 1 and 2: HMAC-MD5, and its first 96 bits as RFC 2403 uses them.
+    #[test]
+    fn rfc_2202_hmac_md5() {
+        let prf = Prf::new(PrfId::HMAC_MD5).unwrap();
+        let expected = hex("9294727a3638bb1c13f48ef8158bfc9d");
+        assert_eq!(prf.compute(&[0x0b; 16], &[b"Hi ", b"There"]).expose(), expected);
+        let parts: [&[u8]; 2] = [b"what do ya want ", b"for nothing?"];
+        assert_eq!(prf.compute(b"Jefe", &parts).expose(), hex("750c783e6ab0b503eaa86e310a5db738"));
+        let integrity = Integrity::new(IntegrityId::HMAC_MD5_96).unwrap();
+        assert_eq!(integrity.compute(&[0x0b; 16], &[b"Hi There"]), expected[..12]);
+    }
+
     /// RFC 2202 section 3, case 1: HMAC-SHA-1, and its first 96 bits as RFC 2404 uses them.
     #[test]
     fn rfc_2202_hmac_sha1() {
@@ -398,7 +421,7 @@ mod tests {
         /// The definition in RFC 7296 section 2.13, computed block by block.
         #[test]
         fn prf_plus_is_the_chain_of_blocks(
-            which in 0..6usize, key in proptest::collection::vec(any::<u8>(), 1..80),
+            which in 0..7usize, key in proptest::collection::vec(any::<u8>(), 1..80),
             seed in proptest::collection::vec(any::<u8>(), 0..100), length in 0..900usize,
         ) {
             let known: Vec<Prf> = PrfId::KNOWN.iter().filter_map(|id| Prf::new(*id).ok()).collect();

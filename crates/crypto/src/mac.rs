@@ -7,6 +7,7 @@ use crate::algorithms::Function;
 use crate::block_mac::BlockMac;
 use hmac::digest::FixedOutput;
 use hmac::{Hmac, KeyInit, Mac};
+use md5::Md5;
 use sha1::{Digest, Sha1};
 use sha2::{Sha256, Sha384, Sha512};
 use subtle::ConstantTimeEq;
@@ -41,6 +42,7 @@ pub struct MacKey(Keyed);
 
 #[derive(Clone)]
 enum Keyed {
+    Md5(Hmac<Md5>),
     Sha1(Hmac<Sha1>),
     Sha256(Hmac<Sha256>),
     Sha384(Box<Hmac<Sha384>>),
@@ -64,6 +66,7 @@ impl MacKey {
     /// their PRFs do, so that no key can make this fail.
     pub(crate) fn new(function: Function, key: &[u8]) -> Self {
         Self(match function {
+            Function::HmacMd5 => Keyed::Md5(hmac(key)),
             Function::HmacSha1 => Keyed::Sha1(hmac(key)),
             Function::HmacSha256 => Keyed::Sha256(hmac(key)),
             Function::HmacSha384 => Keyed::Sha384(Box::new(hmac(key))),
@@ -100,6 +103,7 @@ impl MacKey {
     /// Octets of output at full length.
     fn output_len(&self) -> usize {
         match &self.0 {
+            Keyed::Md5(_) => 16,
             Keyed::Sha1(_) => 20,
             Keyed::Sha256(_) => 32,
             Keyed::Sha384(_) => 48,
@@ -120,6 +124,7 @@ impl MacKey {
         let mut output = vec![0; self.output_len()];
         let input = parts.iter().copied();
         match self.0 {
+            Keyed::Md5(state) => run(state, input, &mut output),
             Keyed::Sha1(state) => run(state, input, &mut output),
             Keyed::Sha256(state) => run(state, input, &mut output),
             Keyed::Sha384(state) => run(*state, input, &mut output),
@@ -143,6 +148,7 @@ impl MacKey {
 
     fn finish<'a>(&self, input: impl Iterator<Item = &'a [u8]>, output: &mut [u8]) {
         match &self.0 {
+            Keyed::Md5(key) => run(key.clone(), input, output),
             Keyed::Sha1(key) => run(key.clone(), input, output),
             Keyed::Sha256(key) => run(key.clone(), input, output),
             Keyed::Sha384(key) => run(Hmac::clone(key), input, output),

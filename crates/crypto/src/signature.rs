@@ -89,8 +89,8 @@ pub enum Scheme {
     Ecdsa(HashAlgorithm),
     /// ECDSA with the curve's hash, the signature as two integers of fixed length (RFC 4754 section 7).
     EcdsaFixed,
-    /// ECDSA over a hash that is made already, of the curve's length, the signature as two integers of fixed length: IKEv1
-    /// (RFC 2409 section 5.1, RFC 4754).
+    /// ECDSA over a hash of 256, 384 or 512 bits that is made already, the signature as two integers of fixed length:
+    /// IKEv1 (RFC 2409 section 5.1, RFC 4754).
     EcdsaDigest,
     /// Ed25519 without a hash (RFC 8420).
     Ed25519,
@@ -374,13 +374,23 @@ impl PrivateKey {
             }
             (Pair::Ecdsa(_, fixed), Scheme::EcdsaFixed) => Some(fixed.sign(&random, message).ok()?.as_ref().to_vec()),
             (Pair::Ecdsa(_, fixed), Scheme::EcdsaDigest) => {
-                let digest = digest::Digest::import_less_safe(message, self.public.kind.digest()?).ok()?;
+                let digest = ecdsa_digest(self.public.kind, message)?;
                 Some(fixed.sign_digest(&digest).ok()?.as_ref().to_vec())
             }
             (Pair::Ed25519(pair), Scheme::Ed25519) => Some(pair.sign(message).as_ref().to_vec()),
             _ => None,
         }
     }
+}
+
+/// A hash as ECDSA on the curve of `kind` takes it: the integer of its leftmost bits, as many as the curve's order has (FIPS
+/// 186-5 section 6.4.1). A hash of another curve's length is cut off at its right, or filled up with zeros at its left,
+/// which leaves that integer as it is. `None` for what is no hash of SHA-2.
+fn ecdsa_digest(kind: KeyKind, hash: &[u8]) -> Option<digest::Digest> {
+    let algorithm = kind.digest().filter(|_| matches!(hash.len(), 32 | 48 | 64))?;
+    let mut octets = vec![0; algorithm.output_len.saturating_sub(hash.len())];
+    octets.extend_from_slice(hash.get(..algorithm.output_len).unwrap_or(hash));
+    digest::Digest::import_less_safe(&octets, algorithm).ok()
 }
 
 /// An encrypted PKCS#8 structure in the armour that AWS-LC opens.
@@ -446,7 +456,7 @@ impl PublicKey {
     /// Checks a signature.
     pub fn verify(&self, scheme: Scheme, message: &[u8], signature: &[u8]) -> bool {
         if scheme == Scheme::EcdsaDigest {
-            let digest = self.kind.digest().and_then(|a| digest::Digest::import_less_safe(message, a).ok());
+            let digest = ecdsa_digest(self.kind, message);
             let key = self.verification(Scheme::EcdsaFixed).map(|a| lc::UnparsedPublicKey::new(a, &self.octets));
             return digest.zip(key).is_some_and(|(digest, key)| key.verify_digest(&digest, signature).is_ok());
         }

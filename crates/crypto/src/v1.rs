@@ -8,6 +8,7 @@ use crate::transform::{aes, decryption_context, encryption_context, triple_des};
 use crate::v2::EspKeys;
 use crate::{BadKey, Integrity, OpenError, Prf, sha1};
 use aws_lc_rs::cipher::{DecryptingKey, EncryptingKey, UnboundCipherKey};
+use md5::Md5;
 use sha2::{Digest, Sha256, Sha384, Sha512};
 use std::fmt;
 use std::net::IpAddr;
@@ -51,12 +52,13 @@ pub struct Hash {
 }
 
 impl Hash {
-    /// Resolves a hash algorithm. MD5 and Tiger are not here.
+    /// Resolves a hash algorithm. Tiger is not here.
     ///
     /// # Errors
     /// [`Unsupported::Hash`].
     pub fn new(id: OakleyHash) -> Result<Self, Unsupported> {
         let prf = match id {
+            OakleyHash::MD5 => PrfId::HMAC_MD5,
             OakleyHash::SHA1 => PrfId::HMAC_SHA1,
             OakleyHash::SHA2_256 => PrfId::HMAC_SHA2_256,
             OakleyHash::SHA2_384 => PrfId::HMAC_SHA2_384,
@@ -81,7 +83,7 @@ impl Hash {
         self.prf.output_len()
     }
 
-    /// Whether the algorithm is kept only for old peers (SHA-1).
+    /// Whether the algorithm is kept only for old peers (MD5, SHA-1).
     pub fn is_legacy(self) -> bool {
         self.prf.is_legacy()
     }
@@ -94,6 +96,7 @@ impl Hash {
             state.finalize().to_vec()
         }
         match self.id {
+            OakleyHash::MD5 => run::<Md5>(parts),
             OakleyHash::SHA2_256 => run::<Sha256>(parts),
             OakleyHash::SHA2_384 => run::<Sha384>(parts),
             OakleyHash::SHA2_512 => run::<Sha512>(parts),
@@ -504,8 +507,9 @@ mod tests {
         assert_eq!(lengths(OakleyHash::SHA2_256), Ok((32, 32, false)));
         assert_eq!(lengths(OakleyHash::SHA2_384), Ok((48, 48, false)));
         assert_eq!(lengths(OakleyHash::SHA2_512), Ok((64, 64, false)));
-        assert_eq!(lengths(OakleyHash::MD5), Err(Unsupported::Hash(OakleyHash::MD5)));
-        assert_eq!(Unsupported::Hash(OakleyHash::MD5).to_string(), "hash algorithm MD5 is not supported");
+        assert_eq!(lengths(OakleyHash::MD5), Ok((16, 16, true)));
+        assert_eq!(lengths(OakleyHash::TIGER), Err(Unsupported::Hash(OakleyHash::TIGER)));
+        assert_eq!(Unsupported::Hash(OakleyHash::TIGER).to_string(), "hash algorithm TIGER is not supported");
         let of = |id, bits| cipher(id, bits).map(|c| (c.key_len(), c.block_len()));
         assert_eq!(of(OakleyEncryption::AES_CBC, Some(192)), Ok((24, 16)));
         assert_eq!(of(OakleyEncryption::TRIPLE_DES_CBC, None), Ok((24, 8)));

@@ -65,7 +65,7 @@ pub(crate) fn causes(tombstone: &Tombstone) -> Vec<Cause> {
             _ => vec![C::AuthFailed, C::Phase1Timeout],
         },
         FailureKind::UnsupportedCritical { .. } => vec![C::NoConfig],
-        FailureKind::InstallFailed { .. } => vec![C::ChildFailed],
+        FailureKind::InstallFailed { .. } | FailureKind::NoVirtualAddress { .. } => vec![C::ChildFailed],
         FailureKind::PeerDeleted => vec![C::PeerDelete],
         FailureKind::Expired => vec![C::Lifetime],
         FailureKind::Terminated | FailureKind::Replaced { .. } => Vec::new(),

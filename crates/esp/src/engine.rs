@@ -3,10 +3,10 @@
 use crate::packet::InnerPacket;
 use crate::replay::{ReplayError, ReplayWindow};
 use crate::sa::{ChildSa, HEADER};
-use crate::spd::{MixHasher, Spd};
+use crate::spd::{MixHasher, Spd, Target};
 use crate::transport;
 use crypto::{BadKey, OpenError, Unsupported};
-use model::dataplane::{ChildInstall, Command, Counters, Mode, PlaneEvent};
+use model::dataplane::{ChildInstall, Command, Counters, Mode, PlaneEvent, TrapInstall};
 use model::{Instant, SaId};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fmt;
@@ -24,6 +24,9 @@ const NEXT_NONE: u8 = 59;
 
 /// [`PlaneEvent::UnknownSpi`] is reported so often per second at most.
 const UNKNOWN_SPI_PER_SECOND: u32 = 10;
+
+/// A trap reports a packet again after this time.
+const ACQUIRE_INTERVAL: Duration = Duration::from_secs(1);
 
 macro_rules! drop_reasons {
     ($($(#[$meta:meta])* $name:ident => $text:literal,)+) => {
@@ -72,6 +75,8 @@ drop_reasons! {
     Fragment => "esp-fragment",
     /// Outbound: all sequence numbers are used up, and the SA was not replaced.
     SequenceExhausted => "esp-sequence-exhausted",
+    /// Outbound: a trap's policy, whose Child SA is being negotiated.
+    Acquiring => "esp-acquiring",
     /// Outbound: no policy protects this packet.
     NoPolicy => "esp-no-policy",
 }
@@ -139,6 +144,8 @@ pub enum EngineError {
         /// Who has it.
         holder: SaId,
     },
+    /// A trap for any peer: its packets would all have to be routed through the TUN device.
+    TrapWithoutPeer,
     /// There is no Child SA of this number.
     UnknownChild(SaId),
 }
@@ -163,6 +170,9 @@ impl fmt::Display for EngineError {
             ),
             Self::ChildExists(child) => write!(f, "Child SA {child} is installed already"),
             Self::SpiInUse { spi, holder } => write!(f, "SPI {spi:08x} is in use by Child SA {holder}"),
+            Self::TrapWithoutPeer => f.write_str(
+                "the userspace data plane has traps for known peers only: set remote_addrs, or use the kernel's data plane",
+            ),
             Self::UnknownChild(child) => write!(f, "Child SA {child} is not installed"),
         }
     }
@@ -186,6 +196,8 @@ pub struct Engine {
     by_child: BTreeMap<SaId, usize>,
     by_spi: HashMap<u32, usize, BuildHasherDefault<MixHasher>>,
     spd: Spd,
+    /// Traps, and when each was reported last.
+    traps: BTreeMap<SaId, (Box<TrapInstall>, Option<Instant>)>,
     deadlines: BTreeSet<(Instant, SaId)>,
     events: VecDeque<PlaneEvent>,
     drops: [u64; DropReason::ALL.len()],
@@ -213,6 +225,34 @@ impl Engine {
             Command::Update { child, local, remote, encapsulated } => {
                 let sa = self.sa_mut(*child).ok_or(EngineError::UnknownChild(*child))?;
                 (sa.local, sa.remote, sa.encapsulated, sa.moved_to) = (*local, *remote, *encapsulated, None);
+                Ok(())
+            }
+            Command::Reselect { child, local_ts, remote_ts } => {
+                let slot = *self.by_child.get(child).ok_or(EngineError::UnknownChild(*child))?;
+                let Some(sa) = self.slots.get_mut(slot).and_then(Option::as_deref_mut) else {
+                    return Err(EngineError::UnknownChild(*child));
+                };
+                self.spd.remove(*child, &sa.remote_ts);
+                (sa.local_ts, sa.remote_ts) = (local_ts.clone(), remote_ts.clone());
+                if sa.policies {
+                    self.spd.insert(*child, Target::Slot(slot), local_ts, remote_ts);
+                }
+                Ok(())
+            }
+            Command::Trap(trap) => {
+                if trap.remote.is_unspecified() {
+                    return Err(EngineError::TrapWithoutPeer);
+                }
+                if trap.mode == Mode::Transport && trap.remote_ts.iter().any(|ts| ts.is_ipv6()) {
+                    return Err(EngineError::TransportIpv6);
+                }
+                self.remove_trap(trap.trap);
+                self.spd.insert(trap.trap, Target::Trap(trap.trap), &trap.local_ts, &trap.remote_ts);
+                self.traps.insert(trap.trap, (trap.clone(), None));
+                Ok(())
+            }
+            Command::RemoveTrap { trap } => {
+                self.remove_trap(*trap);
                 Ok(())
             }
         }
@@ -245,12 +285,33 @@ impl Engine {
         self.by_child.insert(sa.child, slot);
         self.by_spi.insert(sa.inbound.spi, slot);
         if install.policies {
-            self.spd.insert(sa.child, slot, &sa.local_ts, &sa.remote_ts);
+            self.spd.insert(sa.child, Target::Slot(slot), &sa.local_ts, &sa.remote_ts);
         }
         if let Some(place) = self.slots.get_mut(slot) {
             *place = Some(sa);
         }
         Ok(())
+    }
+
+    fn remove_trap(&mut self, trap: SaId) {
+        if let Some((trap, _)) = self.traps.remove(&trap) {
+            self.spd.remove(trap.trap, &trap.remote_ts);
+        }
+    }
+
+    /// A packet needs a Child SA. Many may come before there is one: each trap asks once a second.
+    fn acquire(&mut self, now: Instant, trap: SaId, packet: &InnerPacket) {
+        let Some((_, asked)) = self.traps.get_mut(&trap) else { return };
+        if asked.is_some_and(|at| now.since(at) < ACQUIRE_INTERVAL) {
+            return;
+        }
+        *asked = Some(now);
+        let (mut from, mut to) = packet.ports.unwrap_or_default();
+        if matches!(packet.protocol, 1 | 58) {
+            (from, to) = (from >> 8, from & 0xff); // type and code, as the kernel reports them
+        }
+        let (source, destination) = (SocketAddr::new(packet.source, from), SocketAddr::new(packet.destination, to));
+        self.events.push_back(PlaneEvent::Acquire { trap, source, destination, protocol: packet.protocol });
     }
 
     fn remove(&mut self, child: SaId) {
@@ -381,7 +442,13 @@ impl Engine {
     fn try_seal(&mut self, now: Instant, inner: &[u8], out: &mut Vec<u8>) -> Result<Outbound, DropReason> {
         let packet = InnerPacket::parse(inner).map_err(|_| DropReason::InnerPacket)?;
         let inner = inner.get(..packet.length).ok_or(DropReason::InnerPacket)?;
-        let slot = self.spd.lookup(&packet).ok_or(DropReason::NoPolicy)?;
+        let slot = match self.spd.lookup(&packet).ok_or(DropReason::NoPolicy)? {
+            Target::Slot(slot) => slot,
+            Target::Trap(trap) => {
+                self.acquire(now, trap, &packet);
+                return Err(DropReason::Acquiring);
+            }
+        };
         let sa = self.slots.get_mut(slot).and_then(Option::as_deref_mut).ok_or(DropReason::NoPolicy)?;
         let (carried, next_header) = match sa.mode {
             Mode::Tunnel => (inner, if packet.source.is_ipv4() { NEXT_IPV4 } else { NEXT_IPV6 }),

@@ -27,6 +27,8 @@ pub(crate) struct ChildSa {
     pub(crate) outbound: OutboundSa,
     pub(crate) local_ts: Vec<TrafficSelector>,
     pub(crate) remote_ts: Vec<TrafficSelector>,
+    /// Whether the policies are ours to set.
+    pub(crate) policies: bool,
     pub(crate) deadline: Option<Instant>,
     pub(crate) soft_bytes: Option<u64>,
     pub(crate) soft_packets: Option<u64>,
@@ -100,6 +102,7 @@ impl ChildSa {
             outbound: OutboundSa { spi: install.outbound.spi, sealer, sequence: 0, esn, traffic: Traffic::default() },
             local_ts: install.local_ts.clone(),
             remote_ts: install.remote_ts.clone(),
+            policies: install.policies,
             deadline: install.hard_lifetime.map(|lifetime| now + lifetime),
             soft_bytes: install.soft_bytes,
             soft_packets: install.soft_packets,

@@ -27,24 +27,40 @@ type Networks = HashMap<u128, Vec<Policy>, BuildHasherDefault<MixHasher>>;
 #[derive(Clone, Copy, Debug)]
 struct Policy {
     rank: Rank,
-    child: SaId,
-    slot: usize,
+    owner: SaId,
+    target: Target,
     local: TrafficSelector,
     remote: TrafficSelector,
 }
 
-/// The order within one destination network: the narrower selector first, of equals the newest.
+/// What becomes of a packet that meets a policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// The Child SA in this slot carries it.
+    Slot(usize),
+    /// It asks for a Child SA.
+    Trap(SaId),
+}
+
+/// The order within one destination network: the narrower selector first, of equals an SA before a trap, then the newest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
     local_addresses: u128,
     any_protocol: bool,
     ports: u32,
+    trap: bool,
     newest: Reverse<u64>,
 }
 
 impl Spd {
     /// Adds a policy for each pair of selectors of one family.
-    pub(crate) fn insert(&mut self, child: SaId, slot: usize, local: &[TrafficSelector], remote: &[TrafficSelector]) {
+    pub(crate) fn insert(
+        &mut self,
+        owner: SaId,
+        target: Target,
+        local: &[TrafficSelector],
+        remote: &[TrafficSelector],
+    ) {
         self.installed += 1;
         for remote in remote {
             for local in local.iter().filter(|local| local.is_ipv6() == remote.is_ipv6()) {
@@ -52,9 +68,10 @@ impl Spd {
                     local_addresses: bits(local.end).saturating_sub(bits(local.start)),
                     any_protocol: local.protocol == 0 && remote.protocol == 0,
                     ports: port_span(local) + port_span(remote),
+                    trap: matches!(target, Target::Trap(_)),
                     newest: Reverse(self.installed),
                 };
-                let policy = Policy { rank, child, slot, local: *local, remote: *remote };
+                let policy = Policy { rank, owner, target, local: *local, remote: *remote };
                 let family = if remote.is_ipv6() { &mut self.v6 } else { &mut self.v4 };
                 for (network, length) in remote.networks() {
                     let bucket = family.lengths.entry(Reverse(length)).or_default().entry(bits(network)).or_default();
@@ -66,13 +83,13 @@ impl Spd {
     }
 
     /// Forgets the policies that [`insert`](Self::insert) made for these selectors.
-    pub(crate) fn remove(&mut self, child: SaId, remote: &[TrafficSelector]) {
+    pub(crate) fn remove(&mut self, owner: SaId, remote: &[TrafficSelector]) {
         for remote in remote {
             let family = if remote.is_ipv6() { &mut self.v6 } else { &mut self.v4 };
             for (network, length) in remote.networks() {
                 let Some(networks) = family.lengths.get_mut(&Reverse(length)) else { continue };
                 if let Some(bucket) = networks.get_mut(&bits(network)) {
-                    bucket.retain(|policy| policy.child != child);
+                    bucket.retain(|policy| policy.owner != owner);
                     if bucket.is_empty() {
                         networks.remove(&bits(network));
                     }
@@ -84,16 +101,17 @@ impl Spd {
         }
     }
 
-    /// The slot of the Child SA that protects an outgoing packet: the narrowest destination network decides, then the
-    /// narrowest source, protocol and ports, then the newest SA (so a rekeyed SA takes over at once).
-    pub(crate) fn lookup(&self, packet: &InnerPacket) -> Option<usize> {
+    /// What protects an outgoing packet: the narrowest destination network decides, then the
+    /// narrowest source, protocol and ports, then the newest SA (so a rekeyed SA takes over at once),
+    /// and a trap last.
+    pub(crate) fn lookup(&self, packet: &InnerPacket) -> Option<Target> {
         let destination = bits(packet.destination);
         let (family, width) = if packet.destination.is_ipv6() { (&self.v6, 128) } else { (&self.v4, 32u32) };
         family.lengths.iter().find_map(|(Reverse(length), networks)| {
             let host_bits = width - u32::from(*length);
             let network = destination & u128::MAX.checked_shl(host_bits).unwrap_or(0);
             let bucket = networks.get(&network)?;
-            bucket.iter().find(|policy| packet.matches(&policy.local, &policy.remote)).map(|policy| policy.slot)
+            bucket.iter().find(|policy| packet.matches(&policy.local, &policy.remote)).map(|policy| policy.target)
         })
     }
 }
@@ -153,20 +171,39 @@ mod tests {
     }
 
     fn find(spd: &Spd, source: &str, destination: &str, protocol: u8, port: u8) -> Option<usize> {
-        spd.lookup(&InnerPacket::parse(&packet(source, destination, protocol, &[0, port, 0, port])).unwrap())
+        match spd.lookup(&InnerPacket::parse(&packet(source, destination, protocol, &[0, port, 0, port])).unwrap())? {
+            Target::Slot(slot) => Some(slot),
+            Target::Trap(SaId(trap)) => Some(1000 + trap as usize),
+        }
+    }
+
+    #[test]
+    fn a_trap_is_for_what_no_child_sa_carries() {
+        let mut spd = Spd::default();
+        let (local, remote) = ([ts("10.1.0.0/16")], [ts("10.2.0.0/16")]);
+        spd.insert(SaId(1), Target::Slot(1), &local, &remote);
+        spd.insert(SaId(7), Target::Trap(SaId(7)), &local, &remote);
+        assert_eq!(find(&spd, "10.1.0.1", "10.2.0.1", 6, 80), Some(1), "though the trap is newer");
+        spd.remove(SaId(1), &remote);
+        assert_eq!(find(&spd, "10.1.0.1", "10.2.0.1", 6, 80), Some(1007));
+        spd.insert(SaId(2), Target::Slot(2), &local, &[ts("10.2.0.0/28")]);
+        assert_eq!(find(&spd, "10.1.0.1", "10.2.0.1", 6, 80), Some(2));
+        assert_eq!(find(&spd, "10.1.0.1", "10.2.0.16", 6, 80), Some(1007), "the peer narrowed");
+        spd.remove(SaId(7), &remote);
+        assert_eq!(find(&spd, "10.1.0.1", "10.2.0.16", 6, 80), None);
     }
 
     #[test]
     fn the_narrower_wins_then_the_newer() {
         let mut spd = Spd::default();
-        spd.insert(SaId(1), 1, &[ts("10.1.0.0/16")], &[ts("0.0.0.0/0")]);
-        spd.insert(SaId(2), 2, &[ts("10.1.0.0/16")], &[ts("10.2.0.0/16")]);
-        spd.insert(SaId(3), 3, &[ts("10.1.0.0/16")], &[ts("10.2.0.0/16[tcp/80]")]);
+        spd.insert(SaId(1), Target::Slot(1), &[ts("10.1.0.0/16")], &[ts("0.0.0.0/0")]);
+        spd.insert(SaId(2), Target::Slot(2), &[ts("10.1.0.0/16")], &[ts("10.2.0.0/16")]);
+        spd.insert(SaId(3), Target::Slot(3), &[ts("10.1.0.0/16")], &[ts("10.2.0.0/16[tcp/80]")]);
         assert_eq!(find(&spd, "10.1.0.1", "192.0.2.1", 17, 80), Some(1));
         assert_eq!(find(&spd, "10.1.0.1", "10.2.0.1", 17, 80), Some(2));
         assert_eq!(find(&spd, "10.1.0.1", "10.2.0.1", 6, 80), Some(3));
         assert_eq!(find(&spd, "10.9.0.1", "10.2.0.1", 6, 80), None);
-        spd.insert(SaId(4), 4, &[ts("10.1.0.0/16")], &[ts("10.2.0.0/16")]);
+        spd.insert(SaId(4), Target::Slot(4), &[ts("10.1.0.0/16")], &[ts("10.2.0.0/16")]);
         assert_eq!(find(&spd, "10.1.0.1", "10.2.0.1", 17, 80), Some(4));
         spd.remove(SaId(4), &[ts("10.2.0.0/16")]);
         assert_eq!(find(&spd, "10.1.0.1", "10.2.0.1", 17, 80), Some(2));
@@ -179,7 +216,7 @@ mod tests {
         let mut spd = Spd::default();
         spd.insert(
             SaId(1),
-            1,
+            Target::Slot(1),
             &[ts("10.1.0.1"), ts("2001:db8:1::/48")],
             &[ts("10.2.0.3-10.2.0.9"), ts("2001:db8:2::/48")],
         );

@@ -11,7 +11,7 @@
 
 use crate::netlink::{CREATE, DUMP, EXCLUSIVE, NetlinkError, REPLACE, Reply, Request, Socket};
 use crate::sys::{address, family, octets, width};
-use model::dataplane::ChildInstall;
+use model::TrafficSelector;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -69,6 +69,38 @@ const RTPROT_STATIC: u8 = 4;
 
 const ADDRESS_HEADER: usize = 8;
 const ROUTE_HEADER: usize = 12;
+
+/// Multicast groups: links (1), addresses (IPv4 5, IPv6 9) and routes (7 and 11).
+const CHANGES: u32 = 1 | 1 << 4 | 1 << 8 | 1 << 6 | 1 << 10;
+
+/// Tells that something about the host's interfaces, addresses or routes changed; what, one looks up.
+///
+/// `AsRawFd` is for mio's `SourceFd`: when it is readable, call [`changed`](Self::changed).
+#[derive(Debug)]
+pub struct NetworkChanges {
+    socket: Socket,
+}
+
+impl NetworkChanges {
+    /// Opens the netlink socket in the calling thread's namespace.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn open() -> io::Result<Self> {
+        Ok(Self { socket: Socket::open(libc::NETLINK_ROUTE, CHANGES)? })
+    }
+
+    /// Whether anything changed since the last call. Lost reports (`ENOBUFS`) are a change too.
+    pub fn changed(&mut self) -> bool {
+        self.socket.notifications().map_or(true, |all| !all.is_empty())
+    }
+}
+
+impl AsRawFd for NetworkChanges {
+    fn as_raw_fd(&self) -> std::os::fd::RawFd {
+        self.socket.as_raw_fd()
+    }
+}
 
 /// An address of this host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -364,16 +396,17 @@ impl Routes {
 /// `needs_route`: with a TUN device every network needs its route; XFRM catches packets on any route, so there only those
 /// with a source address are of use.
 pub fn tunnel_routes(
-    install: &ChildInstall,
+    local_ts: &[TrafficSelector],
+    remote_ts: &[TrafficSelector],
     addresses: &[LocalAddress],
     target: RouteTarget,
     needs_route: bool,
 ) -> Vec<Route> {
     let mut routes: Vec<Route> = Vec::new();
-    for remote in &install.remote_ts {
+    for remote in remote_ts {
         let source =
             addresses.iter().map(|local| local.address).filter(|address| !address.is_loopback()).find(|address| {
-                install.local_ts.iter().any(|local| {
+                local_ts.iter().any(|local| {
                     address.is_ipv6() == remote.is_ipv6() && local.start <= *address && *address <= local.end
                 })
             });

@@ -72,7 +72,7 @@ fn a_tunnel_is_routed_and_our_own_packets_are_not() {
             child.local_ts = ["10.1.0.0/16", "2001:db8:1::/48"].map(|ts| ts.parse().unwrap()).to_vec();
             child.remote_ts = ["0.0.0.0/0", "::/0"].map(|ts| ts.parse().unwrap()).to_vec();
             let target = RouteTarget::Interface { interface: index, gateway: None };
-            let tunnel = tunnel_routes(&child, &addresses, target, true);
+            let tunnel = tunnel_routes(&child.local_ts, &child.remote_ts, &addresses, target, true);
             assert_eq!(tunnel.len(), 2);
             for route in &tunnel {
                 routes.add_route(route).unwrap();

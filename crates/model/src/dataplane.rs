@@ -84,6 +84,29 @@ pub struct ChildInstall {
     pub hard_lifetime: Option<Duration>,
 }
 
+/// A policy without an SA: the first packet that meets it asks for one (RFC 4301 section 4.4.1, PROTECT).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrapInstall {
+    /// Its number, from the same series as those of Child SAs.
+    pub trap: SaId,
+    /// Name of the connection.
+    pub connection: String,
+    /// Name of the child in the configuration.
+    pub name: String,
+    /// As that of the Child SA to come, if it has the same selectors.
+    pub reqid: u32,
+    /// Tunnel or transport mode.
+    pub mode: Mode,
+    /// Our address; unspecified where that depends on the packet (transport mode).
+    pub local: IpAddr,
+    /// The peer's address; likewise.
+    pub remote: IpAddr,
+    /// Our side of the selectors.
+    pub local_ts: Vec<TrafficSelector>,
+    /// The peer's side.
+    pub remote_ts: Vec<TrafficSelector>,
+}
+
 /// What the protocol wants done.
 #[derive(Clone, Debug)]
 pub enum Command {
@@ -104,6 +127,22 @@ pub enum Command {
         remote: SocketAddr,
         /// Whether ESP travels inside UDP.
         encapsulated: bool,
+    },
+    /// The selectors of an installed Child SA follow the address of an end (MOBIKE).
+    Reselect {
+        /// The Child SA.
+        child: SaId,
+        /// Our side.
+        local_ts: Vec<TrafficSelector>,
+        /// The peer's side.
+        remote_ts: Vec<TrafficSelector>,
+    },
+    /// Report packets that need a Child SA ([`PlaneEvent::Acquire`]). A Child SA with the same selectors has precedence.
+    Trap(Box<TrapInstall>),
+    /// Remove a trap.
+    RemoveTrap {
+        /// Its number.
+        trap: SaId,
     },
 }
 
@@ -144,6 +183,17 @@ pub enum PlaneEvent {
         child: SaId,
         /// Where the packet came from.
         remote: SocketAddr,
+    },
+    /// A packet met a trap. It may come again while the Child SA is negotiated.
+    Acquire {
+        /// The trap.
+        trap: SaId,
+        /// The packet's source address and port; for ICMP the type as port.
+        source: SocketAddr,
+        /// The packet's destination address and port; for ICMP the code as port.
+        destination: SocketAddr,
+        /// The packet's protocol.
+        protocol: u8,
     },
     /// ESP with an SPI that nobody knows.
     UnknownSpi {

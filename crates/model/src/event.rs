@@ -84,6 +84,8 @@ drop_reasons! {
     RepeatLimit => "repeat-limit",
     /// No connection for these addresses.
     NoConfig => "no-config",
+    /// No connection for these addresses, as long as a host name's address is being asked for.
+    NameUnresolved => "name-unresolved",
     /// A wrong or outdated COOKIE.
     BadCookie => "bad-cookie",
     /// A first message, and we answer none (`initiator_only`).

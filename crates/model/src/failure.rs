@@ -2,7 +2,7 @@
 
 use crate::{Dimension, Identity, Mismatch, Phase, SaId, TrafficSelector};
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use wire::grammar::{RuleId, rule};
 use wire::registry::KeyExchangeId;
@@ -285,6 +285,15 @@ pub enum FailureKind {
         /// Its error.
         notify: V1NotifyType,
     },
+    /// A virtual address is needed, and there is none (RFC 7296 section 3.15.4).
+    NoVirtualAddress {
+        /// Who found it.
+        found_by: Side,
+        /// What the initiator asked for, unspecified addresses for any; empty if it asked for none and had to.
+        asked: Vec<IpAddr>,
+        /// Our pools, where we assign.
+        pools: Vec<String>,
+    },
     /// There is another IKE SA with this peer, and `unique = keep`.
     NotUnique {
         /// The peer's identity.
@@ -372,6 +381,7 @@ impl FailureKind {
             Self::ModeMismatch { .. } => "NEGOTIATION_MODE",
             Self::EncapsulationMode { .. } => "ENCAP_MODE",
             Self::PeerRefusedV1 { .. } => "PEER_REFUSED",
+            Self::NoVirtualAddress { .. } => "VIRTUAL_IP",
             Self::NotUnique { .. } => "NOT_UNIQUE",
             Self::NoConfig { .. } => "NO_CONFIG",
             Self::WrongVersion { .. } => "IKE_VERSION",
@@ -470,6 +480,14 @@ impl FailureKind {
                 format!("set aggressive = {} here, or the other mode at the peer", if *ours { "no" } else { "yes" })
             }
             Self::EncapsulationMode { .. } => "set the same mode at both ends".into(),
+            Self::NoVirtualAddress { found_by: Side::Us, asked, pools } if !pools.is_empty() => match asked.as_slice() {
+                [] => "set vips = 0.0.0.0 (or ::) at the peer, or remove pools here".into(),
+                _ => "make the pools larger, or add one of that family; swanctl --list-pools --leases shows who has which address".into(),
+            },
+            Self::NoVirtualAddress { found_by: Side::Peer, asked, .. } if asked.is_empty() => {
+                "the peer assigns addresses: set vips = 0.0.0.0 (or ::) here".into()
+            }
+            Self::NoVirtualAddress { .. } => "the peer needs a pool with an address left for us; or remove vips here".into(),
             Self::NotUnique { .. } => "end the older SA, set unique = replace, or give each site an identity of its own".into(),
             Self::NoConfig { local, remote } => {
                 format!("add a connection with remote_addrs = {} and local_addrs = {} (or %any)", remote.ip(), local.ip())
@@ -623,6 +641,25 @@ impl fmt::Display for FailureKind {
             Self::EncapsulationMode { tunnel, peer } => {
                 let own = if *tunnel { "tunnel" } else { "transport" };
                 write!(f, "encapsulation modes differ: ours {own}, the peer's attribute value is {peer}")
+            }
+            Self::NoVirtualAddress { found_by: Side::Us, asked, pools } => match (asked.as_slice(), pools.as_slice()) {
+                ([], pools) => {
+                    write!(
+                        f,
+                        "the peer asked for no virtual address, which it gets here from the pools: {}",
+                        List(pools)
+                    )
+                }
+                (asked, []) => write!(f, "no virtual address was assigned; asked for: {}", List(asked)),
+                (asked, pools) => {
+                    write!(f, "no virtual address left in the pools {}; asked for: {}", List(pools), List(asked))
+                }
+            },
+            Self::NoVirtualAddress { asked, .. } if asked.is_empty() => {
+                f.write_str("the peer requires that a virtual address is asked for")
+            }
+            Self::NoVirtualAddress { asked, .. } => {
+                write!(f, "the peer has no virtual address for us; asked for: {}", List(asked))
             }
             Self::NotUnique { remote } => write!(f, "there is an SA with '{remote}' already, and unique = keep"),
             Self::NoConfig { local, remote } => {

@@ -187,7 +187,7 @@ pub fn narrow(ours: &[TrafficSelector], theirs: &[TrafficSelector]) -> Vec<Traff
 const PROTOCOLS: &[(u8, &str)] =
     &[(1, "icmp"), (4, "ipencap"), (6, "tcp"), (17, "udp"), (47, "gre"), (50, "esp"), (58, "ipv6-icmp"), (132, "sctp")];
 
-/// As swanctl prints one: `10.1.0.0/16`, `10.1.0.1..10.1.0.9`, `10.1.0.0/16[tcp/http]` with numbers for the ports.
+/// As swanctl prints one: `10.1.0.0/16`, `10.1.0.1..10.1.0.9`, `10.1.0.0/16[tcp/http]`, `10.1.0.0/16[udp/4000-4010]`.
 impl fmt::Display for TrafficSelector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.prefix() {
@@ -207,7 +207,10 @@ impl fmt::Display for TrafficSelector {
             if self.start_port == u16::MAX && self.end_port == 0 {
                 f.write_str("/OPAQUE")?;
             } else if self.start_port == self.end_port {
-                write!(f, "/{}", self.start_port)?;
+                match service(self.protocol, self.start_port) {
+                    Some(name) => write!(f, "/{name}")?,
+                    None => write!(f, "/{}", self.start_port)?,
+                }
             } else {
                 write!(f, "/{}-{}", self.start_port, self.end_port)?;
             }
@@ -293,24 +296,35 @@ fn parse_protocol_port(inner: &str, text: &str) -> Result<(u8, u16, u16), Invali
     Ok((protocol, start, end))
 }
 
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+
+/// Ports with names, and the protocols for which they are printed by them (as Debian's `/etc/services` has it, so that
+/// listings do not depend on the machine). Where a port has two names the first is printed.
+const SERVICES: &[(&str, u16, &[u8])] = &[
+    ("ftp", 21, &[TCP]),
+    ("ssh", 22, &[TCP]),
+    ("telnet", 23, &[TCP]),
+    ("smtp", 25, &[TCP]),
+    ("domain", 53, &[TCP, UDP]),
+    ("http", 80, &[TCP]),
+    ("ntp", 123, &[UDP]),
+    ("snmp", 161, &[TCP, UDP]),
+    ("bgp", 179, &[TCP]),
+    ("ldap", 389, &[TCP, UDP]),
+    ("https", 443, &[TCP, UDP]),
+    ("l2f", 1701, &[UDP]),
+    ("l2tp", 1701, &[UDP]),
+];
+
 fn port(text: &str) -> Option<u16> {
-    const SERVICES: &[(&str, u16)] = &[
-        ("ftp", 21),
-        ("ssh", 22),
-        ("telnet", 23),
-        ("smtp", 25),
-        ("domain", 53),
-        ("http", 80),
-        ("ntp", 123),
-        ("snmp", 161),
-        ("bgp", 179),
-        ("ldap", 389),
-        ("https", 443),
-        ("l2f", 1701),
-        ("l2tp", 1701),
-    ];
     let text = text.trim();
-    text.parse().ok().or_else(|| SERVICES.iter().find(|(name, _)| *name == text).map(|(_, number)| *number))
+    text.parse().ok().or_else(|| SERVICES.iter().find(|(name, ..)| *name == text).map(|(_, number, _)| *number))
+}
+
+fn service(protocol: u8, port: u16) -> Option<&'static str> {
+    let named = SERVICES.iter().find(|(_, number, protocols)| *number == port && protocols.contains(&protocol));
+    named.map(|(name, ..)| *name)
 }
 
 impl From<wire::v2::TrafficSelector> for TrafficSelector {
@@ -356,7 +370,11 @@ mod tests {
             "2001:db8::/32",
             "::/0",
             "10.1.0.0/16[tcp]",
-            "10.1.0.0/16[tcp/80]",
+            "10.1.0.0/16[tcp/ssh]",
+            "10.1.0.0/16[udp/domain]",
+            "10.1.0.0/16[udp/22]",
+            "10.1.0.0/16[tcp/8080]",
+            "10.1.0.0/16[tcp/80-81]",
             "10.1.0.0/16[udp/1000-2000]",
             "fec1::1/128[ipv6-icmp]",
             "1.2.3.4/32[0/53]",
@@ -366,6 +384,8 @@ mod tests {
         assert_eq!(ts("10.1.2.3").to_string(), "10.1.2.3/32");
         assert_eq!(ts("10.1.2.3/16").to_string(), "10.1.0.0/16");
         assert_eq!(ts("10.1.0.0/16[tcp/http]").start_port, 80);
+        assert_eq!(ts("10.1.0.0/16[tcp/80]").to_string(), "10.1.0.0/16[tcp/http]");
+        assert_eq!(ts("10.1.0.0/16[udp/l2tp]").to_string(), "10.1.0.0/16[udp/l2f]");
     }
 
     #[test]

@@ -90,12 +90,14 @@ const NAMES: &[Row] = &[
     (1, 20, 256, "aes256gcm128", "AES_GCM_16"),
     (1, 20, 256, "aes256gcm", "AES_GCM_16"),
     (1, 28, 0, "chacha20poly1305", "CHACHA20_POLY1305"),
+    (2, 1, 0, "prfmd5", "PRF_HMAC_MD5"),
     (2, 2, 0, "prfsha1", "PRF_HMAC_SHA1"),
     (2, 4, 0, "prfaesxcbc", "PRF_AES128_XCBC"),
     (2, 5, 0, "prfsha256", "PRF_HMAC_SHA2_256"),
     (2, 6, 0, "prfsha384", "PRF_HMAC_SHA2_384"),
     (2, 7, 0, "prfsha512", "PRF_HMAC_SHA2_512"),
     (2, 8, 0, "prfaescmac", "PRF_AES128_CMAC"),
+    (3, 1, 0, "md5", "HMAC_MD5_96"),
     (3, 2, 0, "sha1", "HMAC_SHA1_96"),
     (3, 2, 0, "sha", "HMAC_SHA1_96"),
     (3, 5, 0, "aesxcbc", "AES_XCBC_96"),
@@ -150,7 +152,7 @@ impl Algorithm {
     pub fn is_legacy(self) -> bool {
         matches!(
             (self.kind, self.id),
-            (TransformType::ENCR, 3) | (TransformType::PRF | TransformType::INTEG, 2) | (TransformType::KE, 2 | 5)
+            (TransformType::ENCR, 3) | (TransformType::PRF | TransformType::INTEG, 1 | 2) | (TransformType::KE, 2 | 5)
         )
     }
 
@@ -267,9 +269,7 @@ const KNOWN_UNSUPPORTED: &[&str] = &[
     "camellia256ctr",
     "camellia128ccm16",
     "camellia256ccm16",
-    "md5",
     "md5_128",
-    "prfmd5",
     "modp768",
     "modp1024s160",
     "modp2048s224",
@@ -432,6 +432,7 @@ fn push_new<T: PartialEq>(list: &mut Vec<T>, item: T) {
 
 fn prf_of(integrity: IntegrityId) -> Option<PrfId> {
     Some(match integrity {
+        IntegrityId::HMAC_MD5_96 => PrfId::HMAC_MD5,
         IntegrityId::HMAC_SHA1_96 | IntegrityId::HMAC_SHA1_160 => PrfId::HMAC_SHA1,
         IntegrityId::AES_XCBC_96 => PrfId::AES128_XCBC,
         IntegrityId::AES_CMAC_96 => PrfId::AES128_CMAC,
@@ -669,7 +670,7 @@ mod tests {
         assert_eq!(esp("aes128gcm128-x25519").encryption[0].id, EncryptionId::AES_GCM_16);
         let parse = |text| Proposal::parse(ProposalProtocol::Ike, text).unwrap_err();
         assert_eq!(parse("aes128-sha257-x25519"), InvalidProposal::Unknown("sha257".into()));
-        assert_eq!(parse("aes128-md5-modp2048"), InvalidProposal::Unsupported("md5".into()));
+        assert_eq!(parse("aes128-modp2048-camellia128-sha1"), InvalidProposal::Unsupported("camellia128".into()));
         assert_eq!(parse("aes128-aes128gcm16-sha256-x25519"), InvalidProposal::MixedCiphers);
         assert_eq!(parse("aes128gcm16-x25519"), InvalidProposal::Lacks(TransformType::PRF));
         assert_eq!(parse("aes128-sha256"), InvalidProposal::Lacks(TransformType::KE));
@@ -683,6 +684,7 @@ mod tests {
         let legacy = |p: Proposal| -> Vec<String> {
             p.transforms().into_iter().map(algorithm).filter(|a| a.is_legacy()).map(Algorithm::keyword).collect()
         };
+        assert_eq!(legacy(ike("aes128-md5-x25519")), ["md5", "prfmd5"]);
         assert_eq!(legacy(ike("3des-aes128-sha1-sha256-modp1024-x25519")), ["3des", "sha1", "prfsha1", "modp1024"]);
         assert!(Proposal::defaults(ProposalProtocol::Ike).into_iter().all(|p| legacy(p).is_empty()));
     }

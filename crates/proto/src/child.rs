@@ -2,7 +2,7 @@
 
 use crate::context::Context;
 use crate::timers::Reason;
-use config::{Child, Connection};
+use config::{Child, Connection, SelectorPattern};
 use crypto::v2::ChildKeys;
 use model::dataplane::{ChildInstall, Command, Counters, EspSa, Mode};
 use model::{
@@ -29,6 +29,8 @@ pub(crate) struct ChildSa {
     pub remote_ts: Vec<TrafficSelector>,
     pub installed: Option<Instant>,
     pub expires: Option<Instant>,
+    /// The packet that asks for it, our side first.
+    pub trigger: Option<(TrafficSelector, TrafficSelector)>,
 }
 
 /// Selectors of both sides, as we see them.
@@ -148,12 +150,47 @@ impl Limits<u64> {
     }
 }
 
+/// The addresses of both ends.
+#[derive(Clone, Debug)]
+pub(crate) struct Ends {
+    /// Our address outside, where ESP goes from.
+    pub local: IpAddr,
+    /// The peer's.
+    pub remote: IpAddr,
+    /// What `dynamic` stands for on our side: virtual addresses, else the one outside.
+    pub inner_local: Vec<IpAddr>,
+    /// The same on the peer's side.
+    pub inner_remote: Vec<IpAddr>,
+}
+
 /// The configured selectors with `dynamic` filled in: our own address, and the peer's.
 pub(crate) fn configured(child: &Child, local: IpAddr, remote: IpAddr) -> Selectors {
-    Selectors {
-        local: child.local_ts.iter().map(|ts| ts.resolve(local)).collect(),
-        remote: child.remote_ts.iter().map(|ts| ts.resolve(remote)).collect(),
-    }
+    configured_for(child, &[local], &[remote])
+}
+
+/// The same where an end has several addresses. An unspecified one stands for all of its family: it is not assigned yet
+/// (RFC 7296 section 2.19).
+pub(crate) fn configured_for(child: &Child, local: &[IpAddr], remote: &[IpAddr]) -> Selectors {
+    let all = |patterns: &[SelectorPattern], dynamic: &[IpAddr]| {
+        let one = |pattern: &SelectorPattern, address: IpAddr| match pattern.resolve(address) {
+            ts if address.is_unspecified() => TrafficSelector {
+                protocol: ts.protocol,
+                start_port: ts.start_port,
+                end_port: ts.end_port,
+                ..TrafficSelector::any(address.is_ipv6())
+            },
+            ts => ts,
+        };
+        let mut found: Vec<TrafficSelector> = Vec::new();
+        for pattern in patterns {
+            match pattern {
+                SelectorPattern::Fixed(ts) => found.push(*ts),
+                SelectorPattern::Dynamic { .. } => found.extend(dynamic.iter().map(|address| one(pattern, *address))),
+            }
+        }
+        found
+    };
+    Selectors { local: all(&child.local_ts, local), remote: all(&child.remote_ts, remote) }
 }
 
 /// Our ESP proposals for IKE_AUTH, which carries no KE payload (RFC 7296 section 1.2).
@@ -187,8 +224,7 @@ pub(crate) fn offer(proposals: &[Proposal], spi: &[u8]) -> Vec<wire_v2::Proposal
 /// Why not, for the child that came closest: selectors are compared first.
 pub(crate) fn choose(
     connection: &Connection,
-    local: IpAddr,
-    remote: IpAddr,
+    ends: &Ends,
     offered: &[wire_v2::Proposal],
     tsi: &[TrafficSelector],
     tsr: &[TrafficSelector],
@@ -199,7 +235,7 @@ pub(crate) fn choose(
         // Without a KE payload no key exchange can be chosen, whatever transforms an initiator lists.
         proposal.transforms.retain(|t| t.kind.0 != TransformType::KE.0 && t.kind.0 < TransformType::ADDKE1.0);
     }
-    choose_mode(connection, (local, remote), &offered, (tsi, tsr), transport, first_proposals, |_| true)
+    choose_mode(connection, ends, &offered, (tsi, tsr), transport, first_proposals, |_| true)
 }
 
 /// The same in CREATE_CHILD_SA, where a key exchange may be chosen (RFC 7296 section 1.3.1). `only` names the child that
@@ -209,7 +245,7 @@ pub(crate) fn choose(
 /// As [`choose`].
 pub(crate) fn choose_further(
     connection: &Connection,
-    addresses: (IpAddr, IpAddr),
+    ends: &Ends,
     offered: &[wire_v2::Proposal],
     selectors: (&[TrafficSelector], &[TrafficSelector]),
     only: Option<&str>,
@@ -217,14 +253,14 @@ pub(crate) fn choose_further(
 ) -> Result<(usize, Agreed), (Option<usize>, FailureKind)> {
     let all = |child: &Child| child.esp_proposals.clone();
     let eligible = |child: &Child| only.is_none_or(|name| name == child.name);
-    choose_mode(connection, addresses, offered, selectors, transport, all, eligible)
+    choose_mode(connection, ends, offered, selectors, transport, all, eligible)
 }
 
 /// A child in transport mode, where the initiator asks for that and one wants it; else in tunnel mode, which is how a
 /// responder declines (RFC 7296 section 1.3.1).
 fn choose_mode(
     connection: &Connection,
-    (local, remote): (IpAddr, IpAddr),
+    ends: &Ends,
     offered: &[wire_v2::Proposal],
     (tsi, tsr): (&[TrafficSelector], &[TrafficSelector]),
     transport: TransportWish,
@@ -232,10 +268,11 @@ fn choose_mode(
     eligible: impl Fn(&Child) -> bool,
 ) -> Result<(usize, Agreed), (Option<usize>, FailureKind)> {
     let TransportWish { asked, nat } = transport;
+    let (local, remote) = (ends.local, ends.remote);
     let seen_i: Vec<TrafficSelector> = tsi.iter().map(|ts| as_seen(ts, nat.remote, remote)).collect();
     let seen_r: Vec<TrafficSelector> = tsr.iter().map(|ts| as_seen(ts, nat.local, local)).collect();
     let wants = |child: &Child| asked && child.mode == Mode::Transport && eligible(child);
-    let found = choose_among(connection, (local, remote), offered, (&seen_i, &seen_r), &proposals_of, wants);
+    let found = choose_among(connection, ends, offered, (&seen_i, &seen_r), &proposals_of, wants);
     if let Ok((index, agreed)) = found
         && mode_for(Mode::Transport, &agreed.selectors, local, remote) == Mode::Transport
     {
@@ -248,20 +285,34 @@ fn choose_mode(
         let as_written = Selectors { local: back(local, tsr), remote: back(remote, tsi) };
         return Ok((index, Agreed { mode: Mode::Transport, as_written: Some(as_written), ..agreed }));
     }
-    choose_among(connection, (local, remote), offered, (tsi, tsr), &proposals_of, eligible)
+    choose_among(connection, ends, offered, (tsi, tsr), &proposals_of, eligible)
 }
 
 fn choose_among(
     connection: &Connection,
-    (local, remote): (IpAddr, IpAddr),
+    ends: &Ends,
     offered: &[wire_v2::Proposal],
     (tsi, tsr): (&[TrafficSelector], &[TrafficSelector]),
     proposals_of: impl Fn(&Child) -> Vec<Proposal>,
     eligible: impl Fn(&Child) -> bool,
 ) -> Result<(usize, Agreed), (Option<usize>, FailureKind)> {
     let mut closest: Option<(Option<usize>, FailureKind)> = None;
-    for (index, child) in connection.children.iter().enumerate().filter(|(_, c)| eligible(c)) {
-        let ours = configured(child, local, remote);
+    let mut children: Vec<(usize, &Child, Selectors)> = (connection.children.iter().enumerate())
+        .filter(|(_, child)| eligible(child))
+        .map(|(index, child)| (index, child, configured_for(child, &ends.inner_local, &ends.inner_remote)))
+        .collect();
+    if let ([packet_i, _, ..], [packet_r, _, ..]) = (tsi, tsr)
+        && is_host(packet_i)
+        && is_host(packet_r)
+    {
+        // RFC 7296 section 2.9: the first selectors may be those of the packet that asks; a child for it comes first.
+        let carries = |ours: &Selectors| {
+            let has = |list: &[TrafficSelector], one| list.iter().any(|ts| ts.includes(one));
+            has(&ours.local, packet_r) && has(&ours.remote, packet_i)
+        };
+        children.sort_by_key(|(_, _, ours)| !carries(ours)); // stable: the configuration's order among equals
+    }
+    for (index, child, ours) in children {
         let agreed_ts = Selectors { local: narrow(&ours.local, tsr), remote: narrow(&ours.remote, tsi) };
         if agreed_ts.local.is_empty() || agreed_ts.remote.is_empty() {
             closest.get_or_insert_with(|| {
@@ -364,6 +415,7 @@ impl ChildSa {
             remote_ts: selectors.remote,
             installed: None,
             expires: None,
+            trigger: None,
         }
     }
 
@@ -422,6 +474,8 @@ pub(crate) struct Parent {
     pub encapsulated: bool,
     pub local_id: Option<Identity>,
     pub remote_id: Option<Identity>,
+    /// What else the updown script is told.
+    pub environment: Vec<(String, String)>,
 }
 
 /// The volume after which an end replaces a Child SA: a random part earlier, so that many do not do so at once.
@@ -501,6 +555,7 @@ pub(crate) fn install(
             ("PLUTO_PEER_ID".into(), name(&parent.remote_id)),
         ]
         .into_iter()
+        .chain(parent.environment.iter().cloned())
         .chain(config.hostaccess.then(|| ("PLUTO_HOST_ACCESS".into(), "1".into())))
         .collect(),
         soft_bytes: soft_limit(cx, parent.role, volume.soft, volume.spread),

@@ -55,6 +55,10 @@ pub(crate) enum Effect {
     OnlySa { sa: SaId, local: Identity, remote: Identity, forgotten: bool },
     /// Negotiate a child again, in an IKE SA of its own (`close_action = start`).
     Begin { connection: Arc<Connection>, child: String, local: SocketAddr, remote: SocketAddr },
+    /// IKEv1: Child SAs of the same peer that have lost their ISAKMP SA belong to this one now.
+    Adopt { by: SaId },
+    /// Wait for traffic of a child (`close_action = trap`).
+    Trap { connection: String, child: String, local: SocketAddr, remote: SocketAddr },
     /// An SA with the first Child SA of another one is up beside it: it takes the others over, then the old one goes.
     Replace { old: SaId, by: SaId },
     /// Delete an SA whose replacement has all its Child SAs.
@@ -79,6 +83,8 @@ pub(crate) struct Context {
     pub credentials: crate::Credentials,
     /// Virtual addresses for peers.
     pub pools: crate::Pools,
+    /// This host's addresses that peers may be told of (MOBIKE).
+    pub addresses: Vec<std::net::IpAddr>,
     /// Established SAs by our identity and the peer's, with the peer's address.
     pub peers: BTreeMap<(Identity, Identity), BTreeMap<SaId, SocketAddr>>,
     pub counters: [u64; COUNTERS.len()],
@@ -101,6 +107,7 @@ impl Context {
             secrets: Vec::new(),
             credentials: crate::Credentials::default(),
             pools: crate::Pools::default(),
+            addresses: Vec::new(),
             peers: BTreeMap::new(),
             counters: [0; COUNTERS.len()],
             drops: [0; DropReason::ALL.len()],

@@ -1,9 +1,12 @@
 //! All SAs of one worker: what comes in finds its SA, what goes out leaves in order.
 
 mod renewal;
+mod traps;
 
+use crate::child::ChildSa;
 use crate::context::{COUNTERS, Context, Counter, Effect};
 use crate::ike_sa::IkeSa;
+use crate::names::{self, Names, Need};
 use crate::policy;
 use crate::settings::Settings;
 use crate::timers::Reason;
@@ -62,6 +65,8 @@ pub enum Output {
     AddAddress(VirtualAddress),
     /// Take a virtual address away again.
     RemoveAddress(VirtualAddress),
+    /// Find out what addresses this host name has, and tell [`Endpoint::name_resolved`].
+    Resolve(String),
     /// Something happened.
     Event(Event),
 }
@@ -115,6 +120,8 @@ pub struct Endpoint {
     half_open_total: usize,
     cookies: Cookies,
     tombstones: VecDeque<Tombstone>,
+    names: Names,
+    traps: BTreeMap<SaId, traps::Trap>,
 }
 
 impl Endpoint {
@@ -131,6 +138,8 @@ impl Endpoint {
             half_open_total: 0,
             cookies: Cookies::new(),
             tombstones: VecDeque::new(),
+            names: Names::default(),
+            traps: BTreeMap::new(),
         }
     }
 
@@ -186,9 +195,18 @@ impl Endpoint {
         }
     }
 
-    /// Forgets a connection; its SAs live on. Returns whether there was one.
+    /// Forgets a connection and its traps; its SAs live on. Returns whether there was one.
     pub fn unload_connection(&mut self, name: &str) -> bool {
-        self.connections.remove(name).is_some()
+        self.uninstall_traps(Some(name), None);
+        let known = self.connections.remove(name).is_some();
+        self.names.keep(self.connections.values().map(|c| &**c));
+        known
+    }
+
+    /// A host name of the configuration has these addresses now; none if there is no such name. In answer to
+    /// [`Output::Resolve`], or before it.
+    pub fn name_resolved(&mut self, now: Instant, name: &str, addresses: Vec<IpAddr>) {
+        self.names.resolved(now, name, addresses);
     }
 
     /// The connections, by name.
@@ -262,8 +280,9 @@ impl Endpoint {
         let Some(found) = self.connections.get(connection).cloned() else {
             return Err(Failure { kind: FailureKind::NoConfig { local, remote }, config: None });
         };
-        let up =
-            |sa: &&IkeSa| sa.name() == connection && !sa.is_closed() && sa.children().iter().any(|c| c.name == child);
+        // Without an ISAKMP SA over it a Child SA is not what is asked for.
+        let usable = |sa: &IkeSa| sa.name() == connection && !sa.is_closed() && !sa.is_orphaned();
+        let up = |sa: &&IkeSa| usable(sa) && sa.children().iter().any(|c| c.name == child);
         if let Some(sa) = self.sas.values().find(up) {
             let installed = sa.children().iter().any(|c| c.name == child && c.is_installed());
             return Ok(if installed { Started::AlreadyUp(sa.id()) } else { Started::Negotiation(sa.id()) });
@@ -272,7 +291,7 @@ impl Endpoint {
             self.carry_out_effects(now);
             return Ok(Started::Negotiation(id));
         }
-        if let Some(id) = self.under_another(now, connection, child, remote.ip()) {
+        if let Some(id) = self.under_another(now, connection, child, remote.ip(), None) {
             return Ok(Started::Negotiation(id));
         }
         let index = found.children.iter().position(|c| c.name == child).unwrap_or(usize::MAX);
@@ -321,7 +340,10 @@ impl Endpoint {
             let wish = v1::Wish { connection, child, local, remote, attempt, replaces, initial_contact };
             IkeSa::V1(Box::new(v1::initiate(&mut self.cx, now, wish)?))
         } else {
-            let wish = v2::Wish { connection, child, local, remote, attempt, replaces, initial_contact };
+            let addresses =
+                replaces.and_then(|old| self.sas.get_mut(&old)?.v2()).map(|old| old.virtual_addresses.own.clone());
+            let addresses = addresses.unwrap_or_default();
+            let wish = v2::Wish { connection, child, local, remote, attempt, replaces, initial_contact, addresses };
             IkeSa::V2(Box::new(v2::initiate(&mut self.cx, now, wish)?))
         };
         let id = sa.id();
@@ -360,6 +382,7 @@ impl Endpoint {
                 }
             };
             self.conclude(now, *id, verdict);
+            self.bury_orphan(now, *id);
         }
         self.carry_out_effects(now);
         matching
@@ -493,7 +516,9 @@ impl Endpoint {
         let over = |limit: usize, now: usize| limit != 0 && now >= limit;
         let cookie_needed =
             over(settings.cookie_threshold, self.half_open_total) || over(settings.cookie_threshold_peer, from_peer);
-        let candidates = self.candidates(path, IkeVersion::V1);
+        let Some(candidates) = self.candidates(now, path, IkeVersion::V1) else {
+            return self.cx.dropped(DropReason::NameUnresolved, path.remote);
+        };
         let first = v2::FirstMessage { header, datagram: bytes, path, candidates, cookie_needed };
         match v2::respond(&mut self.cx, now, first, &mut self.cookies) {
             v2::Response::HalfOpen(sa) => self.half_open_begun(key, IkeSa::V2(sa)),
@@ -506,10 +531,23 @@ impl Endpoint {
         }
     }
 
-    /// The connections that these addresses allow and that are not for the `other` version alone.
-    fn candidates(&self, path: Path, other: IkeVersion) -> Vec<Arc<Connection>> {
-        let allowed = self.connections.values().filter(|c| c.version != other);
-        policy::by_addresses(allowed, path.local.ip(), path.remote.ip())
+    /// The connections that these addresses allow and that are not for the `other` version alone. `None` if there is none,
+    /// but that may be because a host name has got another address.
+    fn candidates(&mut self, now: Instant, path: Path, other: IkeVersion) -> Option<Vec<Arc<Connection>>> {
+        let allowed = || self.connections.values().filter(|c| c.version != other);
+        let found = policy::by_addresses(allowed(), path.local.ip(), path.remote.ip(), &self.names);
+        if !found.is_empty() {
+            return Some(found);
+        }
+        let mut known = true;
+        for name in allowed().flat_map(|c| names::of(c)) {
+            let need = self.names.need(now, name);
+            known &= need == Need::Nothing;
+            if need == Need::Ask {
+                self.cx.outputs.push_back(Output::Resolve(name.to_string()));
+            }
+        }
+        known.then_some(found)
     }
 
     fn over_half_open_limit(&self, peer: IpAddr) -> Option<DropReason> {
@@ -582,7 +620,9 @@ impl Endpoint {
         if let Some(limit) = self.over_half_open_limit(path.remote.ip()) {
             return self.cx.dropped(limit, path.remote);
         }
-        let candidates = self.candidates(path, IkeVersion::V2);
+        let Some(candidates) = self.candidates(now, path, IkeVersion::V2) else {
+            return self.cx.dropped(DropReason::NameUnresolved, path.remote);
+        };
         let first = v1::FirstMessage { header, datagram: bytes, path, candidates };
         match v1::respond(&mut self.cx, now, first) {
             v1::Response::HalfOpen(sa) => self.half_open_begun(key, IkeSa::V1(sa)),
@@ -645,6 +685,10 @@ impl Endpoint {
             sas.values().find(|sa| sa.children().iter().any(|c| c.id == child)).map(IkeSa::id)
         };
         match event {
+            PlaneEvent::Failed { child, .. } if self.forget_trap(child) => {}
+            PlaneEvent::Acquire { trap, source, destination, protocol } => {
+                self.acquire(now, trap, traps::Packet { source, destination, protocol });
+            }
             PlaneEvent::Failed { child, reason } => {
                 self.lose_child(now, child, owner(&self.sas, child), FailureKind::InstallFailed { reason })
             }
@@ -673,6 +717,7 @@ impl Endpoint {
         if let Some(sa) = owner.and_then(|id| self.sas.get_mut(&id)) {
             sa.delete_child(&mut self.cx, now, child, kind, false);
         }
+        owner.into_iter().for_each(|id| self.bury_orphan(now, id));
     }
 
     // ------------------------------------------------------------------------------------------------------------ end
@@ -695,6 +740,11 @@ impl Endpoint {
         if let Some(heir) = self.sas.get(&id).and_then(IkeSa::heir) {
             self.inherit(now, id, heir);
         }
+        // IKEv1: by the Delete of an ISAKMP SA the peer does not mean the Child SAs, which it deletes by themselves.
+        // Where it does not answer under this one it may under another, or is soon found to be dead there too.
+        let alone = matches!(kind, FailureKind::PeerDeleted | FailureKind::NoAnswer { answered_before: true, .. });
+        let heir = if alone { self.hand_on(id) } else { None };
+        let kind = heir.map_or(kind, |by| FailureKind::Replaced { by });
         let carried = self.carried_by_others(id);
         let (cx, Some(sa)) = (&mut self.cx, self.sas.get_mut(&id)) else { return };
         if sa.is_closed() && !sa.was_established() && sa.datagrams_in() == 0 {
@@ -715,6 +765,9 @@ impl Endpoint {
                 }
             }
         }
+        let outlived = kind == FailureKind::PeerDeleted && sa.children().iter().any(ChildSa::is_installed);
+        let outlived = outlived && matches!(sa, IkeSa::V1(_));
+        let trapped = to_trap(sa, &kind);
         let tombstone = sa.tombstone(cx, now, kind);
         if let Some(key) = sa.identities().filter(|_| sa.was_established())
             && let Some(sas) = cx.peers.get_mut(&key)
@@ -724,7 +777,17 @@ impl Endpoint {
                 cx.peers.remove(&key);
             }
         }
-        let down = sa.was_established().then(|| Box::new(sa.snapshot(cx, now)));
+        let down = (sa.was_established() && !sa.is_orphaned()).then(|| Box::new(sa.snapshot(cx, now)));
+        if outlived {
+            let own = sa.own_spi();
+            if let IkeSa::V1(sa) = sa {
+                sa.orphan(cx);
+            }
+            down.into_iter().for_each(|snapshot| cx.event(Event::IkeDown(snapshot)));
+            cx.event(Event::Ended(Box::new(tombstone)));
+            self.by_spi.remove(&own);
+            return self.forget_first_message(id);
+        }
         for child in sa.take_children() {
             child.uninstall(id, cx);
             if child.is_installed() {
@@ -745,6 +808,9 @@ impl Endpoint {
         if unanswered {
             // An initiator that still repeats its first message gets another chance.
             self.forget_first_message(id);
+        }
+        for (connection, child, local, remote) in trapped {
+            self.trap_again(&connection, &child, local, remote);
         }
         if let Some((connection, child, attempt, local, remote)) = retry {
             let known = self.connections.get(&connection.name).cloned();
@@ -777,14 +843,22 @@ impl Endpoint {
                 }
                 Effect::Rekeyed { old, new, inherits, redundant } => self.rekeyed(now, old, *new, inherits, redundant),
                 Effect::Inherit { old, heir } => self.awaits_delete(now, old, heir),
+                Effect::Trap { connection, child, local, remote } => {
+                    self.trap_again(&connection, &child, local, remote);
+                }
                 Effect::Begin { connection, child, local, remote } => {
                     let index = connection.children.iter().position(|c| c.name == child).unwrap_or(usize::MAX);
                     if self.connections.contains_key(&connection.name) {
                         let _ = self.begin(now, connection, index, (local, remote), 1, None);
                     }
                 }
+                Effect::Adopt { by } => self.adopt(now, by),
                 Effect::OnlySa { sa: except, local, remote, forgotten } => {
-                    let known = self.cx.peers.get(&(local, remote));
+                    let identities = (local, remote);
+                    if forgotten {
+                        self.forget_orphans(now, &identities, except);
+                    }
+                    let known = self.cx.peers.get(&identities);
                     // What came up while the new one was negotiated, because both ends began at once, is not from before:
                     // else each end would delete the other's.
                     let begun = self.sas.get(&except).map_or(now, IkeSa::created);
@@ -835,12 +909,28 @@ fn selects_child(selection: &Selection, id: SaId, name: &str) -> bool {
     selection.child.as_deref().is_none_or(|n| n == name) && selection.child_id.is_none_or(|n| n == id)
 }
 
+/// The children of an SA for which `close_action = trap` or `dpd_action = trap` sets a trap when it ends, with both ends.
+fn to_trap(sa: &IkeSa, kind: &FailureKind) -> Vec<(String, String, SocketAddr, SocketAddr)> {
+    let Some(connection) = sa.connection() else { return Vec::new() };
+    let wanted = |c: &config::Child| match kind {
+        FailureKind::PeerDeleted => c.close_action.traps(),
+        FailureKind::NoAnswer { answered_before: true, .. } => c.dpd_action.traps(),
+        _ => false,
+    };
+    let (mut local, mut remote) = sa.addresses();
+    local.set_port(connection.local_port);
+    remote.set_port(connection.remote_port);
+    let names: BTreeSet<&str> = sa.children().iter().map(|c| c.name.as_str()).collect();
+    let chosen = connection.children.iter().filter(|c| wanted(c) && names.contains(c.name.as_str()));
+    chosen.map(|c| (connection.name.clone(), c.name.clone(), local, remote)).collect()
+}
+
 /// The children beside the first one that are to be begun anew with it.
 fn others_to_retry(sa: &IkeSa, connection: &Connection, kind: &FailureKind) -> Vec<String> {
     let wanted = |name: &str| {
         connection.children.iter().find(|c| c.name == name).is_some_and(|c| match kind {
-            FailureKind::PeerDeleted => c.close_action == StartAction::Start,
-            FailureKind::NoAnswer { answered_before: true, .. } => c.dpd_action == StartAction::Start,
+            FailureKind::PeerDeleted => c.close_action.starts(),
+            FailureKind::NoAnswer { answered_before: true, .. } => c.dpd_action.starts(),
             _ => true,
         })
     };
@@ -861,9 +951,9 @@ fn retry_after(sa: &IkeSa, kind: &FailureKind) -> Option<(Arc<Connection>, usize
     let connection = sa.connection().cloned()?;
     let child = sa.children().first().and_then(|c| connection.children.iter().position(|x| x.name == c.name))?;
     let again = if *kind == FailureKind::PeerDeleted {
-        close_action(&connection, child) == Some(StartAction::Start)
+        close_action(&connection, child).is_some_and(StartAction::starts)
     } else if *answered_before {
-        connection.children.get(child).is_some_and(|c| c.dpd_action == StartAction::Start)
+        connection.children.get(child).is_some_and(|c| c.dpd_action.starts())
     } else {
         sa.role() == Role::Initiator && (connection.keyingtries == 0 || sa.attempt() < connection.keyingtries)
     };

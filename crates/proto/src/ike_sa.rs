@@ -78,6 +78,11 @@ impl IkeSa {
         either!(self, sa => sa.established.is_some())
     }
 
+    /// Whether only Child SAs are left of it (IKEv1).
+    pub fn is_orphaned(&self) -> bool {
+        matches!(self, Self::V1(sa) if sa.is_orphaned())
+    }
+
     /// When its first message was sent or came.
     pub fn created(&self) -> Instant {
         either!(self, sa => sa.created)

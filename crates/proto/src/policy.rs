@@ -1,16 +1,21 @@
 //! Which connection a peer belongs to.
 
 use crate::credentials::certified_identity;
+use crate::names::Names;
 use config::{AddressPattern, AuthMethod, Connection};
 use model::Identity;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 /// How well a list of patterns fits an address: 0 not at all, the larger the closer.
-fn fit(patterns: &[AddressPattern], address: IpAddr) -> u32 {
+fn fit(patterns: &[AddressPattern], address: IpAddr, names: &Names) -> u32 {
+    let matches = |pattern: &AddressPattern| match pattern {
+        AddressPattern::Name(name) => names.has(name, address),
+        other => other.matches(address),
+    };
     patterns
         .iter()
-        .filter(|p| p.matches(address))
+        .filter(|p| matches(p))
         .map(|p| match p {
             AddressPattern::Any => 1,
             AddressPattern::Subnet(..) | AddressPattern::Range(..) => 2,
@@ -25,9 +30,10 @@ pub(crate) fn by_addresses<'a>(
     connections: impl Iterator<Item = &'a Arc<Connection>>,
     local: IpAddr,
     remote: IpAddr,
+    names: &Names,
 ) -> Vec<Arc<Connection>> {
     let mut found: Vec<(u32, &Arc<Connection>)> = connections
-        .filter_map(|c| match (fit(&c.local_addrs, local), fit(&c.remote_addrs, remote)) {
+        .filter_map(|c| match (fit(&c.local_addrs, local, names), fit(&c.remote_addrs, remote, names)) {
             (0, _) | (_, 0) => None,
             (l, r) => Some((4 * r + l, c)),
         })

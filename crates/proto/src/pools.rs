@@ -150,6 +150,13 @@ impl Pools {
         None
     }
 
+    /// The address of this family that an identity has or had, in the first of these pools with one.
+    pub fn held(&self, names: &[String], identity: &Identity, ipv4: bool) -> Option<IpAddr> {
+        let fitting = names.iter().filter_map(|name| self.pools.get(name)).filter(|state| state.is_ipv4() == ipv4);
+        let mut leases = fitting.flat_map(|state| state.leases.values());
+        leases.find(|lease| lease.identity == *identity).map(|lease| lease.address)
+    }
+
     /// Whether one of these pools has addresses of IPv4, or of IPv6, free or not.
     pub fn have(&self, names: &[String], ipv4: bool) -> bool {
         names.iter().filter_map(|name| self.pools.get(name)).any(|state| state.is_ipv4() == ipv4)
@@ -208,6 +215,8 @@ mod tests {
         assert_eq!(pools.acquire(&names, &user("a@x"), second, at(7)), Some(first));
         assert_eq!(pools.acquire(&names, &user("a@x"), first, at(8)), Some(first), "the same for a second IKE SA");
         assert_eq!(pools.acquire(&names, &user("c@x"), ANY, at(9)), Some(second), "the one left longest ago");
+        assert_eq!(pools.held(&names, &user("a@x"), true), Some(first));
+        assert_eq!((pools.held(&names, &user("a@x"), false), pools.held(&names, &user("b@x"), true)), (None, None));
         pools.release(&names, &user("a@x"), first, at(10));
         assert_eq!(pools.leases("p").map(|lease| lease.users).collect::<Vec<_>>(), [1, 1]);
     }

@@ -2,7 +2,7 @@
 //! installed as `racoonctl`.
 
 use crate::client::Control;
-use model::{SaId, SaSnapshot};
+use model::{IkeState, SaId, SaSnapshot};
 use show::racoonctl::{Dialect, NO_SAD_ENTRIES, Options, event_line, event_of, render, render_ipsec};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -73,7 +73,10 @@ pub fn run(arguments: &[String], vici: Option<&str>, print: impl Fn(&str)) -> Re
         ["show-sa" | "ss", "isakmp"] => {
             let created = |age: Duration| local_time(age, "%Y-%m-%d %H:%M:%S");
             let options = Options { level: line.level, dialect: line.dialect, strict: line.strict, created: &created };
-            print(&render(&open()?.snapshots()?, &options));
+            let mut sas = open()?.snapshots()?;
+            // What is left of an ISAKMP SA that the peer deleted alone is phase 2: racoon lists it there only.
+            sas.retain(|sa| sa.version != 1 || sa.state != IkeState::Deleting);
+            print(&render(&sas, &options));
             Ok(())
         }
         ["show-sa" | "ss", "esp" | "ipsec"] => {

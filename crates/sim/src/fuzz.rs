@@ -128,7 +128,11 @@ impl Story<'_> {
                     self.last = message;
                 }
                 Output::Plane(command) => panic!("a stranger reached the data plane: {command:?}"),
-                Output::Keepalive { .. } | Output::AddAddress(_) | Output::RemoveAddress(_) | Output::Event(_) => {}
+                Output::Keepalive { .. }
+                | Output::AddAddress(_)
+                | Output::RemoveAddress(_)
+                | Output::Resolve(_)
+                | Output::Event(_) => {}
             }
         }
         // A repeated first message has its answer repeated, which is longer; it was counted when it was new.

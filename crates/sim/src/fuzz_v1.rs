@@ -56,7 +56,11 @@ pub fn endpoint_v1(data: &[u8]) {
                 match output {
                     Output::Transmit { .. } => sent += 1,
                     Output::Plane(command) => panic!("a stranger reached the data plane: {command:?}"),
-                    Output::Keepalive { .. } | Output::AddAddress(_) | Output::RemoveAddress(_) | Output::Event(_) => {}
+                    Output::Keepalive { .. }
+                    | Output::AddAddress(_)
+                    | Output::RemoveAddress(_)
+                    | Output::Resolve(_)
+                    | Output::Event(_) => {}
                 }
             }
         });

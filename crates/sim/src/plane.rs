@@ -1,6 +1,6 @@
 //! A data plane that does nothing but keep the books.
 
-use model::dataplane::{ChildInstall, Command, EspSa, Mode, PlaneEvent};
+use model::dataplane::{ChildInstall, Command, EspSa, Mode, PlaneEvent, TrapInstall};
 use model::{SaId, TrafficSelector};
 use std::collections::BTreeMap;
 
@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 #[derive(Debug, Default)]
 pub struct Recording {
     installed: BTreeMap<SaId, ChildInstall>,
+    traps: BTreeMap<SaId, TrapInstall>,
     /// How many Installs were carried out.
     pub installs: usize,
     /// How many Deletes of something installed were carried out.
@@ -38,6 +39,11 @@ impl Recording {
     /// What is installed, by number.
     pub fn installed(&self) -> impl Iterator<Item = &ChildInstall> {
         self.installed.values()
+    }
+
+    /// The traps, by number.
+    pub fn traps(&self) -> impl Iterator<Item = &TrapInstall> {
+        self.traps.values()
     }
 
     /// One installed Child SA.
@@ -75,6 +81,22 @@ impl Recording {
                 None if self.failed.contains(&child) => {}
                 None => self.violations.push(format!("Child SA {child} updated, but not installed")),
             },
+            Command::Reselect { child, local_ts, remote_ts } => match self.installed.get_mut(&child) {
+                Some(install) => (install.local_ts, install.remote_ts) = (local_ts, remote_ts),
+                None if self.failed.contains(&child) => {}
+                None => self.violations.push(format!("Child SA {child} changed, but not installed")),
+            },
+            Command::Trap(trap) => {
+                let number = trap.trap;
+                if self.traps.insert(number, *trap).is_some() {
+                    self.violations.push(format!("trap {number} installed twice"));
+                }
+            }
+            Command::RemoveTrap { trap } => {
+                if self.traps.remove(&trap).is_none() {
+                    self.violations.push(format!("trap {trap} removed, but not installed"));
+                }
+            }
         }
         None
     }

@@ -1,7 +1,7 @@
 //! The clock, the nodes and what is under way between them.
 
 use crate::{Block, Conditions, Datagram, Nat, Recording, Rng, Site};
-use model::dataplane::{Command, PlaneEvent};
+use model::dataplane::{Command, PlaneEvent, VirtualAddress};
 use model::{ConfigRef, DropReason, Event, Failure, Instant, SaId, SaSnapshot, Tombstone};
 use proto::{Endpoint, Input, Output, Reason, Selection, Started};
 use std::collections::{BTreeMap, VecDeque};
@@ -23,6 +23,10 @@ pub enum Happened {
     Plane(Command),
     /// Its data plane reported.
     Report(PlaneEvent),
+    /// It wanted a virtual address of its own.
+    AddAddress(VirtualAddress),
+    /// It gave a virtual address of its own back.
+    RemoveAddress(VirtualAddress),
     /// It told.
     Event(Event),
 }
@@ -66,6 +70,8 @@ pub struct Sim {
     pub wire: Vec<(Instant, Datagram)>,
     /// Datagrams to addresses where no node is.
     pub undelivered: Vec<Datagram>,
+    /// What the nodes are told when they ask for a host name.
+    pub names: BTreeMap<String, Vec<IpAddr>>,
 }
 
 /// More inputs than this without time going on are an endless loop.
@@ -87,6 +93,7 @@ impl Sim {
             hook: None,
             wire: Vec::new(),
             undelivered: Vec::new(),
+            names: BTreeMap::new(),
         }
     }
 
@@ -204,7 +211,12 @@ impl Sim {
                     Output::Transmit { local, remote, message } => {
                         self.send(node, Datagram { from: local, to: remote, bytes: message, keepalive: false });
                     }
-                    Output::AddAddress(_) | Output::RemoveAddress(_) => {}
+                    Output::Resolve(name) => {
+                        let addresses = self.names.get(&name).cloned().unwrap_or_default();
+                        self.nodes[node.0].endpoint.name_resolved(self.now, &name, addresses);
+                    }
+                    Output::AddAddress(new) => self.log(node, Happened::AddAddress(new)),
+                    Output::RemoveAddress(gone) => self.log(node, Happened::RemoveAddress(gone)),
                     Output::Keepalive { local, remote } => {
                         self.send(node, Datagram { from: local, to: remote, bytes: vec![0xFF], keepalive: true });
                     }
@@ -253,6 +265,17 @@ impl Sim {
     /// The address of a node, behind its NAT if it has one.
     pub fn address(&self, node: NodeId) -> IpAddr {
         self.nodes[node.0].site.address
+    }
+
+    /// A node has another address, and lost the one before: its IKE SAs move if they can (MOBIKE).
+    pub fn relocate(&mut self, node: NodeId, address: IpAddr) {
+        let before = std::mem::replace(&mut self.nodes[node.0].site.address, address);
+        self.with(node, |endpoint, now| {
+            for sa in endpoint.movable().into_iter().filter(|sa| sa.local == before) {
+                endpoint.roam(now, sa.sa, address, sa.remote);
+            }
+            endpoint.set_addresses(now, vec![address]);
+        });
     }
 
     /// A node crashes and starts again at once: it has forgotten everything but its configuration.
@@ -423,6 +446,22 @@ impl Sim {
             Happened::Event(event) => Some((entry.at, event)),
             _ => None,
         })
+    }
+
+    /// The virtual addresses that a node has, one for each IKE SA that brought it.
+    pub fn virtual_addresses(&self, node: NodeId) -> Vec<IpAddr> {
+        let mut all: Vec<IpAddr> = Vec::new();
+        for entry in self.happened(node) {
+            match &entry.what {
+                Happened::AddAddress(new) => all.push(new.address),
+                Happened::RemoveAddress(gone) => {
+                    let held = all.iter().position(|a| *a == gone.address);
+                    all.swap_remove(held.expect("it has what it gives back"));
+                }
+                _ => {}
+            }
+        }
+        all
     }
 
     /// The SAs of a node.

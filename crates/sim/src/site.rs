@@ -203,6 +203,7 @@ impl Site {
             endpoint.load_connection(connection);
         }
         endpoint.set_secrets(config.secrets);
+        config.pools.into_iter().for_each(|pool| endpoint.pools_mut().load(pool));
         let credentials = endpoint.credentials_mut();
         credentials.set_clock(Instant::ZERO, FAKE_PKI_VALID);
         for name in &self.certificates {

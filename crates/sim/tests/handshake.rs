@@ -203,7 +203,7 @@ fn a_dynamic_selector_is_the_address_of_that_end() {
         site_a().child("local_ts = dynamic[tcp/80]").child("remote_ts = 10.2.0.0/16"),
         site_b().child("local_ts = 10.2.0.0/16").child("remote_ts = dynamic"),
     );
-    assert_eq!(only(&sim, a).local_ts[0].to_string(), "192.0.2.1/32[tcp/80]");
+    assert_eq!(only(&sim, a).local_ts[0].to_string(), "192.0.2.1/32[tcp/http]");
 }
 
 #[test]

@@ -53,8 +53,8 @@ fn one_port_of_two_hosts() {
     for version in VERSIONS {
         for nat in [false, true] {
             let (sim, a, b) = up(version, nat, &a, &a);
-            let seen = if nat { "203.0.113.1/32[udp/1701]" } else { "10.0.0.2/32[udp/1701]" };
-            assert_eq!(installed(&sim, a).1, "10.0.0.2/32[udp/1701]", "{version}");
+            let seen = if nat { "203.0.113.1/32[udp/l2f]" } else { "10.0.0.2/32[udp/l2f]" };
+            assert_eq!(installed(&sim, a).1, "10.0.0.2/32[udp/l2f]", "{version}");
             assert_eq!((installed(&sim, b).0, installed(&sim, b).2), (Mode::Transport, seen.to_string()), "{version}");
         }
     }

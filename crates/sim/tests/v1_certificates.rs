@@ -47,6 +47,23 @@ fn both_modes_take_rsa_and_ecdsa() {
     }
 }
 
+/// RFC 4754 ties a method to one curve, and the ends have keys on two: the initiator's method stands for both.
+#[test]
+fn ecdsa_keys_on_different_curves_get_on() {
+    for mode in ["no", "yes"] {
+        let ((sun, _), (_, io)) = (pair(mode, "ecdsa-256"), pair(mode, "ecdsa-384"));
+        let (sun, io) = (sun.remote_id("io.example"), io.remote_id("sun.example"));
+        for (a, b, method) in [(sun.clone(), io.clone(), "ecdsa-256"), (io, sun, "ecdsa-384")] {
+            let mut sim = Sim::new(1);
+            let (a, b) = (sim.add(a), sim.add(b));
+            sim.initiate(a, b);
+            sim.run_for(Duration::from_secs(5));
+            assert!(sim.carries(a, b) && sim.carries(b, a), "aggressive = {mode}: {:?}", sim.tombstones(b));
+            assert_eq!(sim.snapshots(b)[0].authentication, method);
+        }
+    }
+}
+
 #[test]
 fn xauth_follows_rsa() {
     for mode in ["no", "yes"] {

@@ -47,6 +47,35 @@ fn informationals(sim: &Sim, from: NodeId) -> usize {
     sim.wire.iter().filter(|(_, d)| d.from.ip() == from && is(&d.bytes)).count()
 }
 
+/// In main mode the key is chosen by addresses, before the identity is known: it must not serve for somebody else.
+#[test]
+fn one_peers_key_does_not_prove_another_peer() {
+    let gateway = |own: &str| {
+        format!(
+            "connections {{ {} }}\nsecrets {{ ike-carol {{ id = carol.example\n secret = marlin }}
+             ike-dave {{ id = dave.example\n secret = swordfish }} }}",
+            ["carol", "dave"]
+                .map(|peer| format!(
+                    "rw-{peer} {{ version = 1\n local_addrs = {own}\n remote_addrs = %any
+                     local {{ auth = psk\n id = b.example }}\n remote {{ auth = psk\n id = {peer}.example }}
+                     children {{ net {{ local_ts = 10.2.0.0/16 }} }} }}"
+                ))
+                .join("\n")
+        )
+    };
+    let peer = |secret: &str| {
+        let site = site_a().local_id(Some("dave.example")).remote_id("b.example").secret(Some(secret));
+        site.child("local_ts = dynamic").child("remote_ts = 10.2.0.0/16")
+    };
+    let (sim, a, b) = attempt(peer("swordfish"), site_b().text(&gateway("192.0.2.2")));
+    assert!(sim.carries(a, b), "dave with dave's key: {:?}", sim.tombstones(b));
+    let (mut sim, a, b) = attempt(peer("marlin"), site_b().text(&gateway("192.0.2.2")));
+    let expected = vec!["rw-carol: carol.example".to_string()];
+    let kind = FailureKind::IdentityUnknown { received: id("dave.example"), asked_for: None, expected };
+    assert_eq!(sim.failure(b).kind, kind, "dave with carol's key");
+    forgotten(&mut sim, &[a, b]);
+}
+
 #[test]
 fn different_secrets_in_main_mode() {
     let (mut sim, a, b) = attempt(site_a(), site_b().secret(Some("marlin")));

@@ -130,7 +130,11 @@ fn react(sim: &mut Sim, node: NodeId, datagram: &Datagram) -> Reaction {
             match output {
                 Output::Transmit { message, .. } => sent.push(message),
                 Output::Plane(_) => commands += 1,
-                Output::Keepalive { .. } | Output::AddAddress(_) | Output::RemoveAddress(_) | Output::Event(_) => {}
+                Output::Keepalive { .. }
+                | Output::AddAddress(_)
+                | Output::RemoveAddress(_)
+                | Output::Resolve(_)
+                | Output::Event(_) => {}
             }
         }
     });

@@ -1,11 +1,12 @@
 //! IKEv1: successors of Child SAs over the same ISAKMP SA, successors of ISAKMP SAs, and several children over one.
 
 use model::dataplane::PlaneEvent;
-use model::{Event, FailureKind, Role};
+use model::{DropReason, Event, FailureKind, IkeState, Role};
 use proto::{Selection, Started};
 use sim::{Block, Conditions, NodeId, Sim, Site};
 use std::net::SocketAddr;
 use std::time::Duration;
+use wire::{ExchangeType, Header};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -336,4 +337,120 @@ fn close_action_start_makes_it_again() {
     sim.terminate(b, &Selection::default());
     sim.run_for(5 * SECOND);
     assert_eq!((sim.pairs(a, b), sim.endpoint(a).sizes(), sim.endpoint(b).sizes()), (1, (1, 0), (1, 0)));
+}
+
+/// Loses the first message of the next deletion that this node sends: the one about the Child SAs. What the peer sees is
+/// what racoon, libreswan and others send, which delete an ISAKMP SA alone.
+fn lose_delete_of_children(sim: &mut Sim, from: NodeId) {
+    let (from, mut lost) = (sim.address(from), false);
+    sim.set_hook(Some(Box::new(move |_, datagram| {
+        let informational = Header::parse(&datagram.bytes).is_ok_and(|h| h.exchange == ExchangeType::INFORMATIONAL_V1);
+        if datagram.from.ip() == from && informational && !lost {
+            lost = true;
+            return Vec::new();
+        }
+        vec![(Duration::ZERO, datagram.clone())]
+    })));
+}
+
+fn in_state(sim: &Sim, node: NodeId, state: IkeState) -> usize {
+    sim.snapshots(node).iter().filter(|sa| sa.state == state).count()
+}
+
+#[test]
+fn phase_2_outlives_a_phase_1_that_is_deleted_alone() {
+    let (a, b) = sites();
+    let (mut sim, a, b) = up(a, b.child("rekey_time = 500s").child("life_time = 600s").child("rand_time = 0s"));
+    let child = sim.plane(b).installed().next().unwrap().child;
+    lose_delete_of_children(&mut sim, a);
+    sim.terminate(a, &Selection::default());
+    sim.run_for(SECOND);
+    assert_eq!((sim.endpoint(b).sizes(), in_state(&sim, b, IkeState::Deleting)), ((1, 0), 1));
+    assert!(sim.plane(b).get(child).is_some());
+    assert_eq!(sim.failure(b).kind, FailureKind::PeerDeleted);
+    // Messages with the old cookies reach nothing any more.
+    let replayed = sim.wire.iter().rev().find(|(_, d)| d.from.ip() == sim.address(a)).unwrap().1.clone();
+    let unknown = sim.dropped(b, DropReason::UnknownSpi);
+    sim.inject(replayed);
+    sim.run_for(SECOND);
+    assert_eq!(sim.dropped(b, DropReason::UnknownSpi), unknown + 1);
+    // It ends when its lifetime does, and with it everything that was left.
+    sim.run_for(590 * SECOND);
+    assert_eq!(installed(&sim, b), 1);
+    sim.run_for(20 * SECOND);
+    assert_eq!((installed(&sim, b), sim.endpoint(b).sizes()), (0, (0, 0)));
+    let downs = sim.events(b).filter(|(_, e)| matches!(e, Event::IkeDown(_))).count();
+    assert_eq!(downs, 1, "told once");
+    sim.run_for(100 * SECOND);
+    assert_eq!(sim.endpoint(b).poll_timeout(), None);
+}
+
+#[test]
+fn the_next_phase_1_takes_over_what_the_last_one_left() {
+    let (a, b) = sites();
+    let (mut sim, a, b) = up(a, b);
+    let child = sim.plane(b).installed().next().unwrap().child;
+    lose_delete_of_children(&mut sim, a);
+    sim.terminate(a, &Selection::default());
+    sim.run_for(SECOND);
+    sim.set_hook(None);
+    sim.initiate(b, a);
+    sim.run_for(5 * SECOND);
+    assert_eq!((sim.endpoint(b).sizes(), in_state(&sim, b, IkeState::Established)), ((1, 0), 1));
+    assert!(sim.snapshots(b)[0].children.iter().any(|c| c.id == child), "the old one, under the new ISAKMP SA");
+    assert_eq!((installed(&sim, b), sim.pairs(a, b)), (2, 1), "and the new one");
+    // A peer that has forgotten everything says so (INITIAL-CONTACT): then nothing of before is kept.
+    let (a, b) = sites();
+    let (mut sim, a, b) = up(a, b);
+    lose_delete_of_children(&mut sim, a);
+    sim.terminate(a, &Selection::default());
+    sim.run_for(SECOND);
+    sim.set_hook(None);
+    sim.initiate(a, b);
+    sim.run_for(5 * SECOND);
+    assert_eq!((installed(&sim, b), sim.endpoint(b).sizes(), sim.pairs(a, b)), (1, (1, 0), 1));
+}
+
+#[test]
+fn a_child_sa_without_an_isakmp_sa_gets_one_when_it_has_to_be_rekeyed() {
+    for by_volume in [false, true] {
+        let (a, b) = sites();
+        let (mut sim, a, b) = up(a.child("rekey_time = 100s").child("life_time = 150s").child("rand_time = 0s"), b);
+        let child = sim.plane(a).installed().next().unwrap().child;
+        lose_delete_of_children(&mut sim, b);
+        sim.terminate(b, &Selection::default());
+        sim.run_for(50 * SECOND);
+        sim.set_hook(None);
+        assert_eq!((in_state(&sim, a, IkeState::Deleting), installed(&sim, a)), (1, 1));
+        if by_volume {
+            sim.report(a, PlaneEvent::SoftExpire { child });
+            sim.report(a, PlaneEvent::SoftExpire { child });
+        } else {
+            sim.run_for(60 * SECOND);
+        }
+        sim.run_for(5 * SECOND);
+        assert_eq!((sim.endpoint(a).sizes(), sim.pairs(a, b)), ((1, 0), 1), "{by_volume}");
+        sim.run_for(100 * SECOND);
+        assert!(sim.plane(a).get(child).is_none() && sim.carries(a, b), "the old one is gone");
+    }
+}
+
+/// A peer that authenticates anew without negotiating the Child SAs again, as strongSwan does.
+#[test]
+fn the_children_of_a_phase_1_that_is_replaced_move() {
+    let (a, b) = sites();
+    let life = |site: Site| site.connection("reauth_time = 500s").connection("rand_time = 0s");
+    let (mut sim, a, b) = up(life(a), b);
+    let (child, first) = (sim.plane(b).installed().next().unwrap().child, sim.snapshots(b)[0].id);
+    lose_delete_of_children(&mut sim, a);
+    sim.run_for(510 * SECOND);
+    let left = sim.snapshots(b);
+    assert_eq!((left.len(), sim.endpoint(b).sizes()), (1, (1, 0)));
+    assert!(left[0].id != first && left[0].children.iter().any(|c| c.id == child), "moved to the new one");
+    assert!(sim.plane(b).get(child).is_some());
+    let failure = sim.tombstones(b).into_iter().find(|t| t.sa.id == first && t.child.is_none()).unwrap().failure;
+    assert_eq!(failure.kind, FailureKind::Replaced { by: left[0].id });
+    // Its timers came along: it ends at its lifetime.
+    sim.run_for(4000 * SECOND);
+    assert!(sim.plane(b).get(child).is_none() && sim.carries(a, b));
 }

@@ -241,3 +241,24 @@ fn quick_mode_waits_for_the_user() {
     assert_eq!(outputs, Some(1));
     assert!(sim.run_until(10 * SECOND, |sim| sim.carries(a, b)).is_some(), "and nothing changed");
 }
+
+/// The end with the pool begins: its selectors wait for the address that the peer asks for, and not for ever.
+#[test]
+fn a_server_that_begins_waits_for_the_question() {
+    for asks in [true, false] {
+        let mut sim = Sim::new(1);
+        let a = sim.add(site("a", "192.0.2.1", "192.0.2.2", false).child("local_ts = dynamic"));
+        let b = sim.add(site("b", "192.0.2.2", "192.0.2.1", false).child("remote_ts = dynamic"));
+        with_pool(&mut sim, a, b, true);
+        if !asks {
+            change(&mut sim, a, |c| c.vips.clear());
+        }
+        sim.initiate(b, a);
+        sim.run_for(SECOND);
+        assert_eq!(sim.carries(a, b), asks);
+        sim.run_for(5 * SECOND);
+        let address = if asks { "10.3.0.1" } else { "192.0.2.1" };
+        assert_eq!(selectors(&sim, b), [format!("192.0.2.2/32 === {address}/32")]);
+        assert_eq!((sim.pairs(a, b), sim.endpoint(b).sizes()), (1, (1, 0)));
+    }
+}

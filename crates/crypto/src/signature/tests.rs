@@ -113,6 +113,19 @@ fn a_hash_that_is_made_already_is_signed_as_it_is() {
         assert!(key.public().verify(Scheme::EcdsaDigest, digest.as_ref(), &hashed));
         assert_eq!(key.sign(Scheme::EcdsaDigest, &hash[1..]), None);
         assert!(!key.public().verify(Scheme::EcdsaDigest, &hash[1..], &signature));
+        // A hash of another curve: the leftmost bits count, and zeros before it change nothing.
+        for other in [32, 48, 64].into_iter().filter(|other| *other != length) {
+            let other = vec![0x5a; other];
+            let signature = key.sign(Scheme::EcdsaDigest, &other).unwrap();
+            let same = match other.len() > length {
+                true => other[..length].to_vec(),
+                false => [vec![0; length - other.len()], other.clone()].concat(),
+            };
+            assert!(key.public().verify(Scheme::EcdsaDigest, &same, &signature));
+            let mut changed = other.clone();
+            changed[0] ^= 1;
+            assert!(!key.public().verify(Scheme::EcdsaDigest, &changed, &signature));
+        }
     }
 }
 

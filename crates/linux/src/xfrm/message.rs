@@ -110,6 +110,8 @@ pub(super) struct Limits {
 
 /// What `struct xfrm_usersa_info` says of one SA.
 pub(super) struct SaInfo<'a> {
+    /// The kernel's name for the packet that asked for the SA, 0 for none.
+    pub(super) sequence: u32,
     pub(super) source: IpAddr,
     pub(super) destination: IpAddr,
     pub(super) sa: &'a EspSa,
@@ -130,7 +132,8 @@ pub(super) fn sa_info(info: &SaInfo<'_>) -> Vec<u8> {
     out.extend([ESP, 0, 0, 0]);
     put_address(&mut out, info.source);
     out.extend(lifetime(&info.limits));
-    out.extend([0; 32 + 12 + 4]); // current lifetime, statistics, acquire sequence
+    out.extend([0; 32 + 12]); // current lifetime, statistics
+    out.extend(info.sequence.to_ne_bytes());
     out.extend(info.reqid.to_ne_bytes());
     out.extend(u16::from(family(info.destination)).to_ne_bytes());
     // In tunnel mode the inner packet's family may differ from the outer one's.
@@ -269,6 +272,11 @@ pub(super) fn read_selector(octets: &[u8]) -> Option<(SocketAddr, SocketAddr, u8
     Some((source, destination, *octets.get(44)?))
 }
 
+/// The kernel's name for the packet of a `struct xfrm_user_acquire`; `None` for zero.
+pub(super) fn acquire_sequence(octets: &[u8]) -> Option<u32> {
+    octets.get(276..)?.first_chunk().map(|octets| u32::from_ne_bytes(*octets)).filter(|sequence| *sequence != 0)
+}
+
 /// SPI, destination and new source of a `struct xfrm_user_mapping`.
 pub(super) fn read_mapping(octets: &[u8]) -> Option<(IpAddr, u32, SocketAddr)> {
     let octets = octets.get(..MAPPING_INFO)?;
@@ -323,6 +331,10 @@ mod tests {
         assert_eq!(read_hard(&[0; SA_INFO]), None);
         assert_eq!(read_mapping(&[0; 63]), None);
         assert_eq!(read_selector(&[0; 44]), None);
+        assert_eq!((acquire_sequence(&[1; 279]), acquire_sequence(&[0; ACQUIRE_INFO])), (None, None));
+        let mut acquire = [0; ACQUIRE_INFO];
+        acquire[276..].copy_from_slice(&7u32.to_ne_bytes());
+        assert_eq!(acquire_sequence(&acquire), Some(7));
         let mut mapping = [0; MAPPING_INFO];
         mapping[20..22].copy_from_slice(&2u16.to_ne_bytes());
         mapping[..4].copy_from_slice(&[192, 0, 2, 1]);

@@ -12,10 +12,11 @@ use crate::NetlinkError;
 use crate::netlink::{CREATE, DUMP, EXCLUSIVE, Request, Socket};
 use algorithm::algorithms;
 use message::{Limits, SaInfo};
-use model::dataplane::{ChildInstall, Command, Counters, EspSa, Mode, PlaneEvent};
-use model::{Encryption, SaId};
+use model::dataplane::{ChildInstall, Command, Counters, EspSa, Mode, PlaneEvent, TrapInstall};
+use model::{Encryption, SaId, TrafficSelector};
 use selector::{Selector, selectors};
-use std::collections::{BTreeMap, HashMap};
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
@@ -52,10 +53,36 @@ pub enum XfrmEvent {
     Acquire(Acquire),
 }
 
-/// A policy is shared by the Child SAs of the same selectors (while one is rekeyed there are two); the newest rules.
+/// A policy is shared by the Child SAs of the same selectors (while one is rekeyed there are two) and a trap; the newest
+/// Child SA rules, and the trap, which comes first, where there is none.
 #[derive(Debug, Default)]
 struct Policy {
     users: Vec<SaId>,
+}
+
+/// What a policy asks for.
+#[derive(Clone, Copy, Debug)]
+struct Template {
+    owner: SaId,
+    mode: Mode,
+    local: IpAddr,
+    remote: IpAddr,
+    /// The outbound SA; zero for a trap, which has none.
+    spi: u32,
+    reqid: u32,
+}
+
+impl Template {
+    fn of(install: &ChildInstall) -> Self {
+        let (local, remote) = (install.local.ip(), install.remote.ip());
+        let (spi, reqid) = (install.outbound.spi, install.reqid);
+        Self { owner: install.child, mode: install.mode, local, remote, spi, reqid }
+    }
+
+    fn of_trap(trap: &TrapInstall) -> Self {
+        let (local, remote) = (trap.local, trap.remote);
+        Self { owner: trap.trap, mode: trap.mode, local, remote, spi: 0, reqid: trap.reqid }
+    }
 }
 
 #[derive(Debug)]
@@ -72,6 +99,9 @@ pub struct Xfrm {
     requests: Socket,
     notifications: Socket,
     children: BTreeMap<SaId, Installed>,
+    traps: BTreeMap<SaId, (Template, Vec<Selector>)>,
+    /// Packets that wait for an SA: the kernel's name for each, and its ends.
+    waiting: VecDeque<(u32, IpAddr, IpAddr)>,
     by_inbound: HashMap<u32, SaId>,
     by_outbound: HashMap<(IpAddr, u32), SaId>,
     policies: HashMap<(Selector, Mode), Policy>,
@@ -87,6 +117,8 @@ impl Xfrm {
             requests: Socket::open(libc::NETLINK_XFRM, 0)?,
             notifications: Socket::open(libc::NETLINK_XFRM, EVENT_GROUPS)?,
             children: BTreeMap::new(),
+            traps: BTreeMap::new(),
+            waiting: VecDeque::new(),
             by_inbound: HashMap::new(),
             by_outbound: HashMap::new(),
             policies: HashMap::new(),
@@ -143,6 +175,9 @@ impl Xfrm {
             Command::Update { child, local, remote, encapsulated } => {
                 self.update(*child, *local, *remote, *encapsulated)
             }
+            Command::Reselect { child, local_ts, remote_ts } => self.reselect(*child, local_ts, remote_ts),
+            Command::Trap(trap) => self.install_trap(trap),
+            Command::RemoveTrap { trap } => self.remove_trap(*trap),
         }
     }
 
@@ -153,7 +188,7 @@ impl Xfrm {
         if install.replay_window > MAX_REPLAY_WINDOW {
             return Err(XfrmError::ReplayWindow { asked: install.replay_window, most: MAX_REPLAY_WINDOW });
         }
-        let selectors = if install.policies { selectors(install)? } else { Vec::new() };
+        let selectors = if install.policies { selectors(&install.local_ts, &install.remote_ts)? } else { Vec::new() };
         self.add_sa(install, Side::Inbound, None)?;
         if let Err(error) = self.add_sa(install, Side::Outbound, None) {
             let _ = self.delete_sa(install, Side::Inbound);
@@ -181,9 +216,85 @@ impl Xfrm {
     fn set_policies(&mut self, child: SaId) -> Result<(), XfrmError> {
         let Some(Installed { install, selectors }) = self.children.get(&child) else { return Ok(()) };
         for selector in selectors {
-            set_policy(&mut self.requests, install, selector)?;
+            set_policy(&mut self.requests, &Template::of(install), selector)?;
         }
         Ok(())
+    }
+
+    /// Other selectors for a Child SA: the new policies first, so that nothing passes in the clear.
+    fn reselect(
+        &mut self,
+        child: SaId,
+        local_ts: &[TrafficSelector],
+        remote_ts: &[TrafficSelector],
+    ) -> Result<(), XfrmError> {
+        let Some(installed) = self.children.get_mut(&child) else { return Err(XfrmError::UnknownChild(child)) };
+        (installed.install.local_ts, installed.install.remote_ts) = (local_ts.to_vec(), remote_ts.to_vec());
+        if !installed.install.policies {
+            return Ok(());
+        }
+        let new = selectors(local_ts, remote_ts)?;
+        let old = std::mem::replace(&mut installed.selectors, new.clone());
+        let template = Template::of(&installed.install);
+        for selector in &new {
+            let users = &mut self.policies.entry((*selector, template.mode)).or_default().users;
+            if !users.contains(&child) {
+                users.push(child);
+            }
+        }
+        self.set_policies(child)?;
+        let gone: Vec<Selector> = old.into_iter().filter(|selector| !new.contains(selector)).collect();
+        self.release_policies(&template, &gone)
+    }
+
+    fn template_of(&self, owner: SaId) -> Option<Template> {
+        let of_trap = || self.traps.get(&owner).map(|(template, _)| *template);
+        self.children.get(&owner).map(|child| Template::of(&child.install)).or_else(of_trap)
+    }
+
+    fn install_trap(&mut self, trap: &TrapInstall) -> Result<(), XfrmError> {
+        if self.traps.contains_key(&trap.trap) {
+            return Err(XfrmError::ChildExists(trap.trap));
+        }
+        let (template, selectors) = (Template::of_trap(trap), selectors(&trap.local_ts, &trap.remote_ts)?);
+        self.traps.insert(trap.trap, (template, selectors.clone()));
+        for selector in &selectors {
+            let users = &mut self.policies.entry((*selector, trap.mode)).or_default().users;
+            users.insert(0, trap.trap);
+            let alone = users.len() == 1;
+            if alone && let Err(error) = set_policy(&mut self.requests, &template, selector) {
+                let _ = self.remove_trap(trap.trap);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn remove_trap(&mut self, trap: SaId) -> Result<(), XfrmError> {
+        let Some((template, selectors)) = self.traps.remove(&trap) else { return Ok(()) };
+        self.release_policies(&template, &selectors)
+    }
+
+    /// What used these policies is gone: the next user rules, or they go too.
+    fn release_policies(&mut self, gone: &Template, selectors: &[Selector]) -> Result<(), XfrmError> {
+        let mut result = Ok(());
+        for selector in selectors {
+            let key = (*selector, gone.mode);
+            let Some(policy) = self.policies.get_mut(&key) else { continue };
+            let ruled = policy.users.last() == Some(&gone.owner);
+            policy.users.retain(|user| *user != gone.owner);
+            let next = policy.users.last().copied().and_then(|user| self.template_of(user));
+            let done = match next {
+                Some(next) if ruled => set_policy(&mut self.requests, &next, selector),
+                Some(_) => Ok(()),
+                None => {
+                    self.policies.remove(&key);
+                    delete_policy(&mut self.requests, gone, selector)
+                }
+            };
+            result = result.and(done);
+        }
+        result
     }
 
     fn delete(&mut self, child: SaId) -> Result<(), XfrmError> {
@@ -191,23 +302,7 @@ impl Xfrm {
         self.by_inbound.remove(&install.inbound.spi);
         self.by_outbound.remove(&(install.remote.ip(), install.outbound.spi));
         // Policies first: without their SAs they would only make the kernel ask for new ones.
-        let mut result = Ok(());
-        for selector in &selectors {
-            let key = (*selector, install.mode);
-            let Some(policy) = self.policies.get_mut(&key) else { continue };
-            let was_newest = policy.users.last() == Some(&child);
-            policy.users.retain(|user| *user != child);
-            let next = policy.users.last().and_then(|user| self.children.get(user));
-            let done = match next {
-                Some(next) if was_newest => set_policy(&mut self.requests, &next.install, selector),
-                Some(_) => Ok(()),
-                None => {
-                    self.policies.remove(&key);
-                    delete_policy(&mut self.requests, &install, selector)
-                }
-            };
-            result = result.and(done);
-        }
+        let mut result = self.release_policies(&Template::of(&install), &selectors);
         for side in [Side::Inbound, Side::Outbound] {
             result = result.and(self.delete_sa(&install, side));
         }
@@ -250,7 +345,7 @@ impl Xfrm {
         for selector in selectors {
             let newest = self.policies.get(&(*selector, install.mode)).and_then(|policy| policy.users.last());
             if newest == Some(&child) {
-                set_policy(&mut self.requests, install, selector)?;
+                set_policy(&mut self.requests, &Template::of(install), selector)?;
             }
         }
         Ok(())
@@ -268,6 +363,7 @@ impl Xfrm {
         };
         let long = install.esn || window > 32;
         let info = SaInfo {
+            sequence: if side == Side::Outbound { self.awaited_by(install) } else { 0 },
             source: source.ip(),
             destination: destination.ip(),
             sa,
@@ -307,6 +403,19 @@ impl Xfrm {
             Side::Outbound => Step::AddOutbound,
         };
         self.requests.request(request).map(drop).map_err(refused(step, install.child))
+    }
+
+    /// The kernel's name for the packet that asked for this SA, or 0. With it the SA takes the place of what the kernel
+    /// keeps until there is one, so that packets which need another SA ask anew.
+    fn awaited_by(&mut self, install: &ChildInstall) -> u32 {
+        let within = |list: &[TrafficSelector], address: IpAddr| {
+            list.iter().any(|ts| ts.contains(address, ts.protocol, ts.start_port))
+        };
+        let fits = |(_, source, destination): &(u32, IpAddr, IpAddr)| {
+            within(&install.local_ts, *source) && within(&install.remote_ts, *destination)
+        };
+        let found = self.waiting.iter().position(fits);
+        found.and_then(|at| self.waiting.remove(at)).map_or(0, |(sequence, ..)| sequence)
     }
 
     fn delete_sa(&mut self, install: &ChildInstall, side: Side) -> Result<(), XfrmError> {
@@ -383,7 +492,27 @@ impl Xfrm {
     /// The socket's. `ENOBUFS` says that reports were lost; go on.
     pub fn events(&mut self) -> io::Result<Vec<XfrmEvent>> {
         let replies = self.notifications.notifications()?;
+        for reply in replies.iter().filter(|reply| reply.kind == message::ACQUIRE) {
+            self.note_waiting(reply);
+        }
         Ok(replies.iter().filter_map(|reply| self.event(reply)).collect())
+    }
+
+    fn note_waiting(&mut self, reply: &crate::netlink::Reply) {
+        /// More packets than this do not wait: the kernel forgets them by itself.
+        const MOST: usize = 256;
+        let (Some(octets), Some(XfrmEvent::Acquire(acquire))) = (reply.fixed(message::ACQUIRE_INFO), self.event(reply))
+        else {
+            return;
+        };
+        let (Some(sequence), Some(reqid)) = (message::acquire_sequence(octets), acquire.reqid) else { return };
+        if !self.traps.values().any(|(template, _)| template.reqid == reqid) {
+            return;
+        }
+        if self.waiting.len() >= MOST {
+            self.waiting.pop_front();
+        }
+        self.waiting.push_back((sequence, acquire.source.ip(), acquire.destination.ip()));
     }
 
     fn event(&self, reply: &crate::netlink::Reply) -> Option<XfrmEvent> {
@@ -443,6 +572,7 @@ impl AsRawFd for Xfrm {
 /// Adds an SA and removes it: the inner result is the kernel's answer to the addition.
 fn try_sa(socket: &mut Socket, local: IpAddr, remote: IpAddr, sa: &EspSa) -> Result<Result<(), NetlinkError>, WhyNot> {
     let info = SaInfo {
+        sequence: 0,
         source: local,
         destination: remote,
         sa,
@@ -525,31 +655,30 @@ fn directions(mode: Mode) -> &'static [Direction] {
     }
 }
 
-fn set_policy(socket: &mut Socket, install: &ChildInstall, selector: &Selector) -> Result<(), XfrmError> {
-    let mode = message::mode_number(install.mode);
-    let (local, remote) = (install.local.ip(), install.remote.ip());
-    for direction in directions(install.mode) {
+fn set_policy(socket: &mut Socket, of: &Template, selector: &Selector) -> Result<(), XfrmError> {
+    let mode = message::mode_number(of.mode);
+    for direction in directions(of.mode) {
         // Outbound the very SA is named, so that after a rekeying the new one is used at once.
         let template = match direction {
-            Direction::Out => message::template(local, remote, install.outbound.spi, install.reqid, mode),
-            _ => message::template(remote, local, 0, install.reqid, mode),
+            Direction::Out => message::template(of.local, of.remote, of.spi, of.reqid, mode),
+            _ => message::template(of.remote, of.local, 0, of.reqid, mode),
         };
         let mut request = Request::new(message::UPDATE_POLICY, CREATE);
         request.put(&message::policy_info(selector, *direction, selector.priority()));
         request.attribute(message::ATTRIBUTE_TEMPLATE, &template);
-        socket.request(request).map_err(refused(Step::SetPolicy, install.child))?;
+        socket.request(request).map_err(refused(Step::SetPolicy, of.owner))?;
     }
     Ok(())
 }
 
-fn delete_policy(socket: &mut Socket, install: &ChildInstall, selector: &Selector) -> Result<(), XfrmError> {
-    for direction in directions(install.mode) {
+fn delete_policy(socket: &mut Socket, of: &Template, selector: &Selector) -> Result<(), XfrmError> {
+    for direction in directions(of.mode) {
         let mut request = Request::new(message::DELETE_POLICY, 0);
         request.put(&message::policy_id(selector, *direction));
         match socket.request(request) {
             // Somebody flushed the SPD.
             Err(error) if error.is(libc::ENOENT) => {}
-            other => other.map(drop).map_err(refused(Step::DeletePolicy, install.child))?,
+            other => other.map(drop).map_err(refused(Step::DeletePolicy, of.owner))?,
         }
     }
     Ok(())

@@ -2,7 +2,6 @@
 
 use super::XfrmError;
 use model::TrafficSelector;
-use model::dataplane::ChildInstall;
 use std::net::IpAddr;
 
 /// The most selectors of one direction that a Child SA may need.
@@ -43,11 +42,14 @@ impl Selector {
     }
 }
 
-/// The selectors of a Child SA, without duplicates.
-pub(super) fn selectors(install: &ChildInstall) -> Result<Vec<Selector>, XfrmError> {
+/// The selectors between two sides, without duplicates.
+pub(super) fn selectors(
+    local_ts: &[TrafficSelector],
+    remote_ts: &[TrafficSelector],
+) -> Result<Vec<Selector>, XfrmError> {
     let mut selectors = Vec::new();
-    for local in &install.local_ts {
-        for remote in install.remote_ts.iter().filter(|remote| remote.is_ipv6() == local.is_ipv6()) {
+    for local in local_ts {
+        for remote in remote_ts.iter().filter(|remote| remote.is_ipv6() == local.is_ipv6()) {
             let protocol = match (local.protocol, remote.protocol) {
                 (0, protocol) | (protocol, 0) => protocol,
                 (one, other) if one == other => one,

@@ -4,11 +4,12 @@
 //! IKEv1 make a new IKE SA beside the old one instead, which goes when the new one is up.
 
 use super::{Endpoint, Selection, selects_child};
+use crate::child::ChildSa;
 use crate::ike_sa::IkeSa;
 use crate::timers::Reason;
 use crate::v1;
 use crate::v2::{self, Task, Verdict};
-use model::{Event, FailureKind, Instant, Role, SaId};
+use model::{Event, FailureKind, Identity, Instant, Role, SaId, TrafficSelector};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -49,7 +50,15 @@ impl Endpoint {
     }
 
     /// Makes a Child SA under an IKE SA that is there or on its way (RFC 7296 section 1.3.1), if there is one.
-    pub(super) fn under_another(&mut self, now: Instant, connection: &str, child: &str, peer: IpAddr) -> Option<SaId> {
+    /// `packet` asks for it, if one does.
+    pub(super) fn under_another(
+        &mut self,
+        now: Instant,
+        connection: &str,
+        child: &str,
+        peer: IpAddr,
+        packet: Option<(TrafficSelector, TrafficSelector)>,
+    ) -> Option<SaId> {
         let fits = |sa: &&mut IkeSa| {
             let usable = sa.is_established() || (sa.is_half_open() && sa.role() == Role::Initiator);
             let known = sa.connection().is_some_and(|c| c.children.iter().any(|c| c.name == child));
@@ -57,13 +66,44 @@ impl Endpoint {
         };
         let sa = self.sas.values_mut().filter(fits).find_map(IkeSa::v2)?;
         v2::further_child(sa, &mut self.cx, child);
+        if let Some(packet) = packet {
+            v2::triggered_by(sa, packet);
+        }
         sa.next_task(&mut self.cx, now);
         Some(sa.id)
     }
 
+    /// This host's addresses, virtual ones excluded, which peers are told of that do MOBIKE (RFC 4555 section 3.6). Before,
+    /// let those IKE SAs move that have to ([`Endpoint::movable`]).
+    pub fn set_addresses(&mut self, now: Instant, mut addresses: Vec<IpAddr>) {
+        addresses.sort();
+        addresses.dedup();
+        if addresses == self.cx.addresses {
+            return;
+        }
+        self.cx.addresses = addresses;
+        for sa in self.sas.values_mut().filter_map(IkeSa::v2).filter(|sa| sa.can_move()) {
+            sa.tell_addresses(&mut self.cx, now);
+        }
+        self.carry_out_effects(now);
+    }
+
+    /// The IKE SAs whose addresses can change, with those addresses.
+    pub fn movable(&mut self) -> Vec<v2::Movable> {
+        self.sas.values_mut().filter_map(IkeSa::v2).filter_map(|sa| v2::Movable::of(sa)).collect()
+    }
+
+    /// An IKE SA and its Child SAs use other addresses from now on, and the peer is told (RFC 4555 section 3.5).
+    pub fn roam(&mut self, now: Instant, id: SaId, local: IpAddr, remote: IpAddr) {
+        if let Some(sa) = self.sas.get_mut(&id).and_then(IkeSa::v2).filter(|sa| sa.is_mobile()) {
+            sa.roam(&mut self.cx, now, local, remote);
+        }
+        self.carry_out_effects(now);
+    }
+
     /// A lifetime ends, or it is time to prepare for that.
     pub(super) fn renew(&mut self, now: Instant, id: SaId, reason: Reason) {
-        let Some(sa) = self.sas.get_mut(&id).filter(|sa| sa.is_established()) else { return };
+        let Some(sa) = self.sas.get_mut(&id).filter(|sa| sa.is_established() || sa.is_orphaned()) else { return };
         let Some(sa) = sa.v2() else { return self.renew_v1(now, id, reason) };
         if let Reason::ChildLifetime(child) = reason {
             return v2::child_lifetime(sa, &mut self.cx, now, child, false);
@@ -96,13 +136,19 @@ impl Endpoint {
     fn renew_v1(&mut self, now: Instant, id: SaId, reason: Reason) {
         let (cx, Some(IkeSa::V1(sa))) = (&mut self.cx, self.sas.get_mut(&id)) else { return };
         if let Reason::ChildLifetime(child) = reason {
-            return v1::child_lifetime(sa, cx, now, child);
+            let name = sa.children.iter().find(|c| c.id == child).map(|c| c.name.clone());
+            if v1::child_lifetime(sa, cx, now, child) {
+                self.begin_for_orphan(now, id, name.as_deref());
+            }
+            return self.bury_orphan(now, id);
         }
         // A replacement was begun and did not come up in time: no second one, the SA ends.
         let overdue = sa.replace_at.is_none();
         let names: Vec<String> = sa.children.iter().map(|c| c.name.clone()).collect();
         if overdue || !names.first().is_some_and(|name| self.beside(now, id, name)) {
-            return self.end(now, id, FailureKind::Expired);
+            // The peer may have made a new one, and go on with the Child SAs of this one.
+            let reason = self.hand_on(id).map_or(FailureKind::Expired, |by| FailureKind::Replaced { by });
+            return self.end(now, id, reason);
         }
         let new = self.sas.values_mut().find(|sa| sa.replaces() == Some(id));
         if let Some(IkeSa::V1(new)) = new {
@@ -114,11 +160,83 @@ impl Endpoint {
 
     /// The data plane says that a Child SA has carried what it may.
     pub(super) fn volume_spent(&mut self, now: Instant, id: SaId, child: SaId) {
-        match self.sas.get_mut(&id).filter(|sa| sa.is_established()) {
+        match self.sas.get_mut(&id).filter(|sa| sa.is_established() || sa.is_orphaned()) {
             Some(IkeSa::V2(sa)) => v2::child_lifetime(sa, &mut self.cx, now, child, true),
             Some(IkeSa::V1(_)) => self.renew_v1(now, id, Reason::ChildLifetime(child)),
             None => {}
         }
+    }
+
+    /// The connection and the identities of an ISAKMP SA: whose are the same may have each other's Child SAs.
+    fn isakmp_peer(&self, id: SaId) -> Option<(String, (Identity, Identity))> {
+        let sa = self.sas.get(&id).filter(|sa| matches!(sa, IkeSa::V1(_)))?;
+        Some((sa.name().to_string(), sa.identities()?))
+    }
+
+    /// IKEv1: this ISAKMP SA is no more. Returns the one that has its Child SAs now, if there is another.
+    pub(super) fn hand_on(&mut self, id: SaId) -> Option<SaId> {
+        let peer = self.isakmp_peer(id)?;
+        let same = |other: &SaId| *other != id && self.isakmp_peer(*other).as_ref() == Some(&peer);
+        let mut others = self.sas.iter().rev().filter(|(other, sa)| sa.is_established() && same(other));
+        let heir = others.next().map(|(other, _)| *other)?;
+        self.take_over(id, heir).then_some(heir)
+    }
+
+    /// Child SAs go from one ISAKMP SA to another. False if there were none.
+    fn take_over(&mut self, from: SaId, to: SaId) -> bool {
+        let Some(IkeSa::V1(mut old)) = self.sas.remove(&from) else { return false };
+        let any = old.children.iter().any(ChildSa::is_installed);
+        if let (true, Some(IkeSa::V1(new))) = (any, self.sas.get_mut(&to)) {
+            new.take_over(&mut self.cx, &mut old);
+        }
+        self.sas.insert(from, IkeSa::V1(old));
+        any
+    }
+
+    /// An ISAKMP SA is up: it takes over what others with the same peer have left.
+    pub(super) fn adopt(&mut self, now: Instant, by: SaId) {
+        let Some(peer) = self.isakmp_peer(by) else { return };
+        for id in self.orphans(|orphan| orphan == peer) {
+            self.take_over(id, by);
+            self.bury_orphan(now, id);
+        }
+    }
+
+    /// The peer has forgotten everything: what its former ISAKMP SAs left is of no use.
+    pub(super) fn forget_orphans(&mut self, now: Instant, identities: &(Identity, Identity), by: SaId) {
+        for id in self.orphans(|(_, orphan)| orphan == *identities) {
+            self.conclude(now, id, Verdict::End(FailureKind::Replaced { by }));
+        }
+    }
+
+    fn orphans(&self, of: impl Fn((String, (Identity, Identity))) -> bool) -> Vec<SaId> {
+        let orphaned = self.sas.iter().filter(|(_, sa)| sa.is_orphaned()).map(|(id, _)| *id);
+        orphaned.filter(|id| self.isakmp_peer(*id).is_some_and(&of)).collect()
+    }
+
+    /// The last Child SA is gone.
+    pub(super) fn bury_orphan(&mut self, now: Instant, id: SaId) {
+        if let Some(sa) = self.sas.get_mut(&id).filter(|sa| sa.is_orphaned() && sa.children().is_empty()) {
+            sa.close(&mut self.cx, now);
+        }
+    }
+
+    /// It is time for a successor of a Child SA of ours, and there is no ISAKMP SA to negotiate it under: a new one, which
+    /// takes over what is left.
+    fn begin_for_orphan(&mut self, now: Instant, id: SaId, child: Option<&str>) {
+        let Some(sa) = self.sas.get(&id).filter(|sa| sa.is_orphaned()) else { return };
+        let (mut local, mut remote) = sa.addresses();
+        let connection = sa.connection().and_then(|c| self.connections.get(&c.name)).cloned();
+        let Some(connection) = connection else { return };
+        let begun = |sa: &IkeSa| sa.name() == connection.name && (sa.is_half_open() || sa.is_established());
+        if self.sas.values().any(begun) {
+            return;
+        }
+        let Some(index) = connection.children.iter().position(|c| Some(c.name.as_str()) == child) else { return };
+        local.set_port(self.cx.settings.port);
+        remote.set_port(connection.remote_port);
+        // Should it not come up, the Child SA ends when its lifetime does.
+        let _ = self.begin(now, connection, index, (local, remote), 1, None);
     }
 
     fn end(&mut self, now: Instant, id: SaId, reason: FailureKind) {
@@ -247,9 +365,15 @@ impl Endpoint {
         }
         let Some(sa) = self.sas.get_mut(&old).and_then(IkeSa::v2) else { return };
         let children = std::mem::take(&mut sa.children);
+        let addresses = std::mem::take(&mut sa.virtual_addresses);
         let of_child =
             |t: &Task| matches!(t, Task::CreateChild { .. } | Task::RekeyChild { .. } | Task::DeleteChild { .. });
-        let (tasks, stay): (Vec<Task>, Vec<Task>) = sa.queue.drain(..).partition(of_child);
+        let of_addresses = |t: &Task| matches!(t, Task::UpdateAddresses { .. } | Task::TellAddresses);
+        // Whether the peer heard of an update under way it does not tell, and under the old IKE SA it obeys none any more.
+        let update = sa.queue.iter().chain(sa.pending.as_ref().map(|p| &p.task)).find(|t| of_addresses(t)).cloned();
+        let (mut tasks, stay): (Vec<Task>, Vec<Task>) =
+            sa.queue.drain(..).filter(|t| !of_addresses(t)).partition(of_child);
+        tasks.splice(0..0, update);
         sa.queue.extend(stay);
         for child in &children {
             let reason = Reason::ChildLifetime(child.id);
@@ -261,6 +385,7 @@ impl Endpoint {
         if let Some(sa) = self.sas.get_mut(&heir).and_then(IkeSa::v2) {
             sa.undecided = false;
             sa.children.extend(children);
+            sa.virtual_addresses.extend(addresses);
             let asked_to_end =
                 sa.queue.iter().position(|t| matches!(t, Task::DeleteIke { .. })).unwrap_or(sa.queue.len());
             for (at, task) in tasks.into_iter().enumerate() {

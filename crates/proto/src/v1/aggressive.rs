@@ -9,7 +9,7 @@
 //! With signatures there are SIG_R and SIG_I instead, perhaps with CERT before them: [`super::authentication`].
 //! Identities are known before the key is needed, and shown to everybody on the path, with a hash to guess the key by.
 
-use super::authentication::{Proof, check, is_signature, name, note_requests, prove, request_certificates};
+use super::authentication::{Proof, check, is_signature, note_requests, prove, request_certificates, signs};
 use super::identity_protection::{add_nat_detection, float};
 use super::nat;
 use super::phase1::{
@@ -19,6 +19,7 @@ use super::phase1::{
 use super::proposals;
 use super::protection::header;
 use super::sa::{IsakmpSa, Proving, State};
+use super::transaction;
 use crate::context::Context;
 use crate::credentials::own_identity;
 use crate::policy;
@@ -91,20 +92,23 @@ pub(super) fn respond(cx: &mut Context, now: Instant, mut sa: IsakmpSa, first: A
     let mut reply = ChainBuilder::new();
     reply.sa(first.answer).ke(&proving.publics.1).nonce(&nonce_r);
     reply.id(V1IdType(local.kind().number()), 0, 0, local.data());
-    request_certificates(sa.method, cx, &connection, &mut reply);
+    request_certificates((sa.method, sa.role), cx, &connection, &mut reply);
     if let Err(kind) = prove(&sa, cx, &connection, &local, hash_r.expose(), &mut reply) {
         return refuse(cx, sa, V1NotifyType::AUTHENTICATION_FAILED, kind);
     }
     add_vendor_ids(&mut reply, &connection);
     add_nat_detection(&sa, cx, &mut reply, first.hash, connection.encap);
+    // The proof comes later; in message 3 each would be checked alike, where it is a HASH.
+    let others = fitting.iter().map(|(_, c)| *c).skip(1);
+    let by_hash = !signs(sa.method, Role::Initiator);
+    sa.configuration.alternatives = transaction::alternatives(&connection, others, &local, sa.local, |_| by_hash);
     sa.connection = Some(connection);
     sa.local_id = Some(local);
-    let waiting_for = if is_signature(sa.method) {
-        RuleId::AggressiveMode3Signature
-    } else {
+    if !is_signature(sa.method) {
         warn_about_aggressive(&sa, cx);
-        RuleId::AggressiveMode3
-    };
+    }
+    let signed = signs(sa.method, Role::Initiator);
+    let waiting_for = if signed { RuleId::AggressiveMode3Signature } else { RuleId::AggressiveMode3 };
     sa.state = State::AggressiveReplied(Box::new(proving));
     let reply = message(header(sa.spis, ExchangeType::AGGRESSIVE, 0), reply);
     sa.send(cx, now, reply, Some(waiting_for), first.datagram);
@@ -182,17 +186,20 @@ fn message2(
     let (initiator_id, responder_id) = (s.id_body.clone(), raw_id.to_vec());
     let mut proving = Proving { keys, sa_body: s.sa_body.clone(), publics, initiator_id, responder_id };
     let expected = phase1_hash(sa.method, &proving, h.spis, Role::Responder);
-    if let (Proof::Signature { .. }, true) = (&proof, is_signature(sa.method)) {
-        // Anybody on the path could have sent this one too.
-        if let Err(kind) = check(cx, now, sa.method, &connection, &remote, expected.expose(), &proof) {
+    let by = (sa.method, Role::Responder);
+    let how = match (&proof, check(cx, now, by, &connection, &remote, expected.expose(), &proof)) {
+        (_, Ok(how)) => how,
+        // Anybody on the path could have sent this; but nobody else has answered, and the peer's key is the likely cause.
+        (Proof::Signature { .. }, Err(kind)) if is_signature(sa.method) => {
             tell(cx, (sa.local, sa.remote), h.spis, V1NotifyType::INVALID_SIGNATURE);
             return Some(kind);
         }
-    } else if !proof.is_plausible(sa.method, expected.expose()) {
-        // Anybody on the path could have sent this; but nobody else has answered, and the peer's key is the likely cause.
-        tell(cx, (sa.local, sa.remote), h.spis, V1NotifyType::AUTHENTICATION_FAILED);
-        return Some(FailureKind::PskMismatch { local, remote, tried: 1 });
-    }
+        (_, Err(kind)) => {
+            tell(cx, (sa.local, sa.remote), h.spis, V1NotifyType::AUTHENTICATION_FAILED);
+            let by_key = !is_signature(sa.method);
+            return Some(if by_key { FailureKind::PskMismatch { local, remote, tried: 1 } } else { kind });
+        }
+    };
     note_vendor_ids(sa, &chain);
     note_requests(sa, &chain);
     sa.spis = h.spis;
@@ -203,7 +210,6 @@ fn message2(
         sa.nat = nat::detect(hash, sa.spis, sa.local, sa.remote, &payloads, connection.encap);
     }
     sa.log(cx, "CFG", 1, format!("selected proposal: {suite}"));
-    let how = name(sa.method);
     sa.log(cx, "IKE", 1, format!("authentication of '{remote}' with {how} successful"));
     let hash_i = phase1_hash(sa.method, &proving, sa.spis, Role::Initiator);
     // RFC 3947 section 3.2: the hashes are of the addresses and ports that this message goes between.
@@ -251,22 +257,23 @@ fn message3(
         None => parse_chain(h.next_payload, clear, HEADER_LEN, false).ok(),
     };
     let expected = phase1_hash(sa.method, s, sa.spis, Role::Initiator);
-    let proof = chain.as_ref().and_then(Proof::of).filter(|p| p.is_plausible(sa.method, expected.expose()));
+    let by = (sa.method, Role::Initiator);
+    let proof = chain.as_ref().and_then(Proof::of).filter(|p| p.is_plausible(by, expected.expose()));
     let (Some(proof), Some(chain)) = (proof, chain) else {
         sa.drop_datagram(cx, DropReason::IntegrityCheckFailed, path.remote);
         return None;
     };
-    if let (Some(connection), Some(remote)) = (sa.connection.clone(), sa.remote_id.clone())
-        && let Err(kind) = check(cx, now, sa.method, &connection, &remote, expected.expose(), &proof)
-    {
-        if opened.is_none() {
-            // In the clear anybody can say that it signed.
+    let (connection, remote) = (sa.connection.clone()?, sa.remote_id.clone()?);
+    let how = match check(cx, now, by, &connection, &remote, expected.expose(), &proof) {
+        Ok(how) => how,
+        Err(kind) if opened.is_some() => return Some(kind),
+        // In the clear anybody can say that it signed.
+        Err(_) => {
             drop(chain);
             sa.drop_datagram(cx, DropReason::IntegrityCheckFailed, path.remote);
             return None;
         }
-        return Some(kind);
-    }
+    };
     let initial_contact = chain.notifies().any(|n| n.kind == V1NotifyType::INITIAL_CONTACT);
     let payloads: Vec<&[u8]> = chain.nat_d().collect();
     let forced = sa.connection.as_ref().is_some_and(|c| c.encap);
@@ -283,10 +290,7 @@ fn message3(
     if let Some(opened) = &opened {
         proving.keys.accept(opened);
     }
-    if let Some(remote) = sa.remote_id.clone() {
-        let how = name(sa.method);
-        sa.log(cx, "IKE", 1, format!("authentication of '{remote}' with {how} successful"));
-    }
+    sa.log(cx, "IKE", 1, format!("authentication of '{remote}' with {how} successful"));
     established(sa, cx, now, proving.keys);
     apply_uniqueness(sa, cx, initial_contact);
     None

@@ -6,10 +6,16 @@
 //!                                        <--  HDR*, IDir, [CERT,] SIG_R
 //! ```
 //!
-//! The method is an attribute of the proposals, one for both ends: so both have keys of the same kind.
+//! The method is an attribute of the proposals, one for both ends: so both have keys of the same kind. With the methods of
+//! hybrid authentication the server signs and the client, of which XAuth is the only proof, sends the HASH; no secret goes
+//! into the keys then but that of the key exchange, as with signatures (draft-ietf-ipsec-isakmp-hybrid-auth section 3.2).
+//!
+//! ```text
+//! hybrid, client initiates:  HDR*, IDii, HASH_I  -->
+//!                                                <--  HDR*, IDir, [CERT,] SIG_R
+//! ```
 
 use super::sa::IsakmpSa;
-use super::transaction::xauth_round;
 use crate::context::Context;
 use crate::credentials::{Signature, method_name, own_identity, sends_certificate};
 use config::{AuthMethod, Connection};
@@ -22,15 +28,22 @@ use wire::{CertEncoding, OakleyAuthMethod as Method, PrfId};
 /// How many authorities a peer's requests are remembered of.
 const MAX_REQUESTED: usize = 64;
 
-/// Whether the ends sign.
+/// Whether an end signs: then no pre-shared key goes into the keys.
 pub(super) fn is_signature(method: Method) -> bool {
-    scheme_of(method).is_some()
+    [Role::Initiator, Role::Responder].into_iter().any(|end| signs(method, end))
 }
 
-/// How they sign, if they do.
-fn scheme_of(method: Method) -> Option<Scheme> {
+/// Whether this end signs.
+pub(super) fn signs(method: Method, end: Role) -> bool {
+    scheme_of(method, end).is_some()
+}
+
+/// How this end signs, if it does.
+fn scheme_of(method: Method, end: Role) -> Option<Scheme> {
     match method {
         Method::RSA_SIGNATURES | Method::XAUTH_INIT_RSA | Method::XAUTH_RESP_RSA => Some(Scheme::RsaRaw),
+        Method::HYBRID_INIT_RSA => (end == Role::Responder).then_some(Scheme::RsaRaw),
+        Method::HYBRID_RESP_RSA => (end == Role::Initiator).then_some(Scheme::RsaRaw),
         Method::ECDSA_SHA256_P256 | Method::ECDSA_SHA384_P384 | Method::ECDSA_SHA512_P521 => Some(Scheme::EcdsaDigest),
         _ => None,
     }
@@ -59,13 +72,28 @@ fn method_for(kind: KeyKind) -> Option<Method> {
     }
 }
 
+fn is_ecdsa(method: Method) -> bool {
+    matches!(method, Method::ECDSA_SHA256_P256 | Method::ECDSA_SHA384_P384 | Method::ECDSA_SHA512_P521)
+}
+
 /// Whether a certificate's key signs by this method.
 fn fits(method: Method, certificate: &Certificate) -> bool {
     let plain = match method {
-        Method::XAUTH_INIT_RSA | Method::XAUTH_RESP_RSA => Method::RSA_SIGNATURES,
+        Method::XAUTH_INIT_RSA | Method::XAUTH_RESP_RSA | Method::HYBRID_INIT_RSA | Method::HYBRID_RESP_RSA => {
+            Method::RSA_SIGNATURES
+        }
         other => other,
     };
-    certificate.public_key().is_some_and(|key| method_for(key.kind()) == Some(plain))
+    let own = certificate.public_key().and_then(|key| method_for(key.kind()));
+    own.is_some_and(|own| own == plain || (is_ecdsa(own) && is_ecdsa(plain)))
+}
+
+/// The method to agree on of those that a peer offers, `ours` being the one of our key. RFC 4754 section 3 ties each of its
+/// methods to a curve, and a method is for both ends; where the ends have keys on different curves strongSwan has the
+/// initiator's method stand for both, and so do we, instead of refusing.
+pub(super) fn agreed(ours: Method, offered: &[u16]) -> Option<Method> {
+    let offered = || offered.iter().map(|m| Method(*m));
+    offered().find(|m| *m == ours).or_else(|| offered().find(|m| is_ecdsa(ours) && is_ecdsa(*m)))
 }
 
 /// The method of phase 1 that stands for what is configured: the proof of both ends, and who of both proves a user
@@ -80,31 +108,37 @@ pub(super) fn method(
     own: Role,
 ) -> Result<Method, FailureKind> {
     let unsupported = |what: &str| FailureKind::AuthMethodUnsupported { method: format!("{what} (IKEv1)") };
-    let first = match (connection.local.method, connection.remote.method) {
-        (AuthMethod::Psk, AuthMethod::Psk) => Method::PRE_SHARED_KEY,
-        (AuthMethod::Pubkey, AuthMethod::Pubkey) => {
-            let id = own_identity(connection, local);
-            let kind = cx.credentials.own(connection, &id, |_| false)?.key.public().kind();
-            method_for(kind).ok_or_else(|| unsupported(kind.name()))?
-        }
-        _ => return Err(unsupported("different proofs of both ends")),
-    };
-    let further = [&connection.local_more, &connection.remote_more];
-    if !further.iter().all(|more| more.len() <= 1 && more.len() == usize::from(xauth_round(more).is_some())) {
-        return Err(unsupported("further rounds that are not XAuth"));
-    }
-    let initiator_is_client = match (xauth_round(&connection.local_more), xauth_round(&connection.remote_more), own) {
-        (None, None, _) => return Ok(first),
-        (Some(_), None, Role::Initiator) | (None, Some(_), Role::Responder) => true,
-        (None, Some(_), Role::Initiator) | (Some(_), None, Role::Responder) => false,
+    let client = match (connection.local_xauth(), connection.remote_xauth(), own) {
+        (None, None, _) => None,
+        (Some(_), None, own) => Some(own),
+        (None, Some(_), own) => Some(own.other()),
         (Some(_), Some(_), _) => return Err(unsupported("XAuth of both ends")),
     };
-    match (first, initiator_is_client) {
-        (Method::PRE_SHARED_KEY, true) => Ok(Method::XAUTH_INIT_PRE_SHARED),
-        (Method::PRE_SHARED_KEY, false) => Ok(Method::XAUTH_RESP_PRE_SHARED),
-        (Method::RSA_SIGNATURES, true) => Ok(Method::XAUTH_INIT_RSA),
-        (Method::RSA_SIGNATURES, false) => Ok(Method::XAUTH_RESP_RSA),
-        _ => Err(unsupported("XAuth after ECDSA")),
+    let further = [&connection.local_more, &connection.remote_more];
+    if further.iter().any(|more| more.len() > usize::from(client.is_some())) {
+        return Err(unsupported("further rounds that are not XAuth"));
+    }
+    let by_own_key = || {
+        let kind = cx.credentials.own(connection, &own_identity(connection, local), |_| false)?.key.public().kind();
+        method_for(kind).ok_or_else(|| unsupported(kind.name()))
+    };
+    let (first, hybrid) = match (connection.local.method, connection.remote.method) {
+        (AuthMethod::Psk, AuthMethod::Psk) => (Method::PRE_SHARED_KEY, false),
+        (AuthMethod::Pubkey, AuthMethod::Pubkey) => (by_own_key()?, false),
+        (AuthMethod::Pubkey, AuthMethod::Xauth) => (by_own_key()?, true),
+        // The server's key is not known yet; there is no method for ECDSA.
+        (AuthMethod::Xauth, AuthMethod::Pubkey) => (Method::RSA_SIGNATURES, true),
+        _ => return Err(unsupported("different proofs of both ends")),
+    };
+    match (first, hybrid, client) {
+        (first, _, None) => Ok(first),
+        (Method::PRE_SHARED_KEY, _, Some(Role::Initiator)) => Ok(Method::XAUTH_INIT_PRE_SHARED),
+        (Method::PRE_SHARED_KEY, _, Some(Role::Responder)) => Ok(Method::XAUTH_RESP_PRE_SHARED),
+        (Method::RSA_SIGNATURES, false, Some(Role::Initiator)) => Ok(Method::XAUTH_INIT_RSA),
+        (Method::RSA_SIGNATURES, false, Some(Role::Responder)) => Ok(Method::XAUTH_RESP_RSA),
+        (Method::RSA_SIGNATURES, true, Some(Role::Initiator)) => Ok(Method::HYBRID_INIT_RSA),
+        (Method::RSA_SIGNATURES, true, Some(Role::Responder)) => Ok(Method::HYBRID_RESP_RSA),
+        _ => Err(unsupported("XAuth with a key that is not RSA")),
     }
 }
 
@@ -112,6 +146,7 @@ pub(super) fn method(
 pub(super) fn name(method: Method) -> &'static str {
     match method {
         Method::RSA_SIGNATURES | Method::XAUTH_INIT_RSA | Method::XAUTH_RESP_RSA => method_name(KeyKind::Rsa(0)),
+        Method::HYBRID_INIT_RSA | Method::HYBRID_RESP_RSA => "hybrid-rsa",
         Method::ECDSA_SHA256_P256 => method_name(KeyKind::EcdsaP256),
         Method::ECDSA_SHA384_P384 => method_name(KeyKind::EcdsaP384),
         Method::ECDSA_SHA512_P521 => method_name(KeyKind::EcdsaP521),
@@ -119,9 +154,19 @@ pub(super) fn name(method: Method) -> &'static str {
     }
 }
 
+/// What a HASH shows: with hybrid authentication, that nobody changed the messages, and nothing about who sent it.
+fn without_signature(method: Method) -> &'static str {
+    if is_signature(method) { "no proof before XAuth" } else { "pre-shared key" }
+}
+
 /// Asks for a certificate of each of our authorities (RFC 2408 section 3.10), where the peer is to sign.
-pub(super) fn request_certificates(method: Method, cx: &Context, connection: &Connection, chain: &mut ChainBuilder) {
-    if is_signature(method) && connection.send_certreq {
+pub(super) fn request_certificates(
+    (method, own): (Method, Role),
+    cx: &Context,
+    connection: &Connection,
+    chain: &mut ChainBuilder,
+) {
+    if signs(method, own.other()) && connection.send_certreq {
         for authority in cx.credentials.acceptable(connection) {
             chain.cert_req(CertEncoding::X509_SIGNATURE, authority.subject());
         }
@@ -159,33 +204,33 @@ impl Proof {
         }
     }
 
-    /// Whether it is of the method's kind, and where it is a HASH the right one. A signature is checked by [`check`], once
-    /// it is known of whom it must be.
-    pub fn is_plausible(&self, method: Method, expected: &[u8]) -> bool {
+    /// Whether it is of the kind that this end gives by the method, and where it is a HASH the right one. A signature is
+    /// checked by [`check`], once it is known of whom it must be.
+    pub fn is_plausible(&self, (method, end): (Method, Role), expected: &[u8]) -> bool {
         match self {
-            Self::Hash(hash) => !is_signature(method) && crypto::equal(expected, hash),
-            Self::Signature { .. } => is_signature(method),
+            Self::Hash(hash) => !signs(method, end) && crypto::equal(expected, hash),
+            Self::Signature { .. } => signs(method, end),
         }
     }
 }
 
-/// Checks the proof of `remote` over its HASH. Returns how it was proven, in words.
+/// Checks the proof of `remote`, which is this end, over its HASH. Returns how it was proven, in words.
 pub(super) fn check(
     cx: &Context,
     now: Instant,
-    method: Method,
+    (method, end): (Method, Role),
     connection: &Connection,
     remote: &Identity,
     hash: &[u8],
     proof: &Proof,
 ) -> Result<String, FailureKind> {
-    match (proof, scheme_of(method)) {
+    match (proof, scheme_of(method, end)) {
         (Proof::Signature { value, certificates }, Some(scheme)) => {
             let sent = certificates.iter().map(|(encoding, data)| (*encoding, data.as_slice()));
             cx.credentials.check(now, connection, remote, sent, &Signature { scheme, value, signed: hash })?;
             Ok(scheme.to_string())
         }
-        (Proof::Hash(received), None) if crypto::equal(received, hash) => Ok("pre-shared key".into()),
+        (Proof::Hash(received), None) if crypto::equal(received, hash) => Ok(without_signature(method).into()),
         _ => Err(FailureKind::AuthMethodMismatch {
             expected: name(method).into(),
             received: if matches!(proof, Proof::Hash(_)) { "HASH".into() } else { "SIG".into() },
@@ -205,9 +250,10 @@ pub(super) fn prove(
     hash: &[u8],
     chain: &mut ChainBuilder,
 ) -> Result<(), FailureKind> {
-    let Some(scheme) = scheme_of(sa.method) else {
+    let Some(scheme) = scheme_of(sa.method, sa.role) else {
         chain.hash(hash);
-        sa.log(cx, "IKE", 1, format!("authentication of '{local}' (myself) with pre-shared key"));
+        let how = without_signature(sa.method);
+        sa.log(cx, "IKE", 1, format!("authentication of '{local}' (myself) with {how}"));
         return Ok(());
     };
     let wanted = |a: &Certificate| sa.requested.iter().any(|name| name.is_empty() || name == a.subject());

@@ -14,7 +14,7 @@
 //! that the addresses allow.
 
 use super::authentication::{
-    Proof, check, hash_function, is_signature, note_requests, prove, request_certificates, requested,
+    Proof, check, hash_function, is_signature, note_requests, prove, request_certificates, requested, signs,
 };
 use super::nat;
 use super::phase1::{
@@ -23,7 +23,8 @@ use super::phase1::{
 };
 use super::proposals;
 use super::protection::{Opened, hashed, header};
-use super::sa::{IsakmpSa, KeReplied, KeSent, Proving, State};
+use super::sa::{Attempt, IsakmpSa, KeReplied, KeSent, Proving, State};
+use super::transaction;
 use crate::context::Context;
 use crate::credentials::own_identity;
 use crate::policy;
@@ -123,7 +124,7 @@ fn message2(
     sa.log(cx, "CFG", 1, format!("selected proposal: {suite}"));
     let mut reply = ChainBuilder::new();
     reply.ke(key_exchange.public()).nonce(&nonce);
-    request_certificates(sa.method, cx, &connection, &mut reply);
+    request_certificates((sa.method, sa.role), cx, &connection, &mut reply);
     add_nat_detection(sa, cx, &mut reply, hash, connection.encap);
     sa.state = State::KeSent(Box::new(KeSent { sa_body, hash, key_exchange, nonce }));
     let reply = message(header(sa.spis, ExchangeType::IDENTITY_PROTECTION, 0), reply);
@@ -166,20 +167,18 @@ fn message3(
     let nonce_r = cx.random::<NONCE_LEN>().to_vec();
     let publics = (ke.to_vec(), key_exchange.public().to_vec());
     let mut attempts = Vec::new();
-    let mut tried: Vec<&str> = Vec::new();
     if let (true, Some(any)) = (is_signature(sa.method), candidates.first()) {
         let keys = signature_keys(&suite, hash, (nonce_i, &nonce_r), &shared, sa.spis, (&publics.0, &publics.1))?;
-        attempts.push((keys, Arc::clone(any)));
+        attempts.push(Attempt { keys, connection: Arc::clone(any), psk: None });
     }
     for connection in candidates.iter().filter(|_| !is_signature(sa.method)) {
-        let Some(psk) = psk_for(cx, connection, path.local, path.remote).filter(|p| !tried.contains(&p.name.as_str()))
-        else {
+        let tried = |name: &str| attempts.iter().any(|a: &Attempt| a.psk.as_deref() == Some(name));
+        let Some(psk) = psk_for(cx, connection, path.local, path.remote).filter(|psk| !tried(&psk.name)) else {
             continue;
         };
-        tried.push(&psk.name);
         let derived = keys(&suite, hash, psk, (nonce_i, &nonce_r), &shared, sa.spis, (&publics.0, &publics.1));
         if let Some(keys) = derived {
-            attempts.push((keys, Arc::clone(connection)));
+            attempts.push(Attempt { keys, connection: Arc::clone(connection), psk: Some(psk.name.clone()) });
         }
         if attempts.len() >= MAX_ATTEMPTS {
             break;
@@ -199,14 +198,14 @@ fn message3(
     let mut reply = ChainBuilder::new();
     reply.ke(&publics.1).nonce(&nonce_r);
     if let Some(any) = candidates.first() {
-        request_certificates(sa.method, cx, any, &mut reply);
+        request_certificates((sa.method, sa.role), cx, any, &mut reply);
     }
     add_nat_detection(sa, cx, &mut reply, hash, forced);
     // The initiator has shown that it gets our answers: it may repeat itself for as long again.
     cx.timers.set(sa.id, Reason::HalfOpen, now + cx.settings.half_open_timeout);
     sa.state = State::KeReplied(Box::new(KeReplied { sa_body, publics, attempts, candidates, unreadable: false }));
     let reply = message(header(sa.spis, ExchangeType::IDENTITY_PROTECTION, 0), reply);
-    let waiting_for = if is_signature(sa.method) { RuleId::MainMode5Signature } else { RuleId::MainMode5 };
+    let waiting_for = if signs(sa.method, Role::Initiator) { RuleId::MainMode5Signature } else { RuleId::MainMode5 };
     sa.send(cx, now, reply, Some(waiting_for), datagram);
     None
 }
@@ -264,7 +263,7 @@ fn message4(
     }
     let reply = proving.keys.seal(header(sa.spis, ExchangeType::IDENTITY_PROTECTION, 0), reply);
     sa.state = State::IdSent(Box::new(proving));
-    let waiting_for = if is_signature(sa.method) { RuleId::MainMode6Signature } else { RuleId::MainMode6 };
+    let waiting_for = if signs(sa.method, Role::Responder) { RuleId::MainMode6Signature } else { RuleId::MainMode6 };
     sa.send(cx, now, reply, Some(waiting_for), datagram);
     None
 }
@@ -322,13 +321,13 @@ fn message5(
     let State::KeReplied(s) = &mut sa.state else { return None };
     // With each key in turn: the one that gives a good HASH_I is the one that is meant.
     let mut found = None;
-    for (index, (keys, _)) in s.attempts.iter().enumerate() {
+    for (index, Attempt { keys, .. }) in s.attempts.iter().enumerate() {
         let Some(believed) = read(keys.open(h, datagram)) else { continue };
         let prf = hash_function(sa.method, keys.hash.prf());
         let (skeyid, (g_xi, g_xr)) = (&keys.skeyid.skeyid, &s.publics);
         let (ci, cr) = (sa.spis.initiator, sa.spis.responder);
         let expected = crypto::v1::hash_i(prf, skeyid, g_xi, g_xr, ci, cr, &s.sa_body, &believed.id_body);
-        if believed.proof.is_plausible(sa.method, expected.expose()) {
+        if believed.proof.is_plausible((sa.method, Role::Initiator), expected.expose()) {
             found = Some((index, believed, expected));
             break;
         }
@@ -347,20 +346,27 @@ fn message5(
     // The initiator has the key, or says that it signed. Now the identity must be one that is expected.
     let remote = believed.id.clone();
     let candidates = s.candidates.clone();
-    let (keys, by_key) = s.attempts.swap_remove(index);
+    let Attempt { keys, connection: by_key, psk } = s.attempts.swap_remove(index);
     let (sa_body, publics) = (s.sa_body.clone(), s.publics.clone());
     sa.remote_id = Some(remote.clone());
+    let (own, peer) = (path.local, path.remote);
+    // Whoever has one peer's key is not another one, whose connection has a key of its own.
+    let has_key = |c: &Connection| psk.is_none() || psk_for(cx, c, own, peer).map(|p| &p.name) == psk.as_ref();
     let mut fitting: Vec<(u32, &Arc<Connection>)> = candidates
         .iter()
+        .filter(|c| has_key(c))
         .filter_map(|c| policy::identity_fit(c, &remote, None, path.local.ip()).map(|score| (score, c)))
         .collect();
     fitting.sort_by_key(|(score, c)| (std::cmp::Reverse(*score), !Arc::ptr_eq(c, &by_key)));
     let Some((_, first)) = fitting.first() else {
-        let expected = candidates.iter().map(|c| format!("{}: {}", c.name, c.remote.id)).collect();
+        // Of the connections that this key is for.
+        let expected =
+            candidates.iter().filter(|c| has_key(c)).map(|c| format!("{}: {}", c.name, c.remote.id)).collect();
         sa.state = State::Closed;
         return Some(FailureKind::IdentityUnknown { received: remote, asked_for: None, expected });
     };
-    let proven = |c: &Connection| check(cx, now, sa.method, c, &remote, expected.expose(), &believed.proof);
+    let proven =
+        |c: &Connection| check(cx, now, (sa.method, Role::Initiator), c, &remote, expected.expose(), &believed.proof);
     let (connection, how) = match proven(first) {
         Ok(how) => (Arc::clone(first), how),
         // Another connection may take the authority that this one does not.
@@ -380,6 +386,8 @@ fn message5(
         }
     };
     let local = own_identity(&connection, path.local);
+    let others = fitting.iter().map(|(_, c)| *c).filter(|c| !Arc::ptr_eq(c, &connection));
+    let alternatives = transaction::alternatives(&connection, others, &local, path.local, |c| proven(c).is_ok());
     let mut proving = Proving { keys, sa_body, publics, initiator_id: believed.id_body, responder_id: id_body(&local) };
     proving.keys.accept(&believed.opened);
     let own = phase1_hash(sa.method, &proving, sa.spis, Role::Responder);
@@ -387,6 +395,7 @@ fn message5(
     (sa.local, sa.remote) = (path.local, path.remote);
     sa.connection = Some(Arc::clone(&connection));
     sa.local_id = Some(local.clone());
+    sa.configuration.alternatives = alternatives;
     let mut reply = ChainBuilder::new();
     reply.id(V1IdType(local.kind().number()), 0, 0, local.data());
     if let Err(kind) = prove(sa, cx, &connection, &local, own.expose(), &mut reply) {
@@ -404,7 +413,7 @@ fn message5(
 fn cannot_read(sa: &mut IsakmpSa, cx: &mut Context, received: usize) {
     let id = u32::from_be_bytes(cx.random()).max(1);
     let State::KeReplied(s) = &mut sa.state else { return };
-    let Some((keys, _)) = s.attempts.first_mut() else { return };
+    let Some(Attempt { keys, .. }) = s.attempts.first_mut() else { return };
     let mut chain = keys.with_hash();
     chain.notify(wire::ProtocolId::IKE, &[], V1NotifyType::PAYLOAD_MALFORMED, &[]);
     let chain = hashed(chain, |rest| keys.hash1(id, rest));
@@ -437,7 +446,7 @@ fn message6(
     };
     let previous = std::mem::replace(&mut s.responder_id, believed.id_body.clone());
     let expected = phase1_hash(sa.method, s, sa.spis, Role::Responder);
-    if !believed.proof.is_plausible(sa.method, expected.expose()) {
+    if !believed.proof.is_plausible((sa.method, Role::Responder), expected.expose()) {
         s.responder_id = previous;
         sa.drop_datagram(cx, DropReason::IntegrityCheckFailed, path.remote);
         return None;
@@ -448,7 +457,7 @@ fn message6(
     if connection.remote.id.matches(&believed.id).is_none() {
         return Some(FailureKind::IdentityMismatch { received: believed.id, expected: connection.remote.id.clone() });
     }
-    match check(cx, now, sa.method, &connection, &believed.id, expected.expose(), &believed.proof) {
+    match check(cx, now, (sa.method, Role::Responder), &connection, &believed.id, expected.expose(), &believed.proof) {
         Ok(how) => sa.log(cx, "IKE", 1, format!("authentication of '{}' with {how} successful", believed.id)),
         Err(kind) => return Some(kind),
     }

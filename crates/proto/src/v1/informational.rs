@@ -10,7 +10,7 @@
 use super::protection::{hashed, header};
 use super::quick_mode;
 use super::sa::{IsakmpSa, State};
-use crate::context::Context;
+use crate::context::{Context, Effect};
 use crate::timers::Reason;
 use crate::v2::Path;
 use model::{DropReason, Event, FailureKind, Instant, Phase, SaId};
@@ -148,12 +148,19 @@ pub(super) fn receive(
     ended
 }
 
-/// `close_action = start`: the peer closed a Child SA, and no successor of it is there.
+/// `close_action`: the peer closed a Child SA, and no successor of it is there.
 fn make_again(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, name: &str) {
-    let wanted = |c: &config::Child| c.name == name && c.close_action == config::StartAction::Start;
-    let index = sa.connection.as_ref().and_then(|c| c.children.iter().position(wanted));
-    if let Some(index) = index.filter(|_| sa.children.iter().all(|c| c.name != name)) {
+    let Some(connection) = sa.connection.clone().filter(|_| sa.children.iter().all(|c| c.name != name)) else { return };
+    let Some(index) = connection.children.iter().position(|c| c.name == name) else { return };
+    let action = connection.children.get(index).map(|c| c.close_action).unwrap_or_default();
+    if action.starts() {
         quick_mode::begin(sa, cx, now, index);
+    } else if action.traps() {
+        let (mut local, mut remote) = (sa.local, sa.remote);
+        local.set_port(connection.local_port);
+        remote.set_port(connection.remote_port);
+        let (connection, child) = (connection.name.clone(), name.to_string());
+        cx.effects.push(Effect::Trap { connection, child, local, remote });
     }
 }
 

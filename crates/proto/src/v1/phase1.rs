@@ -16,6 +16,7 @@ use crypto::v1::{Hash, SkeyIds};
 use model::{ChosenSuite, DropReason, Event, ExchangeMode, FailureKind, Identity, Instant, Phase, Role, SaId, Side};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use wire::OakleyAuthMethod as Method;
 use wire::grammar::RuleId;
 use wire::v1::{Chain, ChainBuilder, VendorId, message, parse_chain};
 use wire::{ExchangeType, HEADER_LEN, Header, IkeSpi, KeyExchangeId, Secret, SpiPair, V1IdType, V1NotifyType};
@@ -108,7 +109,7 @@ pub(crate) fn initiate(cx: &mut Context, now: Instant, wish: Wish) -> Result<Isa
             let nonce = cx.random::<NONCE_LEN>().to_vec();
             chain.ke(key_exchange.public()).nonce(&nonce);
             chain.id(V1IdType(local_id.kind().number()), 0, 0, local_id.data());
-            authentication::request_certificates(method, cx, &connection, &mut chain);
+            authentication::request_certificates((method, Role::Initiator), cx, &connection, &mut chain);
             State::AggressiveSent(Box::new(AggressiveSent {
                 sa_body,
                 key_exchange,
@@ -137,7 +138,7 @@ pub(crate) fn initiate(cx: &mut Context, now: Instant, wish: Wish) -> Result<Isa
         warn_about_aggressive(&sa, cx);
     }
     let (exchange, waiting_for) = match mode {
-        ExchangeMode::Aggressive if authentication::is_signature(method) => {
+        ExchangeMode::Aggressive if authentication::signs(method, Role::Responder) => {
             (ExchangeType::AGGRESSIVE, RuleId::AggressiveMode2Signature)
         }
         ExchangeMode::IdentityProtection => (ExchangeType::IDENTITY_PROTECTION, RuleId::MainMode2),
@@ -209,12 +210,12 @@ pub(crate) fn respond(cx: &mut Context, now: Instant, first: FirstMessage<'_>) -
     let methods = proposals::auth_methods(offered);
     let own: Vec<_> =
         candidates.iter().map(|c| (c, authentication::method(cx, c, path.local, Role::Responder))).collect();
-    let usable: Vec<(&Arc<Connection>, u16)> = own
+    let usable: Vec<(&Arc<Connection>, Method)> = own
         .iter()
-        .filter_map(|(c, method)| Some((*c, method.as_ref().ok().map(|m| m.0).filter(|m| methods.contains(m))?)))
+        .filter_map(|(c, method)| Some((*c, authentication::agreed(*method.as_ref().ok()?, &methods)?)))
         .collect();
     if usable.is_empty() {
-        let received = wire::OakleyAuthMethod(methods.first().copied().unwrap_or(0)).to_string();
+        let received = Method(methods.first().copied().unwrap_or(0)).to_string();
         let kind = match own.into_iter().next() {
             Some((_, Err(kind))) => kind,
             Some((_, Ok(ours))) => FailureKind::AuthMethodMismatch { expected: ours.to_string(), received },
@@ -223,20 +224,21 @@ pub(crate) fn respond(cx: &mut Context, now: Instant, first: FirstMessage<'_>) -
         return refuse(cx, sa, V1NotifyType::NO_PROPOSAL_CHOSEN, kind);
     }
     let mut closest = None;
-    let chosen = usable.iter().find_map(|&(c, method)| match proposals::phase1_choose(&c.proposals, offered, method) {
-        Ok((answer, suite)) => Some((Arc::clone(c), answer, suite, method)),
-        Err(mismatch) => {
-            closest.get_or_insert(mismatch);
-            None
-        }
-    });
+    let chosen =
+        usable.iter().find_map(|&(c, method)| match proposals::phase1_choose(&c.proposals, offered, method.0) {
+            Ok((answer, suite)) => Some((Arc::clone(c), answer, suite, method)),
+            Err(mismatch) => {
+                closest.get_or_insert(mismatch);
+                None
+            }
+        });
     let Some((connection, answer, suite, method)) = chosen else {
         let ours = candidates.iter().flat_map(|c| c.proposals.iter().map(ToString::to_string)).collect();
         let kind = FailureKind::NoProposalChosen { phase: Phase::Ike, found_by: Side::Us, mismatch: closest, ours };
         return refuse(cx, sa, V1NotifyType::NO_PROPOSAL_CHOSEN, kind);
     };
     sa.suite = Some(suite);
-    sa.method = wire::OakleyAuthMethod(method);
+    sa.method = method;
     note_requests(&mut sa, &chain);
     sa.offered_lifetime = proposals::phase1_lifetime(&answer);
     // The method says whether XAuth follows: a connection that wants it is not to be had without.
@@ -294,7 +296,7 @@ pub(super) fn refuse(cx: &mut Context, mut sa: IsakmpSa, notify: V1NotifyType, k
 }
 
 /// HASH_I or HASH_R (RFC 2409 section 5).
-pub(super) fn phase1_hash(method: wire::OakleyAuthMethod, p: &Proving, spis: SpiPair, of: Role) -> Secret {
+pub(super) fn phase1_hash(method: Method, p: &Proving, spis: SpiPair, of: Role) -> Secret {
     let prf = authentication::hash_function(method, p.keys.hash.prf());
     let (skeyid, (g_xi, g_xr)) = (&p.keys.skeyid.skeyid, &p.publics);
     match of {
@@ -443,6 +445,8 @@ pub(super) fn apply_uniqueness(sa: &mut IsakmpSa, cx: &mut Context, initial_cont
         sa.configuration.uniqueness = Some(initial_contact || sa.configuration.uniqueness == Some(true));
         return;
     }
+    // Carried out last: a peer that has forgotten everything has no Child SAs to be taken over.
+    cx.effects.push(Effect::Adopt { by: sa.id });
     let (Some(connection), Some(local), Some(remote)) = (&sa.connection, &sa.local_id, &sa.remote_id) else { return };
     let only = initial_contact && connection.unique != Unique::Never;
     if only || connection.unique == Unique::Replace {
@@ -455,6 +459,7 @@ pub(super) fn go_on(sa: &mut IsakmpSa, cx: &mut Context, now: Instant) {
     if sa.configuration.stage != transaction::Stage::Done {
         return;
     }
+    cx.effects.push(Effect::Adopt { by: sa.id });
     for index in std::mem::take(&mut sa.wanted) {
         quick_mode::begin(sa, cx, now, index);
     }

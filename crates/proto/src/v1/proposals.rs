@@ -30,6 +30,7 @@ const OAKLEY_ENCRYPTION: &[(EncryptionId, u16)] = &[(EncryptionId::TRIPLE_DES, 5
 
 /// (Oakley hash, the integrity algorithm and PRF that stand for it).
 const OAKLEY_HASH: &[(u16, IntegrityId, PrfId)] = &[
+    (1, IntegrityId::HMAC_MD5_96, PrfId::HMAC_MD5),
     (2, IntegrityId::HMAC_SHA1_96, PrfId::HMAC_SHA1),
     (4, IntegrityId::HMAC_SHA2_256_128, PrfId::HMAC_SHA2_256),
     (5, IntegrityId::HMAC_SHA2_384_192, PrfId::HMAC_SHA2_384),
@@ -38,6 +39,7 @@ const OAKLEY_HASH: &[(u16, IntegrityId, PrfId)] = &[
 
 /// (DOI authentication algorithm, integrity algorithm) for ESP.
 const ESP_AUTH: &[(u16, IntegrityId)] = &[
+    (1, IntegrityId::HMAC_MD5_96),
     (2, IntegrityId::HMAC_SHA1_96),
     (5, IntegrityId::HMAC_SHA2_256_128),
     (6, IntegrityId::HMAC_SHA2_384_192),
@@ -209,8 +211,8 @@ fn mode_value(mode: Mode, encapsulated: Option<NatTraversal>) -> u16 {
     }
 }
 
-/// Our phase 2 proposals as an SA payload. All transforms name the same group: there is one KE payload (RFC 2409
-/// section 5.5).
+/// Our phase 2 proposals as an SA payload: those that allow this group, or that want none, for there is one KE payload
+/// (RFC 2409 section 5.5).
 pub(super) fn phase2_offer(
     proposals: &[Proposal],
     group: Option<KeyExchangeId>,
@@ -220,7 +222,11 @@ pub(super) fn phase2_offer(
     lifetime: Lifetime,
 ) -> Sa {
     let mut list: Vec<WireProposal> = Vec::new();
-    for p in proposals {
+    let allows = |p: &&Proposal| match group {
+        Some(group) => p.key_exchange.contains(&group),
+        None => p.key_exchange.iter().all(|group| *group == KeyExchangeId::NONE),
+    };
+    for p in proposals.iter().filter(allows) {
         for encryption in &p.encryption {
             let integrity: Vec<Option<IntegrityId>> =
                 if encryption.is_aead() { vec![None] } else { p.integrity.iter().map(|i| Some(*i)).collect() };
@@ -382,9 +388,12 @@ pub(super) fn phase2_choose(
     Err(closest.unwrap_or(Phase2Mismatch::Algorithms(Mismatch { differing: Vec::new() })))
 }
 
-/// Our proposals for phase 2 with the one group that the KE payload will be of.
-pub(super) fn phase2_group(proposals: &[Proposal]) -> Option<KeyExchangeId> {
-    proposals.iter().flat_map(|p| p.key_exchange.iter().copied()).find(|g| crypto::KeyExchange::supported(*g))
+/// The one group of our KE payload in phase 2: the one that phase 1 agreed on if we allow it, since the peer has shown that
+/// it does that one, else our first.
+pub(super) fn phase2_group(proposals: &[Proposal], phase1: Option<KeyExchangeId>) -> Option<KeyExchangeId> {
+    let ours = || proposals.iter().flat_map(|p| p.key_exchange.iter().copied());
+    let usable = |group: &KeyExchangeId| crypto::KeyExchange::supported(*group);
+    ours().find(|group| usable(group) && Some(*group) == phase1).or_else(|| ours().find(usable))
 }
 
 #[cfg(test)]
@@ -412,6 +421,24 @@ mod tests {
         assert!(offer.proposals[0].transforms.contains(&answer.proposals[0].transforms[0]), "unchanged");
         let mismatch = phase1_choose(&[ike("aes256-sha1-modp1536")], &offer, 1).unwrap_err();
         assert_eq!(mismatch.to_string(), "key exchange group: ours MODP_1536, theirs MODP_2048");
+    }
+
+    #[test]
+    fn phase2_offers_what_goes_with_its_one_group() {
+        let ours =
+            [esp("aes128gcm16-ecp256"), esp("aes192gcm16-aes256gcm16-ecp384-ecp256"), esp("aes128-sha256-ecp384")];
+        assert_eq!(phase2_group(&ours, Some(KeyExchangeId::ECP_384)), Some(KeyExchangeId::ECP_384));
+        assert_eq!(phase2_group(&ours, Some(KeyExchangeId::CURVE_25519)), Some(KeyExchangeId::ECP_256));
+        assert_eq!(phase2_group(&[esp("aes128gcm16")], Some(KeyExchangeId::ECP_384)), None);
+        for (group, bits) in [(KeyExchangeId::ECP_384, [192, 256, 128]), (KeyExchangeId::ECP_256, [128, 192, 256])] {
+            let offer = phase2_offer(&ours, Some(group), 7, Mode::Tunnel, None, HOUR);
+            let offered = offer.proposals[0].transforms.iter().map(|t| t.get(IpsecAttribute::KEY_LENGTH.0).unwrap());
+            assert_eq!(offered.collect::<Vec<_>>(), bits);
+            // The responder may take any of its own groups, as long as it is this one.
+            let theirs = [esp("aes256gcm16-ecp521-ecp384-ecp256")];
+            let chosen = phase2_choose(&theirs, &offer, Mode::Tunnel, true).ok().unwrap();
+            assert_eq!(chosen.suite.key_exchange, Some(group));
+        }
     }
 
     #[test]

@@ -215,23 +215,27 @@ fn begin_one(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, config: &config:
 }
 
 /// A lifetime of a Child SA, or a volume, is reached: the end that made it makes its successor, the other end waits until
-/// it is deleted or expires.
-pub(crate) fn child_lifetime(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, old: SaId) {
-    let Some(child) = sa.children.iter().find(|c| c.id == old && c.is_installed()) else { return };
+/// it is deleted or expires. True if a successor is due and there is no ISAKMP SA to make it under.
+pub(crate) fn child_lifetime(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, old: SaId) -> bool {
+    let Some(child) = sa.children.iter().find(|c| c.id == old && c.is_installed()) else { return false };
     let expires = child.expires;
-    if let Some(by) = sa.superseded.get(&old).copied() {
-        return super::informational::delete_child(sa, cx, now, old, FailureKind::Replaced { by });
+    let ended = match sa.superseded.get(&old).copied() {
+        Some(by) => Some(FailureKind::Replaced { by }),
+        None => expires.is_some_and(|end| end <= now).then_some(FailureKind::Expired),
+    };
+    if let Some(why) = ended {
+        super::informational::delete_child(sa, cx, now, old, why);
+        return false;
     }
-    if expires.is_some_and(|end| end <= now) {
-        return super::informational::delete_child(sa, cx, now, old, FailureKind::Expired);
+    let due = !sa.rekeying(old) && sa.initiated.contains(&old);
+    if due && !sa.is_orphaned() {
+        rekey(sa, cx, now, old);
+        return false;
     }
-    if sa.rekeying(old) || !sa.initiated.contains(&old) {
-        if let Some(end) = expires {
-            cx.timers.set(sa.id, Reason::ChildLifetime(old), end);
-        }
-        return;
+    if let Some(end) = expires {
+        cx.timers.set(sa.id, Reason::ChildLifetime(old), end);
     }
-    rekey(sa, cx, now, old);
+    due
 }
 
 /// Begins to make the successor of a Child SA, with the same selectors. False if there is one already, or cannot be one.
@@ -273,7 +277,8 @@ fn offer(
 ) {
     let Some(spi) = sa.children.iter().find(|c| c.id == child).map(|c| c.spi_in) else { return };
     prune(sa);
-    let group = proposals::phase2_group(&config.esp_proposals);
+    let agreed = sa.suite.and_then(|suite| suite.key_exchange);
+    let group = proposals::phase2_group(&config.esp_proposals, agreed);
     let key_exchange = group.and_then(|g| KeyExchange::generate(g, &mut *cx.rng).ok());
     let lifetime = proposals::lifetime_of_child(config);
     let encapsulated = sa.nat_traversal.filter(|_| sa.nat.any());
@@ -517,6 +522,7 @@ fn parent(sa: &IsakmpSa, encapsulated: bool) -> Option<Parent> {
         encapsulated,
         local_id: sa.local_id.clone(),
         remote_id: sa.remote_id.clone(),
+        environment: Vec::new(),
     })
 }
 

@@ -38,6 +38,9 @@ pub(super) enum State {
     AggressiveReplied(Box<Proving>),
     /// Phase 1 is done.
     Established(Box<Keys>),
+    /// The peer deleted the ISAKMP SA, and not the Child SAs that it had made: an SA is deleted by its own SPI alone (RFC
+    /// 2408 section 3.15). They last until they expire or another ISAKMP SA with the peer takes them over.
+    Orphaned,
     /// Over; only the last answer is repeated for a while.
     Closed,
 }
@@ -52,10 +55,19 @@ pub(super) struct KeSent {
 pub(super) struct KeReplied {
     pub sa_body: Vec<u8>,
     pub publics: (Vec<u8>, Vec<u8>),
-    pub attempts: Vec<(Keys, Arc<Connection>)>,
+    pub attempts: Vec<Attempt>,
     pub candidates: Vec<Arc<Connection>>,
     /// Whether message 5 came and could be read with none of the keys.
     pub unreadable: bool,
+}
+
+/// Keys that message 5 may be under.
+pub(super) struct Attempt {
+    pub keys: Keys,
+    /// The first connection that they are meant for.
+    pub connection: Arc<Connection>,
+    /// The name of the pre-shared key in them; none where the ends sign.
+    pub psk: Option<String>,
 }
 
 /// Waiting for the other end's HASH.
@@ -240,7 +252,63 @@ impl IsakmpSa {
     }
 
     pub fn is_half_open(&self) -> bool {
-        !self.is_closed() && !self.is_established()
+        !self.is_closed() && !self.is_established() && !self.is_orphaned()
+    }
+
+    /// Whether only its Child SAs are left.
+    pub fn is_orphaned(&self) -> bool {
+        matches!(self.state, State::Orphaned)
+    }
+
+    /// The peer deleted the ISAKMP SA alone. What is being negotiated under it is over.
+    pub fn orphan(&mut self, cx: &mut Context) {
+        let keep: Vec<(Reason, Instant)> = self
+            .children
+            .iter()
+            .filter_map(|c| {
+                Some(Reason::ChildLifetime(c.id)).zip(cx.timers.deadline(self.id, Reason::ChildLifetime(c.id)))
+            })
+            .collect();
+        cx.timers.cancel_all(self.id);
+        keep.into_iter().for_each(|(reason, at)| cx.timers.set(self.id, reason, at));
+        self.quick_modes.clear();
+        self.children.retain(ChildSa::is_installed);
+        self.replace_at = None;
+        let count = self.children.len();
+        let what = if count == 1 { "its Child SA stays" } else { "its Child SAs stay" };
+        self.log(cx, "IKE", 0, format!("the peer deleted the ISAKMP SA alone: {what} until a lifetime ends"));
+        self.enter(cx, State::Orphaned);
+    }
+
+    /// Takes the Child SAs of another ISAKMP SA with the same peer over, with their timers and the virtual addresses that
+    /// they use.
+    pub fn take_over(&mut self, cx: &mut Context, old: &mut Self) {
+        let moved = (self.local, self.remote, self.nat.any()) != (old.local, old.remote, old.nat.any());
+        let (stay, go): (Vec<ChildSa>, Vec<ChildSa>) =
+            std::mem::take(&mut old.children).into_iter().partition(|c| !c.is_installed());
+        old.children = stay;
+        for child in &go {
+            let reason = Reason::ChildLifetime(child.id);
+            if let Some(at) = cx.timers.deadline(old.id, reason) {
+                cx.timers.cancel(old.id, reason);
+                cx.timers.set(self.id, reason, at);
+            }
+            if old.initiated.remove(&child.id) {
+                self.initiated.insert(child.id);
+            }
+            self.superseded.extend(old.superseded.remove(&child.id).map(|by| (child.id, by)));
+            if moved {
+                child.update(cx, self.local, self.remote, self.nat.any());
+            }
+            self.log(
+                cx,
+                "IKE",
+                1,
+                format!("takes over CHILD_SA {} of IKE_SA {}[{}]", child.name, old.name(), old.id.0),
+            );
+        }
+        self.children.extend(go);
+        self.configuration.take_addresses(&mut old.configuration);
     }
 
     /// Whether it began at the peer and phase 1 is not done.
@@ -271,6 +339,7 @@ impl IsakmpSa {
     pub fn ike_state(&self) -> IkeState {
         match self.state {
             State::Established(_) if !self.configuration.authenticates() => IkeState::Established,
+            State::Orphaned => IkeState::Deleting,
             State::Closed => IkeState::Destroying,
             _ => IkeState::Connecting,
         }
@@ -278,7 +347,7 @@ impl IsakmpSa {
 
     /// The grammar row whose message we wait for.
     pub fn waiting_for(&self) -> Option<RuleId> {
-        let signed = super::authentication::is_signature(self.method);
+        let signed = super::authentication::signs(self.method, self.role.other());
         Some(match &self.state {
             State::SaSent { .. } => RuleId::MainMode2,
             State::SaReplied { .. } => RuleId::MainMode3,
@@ -295,7 +364,7 @@ impl IsakmpSa {
                 return self.configuration.waiting_for();
             }
             State::Established(_) => return self.quick_modes.values().find_map(QuickMode::waiting_for),
-            State::Closed => return None,
+            State::Orphaned | State::Closed => return None,
         })
     }
 

@@ -16,13 +16,15 @@ use super::protection::{hashed, header};
 use super::quick_mode;
 use super::sa::{IsakmpSa, State, arm, fingerprint};
 use crate::context::Context;
+use crate::credentials::own_identity;
 use crate::endpoint::Output;
 use crate::timers::Reason;
 use crate::v2::Path;
-use config::{AuthMethod, Authentication, Connection};
+use config::Connection;
 use model::dataplane::VirtualAddress;
 use model::{DropReason, Event, FailureKind, Identity, IkeState, Instant, Role, TrafficSelector};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use wire::attributes::{AttributeValue, DataAttribute};
 use wire::grammar::RuleId;
 use wire::v1::Attributes;
@@ -53,6 +55,8 @@ pub(super) enum Stage {
     Offered,
     /// Mode-Config: the peer is to push.
     Expecting,
+    /// Mode-Config: the peer, which did not begin, may ask for an address, on which our selectors depend.
+    Awaiting,
 }
 
 /// Our message under way.
@@ -71,6 +75,8 @@ pub(super) struct Configuration {
     under_way: Option<Sent>,
     /// The last answer, with what it answered and how often.
     answered: Option<([u8; 20], Vec<u8>, u32)>,
+    /// Connections that the peer's identity and proof fit as well as the one that was taken: the user decides.
+    pub alternatives: Vec<Arc<Connection>>,
     /// The user that XAuth proved.
     pub user: Option<Identity>,
     /// Addresses that we assigned to the peer.
@@ -99,6 +105,17 @@ impl Configuration {
         &self.own
     }
 
+    /// Takes the addresses over that another ISAKMP SA has of, or gave to, the same peer, but for those that this one has
+    /// too: each counts its users.
+    pub fn take_addresses(&mut self, old: &mut Self) {
+        for (new, old) in [(&mut self.own, &mut old.own), (&mut self.assigned, &mut old.assigned)] {
+            let (both, only): (Vec<IpAddr>, Vec<IpAddr>) =
+                std::mem::take(old).into_iter().partition(|address| new.contains(address));
+            new.extend(only);
+            *old = both;
+        }
+    }
+
     /// Addresses that we assigned to the peer.
     pub fn assigned(&self) -> &[IpAddr] {
         &self.assigned
@@ -108,25 +125,42 @@ impl Configuration {
         match self.stage {
             Stage::Done => None,
             Stage::Asked | Stage::Judged(_) | Stage::Offered => Some(RuleId::TransactionV1Reply),
-            Stage::Answering(_) | Stage::Expecting => Some(RuleId::TransactionV1),
+            Stage::Answering(_) | Stage::Expecting | Stage::Awaiting => Some(RuleId::TransactionV1),
         }
     }
 }
 
-/// The round of XAuth among those of one end.
-pub(super) fn xauth_round(rounds: &[Authentication]) -> Option<&Authentication> {
-    rounds.iter().find(|round| round.method == AuthMethod::Xauth)
-}
-
 /// What comes first after phase 1.
 pub(super) fn first_stage(connection: &Connection) -> Stage {
-    if xauth_round(&connection.remote_more).is_some() {
+    if connection.remote_xauth().is_some() {
         Stage::Asked
-    } else if xauth_round(&connection.local_more).is_some() {
+    } else if connection.local_xauth().is_some() {
         Stage::Answering(0)
     } else {
         Stage::Done
     }
+}
+
+/// How many other connections a user is looked for in.
+const MAX_ALTERNATIVES: usize = 64;
+
+/// The connections that the user of XAuth may turn out to belong to instead of `taken`: those in which we are the same
+/// and that the peer's proof is good for.
+pub(super) fn alternatives<'a>(
+    taken: &Connection,
+    others: impl Iterator<Item = &'a Arc<Connection>>,
+    own: &Identity,
+    local: SocketAddr,
+    proven: impl Fn(&Connection) -> bool,
+) -> Vec<Arc<Connection>> {
+    if taken.remote_xauth().is_none() {
+        return Vec::new();
+    }
+    let alike = |c: &&Arc<Connection>| {
+        let same_proof = c.local == taken.local && own_identity(c, local) == *own;
+        c.remote_xauth().is_some() && same_proof && proven(c)
+    };
+    others.filter(alike).take(MAX_ALTERNATIVES).cloned().collect()
 }
 
 /// XAuth begins.
@@ -142,6 +176,7 @@ pub(super) fn begin(sa: &mut IsakmpSa, cx: &mut Context, now: Instant) {
 fn authenticated(sa: &mut IsakmpSa, cx: &mut Context, now: Instant) {
     cx.timers.cancel(sa.id, Reason::HalfOpen);
     sa.configuration.stage = Stage::Done;
+    sa.configuration.alternatives = Vec::new();
     let (from, to) = (IkeState::Connecting, IkeState::Established);
     cx.event(Event::IkeState { sa: sa.id, name: sa.name().to_string(), from, to });
     phase1::complete(sa, cx, now);
@@ -227,6 +262,10 @@ pub(crate) fn retransmit(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, id: 
     if id == 0 && sa.configuration.stage == Stage::Expecting {
         let (waiting_for, repeated) = (RuleId::TransactionV1, sa.retransmissions.answered);
         return Some(FailureKind::HalfOpen { waiting_for, after: now.since(sa.created), repeated });
+    }
+    if id == 0 && sa.configuration.stage == Stage::Awaiting {
+        mode_config::done(sa, cx, now); // it wants none
+        return None;
     }
     let Some(sent) = sa.configuration.under_way.as_mut().filter(|sent| sent.message_id == id) else {
         return quick_mode::retransmit(sa, cx, now, id);
@@ -333,8 +372,12 @@ pub(super) fn receive(
             mode_config::done(sa, cx, now);
         }
         (Stage::Expecting, SET) => return mode_config::take(sa, cx, now, &received),
-        (Stage::Done | Stage::Expecting | Stage::Offered, REQUEST) if sa.is_established() => {
+        (Stage::Done | Stage::Expecting | Stage::Offered | Stage::Awaiting, REQUEST) if sa.is_established() => {
             mode_config::serve(sa, cx, now, &received);
+            if sa.configuration.stage == Stage::Awaiting {
+                cx.timers.cancel(sa.id, Reason::Exchange(0));
+                mode_config::done(sa, cx, now);
+            }
         }
         // Mode-Config before XAuth, XAuth that nobody wants, a second push.
         _ => {

@@ -19,7 +19,7 @@
 //! the old pair. If both ends begin at once there are two new pairs; the one whose exchange has the lowest of the four
 //! nonces goes, by the hand that made it, and the other maker deletes the old pair (section 2.8.1).
 
-use super::child::{self, ChildSa, Selectors};
+use super::child::{self, Agreed, ChildSa, Selectors};
 use super::exchange::{Request, Task, Verdict};
 use super::ike_auth::{answered_mode, ask_for_transport, child_up, on_wire, selectors, transport_of, transport_wish};
 use super::ike_sa_init::{MAX_RETRIES, NONCE_LEN};
@@ -100,10 +100,60 @@ pub(super) fn retry_at(cx: &mut Context, now: Instant, end: Option<Instant>) -> 
 pub(crate) fn further_child(sa: &mut IkeSa, cx: &mut Context, name: &str) {
     let Some(connection) = sa.connection.clone() else { return };
     let Some(config) = child::config_of(&connection, name) else { return };
-    let selectors = child::configured(config, sa.local.ip(), sa.remote.ip());
+    let ends = sa.ends();
+    let selectors = child::configured_for(config, &ends.inner_local, &ends.inner_remote);
     let larval = ChildSa::larval(cx, config, selectors);
     sa.queue.push_back(Task::CreateChild { child: larval.id });
     sa.children.push(larval);
+}
+
+/// The placeholder made last is for this packet: our side of it, and the peer's.
+pub(crate) fn triggered_by(sa: &mut IkeSa, packet: (TrafficSelector, TrafficSelector)) {
+    let (local, remote) = (TrafficSelector::host(sa.local.ip()), TrafficSelector::host(sa.remote.ip()));
+    if let Some(larval) = sa.children.last_mut().filter(|c| c.state == ChildState::Larval) {
+        larval.trigger = Some(packet);
+        let within = |list: &[TrafficSelector], end| list.iter().filter_map(|ts| ts.intersection(&end)).collect();
+        let hosts: Selectors =
+            Selectors { local: within(&larval.local_ts, local), remote: within(&larval.remote_ts, remote) };
+        if larval.mode == model::dataplane::Mode::Transport && !hosts.local.is_empty() && !hosts.remote.is_empty() {
+            // RFC 4301 section 4.1: transport mode is for the two hosts, of which the packet is one's to the other.
+            (larval.local_ts, larval.remote_ts) = (hosts.local, hosts.remote);
+        }
+    }
+}
+
+/// The selectors to offer: RFC 7296 section 2.9 has the packet that asks for the Child SA first, so that a responder that
+/// narrows does not leave it out.
+pub(super) fn with_trigger(ts: &Selectors, trigger: Option<(TrafficSelector, TrafficSelector)>) -> Selectors {
+    let mut all = ts.clone();
+    if let Some((local, remote)) = trigger {
+        all.local.insert(0, local);
+        all.remote.insert(0, remote);
+    }
+    all
+}
+
+/// Whether a Child SA made for a packet carries it, or at least something that no other does: a responder that does not
+/// take the packet may narrow to what is there already.
+fn of_use(
+    sa: &IkeSa,
+    name: &str,
+    agreed: Agreed,
+    (local, remote): (TrafficSelector, TrafficSelector),
+) -> Result<Agreed, FailureKind> {
+    let Selectors { local: ours, remote: theirs } = &agreed.selectors;
+    let twin = |c: &ChildSa| c.name == name && c.is_installed() && (&c.local_ts, &c.remote_ts) == (ours, theirs);
+    let has = |list: &[TrafficSelector], one| list.iter().any(|ts| ts.includes(one));
+    if (has(ours, &local) && has(theirs, &remote)) || !sa.children.iter().any(twin) {
+        return Ok(agreed);
+    }
+    Err(FailureKind::TsUnacceptable {
+        found_by: Side::Us,
+        local: vec![local],
+        remote: vec![remote],
+        peer_local: theirs.clone(),
+        peer_remote: ours.clone(),
+    })
 }
 
 /// A timer of a Child SA: it is to be made at last, replaced, or ended.
@@ -163,6 +213,7 @@ fn send(sa: &mut IkeSa, cx: &mut Context, now: Instant, task: Task, wanted: Opti
         (listed.spi_in, What::Child { proposals: proposals.clone() })
     };
     let (name, number) = (listed.name.clone(), listed.id.0);
+    let offered = with_trigger(&ts, listed.trigger.filter(|_| !rekey));
     // The successor is in the mode of the Child SA that it replaces (RFC 7296 section 2.8).
     let mode = child::mode_for(listed.mode, &ts, sa.local.ip(), sa.remote.ip()); // as transport_of() when the answer comes
     ask_for_transport(&mut chain, mode);
@@ -171,8 +222,8 @@ fn send(sa: &mut IkeSa, cx: &mut Context, now: Instant, task: Task, wanted: Opti
     if let Some(key_exchange) = &key_exchange {
         chain.ke(key_exchange.id(), key_exchange.public());
     }
-    chain.ts_i(&on_wire(&ts.local));
-    chain.ts_r(&on_wire(&ts.remote));
+    chain.ts_i(&on_wire(&offered.local));
+    chain.ts_r(&on_wire(&offered.remote));
     let doing =
         if rekey { format!("rekeying CHILD_SA {name}{{{number}}}") } else { format!("creating CHILD_SA {name}") };
     sa.log(cx, "IKE", 1, doing);
@@ -253,6 +304,10 @@ pub(super) fn response(sa: &mut IkeSa, cx: &mut Context, now: Instant, task: Tas
         };
         let keys = sa.keys().and_then(|k| child_keys(k, &agreed.suite, shared.as_ref(), (&nonce, nonce_r)));
         keys.filter(|_| new.spi_out != 0).map(|keys| (agreed, keys)).ok_or_else(not_offered)
+    });
+    let agreed = agreed.and_then(|(agreed, keys)| match new.trigger.filter(|_| old.is_none()) {
+        Some(packet) => of_use(sa, &new.name, agreed, packet).map(|agreed| (agreed, keys)),
+        None => Ok((agreed, keys)),
     });
     let (new_id, new_spi) = (new.id, new.spi_in);
     match agreed {
@@ -502,6 +557,10 @@ fn serve(
         // RFC 7296 section 2.25.2: not while the IKE SA is being replaced.
         return Err(Refusal::plain(NotifyType::TEMPORARY_FAILURE));
     }
+    if sa.virtual_addresses.missing {
+        // What `pools` is for holds for every Child SA: no selectors without an address of ours.
+        return Err(Refusal::plain(NotifyType::FAILED_CP_REQUIRED));
+    }
     if sa.children.len() >= MAX_CHILDREN.max(4 * connection.children.len()) {
         return Err(Refusal::plain(NotifyType::NO_ADDITIONAL_SAS));
     }
@@ -530,9 +589,9 @@ fn serve(
     };
     let (tsi, tsr): (Vec<TrafficSelector>, _) = (selectors(chain.tsi()), selectors(chain.tsr()));
     let only = old.as_ref().map(|(_, name)| name.as_str());
-    let (addresses, transport) = ((sa.local.ip(), sa.remote.ip()), transport_wish(sa, chain));
-    let (index, agreed) = child::choose_further(connection, addresses, offered, (&tsi, &tsr), only, transport)
-        .map_err(|(i, kind)| {
+    let (ends, transport) = (sa.ends(), transport_wish(sa, chain));
+    let (index, agreed) =
+        child::choose_further(connection, &ends, offered, (&tsi, &tsr), only, transport).map_err(|(i, kind)| {
             let proposals = matches!(kind, FailureKind::NoProposalChosen { found_by: Side::Us, .. });
             let notify = if proposals { NotifyType::NO_PROPOSAL_CHOSEN } else { NotifyType::TS_UNACCEPTABLE };
             Refusal::fault(notify, kind, i)

@@ -6,6 +6,7 @@
 
 use super::fragments::{self, Whole};
 use super::keys::Keys;
+use super::mobility::{self, COOKIE_LEN};
 use super::sa::{IkeSa, State};
 use super::{create_child_sa, ike_auth, informational, rekey_ike_sa};
 use crate::context::{Context, Counter};
@@ -44,6 +45,12 @@ pub(crate) enum Task {
     RekeyChild { child: SaId },
     /// Make an IKE SA in place of this one.
     RekeyIke,
+    /// Our addresses are others (MOBIKE); which of several changes it tells of.
+    UpdateAddresses { generation: u32 },
+    /// Our further addresses are others (MOBIKE).
+    TellAddresses,
+    /// Does the peer receive at its new address (MOBIKE)?
+    Routability { cookie: [u8; COOKIE_LEN] },
     /// Delete a Child SA, whose inbound SPI this is.
     DeleteChild { spi: u32, reason: FailureKind },
     /// Delete the IKE SA.
@@ -57,6 +64,7 @@ impl Task {
             Self::Init => "IKE_INIT",
             Self::Auth => "IKE_AUTH",
             Self::Liveness => "IKE_DPD",
+            Self::UpdateAddresses { .. } | Self::TellAddresses | Self::Routability { .. } => "IKE_MOBIKE",
             Self::CreateChild { .. } => "CHILD_CREATE",
             Self::RekeyChild { .. } => "CHILD_REKEY",
             Self::RekeyIke => "IKE_REKEY",
@@ -356,7 +364,7 @@ impl IkeSa {
     /// in IKE_AUTH the initiator moves to port 4500 in any case.
     fn follow(&mut self, cx: &mut Context, path: Path) {
         let moved = (self.local, self.remote) != (path.local, path.remote);
-        if !moved || !(self.nat.remote || self.is_half_open()) {
+        if !moved || !(self.nat.remote || self.is_half_open()) || !mobility::follows_messages(self) {
             return;
         }
         let (from, established) = (self.remote, self.is_established());
@@ -518,6 +526,7 @@ impl IkeSa {
         self.queue.clear();
         self.creating = None;
         self.children.clear();
+        self.release_addresses(cx, now);
         self.state = State::Closed;
         cx.timers.set(self.id, Reason::HalfOpen, now + cx.settings.half_open_timeout);
     }

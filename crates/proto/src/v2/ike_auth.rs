@@ -18,10 +18,13 @@
 //! ```
 
 use super::child::{self, ChildSa};
+use super::configuration;
+use super::create_child_sa::with_trigger;
 use super::exchange::{Request, Task, Verdict};
 use super::ike_sa_init::{permits, request_certificate};
 use super::informational::{child_refusal, remove_child};
 use super::keys::{Keys, child_keys};
+use super::mobility;
 use super::sa::{HalfOpen, IkeSa, State};
 use crate::context::{Context, Effect};
 use crate::credentials::{Signature, method_name, own_identity, scheme_for, sends_certificate};
@@ -29,7 +32,7 @@ use crate::policy;
 use config::{AuthMethod as Method, Connection, SharedSecret, Unique, best_psk};
 use crypto::{Certificate, KeyKind, Scheme};
 use model::dataplane::Mode;
-use model::{Event, FailureKind, Identity, Instant, Role, TrafficSelector};
+use model::{Event, FailureKind, Identity, Instant, Role, Side, TrafficSelector, narrow};
 use std::net::IpAddr;
 use std::sync::Arc;
 use wire::grammar::RuleId;
@@ -217,12 +220,18 @@ pub(super) fn send(sa: &mut IkeSa, cx: &mut Context, now: Instant, init_request:
         // RFC 7296 section 2.4: this is the only IKE SA between these identities.
         chain.notify(ProtocolId::NONE, &[], NotifyType::INITIAL_CONTACT, &[]);
     }
+    if connection.mobike {
+        mobility::announce(sa, cx, &mut chain);
+    }
+    configuration::ask(sa, &mut chain);
     if let Some(larval) = sa.children.first()
         && let Some(config) = child::config_of(&connection, &larval.name)
     {
         chain.sa(&child::offer(&child::first_proposals(config), &larval.spi_in.to_be_bytes()));
-        chain.ts_i(&on_wire(&larval.local_ts));
-        chain.ts_r(&on_wire(&larval.remote_ts));
+        let ts = child::Selectors { local: larval.local_ts.clone(), remote: larval.remote_ts.clone() };
+        let offered = with_trigger(&ts, larval.trigger);
+        chain.ts_i(&on_wire(&offered.local));
+        chain.ts_r(&on_wire(&offered.remote));
         ask_for_transport(&mut chain, transport_of(sa, larval));
     }
     sa.log(cx, "IKE", 1, format!("authentication of '{local}' (myself) with {how}"));
@@ -281,6 +290,8 @@ pub(super) fn response(sa: &mut IkeSa, cx: &mut Context, now: Instant, response:
     sa.log(cx, "IKE", 1, format!("authentication of '{remote}' with {how} successful"));
     let (nonce_i, nonce_r) = (auth_nonces(&sa.state).0, auth_nonces(&sa.state).1);
     sa.become_established(cx);
+    configuration::take(sa, cx, chain);
+    mobility::agree(sa, cx, &connection, chain, true);
     established(sa, cx, now);
 
     let Some(larval) = (!sa.children.is_empty()).then(|| sa.children.remove(0)) else { return Verdict::Keep };
@@ -313,11 +324,15 @@ fn finish_first_child(
             let (tsi, tsr) = (selectors(chain.tsi()), selectors(chain.tsr()));
             larval.spi_out = answer.first().and_then(wire::v2::Proposal::child_spi).unwrap_or(0);
             let mode = answered_mode(transport_of(sa, &larval), chain);
-            child::accept(&child::first_proposals(config), &offered, answer, &tsi, &tsr, mode)
+            let agreed = child::accept(&child::first_proposals(config), &offered, answer, &tsi, &tsr, mode);
+            match configuration::failure(sa, None) {
+                Some(kind) => Err(kind),
+                None => agreed.and_then(|agreed| assigned_only(sa, config, agreed)),
+            }
         }
         _ => {
             let notify = chain.error().map_or(NotifyType::NO_PROPOSAL_CHOSEN, |n| n.kind);
-            Err(child_refusal(notify, ours(), offered))
+            Err(configuration::failure(sa, Some(notify)).unwrap_or_else(|| child_refusal(notify, ours(), offered)))
         }
     };
     let refused_by_peer = response.rule != RuleId::IkeAuthResponse;
@@ -350,12 +365,35 @@ fn finish_first_child(
                 // The responder has installed it: it must hear that we do not.
                 sa.enqueue(cx, now, Task::DeleteChild { spi, reason: kind.clone() });
             }
-            if cx.settings.close_ike_on_child_failure {
+            // RFC 7296 section 3.15.4: without the address that the configuration needs the IKE SA is of no use.
+            if cx.settings.close_ike_on_child_failure || matches!(kind, FailureKind::NoVirtualAddress { .. }) {
                 sa.enqueue(cx, now, Task::DeleteIke { reason: kind });
             }
             Verdict::Keep
         }
     }
+}
+
+/// Of the selectors that the responder agrees to, those of the addresses that it assigned: it may have left more of what
+/// we asked for than it should (RFC 7296 section 2.19).
+fn assigned_only(sa: &IkeSa, config: &config::Child, mut agreed: child::Agreed) -> Result<child::Agreed, FailureKind> {
+    if sa.wishes.is_empty() {
+        return Ok(agreed);
+    }
+    let ends = sa.ends();
+    let ours = child::configured_for(config, &ends.inner_local, &ends.inner_remote);
+    let narrowed = narrow(&ours.local, &agreed.selectors.local);
+    if narrowed.is_empty() {
+        return Err(FailureKind::TsUnacceptable {
+            found_by: Side::Us,
+            local: ours.local,
+            remote: ours.remote,
+            peer_local: agreed.selectors.remote,
+            peer_remote: agreed.selectors.local,
+        });
+    }
+    agreed.selectors.local = narrowed;
+    Ok(agreed)
 }
 
 // ---------------------------------------------------------------------------------------------------------- responder
@@ -373,6 +411,12 @@ pub(super) fn request(
         reply.notify(ProtocolId::NONE, &[], NotifyType::INVALID_SYNTAX, &[]);
         return (reply, Verdict::Keep);
     };
+    if mobility::forbidden_nat(request.chain, request.path) {
+        // RFC 4555 section 3.9: nothing else is done with such a request.
+        reply.notify(ProtocolId::NONE, &[], NotifyType::UNEXPECTED_NAT_DETECTED, &[]);
+        let (phase, notify) = (model::Phase::Ike, NotifyType::UNEXPECTED_NAT_DETECTED);
+        return (reply, Verdict::End(FailureKind::PeerRefused { phase, notify }));
+    }
     let peer = request.chain.idi().map(identity);
     let outcome = authenticate(cx, now, half_open, sa, request);
     let Authenticated { connection, local, remote, auth, how, method } = match outcome {
@@ -397,14 +441,27 @@ pub(super) fn request(
     reply.auth(auth.method, auth.value.expose());
     sa.log(cx, "IKE", 1, format!("authentication of '{local}' (myself) with {}", auth.how));
     let only = request.chain.notify(NotifyType::INITIAL_CONTACT).is_some() && connection.unique != Unique::Never;
-    if only || connection.unique == Unique::Replace {
+    let alone = only || connection.unique == Unique::Replace;
+    if alone {
         cx.effects.push(Effect::OnlySa { sa: sa.id, local, remote, forgotten: only });
     }
+    let served = configuration::serve(sa, cx, now, &connection, request.chain, alone, &mut reply);
+    mobility::agree(sa, cx, &connection, request.chain, false);
+    if sa.mobility.enabled {
+        mobility::announce(sa, cx, &mut reply);
+    }
     established(sa, cx, now);
-    if let Err((index, kind)) = first_child(sa, cx, now, &connection, request, (&nonce_i, &nonce_r), &mut reply) {
+    let made = match served {
+        Ok(()) => first_child(sa, cx, now, &connection, request, (&nonce_i, &nonce_r), &mut reply),
+        Err(kind) => Err((None, kind)),
+    };
+    if let Err((index, kind)) = made {
         let name = index.and_then(|i| connection.children.get(i)).map(|c| c.name.clone());
         let notify = match kind {
             FailureKind::NoProposalChosen { .. } => NotifyType::NO_PROPOSAL_CHOSEN,
+            // RFC 7296 section 3.10.1: what had to be asked for, and what could not be had.
+            FailureKind::NoVirtualAddress { ref asked, .. } if asked.is_empty() => NotifyType::FAILED_CP_REQUIRED,
+            FailureKind::NoVirtualAddress { .. } => NotifyType::INTERNAL_ADDRESS_FAILURE,
             _ => NotifyType::TS_UNACCEPTABLE,
         };
         reply.notify(ProtocolId::NONE, &[], notify, &[]);
@@ -635,7 +692,7 @@ fn first_child(
     let Some(offered) = chain.sa() else { return Ok(()) }; // childless (RFC 6023)
     let (tsi, tsr) = (selectors(chain.tsi()), selectors(chain.tsr()));
     let transport = transport_wish(sa, chain);
-    let (index, agreed) = child::choose(connection, sa.local.ip(), sa.remote.ip(), offered, &tsi, &tsr, transport)?;
+    let (index, agreed) = child::choose(connection, &sa.ends(), offered, &tsi, &tsr, transport)?;
     let spi_out = offered.iter().find(|p| p.number == agreed.number).and_then(wire::v2::Proposal::child_spi);
     let keys = sa.keys().and_then(|k| child_keys(k, &agreed.suite, None, nonces));
     let (Some(config), Some(spi_out), Some(keys)) = (connection.children.get(index), spi_out, keys) else {

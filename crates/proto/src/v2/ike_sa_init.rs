@@ -28,7 +28,7 @@ use model::{
     Algorithm, ChosenSuite, DropReason, FailureKind, Instant, Mismatch, NatState, Phase, Proposal, ProposalProtocol,
     Role, SaId, Side, select,
 };
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use wire::grammar::{self, Protection, RuleId, Sender};
 use wire::v2::{Chain, ChainBuilder, message, parse_chain};
@@ -56,6 +56,8 @@ pub(crate) struct Wish {
     pub replaces: Option<SaId>,
     /// Whether to tell the peer that we have no other SA with it (RFC 7296 section 2.4).
     pub initial_contact: bool,
+    /// Virtual addresses of the SA that it replaces.
+    pub addresses: Vec<IpAddr>,
 }
 
 /// Begins an IKE SA.
@@ -77,11 +79,14 @@ pub(crate) fn initiate(cx: &mut Context, now: Instant, wish: Wish) -> Result<Ike
     sa.attempt = wish.attempt;
     sa.replaces = wish.replaces;
     sa.initial_contact = wish.initial_contact;
+    sa.wishes = super::wishes(&connection, &wish.addresses);
     sa.local_id = Some(own_identity(&connection, wish.local));
     sa.connection = Some(Arc::clone(&connection));
     if let Some(child) = connection.children.get(wish.child) {
         // The placeholder is there before anything is negotiated, so that it shows what is waited for.
-        let selectors = child::configured(child, wish.local.ip(), wish.remote.ip());
+        // RFC 7296 section 2.19: with an address to be assigned we ask for all, and the responder narrows to that address.
+        let local = if sa.wishes.is_empty() { &[wish.local.ip()][..] } else { &sa.wishes };
+        let selectors = child::configured_for(child, local, &[wish.remote.ip()]);
         let larval = ChildSa::larval(cx, child, selectors);
         sa.children.push(larval);
     }

@@ -8,8 +8,9 @@
 use super::child;
 use super::create_child_sa::further_child;
 use super::exchange::{Request, Task, Verdict};
+use super::mobility;
 use super::sa::{IkeSa, State};
-use crate::context::Context;
+use crate::context::{Context, Effect};
 use model::{ChildState, Event, FailureKind, Instant, Phase, SaId};
 use wire::grammar::RuleId;
 use wire::v2::ChainBuilder;
@@ -52,6 +53,9 @@ pub(super) fn request(
             other => sa.log(cx, "IKE", 1, format!("the peer deletes an SA of protocol {other}: there is none")),
         }
     }
+    if matches!(verdict, Verdict::Keep) {
+        mobility::serve(sa, cx, now, request, &mut reply);
+    }
     if failed {
         // Section 2.21.2: an initiator that could not authenticate us says so in a request of its own.
         let local = sa.local_id.clone().unwrap_or(model::Identity::ANY);
@@ -79,13 +83,18 @@ fn delete_by_peer_spi(sa: &mut IkeSa, cx: &mut Context, now: Instant, spi: u32) 
     let replaced = sa.children.iter().any(|c| c.id == child && c.state == ChildState::Rekeyed);
     let name = sa.children.iter().find(|c| c.id == child).map(|c| c.name.clone()).unwrap_or_default();
     let config = sa.connection.as_ref().and_then(|c| child::config_of(c, &name));
-    let again = !replaced
-        && config.is_some_and(|c| c.close_action == config::StartAction::Start)
-        && sa.role == model::Role::Initiator;
+    let again = !replaced && config.is_some_and(|c| c.close_action.starts()) && sa.role == model::Role::Initiator;
+    let trap = !replaced && config.is_some_and(|c| c.close_action.traps());
     let reason = if replaced { FailureKind::Replaced { by: sa.id } } else { FailureKind::PeerDeleted };
     remove_child(sa, cx, now, child, reason);
     if again {
         further_child(sa, cx, &name);
+    }
+    if let Some(connection) = sa.connection.as_ref().filter(|_| trap) {
+        let (mut local, mut remote) = (sa.local, sa.remote);
+        local.set_port(connection.local_port);
+        remote.set_port(connection.remote_port);
+        cx.effects.push(Effect::Trap { connection: connection.name.clone(), child: name, local, remote });
     }
     spi_in.filter(|_| !ours_too)
 }
@@ -119,7 +128,7 @@ pub(super) fn start(sa: &mut IkeSa, cx: &mut Context, now: Instant, task: Task) 
             chain.delete_ike();
             sa.become_deleting(cx);
         }
-        _ => {}
+        task => mobility::write(sa, cx, task, &mut chain),
     }
     sa.request(cx, now, ExchangeType::INFORMATIONAL, chain, RuleId::InformationalResponse, task);
 }
@@ -139,7 +148,7 @@ pub(super) fn response(sa: &mut IkeSa, cx: &mut Context, now: Instant, task: Tas
             }
             Verdict::Keep
         }
-        _ => Verdict::Keep,
+        task => mobility::answered(sa, cx, now, &task, response.chain),
     }
 }
 

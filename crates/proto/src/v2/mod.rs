@@ -4,12 +4,15 @@
 //! |---|---|
 //! | [`ike_sa_init`] | IKE_SA_INIT, section 1.2 |
 //! | [`ike_auth`] | IKE_AUTH, section 1.2 |
+//! | [`configuration`] | Configuration payloads in IKE_AUTH, sections 2.19 and 3.15 |
 //! | [`create_child_sa`] | CREATE_CHILD_SA for Child SAs, sections 1.3.1 and 1.3.3 |
 //! | [`rekey_ike_sa`] | CREATE_CHILD_SA for the IKE SA, section 1.3.2 |
 //! | [`informational`] | INFORMATIONAL, section 1.4 |
+//! | [`mobility`] | MOBIKE (RFC 4555), within INFORMATIONAL |
 //! | [`fragments`] | messages in several datagrams (RFC 7383) |
 //! | [`exchange`] | what they share: message IDs, retransmission, protection, grammar (sections 2.1 to 2.3) |
 
+mod configuration;
 mod cookie;
 mod create_child_sa;
 mod exchange;
@@ -18,15 +21,18 @@ mod ike_auth;
 mod ike_sa_init;
 mod informational;
 mod keys;
+mod mobility;
 mod nat;
 mod rekey_ike_sa;
 mod sa;
 
 use crate::child;
 
+pub(crate) use configuration::wishes;
 pub(crate) use cookie::Cookies;
-pub(crate) use create_child_sa::{child_lifetime, further_child};
+pub(crate) use create_child_sa::{child_lifetime, further_child, triggered_by};
 pub(crate) use exchange::{Path, Task, Verdict};
 pub(crate) use ike_sa_init::{FirstMessage, Response, Wish, initiate, notify_only, respond, response};
 pub(crate) use informational::remove_child;
+pub use mobility::Movable;
 pub(crate) use sa::{IkeSa, State};

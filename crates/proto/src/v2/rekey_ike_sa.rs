@@ -15,6 +15,7 @@ use super::child;
 use super::create_child_sa::{Creating, Crossing, Refusal, What, exchange, first_group, other_group, retry_at};
 use super::exchange::{Request, Task, Verdict};
 use super::ike_sa_init::NONCE_LEN;
+use super::mobility;
 use super::sa::{IkeSa, State};
 use crate::context::{Context, Counter, Effect};
 use config::Connection;
@@ -97,6 +98,7 @@ fn successor(sa: &IkeSa, cx: &mut Context, now: Instant, made: &Made, nonces: (&
     new.fragments = sa.fragments; // RFC 7383 section 2.3 asks in IKE_SA_INIT only
     new.local_id = sa.local_id.clone();
     new.remote_id = sa.remote_id.clone();
+    new.mobility = mobility::inherited(sa);
     new.proven_by = sa.proven_by;
     new.established = Some(now);
     // Only authentication itself puts the next one off.

@@ -1,9 +1,11 @@
 //! What an IKE SA is: plain data, and how it looks to an operator.
 
+use super::configuration::VirtualAddresses;
 use super::create_child_sa::Creating;
 use super::exchange::{Pending, Replies, Task};
 use super::fragments::Reassembly;
 use super::keys::{AuthKeys, Keys};
+use super::mobility::Mobility;
 use crate::child::{self, Agreed, ChildSa, Parent};
 use crate::context::Context;
 use crate::timers::Reason;
@@ -15,7 +17,7 @@ use model::{
     SaSnapshot, Tombstone,
 };
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use wire::grammar::RuleId;
@@ -127,6 +129,12 @@ pub(crate) struct IkeSa {
     pub replaces: Option<SaId>,
     /// Whether IKE_AUTH says INITIAL_CONTACT.
     pub initial_contact: bool,
+    /// MOBIKE.
+    pub mobility: Mobility,
+    /// The virtual addresses that our IKE_AUTH asks for.
+    pub wishes: Vec<IpAddr>,
+    /// Virtual addresses of both ends.
+    pub virtual_addresses: VirtualAddresses,
     /// How the peer proved itself, in tmsh's words, once it has.
     pub proven_by: Option<&'static str>,
 }
@@ -176,6 +184,9 @@ impl IkeSa {
             attempt: 1,
             replaces: None,
             initial_contact: false,
+            mobility: Mobility::default(),
+            wishes: Vec::new(),
+            virtual_addresses: VirtualAddresses::default(),
             proven_by: None,
         }
     }
@@ -293,8 +304,8 @@ impl IkeSa {
             local_id: self.local_id.clone(),
             remote_id: self.remote_id.clone(),
             remote_xauth_id: None,
-            local_vips: Vec::new(),
-            remote_vips: Vec::new(),
+            local_vips: self.virtual_addresses.own.clone(),
+            remote_vips: self.virtual_addresses.assigned.clone(),
             suite: self.suite,
             nat: self.nat,
             authentication: self
@@ -356,6 +367,7 @@ impl IkeSa {
             encapsulated: self.nat.any(),
             local_id: self.local_id.clone(),
             remote_id: self.remote_id.clone(),
+            environment: self.virtual_addresses.environment(),
         };
         self.children.extend(child::install(cx, now, &parent, child, agreed, keys, creator));
     }

@@ -117,6 +117,7 @@ fn encryption(encryption: model::Encryption) -> String {
 /// setkey's name.
 fn authentication(integrity: IntegrityId) -> String {
     match integrity {
+        IntegrityId::HMAC_MD5_96 => "hmac-md5".into(),
         IntegrityId::HMAC_SHA1_96 => "hmac-sha1".into(),
         IntegrityId::HMAC_SHA2_256_128 => "hmac-sha256".into(),
         IntegrityId::HMAC_SHA2_384_192 => "hmac-sha384".into(),

@@ -28,6 +28,11 @@ impl VirtualAddresses {
         left.into_iter().map(|address| address.address).collect()
     }
 
+    /// Whether this is one of them.
+    pub fn holds(&self, address: IpAddr) -> bool {
+        self.held.contains_key(&address)
+    }
+
     /// Gives the interface with the outer address this one too.
     ///
     /// # Errors

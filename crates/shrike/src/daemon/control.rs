@@ -201,7 +201,7 @@ impl Client {
                 let names: Vec<String> = core.endpoint.connections().map(|c| c.name.clone()).collect();
                 list("conns", names)
             }
-            "load-conn" => load_conn(core, m),
+            "load-conn" => load_conn(core, now, m),
             "unload-conn" => {
                 let known = m.get_str("name").is_some_and(|n| core.endpoint.unload_connection(n));
                 result(known, || format!("no connection '{}'", m.get_str("name").unwrap_or_default()))
@@ -229,7 +229,8 @@ impl Client {
             }
             "get-authorities" => list("authorities", Vec::new()),
             "get-pools" => pools(core, m),
-            "list-authorities" | "list-policies" => Message::new(),
+            "list-authorities" => Message::new(),
+            "list-policies" => self.list_policies(core, m),
             "flush-certs" => schema::success(),
             "get-algorithms" => algorithms(),
             "get-counters" => counters(core, m),
@@ -248,7 +249,11 @@ impl Client {
                 None => return,
             },
             "rekey" => rekey(core, now, m),
-            "install" | "uninstall" => schema::refusal("trap and shunt policies are not available in this version"),
+            "install" => install(core, m),
+            "uninstall" => {
+                let count = m.get_str("child").map_or(0, |c| core.endpoint.uninstall_traps(m.get_str("ike"), Some(c)));
+                result(count > 0, || format!("no policy of '{}' is installed", m.get_str("child").unwrap_or_default()))
+            }
             "redirect" => schema::refusal("redirection (RFC 5685) is not available in this version"),
             "load-token" => schema::refusal("keys on tokens are not available in this version: load the key itself"),
             "load-authority" => schema::refusal(
@@ -274,6 +279,20 @@ impl Client {
             let child_id = number("child-id").is_none_or(|n| sa.children.iter().any(|c| c.id.0 == n));
             if named && numbered && child && child_id {
                 self.session.event("list-sa", &schema::list_sa(&sa));
+            }
+        }
+        Message::new()
+    }
+
+    /// Traps; there are no shunts.
+    fn list_policies(&mut self, core: &mut Core, m: &Message) -> Message {
+        let wanted = |key: &str, name: &str| m.get_str(key).is_none_or(|n| n == name);
+        // swanctl names the kinds it wants; without any it wants all.
+        let asked = |key: &str| m.get_str(key) == Some("yes");
+        let traps = asked("trap") || !(asked("drop") || asked("pass"));
+        for trap in core.endpoint.traps().filter(|_| traps) {
+            if wanted("ike", &trap.connection) && wanted("child", &trap.name) {
+                self.session.event("list-policy", &schema::list_policy(trap));
             }
         }
         Message::new()
@@ -524,15 +543,23 @@ fn algorithms() -> Message {
     m
 }
 
-fn load_conn(core: &mut Core, m: &Message) -> Message {
+fn load_conn(core: &mut Core, now: Instant, m: &Message) -> Message {
     let Some((name, body)) = m.sections().next() else {
         return schema::refusal("load-conn needs a section with the connection's name");
     };
     match load::connection(&load::section(name, body), &core.directory()) {
         Ok(connection) => {
-            core.load_connection(Arc::new(connection));
+            core.load_connection(now, Arc::new(connection));
             schema::success()
         }
+        Err(why) => schema::refusal(why),
+    }
+}
+
+fn install(core: &mut Core, m: &Message) -> Message {
+    let Some(child) = m.get_str("child") else { return schema::refusal("name the child whose policy to install") };
+    match core.install(m.get_str("ike"), child) {
+        Ok(()) => schema::success(),
         Err(why) => schema::refusal(why),
     }
 }
@@ -638,7 +665,7 @@ pub(crate) fn describe(c: &config::Connection) -> ConnectionInfo {
     let action = |a: config::StartAction, none: &str, start: &str| match a {
         config::StartAction::None => none.to_string(),
         config::StartAction::Start => start.to_string(),
-        config::StartAction::Trap => "trap".to_string(),
+        config::StartAction::Trap | config::StartAction::TrapStart => "trap".to_string(),
     };
     ConnectionInfo {
         name: c.name.clone(),

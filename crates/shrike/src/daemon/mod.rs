@@ -5,6 +5,7 @@ mod control;
 mod credentials;
 mod listener;
 pub(crate) mod load;
+mod names;
 mod plane;
 mod signals;
 mod sockets;
@@ -21,15 +22,16 @@ use crate::clock::{Clock, unix_seconds};
 use crate::history::{self, Recorder};
 use crate::log;
 use addresses::VirtualAddresses;
-use config::{AddressPattern, Connection, SharedSecret, StartAction};
+use config::{AddressPattern, Connection, SharedSecret};
 use control::Client;
-use linux::{Routes, SOCKET_MARK};
+use linux::{NetworkChanges, Routes, SOCKET_MARK};
 use listener::{SocketFile, listen};
 use mio::event::Source;
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
-use model::dataplane::{Command, PlaneEvent};
+use mio::{Events, Interest, Poll, Token, Waker};
+use model::dataplane::{Command, Mode, PlaneEvent};
 use model::{Event, Instant, SaId, SaSnapshot, Tombstone};
+use names::Resolver;
 use plane::DataPlane;
 use proto::{Backoff, Endpoint, Input, Output, Selection, Settings, Started};
 use signals::Signals;
@@ -58,7 +60,9 @@ pub struct Options {
 
 const SIGNALS: Token = Token(0);
 const LISTENER: Token = Token(1);
-const FIRST_SOCKET: usize = 2;
+const NAMES: Token = Token(2);
+const NETWORK: Token = Token(3);
+const FIRST_SOCKET: usize = 4;
 const FIRST_PLANE: usize = 16;
 const FIRST_CLIENT: usize = 64;
 
@@ -89,6 +93,7 @@ pub struct Core {
     /// Names of the pools that the configuration file has.
     pools_from_file: BTreeSet<String>,
     routes: Option<Routes>,
+    changes: Option<NetworkChanges>,
     addresses: VirtualAddresses,
     /// Child SAs that the data plane refused, until the protocol has given them up: nobody is told that they were up.
     refused: BTreeSet<SaId>,
@@ -134,12 +139,76 @@ impl Core {
         all
     }
 
-    /// A connection that a client loads. If the file says the same, the file's lines are kept for explanations.
-    pub fn load_connection(&mut self, connection: Arc<Connection>) {
+    /// A connection that a client loads. If the file says the same, the file's lines are kept for explanations. What begins
+    /// with it begins, unless the same was loaded already.
+    pub fn load_connection(&mut self, now: Instant, connection: Arc<Connection>) {
+        let known = self.endpoint.connections().any(|c| c.name == connection.name && load::same(c, &connection));
         let written = self.from_file.get(&connection.name).filter(|c| load::same(c, &connection));
         let connection = written.cloned().unwrap_or(connection);
         log::line("CFG", 1, &format!("loaded connection '{}'", connection.name));
-        self.endpoint.load_connection(connection);
+        self.endpoint.load_connection(Arc::clone(&connection));
+        if !known {
+            self.start_actions(now, &connection);
+        }
+    }
+
+    /// `start_action`.
+    fn start_actions(&mut self, now: Instant, connection: &Connection) {
+        for child in &connection.children {
+            let action = child.start_action;
+            if !action.traps() {
+                self.endpoint.uninstall_traps(Some(&connection.name), Some(&child.name));
+            } else if let Err(why) = self.install(Some(&connection.name), &child.name) {
+                log::line("CFG", 0, &format!("{}: start_action = trap: {why}", child.name));
+            }
+            if action.starts()
+                && let Err(why) = self.initiate(now, Some(&connection.name), &child.name)
+            {
+                log::line("CFG", 0, &format!("{}: start_action = start: {why}", child.name));
+            }
+        }
+    }
+
+    /// Sets a trap for a child.
+    ///
+    /// # Errors
+    /// Why there is none, and what to do.
+    pub fn install(&mut self, ike: Option<&str>, child: &str) -> Result<(), String> {
+        let connection = self.connection_with(ike, child)?;
+        let transport = connection.children.iter().any(|c| c.name == child && c.mode == Mode::Transport);
+        let remote = match self.remote_address(&connection) {
+            // Between hosts the packet says who the peer is.
+            Err(_) if transport && connection.remote_addrs.contains(&AddressPattern::Any) => {
+                Ipv4Addr::UNSPECIFIED.into()
+            }
+            other => other?,
+        };
+        let local = match remote.is_unspecified() {
+            true => connection
+                .local_addrs
+                .iter()
+                .find_map(|p| match p {
+                    AddressPattern::Host(a) => Some(*a),
+                    _ => None,
+                })
+                .unwrap_or(remote),
+            false => self.local_address(&connection, remote)?,
+        };
+        let from = SocketAddr::new(local, self.own_port(connection.local_port));
+        let to = SocketAddr::new(remote, connection.remote_port);
+        let installed = self.endpoint.install_trap(&connection.name, child, from, to);
+        installed.map(drop).map_err(|failure| failure.to_string())
+    }
+
+    fn connection_with(&self, ike: Option<&str>, child: &str) -> Result<Arc<Connection>, String> {
+        let has_child = |c: &&Arc<Connection>| c.children.iter().any(|x| x.name == child);
+        let found = self.endpoint.connections().filter(|c| ike.is_none_or(|n| n == c.name)).find(has_child).cloned();
+        found.ok_or_else(|| {
+            let known: Vec<String> =
+                self.endpoint.connections().flat_map(|c| c.children.iter().map(|x| x.name.clone())).collect();
+            let known = if known.is_empty() { "none".to_string() } else { known.join(", ") };
+            format!("no connection has a child '{child}'; loaded children: {known}")
+        })
     }
 
     /// A secret that a client loads; the file's line is kept as for connections.
@@ -213,11 +282,7 @@ impl Core {
             log::line("CFG", 0, refused);
         }
         for connection in &loaded.connections {
-            for child in connection.children.iter().filter(|c| c.start_action == StartAction::Start) {
-                if let Err(why) = self.initiate(now, Some(&connection.name), &child.name) {
-                    log::line("CFG", 0, &format!("{}: start_action = start: {why}", child.name));
-                }
-            }
+            self.start_actions(now, connection);
         }
         Ok((summary, loaded.refused))
     }
@@ -232,20 +297,44 @@ impl Core {
     /// # Errors
     /// Why it cannot begin, and what to do.
     pub fn initiate(&mut self, now: Instant, ike: Option<&str>, child: &str) -> Result<Started, String> {
-        let has_child = |c: &&Arc<Connection>| c.children.iter().any(|x| x.name == child);
-        let found = self.endpoint.connections().filter(|c| ike.is_none_or(|n| n == c.name)).find(has_child).cloned();
-        let Some(connection) = found else {
-            let known: Vec<String> =
-                self.endpoint.connections().flat_map(|c| c.children.iter().map(|x| x.name.clone())).collect();
-            let known = if known.is_empty() { "none".to_string() } else { known.join(", ") };
-            return Err(format!("no connection has a child '{child}'; loaded children: {known}"));
-        };
+        let connection = self.connection_with(ike, child)?;
         let remote = self.remote_address(&connection)?;
         let local = self.local_address(&connection, remote)?;
         let from = SocketAddr::new(local, self.own_port(connection.local_port));
         let to = SocketAddr::new(remote, connection.remote_port);
         let started = self.endpoint.initiate(now, &connection.name, child, from, to);
         started.map_err(|failure| format!("{failure}; {}", failure.kind.remedy()))
+    }
+
+    /// Interfaces, addresses or routes changed: IKE SAs whose own address is gone move to another one, and peers are told
+    /// which there are (MOBIKE).
+    fn network_changed(&mut self, now: Instant) {
+        let Some(routes) = &mut self.routes else { return };
+        let Ok(present) = routes.addresses() else { return };
+        let ours = |a: &IpAddr| !self.addresses.holds(*a) && !a.is_loopback();
+        let present: Vec<IpAddr> = present.iter().map(|a| a.address).filter(ours).collect();
+        for sa in self.endpoint.movable() {
+            if present.contains(&sa.local) {
+                continue;
+            }
+            let elsewhere = std::iter::once(sa.remote).chain(sa.others.iter().copied().filter(|_| sa.decides));
+            let path = elsewhere.into_iter().find_map(|remote| {
+                let source = routes.route_to(remote, None, Some(SOCKET_MARK)).ok()?.source?;
+                present.contains(&source).then_some((source, remote))
+            });
+            match path {
+                Some((local, remote)) => self.endpoint.roam(now, sa.sa, local, remote),
+                None => {
+                    log::line("NET", 1, &format!("{} is gone, and there is no other way to {}", sa.local, sa.remote))
+                }
+            }
+        }
+        // Link-local addresses are of no use to a peer elsewhere.
+        let local_only = |a: &IpAddr| match a {
+            IpAddr::V4(a) => a.is_link_local(),
+            IpAddr::V6(a) => a.is_unicast_link_local(),
+        };
+        self.endpoint.set_addresses(now, present.into_iter().filter(|a| !local_only(a)).collect());
     }
 
     /// swanctl.conf's default of 500 means whatever port the daemon uses.
@@ -305,6 +394,7 @@ struct Daemon {
     listener: mio::net::UnixListener,
     signals: Signals,
     socket: SocketFile,
+    resolver: Resolver,
 }
 
 /// Runs until a signal ends it.
@@ -389,6 +479,7 @@ impl Daemon {
             from_file: BTreeMap::new(),
             secrets_from_file: Vec::new(),
             routes,
+            changes: NetworkChanges::open().ok(),
             addresses: VirtualAddresses::default(),
             pools_from_file: BTreeSet::new(),
             refused: BTreeSet::new(),
@@ -396,9 +487,10 @@ impl Daemon {
             credentials_from_files: credentials::FromFiles::default(),
         };
         let poll = Poll::new().map_err(|e| format!("epoll: {e}"))?;
-        let (clients, next_client) = (BTreeMap::new(), FIRST_CLIENT);
-        let mut daemon =
-            Self { core, sockets, clock: Clock::new(), poll, clients, next_client, listener, signals, socket };
+        let waker = Waker::new(poll.registry(), NAMES).map_err(|e| format!("epoll: {e}"))?;
+        let resolver = Resolver::start(Arc::new(waker)).map_err(|e| format!("cannot start a thread: {e}"))?;
+        let (clients, next_client, clock) = (BTreeMap::new(), FIRST_CLIENT, Clock::new());
+        let mut daemon = Self { core, sockets, clock, poll, clients, next_client, listener, signals, socket, resolver };
         daemon.register().map_err(|e| format!("epoll: {e}"))?;
         Ok(daemon)
     }
@@ -408,6 +500,9 @@ impl Daemon {
         let registry = self.poll.registry();
         SourceFd(&self.signals.as_raw_fd()).register(registry, SIGNALS, Interest::READABLE)?;
         registry.register(&mut self.listener, LISTENER, Interest::READABLE)?;
+        if let Some(changes) = &self.core.changes {
+            SourceFd(&changes.as_raw_fd()).register(registry, NETWORK, Interest::READABLE)?;
+        }
         for (index, fd) in self.sockets.descriptors().enumerate() {
             SourceFd(&fd).register(registry, Token(FIRST_SOCKET + index), Interest::READABLE)?;
         }
@@ -431,6 +526,7 @@ impl Daemon {
         } else {
             log::line("CFG", 0, &format!("{path} does not exist: waiting for a client to load connections"));
         }
+        self.core.network_changed(now);
         self.drain(now);
         Ok(())
     }
@@ -479,6 +575,12 @@ impl Daemon {
                     }
                 }
                 LISTENER => self.accept(),
+                NAMES => self.names(now),
+                NETWORK => {
+                    if self.core.changes.as_mut().is_some_and(NetworkChanges::changed) {
+                        self.core.network_changed(now);
+                    }
+                }
                 Token(t) if t >= FIRST_CLIENT => self.client(now, t),
                 Token(t) if t >= FIRST_PLANE => {
                     if self.core.plane.ready(now, t - FIRST_PLANE, &self.sockets) {
@@ -553,13 +655,22 @@ impl Daemon {
                 if let Err(reason) = self.core.plane.apply(now, &command) {
                     let child = match &command {
                         Command::Install(install) => install.child,
-                        Command::Delete { child } | Command::Update { child, .. } => *child,
+                        Command::Delete { child } | Command::Update { child, .. } | Command::Reselect { child, .. } => {
+                            *child
+                        }
+                        Command::Trap(trap) => trap.trap,
+                        Command::RemoveTrap { trap } => *trap,
                     };
-                    log::line("KNL", 0, &format!("Child SA {}: {reason}", child.0));
+                    let what = match &command {
+                        Command::Trap(trap) => format!("trap of '{}'", trap.name),
+                        Command::RemoveTrap { trap } => format!("trap {trap}"),
+                        _ => format!("Child SA {}", child.0),
+                    };
+                    log::line("KNL", 0, &format!("{what}: {reason}"));
                     if matches!(command, Command::Install(_)) {
                         self.core.refused.insert(child);
                     }
-                    if !matches!(command, Command::Delete { .. }) {
+                    if !matches!(command, Command::Delete { .. } | Command::RemoveTrap { .. }) {
                         self.core.endpoint.handle(now, Input::Plane(PlaneEvent::Failed { child, reason }));
                     }
                 }
@@ -589,6 +700,7 @@ impl Daemon {
             Output::Keepalive { local, remote } => {
                 let _ = self.sockets.send(local, remote, &[0xff]); // the next one follows soon
             }
+            Output::Resolve(name) => self.resolver.ask(name),
             Output::Event(event) if self.core.never_up(&event) => {}
             Output::Event(event) => {
                 let (group, level, text) = event.log();
@@ -599,6 +711,18 @@ impl Daemon {
                 }
                 self.with_clients(|client, core| client.event(core, now, &event));
             }
+        }
+    }
+
+    /// Host names have been looked up.
+    fn names(&mut self, now: Instant) {
+        while let Some((name, found)) = self.resolver.answer() {
+            let shown = match &found {
+                Ok(addresses) => addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+                Err(why) => format!("unknown: {why}"),
+            };
+            log::line("NET", 1, &format!("'{name}' is {shown}"));
+            self.core.endpoint.name_resolved(now, &name, found.unwrap_or_default());
         }
     }
 

@@ -10,7 +10,7 @@ use linux::{
     BindError, RawEsp, RecvBatch, Route, RouteTarget, Routes, Rule, SOCKET_MARK, SocketOptions, Tun, tunnel_routes,
 };
 use model::dataplane::{ChildInstall, Command, Counters, PlaneEvent};
-use model::{Instant, SaId};
+use model::{Instant, SaId, TrafficSelector};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
@@ -31,6 +31,8 @@ pub struct Userspace {
     routes: Routes,
     rules: Vec<Rule>,
     installed: BTreeMap<SaId, (ChildInstall, Vec<Route>)>,
+    /// The routes of traps.
+    traps: BTreeMap<SaId, Vec<Route>>,
     scripts: Scripts,
     batch: RecvBatch,
     inner: Vec<u8>,
@@ -76,6 +78,7 @@ impl Userspace {
             routes,
             rules,
             installed: BTreeMap::new(),
+            traps: BTreeMap::new(),
             scripts: Scripts::start(),
             batch: RecvBatch::new(32, 65_535),
             inner: vec![0; 65_535],
@@ -88,35 +91,47 @@ impl Userspace {
 
     fn install(&mut self, now: Instant, command: &Command, install: &ChildInstall) -> Result<(), String> {
         self.engine.apply(now, command).map_err(|e| e.to_string())?;
-        let addresses = self.routes.addresses().unwrap_or_default();
-        let target = RouteTarget::Interface { interface: self.interface, gateway: None };
-        let wanted = if install.policies && self.install_routes {
-            tunnel_routes(install, &addresses, target, true)
-        } else {
-            Vec::new()
-        };
-        for route in &wanted {
-            // Another Child SA may have the same route: it is shared until the last one goes.
-            if let Err(error) = self.routes.add_route(route) {
-                let shared = self.installed.values().any(|(_, routes)| routes.contains(route));
-                if !shared {
-                    log::line("KNL", 1, &format!("route to {}/{}: {error}", route.destination, route.prefix));
-                }
-            }
-        }
+        let wanted = if install.policies { self.add_routes(&install.local_ts, &install.remote_ts) } else { Vec::new() };
         self.scripts.run(install, self.tun.name(), Verb::Up);
         self.installed.insert(install.child, (install.clone(), wanted));
         Ok(())
     }
 
-    fn delete(&mut self, child: SaId) {
-        let Some((install, routes)) = self.installed.remove(&child) else { return };
-        for route in &routes {
-            let shared = self.installed.values().any(|(_, others)| others.contains(route));
-            if !shared {
+    /// Routes that lead packets to us.
+    fn add_routes(&mut self, local_ts: &[TrafficSelector], remote_ts: &[TrafficSelector]) -> Vec<Route> {
+        if !self.install_routes {
+            return Vec::new();
+        }
+        let addresses = self.routes.addresses().unwrap_or_default();
+        let target = RouteTarget::Interface { interface: self.interface, gateway: None };
+        let wanted = tunnel_routes(local_ts, remote_ts, &addresses, target, true);
+        for route in &wanted {
+            // Another Child SA may have the same route: it is shared until the last one goes.
+            if let Err(error) = self.routes.add_route(route)
+                && !self.has_route(route)
+            {
+                log::line("KNL", 1, &format!("route to {}/{}: {error}", route.destination, route.prefix));
+            }
+        }
+        wanted
+    }
+
+    fn has_route(&self, route: &Route) -> bool {
+        let of_children = self.installed.values().map(|(_, routes)| routes);
+        of_children.chain(self.traps.values()).any(|routes| routes.contains(route))
+    }
+
+    fn delete_routes(&mut self, routes: &[Route]) {
+        for route in routes.iter() {
+            if !self.has_route(route) {
                 let _ = self.routes.delete_route(route); // gone with the address or device already
             }
         }
+    }
+
+    fn delete(&mut self, child: SaId) {
+        let Some((install, routes)) = self.installed.remove(&child) else { return };
+        self.delete_routes(&routes);
         self.scripts.run(&install, self.tun.name(), Verb::Down);
     }
 
@@ -192,6 +207,27 @@ impl DataPlane for Userspace {
                 }
                 self.engine.apply(now, command).map_err(|e| e.to_string())
             }
+            Command::Reselect { child, local_ts, remote_ts } => {
+                let Some((install, _)) = self.installed.get_mut(child) else { return Ok(()) };
+                (install.local_ts, install.remote_ts) = (local_ts.clone(), remote_ts.clone());
+                let routes = self.add_routes(local_ts, remote_ts);
+                if let Some((_, old)) = self.installed.get_mut(child) {
+                    let old = std::mem::replace(old, routes);
+                    self.delete_routes(&old);
+                }
+                self.engine.apply(now, command).map_err(|e| e.to_string())
+            }
+            Command::Trap(trap) => {
+                self.engine.apply(now, command).map_err(|e| e.to_string())?;
+                let routes = self.add_routes(&trap.local_ts, &trap.remote_ts);
+                self.traps.insert(trap.trap, routes);
+                Ok(())
+            }
+            Command::RemoveTrap { trap } => {
+                let routes = self.traps.remove(trap).unwrap_or_default();
+                self.delete_routes(&routes);
+                self.engine.apply(now, command).map_err(|e| e.to_string())
+            }
         }
     }
 
@@ -238,6 +274,9 @@ impl Drop for Userspace {
         let children: Vec<SaId> = self.installed.keys().copied().collect();
         for child in children {
             self.delete(child);
+        }
+        for routes in std::mem::take(&mut self.traps).into_values() {
+            self.delete_routes(&routes);
         }
         for rule in &self.rules {
             let _ = self.routes.delete_rule(rule);

@@ -5,9 +5,9 @@ use super::sockets::Sockets;
 use super::updown::Scripts;
 use crate::{clock, log};
 use linux::updown::Verb;
-use linux::{Route, RouteTarget, Routes, Rule, SOCKET_MARK, Xfrm, XfrmEvent, tunnel_routes};
-use model::dataplane::{ChildInstall, Command, Counters, PlaneEvent};
-use model::{Instant, SaId};
+use linux::{Acquire, Route, RouteTarget, Routes, Rule, SOCKET_MARK, Xfrm, XfrmEvent, tunnel_routes};
+use model::dataplane::{ChildInstall, Command, Counters, PlaneEvent, TrapInstall};
+use model::{Instant, SaId, TrafficSelector};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
@@ -18,6 +18,7 @@ pub struct Kernel {
     routes: Option<Routes>,
     rules: Vec<Rule>,
     installed: BTreeMap<SaId, (ChildInstall, String, Vec<Route>)>,
+    traps: BTreeMap<SaId, (TrapInstall, Vec<Route>)>,
     events: VecDeque<PlaneEvent>,
     scripts: Scripts,
     install_routes: bool,
@@ -40,8 +41,8 @@ impl Kernel {
                 }
             }
         }
-        let (installed, events) = (BTreeMap::new(), VecDeque::new());
-        Ok(Self { xfrm, routes, rules, installed, events, scripts: Scripts::start(), install_routes })
+        let (installed, traps, events) = (BTreeMap::new(), BTreeMap::new(), VecDeque::new());
+        Ok(Self { xfrm, routes, rules, installed, traps, events, scripts: Scripts::start(), install_routes })
     }
 
     /// The interface that has our address, which scripts want to know.
@@ -52,20 +53,26 @@ impl Kernel {
     }
 
     /// Routes that give packets of this host a source address inside the selectors.
-    fn add_routes(&mut self, install: &ChildInstall) -> Vec<Route> {
-        let Some(routes) = &mut self.routes else { return Vec::new() };
-        let Ok(to_peer) = routes.route_to(install.remote.ip(), Some(install.local.ip()), Some(SOCKET_MARK)) else {
-            return Vec::new();
-        };
+    fn add_routes(
+        &mut self,
+        (local, remote): (IpAddr, IpAddr),
+        local_ts: &[TrafficSelector],
+        remote_ts: &[TrafficSelector],
+    ) -> Vec<Route> {
+        let Some(routes) = self.routes.as_mut().filter(|_| self.install_routes) else { return Vec::new() };
+        let Ok(to_peer) = routes.route_to(remote, Some(local), Some(SOCKET_MARK)) else { return Vec::new() };
         let target = RouteTarget::Interface { interface: to_peer.interface, gateway: to_peer.gateway };
         let addresses = routes.addresses().unwrap_or_default();
-        let mut wanted = tunnel_routes(install, &addresses, target, false);
+        let mut wanted = tunnel_routes(local_ts, remote_ts, &addresses, target, false);
         // A host-to-host selector needs no route of its own: the ordinary one has the right source already.
-        wanted.retain(|r| r.destination != install.remote.ip());
+        // A host-to-host selector needs no route of its own where the ordinary one has the right source already.
+        wanted.retain(|r| r.destination != remote || r.source != Some(local));
         wanted.retain(|route| match routes.add_route(route) {
             Ok(()) => true,
             Err(error) => {
-                let shared = self.installed.values().any(|(_, _, routes)| routes.contains(route));
+                let of_children = self.installed.values().map(|(_, _, routes)| routes);
+                let mut all = of_children.chain(self.traps.values().map(|(_, routes)| routes));
+                let shared = all.any(|routes| routes.contains(route));
                 if !shared {
                     log::line("KNL", 2, &format!("route to {}/{}: {error}", route.destination, route.prefix));
                 }
@@ -75,17 +82,35 @@ impl Kernel {
         wanted
     }
 
+    /// The ends or selectors of a Child SA are others, and with them the way.
+    fn renew_routes(&mut self, child: SaId) {
+        let Some((install, _, routes)) = self.installed.get_mut(&child) else { return };
+        let (install, old) = (install.clone(), std::mem::take(routes));
+        self.delete_routes(&old);
+        if !install.policies {
+            return;
+        }
+        let new = self.add_routes((install.local.ip(), install.remote.ip()), &install.local_ts, &install.remote_ts);
+        if let Some((.., routes)) = self.installed.get_mut(&child) {
+            *routes = new;
+        }
+    }
+
     fn forget(&mut self, child: SaId) {
         let Some((install, interface, routes)) = self.installed.remove(&child) else { return };
-        if let Some(netlink) = &mut self.routes {
-            for route in &routes {
-                let shared = self.installed.values().any(|(_, _, others)| others.contains(route));
-                if !shared {
-                    let _ = netlink.delete_route(route); // gone with its interface already
-                }
+        self.delete_routes(&routes);
+        self.scripts.run(&install, &interface, Verb::Down);
+    }
+
+    fn delete_routes(&mut self, routes: &[Route]) {
+        let Some(netlink) = &mut self.routes else { return };
+        for route in routes {
+            let of_children = self.installed.values().map(|(_, _, routes)| routes);
+            let mut others = of_children.chain(self.traps.values().map(|(_, routes)| routes));
+            if !others.any(|others| others.contains(route)) {
+                let _ = netlink.delete_route(route); // gone with its interface already
             }
         }
-        self.scripts.run(&install, &interface, Verb::Down);
     }
 }
 
@@ -98,19 +123,46 @@ impl DataPlane for Kernel {
         let done = self.xfrm.apply(command).map_err(|e| e.to_string());
         match command {
             Command::Install(install) if done.is_ok() => {
-                let routes =
-                    if install.policies && self.install_routes { self.add_routes(install) } else { Vec::new() };
+                let ends = (install.local.ip(), install.remote.ip());
+                let routes = match install.policies {
+                    true => self.add_routes(ends, &install.local_ts, &install.remote_ts),
+                    false => Vec::new(),
+                };
                 let interface = self.interface_of(install.local.ip());
                 self.scripts.run(install, &interface, Verb::Up);
                 self.installed.insert(install.child, ((**install).clone(), interface, routes));
             }
             Command::Delete { child } => self.forget(*child),
             Command::Update { child, local, remote, encapsulated } => {
-                if let Some((install, ..)) = self.installed.get_mut(child) {
+                let moved = self.installed.get_mut(child).map(|(install, ..)| {
+                    let moved = (install.local.ip(), install.remote.ip()) != (local.ip(), remote.ip());
                     (install.local, install.remote, install.encapsulated) = (*local, *remote, *encapsulated);
+                    moved
+                });
+                if moved == Some(true) {
+                    self.renew_routes(*child);
                 }
             }
-            Command::Install(_) => {}
+            Command::Reselect { child, local_ts, remote_ts } => {
+                if let Some((install, ..)) = self.installed.get_mut(child) {
+                    (install.local_ts, install.remote_ts) = (local_ts.clone(), remote_ts.clone());
+                    self.renew_routes(*child);
+                }
+            }
+            Command::Trap(trap) if done.is_ok() => {
+                // Where each packet names the peer, it has its route and its source already.
+                let routes = match trap.remote.is_unspecified() {
+                    true => Vec::new(),
+                    false => self.add_routes((trap.local, trap.remote), &trap.local_ts, &trap.remote_ts),
+                };
+                self.traps.insert(trap.trap, ((**trap).clone(), routes));
+            }
+            Command::RemoveTrap { trap } => {
+                if let Some((_, routes)) = self.traps.remove(trap) {
+                    self.delete_routes(&routes);
+                }
+            }
+            Command::Install(_) | Command::Trap(_) => {}
         }
         done
     }
@@ -132,8 +184,13 @@ impl DataPlane for Kernel {
         for event in events {
             match event {
                 XfrmEvent::Plane(event) => self.events.push_back(event),
-                // Trap policies are refused by the configuration, so nothing of ours asks.
-                XfrmEvent::Acquire(_) => {}
+                XfrmEvent::Acquire(Acquire { reqid, source, destination, protocol }) => {
+                    // Other policies of ours have their SAs, or are about to go.
+                    let trap = self.traps.values().map(|(trap, _)| trap).find(|trap| Some(trap.reqid) == reqid);
+                    let acquire =
+                        trap.map(|trap| PlaneEvent::Acquire { trap: trap.trap, source, destination, protocol });
+                    self.events.extend(acquire);
+                }
             }
         }
         false
@@ -162,6 +219,12 @@ impl Drop for Kernel {
                 log::line("KNL", 0, &format!("cannot remove Child SA {}: {error}", child.0));
             }
             self.forget(child);
+        }
+        for (trap, (_, routes)) in std::mem::take(&mut self.traps) {
+            if let Err(error) = self.xfrm.apply(&Command::RemoveTrap { trap }) {
+                log::line("KNL", 0, &format!("cannot remove trap {trap}: {error}"));
+            }
+            self.delete_routes(&routes);
         }
         if let Some(routes) = &mut self.routes {
             for rule in &self.rules {

@@ -1,6 +1,7 @@
 //! What a daemon says about itself: version, statistics, connections, counters and log lines.
 
 use crate::Message;
+use model::dataplane::{Mode, TrapInstall};
 use model::{LiveChild, LiveConnection, SaId};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -187,6 +188,19 @@ fn list_child(m: &mut Message, child: &ChildInfo) {
             .list("remote-ts", &child.remote_ts)
             .set("shrike-starts", if child.starts { "yes" } else { "no" });
     });
+}
+
+/// The `list-policy` event of a trap: `{CONNECTION/CHILD {..}}`.
+pub fn list_policy(trap: &TrapInstall) -> Message {
+    let mut m = Message::new();
+    m.section(format!("{}/{}", trap.connection, trap.name), |m| {
+        m.set("child", &trap.name)
+            .set("ike", &trap.connection)
+            .set("mode", if trap.mode == Mode::Tunnel { "TUNNEL" } else { "TRANSPORT" })
+            .list("local-ts", trap.local_ts.iter().map(ToString::to_string))
+            .list("remote-ts", trap.remote_ts.iter().map(ToString::to_string));
+    });
+    m
 }
 
 /// The connections in a `list-conn` event, for diagnosis: the names, the peer's addresses and the children of what

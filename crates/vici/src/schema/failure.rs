@@ -188,6 +188,10 @@ fn values(m: &mut Message, kind: &Kind) {
         Kind::PeerRefusedV1 { phase, notify } => {
             m.set("phase", phase_name(*phase)).number("notify-v1", notify.0).set("notify-name", notify.to_string())
         }
+        Kind::NoVirtualAddress { found_by, asked, pools } => {
+            let asked: Vec<String> = asked.iter().map(ToString::to_string).collect();
+            m.set("found-by", side_name(*found_by)).list("asked", &asked).list("pools", pools)
+        }
         Kind::NotUnique { remote } => m.set("remote", id(remote)),
         Kind::NoConfig { local, remote } => m.set("local", local.to_string()).set("remote", remote.to_string()),
         Kind::WrongVersion { peer } => m.number("peer", *peer),
@@ -290,6 +294,11 @@ fn kind_from(code: &str, m: &Message) -> Result<Option<Kind>, SchemaError> {
                 other => return Err(bad("ours", other)),
             },
             peer: parse(m, "peer")?,
+        },
+        "VIRTUAL_IP" => Kind::NoVirtualAddress {
+            found_by: side()?,
+            asked: items(m, "asked", |text| text.parse().ok())?,
+            pools: texts("pools"),
         },
         "NOT_UNIQUE" => Kind::NotUnique { remote: id("remote")? },
         "NO_CONFIG" => Kind::NoConfig { local: parse(m, "local")?, remote: parse(m, "remote")? },
@@ -400,6 +409,7 @@ mod tests {
                 Kind::PskMissing { local: a.clone(), remote: b.clone() },
                 Kind::AuthMethodUnsupported { method: text.clone() },
                 Kind::NotUnique { remote: a.clone() },
+                Kind::NoVirtualAddress { found_by: side, asked: vec![remote.ip().to_owned().into()], pools: vec![text.clone()] },
                 Kind::AuthMethodMismatch { expected: text.clone(), received: text.clone() },
                 Kind::OwnCertificateMissing { local: a.clone(), candidates: vec![text.clone()] },
                 Kind::PeerCertificateMissing { remote: a.clone() },

@@ -164,6 +164,15 @@ impl<'a> Chain<'a> {
         self.find(|payload| if let Payload::Eap(message) = payload { Some(*message) } else { None })
     }
 
+    /// Kind and attributes of the Configuration payload.
+    pub fn configuration(&self) -> Option<(crate::CpType, &[super::ConfigAttribute<'a>])> {
+        self.find(
+            |payload| {
+                if let Payload::Cp { kind, attributes } = payload { Some((*kind, &attributes[..])) } else { None }
+            },
+        )
+    }
+
     /// The notifications in order.
     pub fn notifies(&self) -> impl Iterator<Item = &Notify<'a>> {
         self.payloads

@@ -7,8 +7,9 @@ use crate::timers::Reason;
 use crate::v1::phase1;
 use crate::v1::sa::IsakmpSa;
 use model::dataplane::VirtualAddress;
-use model::{FailureKind, Instant, TrafficSelector};
+use model::{FailureKind, Instant, Role, TrafficSelector};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 use wire::V1ConfigAttribute;
 use wire::attributes::{AttributeValue, DataAttribute};
 use wire::v1::Attributes;
@@ -26,6 +27,9 @@ fn bytes_of(address: IpAddr) -> Vec<u8> {
         IpAddr::V6(a) => a.octets().to_vec(),
     }
 }
+
+/// How long an initiator that has addresses to give waits for the peer to ask for one.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The ISAKMP SA is established: what is to be asked for, given or waited for.
 pub(super) fn begin(sa: &mut IsakmpSa, cx: &mut Context, now: Instant) {
@@ -56,6 +60,9 @@ pub(super) fn begin(sa: &mut IsakmpSa, cx: &mut Context, now: Instant) {
         let values = values(sa, cx);
         let attributes: Vec<DataAttribute<'_>> = values.iter().map(|(class, v)| attribute(*class, v)).collect();
         send(sa, cx, now, SET, &attributes);
+    } else if !connection.pools.is_empty() && sa.role == Role::Initiator {
+        sa.configuration.stage = Stage::Awaiting;
+        cx.timers.set(sa.id, Reason::Exchange(0), now + PATIENCE);
     }
 }
 

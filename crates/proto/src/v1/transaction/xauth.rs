@@ -1,10 +1,11 @@
 //! XAuth, generic type: a user's name and password (draft-beaulieu-ike-xauth).
 
-use super::{REQUEST, Received, SET, Stage, answer, attribute, authenticated, octets, retire, same, send, xauth_round};
+use super::{REQUEST, Received, SET, Stage, answer, attribute, authenticated, octets, retire, same, send};
 use crate::context::Context;
 use crate::v1::sa::IsakmpSa;
-use config::xauth_secrets;
+use config::{Connection, xauth_secrets};
 use model::{FailureKind, Identity, Instant};
+use std::sync::Arc;
 use wire::attributes::{AttributeValue, DataAttribute};
 use wire::{V1ConfigAttribute, XauthStatus, XauthType};
 
@@ -32,14 +33,13 @@ pub(super) fn judge(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, received:
         .and_then(|name| std::str::from_utf8(name).ok())
         .and_then(|name| name.parse().ok())
         .filter(|user: &Identity| !user.is_wildcard());
-    let connection = sa.connection.clone();
-    let expected = connection.as_ref().and_then(|c| xauth_round(&c.remote_more)).map(|round| &round.id);
-    let wanted = user.as_ref().is_some_and(|user| expected.is_some_and(|id| id.matches(user).is_some()));
+    let takes = |c: &Arc<Connection>| user.as_ref().is_some_and(|user| c.remote_user().matches(user).is_some());
+    let taken = sa.connection.iter().chain(&sa.configuration.alternatives).find(|c| takes(c)).cloned();
     let right = user.as_ref().zip(password).is_some_and(|(user, password)| {
         // Every candidate is compared, so that the time does not tell which one it was.
         xauth_secrets(&cx.secrets, user).iter().fold(false, |found, s| same(&s.secret, password) | found)
     });
-    let good = wanted && right;
+    let good = taken.is_some() && right;
     let shown = user.as_ref().map(ToString::to_string).unwrap_or_default();
     sa.log(
         cx,
@@ -50,6 +50,9 @@ pub(super) fn judge(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, received:
             false => format!("XAuth authentication of '{shown}' failed"),
         },
     );
+    if let Some(connection) = taken.filter(|_| good) {
+        sa.connection = Some(connection);
+    }
     sa.configuration.user = user;
     sa.configuration.stage = Stage::Judged(good);
     send(sa, cx, now, SET, &[status(if good { XauthStatus::OK } else { XauthStatus::FAIL })]);
@@ -75,8 +78,7 @@ pub(super) fn acknowledged(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, go
 
 /// Our name: `xauth_id`, or the identity of the round, or of phase 1.
 fn own_name(sa: &IsakmpSa) -> String {
-    let connection = sa.connection.as_ref();
-    let round = connection.and_then(|c| xauth_round(&c.local_more));
+    let round = sa.connection.as_ref().and_then(|c| c.local_xauth());
     let named = round.and_then(|round| round.xauth_id.clone());
     let of_round = round.map(|round| &round.id).filter(|id| !id.is_wildcard());
     named.or_else(|| of_round.or(sa.local_id.as_ref()).map(ToString::to_string)).unwrap_or_default()

@@ -1,0 +1,210 @@
+//! Traps: policies without an SA, whose first packet has one negotiated (`start_action = trap`; RFC 4301 section 4.4.1).
+//!
+//! A trap stays while the Child SAs that it asks for come and go. Both versions of IKE serve it.
+
+use super::Endpoint;
+use crate::child::configured_for;
+use crate::ike_sa::IkeSa;
+use crate::v2;
+use config::Connection;
+use model::dataplane::{Command, Mode, TrapInstall};
+use model::{Event, Failure, FailureKind, Instant, SaId, TrafficSelector};
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A policy that waits for packets.
+pub(super) struct Trap {
+    connection: Arc<Connection>,
+    /// Name of the child.
+    child: String,
+    local: SocketAddr,
+    remote: SocketAddr,
+    install: TrapInstall,
+    /// Destinations for which a Child SA was asked though there are others, and until when not again: the peer may narrow
+    /// to what does not have them.
+    asked: VecDeque<(IpAddr, Instant)>,
+}
+
+/// So long and for so many destinations a trap does not ask again.
+const ASKED: (Duration, usize) = (Duration::from_secs(60), 32);
+
+/// A packet that met a trap.
+#[derive(Clone, Copy)]
+pub(super) struct Packet {
+    pub source: SocketAddr,
+    pub destination: SocketAddr,
+    pub protocol: u8,
+}
+
+impl Packet {
+    /// The selectors of this packet alone, its source first; ICMP has type and code in both (RFC 7296 section 3.13.1).
+    fn selectors(&self) -> (TrafficSelector, TrafficSelector) {
+        let icmp = matches!(self.protocol, 1 | 58);
+        let type_and_code = (self.source.port() << 8) | (self.destination.port() & 0xff);
+        let one = |end: SocketAddr| {
+            let port = if icmp { type_and_code } else { end.port() };
+            // A packet without ports, or a later fragment of one.
+            let (start_port, end_port) = if port == 0 && !icmp { (0, u16::MAX) } else { (port, port) };
+            TrafficSelector { protocol: self.protocol, start_port, end_port, ..TrafficSelector::host(end.ip()) }
+        };
+        (one(self.source), one(self.destination))
+    }
+
+    /// In strongSwan's words: for ICMP the type as port.
+    fn describe(&self) -> String {
+        let one = |end: SocketAddr| {
+            let port = if matches!(self.protocol, 1 | 58) { self.source.port() } else { end.port() };
+            let host = TrafficSelector { protocol: self.protocol, ..TrafficSelector::host(end.ip()) };
+            let (start_port, end_port) = if port == 0 { (0, u16::MAX) } else { (port, port) };
+            TrafficSelector { start_port, end_port, ..host }.to_string()
+        };
+        format!("{} === {}", one(self.source), one(self.destination))
+    }
+}
+
+fn covers(local: &[TrafficSelector], remote: &[TrafficSelector], packet: &(TrafficSelector, TrafficSelector)) -> bool {
+    let has = |list: &[TrafficSelector], one: &TrafficSelector| list.iter().any(|ts| ts.intersection(one).is_some());
+    has(local, &packet.0) && has(remote, &packet.1)
+}
+
+impl Endpoint {
+    /// Sets a trap for a child, in place of the one there is. With an unspecified `remote` each packet tells the peer,
+    /// which is for transport mode only.
+    ///
+    /// # Errors
+    /// Why it cannot be set.
+    #[allow(clippy::result_large_err)] // made for an operator, not on a hot path
+    pub fn install_trap(
+        &mut self,
+        connection: &str,
+        child: &str,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> Result<SaId, Failure> {
+        let Some(connection) = self.connections.get(connection).cloned() else {
+            return Err(Failure { kind: FailureKind::NoConfig { local, remote }, config: None });
+        };
+        let Some(config) = connection.children.iter().find(|c| c.name == child) else {
+            return Err(Failure { kind: FailureKind::NoConfig { local, remote }, config: None });
+        };
+        let refused = |reason: &str, key: &str| {
+            let kind = FailureKind::InstallFailed { reason: reason.to_string() };
+            Err(Failure { kind, config: Some(config.source.get(key)) })
+        };
+        if remote.ip().is_unspecified() && config.mode != Mode::Transport {
+            return refused("in tunnel mode a trap needs the peer's address: set remote_addrs", "mode");
+        }
+        if !config.policies {
+            return refused("a trap is a policy: remove policies = no", "policies");
+        }
+        self.uninstall_traps(Some(&connection.name), Some(child));
+        let selectors = configured_for(config, &[local.ip()], &[remote.ip()]);
+        let install = TrapInstall {
+            trap: self.cx.child_id(),
+            connection: connection.name.clone(),
+            name: config.name.clone(),
+            reqid: self.cx.take_reqid(&selectors.local, &selectors.remote, config.reqid),
+            mode: config.mode,
+            local: local.ip(),
+            remote: remote.ip(),
+            local_ts: selectors.local,
+            remote_ts: selectors.remote,
+        };
+        let id = install.trap;
+        self.cx.plane(Command::Trap(Box::new(install.clone())));
+        let child = child.to_string();
+        let asked = VecDeque::new();
+        self.traps.insert(id, Trap { connection, child, local, remote, install, asked });
+        Ok(id)
+    }
+
+    /// Removes the traps of this connection or child; `None` for any. Returns how many there were.
+    pub fn uninstall_traps(&mut self, connection: Option<&str>, child: Option<&str>) -> usize {
+        let named = |trap: &&Trap| {
+            connection.is_none_or(|name| name == trap.connection.name) && child.is_none_or(|name| name == trap.child)
+        };
+        let ids: Vec<SaId> = self.traps.values().filter(named).map(|trap| trap.install.trap).collect();
+        for trap in &ids {
+            self.cx.plane(Command::RemoveTrap { trap: *trap });
+            self.forget_trap(*trap);
+        }
+        ids.len()
+    }
+
+    /// The data plane has it no more, or never had it.
+    pub(super) fn forget_trap(&mut self, id: SaId) -> bool {
+        let Some(trap) = self.traps.remove(&id) else { return false };
+        self.cx.release_reqid(&trap.install.local_ts, &trap.install.remote_ts);
+        true
+    }
+
+    /// The traps that are set.
+    pub fn traps(&self) -> impl Iterator<Item = &TrapInstall> {
+        self.traps.values().map(|trap| &trap.install)
+    }
+
+    /// A Child SA ended whose configuration says to wait for traffic; a trap that is there stays.
+    pub(super) fn trap_again(&mut self, connection: &str, child: &str, local: SocketAddr, remote: SocketAddr) {
+        let there = self.traps.values().any(|trap| trap.connection.name == connection && trap.child == child);
+        if !there && let Err(failure) = self.install_trap(connection, child, local, remote) {
+            let text = format!("no trap is set for '{child}': {failure}");
+            self.cx.event(Event::Step { sa: None, name: connection.to_string(), group: "CFG", level: 0, text });
+        }
+    }
+
+    /// A packet met a trap: its Child SA is negotiated, unless that is under way or there is one already.
+    pub(super) fn acquire(&mut self, now: Instant, id: SaId, packet: Packet) {
+        let Some(trap) = self.traps.get(&id) else { return };
+        let any = |address: SocketAddr, of_packet: IpAddr| match address.ip().is_unspecified() {
+            true => SocketAddr::new(of_packet, address.port()),
+            false => address,
+        };
+        let (local, remote) = (any(trap.local, packet.source.ip()), any(trap.remote, packet.destination.ip()));
+        let (connection, child) = (Arc::clone(&trap.connection), trap.child.clone());
+        let wanted = packet.selectors();
+        if !covers(&trap.install.local_ts, &trap.install.remote_ts, &wanted) {
+            return;
+        }
+        let served = |sa: &IkeSa| {
+            let same = sa.name() == connection.name && sa.addresses().1.ip() == remote.ip() && !sa.is_closed();
+            let carries = |c: &crate::child::ChildSa| {
+                c.name == child && (!c.is_installed() || covers(&c.local_ts, &c.remote_ts, &wanted))
+            };
+            same && sa.heir().is_none() && sa.children().iter().any(carries)
+        };
+        if self.sas.values().any(served) {
+            return;
+        }
+        let others = |sa: &IkeSa| sa.name() == connection.name && sa.children().iter().any(|c| c.name == child);
+        if self.sas.values().any(others)
+            && let Some(trap) = self.traps.get_mut(&id)
+        {
+            trap.asked.retain(|(_, until)| *until > now);
+            if trap.asked.iter().any(|(address, _)| *address == packet.destination.ip()) {
+                return;
+            }
+            if trap.asked.len() >= ASKED.1 {
+                trap.asked.pop_front();
+            }
+            trap.asked.push_back((packet.destination.ip(), now + ASKED.0));
+        }
+        let text = format!("creating acquire job for policy {}", packet.describe());
+        self.cx.event(Event::Step { sa: None, name: connection.name.clone(), group: "KNL", level: 1, text });
+        if self.add_child_v1(now, &connection.name, &child, (local, remote)).is_some() {
+            return;
+        }
+        if self.under_another(now, &connection.name, &child, remote.ip(), Some(wanted)).is_some() {
+            return;
+        }
+        let index = connection.children.iter().position(|c| c.name == child).unwrap_or(usize::MAX);
+        // What is loaded now counts, not what was loaded when the trap was set.
+        let Some(connection) = self.connections.get(&connection.name).cloned() else { return };
+        if let Ok(id) = self.begin(now, connection, index, (local, remote), 1, None)
+            && let Some(sa) = self.sas.get_mut(&id).and_then(IkeSa::v2)
+        {
+            v2::triggered_by(sa, wanted);
+        }
+    }
+}

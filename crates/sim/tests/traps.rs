@@ -1,0 +1,184 @@
+//! Traps: a packet asks for its Child SA (`start_action = trap`).
+
+use model::SaId;
+use model::dataplane::PlaneEvent;
+use proto::Selection;
+use sim::{NodeId, Sim, Site};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn sites(version: u8) -> (Site, Site) {
+    let site = |name: &str, own: &str, peer: &str, local: &str, remote: &str| {
+        let site = Site::new(name, own).to(peer).connection(&format!("version = {version}"));
+        site.child(&format!("local_ts = {local}")).child(&format!("remote_ts = {remote}"))
+    };
+    (
+        site("a", "192.0.2.1", "192.0.2.2", "10.1.0.0/16", "10.2.0.0/16"),
+        site("b", "192.0.2.2", "192.0.2.1", "10.2.0.0/16", "10.1.0.0/16"),
+    )
+}
+
+fn trap(sim: &mut Sim, node: NodeId, peer: NodeId) -> SaId {
+    let at = |address| SocketAddr::new(address, 500);
+    let (local, remote) = (at(sim.address(node)), at(sim.address(peer)));
+    sim.with(node, |endpoint, _| endpoint.install_trap("gw", "net", local, remote).expect("a trap"))
+}
+
+fn packet(sim: &mut Sim, node: NodeId, trap: SaId, destination: &str) {
+    let (source, destination) = ("10.1.0.9:4711".parse().unwrap(), format!("{destination}:80").parse().unwrap());
+    sim.report(node, PlaneEvent::Acquire { trap, source, destination, protocol: 6 });
+}
+
+fn texts(list: &[model::TrafficSelector]) -> Vec<String> {
+    list.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn the_first_packet_brings_the_child_sa_up_and_the_trap_stays() {
+    for version in [1, 2] {
+        let (site_a, site_b) = sites(version);
+        let mut sim = Sim::new(3);
+        let (a, b) = (sim.add(site_a), sim.add(site_b));
+        let id = trap(&mut sim, a, b);
+        assert_eq!(sim.plane(a).traps().map(|t| t.trap).collect::<Vec<_>>(), [id]);
+        assert_eq!(sim.endpoint(a).sizes(), (0, 0), "nothing is negotiated yet");
+        // Packets go on while it is negotiated.
+        for _ in 0..3 {
+            packet(&mut sim, a, id, "10.2.0.1");
+        }
+        sim.run_for(10 * SECOND);
+        assert_eq!((sim.pairs(a, b), sim.endpoint(a).sizes()), (1, (1, 0)), "IKEv{version}");
+        let install = sim.plane(a).installed().next().unwrap();
+        let reqid = sim.plane(a).traps().next().unwrap().reqid;
+        assert_eq!((install.reqid, texts(&install.remote_ts)), (reqid, vec!["10.2.0.0/16".to_string()]));
+        packet(&mut sim, a, id, "10.2.0.77");
+        sim.run_for(10 * SECOND);
+        assert_eq!(sim.plane(a).installs, 1, "there is one already");
+        // What the peer ends, the next packet makes again.
+        sim.terminate(b, &Selection::default());
+        sim.run_for(10 * SECOND);
+        assert_eq!((sim.pairs(a, b), sim.plane(a).traps().count()), (0, 1));
+        packet(&mut sim, a, id, "10.2.0.1");
+        sim.run_for(10 * SECOND);
+        assert_eq!(sim.pairs(a, b), 1, "IKEv{version}");
+        assert_eq!(sim.with(a, |endpoint, _| endpoint.uninstall_traps(None, Some("net"))), 1);
+        assert_eq!((sim.plane(a).traps().count(), sim.pairs(a, b)), (0, 1), "the SA stays");
+        packet(&mut sim, a, id, "10.2.0.1");
+        assert!(sim.with(a, |endpoint, _| endpoint.unload_connection("gw")));
+    }
+}
+
+#[test]
+fn a_peer_that_narrows_gets_a_child_sa_for_each_part() {
+    let (site_a, _) = sites(2);
+    let part = |name: &str, ts: &str| format!("{name} {{ local_ts = {ts}\n remote_ts = 10.1.0.0/16 }}");
+    let site_b = Site::new("b", "192.0.2.2").text(&format!(
+        "connections {{ gw {{\n local_addrs = 192.0.2.2\n remote_addrs = 192.0.2.1\n local {{ auth = psk\n id = b.example }}\n \
+         remote {{ auth = psk }}\n children {{ {}\n {} }} }} }}\nsecrets {{ ike-all {{ secret = swordfish }} }}\n",
+        part("low", "10.2.0.0/28"),
+        part("high", "10.2.0.16/28"),
+    ));
+    let mut sim = Sim::new(3);
+    let (a, b) = (sim.add(site_a), sim.add(site_b));
+    let id = trap(&mut sim, a, b);
+    let mut expected = Vec::new();
+    // RFC 7296 section 2.9: the packet's own selectors come first and decide, in IKE_AUTH and in CREATE_CHILD_SA.
+    for (destination, part) in [("10.2.0.17", "10.2.0.16/28"), ("10.2.0.1", "10.2.0.0/28")] {
+        packet(&mut sim, a, id, destination);
+        sim.run_for(10 * SECOND);
+        expected.push(part.to_string());
+        let all: Vec<String> = sim.plane(a).installed().flat_map(|i| texts(&i.remote_ts)).collect();
+        assert_eq!(all, expected);
+        packet(&mut sim, a, id, destination);
+        sim.run_for(10 * SECOND);
+    }
+    assert_eq!((sim.pairs(a, b), sim.endpoint(a).sizes(), sim.plane(a).installs), (2, (1, 0), 2));
+    // A packet of neither part is refused, and leaves nothing behind.
+    packet(&mut sim, a, id, "10.2.9.9");
+    sim.run_for(60 * SECOND);
+    assert_eq!((sim.pairs(a, b), sim.snapshots(a)[0].children.len()), (2, 2));
+    // And is not asked for with each packet.
+    let messages = sim.wire.len();
+    packet(&mut sim, a, id, "10.2.0.1");
+    for _ in 0..5 {
+        packet(&mut sim, a, id, "10.2.9.8");
+        packet(&mut sim, a, id, "10.2.9.8");
+        sim.run_for(2 * SECOND);
+    }
+    assert_eq!((sim.wire.len() - messages, sim.pairs(a, b)), (4, 2), "one attempt, and one Delete");
+}
+
+#[test]
+fn a_lost_peer_or_a_closed_child_leaves_a_trap() {
+    for version in [1, 2] {
+        let (site_a, site_b) = sites(version);
+        let site_a = site_a.connection("dpd_delay = 5").child("dpd_action = trap").child("close_action = trap");
+        let mut sim = Sim::new(3);
+        let (a, b) = (sim.add(site_a), sim.add(site_b));
+        sim.initiate(a, b);
+        sim.run_for(5 * SECOND);
+        assert_eq!((sim.pairs(a, b), sim.plane(a).traps().count()), (1, 0));
+        // Closed by the peer: the Child SA alone, then with its IKE SA.
+        for round in 0..3 {
+            match round {
+                0 => drop(sim.terminate(b, &Selection { child: Some("net".into()), ..Selection::default() })),
+                1 => drop(sim.terminate(b, &Selection::default())),
+                _ => sim.crash(b),
+            }
+            sim.run_for(400 * SECOND);
+            assert_eq!(sim.plane(a).installed().count(), 0, "IKEv{version}, round {round}");
+            let traps: Vec<SaId> = sim.plane(a).traps().map(|t| t.trap).collect();
+            assert_eq!(traps.len(), 1, "IKEv{version}, round {round}");
+            if round == 2 {
+                sim.restart(b);
+            }
+            packet(&mut sim, a, traps[0], "10.2.0.1");
+            sim.run_for(10 * SECOND);
+            assert_eq!(sim.pairs(a, b), 1, "IKEv{version}, round {round}");
+        }
+    }
+}
+
+#[test]
+fn between_hosts_the_packet_names_the_peer() {
+    let site = |name: &str, own: &str| {
+        let site = Site::new(name, own).to("%any").connection("version = 2").child("mode = transport");
+        site.local_id(None)
+    };
+    let mut sim = Sim::new(3);
+    let (a, b, c) = (sim.add(site("a", "192.0.2.1")), sim.add(site("b", "192.0.2.2")), sim.add(site("c", "192.0.2.3")));
+    let any: SocketAddr = "0.0.0.0:500".parse().unwrap();
+    let local = SocketAddr::new(sim.address(a), 500);
+    let id = sim.with(a, |endpoint, _| endpoint.install_trap("gw", "net", local, any).expect("a trap"));
+    assert_eq!(texts(&sim.plane(a).traps().next().unwrap().remote_ts), ["0.0.0.0/0"]);
+    for peer in [b, c, b] {
+        let (source, destination) = (SocketAddr::new(sim.address(a), 8), SocketAddr::new(sim.address(peer), 0));
+        sim.report(a, PlaneEvent::Acquire { trap: id, source, destination, protocol: 1 });
+        sim.run_for(5 * SECOND);
+        assert_eq!(sim.pairs(a, peer), 1);
+    }
+    assert_eq!((sim.plane(a).installs, sim.endpoint(a).sizes()), (2, (2, 0)));
+    // In tunnel mode nobody could be asked.
+    sim.with(a, |endpoint, _| {
+        let mut connection = config::Connection::clone(endpoint.connections().next().unwrap());
+        connection.children[0].mode = model::dataplane::Mode::Tunnel;
+        endpoint.load_connection(std::sync::Arc::new(connection));
+        let refused = endpoint.install_trap("gw", "net", local, any).unwrap_err();
+        assert!(refused.to_string().contains("set remote_addrs"), "{refused}");
+        assert!(endpoint.install_trap("gw", "nosuch", local, any).is_err());
+    });
+}
+
+#[test]
+fn a_data_plane_that_cannot_trap_is_not_asked_again() {
+    let (site_a, site_b) = sites(2);
+    let mut sim = Sim::new(3);
+    let (a, b) = (sim.add(site_a), sim.add(site_b));
+    let id = trap(&mut sim, a, b);
+    sim.report(a, PlaneEvent::Failed { child: id, reason: "no such thing".into() });
+    assert_eq!(sim.endpoint(a).traps().count(), 0);
+    packet(&mut sim, a, id, "10.2.0.1");
+    assert_eq!(sim.endpoint(a).sizes(), (0, 0));
+}

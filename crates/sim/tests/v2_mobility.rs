@@ -1,0 +1,165 @@
+//! MOBIKE (RFC 4555): an end gets another address, and everything moves with it.
+
+use model::DropReason;
+use sim::{Conditions, Nat, NodeId, Sim, Site};
+use std::net::IpAddr;
+use std::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn sites() -> (Site, Site) {
+    let a = Site::new("a", "192.0.2.1").to("192.0.2.2").child("remote_ts = 10.2.0.0/16");
+    let b = Site::new("b", "192.0.2.2").to("%any").child("local_ts = 10.2.0.0/16");
+    (a, b)
+}
+
+fn up(a: Site, b: Site) -> (Sim, NodeId, NodeId) {
+    let mut sim = Sim::new(11);
+    let (a, b) = (sim.add(a), sim.add(b));
+    sim.initiate(a, b);
+    sim.run_for(5 * SECOND);
+    assert!(sim.carries(a, b));
+    (sim, a, b)
+}
+
+fn address(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+/// Where the Child SA of a node leads, and its selectors.
+fn way(sim: &Sim, node: NodeId) -> String {
+    let i = sim.plane(node).installed().next().expect("a Child SA");
+    format!("{} {} {} === {}", i.local.ip(), i.remote.ip(), i.local_ts[0], i.remote_ts[0])
+}
+
+#[test]
+fn the_initiator_moves_and_dynamic_selectors_with_it() {
+    let (mut sim, a, b) = up(sites().0, sites().1);
+    let spis = sim.snapshots(a)[0].spis;
+    for (round, place) in ["198.51.100.7", "203.0.113.9", "192.0.2.1"].into_iter().enumerate() {
+        sim.relocate(a, address(place));
+        sim.run_for(5 * SECOND);
+        assert_eq!(way(&sim, a), format!("{place} 192.0.2.2 {place}/32 === 10.2.0.0/16"), "{round}");
+        assert_eq!(way(&sim, b), format!("192.0.2.2 {place} 10.2.0.0/16 === {place}/32"), "{round}");
+        assert!(sim.carries(a, b) && sim.quiet());
+        for node in [a, b] {
+            let sa = &sim.snapshots(node)[0];
+            assert_eq!((sa.spis, sim.plane(node).installs), (spis, 1), "nothing was negotiated anew");
+            let child = &sa.children[0];
+            assert_eq!(
+                (child.local_ts.clone(), child.reqid),
+                (sim.plane(node).get(child.id).unwrap().local_ts.clone(), 1)
+            );
+        }
+    }
+}
+
+#[test]
+fn a_virtual_address_moves_to_the_other_interface() {
+    let (a, _) = sites();
+    let gate = Site::new("gate", "192.0.2.2").text(
+        "connections { gw {\n local_addrs = 192.0.2.2\n pools = rw\n local { auth = psk\n id = gate.example }\n \
+         remote { auth = psk }\n children { net { local_ts = 10.2.0.0/16 } } } }\n\
+         secrets { ike-all { secret = swordfish } }\npools { rw { addrs = 10.3.0.0/28 } }\n",
+    );
+    let (mut sim, a, b) = up(a.connection("vips = 0.0.0.0"), gate);
+    sim.relocate(a, address("198.51.100.7"));
+    sim.run_for(5 * SECOND);
+    assert_eq!(way(&sim, a), "198.51.100.7 192.0.2.2 10.3.0.1/32 === 10.2.0.0/16");
+    assert_eq!(way(&sim, b), "192.0.2.2 198.51.100.7 10.2.0.0/16 === 10.3.0.1/32");
+    assert_eq!(sim.virtual_addresses(a), [address("10.3.0.1")]);
+    let outer = sim.happened(a).iter().filter_map(|e| match &e.what {
+        sim::Happened::AddAddress(new) => Some(new.outer.to_string()),
+        _ => None,
+    });
+    assert_eq!(outer.collect::<Vec<_>>(), ["192.0.2.1", "198.51.100.7"]);
+}
+
+#[test]
+fn the_responder_moves_and_the_initiator_follows() {
+    let (mut sim, a, b) = up(sites().0, sites().1);
+    sim.relocate(b, address("203.0.113.2"));
+    sim.run_for(10 * SECOND);
+    assert_eq!(way(&sim, a), "192.0.2.1 203.0.113.2 192.0.2.1/32 === 10.2.0.0/16");
+    assert_eq!(way(&sim, b), "203.0.113.2 192.0.2.1 10.2.0.0/16 === 192.0.2.1/32");
+    assert!(sim.carries(a, b) && sim.quiet());
+    assert_eq!((sim.endpoint(a).sizes(), sim.endpoint(b).sizes()), ((1, 0), (1, 0)));
+}
+
+#[test]
+fn into_a_nat_and_out_of_it() {
+    let (a, b) = sites();
+    let (a, b) = (a.child("local_ts = 10.1.0.0/16"), b.child("remote_ts = 10.1.0.0/16"));
+    let (mut sim, a, b) = up(a.behind(Nat::new(address("198.51.100.1"))), b);
+    assert!(sim.plane(a).installed().all(|i| i.encapsulated));
+    // Another address behind the same box: the peer sees another port.
+    sim.relocate(a, address("192.0.2.77"));
+    sim.run_for(5 * SECOND);
+    let there = sim.plane(b).installed().next().unwrap();
+    assert!(there.encapsulated && there.remote.ip() == address("198.51.100.1"));
+    assert_eq!(sim.plane(a).installed().next().unwrap().local.ip(), address("192.0.2.77"));
+    assert!(sim.quiet());
+}
+
+#[test]
+fn with_mobike_off_at_either_end_nothing_moves() {
+    for off in [0, 1] {
+        let (mut a, mut b) = sites();
+        if off == 0 {
+            a = a.connection("mobike = no");
+        } else {
+            b = b.connection("mobike = no");
+        }
+        let (mut sim, a, b) = up(a, b);
+        assert!(sim.with(a, |endpoint, _| endpoint.movable()).is_empty());
+        assert!(sim.with(b, |endpoint, _| endpoint.movable()).is_empty());
+        sim.relocate(a, address("198.51.100.7"));
+        sim.run_for(5 * SECOND);
+        assert_eq!(way(&sim, b), "192.0.2.2 192.0.2.1 10.2.0.0/16 === 192.0.2.1/32");
+    }
+}
+
+#[test]
+fn a_message_from_elsewhere_moves_nothing_without_an_update() {
+    // RFC 4555 section 3.8: only UPDATE_SA_ADDRESSES does. Somebody on the way changes the source of a sign of life.
+    let (a, b) = sites();
+    let (mut sim, _, b) = up(a.connection("dpd_delay = 5"), b);
+    let before = way(&sim, b);
+    sim.set_hook(Some(Box::new(|_, datagram| {
+        let mut copy = datagram.clone();
+        if copy.from.ip() == "192.0.2.1".parse::<IpAddr>().unwrap() {
+            copy.from.set_ip("203.0.113.66".parse().unwrap());
+        }
+        vec![(Duration::ZERO, copy)]
+    })));
+    sim.run_for(12 * SECOND);
+    assert_eq!(way(&sim, b), before);
+    assert_eq!(sim.dropped(b, DropReason::IntegrityCheckFailed), 0);
+}
+
+#[test]
+fn moves_survive_loss_and_rekeying() {
+    for seed in 0..100 {
+        let mut sim = Sim::new(seed);
+        let (site_a, site_b) = sites();
+        let site_a = site_a
+            .connection("rekey_time = 20")
+            .connection("over_time = 60")
+            .connection("rand_time = 5")
+            .connection("dpd_delay = 10");
+        let (a, b) = (sim.add(site_a), sim.add(site_b));
+        sim.initiate(a, b);
+        sim.run_for(5 * SECOND);
+        assert!(sim.carries(a, b), "seed {seed}");
+        sim.set_conditions(Conditions { loss: 150, duplicate: 50, ..Conditions::default() });
+        for place in 10..22 {
+            sim.relocate(a, address(&format!("198.51.100.{place}")));
+            sim.run_for(Duration::from_millis(500 + seed * 97 % 5000));
+        }
+        sim.set_conditions(Conditions::default());
+        sim.run_for(90 * SECOND);
+        assert!(sim.carries(a, b), "seed {seed}");
+        assert_eq!((sim.endpoint(a).sizes(), sim.endpoint(b).sizes()), ((1, 0), (1, 0)), "seed {seed}");
+        assert_eq!(way(&sim, b), "192.0.2.2 198.51.100.21 10.2.0.0/16 === 198.51.100.21/32", "seed {seed}");
+    }
+}
