@@ -488,6 +488,16 @@ impl Group<'_> {
         if anywhere {
             return verdict("waiting", Severity::Info, &[], "no SA: waits for peers from anywhere");
         }
+        if self.connection.is_some_and(|c| c.children.iter().any(|child| child.trapped)) && !self.starts() {
+            let why = "no SA: waits for traffic that needs it";
+            let mut found = verdict("waiting", Severity::Info, &[C::NotStarted], why);
+            if let Some(line) = found.remedy.first_mut() {
+                *line =
+                    "if traffic should have come: check that its route, source and destination are those of the trap"
+                        .into();
+            }
+            return found;
+        }
         let why = if self.starts() { "never begun, although it starts by itself" } else { "never begun by either end" };
         let long = live.running.is_some_and(|running| running >= LONG);
         let severity = if self.starts() || long { Severity::Warning } else { Severity::Info };

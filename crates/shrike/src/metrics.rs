@@ -184,7 +184,7 @@ mod tests {
     use model::LiveChild;
 
     fn connection(name: &str) -> LiveConnection {
-        let children = vec![LiveChild { name: "net".into(), starts: Some(true) }];
+        let children = vec![LiveChild { name: "net".into(), starts: Some(true), trapped: false }];
         LiveConnection {
             name: name.into(),
             remote_addrs: vec!["192.0.2.2".into()],

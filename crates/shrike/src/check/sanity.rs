@@ -34,7 +34,7 @@ fn connection_alone(path: &str, c: &Connection) -> Vec<Finding> {
     for (weak, cause) in weak(&c.proposals, ProposalProtocol::Ike) {
         say(cause, format!("weak in IKE: {weak}"), "proposals", "leave it out at both ends");
     }
-    let starts = c.children.iter().any(|child| child.start_action == StartAction::Start);
+    let starts = c.children.iter().any(|child| child.start_action.starts());
     if starts && !c.remote_addrs.iter().any(AddressPattern::is_specific) {
         let why = "it starts by itself, and no single address to send to is written".to_string();
         say(C::NotStarted, why, "remote_addrs", "write the peer's address or name");
@@ -174,7 +174,7 @@ fn reaches(patterns: &[AddressPattern], others: &[AddressPattern]) -> bool {
 fn both(peer: &str, a: &Connection, b: &Connection) -> Vec<Finding> {
     let mut found = Vec::new();
     let starting = |c: &Connection| {
-        c.children.iter().find(|child| child.start_action == StartAction::Start).map(|c| c.source.get("start_action"))
+        c.children.iter().find(|child| child.start_action.starts()).map(|c| c.source.get("start_action"))
     };
     if let (Some(here), Some(there)) = (starting(a), starting(b)) {
         let remedy = format!("let one end begin: remove start_action at {here} or {there}");

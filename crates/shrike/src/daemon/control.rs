@@ -308,8 +308,10 @@ impl Client {
     /// `shrike-diagnose`: what is wrong now, a finding for each connection.
     fn diagnose(&mut self, core: &mut Core, now: Instant) -> Message {
         let told = |c: &Arc<config::Connection>| schema::live_connections(&schema::list_conn(&describe(c)));
+        let mut connections: Vec<_> = core.endpoint.connections().flat_map(told).collect();
+        core.endpoint.traps().for_each(|trap| schema::note_trap(&mut connections, &schema::list_policy(trap)));
         let live = model::Live {
-            connections: core.endpoint.connections().flat_map(told).collect(),
+            connections,
             sas: core.snapshots(now),
             ended: core.ended(now),
             remembers: true,
@@ -694,7 +696,7 @@ pub(crate) fn describe(c: &config::Connection) -> ConnectionInfo {
                 rekey_packets: child.rekey_packets,
                 dpd_action: action(child.dpd_action, "none", "start"),
                 close_action: action(child.close_action, "none", "start"),
-                starts: child.start_action == config::StartAction::Start,
+                starts: child.start_action.starts(),
                 local_ts: child.local_ts.iter().map(ToString::to_string).collect(),
                 remote_ts: child.remote_ts.iter().map(ToString::to_string).collect(),
             })

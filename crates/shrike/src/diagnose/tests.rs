@@ -502,6 +502,28 @@ fn a_tunnel_that_nothing_comes_back_through_is_missed() {
     assert_eq!(diag::live(&live).len(), 1);
 }
 
+/// Who is to begin decides how much it matters that nobody has.
+#[test]
+fn a_trap_waits_and_what_should_have_begun_is_missed() {
+    let with = |starts, trapped, seconds| {
+        let child = model::LiveChild { name: "net".into(), starts, trapped };
+        let connection = model::LiveConnection {
+            name: "gw".into(),
+            remote_addrs: vec!["192.0.2.2".into()],
+            children: vec![child],
+            ..model::LiveConnection::default()
+        };
+        let running = Some(seconds * SECOND);
+        let live = model::Live { connections: vec![connection], remembers: true, running, ..model::Live::default() };
+        codes(&diag::live(&live))
+    };
+    let (info, warning) = ((Severity::Info, vec!["NOT_STARTED"]), (Severity::Warning, vec!["NOT_STARTED"]));
+    assert_eq!(with(Some(false), true, 9999), std::slice::from_ref(&info));
+    assert_eq!(with(Some(false), false, 10), [info]);
+    assert_eq!(with(Some(false), false, 9999), std::slice::from_ref(&warning));
+    assert_eq!(with(Some(true), false, 10), [warning]);
+}
+
 /// All that is allowed by default is a long list: a finding has its beginning.
 #[test]
 fn a_finding_is_short() {
