@@ -86,6 +86,14 @@ fn what_does_not_fit_names_the_lines_of_both_files() {
     );
 }
 
+#[test]
+fn networks_that_a_peer_narrows_are_told() {
+    let less = site("b", "a", GOOD, "", "s").replace("local_ts = 10.2.0.0/16", "local_ts = 10.2.7.0/24");
+    let (found, text) = together("narrowed", &site("a", "b", GOOD, "", "s"), &less);
+    assert_eq!(found, []);
+    assert!(text.contains("with less than its child 'net' is for: 10.1.0.0/16 === 10.2.7.0/24"), "{text}");
+}
+
 /// The first Child SA of IKEv2 has no group of its own: that groups differ shows when it is rekeyed.
 #[test]
 fn groups_that_differ_are_found_before_the_first_rekeying() {

@@ -7,9 +7,9 @@ use super::finding;
 use crate::clock::unix_seconds;
 use crate::daemon::FromFiles;
 use crate::daemon::load::{self, Loaded};
-use config::{AddressPattern, AuthMethod, Child, Connection, IkeVersion};
+use config::{AddressPattern, AuthMethod, Child, Connection, IkeVersion, SelectorPattern};
 use diag::{Cause, Finding, Severity};
-use model::{FailureKind, Instant, Phase, Side, Tombstone};
+use model::{FailureKind, Instant, Phase, Side, Tombstone, TrafficSelector};
 use proto::{Endpoint, Input, Output, Selection, Settings, Started};
 use std::collections::{BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -261,10 +261,35 @@ fn negotiate(
             return failed;
         }
     }
-    let why = format!("establishes, with its child '{}'", child.name);
-    let mut good = finding("would-establish", peer, Severity::Ok, &[], why);
+    let mut good = match narrowed(pair, child, (local, remote)) {
+        Some(less) => {
+            let remedy = format!("compare it with the peer's networks [{}]", child.source.get("remote_ts"));
+            let why = format!("establishes, with less than its child '{}' is for: {less}", child.name);
+            finding("would-establish", peer, Severity::Info, &[(Cause::TrafficSelector, remedy)], why)
+        }
+        None => {
+            let why = format!("establishes, with its child '{}'", child.name);
+            finding("would-establish", peer, Severity::Ok, &[], why)
+        }
+    };
     good.evidence.push(format!("tried from {local} to {remote}, {} datagrams", pair.sent));
     good
+}
+
+/// The networks that were agreed upon, if they are not those that the child is for (RFC 7296 section 2.9).
+fn narrowed(pair: &Pair, child: &Child, (local, remote): (IpAddr, IpAddr)) -> Option<String> {
+    let sas = pair.ends.first()?.snapshots(pair.now);
+    let agreed = sas.iter().flat_map(|sa| &sa.children).find(|c| c.name == child.name && c.installed.is_some())?;
+    let configured = |patterns: &[SelectorPattern], address| -> Vec<TrafficSelector> {
+        patterns.iter().map(|pattern| pattern.resolve(address)).collect()
+    };
+    let same = |configured: Vec<TrafficSelector>, agreed: &[TrafficSelector]| {
+        configured.len() == agreed.len() && configured.iter().all(|selector| agreed.contains(selector))
+    };
+    let both = same(configured(&child.local_ts, local), &agreed.local_ts)
+        && same(configured(&child.remote_ts, remote), &agreed.remote_ts);
+    let list = |all: &[TrafficSelector]| all.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    (!both).then(|| format!("{} === {}", list(&agreed.local_ts), list(&agreed.remote_ts)))
 }
 
 fn place(failure: &model::Failure) -> String {
@@ -291,7 +316,11 @@ fn verdict(
     for (file, faults) in files.iter().zip(&faults) {
         let telling = faults.iter().filter(|fault| here.is_none() || knows(fault));
         for fault in telling.take(2) {
-            let line = format!("{file}: {}{}", fault.failure.kind, place(&fault.failure));
+            // What is said already needs its line only.
+            let line = match &fault.failure.config {
+                Some(place) if fault.failure.kind == told.failure.kind => format!("the line: {place}"),
+                _ => format!("{file}: {}{}", fault.failure.kind, place(&fault.failure)),
+            };
             if !found.evidence.contains(&line) {
                 found.evidence.push(line);
             }

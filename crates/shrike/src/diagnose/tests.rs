@@ -502,6 +502,28 @@ fn a_tunnel_that_nothing_comes_back_through_is_missed() {
     assert_eq!(diag::live(&live).len(), 1);
 }
 
+/// SAs that go one after the other, each from another address: two sites with one identity.
+#[test]
+fn two_sites_with_one_identity_are_told() {
+    let mut sim = Sim::new(3);
+    let (here, there) = (sim.add(a(&[])), sim.add(b(&[])));
+    for _ in 0..4 {
+        sim.initiate(here, there);
+        sim.run_for(20 * SECOND);
+        sim.terminate(there, &proto::Selection { ike: Some("gw".into()), ..proto::Selection::default() });
+        sim.run_for(10 * SECOND);
+    }
+    let mut live = score::over_vici(&sim, here);
+    let found = diag::live(&live);
+    assert_eq!((found[0].severity, found[0].causes.first()), (Severity::Error, Some(&Cause::PeerDelete)), "{found:?}");
+    assert!(!as_text(&found, &[], false).contains("one identity"));
+    for tombstone in live.ended.iter_mut().step_by(2) {
+        tombstone.sa.remote.set_ip([192, 0, 2, 3].into());
+    }
+    let text = as_text(&diag::live(&live), &[], false);
+    assert!(text.contains("established again and again") && text.contains("with one identity"), "{text}");
+}
+
 /// Who is to begin decides how much it matters that nobody has.
 #[test]
 fn a_trap_waits_and_what_should_have_begun_is_missed() {
