@@ -7,7 +7,7 @@ use config::{Connection, SharedSecret};
 use crypto::Random;
 use model::dataplane::Command;
 use model::{DropReason, Event, Identity, SaId, TrafficSelector};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use wire::IkeSpi;
@@ -93,7 +93,15 @@ pub(crate) struct Context {
     next_child: u32,
     next_reqid: u32,
     /// Request IDs in use, by the selectors they stand for, with the number of Child SAs.
-    reqids: BTreeMap<(Vec<TrafficSelector>, Vec<TrafficSelector>), (u32, u32)>,
+    reqids: BTreeMap<(Vec<TrafficSelector>, Vec<TrafficSelector>), (Reqid, u32)>,
+    /// Request IDs below the next one that are free again.
+    free_reqids: BTreeSet<u32>,
+}
+
+struct Reqid {
+    number: u32,
+    /// We chose it, the operator did not.
+    ours: bool,
 }
 
 impl Context {
@@ -115,6 +123,7 @@ impl Context {
             next_child: 1,
             next_reqid: 1,
             reqids: BTreeMap::new(),
+            free_reqids: BTreeSet::new(),
         }
     }
 
@@ -160,25 +169,30 @@ impl Context {
         }
     }
 
-    /// The request ID for these selectors: the same as long as a Child SA with them exists.
+    /// The request ID for these selectors: the same as long as a Child SA or trap with them exists, else the lowest one that
+    /// is free, as with strongSwan.
     pub fn take_reqid(&mut self, local: &[TrafficSelector], remote: &[TrafficSelector], fixed: Option<u32>) -> u32 {
-        let next = &mut self.next_reqid;
+        let (next, free) = (&mut self.next_reqid, &mut self.free_reqids);
         let (reqid, users) = self.reqids.entry((local.to_vec(), remote.to_vec())).or_insert_with(|| {
-            let reqid = fixed.unwrap_or(*next);
-            if fixed.is_none() {
+            let ours = fixed.is_some_and(|fixed| free.remove(&fixed));
+            let reqid = fixed.or_else(|| free.pop_first()).unwrap_or_else(|| {
                 *next += 1;
-            }
-            (reqid, 0)
+                *next - 1
+            });
+            (Reqid { number: reqid, ours: ours || fixed.is_none() }, 0)
         });
         *users += 1;
-        *reqid
+        reqid.number
     }
 
     pub fn release_reqid(&mut self, local: &[TrafficSelector], remote: &[TrafficSelector]) {
         let key = (local.to_vec(), remote.to_vec());
-        if let Some((_, users)) = self.reqids.get_mut(&key) {
+        if let Some((reqid, users)) = self.reqids.get_mut(&key) {
             *users -= 1;
             if *users == 0 {
+                if reqid.ours {
+                    self.free_reqids.insert(reqid.number);
+                }
                 self.reqids.remove(&key);
             }
         }

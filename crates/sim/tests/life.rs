@@ -364,6 +364,8 @@ fn a_responder_does_not_keep_an_sa_that_is_not_replaced() {
         site_a().connection("rekey_time = 0s").child("rekey_time = 0s"),
         site_b().connection("reauth_time = 100s").connection("over_time = 20s"),
     );
+    // The initiator hears of that time (RFC 4478), but cannot authenticate any more: the peer's secret changes.
+    sim.with(b, |endpoint, _| endpoint.set_secrets(site_b().secret(Some("marlin")).load().secrets));
     sim.run_for(130 * SECOND);
     assert_eq!((sim.endpoint(a).sizes(), sim.endpoint(b).sizes()), ((0, 0), (0, 0)));
     assert_eq!(sim.failure(b).kind, FailureKind::Expired);

@@ -146,6 +146,21 @@ fn both_ends_rekey_at_once_and_the_address_stays() {
     }
 }
 
+#[test]
+fn the_responder_says_when_to_authenticate_anew() {
+    // RFC 4478: only the initiator can, which has no such time of its own.
+    let gate = gateway("pools = rw\n reauth_time = 60\n over_time = 6\n rekey_time = 0", ONE);
+    let site = client("a", "192.0.2.2", "0.0.0.0").connection("rekey_time = 0").connection("over_time = 6");
+    let (mut sim, a, b) = up(site, gate);
+    let first = sim.snapshots(a)[0].id;
+    assert!(sim.snapshots(a)[0].reauth_in.is_some_and(|left| left < 54 * SECOND));
+    sim.run_for(60 * SECOND);
+    assert!(sim.snapshots(a)[0].id > first && sim.carries(a, b));
+    assert_eq!((sim.endpoint(a).sizes(), sim.endpoint(b).sizes()), ((1, 0), (1, 0)));
+    // One selector pair, one number: it is free again when the first Child SA is gone.
+    assert_eq!(sim.plane(b).installed().map(|i| i.reqid).collect::<Vec<_>>(), [1]);
+}
+
 fn refused(sim: &Sim, node: NodeId) -> FailureKind {
     let found = sim.tombstones(node).into_iter().map(|t| t.failure.kind);
     found.into_iter().find(|kind| matches!(kind, FailureKind::NoVirtualAddress { .. })).expect("for want of an address")

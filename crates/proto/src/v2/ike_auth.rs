@@ -35,6 +35,7 @@ use model::dataplane::Mode;
 use model::{Event, FailureKind, Identity, Instant, Role, Side, TrafficSelector, narrow};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use wire::grammar::RuleId;
 use wire::v2::{Chain, ChainBuilder, Id};
 use wire::{AuthMethod, CertEncoding, ExchangeType, HashAlgorithm, IdType, NotifyType, ProtocolId, Secret};
@@ -293,6 +294,7 @@ pub(super) fn response(sa: &mut IkeSa, cx: &mut Context, now: Instant, response:
     configuration::take(sa, cx, chain);
     mobility::agree(sa, cx, &connection, chain, true);
     established(sa, cx, now);
+    note_lifetime(sa, cx, now, chain);
 
     let Some(larval) = (!sa.children.is_empty()).then(|| sa.children.remove(0)) else { return Verdict::Keep };
     finish_first_child(sa, cx, now, &connection, larval, response, (&nonce_i, &nonce_r))
@@ -451,6 +453,7 @@ pub(super) fn request(
         mobility::announce(sa, cx, &mut reply);
     }
     established(sa, cx, now);
+    tell_lifetime(sa, now, &mut reply);
     let made = match served {
         Ok(()) => first_child(sa, cx, now, &connection, request, (&nonce_i, &nonce_r), &mut reply),
         Err(kind) => Err((None, kind)),
@@ -734,6 +737,30 @@ pub(super) fn answered_mode(asked: Mode, answer: &Chain<'_>) -> Mode {
 /// Whether the initiator asks for transport mode.
 pub(super) fn transport_wish(sa: &IkeSa, request: &Chain<'_>) -> child::TransportWish {
     child::TransportWish { asked: request.notify(NotifyType::USE_TRANSPORT_MODE).is_some(), nat: sa.nat }
+}
+
+/// RFC 4478: the initiator hears when the responder wants it to have authenticated anew.
+fn tell_lifetime(sa: &IkeSa, now: Instant, reply: &mut ChainBuilder) {
+    let over = sa.connection.as_ref().map_or(Duration::ZERO, |c| c.over_time);
+    let left = sa.reauth_end.map(|end| end.since(now).saturating_sub(over)).filter(|left| !left.is_zero());
+    if let Some(seconds) = left.and_then(|left| u32::try_from(left.as_secs()).ok()) {
+        reply.notify(ProtocolId::NONE, &[], NotifyType::AUTH_LIFETIME, &seconds.to_be_bytes());
+    }
+}
+
+/// RFC 4478 section 3: the responder says so in seconds, and we authenticate anew before.
+fn note_lifetime(sa: &mut IkeSa, cx: &mut Context, now: Instant, chain: &Chain<'_>) {
+    let data = chain.notify(NotifyType::AUTH_LIFETIME).and_then(|n| n.data.first_chunk::<4>());
+    let Some(lifetime) = data.map(|octets| Duration::from_secs(u32::from_be_bytes(*octets).into())) else { return };
+    let Some(over) = sa.connection.as_ref().map(|c| c.over_time).filter(|_| !lifetime.is_zero()) else { return };
+    // Early enough to have the new one before the responder ends this one.
+    let (at, end) = (now + (lifetime - over.clamp(lifetime / 10, lifetime / 2)), now + lifetime + over);
+    sa.reauth_at = Some(sa.reauth_at.map_or(at, |ours| ours.min(at)));
+    sa.reauth_end = Some(sa.reauth_end.map_or(end, |ours| ours.min(end)));
+    sa.expires = sa.expires.into_iter().chain(sa.reauth_end).min();
+    sa.arm_lifetime(cx);
+    let (told, left) = (lifetime.as_secs(), sa.reauth_at.map_or(0, |at| at.since(now).as_secs()));
+    sa.log(cx, "IKE", 1, format!("received AUTH_LIFETIME of {told}s, authenticating anew in {left}s"));
 }
 
 fn established(sa: &mut IkeSa, cx: &mut Context, now: Instant) {

@@ -252,14 +252,15 @@ pub(super) fn answered(sa: &mut IkeSa, cx: &mut Context, now: Instant, task: &Ta
             }
             sa.note_nat(cx, now, chain);
         }
-        Task::Liveness => {
-            if let (Some(before), Some(now_seen)) = (sa.mobility.seen_as, seen_as(chain))
-                && before != now_seen
-            {
-                sa.mobility.generation = sa.mobility.generation.wrapping_add(1);
-                sa.enqueue(cx, now, Task::UpdateAddresses { generation: sa.mobility.generation });
-            }
-            sa.mobility.seen_as = seen_as(chain).or(sa.mobility.seen_as);
+        // Of the first one it is not known what was before: section 3.8 calls an update in vain harmless.
+        Task::Liveness
+            if sa.can_move()
+                && sa.mobility.decides
+                && seen_as(chain).is_some_and(|seen| sa.mobility.seen_as != Some(seen)) =>
+        {
+            sa.mobility.seen_as = seen_as(chain);
+            sa.mobility.generation = sa.mobility.generation.wrapping_add(1);
+            sa.enqueue(cx, now, Task::UpdateAddresses { generation: sa.mobility.generation });
         }
         // Section 3.7: MUST be closed if the values do not match.
         Task::Routability { cookie }
