@@ -150,6 +150,13 @@ fn one_file_is_judged_by_itself() {
         assert!(found.contains(&Some(cause)), "{name}: {found:?} {text}");
         assert!(text.contains(&format!("a.conf:{line} ")), "{name}: {text}");
     }
+    let other = site("a", "b", GOOD, "", "s\n    id = c.example");
+    let (found, text) = alone("no-secret", &other);
+    assert_eq!(found, [Some("PSK_MISMATCH")], "{text}");
+    assert!(text.contains("for 'a.example' and 'b.example'") && text.contains("a.conf:8 "), "{text}");
+    for owners in ["id = b.example", "id-1 = c.example\n    id-2 = a.example"] {
+        assert!(alone("secret", &site("a", "b", GOOD, "", &format!("s\n    {owners}"))).0.is_empty(), "{owners}");
+    }
     let (found, text) = alone("refused", &site("a", "b", "remote_adrs = x", "", "s"));
     assert_eq!(found, [Some("NO_CONFIG")]);
     assert!(text.contains("a.conf:5") && text.contains("remote_adrs"), "{text}");
