@@ -182,7 +182,7 @@ pub(super) fn two((path_a, a): (&str, &Loaded), (path_b, b): (&str, &Loaded)) ->
 }
 
 /// Whether some address is in both; a name may be any.
-fn reaches(patterns: &[AddressPattern], others: &[AddressPattern]) -> bool {
+pub(super) fn reaches(patterns: &[AddressPattern], others: &[AddressPattern]) -> bool {
     let hosts = |list: &[AddressPattern], with: &[AddressPattern]| {
         list.iter().any(|pattern| match pattern {
             AddressPattern::Host(host) => with.iter().any(|p| p.matches(*host)),

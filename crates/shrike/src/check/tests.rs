@@ -87,6 +87,30 @@ fn what_does_not_fit_names_the_lines_of_both_files() {
 }
 
 #[test]
+fn who_waits_is_not_made_to_begin() {
+    let waits = |text: String| text.replace("remote_addrs = 192.0.2.1\n", "remote_addrs = %any\n");
+    let roadwarriors = waits(site("b", "a", GOOD, "", "s"));
+    let (found, text) = together("waits", &site("a", "b", GOOD, "", "s"), &roadwarriors);
+    assert_eq!((found, text.matches("establishes, with").count()), (vec![], 1), "{text}");
+    let both = site("a", "b", GOOD, "", "s").replace("remote_addrs = 192.0.2.2", "remote_addrs = %any");
+    let (found, text) = together("both-wait", &both, &roadwarriors);
+    assert_eq!(found, [(Severity::Error, Some("NOT_STARTED"))], "{text}");
+    // One that is for somebody else does not count, unless there is no other.
+    let elsewhere = site("a", "b", GOOD, "", "s").replace("remote_addrs = 192.0.2.2", "remote_addrs = 192.0.2.99");
+    let (_, body) = elsewhere.split_once("connections {\n").unwrap();
+    let (other, _) = body.split_once("secrets").unwrap();
+    let two = site("a", "b", GOOD, "", "s").replacen(
+        "connections {\n",
+        &format!("connections {{\n{}", other.trim_end().trim_end_matches('}').replace("a-b", "a-c")),
+        1,
+    );
+    let (found, text) = together("elsewhere", &two, &site("b", "a", GOOD, "", "s"));
+    assert!(found.is_empty() && text.contains("'a-c' is for another peer: not tried"), "{found:?} {text}");
+    let (found, text) = together("nobody", &elsewhere, &site("b", "a", GOOD, "", "s"));
+    assert!(!found.is_empty(), "{text}");
+}
+
+#[test]
 fn networks_that_a_peer_narrows_are_told() {
     let less = site("b", "a", GOOD, "", "s").replace("local_ts = 10.2.0.0/16", "local_ts = 10.2.7.0/24");
     let (found, text) = together("narrowed", &site("a", "b", GOOD, "", "s"), &less);
