@@ -229,7 +229,7 @@ static TABLE: &[KeyDoc] = &[
         "revocation",
         "relaxed",
         Yes,
-        "What must be known about revocation: relaxed, ifuri or strict. Lists come from x509crl; they are not fetched.",
+        "What must be known about revocation: relaxed, ifuri or strict. Lists come from x509crl, and with ifuri and strict by HTTP from where the certificates say.",
     ),
     key(
         AUTH,
@@ -682,13 +682,7 @@ static TABLE: &[KeyDoc] = &[
     key(DAEMON, "load_modular", "no", Accepted("there are no plugins"), "Load plugins by their own sections."),
     key(DAEMON, "load", "", Accepted("there are no plugins"), "Plugins to load."),
     key(DAEMON, "threads", "16", Accepted("the daemon has its own workers"), "Number of threads."),
-    key(
-        DAEMON,
-        "cache_crls",
-        "no",
-        Accepted("revocation lists are read from x509crl and not fetched"),
-        "Keep CRLs on disk.",
-    ),
+    key(DAEMON, "cache_crls", "no", Accepted("fetched revocation lists are kept in memory"), "Keep CRLs on disk."),
     key(DAEMON, "user", "", Accepted("set it where the daemon is started"), "User to run as."),
     key(DAEMON, "group", "", Accepted("set it where the daemon is started"), "Group to run as."),
     key(

@@ -7,8 +7,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 use x509_cert::der::asn1::ObjectIdentifier;
-use x509_cert::der::{Decode, Encode};
-use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::der::{Any, Decode, Encode};
+use x509_cert::ext::pkix::name::{DistributionPointName, GeneralName};
 use x509_cert::ext::pkix::{BasicConstraints, CrlDistributionPoints, SubjectAltName};
 
 /// A certificate, and what of it is asked for often.
@@ -23,6 +23,7 @@ pub struct Certificate {
     not_after: Duration,
     is_authority: bool,
     has_crl_uri: bool,
+    crl_uris: Vec<String>,
     public_key: Option<PublicKey>,
     signature: Option<Scheme>,
     key_info_hash: [u8; 20],
@@ -97,7 +98,8 @@ impl Certificate {
             not_before: content.validity().not_before.to_unix_duration(),
             not_after: content.validity().not_after.to_unix_duration(),
             is_authority: constraints.is_some_and(|(_, c)| c.ca),
-            has_crl_uri: points.is_some_and(|(_, p)| !p.0.is_empty()),
+            has_crl_uri: points.as_ref().is_some_and(|(_, p)| !p.0.is_empty()),
+            crl_uris: points.map(|(_, p)| crl_uris(&p)).unwrap_or_default(),
             public_key: PublicKey::new(&algorithm, curve.map(|c| c.to_string()).as_deref(), bits),
             signature: parsed.signature_algorithm().to_der().ok().and_then(|a| Scheme::from_algorithm_identifier(&a)),
             key_info_hash: crate::sha1(&[&info.to_der().map_err(invalid)?]),
@@ -159,6 +161,11 @@ impl Certificate {
         self.has_crl_uri
     }
 
+    /// Where its authority's revocation list can be fetched by HTTP.
+    pub fn crl_uris(&self) -> &[String] {
+        &self.crl_uris
+    }
+
     /// The subject's key, if it is of a kind that is available.
     pub fn public_key(&self) -> Option<&PublicKey> {
         self.public_key.as_ref()
@@ -173,6 +180,22 @@ impl Certificate {
     pub fn key_info_hash(&self) -> [u8; 20] {
         self.key_info_hash
     }
+}
+
+/// URIs longer than this are not followed.
+const MAX_URI: usize = 1024;
+
+/// The places that RFC 5280 section 4.2.1.13 asks to be reachable by HTTP, if any are.
+fn crl_uris(points: &CrlDistributionPoints) -> Vec<String> {
+    let names = points.0.iter().filter_map(|point| match &point.distribution_point {
+        Some(DistributionPointName::FullName(names)) => Some(names),
+        _ => None,
+    });
+    let uris = names.flatten().filter_map(|name| match name {
+        GeneralName::UniformResourceIdentifier(uri) => Some(uri.to_string()),
+        _ => None,
+    });
+    uris.filter(|uri| uri.len() <= MAX_URI && uri.to_ascii_lowercase().starts_with("http://")).collect()
 }
 
 /// A certificate in PEM (RFC 7468 section 5). What is no certificate makes a text that is refused where it is read.
@@ -226,5 +249,11 @@ impl RevocationList {
     /// The distinguished name of the authority, in DER without the outermost tag and length.
     pub fn issuer(&self) -> &[u8] {
         self.0.issuer()
+    }
+
+    /// Whether it is a list of the authority that this certificate is of, by its name.
+    pub fn is_of(&self, authority: &Certificate) -> bool {
+        let name = Any::from_der(authority.subject());
+        name.is_ok_and(|name| name.value() == self.issuer())
     }
 }

@@ -194,6 +194,21 @@ pub fn verify<'a>(
     Ok(found)
 }
 
+/// Where the revocation lists are that would tell about `end` and the certificates on its path; nothing where no path leads
+/// to an authority: strangers do not send us to places of their choice.
+pub fn list_uris(trust: &Trust<'_>, end: &Certificate, sent: &[Certificate], now: Duration) -> Vec<String> {
+    let path = verify(trust, end, sent, Revocation::Relaxed, now).unwrap_or_default();
+    if path.is_empty() {
+        return Vec::new();
+    }
+    let mut uris: Vec<String> = Vec::new();
+    for certificate in std::iter::once(end).chain(path.iter().filter(|c| !c.is_self_issued())) {
+        // The first place of each certificate: the others have the same list.
+        uris.extend(certificate.crl_uris().first().filter(|uri| !uris.contains(uri)).cloned());
+    }
+    uris
+}
+
 fn reason(error: Error) -> Untrusted {
     let since = |time: UnixTime| Duration::from_secs(time.as_secs());
     match error {
@@ -204,6 +219,8 @@ fn reason(error: Error) -> Untrusted {
         Error::UnknownIssuer => Untrusted::UnknownIssuer,
         Error::CertRevoked => Untrusted::Revoked,
         Error::UnknownRevocationStatus => Untrusted::RevocationUnknown,
+        // A list that its authority did not sign says nothing.
+        Error::InvalidCrlSignatureForPublicKey => Untrusted::RevocationUnknown,
         Error::CrlExpired { .. } => Untrusted::RevocationListExpired,
         Error::InvalidSignatureForPublicKey => Untrusted::BadSignature,
         Error::UnsupportedSignatureAlgorithmContext(_) | Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {

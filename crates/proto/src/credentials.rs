@@ -192,11 +192,7 @@ impl Credentials {
         sent: impl Iterator<Item = (CertEncoding, &'a [u8])>,
         proof: &Signature<'_>,
     ) -> Result<KeyKind, FailureKind> {
-        let sent: Vec<Certificate> = sent
-            .filter(|(encoding, _)| *encoding == CertEncoding::X509_SIGNATURE)
-            .take(MAX_SENT)
-            .filter_map(|(_, der)| Certificate::from_der(der).ok())
-            .collect();
+        let sent = certificates(sent);
         let known = named(&connection.remote.certs);
         // RFC 7296 section 3.6: the first certificate has the key that signed. Without one, it is one that we know.
         let candidates: Vec<&Certificate> = match sent.first() {
@@ -239,6 +235,24 @@ impl Credentials {
             .map_err(|NotAllowed(why)| untrusted(CertificateProblem::NotAllowed, why))
     }
 
+    /// Where the revocation lists are for want of which a peer was refused; nothing where it was refused for something
+    /// else.
+    pub(crate) fn lists_wanted<'a>(
+        &self,
+        now: Instant,
+        refused: &FailureKind,
+        sent: impl Iterator<Item = (CertEncoding, &'a [u8])>,
+    ) -> Vec<String> {
+        let unknown = CertificateProblem::RevocationUnknown;
+        if !matches!(refused, FailureKind::CertificateUntrusted { problem, .. } if *problem == unknown) {
+            return Vec::new();
+        }
+        let sent = certificates(sent);
+        let trust = Trust { authorities: self.authorities.iter().collect(), ..Trust::default() };
+        let others = sent.get(1..).unwrap_or_default();
+        sent.first().map_or_else(Vec::new, |end| trust::list_uris(&trust, end, others, self.unix_time(now)))
+    }
+
     /// The reason in words, with what we have.
     fn explain(&self, reason: &Untrusted) -> String {
         match reason {
@@ -266,6 +280,14 @@ pub(crate) struct Signature<'a> {
     pub value: &'a [u8],
     /// What is signed.
     pub signed: &'a [u8],
+}
+
+/// The certificates that a peer sent.
+fn certificates<'a>(sent: impl Iterator<Item = (CertEncoding, &'a [u8])>) -> Vec<Certificate> {
+    sent.filter(|(encoding, _)| *encoding == CertEncoding::X509_SIGNATURE)
+        .take(MAX_SENT)
+        .filter_map(|(_, der)| Certificate::from_der(der).ok())
+        .collect()
 }
 
 fn named(sources: &[CertificateSource]) -> Vec<Certificate> {

@@ -6,14 +6,15 @@ mod traps;
 use crate::child::ChildSa;
 use crate::context::{COUNTERS, Context, Counter, Effect};
 use crate::ike_sa::IkeSa;
-use crate::names::{self, Names, Need};
+use crate::inquiries::Need;
+use crate::names::{self, Names};
 use crate::policy;
 use crate::settings::Settings;
 use crate::timers::Reason;
 use crate::v1;
 use crate::v2::{self, Cookies, Path, State, Verdict};
 use config::{Connection, IkeVersion, SharedSecret, StartAction};
-use crypto::Random;
+use crypto::{Random, RevocationList};
 use model::dataplane::{Command, PlaneEvent, VirtualAddress};
 use model::{
     Algorithm, ConfigRef, DropReason, Event, Failure, FailureKind, Instant, Role, SaId, SaSnapshot, Tombstone,
@@ -67,6 +68,8 @@ pub enum Output {
     RemoveAddress(VirtualAddress),
     /// Find out what addresses this host name has, and tell [`Endpoint::name_resolved`].
     Resolve(String),
+    /// Fetch the revocation list that is here, and tell [`Endpoint::list_fetched`].
+    Fetch(String),
     /// Something happened.
     Event(Event),
 }
@@ -201,6 +204,31 @@ impl Endpoint {
         let known = self.connections.remove(name).is_some();
         self.names.keep(self.connections.values().map(|c| &**c));
         known
+    }
+
+    /// A revocation list has been fetched from here, or could not be: what waited for it is looked at again.
+    pub fn list_fetched(&mut self, now: Instant, uri: &str, list: Option<RevocationList>) {
+        if let Some(list) = list {
+            self.cx.credentials.add_revocation_list(list);
+        }
+        self.cx.lists.answered(now, uri);
+        let waiting: Vec<SaId> = self.sas.iter().filter(|(_, sa)| sa.waits_for_list()).map(|(id, _)| *id).collect();
+        for id in waiting {
+            match self.sas.get_mut(&id) {
+                Some(IkeSa::V1(sa)) => {
+                    if let Some((header, message, path)) = sa.parked.take() {
+                        self.datagram_v1(now, &header, &message, path);
+                    }
+                }
+                Some(IkeSa::V2(sa)) => {
+                    let was_half_open = matches!(sa.state, State::HalfOpen(_));
+                    let verdict = sa.resume(&mut self.cx, now);
+                    self.after_message(now, id, was_half_open, verdict);
+                }
+                None => {}
+            }
+        }
+        self.carry_out_effects(now);
     }
 
     /// A host name of the configuration has these addresses now; none if there is no such name. In answer to
@@ -463,7 +491,14 @@ impl Endpoint {
         let Some(sa) = self.sas.get_mut(&id).and_then(IkeSa::v2) else { return };
         let was_half_open = matches!(sa.state, State::HalfOpen(_));
         let verdict = sa.receive(&mut self.cx, now, &header, bytes, path);
-        if was_half_open && !matches!(sa.state, State::HalfOpen(_)) {
+        self.after_message(now, id, was_half_open, verdict);
+    }
+
+    /// An IKEv2 SA has had a message.
+    fn after_message(&mut self, now: Instant, id: SaId, was_half_open: bool, verdict: Verdict) {
+        let half_open =
+            self.sas.get_mut(&id).and_then(IkeSa::v2).is_some_and(|sa| matches!(sa.state, State::HalfOpen(_)));
+        if was_half_open && !half_open {
             self.leave_half_open(id);
         }
         self.conclude(now, id, verdict);

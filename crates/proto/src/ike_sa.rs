@@ -83,6 +83,14 @@ impl IkeSa {
         matches!(self, Self::V1(sa) if sa.is_orphaned())
     }
 
+    /// Whether a message of its peer cannot be judged before a revocation list is fetched.
+    pub fn waits_for_list(&self) -> bool {
+        match self {
+            Self::V1(sa) => sa.parked.is_some(),
+            Self::V2(sa) => sa.waits_for_list(),
+        }
+    }
+
     /// When its first message was sent or came.
     pub fn created(&self) -> Instant {
         either!(self, sa => sa.created)

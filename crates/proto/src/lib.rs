@@ -20,6 +20,7 @@ mod context;
 mod credentials;
 mod endpoint;
 mod ike_sa;
+mod inquiries;
 mod names;
 mod place;
 mod policy;

@@ -4,6 +4,7 @@
 //! one whose names might have changed, and is told later. Until then the message is dropped, without an answer: its
 //! initiator repeats it.
 
+use crate::inquiries::{Inquiries, Need};
 use config::{AddressPattern, Connection};
 use model::Instant;
 use std::collections::BTreeMap;
@@ -13,57 +14,40 @@ use std::time::Duration;
 /// For so long an answer counts as new, and a question as under way: a flood of first messages asks no more often.
 const FRESH: Duration = Duration::from_secs(1);
 
-#[derive(Default)]
-struct Known {
-    addresses: Vec<IpAddr>,
-    answered: Option<Instant>,
-    asked: Option<Instant>,
+/// What is known of names.
+pub(crate) struct Names {
+    addresses: BTreeMap<String, Vec<IpAddr>>,
+    inquiries: Inquiries,
 }
 
-/// What is known of names.
-#[derive(Default)]
-pub(crate) struct Names(BTreeMap<String, Known>);
-
-/// What to do about a name.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Need {
-    /// Its addresses are new enough.
-    Nothing,
-    /// The answer is under way.
-    Waiting,
-    /// Somebody has to ask.
-    Ask,
+impl Default for Names {
+    fn default() -> Self {
+        Self { addresses: BTreeMap::new(), inquiries: Inquiries::new(FRESH, FRESH) }
+    }
 }
 
 impl Names {
     /// Whether a name has this address, as far as is known.
     pub fn has(&self, name: &str, address: IpAddr) -> bool {
-        self.0.get(name).is_some_and(|known| known.addresses.contains(&address))
+        self.addresses.get(name).is_some_and(|known| known.contains(&address))
     }
 
     /// The addresses of a name are these now; none if there is no such name.
     pub fn resolved(&mut self, now: Instant, name: &str, addresses: Vec<IpAddr>) {
-        self.0.insert(name.to_string(), Known { addresses, answered: Some(now), asked: None });
+        self.addresses.insert(name.to_string(), addresses);
+        self.inquiries.answered(now, name);
     }
 
     /// Whether a name has to be asked for, and notes that it is.
     pub fn need(&mut self, now: Instant, name: &str) -> Need {
-        let recent = |at: Option<Instant>| at.is_some_and(|at| now.since(at) < FRESH);
-        let known = self.0.entry(name.to_string()).or_default();
-        if recent(known.answered) {
-            Need::Nothing
-        } else if recent(known.asked) {
-            Need::Waiting
-        } else {
-            known.asked = Some(now);
-            Need::Ask
-        }
+        self.inquiries.need(now, name)
     }
 
     /// Forgets the names that no connection has any more.
     pub fn keep<'a>(&mut self, connections: impl Iterator<Item = &'a Connection>) {
         let used: Vec<&str> = connections.flat_map(of).collect();
-        self.0.retain(|name, _| used.contains(&name.as_str()));
+        self.addresses.retain(|name, _| used.contains(&name.as_str()));
+        self.inquiries.keep(|name| used.contains(&name));
     }
 }
 

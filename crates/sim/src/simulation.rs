@@ -1,6 +1,7 @@
 //! The clock, the nodes and what is under way between them.
 
 use crate::{Block, Conditions, Datagram, Nat, Recording, Rng, Site};
+use crypto::RevocationList;
 use model::dataplane::{Command, PlaneEvent, VirtualAddress};
 use model::{ConfigRef, DropReason, Event, Failure, Instant, SaId, SaSnapshot, Tombstone};
 use proto::{Endpoint, Input, Output, Reason, Selection, Started};
@@ -70,6 +71,8 @@ pub struct Sim {
     pub wire: Vec<(Instant, Datagram)>,
     /// Datagrams to addresses where no node is.
     pub undelivered: Vec<Datagram>,
+    /// The revocation lists that nodes want fetched and that [`Sim::fetched`] has not told them of.
+    pub fetches: Vec<(NodeId, String)>,
     /// What the nodes are told when they ask for a host name.
     pub names: BTreeMap<String, Vec<IpAddr>>,
 }
@@ -93,6 +96,7 @@ impl Sim {
             hook: None,
             wire: Vec::new(),
             undelivered: Vec::new(),
+            fetches: Vec::new(),
             names: BTreeMap::new(),
         }
     }
@@ -211,6 +215,7 @@ impl Sim {
                     Output::Transmit { local, remote, message } => {
                         self.send(node, Datagram { from: local, to: remote, bytes: message, keepalive: false });
                     }
+                    Output::Fetch(uri) => self.fetches.push((node, uri)),
                     Output::Resolve(name) => {
                         let addresses = self.names.get(&name).cloned().unwrap_or_default();
                         self.nodes[node.0].endpoint.name_resolved(self.now, &name, addresses);
@@ -225,6 +230,14 @@ impl Sim {
             }
             let Some(report) = reports.pop_front() else { return };
             self.report(node, report);
+        }
+    }
+
+    /// All fetches that are under way are over: each with a list, or without.
+    pub fn fetched(&mut self, list: impl Fn(&str) -> Option<RevocationList>) {
+        for (node, uri) in std::mem::take(&mut self.fetches) {
+            let list = list(&uri);
+            self.with(node, |endpoint, now| endpoint.list_fetched(now, &uri, list));
         }
     }
 

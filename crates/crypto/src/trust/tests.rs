@@ -1,8 +1,8 @@
 use super::*;
 use crate::{AltName, KeyKind};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer, KeyIdMethod, KeyPair,
-    KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CrlDistributionPoint, DnType, IsCa, Issuer,
+    KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber, date_time_ymd,
 };
 
 /// 2026-06-01, in the middle of everything's validity.
@@ -127,6 +127,27 @@ fn an_authority_that_has_expired_ends_no_path() {
 }
 
 #[test]
+fn lists_are_where_the_path_says() {
+    let uri = |name: &str| format!("http://crl.example/{name}");
+    let with = |uris: Vec<String>| {
+        move |params: &mut CertificateParams| {
+            params.crl_distribution_points = vec![CrlDistributionPoint { uris: uris.clone() }]
+        }
+    };
+    let made_with = |uris: Vec<String>| made(7, with(uris));
+    let wanted = |made: &Made, authorities: Vec<&Certificate>| {
+        list_uris(&Trust { authorities, ..Trust::default() }, &made.end, std::slice::from_ref(&made.between), NOW)
+    };
+    let both = made_with(vec!["ldap://crl.example/cn=x".into(), uri("one.crl"), uri("two.crl")]);
+    assert!(both.end.has_crl_uri());
+    assert_eq!(both.end.crl_uris(), [uri("one.crl"), uri("two.crl")]);
+    assert_eq!(wanted(&both, vec![&both.root]), [uri("one.crl")], "the others have the same list");
+    assert!(wanted(&both, vec![&made(7, |_| {}).root]).is_empty(), "nobody that we trust says so");
+    let elsewhere = made_with(vec!["https://crl.example/one.crl".into(), format!("http://{}", "x".repeat(2000))]);
+    assert!(elsewhere.end.has_crl_uri() && elsewhere.end.crl_uris().is_empty());
+}
+
+#[test]
 fn what_is_revoked_is_refused_and_strictness_wants_to_know() {
     let made = made(7, |_| {});
     let list = |issuer: &Issuer<'static, KeyPair>, revoked: &[u64], until| {
@@ -163,6 +184,9 @@ fn what_is_revoked_is_refused_and_strictness_wants_to_know() {
     assert_eq!(check(vec![], Revocation::Strict), Err(Untrusted::RevocationUnknown));
     assert_eq!(check(vec![&others, &of_root], Revocation::Strict), Ok(2));
     assert_eq!(check(vec![&old, &of_root], Revocation::Strict), Err(Untrusted::RevocationListExpired));
+    // A list under the issuer's name that somebody else signed says nothing, and does no harm for ever.
+    let forged = list(&self::made(7, |_| {}).issuer, &[8], later);
+    assert_eq!(check(vec![&forged, &of_root], Revocation::Strict), Err(Untrusted::RevocationUnknown));
     // The list of the end's issuer alone leaves open whether that issuer is revoked.
     assert_eq!(check(vec![&others], Revocation::Strict), Err(Untrusted::RevocationUnknown));
 }

@@ -191,6 +191,9 @@ fn message2(
         (_, Ok(how)) => how,
         // Anybody on the path could have sent this; but nobody else has answered, and the peer's key is the likely cause.
         (Proof::Signature { .. }, Err(kind)) if is_signature(sa.method) => {
+            if sa.waits(cx, now, (&kind, &proof), (h, datagram, path)) {
+                return None;
+            }
             tell(cx, (sa.local, sa.remote), h.spis, V1NotifyType::INVALID_SIGNATURE);
             return Some(kind);
         }
@@ -266,7 +269,11 @@ fn message3(
     let (connection, remote) = (sa.connection.clone()?, sa.remote_id.clone()?);
     let how = match check(cx, now, by, &connection, &remote, expected.expose(), &proof) {
         Ok(how) => how,
-        Err(kind) if opened.is_some() => return Some(kind),
+        Err(kind) if opened.is_some() => {
+            drop(chain);
+            let waits = sa.waits(cx, now, (&kind, &proof), (h, datagram, path));
+            return (!waits).then_some(kind);
+        }
         // In the clear anybody can say that it signed.
         Err(_) => {
             drop(chain);

@@ -204,6 +204,15 @@ impl Proof {
         }
     }
 
+    /// The certificates that came with it.
+    pub fn certificates(&self) -> impl Iterator<Item = (CertEncoding, &[u8])> {
+        let all: &[(CertEncoding, Vec<u8>)] = match self {
+            Self::Hash(_) => &[],
+            Self::Signature { certificates, .. } => certificates,
+        };
+        all.iter().map(|(encoding, data)| (*encoding, data.as_slice()))
+    }
+
     /// Whether it is of the kind that this end gives by the method, and where it is a HASH the right one. A signature is
     /// checked by [`check`], once it is known of whom it must be.
     pub fn is_plausible(&self, (method, end): (Method, Role), expected: &[u8]) -> bool {
@@ -225,9 +234,14 @@ pub(super) fn check(
     proof: &Proof,
 ) -> Result<String, FailureKind> {
     match (proof, scheme_of(method, end)) {
-        (Proof::Signature { value, certificates }, Some(scheme)) => {
-            let sent = certificates.iter().map(|(encoding, data)| (*encoding, data.as_slice()));
-            cx.credentials.check(now, connection, remote, sent, &Signature { scheme, value, signed: hash })?;
+        (Proof::Signature { value, .. }, Some(scheme)) => {
+            cx.credentials.check(
+                now,
+                connection,
+                remote,
+                proof.certificates(),
+                &Signature { scheme, value, signed: hash },
+            )?;
             Ok(scheme.to_string())
         }
         (Proof::Hash(received), None) if crypto::equal(received, hash) => Ok(without_signature(method).into()),

@@ -346,8 +346,8 @@ fn message5(
     // The initiator has the key, or says that it signed. Now the identity must be one that is expected.
     let remote = believed.id.clone();
     let candidates = s.candidates.clone();
-    let Attempt { keys, connection: by_key, psk } = s.attempts.swap_remove(index);
-    let (sa_body, publics) = (s.sa_body.clone(), s.publics.clone());
+    let attempt = s.attempts.get(index)?;
+    let (by_key, psk) = (Arc::clone(&attempt.connection), attempt.psk.clone());
     sa.remote_id = Some(remote.clone());
     let (own, peer) = (path.local, path.remote);
     // Whoever has one peer's key is not another one, whose connection has a key of its own.
@@ -369,25 +369,29 @@ fn message5(
         |c: &Connection| check(cx, now, (sa.method, Role::Initiator), c, &remote, expected.expose(), &believed.proof);
     let (connection, how) = match proven(first) {
         Ok(how) => (Arc::clone(first), how),
-        // Another connection may take the authority that this one does not.
-        Err(kind @ FailureKind::CertificateUntrusted { .. }) => {
-            let others = fitting.iter().take(MAX_ATTEMPTS).skip(1);
-            match others.filter_map(|(_, c)| Some((Arc::clone(c), proven(c).ok()?))).next() {
+        Err(kind) => {
+            // Another connection may take the authority that this one does not.
+            let others = matches!(kind, FailureKind::CertificateUntrusted { .. }).then_some(fitting.iter());
+            let mut others = others.into_iter().flatten().take(MAX_ATTEMPTS).skip(1);
+            match others.find_map(|(_, c)| Some((Arc::clone(c), proven(c).ok()?))) {
                 Some(found) => found,
                 None => {
-                    sa.connection = Some(Arc::clone(first));
+                    let first = Arc::clone(first);
+                    if sa.waits(cx, now, (&kind, &believed.proof), (h, datagram, path)) {
+                        return None;
+                    }
+                    sa.connection = Some(first);
                     return Some(kind);
                 }
             }
-        }
-        Err(kind) => {
-            sa.connection = Some(Arc::clone(first));
-            return Some(kind);
         }
     };
     let local = own_identity(&connection, path.local);
     let others = fitting.iter().map(|(_, c)| *c).filter(|c| !Arc::ptr_eq(c, &connection));
     let alternatives = transaction::alternatives(&connection, others, &local, path.local, |c| proven(c).is_ok());
+    let State::KeReplied(s) = &mut sa.state else { return None };
+    let Attempt { keys, .. } = s.attempts.swap_remove(index);
+    let (sa_body, publics) = (s.sa_body.clone(), s.publics.clone());
     let mut proving = Proving { keys, sa_body, publics, initiator_id: believed.id_body, responder_id: id_body(&local) };
     proving.keys.accept(&believed.opened);
     let own = phase1_hash(sa.method, &proving, sa.spis, Role::Responder);
@@ -451,15 +455,24 @@ fn message6(
         sa.drop_datagram(cx, DropReason::IntegrityCheckFailed, path.remote);
         return None;
     }
-    s.keys.accept(&believed.opened);
     let connection = sa.connection.clone()?;
     sa.remote_id = Some(believed.id.clone());
     if connection.remote.id.matches(&believed.id).is_none() {
         return Some(FailureKind::IdentityMismatch { received: believed.id, expected: connection.remote.id.clone() });
     }
-    match check(cx, now, (sa.method, Role::Responder), &connection, &believed.id, expected.expose(), &believed.proof) {
+    let by = (sa.method, Role::Responder);
+    match check(cx, now, by, &connection, &believed.id, expected.expose(), &believed.proof) {
         Ok(how) => sa.log(cx, "IKE", 1, format!("authentication of '{}' with {how} successful", believed.id)),
+        Err(kind) if sa.waits(cx, now, (&kind, &believed.proof), (h, datagram, path)) => {
+            if let State::IdSent(s) = &mut sa.state {
+                s.responder_id = previous;
+            }
+            return None;
+        }
         Err(kind) => return Some(kind),
+    }
+    if let State::IdSent(s) = &mut sa.state {
+        s.keys.accept(&believed.opened);
     }
     finish(sa, cx, now);
     None

@@ -1,11 +1,13 @@
 //! What an ISAKMP SA is: plain data, and how it looks to an operator.
 
+use super::authentication::Proof;
 use super::fragments;
 use super::protection::Keys;
 use super::quick_mode::QuickMode;
 use crate::child::ChildSa;
 use crate::context::Context;
 use crate::timers::Reason;
+use crate::v2::Path;
 use config::Connection;
 use crypto::KeyExchange;
 use crypto::v1::Hash;
@@ -17,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use wire::grammar::RuleId;
-use wire::{IkeSpi, OakleyAuthMethod, SpiPair, V1NotifyType};
+use wire::{Header, IkeSpi, OakleyAuthMethod, SpiPair, V1NotifyType};
 
 /// How far phase 1 is, with exactly what is known there.
 pub(super) enum State {
@@ -169,6 +171,8 @@ pub(crate) struct IsakmpSa {
     pub(super) configuration: super::transaction::Configuration,
     /// How the ends prove themselves, as the proposals say.
     pub(super) method: OakleyAuthMethod,
+    /// A message that cannot be judged before a revocation list is fetched.
+    pub parked: Option<(Header, Vec<u8>, Path)>,
     /// Authorities that the peer asked for, by their names in DER.
     pub(super) requested: Vec<Vec<u8>>,
     /// What the peer reported without protection: never acted upon, but told when the negotiation fails.
@@ -227,6 +231,7 @@ impl IsakmpSa {
             initial_contact: false,
             configuration: super::transaction::Configuration::default(),
             method: OakleyAuthMethod::PRE_SHARED_KEY,
+            parked: None,
             requested: Vec::new(),
             hint: None,
         }
@@ -253,6 +258,24 @@ impl IsakmpSa {
 
     pub fn is_half_open(&self) -> bool {
         !self.is_closed() && !self.is_established() && !self.is_orphaned()
+    }
+
+    /// A proof was refused; true if that was only for want of a revocation list, which is being fetched: then the message
+    /// is kept until the list is there, as if it came then.
+    pub(super) fn waits(
+        &mut self,
+        cx: &mut Context,
+        now: Instant,
+        (refused, proof): (&FailureKind, &Proof),
+        (header, message, path): (&Header, &[u8], Path),
+    ) -> bool {
+        let uris = cx.credentials.lists_wanted(now, refused, proof.certificates());
+        let waits = cx.await_lists(now, &uris);
+        if waits {
+            self.log(cx, "IKE", 1, format!("waiting for a revocation list: {}", uris.join(" ")));
+            self.parked = Some((*header, message.to_vec(), path));
+        }
+        waits
     }
 
     /// Whether only its Child SAs are left.

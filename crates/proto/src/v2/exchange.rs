@@ -130,6 +130,15 @@ pub(crate) enum Verdict {
     Keep,
     /// It is over.
     End(FailureKind),
+    /// The message cannot be judged before a revocation list is fetched: it is kept until then, as if it came then.
+    Wait,
+}
+
+/// A message that waits for a revocation list.
+pub(super) struct Parked {
+    header: Header,
+    whole: Whole,
+    path: Path,
 }
 
 /// Where a datagram came from and where it arrived.
@@ -199,14 +208,30 @@ impl IkeSa {
             self.drop_datagram(cx, DropReason::UnexpectedMessageId, path);
             return Verdict::Keep;
         }
-        let Some(Whole { first, content, fingerprint }) = self.open(cx, header, datagram, path) else {
+        let Some(whole) = self.open(cx, header, datagram, path) else {
             return Verdict::Keep;
         };
-        let content = content.as_slice();
+        self.count_in(cx, header);
+        self.handle_request(cx, now, header, whole, path)
+    }
+
+    /// What waited for a revocation list is looked at again.
+    pub fn resume(&mut self, cx: &mut Context, now: Instant) -> Verdict {
+        match self.parked.take() {
+            Some(Parked { header, whole, path }) if header.is_response() => {
+                self.handle_response(cx, now, &header, whole, path)
+            }
+            Some(Parked { header, whole, path }) if header.message_id == self.replies.next => {
+                self.handle_request(cx, now, &header, whole, path)
+            }
+            _ => Verdict::Keep,
+        }
+    }
+
+    fn handle_request(&mut self, cx: &mut Context, now: Instant, header: &Header, whole: Whole, path: Path) -> Verdict {
         // From here on the message is authentic: it gets an answer, whatever is in it.
         self.last_heard = now;
-        self.count_in(cx, header);
-        let (reply, verdict) = match parse_chain(first, content, 0) {
+        let (reply, verdict) = match parse_chain(whole.first, &whole.content, 0) {
             Err(error) => self.malformed_request(cx, error),
             Ok(chain) => {
                 match grammar::classify(header.exchange, Sender::Initiator, Protection::Encrypted, &chain.set()) {
@@ -223,8 +248,12 @@ impl IkeSa {
                 }
             }
         };
+        if matches!(verdict, Verdict::Wait) {
+            self.parked = Some(Parked { header: *header, whole, path });
+            return Verdict::Keep;
+        }
         self.replies.next = self.replies.next.wrapping_add(1);
-        self.answer(cx, header, &fingerprint, reply, path);
+        self.answer(cx, header, &whole.fingerprint, reply, path);
         if matches!(verdict, Verdict::Keep) {
             self.next_task(cx, now); // what the handler queued, behind its answer
         }
@@ -299,8 +328,20 @@ impl IkeSa {
             self.drop_datagram(cx, DropReason::UnexpectedResponse, path);
             return Verdict::Keep;
         }
-        let Some(Whole { first, content, .. }) = self.open(cx, header, datagram, path) else { return Verdict::Keep };
-        let checked = parse_chain(first, &content, 0).map_err(|e| FailureKind::MessageInvalid {
+        let Some(whole) = self.open(cx, header, datagram, path) else { return Verdict::Keep };
+        self.count_in(cx, header);
+        self.handle_response(cx, now, header, whole, path)
+    }
+
+    fn handle_response(
+        &mut self,
+        cx: &mut Context,
+        now: Instant,
+        header: &Header,
+        whole: Whole,
+        path: Path,
+    ) -> Verdict {
+        let checked = parse_chain(whole.first, &whole.content, 0).map_err(|e| FailureKind::MessageInvalid {
             rule: self.waiting_for().unwrap_or(RuleId::InformationalResponse),
             missing: e.to_string(),
         });
@@ -315,7 +356,12 @@ impl IkeSa {
             }
         });
         self.last_heard = now;
-        self.count_in(cx, header);
+        if let (Ok((chain, rule)), Some(Pending { task: Task::Auth, .. })) = (&checked, &self.pending)
+            && ike_auth::waits(self, cx, now, &Request { chain, rule: *rule, path })
+        {
+            self.parked = Some(Parked { header: *header, whole, path });
+            return Verdict::Keep;
+        }
         let Some(pending) = self.pending.take() else { return Verdict::Keep };
         cx.timers.cancel(self.id, Reason::Retransmit);
         let verdict = match checked {

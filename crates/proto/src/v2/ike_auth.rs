@@ -29,10 +29,10 @@ use super::sa::{HalfOpen, IkeSa, State};
 use crate::context::{Context, Effect};
 use crate::credentials::{Signature, method_name, own_identity, scheme_for, sends_certificate};
 use crate::policy;
-use config::{AuthMethod as Method, Connection, SharedSecret, Unique, best_psk};
+use config::{AuthMethod as Method, Connection, RevocationPolicy, SharedSecret, Unique, best_psk};
 use crypto::{Certificate, KeyKind, Scheme};
 use model::dataplane::Mode;
-use model::{Event, FailureKind, Identity, Instant, Role, Side, TrafficSelector, narrow};
+use model::{CertificateProblem, Event, FailureKind, Identity, Instant, Role, Side, TrafficSelector, narrow};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -256,23 +256,9 @@ pub(super) fn response(sa: &mut IkeSa, cx: &mut Context, now: Instant, response:
             Some(notify) => FailureKind::PeerRefused { phase: model::Phase::Ike, notify },
         });
     }
-    let (Some(idr), Some((method, value))) = (chain.idr(), chain.auth()) else { return Verdict::Keep };
+    let (Some(idr), Some(_), State::AuthSent(_)) = (chain.idr(), chain.auth(), &sa.state) else { return Verdict::Keep };
     let remote = identity(idr);
-    let State::AuthSent(auth) = &sa.state else { return Verdict::Keep };
-    let checked = if connection.remote.id.matches(&remote).is_none() {
-        Err(FailureKind::IdentityMismatch { received: remote.clone(), expected: connection.remote.id.clone() })
-    } else {
-        let id = id_body(idr.kind.0, idr.data);
-        let proof = Proof {
-            method,
-            value,
-            first_message: &auth.response,
-            nonce: &auth.nonce_i,
-            sk_p: &auth.auth.responder,
-            id: &id,
-        };
-        verify(cx, now, &connection, chain, (&auth.keys, &proof), (&local, &remote))
-    };
+    let checked = check_response(sa, cx, now, response);
     sa.remote_id = Some(remote.clone());
     let how = match checked {
         Ok(proven) => {
@@ -298,6 +284,52 @@ pub(super) fn response(sa: &mut IkeSa, cx: &mut Context, now: Instant, response:
 
     let Some(larval) = (!sa.children.is_empty()).then(|| sa.children.remove(0)) else { return Verdict::Keep };
     finish_first_child(sa, cx, now, &connection, larval, response, (&nonce_i, &nonce_r))
+}
+
+/// Checks the responder's proof, touching nothing.
+fn check_response(sa: &IkeSa, cx: &Context, now: Instant, response: &Request<'_>) -> Result<Proven, FailureKind> {
+    let chain = response.chain;
+    let missing = || FailureKind::MessageInvalid { rule: response.rule, missing: "IDr or AUTH".to_string() };
+    let (Some(connection), Some(local)) = (&sa.connection, &sa.local_id) else { return Err(missing()) };
+    let (Some(idr), Some((method, value)), State::AuthSent(auth)) = (chain.idr(), chain.auth(), &sa.state) else {
+        return Err(missing());
+    };
+    let remote = identity(idr);
+    if connection.remote.id.matches(&remote).is_none() {
+        return Err(FailureKind::IdentityMismatch { received: remote, expected: connection.remote.id.clone() });
+    }
+    let id = id_body(idr.kind.0, idr.data);
+    let proof = Proof {
+        method,
+        value,
+        first_message: &auth.response,
+        nonce: &auth.nonce_i,
+        sk_p: &auth.auth.responder,
+        id: &id,
+    };
+    verify(cx, now, connection, chain, (&auth.keys, &proof), (local, &remote))
+}
+
+/// Whether the responder's proof cannot be judged before a revocation list is fetched, which is under way then.
+pub(super) fn waits(sa: &IkeSa, cx: &mut Context, now: Instant, response: &Request<'_>) -> bool {
+    // Only where the connection asks for lists: a proof is checked twice then.
+    let strict = sa.connection.as_ref().is_some_and(|c| c.remote.revocation != RevocationPolicy::Relaxed);
+    if !strict {
+        return false;
+    }
+    match check_response(sa, cx, now, response) {
+        Err(refused) => waits_for_lists(sa, cx, now, &refused, response.chain),
+        _ => false,
+    }
+}
+
+fn waits_for_lists(sa: &IkeSa, cx: &mut Context, now: Instant, refused: &FailureKind, chain: &Chain<'_>) -> bool {
+    let uris = cx.credentials.lists_wanted(now, refused, chain.certs());
+    let waits = cx.await_lists(now, &uris);
+    if waits {
+        sa.log(cx, "IKE", 1, format!("waiting for a revocation list: {}", uris.join(" ")));
+    }
+    waits
 }
 
 fn auth_nonces(state: &State) -> (Vec<u8>, Vec<u8>) {
@@ -423,6 +455,7 @@ pub(super) fn request(
     let outcome = authenticate(cx, now, half_open, sa, request);
     let Authenticated { connection, local, remote, auth, how, method } = match outcome {
         Ok(authenticated) => authenticated,
+        Err((_, kind)) if waits_for_lists(sa, cx, now, &kind, request.chain) => return (reply, Verdict::Wait),
         Err((connection, kind)) => {
             sa.connection = connection.or(sa.connection.take());
             sa.remote_id = peer;
@@ -537,7 +570,12 @@ fn authenticate(
             Ok(authenticated) => return Ok(authenticated),
             // Another connection may want what the peer has.
             Err(kind @ (FailureKind::AuthMethodMismatch { .. } | FailureKind::CertificateUntrusted { .. })) => {
-                failed.get_or_insert((Some(Arc::clone(connection)), kind));
+                // What only lacks a revocation list may still turn out to be right.
+                let unknown = CertificateProblem::RevocationUnknown;
+                let open = matches!(kind, FailureKind::CertificateUntrusted { problem, .. } if problem == unknown);
+                if open || failed.is_none() {
+                    failed = Some((Some(Arc::clone(connection)), kind));
+                }
             }
             Err(kind) => return Err(failed.unwrap_or((Some(Arc::clone(connection)), kind))),
         }

@@ -2,7 +2,7 @@
 
 use super::configuration::VirtualAddresses;
 use super::create_child_sa::Creating;
-use super::exchange::{Pending, Replies, Task};
+use super::exchange::{Parked, Pending, Replies, Task};
 use super::fragments::Reassembly;
 use super::keys::{AuthKeys, Keys};
 use super::mobility::Mobility;
@@ -108,6 +108,8 @@ pub(crate) struct IkeSa {
     pub undecided: bool,
     /// The request under way.
     pub pending: Option<Pending>,
+    /// A message that cannot be judged before a revocation list is fetched.
+    pub(super) parked: Option<Parked>,
     /// Requests waiting for their turn.
     pub queue: VecDeque<Task>,
     /// Message ID of our next request.
@@ -171,6 +173,7 @@ impl IkeSa {
             replaced_by: None,
             undecided: false,
             pending: None,
+            parked: None,
             queue: VecDeque::new(),
             next_request: 0,
             replies: Replies::default(),
@@ -192,6 +195,11 @@ impl IkeSa {
     }
 
     /// The SPI that we chose.
+    /// Whether a message cannot be judged before a revocation list is fetched.
+    pub fn waits_for_list(&self) -> bool {
+        self.parked.is_some()
+    }
+
     pub fn own_spi(&self) -> IkeSpi {
         match self.role {
             Role::Initiator => self.spis.initiator,

@@ -4,6 +4,7 @@ mod addresses;
 mod control;
 mod credentials;
 mod listener;
+mod lists;
 pub(crate) mod load;
 mod names;
 mod plane;
@@ -26,6 +27,7 @@ use config::{AddressPattern, Connection, SharedSecret};
 use control::Client;
 use linux::{NetworkChanges, Routes, SOCKET_MARK};
 use listener::{SocketFile, listen};
+use lists::Fetcher;
 use mio::event::Source;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -60,7 +62,8 @@ pub struct Options {
 
 const SIGNALS: Token = Token(0);
 const LISTENER: Token = Token(1);
-const NAMES: Token = Token(2);
+/// The threads that ask the outside world.
+const OUTSIDE: Token = Token(2);
 const NETWORK: Token = Token(3);
 const FIRST_SOCKET: usize = 4;
 const FIRST_PLANE: usize = 16;
@@ -395,6 +398,7 @@ struct Daemon {
     signals: Signals,
     socket: SocketFile,
     resolver: Resolver,
+    fetcher: Fetcher,
 }
 
 /// Runs until a signal ends it.
@@ -487,10 +491,14 @@ impl Daemon {
             credentials_from_files: credentials::FromFiles::default(),
         };
         let poll = Poll::new().map_err(|e| format!("epoll: {e}"))?;
-        let waker = Waker::new(poll.registry(), NAMES).map_err(|e| format!("epoll: {e}"))?;
-        let resolver = Resolver::start(Arc::new(waker)).map_err(|e| format!("cannot start a thread: {e}"))?;
+        let waker = Waker::new(poll.registry(), OUTSIDE).map_err(|e| format!("epoll: {e}"))?;
+        let waker = Arc::new(waker);
+        let thread = |e: std::io::Error| format!("cannot start a thread: {e}");
+        let resolver = Resolver::start(Arc::clone(&waker)).map_err(thread)?;
+        let fetcher = Fetcher::start(waker).map_err(thread)?;
         let (clients, next_client, clock) = (BTreeMap::new(), FIRST_CLIENT, Clock::new());
-        let mut daemon = Self { core, sockets, clock, poll, clients, next_client, listener, signals, socket, resolver };
+        let mut daemon =
+            Self { core, sockets, clock, poll, clients, next_client, listener, signals, socket, resolver, fetcher };
         daemon.register().map_err(|e| format!("epoll: {e}"))?;
         Ok(daemon)
     }
@@ -575,7 +583,10 @@ impl Daemon {
                     }
                 }
                 LISTENER => self.accept(),
-                NAMES => self.names(now),
+                OUTSIDE => {
+                    self.names(now);
+                    self.lists(now);
+                }
                 NETWORK => {
                     if self.core.changes.as_mut().is_some_and(NetworkChanges::changed) {
                         self.core.network_changed(now);
@@ -701,6 +712,10 @@ impl Daemon {
                 let _ = self.sockets.send(local, remote, &[0xff]); // the next one follows soon
             }
             Output::Resolve(name) => self.resolver.ask(name),
+            Output::Fetch(uri) => {
+                log::line("CFG", 1, &format!("fetching crl from '{uri}'"));
+                self.fetcher.fetch(uri);
+            }
             Output::Event(event) if self.core.never_up(&event) => {}
             Output::Event(event) => {
                 let (group, level, text) = event.log();
@@ -723,6 +738,16 @@ impl Daemon {
             };
             log::line("NET", 1, &format!("'{name}' is {shown}"));
             self.core.endpoint.name_resolved(now, &name, found.unwrap_or_default());
+        }
+    }
+
+    /// Revocation lists have been fetched.
+    fn lists(&mut self, now: Instant) {
+        while let Some((uri, fetched)) = self.fetcher.fetched() {
+            if let Err(why) = &fetched {
+                log::line("CFG", 0, &format!("cannot fetch the revocation list at '{uri}': {why}"));
+            }
+            self.core.endpoint.list_fetched(now, &uri, fetched.ok());
         }
     }
 

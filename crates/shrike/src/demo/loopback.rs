@@ -70,7 +70,11 @@ impl Gateway {
                 Output::Transmit { remote, message, .. } => {
                     self.ike.send_to(&message, remote).map_err(|e| e.to_string())?;
                 }
-                Output::Keepalive { .. } | Output::AddAddress(_) | Output::RemoveAddress(_) | Output::Resolve(_) => {}
+                Output::Keepalive { .. }
+                | Output::AddAddress(_)
+                | Output::RemoveAddress(_)
+                | Output::Resolve(_)
+                | Output::Fetch(_) => {}
                 Output::Event(event) => {
                     let (group, level, text) = event.log();
                     if log && level <= 1 && !matches!(event, Event::Dropped { .. }) {
