@@ -25,6 +25,19 @@ asked() {
     local found; found=$("$SHRIKE" --vici "unix://$LAB/$1/vici" diagnose)
     [[ $found == *"  $2"* ]] || { say "$found"; return 1; }
 }
+# sources EXPECTED   the logs of both ends, each alone: none accuses something else; and with the capture: this cause comes first
+sources() {
+    local expected=$1 code=${1##* } node found
+    for node in a b; do
+        found=$("$SHRIKE" diagnose --log "$LAB/$node/charon.log")
+        [[ $found != *"  ERROR  "* && $found != *"  WARNING  "* || $found == *"$code"* ]] ||
+            { say "the log of $node:"; say "$found"; return 1; }
+    done
+    found=$("$SHRIKE" diagnose --pcap "$LAB/trace.pcap" --log "$LAB/a/charon.log" --log "$LAB/b/charon.log")
+    [[ $found == *"  $expected"* ]] && [ "$code" != OK ] ||
+        [[ $code == OK && $found != *"  ERROR  "* && $found != *"  WARNING  "* ]] ||
+        { say "all together:"; say "$found"; return 1; }
+}
 quickly='retransmit_tries = 2'
 CHARON_PLUGINS+=' counters'
 CHARON_MORE="$quickly
@@ -52,6 +65,7 @@ while IFS='|' read -r name expected code act a b child_a child_b secret; do
     lab_up
     check "diagnose/$name: both daemons start" vary "${!a}" "${!b}" "$child_a" "$child_b" "$secret" || continue
     check "diagnose/$name: $expected" recorded "$expected" "$code" "$act"
+    check "diagnose/$name: logs, and all together" sources "$expected"
     [[ $name == IKEv2* && $expected == ERROR* ]] &&
         check "diagnose/$name: charon is asked: $expected" asked a "$expected"
 done <<'CASES'

@@ -18,6 +18,8 @@ assert any(b"established" in line["msg"] for line in lines), lines
 assert sa["lab"]["state"] == b"ESTABLISHED", sa
 [child] = sa["lab"]["child-sas"].values()
 assert child["state"] == b"INSTALLED" and child["local-ts"] == [b"10.1.0.0/24"], child
+[finding] = list(session.streamed_request("shrike-diagnose", "shrike-finding"))
+assert finding["severity"] in (b"ok", b"info") and b"192.0.2." in finding["peer"], finding
 session.load_conn({"second": {"version": "2", "remote_addrs": ["192.0.2.9"], "local": {"auth": "psk"}, "remote": {"auth": "psk"},
                               "children": {"x": {"remote_ts": ["10.9.0.0/24"]}}}})
 assert set(session.get_conns()["conns"]) == {b"lab", b"second"}
@@ -26,6 +28,8 @@ try:
     sys.exit("an unknown key was accepted")
 except vici.exception.CommandException as e:
     assert "did you mean 'remote_addrs'?" in str(e), e
+found = list(session.streamed_request("shrike-diagnose", "shrike-finding"))
+assert [f["causes"] for f in found if f["peer"] == b"192.0.2.9"] == [[b"NOT_STARTED"]], found
 session.unload_conn({"name": "second"})
 session.load_shared({"id": "x", "type": "IKE", "data": "y", "owners": ["z"]})
 assert b"x" in session.get_shared()["keys"]

@@ -135,9 +135,18 @@ fn verdict(id: &'static str, severity: Severity, causes: &[Cause], why: impl Int
     }
 }
 
+/// Lists of all that is allowed by default are long, and say less than their beginning.
+fn shortened(text: String) -> String {
+    const ENOUGH: usize = 240;
+    let Some((cut, _)) = text.char_indices().nth(ENOUGH) else { return text };
+    let head = text.get(..cut).unwrap_or_default();
+    let end = head.rfind([' ', ',', '-', ';']).unwrap_or(cut);
+    format!("{} ...", head.get(..end).unwrap_or_default())
+}
+
 /// A finding from the reason that was kept: its first remedy has both sides' values and the line to change.
 fn kept(id: &'static str, severity: Severity, tombstone: &Tombstone) -> Finding {
-    let mut found = verdict(id, severity, &causes(tombstone), tombstone.failure.kind.to_string());
+    let mut found = verdict(id, severity, &causes(tombstone), shortened(tombstone.failure.kind.to_string()));
     if let Some(first) = found.remedy.first_mut() {
         let place = tombstone.failure.config.as_ref().map(|place| format!(" [{place}]")).unwrap_or_default();
         *first = format!("{}{place}", tombstone.failure.kind.remedy()).into();
@@ -478,6 +487,16 @@ impl Group<'_> {
         let anywhere = self.connection.is_none_or(|c| c.remote_addrs.iter().all(|a| a.parse::<IpAddr>().is_err()));
         if anywhere {
             return verdict("waiting", Severity::Info, &[], "no SA: waits for peers from anywhere");
+        }
+        if self.connection.is_some_and(|c| c.children.iter().any(|child| child.trapped)) && !self.starts() {
+            let why = "no SA: waits for traffic that needs it";
+            let mut found = verdict("waiting", Severity::Info, &[C::NotStarted], why);
+            if let Some(line) = found.remedy.first_mut() {
+                *line =
+                    "if traffic should have come: check that its route, source and destination are those of the trap"
+                        .into();
+            }
+            return found;
         }
         let why = if self.starts() { "never begun, although it starts by itself" } else { "never begun by either end" };
         let long = live.running.is_some_and(|running| running >= LONG);

@@ -24,6 +24,8 @@ pub struct LiveChild {
     pub name: String,
     /// Whether the daemon begins it by itself; `None` where the daemon does not say.
     pub starts: Option<bool>,
+    /// Whether a trap is set: the first packet that needs it begins it.
+    pub trapped: bool,
 }
 
 /// Everything a daemon says at one moment.

@@ -50,6 +50,10 @@ pub enum Command {
     Watch(Watch),
     /// What a cause means, how it looks, what to change; without a code all of them
     Explain(Explain),
+    /// What happened to a peer's SAs, also before the daemon was started
+    History(History),
+    /// Print figures of the running daemon for Prometheus, or serve them over HTTP
+    Metrics(Metrics),
     /// Follow the daemon's log
     Log,
     /// Two gateways on this machine negotiate, carry traffic, fail in three ways, and explain it
@@ -76,6 +80,40 @@ pub struct Run {
     /// How much to log: 0 what matters, 1 the course of things, 2 details
     #[arg(long, default_value_t = 1, value_name = "0-4", value_parser = clap::value_parser!(u8).range(0..=4))]
     pub log_level: u8,
+
+    /// Where to keep what happens (SQLite), or 'off'. Default: /var/lib/shrike/history.sqlite, if there is that directory
+    #[arg(long, value_name = "FILE")]
+    pub history: Option<String>,
+}
+
+/// Print figures of the running daemon (Shrike, or a charon) for Prometheus: what is configured against what is established,
+/// with the likely cause as a label; or serve them over HTTP at /metrics.
+#[derive(Args)]
+pub struct Metrics {
+    /// Address and port to serve on, such as 127.0.0.1:9814; without it, print once
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub listen: Option<std::net::SocketAddr>,
+}
+
+/// What happened to a peer's SAs, also before the daemon was started: SAs that came up, went down, ended or failed, with
+/// the reason. It reads the daemon's file, whether a daemon runs or not.
+#[derive(Args)]
+pub struct History {
+    /// A connection's name, the peer's address or its identity; without it, all
+    #[arg(value_name = "PEER")]
+    pub peer: Option<String>,
+
+    /// The file. Default: /var/lib/shrike/history.sqlite
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<String>,
+
+    /// How many events at most, the last ones
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub last: u32,
+
+    /// For programs: schema shrike.history/1
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Say what is wrong: of the running daemon (Shrike, or a charon), or from packet captures (without keys), listings and
@@ -97,7 +135,8 @@ pub struct Diagnose {
     pub against: Option<String>,
 
     /// Output of racoonctl show-sa isakmp, tmsh show net ipsec ike-sa, swanctl --list-sas, ipsec statusall, ipsec status,
-    /// ikectl show sa, or Cisco's show crypto isakmp sa, ikev2 sa or session: one listing, a terminal's text with several,
+    /// ikectl show sa, Cisco's show crypto isakmp sa, ikev2 sa or session, Juniper's show security ike security-associations,
+    /// Fortinet's diagnose vpn ike gateway list, Palo Alto's show vpn ike-sa, or of IPsec SAs (setkey -D, ip xfrm state): one listing, a terminal's text with several,
     /// or a series with lines '# t=NUMBER ms' between; may be given several times
     #[arg(long, value_name = "FILE")]
     pub listing: Vec<String>,

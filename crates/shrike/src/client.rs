@@ -104,6 +104,10 @@ impl Control {
         let mut live = Live { sas: self.snapshots()?, ..Live::default() };
         let each = |m: Message| live.connections.extend(schema::live_connections(&m));
         self.client.streamed("list-conns", "list-conn", Message::new(), each).map_err(said)?;
+        let mut traps = Message::new();
+        traps.set("trap", "yes");
+        let each = |m: Message| schema::note_trap(&mut live.connections, &m);
+        self.client.streamed("list-policies", "list-policy", traps, each).map_err(said)?;
         let mut ended = Vec::new();
         let each = |m: Message| ended.extend(schema::tombstone_from(&m).ok());
         live.remembers = match self.client.streamed("shrike-list-ended", "shrike-ended", Message::new(), each) {

@@ -31,3 +31,8 @@ pub fn local_time() -> String {
 pub fn unix_seconds() -> u64 {
     u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or(0)
 }
+
+/// Milliseconds since 1970, for what is kept.
+pub fn unix_milliseconds() -> u64 {
+    u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0)
+}

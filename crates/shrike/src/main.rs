@@ -8,7 +8,9 @@ mod daemon;
 mod demo;
 mod diagnose;
 mod files;
+mod history;
 mod log;
+mod metrics;
 mod racoonctl;
 mod watch;
 
@@ -58,12 +60,18 @@ fn execute(cli: Cli) -> Result<ExitCode, String> {
                 vici: cli.vici,
                 data_plane: run.data_plane,
                 level: run.log_level,
+                history: run.history,
             })
         }
         Command::Diagnose(how) => return Ok(diagnose::run(&how, vici.as_deref(), print, to_stderr)),
         Command::Check(how) => return Ok(check::run(&how, print, to_stderr)),
         Command::Watch(how) => return watch::run(&how, print),
         Command::Explain(what) => diagnose::explain(what.code.as_deref()).map(|text| print(&text)),
+        Command::Metrics(how) => metrics::run(vici.as_deref(), how.listen, print),
+        Command::History(how) => {
+            let path = how.file.unwrap_or_else(|| history::DEFAULT.to_string());
+            history::show(path.as_ref(), how.peer.as_deref(), how.last, how.json).map(|text| print(&text))
+        }
         Command::Load(load) => {
             let mut message = Message::new();
             if let Some(file) = &load.config {

@@ -56,7 +56,7 @@ fn output(words: &[String], patience: Duration) -> Result<String, String> {
         return Err(format!("'{program}' ended with {status}: {}", diag::redact(&said)));
     }
     let text = String::from_utf8_lossy(&text);
-    Ok(text.lines().flat_map(|line| [diag::redact(line), "\n".into()]).collect())
+    Ok(show::listing::unwrapped(&text).lines().flat_map(|line| [diag::redact(line), "\n".into()]).collect())
 }
 
 /// All dialects of one command.

@@ -2,7 +2,7 @@
 
 use super::catalogue::Place::{Child, Either, Ike, Peer};
 use super::catalogue::Rank::{Named, Specific};
-use super::catalogue::Says::{ByPeer, Closed, HalfOpen, Refused};
+use super::catalogue::Says::{ByPeer, Closed, HalfOpen, Nothing, Refused};
 use super::catalogue::{Phrase, fault, says};
 use crate::Cause as C;
 
@@ -139,6 +139,11 @@ pub(super) const OWN: &[Phrase] = &[
     fault(Ike, Specific, &[C::NoConfig, C::IkeVersion], &["ended:", "[no_config]"]),
     fault(Ike, Specific, &[C::IkeVersion], &["ended:", "[ike_version]"]),
     fault(Child, Specific, &[C::ChildFailed], &["ended:", "[install_failed]"]),
+    // The end of a Child SA alone says nothing about the IKE SA.
+    says(&["child_sa", "ended:", "[peer_delete]"], Nothing),
+    says(&["child_sa", "ended:", "[terminated]"], Nothing),
+    says(&["child_sa", "ended:", "[replaced]"], Nothing),
+    says(&["child_sa", "ended:", "[expired]"], Nothing),
     says(&["ended:", "[peer_delete]"], ByPeer),
     says(&["ended:", "[terminated]"], Closed),
     says(&["ended:", "[replaced]"], Closed),

@@ -12,9 +12,11 @@ mod libreswan;
 #[cfg(test)]
 mod tests;
 mod time;
+mod vendors;
 
 use crate::{racoonctl, tmsh};
 use model::{ExchangeMode, ListedSa, Listing, Role};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use wire::{IkeSpi, SpiPair};
 
@@ -45,11 +47,17 @@ pub enum Dialect {
     IpXfrm,
     /// `tmsh show net ipsec ipsec-sa`.
     TmshIpsec,
+    /// `show security ike security-associations`.
+    Juniper,
+    /// `diagnose vpn ike gateway list`.
+    Fortinet,
+    /// `show vpn ike-sa`.
+    PaloAlto,
 }
 
 impl Dialect {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::Racoonctl,
         Self::Tmsh,
         Self::Swanctl,
@@ -62,6 +70,9 @@ impl Dialect {
         Self::Setkey,
         Self::IpXfrm,
         Self::TmshIpsec,
+        Self::Juniper,
+        Self::Fortinet,
+        Self::PaloAlto,
     ];
 
     /// The command that prints it.
@@ -79,6 +90,9 @@ impl Dialect {
             Self::Setkey => "setkey -D",
             Self::IpXfrm => "ip xfrm state",
             Self::TmshIpsec => "tmsh show net ipsec ipsec-sa",
+            Self::Juniper => "show security ike security-associations",
+            Self::Fortinet => "diagnose vpn ike gateway list",
+            Self::PaloAlto => "show vpn ike-sa",
         }
     }
 
@@ -108,6 +122,9 @@ impl Dialect {
             Self::Setkey => &[&["setkey -D"], &["racoonctl", "show-sa", "esp"], &["racoonctl", "show-sa", "ipsec"]],
             Self::IpXfrm => &[&["ip xfrm state"], &["ip -s xfrm state"]],
             Self::TmshIpsec => &[&["show net ipsec ipsec-sa"]],
+            Self::Juniper => &[&["show security ike security-associations"], &["show security ike sa"]],
+            Self::Fortinet => &[&["diagnose vpn ike gateway list"], &["diag vpn ike gateway list"]],
+            Self::PaloAlto => &[&["show vpn ike-sa"]],
         }
     }
 }
@@ -130,8 +147,43 @@ struct Part {
     text: String,
 }
 
+/// A BIG-IP's REST interface hands out tmsh's text as a string of JSON (`apiAnonymous`): that text, with line ends that
+/// are some. Any other text is as it was.
+pub fn unwrapped(text: &str) -> Cow<'_, str> {
+    const KEY: &str = "\"apiAnonymous\"";
+    if !text.contains(KEY) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::new();
+    for behind in text.split(KEY).skip(1) {
+        let value = behind.trim_start().strip_prefix(':').map(str::trim_start);
+        let Some(value) = value.and_then(|value| value.strip_prefix('"')) else { continue };
+        let mut characters = value.chars();
+        while let Some(character) = characters.next() {
+            match character {
+                '"' => break,
+                '\\' => match characters.next() {
+                    Some('n') => out.push('\n'),
+                    Some('t') => out.push('\t'),
+                    Some('u') => {
+                        let digits: String = characters.by_ref().take(4).collect();
+                        let code = u32::from_str_radix(&digits, 16).ok().and_then(char::from_u32);
+                        out.push(code.unwrap_or('\u{fffd}'));
+                    }
+                    Some('r' | 'b' | 'f') | None => {}
+                    Some(other) => out.push(other),
+                },
+                other => out.push(other),
+            }
+        }
+        out.push('\n');
+    }
+    Cow::Owned(out)
+}
+
 /// Reads all listings in a text.
 pub fn read(text: &str) -> Listings {
+    let text = &*unwrapped(text);
     let mut found = Listings::default();
     let known = libreswan::Known::of(text);
     for part in parts(text) {
@@ -203,8 +255,20 @@ fn command(line: &str) -> Option<Option<Dialect>> {
             })
         })
     });
-    let program =
-        ["racoonctl", "tmsh", "swanctl", "ipsec", "ikectl", "show ", "sh ", "sudo", "strongswan", "setkey", "ip "];
+    let program = [
+        "racoonctl",
+        "tmsh",
+        "swanctl",
+        "ipsec",
+        "ikectl",
+        "show ",
+        "sh ",
+        "sudo",
+        "strongswan",
+        "setkey",
+        "ip ",
+        "diag",
+    ];
     let at_prompt = |text: &str| program.iter().any(|name| text.trim_start().starts_with(name));
     // `$ command`, `root@gw:~# command`, `[root@bigip:Active] config # command`, `router#command`; not `#1: "name" ...`.
     let behind = trimmed.find(['$', '#', '>', '%']).and_then(|mark| trimmed.get(mark + 1..));
@@ -242,6 +306,9 @@ fn listed(text: &str, known: &libreswan::Known<'_>, unread: &mut Vec<String>) ->
         (Dialect::Setkey, ipsec::setkey(text)),
         (Dialect::IpXfrm, ipsec::xfrm(text)),
         (Dialect::TmshIpsec, ipsec::tmsh(text)),
+        (Dialect::Juniper, vendors::juniper(text)),
+        (Dialect::Fortinet, vendors::fortinet(text)),
+        (Dialect::PaloAlto, vendors::palo_alto(text)),
     ];
     found.extend(others.into_iter().filter_map(|(dialect, sas)| Some((dialect, sas?))));
     found

@@ -260,3 +260,63 @@ fn ipsec_sas_of_three_programs() {
     assert_eq!((sas.len(), sas[1].peer.as_str(), sas[1].established), (2, "172.16.1.1", true));
     assert!(read("$ setkey -D\nNo SAD entries.\n").series[&Dialect::Setkey][0].sas.is_empty());
 }
+
+#[test]
+fn what_a_big_ip_s_rest_interface_wraps_is_read() {
+    let text = r#"{"kind":"tm:net:ipsec:ike-sa:ike-sastats","apiRawValues":{"apiAnonymous":"-----\nIKE::SecurityAssociations\n-----\n(tmm: 3)\n  10.2.2.2\/500 -> 10.1.1.1\u002f500\n  Version: v2 State: ESTABLISHED\n  IKE Peer: \/Common\/a\nTotal records returned: 1\n"}}"#;
+    let found = read(text);
+    assert_eq!(found.series[&Dialect::Tmsh][0].sas.len(), 1, "{found:?}");
+    assert_eq!(found.series[&Dialect::Tmsh][0].sas[0].peer, "10.2.2.2");
+    for broken in ["\"apiAnonymous\"", "\"apiAnonymous\":", "\"apiAnonymous\":\"\\", "\"apiAnonymous\":\"\\u12"] {
+        assert!(read(broken).series.is_empty());
+    }
+}
+
+#[test]
+fn a_juniper_s() {
+    let new = "user@srx> show security ike security-associations\n\
+        Index   State  Initiator cookie  Responder cookie  Mode           Remote Address\n\
+        1512635 UP     a296c603e4746996  e3c175f78f62f6ee  Main           10.10.30.1\n\
+        1512636 DOWN   a296c603e4746997  0000000000000000  IKEv2          10.10.30.2\n";
+    let sas = &read(new).series[&Dialect::Juniper][0].sas;
+    assert_eq!((sas.len(), sas[0].peer.as_str(), sas[0].established, sas[0].version), (2, "10.10.30.1", true, Some(1)));
+    assert!(!sas[1].established && sas[1].spis.unwrap().responder.is_zero() && sas[1].version == Some(2));
+    let old = "Index   Remote Address  State   Initiator cookie  Responder cookie  Mode\n\
+        32      1.1.1.2         Not Matured  744a594d957dd513  1e1307db82f58387  Aggressive\n";
+    let sas = &read(old).series[&Dialect::Juniper][0].sas;
+    assert_eq!(
+        (sas[0].peer.as_str(), sas[0].state.as_deref(), sas[0].established),
+        ("1.1.1.2", Some("Not Matured"), false)
+    );
+}
+
+#[test]
+fn a_fortinet_s() {
+    let text = "fgt # diagnose vpn ike gateway list\n\nvd: root/0\nname: branch\nversion: 1\ninterface: wan1 5\n\
+        addr: 10.5.24.1:500 -> 10.5.24.2:500\ncreated: 448s ago\nIKE SA: created 2/2  established 1/2  time 0/10/20 ms\n\
+        IPsec SA: created 1/2  established 1/1  time 0/0/0 ms\n\n  id/spi: 92 5639f7f8a5dc54c0/809a6c9bbd266a4b\n  direction: initiator\n\
+        \x20 status: established 448-448s ago = 10ms\n  proposal: aes128-sha256\n  key: 74aa3d63d88e10ea-8a1c73b296b06578\n\
+        \x20 lifetime/rekey: 86400/85952\n  DPD sent/recv: 00000000/00000000\n\n  id/spi: 93 5639f7f8a5dc54c1/0000000000000000\n\
+        \x20 direction: initiator\n  status: connecting, state 3, started 5s ago\n";
+    let sas = &read(text).series[&Dialect::Fortinet][0].sas;
+    assert_eq!(
+        (sas.len(), sas[0].peer.as_str(), sas[0].age, sas[0].lifetime),
+        (2, "10.5.24.2", Some(448), Some(86_400))
+    );
+    assert_eq!((sas[0].established, sas[0].phase2, sas[0].role), (true, Some(1), Some(Role::Initiator)));
+    assert!(!sas[1].established && sas[1].spis.unwrap().responder.is_zero());
+}
+
+#[test]
+fn a_palo_alto_s() {
+    let text = "admin@pa> show vpn ike-sa\n\nIKEv1 phase-1 SAs\n\
+        GwID/client IP  Peer-Address           Gateway Name           Role Mode Algorithm             Established     Expiration      V  ST Xt Phase2\n\
+        --------------  ------------           ------------           ---- ---- ---------             -----------     ----------      -  -- -- ------\n\
+        1               10.7.0.2               branch office          Resp Main PSK/DH14/A128/SHA1    Jul.31 01:35:00 Jul.31 09:35:00 v1 13 1  1\n\
+        2               10.7.0.3               other                  Init Aggr PSK/DH14/A128/SHA1                                    v1  3 0  0\n\n\
+        Show IKEv1 IKE SA: Total 2 gateways found. 2 ike sa found.\n";
+    let sas = &read(text).series[&Dialect::PaloAlto][0].sas;
+    assert_eq!((sas.len(), sas[0].peer.as_str(), sas[0].name.as_deref()), (2, "10.7.0.2", Some("branch office")));
+    assert_eq!((sas[0].established, sas[0].role, sas[0].phase2), (true, Some(Role::Responder), Some(1)));
+    assert_eq!((sas[1].established, sas[1].mode, sas[1].phase2), (false, Some(ExchangeMode::Aggressive), Some(0)));
+}

@@ -2,9 +2,9 @@
 
 use super::finding;
 use crate::daemon::load::Loaded;
-use config::{AddressPattern, AuthMethod, Child, Connection, IkeVersion, StartAction};
+use config::{AddressPattern, AuthMethod, Child, Connection, IkeVersion, SecretKind, SharedSecret, StartAction};
 use diag::{Cause, Finding, Severity};
-use model::{Proposal, ProposalProtocol};
+use model::{Identity, Proposal, ProposalProtocol};
 use std::time::Duration;
 use wire::registry::{EncryptionId, IntegrityId, KeyExchangeId, PrfId};
 
@@ -12,7 +12,29 @@ use Cause as C;
 
 /// One file.
 pub(super) fn one(path: &str, loaded: &Loaded) -> Vec<Finding> {
-    loaded.connections.iter().flat_map(|connection| connection_alone(path, connection)).collect()
+    let alone = loaded.connections.iter().flat_map(|connection| connection_alone(path, connection));
+    alone.chain(loaded.connections.iter().filter_map(|connection| without_secret(path, connection, loaded))).collect()
+}
+
+/// A connection that a pre-shared key is to prove, and no key of the file is for its identities.
+fn without_secret(path: &str, c: &Connection, loaded: &Loaded) -> Option<Finding> {
+    let mut by_secret =
+        [("local.id", &c.local), ("remote.id", &c.remote)].into_iter().filter(|(_, end)| end.method == AuthMethod::Psk);
+    let (key, _) = by_secret.next()?;
+    // An end without an identity has its address for one, and a pattern stands for many.
+    let known = [&c.local.id, &c.remote.id].iter().all(|id| **id != Identity::ANY && !id.to_string().contains('*'));
+    let mut keys = loaded.secrets.iter().filter(|secret| secret.kind == SecretKind::Ike);
+    let fits = |secret: &SharedSecret| {
+        secret.owners.is_empty()
+            || !known
+            || secret.owners.iter().any(|owner| *owner == c.local.id || *owner == c.remote.id)
+    };
+    if keys.any(fits) {
+        return None;
+    }
+    let why = format!("no pre-shared key in the file is for '{}' and '{}'", c.local.id, c.remote.id);
+    let remedy = "add a section ike-NAME with these identities and the secret, unless a client loads it";
+    Some(warn(&format!("{path} '{}'", c.name), C::PskMismatch, why, &c.source.get(key), remedy))
 }
 
 fn warn(peer: &str, cause: Cause, why: String, place: &model::ConfigRef, remedy: &str) -> Finding {
@@ -34,7 +56,7 @@ fn connection_alone(path: &str, c: &Connection) -> Vec<Finding> {
     for (weak, cause) in weak(&c.proposals, ProposalProtocol::Ike) {
         say(cause, format!("weak in IKE: {weak}"), "proposals", "leave it out at both ends");
     }
-    let starts = c.children.iter().any(|child| child.start_action == StartAction::Start);
+    let starts = c.children.iter().any(|child| child.start_action.starts());
     if starts && !c.remote_addrs.iter().any(AddressPattern::is_specific) {
         let why = "it starts by itself, and no single address to send to is written".to_string();
         say(C::NotStarted, why, "remote_addrs", "write the peer's address or name");
@@ -160,7 +182,7 @@ pub(super) fn two((path_a, a): (&str, &Loaded), (path_b, b): (&str, &Loaded)) ->
 }
 
 /// Whether some address is in both; a name may be any.
-fn reaches(patterns: &[AddressPattern], others: &[AddressPattern]) -> bool {
+pub(super) fn reaches(patterns: &[AddressPattern], others: &[AddressPattern]) -> bool {
     let hosts = |list: &[AddressPattern], with: &[AddressPattern]| {
         list.iter().any(|pattern| match pattern {
             AddressPattern::Host(host) => with.iter().any(|p| p.matches(*host)),
@@ -174,7 +196,7 @@ fn reaches(patterns: &[AddressPattern], others: &[AddressPattern]) -> bool {
 fn both(peer: &str, a: &Connection, b: &Connection) -> Vec<Finding> {
     let mut found = Vec::new();
     let starting = |c: &Connection| {
-        c.children.iter().find(|child| child.start_action == StartAction::Start).map(|c| c.source.get("start_action"))
+        c.children.iter().find(|child| child.start_action.starts()).map(|c| c.source.get("start_action"))
     };
     if let (Some(here), Some(there)) = (starting(a), starting(b)) {
         let remedy = format!("let one end begin: remove start_action at {here} or {there}");

@@ -86,6 +86,38 @@ fn what_does_not_fit_names_the_lines_of_both_files() {
     );
 }
 
+#[test]
+fn who_waits_is_not_made_to_begin() {
+    let waits = |text: String| text.replace("remote_addrs = 192.0.2.1\n", "remote_addrs = %any\n");
+    let roadwarriors = waits(site("b", "a", GOOD, "", "s"));
+    let (found, text) = together("waits", &site("a", "b", GOOD, "", "s"), &roadwarriors);
+    assert_eq!((found, text.matches("establishes, with").count()), (vec![], 1), "{text}");
+    let both = site("a", "b", GOOD, "", "s").replace("remote_addrs = 192.0.2.2", "remote_addrs = %any");
+    let (found, text) = together("both-wait", &both, &roadwarriors);
+    assert_eq!(found, [(Severity::Error, Some("NOT_STARTED"))], "{text}");
+    // One that is for somebody else does not count, unless there is no other.
+    let elsewhere = site("a", "b", GOOD, "", "s").replace("remote_addrs = 192.0.2.2", "remote_addrs = 192.0.2.99");
+    let (_, body) = elsewhere.split_once("connections {\n").unwrap();
+    let (other, _) = body.split_once("secrets").unwrap();
+    let two = site("a", "b", GOOD, "", "s").replacen(
+        "connections {\n",
+        &format!("connections {{\n{}", other.trim_end().trim_end_matches('}').replace("a-b", "a-c")),
+        1,
+    );
+    let (found, text) = together("elsewhere", &two, &site("b", "a", GOOD, "", "s"));
+    assert!(found.is_empty() && text.contains("'a-c' is for another peer: not tried"), "{found:?} {text}");
+    let (found, text) = together("nobody", &elsewhere, &site("b", "a", GOOD, "", "s"));
+    assert!(!found.is_empty(), "{text}");
+}
+
+#[test]
+fn networks_that_a_peer_narrows_are_told() {
+    let less = site("b", "a", GOOD, "", "s").replace("local_ts = 10.2.0.0/16", "local_ts = 10.2.7.0/24");
+    let (found, text) = together("narrowed", &site("a", "b", GOOD, "", "s"), &less);
+    assert_eq!(found, []);
+    assert!(text.contains("with less than its child 'net' is for: 10.1.0.0/16 === 10.2.7.0/24"), "{text}");
+}
+
 /// The first Child SA of IKEv2 has no group of its own: that groups differ shows when it is rekeyed.
 #[test]
 fn groups_that_differ_are_found_before_the_first_rekeying() {
@@ -141,6 +173,13 @@ fn one_file_is_judged_by_itself() {
         let (found, text) = alone(name, &site("a", "b", lines, child, "s"));
         assert!(found.contains(&Some(cause)), "{name}: {found:?} {text}");
         assert!(text.contains(&format!("a.conf:{line} ")), "{name}: {text}");
+    }
+    let other = site("a", "b", GOOD, "", "s\n    id = c.example");
+    let (found, text) = alone("no-secret", &other);
+    assert_eq!(found, [Some("PSK_MISMATCH")], "{text}");
+    assert!(text.contains("for 'a.example' and 'b.example'") && text.contains("a.conf:8 "), "{text}");
+    for owners in ["id = b.example", "id-1 = c.example\n    id-2 = a.example"] {
+        assert!(alone("secret", &site("a", "b", GOOD, "", &format!("s\n    {owners}"))).0.is_empty(), "{owners}");
     }
     let (found, text) = alone("refused", &site("a", "b", "remote_adrs = x", "", "s"));
     assert_eq!(found, [Some("NO_CONFIG")]);

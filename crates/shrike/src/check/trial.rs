@@ -3,13 +3,13 @@
 //! Nothing is lost on the way and time is made up, so the outcome is that of the configurations alone. Each end's own
 //! reason is what counts: the one that checks knows both values and the line.
 
-use super::finding;
+use super::{finding, sanity};
 use crate::clock::unix_seconds;
 use crate::daemon::FromFiles;
 use crate::daemon::load::{self, Loaded};
-use config::{AddressPattern, AuthMethod, Child, Connection, IkeVersion};
+use config::{AddressPattern, AuthMethod, Child, Connection, IkeVersion, SelectorPattern};
 use diag::{Cause, Finding, Severity};
-use model::{FailureKind, Instant, Phase, Side, Tombstone};
+use model::{FailureKind, Instant, Phase, Side, Tombstone, TrafficSelector};
 use proto::{Endpoint, Input, Output, Selection, Settings, Started};
 use std::collections::{BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -140,8 +140,29 @@ fn knows(tombstone: &Tombstone) -> bool {
 pub(super) fn each(a: (&str, &Loaded), b: (&str, &Loaded), notes: &mut Vec<String>) -> Vec<Finding> {
     let mut found: Vec<Finding> = Vec::new();
     let mut known: BTreeSet<(IpAddr, IpAddr, Option<Cause>)> = BTreeSet::new();
+    let can_begin = |c: &&Arc<Connection>| c.remote_addrs.iter().any(AddressPattern::is_specific);
+    if ![a, b].iter().any(|(_, loaded)| loaded.connections.iter().any(|c| can_begin(&c))) {
+        let remedy = "write the peer's address into remote_addrs at one end at least".to_string();
+        let why = "nobody can begin: neither file has a single address to send to in remote_addrs";
+        return vec![finding(
+            "cannot-begin",
+            format!("{} -> {}", a.0, b.0),
+            Severity::Error,
+            &[(Cause::NotStarted, remedy)],
+            why,
+        )];
+    }
     for (n, (ours, theirs)) in [(a, b), (b, a)].into_iter().enumerate() {
-        for connection in ours.1.connections.iter().take(MAX_TRIALS) {
+        let meant = |c: &Connection| {
+            theirs.1.connections.iter().any(|other| sanity::reaches(&c.remote_addrs, &other.local_addrs))
+        };
+        // Connections to other peers are not what is asked; if none is to this one, that is the fault.
+        let none = !ours.1.connections.iter().any(|c| can_begin(&c) && meant(c));
+        for connection in ours.1.connections.iter().filter(can_begin).take(MAX_TRIALS) {
+            if !none && !meant(connection) {
+                notes.push(format!("{} '{}' is for another peer: not tried", ours.0, connection.name));
+                continue;
+            }
             let (local, remote) = addresses(connection, theirs.1);
             for finding in one(connection, (local, remote), ours, theirs) {
                 let key = (local.min(remote), local.max(remote), finding.causes.first().copied());
@@ -261,10 +282,37 @@ fn negotiate(
             return failed;
         }
     }
-    let why = format!("establishes, with its child '{}'", child.name);
-    let mut good = finding("would-establish", peer, Severity::Ok, &[], why);
+    let mut good = match narrowed(pair, child, (local, remote)) {
+        Some(less) => {
+            let remedy = format!("compare it with the peer's networks [{}]", child.source.get("remote_ts"));
+            let why = format!("establishes, with less than its child '{}' is for: {less}", child.name);
+            finding("would-establish", peer, Severity::Info, &[(Cause::TrafficSelector, remedy)], why)
+        }
+        None => {
+            let why = format!("establishes, with its child '{}'", child.name);
+            finding("would-establish", peer, Severity::Ok, &[], why)
+        }
+    };
     good.evidence.push(format!("tried from {local} to {remote}, {} datagrams", pair.sent));
     good
+}
+
+/// The networks that were agreed upon, if they are not those that the child is for (RFC 7296 section 2.9).
+fn narrowed(pair: &Pair, child: &Child, (local, remote): (IpAddr, IpAddr)) -> Option<String> {
+    let sas = pair.ends.first()?.snapshots(pair.now);
+    let agreed = sas.iter().flat_map(|sa| &sa.children).find(|c| c.name == child.name && c.installed.is_some())?;
+    let configured = |patterns: &[SelectorPattern], address| -> Vec<TrafficSelector> {
+        patterns.iter().map(|pattern| pattern.resolve(address)).collect()
+    };
+    // What depends on addresses may be a virtual one, which no file says.
+    let same = |patterns: &[SelectorPattern], address, agreed: &[TrafficSelector]| {
+        let configured = configured(patterns, address);
+        patterns.iter().any(|pattern| matches!(pattern, SelectorPattern::Dynamic { .. }))
+            || configured.len() == agreed.len() && configured.iter().all(|selector| agreed.contains(selector))
+    };
+    let both = same(&child.local_ts, local, &agreed.local_ts) && same(&child.remote_ts, remote, &agreed.remote_ts);
+    let list = |all: &[TrafficSelector]| all.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    (!both).then(|| format!("{} === {}", list(&agreed.local_ts), list(&agreed.remote_ts)))
 }
 
 fn place(failure: &model::Failure) -> String {
@@ -291,7 +339,11 @@ fn verdict(
     for (file, faults) in files.iter().zip(&faults) {
         let telling = faults.iter().filter(|fault| here.is_none() || knows(fault));
         for fault in telling.take(2) {
-            let line = format!("{file}: {}{}", fault.failure.kind, place(&fault.failure));
+            // What is said already needs its line only.
+            let line = match &fault.failure.config {
+                Some(place) if fault.failure.kind == told.failure.kind => format!("the line: {place}"),
+                _ => format!("{file}: {}{}", fault.failure.kind, place(&fault.failure)),
+            };
             if !found.evidence.contains(&line) {
                 found.evidence.push(line);
             }

@@ -148,6 +148,12 @@ impl Client {
             }
             _ => {}
         }
+        if let Event::Ended(t) = event
+            && !t.failure.kind.is_ordinary()
+            && self.session.listens_to("shrike-finding")
+        {
+            self.session.event("shrike-finding", &finding(&t.sa.name, &diag::ended(t)));
+        }
         let (group, level, text) = event.log();
         let control_log = self.waiting.as_ref().is_some_and(|w| i64::from(level) <= w.level && w.concerns(event));
         if control_log || self.session.listens_to("log") {
@@ -190,6 +196,7 @@ impl Client {
             "list-sas" => self.list_sas(core, now, m),
             "list-conns" => self.list_conns(core, m),
             "shrike-list-ended" => self.list_ended(core, now),
+            "shrike-diagnose" => self.diagnose(core, now),
             "get-conns" => {
                 let names: Vec<String> = core.endpoint.connections().map(|c| c.name.clone()).collect();
                 list("conns", names)
@@ -292,8 +299,27 @@ impl Client {
     }
 
     fn list_ended(&mut self, core: &mut Core, now: Instant) -> Message {
-        for tombstone in core.endpoint.tombstones(now) {
+        for tombstone in core.ended(now) {
             self.session.event("shrike-ended", &schema::tombstone(&tombstone));
+        }
+        Message::new()
+    }
+
+    /// `shrike-diagnose`: what is wrong now, a finding for each connection.
+    fn diagnose(&mut self, core: &mut Core, now: Instant) -> Message {
+        let told = |c: &Arc<config::Connection>| schema::live_connections(&schema::list_conn(&describe(c)));
+        let mut connections: Vec<_> = core.endpoint.connections().flat_map(told).collect();
+        core.endpoint.traps().for_each(|trap| schema::note_trap(&mut connections, &schema::list_policy(trap)));
+        let live = model::Live {
+            connections,
+            sas: core.snapshots(now),
+            ended: core.ended(now),
+            remembers: true,
+            running: Some(now.since(Instant::ZERO)),
+            ..model::Live::default()
+        };
+        for found in diag::live(&live) {
+            self.session.event("shrike-finding", &finding("", &found));
         }
         Message::new()
     }
@@ -418,6 +444,20 @@ impl Waiting {
             _ => None,
         }
     }
+}
+
+/// A finding, as the event `shrike-finding`: the fields of the JSON form, and the connection.
+fn finding(connection: &str, found: &diag::Finding) -> Message {
+    let mut m = Message::new();
+    m.set("id", found.id)
+        .set("connection", connection)
+        .set("peer", &found.peer)
+        .set("severity", found.severity.label().to_lowercase())
+        .list("causes", found.causes.iter().map(|cause| cause.code()))
+        .set("why", &found.why)
+        .list("evidence", &found.evidence)
+        .list("remedy", &found.remedy);
+    m
 }
 
 fn list(key: &str, names: Vec<String>) -> Message {
@@ -656,7 +696,7 @@ pub(crate) fn describe(c: &config::Connection) -> ConnectionInfo {
                 rekey_packets: child.rekey_packets,
                 dpd_action: action(child.dpd_action, "none", "start"),
                 close_action: action(child.close_action, "none", "start"),
-                starts: child.start_action == config::StartAction::Start,
+                starts: child.start_action.starts(),
                 local_ts: child.local_ts.iter().map(ToString::to_string).collect(),
                 remote_ts: child.remote_ts.iter().map(ToString::to_string).collect(),
             })

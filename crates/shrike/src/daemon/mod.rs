@@ -20,6 +20,7 @@ pub(crate) use credentials::FromFiles;
 pub use plane::Choice;
 
 use crate::clock::{Clock, unix_seconds};
+use crate::history::{self, Recorder};
 use crate::log;
 use addresses::VirtualAddresses;
 use config::{AddressPattern, Connection, SharedSecret};
@@ -31,7 +32,7 @@ use mio::event::Source;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use model::dataplane::{Command, Mode, PlaneEvent};
-use model::{Event, Instant, SaId, SaSnapshot};
+use model::{Event, Instant, SaId, SaSnapshot, Tombstone};
 use names::Resolver;
 use plane::DataPlane;
 use proto::{Backoff, Endpoint, Input, Output, Selection, Settings, Started};
@@ -55,6 +56,8 @@ pub struct Options {
     pub data_plane: Choice,
     /// Log level.
     pub level: u8,
+    /// Where to keep what happens, or `off`.
+    pub history: Option<String>,
 }
 
 const SIGNALS: Token = Token(0);
@@ -97,6 +100,8 @@ pub struct Core {
     addresses: VirtualAddresses,
     /// Child SAs that the data plane refused, until the protocol has given them up: nobody is told that they were up.
     refused: BTreeSet<SaId>,
+    /// What happened, for later.
+    history: Option<Recorder>,
 }
 
 impl Core {
@@ -114,6 +119,12 @@ impl Core {
         };
         let Some(child) = snapshot.children.first().map(|c| c.id) else { return false };
         if down { self.refused.remove(&child) } else { self.refused.contains(&child) }
+    }
+
+    /// SAs that ended, the latest first: also those that ended before the daemon was started.
+    pub fn ended(&self, now: Instant) -> Vec<Tombstone> {
+        let before = self.history.iter().flat_map(Recorder::restored);
+        self.endpoint.tombstones(now).into_iter().chain(before).collect()
     }
 
     pub fn log(&self, group: &str, level: u8, text: &str) {
@@ -463,6 +474,7 @@ impl Daemon {
         for address in routes.as_mut().map(VirtualAddresses::clear).unwrap_or_default() {
             log::line("KNL", 1, &format!("removed the virtual address {address}, which a killed daemon had left"));
         }
+        let history = recorder(options.history.as_deref());
         let core = Core {
             endpoint,
             plane,
@@ -475,6 +487,7 @@ impl Daemon {
             addresses: VirtualAddresses::default(),
             pools_from_file: BTreeSet::new(),
             refused: BTreeSet::new(),
+            history,
             credentials_from_files: credentials::FromFiles::default(),
         };
         let poll = Poll::new().map_err(|e| format!("epoll: {e}"))?;
@@ -708,6 +721,9 @@ impl Daemon {
                 let (group, level, text) = event.log();
                 let whom = event.sa().map(|(sa, name)| format!("<{name}|{}> ", sa.0)).unwrap_or_default();
                 log::line(group, level, &format!("{whom}{text}"));
+                if let Some(history) = &self.core.history {
+                    history.event(&event);
+                }
                 self.with_clients(|client, core| client.event(core, now, &event));
             }
         }
@@ -783,6 +799,28 @@ impl Daemon {
         let now = self.clock.now();
         self.core.endpoint.terminate(now, &Selection { force, ..Selection::default() });
         self.drain(now);
+    }
+}
+
+/// Where to keep what happens: as asked, or in the usual place if its directory is there. A daemon without a history is
+/// better than none.
+fn recorder(asked: Option<&str>) -> Option<Recorder> {
+    let usual = Path::new(history::DEFAULT);
+    let path = match asked {
+        Some("off") => return None,
+        Some(path) => Path::new(path),
+        None if usual.parent().is_some_and(Path::is_dir) => usual,
+        None => return None,
+    };
+    match Recorder::start(path, |note| log::line("DMN", 0, &format!("history: {note}"))) {
+        Ok(recorder) => {
+            log::line("DMN", 1, &format!("history: {}", path.display()));
+            Some(recorder)
+        }
+        Err(error) => {
+            log::line("DMN", 0, &format!("history: nothing is kept: {error}"));
+            None
+        }
     }
 }
 

@@ -39,8 +39,10 @@ fn read(path: &str, mut against: Option<&mut Against>) -> Result<Unused, String>
 fn listings(path: &str, notes: &mut Vec<String>) -> Result<Vec<Finding>, String> {
     let octets = std::fs::read(path).map_err(|error| format!("{path}: {error}"))?;
     // Dumps of SAs stand beside listings, and print their keys.
-    let text: String =
-        String::from_utf8_lossy(&octets).lines().flat_map(|line| [diag::redact(line), "\n".into()]).collect();
+    let text: String = show::listing::unwrapped(&String::from_utf8_lossy(&octets))
+        .lines()
+        .flat_map(|line| [diag::redact(line), "\n".into()])
+        .collect();
     let Listings { series, unread } = show::listing::read(&text);
     if series.is_empty() && unread.is_empty() {
         let known: Vec<&str> = Dialect::ALL.iter().map(|dialect| dialect.command()).collect();

@@ -133,7 +133,9 @@ fn run(fault: &Fault) -> Evidence {
         for (at, event) in sim.events(node) {
             let (group, level, text) = event.log();
             if level <= 1 {
-                log.feed(format!("{} [{group}] {text}\n", clock(at)).as_bytes());
+                // As the daemon writes it.
+                let whom = event.sa().map(|(sa, name)| format!("<{name}|{}> ", sa.0)).unwrap_or_default();
+                log.feed(format!("{} [{group}] {whom}{text}\n", clock(at)).as_bytes());
             }
         }
         findings.push((4 + n, log.finish().findings));

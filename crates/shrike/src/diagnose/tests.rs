@@ -502,6 +502,63 @@ fn a_tunnel_that_nothing_comes_back_through_is_missed() {
     assert_eq!(diag::live(&live).len(), 1);
 }
 
+/// SAs that go one after the other, each from another address: two sites with one identity.
+#[test]
+fn two_sites_with_one_identity_are_told() {
+    let mut sim = Sim::new(3);
+    let (here, there) = (sim.add(a(&[])), sim.add(b(&[])));
+    for _ in 0..4 {
+        sim.initiate(here, there);
+        sim.run_for(20 * SECOND);
+        sim.terminate(there, &proto::Selection { ike: Some("gw".into()), ..proto::Selection::default() });
+        sim.run_for(10 * SECOND);
+    }
+    let mut live = score::over_vici(&sim, here);
+    let found = diag::live(&live);
+    assert_eq!((found[0].severity, found[0].causes.first()), (Severity::Error, Some(&Cause::PeerDelete)), "{found:?}");
+    assert!(!as_text(&found, &[], false).contains("one identity"));
+    for tombstone in live.ended.iter_mut().step_by(2) {
+        tombstone.sa.remote.set_ip([192, 0, 2, 3].into());
+    }
+    let text = as_text(&diag::live(&live), &[], false);
+    assert!(text.contains("established again and again") && text.contains("with one identity"), "{text}");
+}
+
+/// Who is to begin decides how much it matters that nobody has.
+#[test]
+fn a_trap_waits_and_what_should_have_begun_is_missed() {
+    let with = |starts, trapped, seconds| {
+        let child = model::LiveChild { name: "net".into(), starts, trapped };
+        let connection = model::LiveConnection {
+            name: "gw".into(),
+            remote_addrs: vec!["192.0.2.2".into()],
+            children: vec![child],
+            ..model::LiveConnection::default()
+        };
+        let running = Some(seconds * SECOND);
+        let live = model::Live { connections: vec![connection], remembers: true, running, ..model::Live::default() };
+        codes(&diag::live(&live))
+    };
+    let (info, warning) = ((Severity::Info, vec!["NOT_STARTED"]), (Severity::Warning, vec!["NOT_STARTED"]));
+    assert_eq!(with(Some(false), true, 9999), std::slice::from_ref(&info));
+    assert_eq!(with(Some(false), false, 10), [info]);
+    assert_eq!(with(Some(false), false, 9999), std::slice::from_ref(&warning));
+    assert_eq!(with(Some(true), false, 10), [warning]);
+}
+
+/// All that is allowed by default is a long list: a finding has its beginning.
+#[test]
+fn a_finding_is_short() {
+    let mut sim = Sim::new(3);
+    let here = sim.add(Site::new("a", "192.0.2.1").to("192.0.2.2"));
+    let there = sim.add(b(&["proposals = aes128ctr-sha256-x25519"]));
+    sim.initiate(here, there);
+    sim.run_for(5 * SECOND);
+    let found = diag::live(&score::over_vici(&sim, here));
+    assert_eq!(found[0].causes.first().map(|cause| cause.code()), Some("P1_PROPOSAL"));
+    assert!(found[0].why.chars().count() < 260 && found[0].why.ends_with(" ..."), "{}", found[0].why);
+}
+
 /// A daemon without memory: its counters say how far it got (IKEv2).
 #[test]
 fn counters_tell_how_far_attempts_got() {

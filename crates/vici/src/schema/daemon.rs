@@ -209,6 +209,7 @@ pub fn live_connections(message: &Message) -> Vec<LiveConnection> {
     let child = |(name, m): (&str, &Message)| LiveChild {
         name: name.to_string(),
         starts: m.get_str("shrike-starts").map(|starts| starts == "yes"),
+        trapped: false,
     };
     let connection = |(name, m): (&str, &Message)| LiveConnection {
         name: name.to_string(),
@@ -221,6 +222,15 @@ pub fn live_connections(message: &Message) -> Vec<LiveConnection> {
         children: m.get_section("children").into_iter().flat_map(Message::sections).map(child).collect(),
     };
     message.sections().map(connection).collect()
+}
+
+/// Notes a `list-policy` event of a trap at the child it is of.
+pub fn note_trap(connections: &mut [LiveConnection], message: &Message) {
+    for (_, m) in message.sections() {
+        let (ike, child) = (m.get_str("ike").unwrap_or_default(), m.get_str("child").unwrap_or_default());
+        let of_ike = connections.iter_mut().filter(|connection| connection.name == ike);
+        of_ike.flat_map(|c| &mut c.children).filter(|c| c.name == child).for_each(|c| c.trapped = true);
+    }
 }
 
 /// For how long a daemon runs, from its answer to `stats`: the largest unit only, so at most half off.
@@ -325,8 +335,15 @@ mod tests {
         };
         let [found] = &live_connections(&list_conn(&info))[..] else { panic!() };
         assert_eq!((found.name.as_str(), found.remote_addrs.as_slice()), ("gw", &["192.0.2.2".to_string()][..]));
-        let starts = |name: &str, starts| LiveChild { name: name.into(), starts };
-        assert_eq!(found.children, [starts("a", Some(true)), starts("b", Some(false))]);
+        let starts = |name: &str, starts, trapped| LiveChild { name: name.into(), starts, trapped };
+        assert_eq!(found.children, [starts("a", Some(true), false), starts("b", Some(false), false)]);
+        let mut policy = Message::new();
+        policy.section("gw/b", |m| {
+            m.set("child", "b").set("ike", "gw");
+        });
+        let mut connections = live_connections(&list_conn(&info));
+        note_trap(&mut connections, &policy);
+        assert_eq!(connections[0].children, [starts("a", Some(true), false), starts("b", Some(false), true)]);
         for seconds in [1, 26, 7200, 172_800] {
             let running_for = Duration::from_secs(seconds);
             assert_eq!(running(&stats(&Stats { running: running_for, ..Stats::default() })), Some(running_for));

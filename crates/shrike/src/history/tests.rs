@@ -1,0 +1,123 @@
+use super::*;
+use sim::{Sim, Site};
+use std::sync::Mutex;
+
+/// A file of its own for each test, gone when the test is over.
+struct File(PathBuf);
+
+impl File {
+    fn new(name: &str) -> Self {
+        let directory = std::env::temp_dir().join(format!("shrike-history-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        Self(directory.join("history.sqlite"))
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(self.0.parent().unwrap());
+    }
+}
+
+/// What two sites with different secrets tell at the responder, and what a good pair tells.
+fn events() -> Vec<Event> {
+    let mut events = Vec::new();
+    for secret in ["other", "swordfish"] {
+        let mut sim = Sim::new(3);
+        let a = sim.add(Site::new("a", "192.0.2.1").to("192.0.2.2"));
+        let b = sim.add(Site::new("b", "192.0.2.2").to("192.0.2.1").secret(Some(secret)));
+        sim.initiate(a, b);
+        sim.run_for(Duration::from_secs(20));
+        events.extend(sim.events(b).map(|(_, event)| event.clone()));
+    }
+    events
+}
+
+fn record(path: &Path, events: &[Event]) -> Vec<String> {
+    let notes = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&notes);
+    let recorder = Recorder::start(path, move |note| kept.lock().unwrap().push(note.to_string())).unwrap();
+    events.iter().for_each(|event| recorder.event(event));
+    drop(recorder);
+    let notes = notes.lock().unwrap();
+    notes.clone()
+}
+
+#[test]
+fn what_happened_is_there_after_a_restart() {
+    let file = File::new("restart");
+    assert_eq!(record(&file.0, &events()), Vec::<String>::new());
+    let text = show(&file.0, Some("gw"), 50, false).unwrap();
+    for word in ["ended", "PSK_MISMATCH", "ike-up", "child-up", "192.0.2.1"] {
+        assert!(text.contains(word), "{word}: {text}");
+    }
+    let secret = text.contains("swordfish") || std::fs::read(&file.0).unwrap().windows(9).any(|w| w == b"swordfish");
+    assert!(!secret, "secrets are not kept");
+    for peer in ["192.0.2.1", "a.example"] {
+        assert!(show(&file.0, Some(peer), 50, false).unwrap().lines().count() >= 1, "{peer}");
+    }
+    assert!(show(&file.0, Some("nobody"), 50, false).unwrap_err().contains("nothing about 'nobody'"));
+    assert_eq!(show(&file.0, None, 1, false).unwrap().lines().count(), 1);
+    let json: serde_json::Value = serde_json::from_str(&show(&file.0, None, 50, true).unwrap()).unwrap();
+    assert_eq!(json["schema"], SCHEMA);
+    let ended = json["events"].as_array().unwrap().iter().find(|event| event["kind"] == "ended").unwrap();
+    assert_eq!((&ended["code"], &ended["causes"][0]), (&"PSK_MISMATCH".into(), &"PSK_MISMATCH".into()));
+    let again = Recorder::start(&file.0, |_| {}).unwrap();
+    let restored: Vec<Tombstone> = again.restored().collect();
+    assert_eq!((restored.len(), restored[0].failure.kind.code()), (1, "PSK_MISMATCH"));
+    assert!(restored[0].ended < Duration::from_secs(60));
+}
+
+#[test]
+fn a_damaged_file_is_set_aside() {
+    let file = File::new("damaged");
+    let events = events();
+    record(&file.0, &events);
+    let good = std::fs::read(&file.0).unwrap();
+    let mut holes = good.clone();
+    holes[4096..].fill(0xa5);
+    for (n, bad) in [b"this is no database, whatever it is called".to_vec(), holes, good[..good.len() / 3].to_vec()]
+        .iter()
+        .enumerate()
+    {
+        std::fs::write(&file.0, bad).unwrap();
+        let notes = record(&file.0, &events);
+        assert!(notes.len() == 1 && notes[0].contains("set aside"), "{n}: {notes:?}");
+        assert_eq!(&std::fs::read(file.0.with_added_extension("broken")).unwrap(), bad, "{n}");
+        assert!(show(&file.0, Some("gw"), 50, false).unwrap().contains("PSK_MISMATCH"), "{n}");
+    }
+    // Another program's, or a newer version's.
+    std::fs::remove_file(&file.0).unwrap();
+    Connection::open(&file.0).unwrap().execute_batch("CREATE TABLE event (id); PRAGMA user_version = 7").unwrap();
+    assert!(record(&file.0, &events)[0].contains("set aside"));
+    // While it is written to.
+    let (mut store, _) = Store::open(&file.0).unwrap();
+    std::fs::write(&file.0, vec![0x5a; 8192]).unwrap();
+    let row = Row { kind: "ended".into(), connection: "gw".into(), text: "after".into(), ..Row::default() };
+    let note = store.add_anyhow(std::slice::from_ref(&row)).unwrap_err();
+    assert!(note.contains("set aside"), "{note}");
+    assert_eq!(store.add_anyhow(&[row]), Ok(()));
+    assert_eq!(read(&file.0, Some("gw"), 10).unwrap().len(), 2);
+}
+
+#[test]
+fn the_oldest_rows_go_and_a_full_file_goes_on() {
+    let file = File::new("bounded");
+    let (mut store, _) = Store::open(&file.0).unwrap();
+    let rows: Vec<Row> = (0..500).map(|n| Row { at: n, text: "x".repeat(400), ..Row::default() }).collect();
+    for _ in 0..4 {
+        store.add(&rows, 1000).unwrap();
+    }
+    let count =
+        |store: &Store| store.db.query_row("SELECT count(*) FROM event", [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(count(&store), 1000);
+    let pages: i64 = store.db.query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap();
+    store.db.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(())).unwrap();
+    for _ in 0..4 {
+        store.add_anyhow(&rows).unwrap();
+    }
+    assert!(count(&store) >= 500 && count(&store) < 2500, "{}", count(&store));
+    let directory = file.0.parent().unwrap();
+    assert!(Store::open(directory).map(|_| ()).unwrap_err().contains("history"), "a directory is no file");
+    assert!(show(&directory.join("none"), None, 1, false).unwrap_err().contains("--history FILE"));
+}
