@@ -1,5 +1,6 @@
 //! What a daemon says about itself: version, statistics, connections, counters and log lines.
 
+use super::names::selector_text;
 use crate::Message;
 use model::SaId;
 use model::dataplane::{Mode, TrapInstall};
@@ -193,8 +194,8 @@ pub fn list_policy(trap: &TrapInstall) -> Message {
         m.set("child", &trap.name)
             .set("ike", &trap.connection)
             .set("mode", if trap.mode == Mode::Tunnel { "TUNNEL" } else { "TRANSPORT" })
-            .list("local-ts", trap.local_ts.iter().map(ToString::to_string))
-            .list("remote-ts", trap.remote_ts.iter().map(ToString::to_string));
+            .list("local-ts", trap.local_ts.iter().map(selector_text))
+            .list("remote-ts", trap.remote_ts.iter().map(selector_text));
     });
     m
 }

@@ -46,6 +46,15 @@ pub fn identity_from(text: &str) -> Identity {
     exact().or_else(|| text.parse().ok()).unwrap_or_else(|| Identity::from_wire(2, text.as_bytes()))
 }
 
+/// A traffic selector as strongSwan prints it: with the names of services.
+pub(super) fn selector_text(ts: &TrafficSelector) -> String {
+    let text = ts.to_string();
+    match ts.service() {
+        Some(name) => text.replace(&format!("/{}]", ts.start_port), &format!("/{name}]")),
+        None => text,
+    }
+}
+
 /// Reads a traffic selector as strongSwan or `model` prints it.
 pub(super) fn selector_from(text: &str) -> Option<TrafficSelector> {
     text.to_ascii_lowercase().parse().ok()
@@ -81,6 +90,15 @@ pub(super) fn algorithm_with_length(kind: TransformType, text: &str) -> Option<A
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn selectors_have_names_of_services() {
+        for text in
+            ["10.1.0.0/16", "10.1.0.0/16[tcp/ssh]", "10.1.0.0/16[tcp/21-22]", "10.1.0.1/32[icmp/8]", "::/0[udp/9]"]
+        {
+            assert_eq!(selector_text(&selector_from(text).unwrap()), text);
+        }
+    }
 
     #[test]
     fn rules_have_stable_names() {

@@ -1,6 +1,6 @@
 //! IKE SAs: the `list-sa` event, its inverse, and the `-updown` events.
 
-use super::names::{algorithm, identity_from, identity_text, rule_from, rule_name, selector_from};
+use super::names::{algorithm, identity_from, identity_text, rule_from, rule_name, selector_from, selector_text};
 use super::{SchemaError, hex, is_yes, items, parse_if_any, seconds};
 use crate::Message;
 use model::dataplane::{Counters, Mode};
@@ -203,8 +203,8 @@ fn child_sa(m: &mut Message, child: &ChildSnapshot) {
     m.maybe("rekey-time", whole_seconds(child.rekey_in))
         .maybe("life-time", whole_seconds(child.expires_in))
         .maybe("install-time", whole_seconds(child.installed))
-        .list("local-ts", child.local_ts.iter().map(ToString::to_string))
-        .list("remote-ts", child.remote_ts.iter().map(ToString::to_string));
+        .list("local-ts", child.local_ts.iter().map(selector_text))
+        .list("remote-ts", child.remote_ts.iter().map(selector_text));
 }
 
 /// The snapshot in a `list-sa`, `ike-updown` or `child-updown` event: the inverse of [`list_sa`].
