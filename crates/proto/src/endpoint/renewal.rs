@@ -160,6 +160,27 @@ impl Endpoint {
         }
     }
 
+    /// The data plane says when a Child SA carried a packet last: it ends if that is as long ago as `inactivity`, else that
+    /// is asked again when it may be.
+    pub(super) fn traffic(&mut self, now: Instant, id: SaId, child: SaId, idle: Option<Duration>) {
+        let (cx, Some(sa)) = (&mut self.cx, self.sas.get_mut(&id)) else { return };
+        let Some((name, up)) = sa.children().iter().find(|c| c.id == child).map(|c| (c.name.clone(), c.installed))
+        else {
+            return;
+        };
+        let config = sa.connection().and_then(|c| c.children.iter().find(|c| c.name == name));
+        let limit = config.map_or(Duration::ZERO, |c| c.inactivity);
+        let idle = idle.or_else(|| up.map(|at| now.since(at))).unwrap_or_default();
+        if limit.is_zero() {
+            return;
+        }
+        if idle < limit {
+            return cx.timers.set(id, Reason::Idle(child), now + (limit - idle));
+        }
+        sa.log(cx, "JOB", 1, format!("deleting CHILD_SA after {} seconds of inactivity", limit.as_secs()));
+        sa.delete_child(cx, now, child, FailureKind::Inactive { after: limit }, false);
+    }
+
     fn end(&mut self, now: Instant, id: SaId, reason: FailureKind) {
         if let Some(sa) = self.sas.get_mut(&id) {
             let verdict = sa.delete(&mut self.cx, now, reason);
@@ -297,10 +318,11 @@ impl Endpoint {
         tasks.splice(0..0, update);
         sa.queue.extend(stay);
         for child in &children {
-            let reason = Reason::ChildLifetime(child.id);
-            if let Some(at) = self.cx.timers.deadline(old, reason) {
-                self.cx.timers.cancel(old, reason);
-                self.cx.timers.set(heir, reason, at);
+            for reason in [Reason::ChildLifetime(child.id), Reason::Idle(child.id)] {
+                if let Some(at) = self.cx.timers.deadline(old, reason) {
+                    self.cx.timers.cancel(old, reason);
+                    self.cx.timers.set(heir, reason, at);
+                }
             }
         }
         if let Some(sa) = self.sas.get_mut(&heir).and_then(IkeSa::v2) {

@@ -633,9 +633,8 @@ impl Daemon {
                 if let Err(reason) = self.core.plane.apply(now, &command) {
                     let child = match &command {
                         Command::Install(install) => install.child,
-                        Command::Delete { child } | Command::Update { child, .. } | Command::Reselect { child, .. } => {
-                            *child
-                        }
+                        Command::Delete { child } | Command::Update { child, .. } => *child,
+                        Command::Reselect { child, .. } | Command::ReportTraffic { child } => *child,
                         Command::Trap(trap) => trap.trap,
                         Command::RemoveTrap { trap } => *trap,
                     };
