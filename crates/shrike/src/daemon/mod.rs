@@ -63,6 +63,10 @@ const MAX_CLIENTS: usize = 256;
 /// Where swanctl has its configuration.
 const DEFAULT_CONFIG: &str = "/etc/swanctl/swanctl.conf";
 
+/// Changes of interfaces, addresses and routes come in groups, our own routes among them: they are looked at together,
+/// after as long as strongSwan waits.
+const NETWORK_SETTLES: Duration = Duration::from_millis(100);
+
 /// How long peers are given to confirm that their SAs are deleted when the daemon stops.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -377,6 +381,8 @@ struct Daemon {
     listener: mio::net::UnixListener,
     signals: Signals,
     socket: SocketFile,
+    /// When to look what became of the network.
+    check_network: Option<Instant>,
 }
 
 /// Runs until a signal ends it.
@@ -468,8 +474,18 @@ impl Daemon {
         };
         let poll = Poll::new().map_err(|e| format!("epoll: {e}"))?;
         let (clients, next_client) = (BTreeMap::new(), FIRST_CLIENT);
-        let mut daemon =
-            Self { core, sockets, clock: Clock::new(), poll, clients, next_client, listener, signals, socket };
+        let mut daemon = Self {
+            core,
+            sockets,
+            clock: Clock::new(),
+            poll,
+            clients,
+            next_client,
+            listener,
+            signals,
+            socket,
+            check_network: None,
+        };
         daemon.register().map_err(|e| format!("epoll: {e}"))?;
         Ok(daemon)
     }
@@ -556,7 +572,7 @@ impl Daemon {
                 LISTENER => self.accept(),
                 NETWORK => {
                     if self.core.changes.as_mut().is_some_and(NetworkChanges::changed) {
-                        self.core.network_changed(now);
+                        self.check_network.get_or_insert(now + NETWORK_SETTLES);
                     }
                 }
                 Token(t) if t >= FIRST_CLIENT => self.client(now, t),
@@ -574,6 +590,9 @@ impl Daemon {
             self.drain(now);
         }
         let now = self.clock.now();
+        if self.check_network.take_if(|at| *at <= now).is_some() {
+            self.core.network_changed(now);
+        }
         self.core.plane.timeout(now);
         if self.core.endpoint.poll_timeout().is_some_and(|(at, _)| at <= now) {
             self.core.endpoint.handle(now, Input::Timeout);
@@ -589,7 +608,8 @@ impl Daemon {
         let now = self.clock.now();
         let endpoint = self.core.endpoint.poll_timeout().map(|(at, _)| at);
         let clients = self.clients.values().filter_map(Client::deadline).min();
-        let next = [endpoint, clients, self.core.plane.next_timeout()].into_iter().flatten().min()?;
+        let next =
+            [endpoint, clients, self.core.plane.next_timeout(), self.check_network].into_iter().flatten().min()?;
         // epoll counts whole milliseconds: waking up just too early would only spin.
         Some(next.since(now) + Duration::from_millis(1))
     }
