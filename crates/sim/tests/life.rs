@@ -418,3 +418,21 @@ fn an_idle_child_sa_is_closed() {
     sim.run_for(11 * SECOND);
     assert_eq!(sim.plane(b).installed().count(), 0);
 }
+
+/// `swanctl --rekey --reauth`: by the initiator, and nobody else.
+#[test]
+fn an_operator_has_an_ike_sa_authenticate_anew() {
+    for version in ["version = 1", "version = 2"] {
+        let (mut sim, a, b) = tunnel(site_a().connection(version), site_b().connection(version));
+        let before = sim.snapshots(a)[0].id;
+        let all = proto::Selection { ike: Some("gw".into()), ..proto::Selection::default() };
+        assert_eq!(sim.with(b, |endpoint, now| endpoint.reauthenticate(now, &all)), 0, "{version}");
+        assert_eq!(sim.with(a, |endpoint, now| endpoint.reauthenticate(now, &all)), 1, "{version}");
+        assert_eq!(sim.with(a, |endpoint, now| endpoint.reauthenticate(now, &all)), 0, "it is under way");
+        sim.run_for(30 * SECOND);
+        assert!(sim.snapshots(a)[0].id > before && sim.carries(a, b), "{version}");
+        assert_eq!((sim.endpoint(a).sizes(), sim.endpoint(b).sizes()), ((1, 0), (1, 0)), "{version}");
+        let other = proto::Selection { ike: Some("other".into()), ..proto::Selection::default() };
+        assert_eq!(sim.with(a, |endpoint, now| endpoint.reauthenticate(now, &other)), 0);
+    }
+}

@@ -48,6 +48,23 @@ impl Endpoint {
         affected
     }
 
+    /// Authenticates anew before its time, in an IKE SA beside each that a selection names. Only its initiator can. Returns
+    /// how many are affected.
+    pub fn reauthenticate(&mut self, now: Instant, selection: &Selection) -> usize {
+        let named = |sa: &&IkeSa| {
+            selection.ike.as_deref().is_none_or(|name| name == sa.name())
+                && selection.ike_id.is_none_or(|id| id == sa.id())
+                && sa.is_established()
+                && sa.heir().is_none()
+        };
+        let first = |sa: &IkeSa| sa.children().iter().find(|c| c.is_installed()).map(|c| c.name.clone());
+        let chosen: Vec<(SaId, String)> =
+            self.sas.values().filter(named).filter_map(|sa| Some((sa.id(), first(sa)?))).collect();
+        let affected = chosen.iter().filter(|(id, child)| self.beside(now, *id, child)).count();
+        self.carry_out_effects(now);
+        affected
+    }
+
     /// Makes a Child SA under an IKE SA that is there or on its way (RFC 7296 section 1.3.1), if there is one.
     /// `packet` asks for it, if one does.
     pub(super) fn under_another(
