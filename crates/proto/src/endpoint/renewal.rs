@@ -4,6 +4,7 @@
 //! IKEv1 make a new IKE SA beside the old one instead, which goes when the new one is up.
 
 use super::{Endpoint, Selection, selects_child};
+use crate::child::{ChildSa, Selectors};
 use crate::ike_sa::IkeSa;
 use crate::timers::Reason;
 use crate::v1;
@@ -241,14 +242,42 @@ impl Endpoint {
         missing.retain(|name| !there.contains(name));
         missing.sort();
         missing.dedup();
+        let parts = self.parts_missing(old, by);
         match self.sas.get_mut(&by).and_then(IkeSa::v2) {
-            Some(sa) if !missing.is_empty() => {
+            Some(sa) if !missing.is_empty() || !parts.is_empty() => {
                 sa.replaces = Some(old);
                 missing.iter().for_each(|name| v2::further_child(sa, &mut self.cx, name));
+                for (name, selectors) in parts {
+                    v2::further_child(sa, &mut self.cx, &name);
+                    v2::only_for(sa, selectors);
+                }
                 sa.next_task(&mut self.cx, now);
             }
             _ => self.retire(now, old, by),
         }
+    }
+
+    /// The Child SAs of an IKE SA that are parts of what is configured, as a peer narrowed it for one packet or another, and
+    /// that the new IKE SA has not: each with its selectors.
+    fn parts_missing(&self, old: SaId, by: SaId) -> Vec<(String, Selectors)> {
+        let installed = |id: SaId| -> Vec<&ChildSa> {
+            let children = self.sas.get(&id).map(IkeSa::children).unwrap_or_default();
+            children.iter().filter(|c| c.state == model::ChildState::Installed).collect()
+        };
+        let (before, there) = (installed(old), installed(by));
+        let includes = |list: &[TrafficSelector], all: &[TrafficSelector]| {
+            all.iter().all(|one| list.iter().any(|ts| ts.includes(one)))
+        };
+        let has = |c: &&ChildSa| {
+            let same = there.iter().filter(|n| n.name == c.name);
+            same.clone().next().is_none()
+                || same.clone().any(|n| includes(&n.local_ts, &c.local_ts) && includes(&n.remote_ts, &c.remote_ts))
+        };
+        let part = |c: &&ChildSa| before.iter().filter(|other| other.name == c.name).count() > 1;
+        let missing = before.iter().copied().filter(|c| part(c) && !has(c));
+        missing
+            .map(|c| (c.name.clone(), Selectors { local: c.local_ts.clone(), remote: c.remote_ts.clone() }))
+            .collect()
     }
 
     /// The new IKE SA has everything: the old one goes.
