@@ -206,6 +206,8 @@ pub struct Child {
     pub replay_window: u32,
     /// Fixed number of the policies and SAs.
     pub reqid: Option<u32>,
+    /// Close after this time without a packet in either direction; zero for never.
+    pub inactivity: Duration,
     /// Where each key was written.
     pub source: Sources,
 }
@@ -773,6 +775,7 @@ fn read_child(section: &Section, path: String, errors: &mut Vec<ConfigError>) ->
         policies: true,
         replay_window: 32,
         reqid: None,
+        inactivity: Duration::ZERO,
         source: source.clone(),
     };
     // Times, octets and packets: soft, hard, random.
@@ -796,6 +799,7 @@ fn read_child(section: &Section, path: String, errors: &mut Vec<ConfigError>) ->
             "policies" => put(&mut c.policies, reader.value(entry, BOOLEAN, boolean)),
             "replay_window" => put(&mut c.replay_window, reader.value(entry, NUMBER, number32)),
             "reqid" => c.reqid = reader.value(entry, NUMBER, number32).filter(|n| *n != 0),
+            "inactivity" => put(&mut c.inactivity, reader.value(entry, DURATION, duration)),
             "rekey_time" => limits[0][0] = reader.value(entry, DURATION, seconds),
             "life_time" => limits[0][1] = reader.value(entry, DURATION, seconds),
             "rand_time" => limits[0][2] = reader.value(entry, DURATION, seconds),

@@ -310,13 +310,7 @@ static TABLE: &[KeyDoc] = &[
         Only(NO, "IP compression is not available in this version; remove the key"),
         "IP compression (RFC 3173).",
     ),
-    key(
-        CHILD,
-        "inactivity",
-        "0s",
-        Only(ZERO, "closing idle Child SAs is not available in this version; remove the key"),
-        "Close the Child SA after this time without traffic.",
-    ),
+    key(CHILD, "inactivity", "0s", Yes, "Close the Child SA after this time without traffic; 0 for never."),
     key(CHILD, "reqid", "0", Yes, "Number that ties policies to SAs; 0 for an automatic one."),
     key(
         CHILD,
@@ -556,7 +550,7 @@ static TABLE: &[KeyDoc] = &[
         DAEMON,
         "inactivity_close_ike",
         "no",
-        Only(NO, "closing idle Child SAs is not available in this version"),
+        Only(NO, "an IKE SA is not closed with its idle Child SA in this version"),
         "Close the IKE SA with an idle Child SA.",
     ),
     key(

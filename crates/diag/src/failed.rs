@@ -68,7 +68,7 @@ pub(crate) fn causes(tombstone: &Tombstone) -> Vec<Cause> {
         FailureKind::InstallFailed { .. } | FailureKind::NoVirtualAddress { .. } => vec![C::ChildFailed],
         FailureKind::PeerDeleted => vec![C::PeerDelete],
         FailureKind::Expired => vec![C::Lifetime],
-        FailureKind::Terminated | FailureKind::Replaced { .. } => Vec::new(),
+        FailureKind::Terminated | FailureKind::Inactive { .. } | FailureKind::Replaced { .. } => Vec::new(),
     }
 }
 

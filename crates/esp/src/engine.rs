@@ -239,6 +239,13 @@ impl Engine {
                 }
                 Ok(())
             }
+            Command::ReportTraffic { child } => {
+                // One that died here has been reported.
+                if let Some(counters) = self.counters(now, *child) {
+                    self.events.push_back(PlaneEvent::Traffic { child: *child, idle: counters.idle() });
+                }
+                Ok(())
+            }
             Command::Trap(trap) => {
                 if trap.remote.is_unspecified() {
                     return Err(EngineError::TrapWithoutPeer);

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::packet::tests::packet;
-use model::dataplane::{ChildInstall, EspSa};
+use model::dataplane::{ChildInstall, EspSa, TrapInstall};
 use model::{Encryption, TrafficSelector};
 use proptest::prelude::*;
 use wire::Secret;
@@ -545,4 +545,61 @@ fn transport_mode_takes_nothing_else() {
     let mut tunnel = engine(mirrored(install(1, suite)));
     let mut esp = sealed(&mut a, &packet("192.0.2.1", "192.0.2.2", 17, &[0; 64]));
     assert_eq!(tunnel.open(T0, &mut esp, left()), Verdict::Drop(DropReason::NextHeader));
+}
+
+#[test]
+fn a_trap_asks_once_a_second_until_there_is_a_child_sa() {
+    let mut a = Engine::new();
+    let of = install(1, SUITES[0]);
+    let trap = TrapInstall {
+        trap: SaId(9),
+        connection: "gw".into(),
+        name: "net".into(),
+        reqid: 1,
+        mode: Mode::Tunnel,
+        local: of.local.ip(),
+        remote: of.remote.ip(),
+        local_ts: of.local_ts.clone(),
+        remote_ts: of.remote_ts.clone(),
+    };
+    a.apply(T0, &Command::Trap(Box::new(trap.clone()))).unwrap();
+    let mut out = Vec::new();
+    let mut asked = |a: &mut Engine, at: Instant| {
+        assert_eq!(a.seal(at, &ping(), &mut out), Outbound::Discard(DropReason::Acquiring));
+        std::iter::from_fn(|| a.poll_event()).collect::<Vec<_>>()
+    };
+    let events = asked(&mut a, T0);
+    let [PlaneEvent::Acquire { trap: SaId(9), source, destination, protocol: 1 }] = events[..] else {
+        panic!("{events:?}")
+    };
+    // An echo request: type 8, code 0.
+    assert_eq!((source.to_string().as_str(), destination.to_string().as_str()), ("10.1.0.1:8", "10.2.0.1:0"));
+    assert!(asked(&mut a, T0 + Duration::from_millis(999)).is_empty());
+    assert_eq!(asked(&mut a, T0 + Duration::from_secs(1)).len(), 1);
+    a.apply(T0, &Command::Install(Box::new(of))).unwrap();
+    assert!(matches!(a.seal(T0, &ping(), &mut Vec::new()), Outbound::Send { child: SaId(1), .. }));
+    a.apply(T0, &Command::Delete { child: SaId(1) }).unwrap();
+    assert_eq!(asked(&mut a, T0 + Duration::from_secs(9)).len(), 1, "it is there again");
+    a.apply(T0, &Command::RemoveTrap { trap: SaId(9) }).unwrap();
+    assert_eq!(a.seal(T0, &ping(), &mut Vec::new()), Outbound::NoPolicy);
+    let any = TrapInstall { remote: std::net::Ipv4Addr::UNSPECIFIED.into(), ..trap };
+    assert_eq!(a.apply(T0, &Command::Trap(Box::new(any))), Err(EngineError::TrapWithoutPeer));
+}
+
+#[test]
+fn selectors_follow_a_moved_end() {
+    let (mut a, mut b) = pair(install(1, SUITES[0]));
+    let moved = |ts: &str| vec![ts.parse().unwrap()];
+    let (old, new) = (install(1, SUITES[0]).remote_ts, moved("10.9.0.0/16"));
+    a.apply(T0, &Command::Reselect { child: SaId(1), local_ts: new.clone(), remote_ts: old.clone() }).unwrap();
+    assert_eq!(a.seal(T0, &ping(), &mut Vec::new()), Outbound::NoPolicy, "the old source");
+    let from_new = packet("10.9.0.1", "10.2.0.1", 1, &[8, 0, 0, 0]);
+    let mut sealed = sealed(&mut a, &from_new);
+    assert_eq!(b.open(T0, &mut sealed.clone(), left()), Verdict::Drop(DropReason::Selectors));
+    b.apply(T0, &Command::Reselect { child: SaId(1), local_ts: old, remote_ts: new }).unwrap();
+    assert_eq!(b.open(T0, &mut sealed, left()), Verdict::Drop(DropReason::Replayed), "it was authentic");
+    let mut again = self::sealed(&mut a, &from_new);
+    assert!(matches!(b.open(T0, &mut again, left()), Verdict::Deliver { .. }));
+    let unknown = Command::Reselect { child: SaId(3), local_ts: Vec::new(), remote_ts: Vec::new() };
+    assert_eq!(a.apply(T0, &unknown), Err(EngineError::UnknownChild(SaId(3))));
 }

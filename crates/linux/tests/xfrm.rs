@@ -3,8 +3,11 @@
 mod common;
 
 use common::{install, namespace, skip};
-use linux::{LocalAddress, Namespace, RawEsp, Routes, SocketOptions, Udp, WhyNot, Xfrm, XfrmError, XfrmEvent};
-use model::dataplane::{ChildInstall, Command, EspSa, Mode, PlaneEvent};
+use linux::{
+    Acquire, LocalAddress, Namespace, RawEsp, Route, RouteTarget, Routes, SocketOptions, Tun, Udp, WhyNot, Xfrm,
+    XfrmError, XfrmEvent,
+};
+use model::dataplane::{ChildInstall, Command, EspSa, Mode, PlaneEvent, TrapInstall};
 use model::{Encryption, SaId};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -331,4 +334,64 @@ fn a_raw_socket_sees_what_the_kernel_protects() {
     assert_eq!(received.local.ip().to_string(), "192.0.2.2");
     assert_eq!(received.remote.ip().to_string(), "192.0.2.1");
     assert_eq!(packet[..8], [0, 0, 0x20, 0x01, 0, 0, 0, 1]);
+}
+
+/// Policies without SAs need no ESP in the kernel.
+#[test]
+fn a_trap_reports_its_packets() {
+    let Some(namespace) = namespace() else { return };
+    namespace
+        .run(|| {
+            let Ok(mut xfrm) = Xfrm::open() else { return skip("the kernel has no XFRM") };
+            let tun = Tun::open("trap%d").unwrap();
+            let interface = tun.index().unwrap();
+            let mut routes = Routes::open().unwrap();
+            routes.set_link(interface, Some(true), None).unwrap();
+            let address: IpAddr = "10.1.0.1".parse().unwrap();
+            routes.add_address(&LocalAddress { interface, address, prefix: 16 }).unwrap();
+            let (destination, target) =
+                ("10.2.0.0".parse().unwrap(), RouteTarget::Interface { interface, gateway: None });
+            let route = Route { destination, prefix: 16, target, source: None, table: 254, metric: None };
+            routes.add_route(&route).unwrap();
+
+            let of = install(1);
+            let trap = |trap: u32, local_ts: &str| TrapInstall {
+                trap: SaId(trap),
+                connection: of.connection.clone(),
+                name: of.name.clone(),
+                reqid: 70 + trap,
+                mode: Mode::Tunnel,
+                local: of.local.ip(),
+                remote: of.remote.ip(),
+                local_ts: vec![local_ts.parse().unwrap()],
+                remote_ts: vec!["10.2.0.0/16".parse().unwrap()],
+            };
+            xfrm.apply(&Command::Trap(Box::new(trap(3, "10.1.0.0/16")))).unwrap();
+            assert_eq!(xfrm.count().unwrap(), (0, 3));
+            // Two traps may have the same selectors: the policies go with the last one.
+            xfrm.apply(&Command::Trap(Box::new(trap(4, "10.1.0.0/16")))).unwrap();
+            xfrm.apply(&Command::RemoveTrap { trap: SaId(4) }).unwrap();
+            assert_eq!(xfrm.count().unwrap(), (0, 3));
+
+            let socket = std::net::UdpSocket::bind("10.1.0.1:4711").unwrap();
+            let _ = socket.send_to(b"who carries this?", "10.2.0.9:80"); // what becomes of it is not what we look at
+            let mut found = Vec::new();
+            for _ in 0..100 {
+                found.extend(xfrm.events().unwrap());
+                if !found.is_empty() {
+                    break;
+                }
+                std::thread::park_timeout(Duration::from_millis(20));
+            }
+            let expected = Acquire {
+                reqid: Some(73),
+                source: "10.1.0.1:4711".parse().unwrap(),
+                destination: "10.2.0.9:80".parse().unwrap(),
+                protocol: 17,
+            };
+            assert_eq!(found, [XfrmEvent::Acquire(expected)]);
+            xfrm.apply(&Command::RemoveTrap { trap: SaId(3) }).unwrap();
+            assert_eq!(xfrm.count().unwrap().1, 0);
+        })
+        .unwrap();
 }

@@ -137,6 +137,11 @@ pub enum Command {
         /// The peer's side.
         remote_ts: Vec<TrafficSelector>,
     },
+    /// Report [`PlaneEvent::Traffic`] of an installed Child SA.
+    ReportTraffic {
+        /// The Child SA.
+        child: SaId,
+    },
     /// Report packets that need a Child SA ([`PlaneEvent::Acquire`]). A Child SA with the same selectors has precedence.
     Trap(Box<TrapInstall>),
     /// Remove a trap.
@@ -184,6 +189,13 @@ pub enum PlaneEvent {
         /// Where the packet came from.
         remote: SocketAddr,
     },
+    /// The answer to [`Command::ReportTraffic`].
+    Traffic {
+        /// The Child SA.
+        child: SaId,
+        /// Time since the last packet in either direction; `None` if there was none.
+        idle: Option<Duration>,
+    },
     /// A packet met a trap. It may come again while the Child SA is negotiated.
     Acquire {
         /// The trap.
@@ -219,4 +231,11 @@ pub struct Counters {
     pub idle_in: Option<Duration>,
     /// Time since the last packet sent, if any.
     pub idle_out: Option<Duration>,
+}
+
+impl Counters {
+    /// Time since the last packet in either direction, if there was any.
+    pub fn idle(&self) -> Option<Duration> {
+        self.idle_in.into_iter().chain(self.idle_out).min()
+    }
 }

@@ -351,6 +351,11 @@ pub enum FailureKind {
     },
     /// Its lifetime ended.
     Expired,
+    /// No packet went through it for the time that the configuration allows (`inactivity`).
+    Inactive {
+        /// That time.
+        after: Duration,
+    },
 }
 
 impl FailureKind {
@@ -394,12 +399,16 @@ impl FailureKind {
             Self::Terminated => "TERMINATED",
             Self::Replaced { .. } => "REPLACED",
             Self::Expired => "EXPIRED",
+            Self::Inactive { .. } => "INACTIVE",
         }
     }
 
     /// Whether this is an ordinary end, not a fault.
     pub fn is_ordinary(&self) -> bool {
-        matches!(self, Self::PeerDeleted | Self::Terminated | Self::Replaced { .. } | Self::Expired)
+        matches!(
+            self,
+            Self::PeerDeleted | Self::Terminated | Self::Replaced { .. } | Self::Expired | Self::Inactive { .. }
+        )
     }
 
     /// What to do about it, in one sentence.
@@ -499,6 +508,7 @@ impl FailureKind {
             }
             Self::InstallFailed { .. } => "see the reason of the data plane".into(),
             Self::PeerDeleted => "if this was not wanted, the peer's log says why it deleted the SA".into(),
+            Self::Inactive { .. } => "set start_action = trap to have it back with the next packet".into(),
             Self::Terminated | Self::Replaced { .. } | Self::Expired => "nothing to do".into(),
         }
     }
@@ -682,6 +692,7 @@ impl fmt::Display for FailureKind {
             Self::Terminated => f.write_str("terminated by the operator"),
             Self::Replaced { by } => write!(f, "replaced by {by}"),
             Self::Expired => f.write_str("lifetime ended"),
+            Self::Inactive { after } => write!(f, "no packet for {} s", after.as_secs()),
         }
     }
 }

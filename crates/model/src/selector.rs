@@ -102,6 +102,11 @@ impl TrafficSelector {
         self.start_port == 0 && self.end_port == u16::MAX
     }
 
+    /// Whether the ports are types and codes of ICMP.
+    fn is_icmp(&self) -> bool {
+        matches!(self.protocol, 1 | 58)
+    }
+
     /// What both sets have in common.
     pub fn intersection(&self, other: &Self) -> Option<Self> {
         if self.is_ipv6() != other.is_ipv6() {
@@ -204,15 +209,21 @@ impl fmt::Display for TrafficSelector {
             None => write!(f, "{}", self.protocol)?,
         }
         if !self.any_port() {
+            // RFC 7296 section 3.13.1: ICMP has its type in the upper octet and its code in the lower one.
+            let one = |port: u16| match port.to_be_bytes() {
+                [kind, 0] if self.is_icmp() => kind.to_string(),
+                [kind, code] if self.is_icmp() => format!("{kind}({code})"),
+                _ => port.to_string(),
+            };
             if self.start_port == u16::MAX && self.end_port == 0 {
                 f.write_str("/OPAQUE")?;
             } else if self.start_port == self.end_port {
                 match service(self.protocol, self.start_port) {
                     Some(name) => write!(f, "/{name}")?,
-                    None => write!(f, "/{}", self.start_port)?,
+                    None => write!(f, "/{}", one(self.start_port))?,
                 }
             } else {
-                write!(f, "/{}-{}", self.start_port, self.end_port)?;
+                write!(f, "/{}-{}", one(self.start_port), one(self.end_port))?;
             }
         }
         f.write_str("]")
@@ -276,6 +287,7 @@ fn parse_protocol_port(inner: &str, text: &str) -> Result<(u8, u16, u16), Invali
             None => name.parse().map_err(|_| bad())?,
         },
     };
+    let port = |text: &str| if matches!(protocol, 1 | 58) { icmp_type(text) } else { port(text) };
     let (start, end) = match ports {
         "" | "any" => (0, u16::MAX),
         "opaque" => (u16::MAX, 0),
@@ -316,6 +328,16 @@ const SERVICES: &[(&str, u16, &[u8])] = &[
     ("l2f", 1701, &[UDP]),
     ("l2tp", 1701, &[UDP]),
 ];
+
+/// Type and code of ICMP as a selector has them: `8` is type 8 with code 0, `3(1)` has a code too. A number above 255 is
+/// both.
+fn icmp_type(text: &str) -> Option<u16> {
+    let text = text.trim();
+    if let Some((kind, code)) = text.strip_suffix(')').and_then(|text| text.split_once('(')) {
+        return Some(u16::from_be_bytes([kind.parse().ok()?, code.parse().ok()?]));
+    }
+    text.parse::<u16>().ok().map(|n| if n < 256 { n << 8 } else { n })
+}
 
 fn port(text: &str) -> Option<u16> {
     let text = text.trim();
@@ -446,5 +468,22 @@ mod tests {
             let both = a.intersection(&b).is_some_and(|c| c.contains(probe, 0, 0));
             proptest::prop_assert_eq!(both, a.contains(probe, 0, 0) && b.contains(probe, 0, 0));
         }
+    }
+
+    #[test]
+    fn icmp_has_types_and_codes() {
+        let parse = |text: &str| text.parse::<TrafficSelector>().unwrap();
+        // RFC 7296 section 3.13.1: the type is in the upper octet.
+        for (text, start, end) in [
+            ("10.1.0.0/16[icmp/8]", 0x0800, 0x0800),
+            ("10.1.0.0/16[icmp/3(1)]", 0x0301, 0x0301),
+            ("10.1.0.0/16[icmp/8-8(255)]", 0x0800, 0x08ff),
+            ("fec1::/16[ipv6-icmp/128]", 0x8000, 0x8000),
+        ] {
+            let ts = parse(text);
+            assert_eq!((ts.start_port, ts.end_port, ts.to_string().as_str()), (start, end, text));
+        }
+        assert_eq!(parse("10.1.0.0/16[icmp/2048]").start_port, 0x0800, "both in one number");
+        assert!("10.1.0.0/16[icmp/3(256)]".parse::<TrafficSelector>().is_err());
     }
 }

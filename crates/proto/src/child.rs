@@ -432,6 +432,7 @@ impl ChildSa {
     /// Takes it out of the data plane.
     pub fn uninstall(&self, ike: SaId, cx: &mut Context) {
         cx.timers.cancel(ike, Reason::ChildLifetime(self.id));
+        cx.timers.cancel(ike, Reason::Idle(self.id));
         if self.is_installed() {
             cx.plane(Command::Delete { child: self.id });
             cx.release_reqid(&self.local_ts, &self.remote_ts);
@@ -565,6 +566,9 @@ pub(crate) fn install(
         hard_lifetime: None,
     };
     cx.plane(Command::Install(Box::new(install)));
+    if !config.inactivity.is_zero() {
+        cx.timers.set(parent.id, Reason::Idle(child.id), now + config.inactivity);
+    }
     if rekey_time.is_zero() {
         if let Some(end) = child.expires {
             cx.timers.set(parent.id, Reason::ChildLifetime(child.id), end);

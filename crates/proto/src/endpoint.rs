@@ -659,6 +659,10 @@ impl Endpoint {
                 cx.timers.set(id, Reason::Keepalive, now + every);
                 Verdict::Keep
             }
+            Reason::Idle(child) => {
+                cx.plane(Command::ReportTraffic { child });
+                Verdict::Keep
+            }
             Reason::IkeLifetime | Reason::ChildLifetime(_) => return self.renew(now, id, reason),
         };
         self.conclude(now, id, verdict);
@@ -670,6 +674,11 @@ impl Endpoint {
         };
         match event {
             PlaneEvent::Failed { child, .. } if self.forget_trap(child) => {}
+            PlaneEvent::Traffic { child, idle } => {
+                if let Some(id) = owner(&self.sas, child) {
+                    self.traffic(now, id, child, idle);
+                }
+            }
             PlaneEvent::Acquire { trap, source, destination, protocol } => {
                 self.acquire(now, trap, traps::Packet { source, destination, protocol });
             }

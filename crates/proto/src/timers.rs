@@ -18,6 +18,8 @@ pub enum Reason {
     IkeLifetime,
     /// An answer in the exchange with this message ID did not come (IKEv1).
     Exchange(u32),
+    /// Does a Child SA still carry packets? (`inactivity`)
+    Idle(SaId),
     /// A Child SA's lifetime ends.
     ChildLifetime(SaId),
 }

@@ -15,6 +15,8 @@ pub struct Recording {
     pub deletes: usize,
     /// How many Updates of something installed were carried out.
     pub updates: usize,
+    /// How long ago a Child SA carried its last packet, which it reports when asked; none for those that are not here.
+    pub idle: BTreeMap<SaId, std::time::Duration>,
     fail: Option<String>,
     failed: Vec<SaId>,
     /// What no data plane should be asked to do, in words.
@@ -86,6 +88,9 @@ impl Recording {
                 None if self.failed.contains(&child) => {}
                 None => self.violations.push(format!("Child SA {child} changed, but not installed")),
             },
+            Command::ReportTraffic { child } => {
+                return Some(PlaneEvent::Traffic { child, idle: self.idle.get(&child).copied() });
+            }
             Command::Trap(trap) => {
                 let number = trap.trap;
                 if self.traps.insert(number, *trap).is_some() {

@@ -393,3 +393,46 @@ fn only_long_timers_remain_when_all_is_quiet() {
         assert!(matches!(reason, Reason::IkeLifetime | Reason::ChildLifetime(_)));
     }
 }
+
+/// `inactivity`: what carries nothing is closed, what carries something is asked again.
+#[test]
+fn an_idle_child_sa_is_closed() {
+    for version in ["version = 1", "version = 2"] {
+        let lines = |site: Site| site.connection(version);
+        let (mut sim, a, b) = tunnel(lines(site_a()).child("inactivity = 10s"), lines(site_b()));
+        let child = sim.snapshots(a)[0].children[0].id;
+        sim.plane_mut(a).idle.insert(child, 3 * SECOND);
+        sim.run_for(30 * SECOND);
+        assert!(sim.carries(a, b), "{version}: three seconds ago there was a packet, each time");
+        sim.plane_mut(a).idle.insert(child, 10 * SECOND);
+        sim.run_for(10 * SECOND);
+        assert_eq!((sim.plane(a).installed().count(), sim.plane(b).installed().count()), (0, 0), "{version}");
+        assert_eq!((sim.endpoint(a).sizes(), sim.endpoint(b).sizes()), ((1, 0), (1, 0)), "the IKE SA stays");
+        assert_eq!(sim.failure(a).kind, FailureKind::Inactive { after: 10 * SECOND });
+    }
+    // One that never carried anything, whose IKE SA was replaced meanwhile.
+    let (mut sim, a, b) = tunnel(site_a().child("inactivity = 100s"), site_b());
+    sim.with(a, |endpoint, now| endpoint.rekey(now, &proto::Selection::default()));
+    sim.run_for(90 * SECOND);
+    assert!(sim.carries(a, b));
+    sim.run_for(11 * SECOND);
+    assert_eq!(sim.plane(b).installed().count(), 0);
+}
+
+/// `swanctl --rekey --reauth`: by the initiator, and nobody else.
+#[test]
+fn an_operator_has_an_ike_sa_authenticate_anew() {
+    for version in ["version = 1", "version = 2"] {
+        let (mut sim, a, b) = tunnel(site_a().connection(version), site_b().connection(version));
+        let before = sim.snapshots(a)[0].id;
+        let all = proto::Selection { ike: Some("gw".into()), ..proto::Selection::default() };
+        assert_eq!(sim.with(b, |endpoint, now| endpoint.reauthenticate(now, &all)), 0, "{version}");
+        assert_eq!(sim.with(a, |endpoint, now| endpoint.reauthenticate(now, &all)), 1, "{version}");
+        assert_eq!(sim.with(a, |endpoint, now| endpoint.reauthenticate(now, &all)), 0, "it is under way");
+        sim.run_for(30 * SECOND);
+        assert!(sim.snapshots(a)[0].id > before && sim.carries(a, b), "{version}");
+        assert_eq!((sim.endpoint(a).sizes(), sim.endpoint(b).sizes()), ((1, 0), (1, 0)), "{version}");
+        let other = proto::Selection { ike: Some("other".into()), ..proto::Selection::default() };
+        assert_eq!(sim.with(a, |endpoint, now| endpoint.reauthenticate(now, &other)), 0);
+    }
+}

@@ -108,6 +108,17 @@ fn a_peer_that_narrows_gets_a_child_sa_for_each_part() {
         sim.run_for(2 * SECOND);
     }
     assert_eq!((sim.wire.len() - messages, sim.pairs(a, b)), (4, 2), "one attempt, and one Delete");
+    // A new IKE SA has both parts too.
+    let before = sim.snapshots(a)[0].id;
+    assert_eq!(sim.with(a, |endpoint, now| endpoint.reauthenticate(now, &Selection::default())), 1);
+    sim.run_for(30 * SECOND);
+    assert!(sim.snapshots(a)[0].id > before);
+    let mut all: Vec<String> = sim.plane(a).installed().flat_map(|i| texts(&i.remote_ts)).collect();
+    all.sort();
+    assert_eq!(
+        (sim.pairs(a, b), sim.endpoint(a).sizes(), all),
+        (2, (1, 0), vec!["10.2.0.0/28".into(), "10.2.0.16/28".into()])
+    );
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! IKEv1 make a new IKE SA beside the old one instead, which goes when the new one is up.
 
 use super::{Endpoint, Selection, selects_child};
-use crate::child::ChildSa;
+use crate::child::{ChildSa, Selectors};
 use crate::ike_sa::IkeSa;
 use crate::timers::Reason;
 use crate::v1;
@@ -45,6 +45,23 @@ impl Endpoint {
                 sa.enqueue(&mut self.cx, now, Task::RekeyChild { child });
             }
         }
+        self.carry_out_effects(now);
+        affected
+    }
+
+    /// Authenticates anew before its time, in an IKE SA beside each that a selection names. Only its initiator can. Returns
+    /// how many are affected.
+    pub fn reauthenticate(&mut self, now: Instant, selection: &Selection) -> usize {
+        let named = |sa: &&IkeSa| {
+            selection.ike.as_deref().is_none_or(|name| name == sa.name())
+                && selection.ike_id.is_none_or(|id| id == sa.id())
+                && sa.is_established()
+                && sa.heir().is_none()
+        };
+        let first = |sa: &IkeSa| sa.children().iter().find(|c| c.is_installed()).map(|c| c.name.clone());
+        let chosen: Vec<(SaId, String)> =
+            self.sas.values().filter(named).filter_map(|sa| Some((sa.id(), first(sa)?))).collect();
+        let affected = chosen.iter().filter(|(id, child)| self.beside(now, *id, child)).count();
         self.carry_out_effects(now);
         affected
     }
@@ -239,6 +256,27 @@ impl Endpoint {
         let _ = self.begin(now, connection, index, (local, remote), 1, None);
     }
 
+    /// The data plane says when a Child SA carried a packet last: it ends if that is as long ago as `inactivity`, else that
+    /// is asked again when it may be.
+    pub(super) fn traffic(&mut self, now: Instant, id: SaId, child: SaId, idle: Option<Duration>) {
+        let (cx, Some(sa)) = (&mut self.cx, self.sas.get_mut(&id)) else { return };
+        let Some((name, up)) = sa.children().iter().find(|c| c.id == child).map(|c| (c.name.clone(), c.installed))
+        else {
+            return;
+        };
+        let config = sa.connection().and_then(|c| c.children.iter().find(|c| c.name == name));
+        let limit = config.map_or(Duration::ZERO, |c| c.inactivity);
+        let idle = idle.or_else(|| up.map(|at| now.since(at))).unwrap_or_default();
+        if limit.is_zero() {
+            return;
+        }
+        if idle < limit {
+            return cx.timers.set(id, Reason::Idle(child), now + (limit - idle));
+        }
+        sa.log(cx, "JOB", 1, format!("deleting CHILD_SA after {} seconds of inactivity", limit.as_secs()));
+        sa.delete_child(cx, now, child, FailureKind::Inactive { after: limit }, false);
+    }
+
     fn end(&mut self, now: Instant, id: SaId, reason: FailureKind) {
         if let Some(sa) = self.sas.get_mut(&id) {
             let verdict = sa.delete(&mut self.cx, now, reason);
@@ -282,14 +320,42 @@ impl Endpoint {
         missing.retain(|name| !there.contains(name));
         missing.sort();
         missing.dedup();
+        let parts = self.parts_missing(old, by);
         match self.sas.get_mut(&by).and_then(IkeSa::v2) {
-            Some(sa) if !missing.is_empty() => {
+            Some(sa) if !missing.is_empty() || !parts.is_empty() => {
                 sa.replaces = Some(old);
                 missing.iter().for_each(|name| v2::further_child(sa, &mut self.cx, name));
+                for (name, selectors) in parts {
+                    v2::further_child(sa, &mut self.cx, &name);
+                    v2::only_for(sa, selectors);
+                }
                 sa.next_task(&mut self.cx, now);
             }
             _ => self.retire(now, old, by),
         }
+    }
+
+    /// The Child SAs of an IKE SA that are parts of what is configured, as a peer narrowed it for one packet or another, and
+    /// that the new IKE SA has not: each with its selectors.
+    fn parts_missing(&self, old: SaId, by: SaId) -> Vec<(String, Selectors)> {
+        let installed = |id: SaId| -> Vec<&ChildSa> {
+            let children = self.sas.get(&id).map(IkeSa::children).unwrap_or_default();
+            children.iter().filter(|c| c.state == model::ChildState::Installed).collect()
+        };
+        let (before, there) = (installed(old), installed(by));
+        let includes = |list: &[TrafficSelector], all: &[TrafficSelector]| {
+            all.iter().all(|one| list.iter().any(|ts| ts.includes(one)))
+        };
+        let has = |c: &&ChildSa| {
+            let same = there.iter().filter(|n| n.name == c.name);
+            same.clone().next().is_none()
+                || same.clone().any(|n| includes(&n.local_ts, &c.local_ts) && includes(&n.remote_ts, &c.remote_ts))
+        };
+        let part = |c: &&ChildSa| before.iter().filter(|other| other.name == c.name).count() > 1;
+        let missing = before.iter().copied().filter(|c| part(c) && !has(c));
+        missing
+            .map(|c| (c.name.clone(), Selectors { local: c.local_ts.clone(), remote: c.remote_ts.clone() }))
+            .collect()
     }
 
     /// The new IKE SA has everything: the old one goes.
@@ -376,10 +442,11 @@ impl Endpoint {
         tasks.splice(0..0, update);
         sa.queue.extend(stay);
         for child in &children {
-            let reason = Reason::ChildLifetime(child.id);
-            if let Some(at) = self.cx.timers.deadline(old, reason) {
-                self.cx.timers.cancel(old, reason);
-                self.cx.timers.set(heir, reason, at);
+            for reason in [Reason::ChildLifetime(child.id), Reason::Idle(child.id)] {
+                if let Some(at) = self.cx.timers.deadline(old, reason) {
+                    self.cx.timers.cancel(old, reason);
+                    self.cx.timers.set(heir, reason, at);
+                }
             }
         }
         if let Some(sa) = self.sas.get_mut(&heir).and_then(IkeSa::v2) {

@@ -51,17 +51,6 @@ impl Packet {
         };
         (one(self.source), one(self.destination))
     }
-
-    /// In strongSwan's words: for ICMP the type as port.
-    fn describe(&self) -> String {
-        let one = |end: SocketAddr| {
-            let port = if matches!(self.protocol, 1 | 58) { self.source.port() } else { end.port() };
-            let host = TrafficSelector { protocol: self.protocol, ..TrafficSelector::host(end.ip()) };
-            let (start_port, end_port) = if port == 0 { (0, u16::MAX) } else { (port, port) };
-            TrafficSelector { start_port, end_port, ..host }.to_string()
-        };
-        format!("{} === {}", one(self.source), one(self.destination))
-    }
 }
 
 fn covers(local: &[TrafficSelector], remote: &[TrafficSelector], packet: &(TrafficSelector, TrafficSelector)) -> bool {
@@ -190,7 +179,7 @@ impl Endpoint {
             }
             trap.asked.push_back((packet.destination.ip(), now + ASKED.0));
         }
-        let text = format!("creating acquire job for policy {}", packet.describe());
+        let text = format!("creating acquire job for policy {} === {}", wanted.0, wanted.1);
         self.cx.event(Event::Step { sa: None, name: connection.name.clone(), group: "KNL", level: 1, text });
         if self.add_child_v1(now, &connection.name, &child, (local, remote)).is_some() {
             return;

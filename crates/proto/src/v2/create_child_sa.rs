@@ -122,6 +122,13 @@ pub(crate) fn triggered_by(sa: &mut IkeSa, packet: (TrafficSelector, TrafficSele
     }
 }
 
+/// The placeholder made last is for these selectors alone.
+pub(crate) fn only_for(sa: &mut IkeSa, selectors: Selectors) {
+    if let Some(larval) = sa.children.last_mut().filter(|c| c.state == ChildState::Larval) {
+        (larval.local_ts, larval.remote_ts) = (selectors.local, selectors.remote);
+    }
+}
+
 /// The selectors to offer: RFC 7296 section 2.9 has the packet that asks for the Child SA first, so that a responder that
 /// narrows does not leave it out.
 pub(super) fn with_trigger(ts: &Selectors, trigger: Option<(TrafficSelector, TrafficSelector)>) -> Selectors {

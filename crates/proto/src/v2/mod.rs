@@ -30,7 +30,7 @@ use crate::child;
 
 pub(crate) use configuration::wishes;
 pub(crate) use cookie::Cookies;
-pub(crate) use create_child_sa::{child_lifetime, further_child, triggered_by};
+pub(crate) use create_child_sa::{child_lifetime, further_child, only_for, triggered_by};
 pub(crate) use exchange::{Path, Task, Verdict};
 pub(crate) use ike_sa_init::{FirstMessage, Response, Wish, initiate, notify_only, respond, response};
 pub(crate) use informational::remove_child;

@@ -395,10 +395,17 @@ fn selection(m: &Message) -> Selection {
 
 /// `rekey`: begins it and says how many SAs are meant; events tell how it goes.
 fn rekey(core: &mut Core, now: Instant, m: &Message) -> Message {
-    if m.get_str("reauth") == Some("yes") {
-        return schema::refusal("reauthentication on demand is not available in this version; reauth_time is");
+    let (selection, anew) = (selection(m), m.get_str("reauth") == Some("yes"));
+    if anew && (selection.child.is_some() || selection.child_id.is_some()) {
+        return schema::refusal("an IKE SA authenticates, a Child SA does not: name it with --ike or --ike-id");
     }
-    let matches = core.endpoint.rekey(now, &selection(m));
+    let matches = match anew {
+        true => core.endpoint.reauthenticate(now, &selection),
+        false => core.endpoint.rekey(now, &selection),
+    };
+    if matches == 0 && anew {
+        return schema::refusal("no matching IKE SAs that began here, are up and have a Child SA");
+    }
     if matches == 0 {
         return schema::refusal("no matching SAs to rekey found (IKEv2 SAs that are up)");
     }

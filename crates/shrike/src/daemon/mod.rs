@@ -75,6 +75,10 @@ const MAX_CLIENTS: usize = 256;
 /// Where swanctl has its configuration.
 const DEFAULT_CONFIG: &str = "/etc/swanctl/swanctl.conf";
 
+/// Changes of interfaces, addresses and routes come in groups, our own routes among them: they are looked at together,
+/// after as long as strongSwan waits.
+const NETWORK_SETTLES: Duration = Duration::from_millis(100);
+
 /// How long peers are given to confirm that their SAs are deleted when the daemon stops.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -399,6 +403,8 @@ struct Daemon {
     socket: SocketFile,
     resolver: Resolver,
     fetcher: Fetcher,
+    /// When to look what became of the network.
+    check_network: Option<Instant>,
 }
 
 /// Runs until a signal ends it.
@@ -496,9 +502,20 @@ impl Daemon {
         let thread = |e: std::io::Error| format!("cannot start a thread: {e}");
         let resolver = Resolver::start(Arc::clone(&waker)).map_err(thread)?;
         let fetcher = Fetcher::start(waker).map_err(thread)?;
-        let (clients, next_client, clock) = (BTreeMap::new(), FIRST_CLIENT, Clock::new());
-        let mut daemon =
-            Self { core, sockets, clock, poll, clients, next_client, listener, signals, socket, resolver, fetcher };
+        let mut daemon = Self {
+            core,
+            sockets,
+            clock: Clock::new(),
+            poll,
+            clients: BTreeMap::new(),
+            next_client: FIRST_CLIENT,
+            listener,
+            signals,
+            socket,
+            resolver,
+            fetcher,
+            check_network: None,
+        };
         daemon.register().map_err(|e| format!("epoll: {e}"))?;
         Ok(daemon)
     }
@@ -589,7 +606,7 @@ impl Daemon {
                 }
                 NETWORK => {
                     if self.core.changes.as_mut().is_some_and(NetworkChanges::changed) {
-                        self.core.network_changed(now);
+                        self.check_network.get_or_insert(now + NETWORK_SETTLES);
                     }
                 }
                 Token(t) if t >= FIRST_CLIENT => self.client(now, t),
@@ -607,6 +624,9 @@ impl Daemon {
             self.drain(now);
         }
         let now = self.clock.now();
+        if self.check_network.take_if(|at| *at <= now).is_some() {
+            self.core.network_changed(now);
+        }
         self.core.plane.timeout(now);
         if self.core.endpoint.poll_timeout().is_some_and(|(at, _)| at <= now) {
             self.core.endpoint.handle(now, Input::Timeout);
@@ -622,7 +642,8 @@ impl Daemon {
         let now = self.clock.now();
         let endpoint = self.core.endpoint.poll_timeout().map(|(at, _)| at);
         let clients = self.clients.values().filter_map(Client::deadline).min();
-        let next = [endpoint, clients, self.core.plane.next_timeout()].into_iter().flatten().min()?;
+        let next =
+            [endpoint, clients, self.core.plane.next_timeout(), self.check_network].into_iter().flatten().min()?;
         // epoll counts whole milliseconds: waking up just too early would only spin.
         Some(next.since(now) + Duration::from_millis(1))
     }
@@ -666,9 +687,8 @@ impl Daemon {
                 if let Err(reason) = self.core.plane.apply(now, &command) {
                     let child = match &command {
                         Command::Install(install) => install.child,
-                        Command::Delete { child } | Command::Update { child, .. } | Command::Reselect { child, .. } => {
-                            *child
-                        }
+                        Command::Delete { child } | Command::Update { child, .. } => *child,
+                        Command::Reselect { child, .. } | Command::ReportTraffic { child } => *child,
                         Command::Trap(trap) => trap.trap,
                         Command::RemoveTrap { trap } => *trap,
                     };

@@ -217,6 +217,7 @@ impl DataPlane for Userspace {
                 }
                 self.engine.apply(now, command).map_err(|e| e.to_string())
             }
+            Command::ReportTraffic { .. } => self.engine.apply(now, command).map_err(|e| e.to_string()),
             Command::Trap(trap) => {
                 self.engine.apply(now, command).map_err(|e| e.to_string())?;
                 let routes = self.add_routes(&trap.local_ts, &trap.remote_ts);

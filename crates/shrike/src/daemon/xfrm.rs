@@ -119,7 +119,7 @@ impl DataPlane for Kernel {
         "kernel ESP (XFRM)".into()
     }
 
-    fn apply(&mut self, _now: Instant, command: &Command) -> Result<(), String> {
+    fn apply(&mut self, now: Instant, command: &Command) -> Result<(), String> {
         let done = self.xfrm.apply(command).map_err(|e| e.to_string());
         match command {
             Command::Install(install) if done.is_ok() => {
@@ -148,6 +148,10 @@ impl DataPlane for Kernel {
                     (install.local_ts, install.remote_ts) = (local_ts.clone(), remote_ts.clone());
                     self.renew_routes(*child);
                 }
+            }
+            Command::ReportTraffic { child } => {
+                let idle = self.counters(now, *child).and_then(|counters| counters.idle());
+                self.events.push_back(PlaneEvent::Traffic { child: *child, idle });
             }
             Command::Trap(trap) if done.is_ok() => {
                 // Where each packet names the peer, it has its route and its source already.

@@ -203,6 +203,7 @@ fn values(m: &mut Message, kind: &Kind) {
         Kind::BadPublicValue { group: g } => m.set("group", group(*g)),
         Kind::InstallFailed { reason } => m.set("reason", reason),
         Kind::Replaced { by } => m.number("by", by.0),
+        Kind::Inactive { after } => m.number("after-ms", milliseconds(*after)),
         Kind::PeerDeleted | Kind::Terminated | Kind::Expired => m,
     };
 }
@@ -315,6 +316,7 @@ fn kind_from(code: &str, m: &Message) -> Result<Option<Kind>, SchemaError> {
         "TERMINATED" => Kind::Terminated,
         "REPLACED" => Kind::Replaced { by: SaId(parse(m, "by")?) },
         "EXPIRED" => Kind::Expired,
+        "INACTIVE" => Kind::Inactive { after: Duration::from_millis(parse(m, "after-ms")?) },
         code => match CertificateProblem::ALL.into_iter().find(|problem| problem.code() == code) {
             Some(problem) => Kind::CertificateUntrusted {
                 subject: id("subject")?,
@@ -442,6 +444,7 @@ mod tests {
                 Kind::Terminated,
                 Kind::Replaced { by: SaId(n.into()) },
                 Kind::Expired,
+                Kind::Inactive { after: ms },
             ];
             for kind in kinds {
                 let t = ended(kind);

@@ -83,6 +83,15 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
+    fn selectors_have_names_of_services() {
+        for text in
+            ["10.1.0.0/16", "10.1.0.0/16[tcp/ssh]", "10.1.0.0/16[tcp/21-22]", "10.1.0.1/32[icmp/8]", "::/0[udp/9]"]
+        {
+            assert_eq!(selector_from(text).unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
     fn rules_have_stable_names() {
         assert_eq!(rule_name(RuleId::IkeSaInitResponse), "ike-sa-init-response");
         assert!(RULES.iter().all(|row| rule_from(&rule_name(row.id)) == Some(row.id)));
