@@ -229,7 +229,7 @@ static TABLE: &[KeyDoc] = &[
         "revocation",
         "relaxed",
         Yes,
-        "What must be known about revocation: relaxed, ifuri or strict. Lists come from x509crl, and with ifuri and strict by HTTP from where the certificates say.",
+        "What must be known about revocation: relaxed, ifuri or strict. Lists come from x509crl, and by HTTP from where the certificates say.",
     ),
     key(
         AUTH,

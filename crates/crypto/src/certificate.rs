@@ -6,6 +6,8 @@ use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
+use x509_cert::certificate::Rfc5280;
+use x509_cert::crl::CertificateList;
 use x509_cert::der::asn1::ObjectIdentifier;
 use x509_cert::der::{Any, Decode, Encode};
 use x509_cert::ext::pkix::name::{DistributionPointName, GeneralName};
@@ -22,6 +24,7 @@ pub struct Certificate {
     not_before: Duration,
     not_after: Duration,
     is_authority: bool,
+    path_len: Option<u8>,
     has_crl_uri: bool,
     crl_uris: Vec<String>,
     public_key: Option<PublicKey>,
@@ -97,7 +100,8 @@ impl Certificate {
             alt_names: alt_names.map(|(_, names)| names.0.iter().filter_map(alt_name).collect()).unwrap_or_default(),
             not_before: content.validity().not_before.to_unix_duration(),
             not_after: content.validity().not_after.to_unix_duration(),
-            is_authority: constraints.is_some_and(|(_, c)| c.ca),
+            is_authority: constraints.as_ref().is_some_and(|(_, c)| c.ca),
+            path_len: constraints.and_then(|(_, c)| c.path_len_constraint),
             has_crl_uri: points.as_ref().is_some_and(|(_, p)| !p.0.is_empty()),
             crl_uris: points.map(|(_, p)| crl_uris(&p)).unwrap_or_default(),
             public_key: PublicKey::new(&algorithm, curve.map(|c| c.to_string()).as_deref(), bits),
@@ -149,6 +153,11 @@ impl Certificate {
     /// Whether it may issue certificates (basicConstraints, RFC 5280 section 4.2.1.9).
     pub fn is_authority(&self) -> bool {
         self.is_authority
+    }
+
+    /// How many authorities may be between it and an end, if that is limited (pathLenConstraint, the same section).
+    pub fn path_len(&self) -> Option<u8> {
+        self.path_len
     }
 
     /// Whether it names its own subject as issuer.
@@ -230,7 +239,10 @@ impl std::error::Error for InvalidRevocationList {}
 
 /// A certificate revocation list (RFC 5280 section 5).
 #[derive(Debug)]
-pub struct RevocationList(pub(crate) webpki::CertRevocationList<'static>);
+pub struct RevocationList {
+    pub(crate) list: webpki::CertRevocationList<'static>,
+    next_update: Option<Duration>,
+}
 
 impl RevocationList {
     /// Reads one in PEM or DER.
@@ -242,18 +254,23 @@ impl RevocationList {
             Ok(der) => der.to_vec(),
             Err(_) => octets.to_vec(),
         };
-        let parsed = webpki::OwnedCertRevocationList::from_der(&der);
-        parsed.map(|list| Self(list.into())).map_err(|e| InvalidRevocationList(format!("{e:?}")))
+        let list = webpki::OwnedCertRevocationList::from_der(&der);
+        let list = list.map_err(|e| InvalidRevocationList(format!("{e:?}")))?.into();
+        let parsed = CertificateList::<Rfc5280>::from_der(&der).map_err(|e| InvalidRevocationList(e.to_string()))?;
+        let next_update = parsed.tbs_cert_list.next_update.map(|time| time.to_unix_duration());
+        Ok(Self { list, next_update })
     }
 
     /// The distinguished name of the authority, in DER without the outermost tag and length.
     pub fn issuer(&self) -> &[u8] {
-        self.0.issuer()
+        self.list.issuer()
     }
 
-    /// Whether it is a list of the authority that this certificate is of, by its name.
-    pub fn is_of(&self, authority: &Certificate) -> bool {
-        let name = Any::from_der(authority.subject());
-        name.is_ok_and(|name| name.value() == self.issuer())
+    /// Whether it is a list of the authority that issued this certificate, by its name, and not out of date at `now` (since
+    /// the Unix epoch).
+    pub fn is_current_for(&self, certificate: &Certificate, now: Duration) -> bool {
+        let issuer = Any::from_der(certificate.issuer());
+        let current = self.next_update.is_some_and(|next| now < next);
+        current && issuer.is_ok_and(|name| name.value() == self.issuer())
     }
 }

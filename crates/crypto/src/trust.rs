@@ -157,7 +157,7 @@ pub fn verify<'a>(
     let der = CertificateDer::from(end.der());
     let parsed = EndEntityCert::try_from(&der).map_err(reason)?;
 
-    let lists: Vec<&webpki::CertRevocationList<'_>> = trust.revocation_lists.iter().map(|list| &list.0).collect();
+    let lists: Vec<&webpki::CertRevocationList<'_>> = trust.revocation_lists.iter().map(|list| &list.list).collect();
     let strict = revocation == Revocation::Strict || (revocation == Revocation::IfUri && end.has_crl_uri());
     let options = match RevocationOptionsBuilder::new(&lists) {
         Ok(builder) => {
@@ -187,26 +187,36 @@ pub fn verify<'a>(
         found.push(Certificate::from_der(&intermediate.der()).map_err(|e| Untrusted::Invalid(e.0))?);
     }
     if let Some((_, root)) = anchors.iter().find(|(anchor, _)| anchor == path.anchor()) {
-        // webpki takes anchors for valid at all times.
+        // webpki takes anchors for valid at all times, and does not look at how long a path they allow.
         within_validity(root, now)?;
+        if let Some(limit) = root.path_len().filter(|limit| found.len() > usize::from(*limit)) {
+            let reason = format!("{} authorities between it and the last one, which allows {limit}", found.len());
+            return Err(Untrusted::Invalid(reason));
+        }
         found.push((*root).clone());
     }
     Ok(found)
 }
 
-/// Where the revocation lists are that would tell about `end` and the certificates on its path; nothing where no path leads
-/// to an authority: strangers do not send us to places of their choice.
-pub fn list_uris(trust: &Trust<'_>, end: &Certificate, sent: &[Certificate], now: Duration) -> Vec<String> {
-    let path = verify(trust, end, sent, Revocation::Relaxed, now).unwrap_or_default();
-    if path.is_empty() {
-        return Vec::new();
-    }
+/// Where the revocation lists are that would tell about `end` and the certificates on its `path`, and that we have not, or
+/// not current ones.
+pub fn missing_lists(trust: &Trust<'_>, end: &Certificate, path: &[Certificate], now: Duration) -> Vec<String> {
     let mut uris: Vec<String> = Vec::new();
-    for certificate in std::iter::once(end).chain(path.iter().filter(|c| !c.is_self_issued())) {
+    let known = |c: &&Certificate| trust.revocation_lists.iter().any(|list| list.is_current_for(c, now));
+    // What is trusted as it is has no path, and needs no list.
+    let all = path.first().map(|_| end).into_iter().chain(path.iter().filter(|c| !c.is_self_issued()));
+    for certificate in all.filter(|c| !known(c)) {
         // The first place of each certificate: the others have the same list.
         uris.extend(certificate.crl_uris().first().filter(|uri| !uris.contains(uri)).cloned());
     }
     uris
+}
+
+/// [`missing_lists`] of a certificate whose path is not known yet; nothing where none leads to an authority: strangers do
+/// not send us to places of their choice.
+pub fn list_uris(trust: &Trust<'_>, end: &Certificate, sent: &[Certificate], now: Duration) -> Vec<String> {
+    let path = verify(trust, end, sent, Revocation::Relaxed, now).unwrap_or_default();
+    missing_lists(trust, end, &path, now)
 }
 
 fn reason(error: Error) -> Untrusted {

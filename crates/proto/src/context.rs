@@ -1,7 +1,7 @@
 //! What every SA may use: random numbers, timers, outputs, counters, secrets.
 
 use crate::endpoint::Output;
-use crate::inquiries::{Inquiries, Need};
+use crate::inquiries::Need;
 use crate::settings::Settings;
 use crate::timers::Timers;
 use config::{Connection, SharedSecret};
@@ -11,7 +11,6 @@ use model::{DropReason, Event, Identity, Instant, SaId, TrafficSelector};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 use wire::IkeSpi;
 
 macro_rules! counters {
@@ -83,8 +82,6 @@ pub(crate) struct Context {
     pub secrets: Vec<SharedSecret>,
     /// Certificates and private keys.
     pub credentials: crate::Credentials,
-    /// Revocation lists that were asked for.
-    pub lists: Inquiries,
     /// Virtual addresses for peers.
     pub pools: crate::Pools,
     /// This host's addresses that peers may be told of (MOBIKE).
@@ -108,24 +105,12 @@ struct Reqid {
     ours: bool,
 }
 
-/// A revocation list that was fetched, or could not be, is not fetched again for this time.
-const LIST_FRESH: Duration = Duration::from_secs(60);
-
-/// How long the answer may take.
-const LIST_PATIENCE: Duration = Duration::from_secs(30);
-
-/// How many lists are known to have been asked for.
-const MAX_LISTS: usize = 1024;
-
 impl Context {
     /// Has the revocation lists fetched that are here. True if one is under way: then it is too early to judge.
     pub fn await_lists(&mut self, now: Instant, uris: &[String]) -> bool {
-        if self.lists.len() + uris.len() > MAX_LISTS {
-            self.lists = Inquiries::new(LIST_FRESH, LIST_PATIENCE);
-        }
         let mut waiting = false;
         for uri in uris {
-            let need = self.lists.need(now, uri);
+            let need = self.credentials.need_list(now, uri);
             waiting |= need != Need::Nothing;
             if need == Need::Ask {
                 self.outputs.push_back(Output::Fetch(uri.clone()));
@@ -143,7 +128,6 @@ impl Context {
             effects: Vec::new(),
             secrets: Vec::new(),
             credentials: crate::Credentials::default(),
-            lists: Inquiries::new(LIST_FRESH, LIST_PATIENCE),
             pools: crate::Pools::default(),
             addresses: Vec::new(),
             peers: BTreeMap::new(),

@@ -1,6 +1,7 @@
 //! Certificates, private keys and revocation lists: how an end proves itself with a signature, and how the other checks
 //! it. Both IKE versions use this; what is signed is theirs.
 
+use crate::inquiries::{Inquiries, Need};
 use config::{
     AuthMethod, Authentication, CertificateSource, Connection, KeyType, RevocationPolicy, SendCert, SignatureRule,
 };
@@ -18,15 +19,38 @@ const MAX_SENT: usize = 16;
 /// How many certificates a path of ours may have between our own and the authority.
 const MAX_BETWEEN: usize = 8;
 
+/// A revocation list that was fetched, or could not be, is not fetched again for this time.
+const LIST_FRESH: Duration = Duration::from_secs(60);
+
+/// How long the answer may take.
+const LIST_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How many lists are known to have been asked for.
+const MAX_LISTS: usize = 1024;
+
 /// What an endpoint proves itself with, and what it trusts.
-#[derive(Default)]
 pub struct Credentials {
     keys: Vec<Arc<PrivateKey>>,
     certificates: Vec<Certificate>,
     authorities: Vec<Certificate>,
     revocation_lists: Vec<RevocationList>,
+    /// Revocation lists that were asked for, by where they are.
+    asked: Inquiries,
     /// The Unix time at [`Instant::ZERO`].
     epoch: Duration,
+}
+
+impl Default for Credentials {
+    fn default() -> Self {
+        Self {
+            keys: Vec::new(),
+            certificates: Vec::new(),
+            authorities: Vec::new(),
+            revocation_lists: Vec::new(),
+            asked: Inquiries::new(LIST_FRESH, LIST_PATIENCE),
+            epoch: Duration::ZERO,
+        }
+    }
 }
 
 /// Adds, unless it is there already.
@@ -90,6 +114,19 @@ impl Credentials {
     pub fn add_revocation_list(&mut self, list: RevocationList) {
         self.revocation_lists.retain(|old| old.issuer() != list.issuer());
         self.revocation_lists.push(list);
+    }
+
+    /// Whether the list that is here has to be asked for, and notes that it is.
+    pub(crate) fn need_list(&mut self, now: Instant, uri: &str) -> Need {
+        if self.asked.len() >= MAX_LISTS {
+            self.asked = Inquiries::new(LIST_FRESH, LIST_PATIENCE);
+        }
+        self.asked.need(now, uri)
+    }
+
+    /// The list that is here was fetched, or could not be.
+    pub(crate) fn list_answered(&mut self, now: Instant, uri: &str) {
+        self.asked.answered(now, uri);
     }
 
     /// The certificates of ends.
@@ -229,8 +266,15 @@ impl Credentials {
             FailureKind::CertificateUntrusted { subject, issuer, problem, detail }
         };
         let others = sent.get(1..).unwrap_or_default();
-        let path = trust::verify(&trust, certificate, others, revocation, self.unix_time(now))
+        let unix = self.unix_time(now);
+        let path = trust::verify(&trust, certificate, others, revocation, unix)
             .map_err(|e| untrusted(problem(&e), self.explain(&e)))?;
+        // With `relaxed` too what can be known is to be known; a list that cannot be had is no reason to refuse.
+        let unasked = |uri: &String| !self.asked.is_fresh(now, uri);
+        if trust::missing_lists(&trust, certificate, &path, unix).iter().any(unasked) {
+            let unknown = Untrusted::RevocationUnknown;
+            return Err(untrusted(problem(&unknown), self.explain(&unknown)));
+        }
         allowed(&connection.remote, certificate, &path, proof.scheme)
             .map_err(|NotAllowed(why)| untrusted(CertificateProblem::NotAllowed, why))
     }
@@ -248,7 +292,8 @@ impl Credentials {
             return Vec::new();
         }
         let sent = certificates(sent);
-        let trust = Trust { authorities: self.authorities.iter().collect(), ..Trust::default() };
+        let revocation_lists = self.revocation_lists.iter().collect();
+        let trust = Trust { authorities: self.authorities.iter().collect(), revocation_lists, ..Trust::default() };
         let others = sent.get(1..).unwrap_or_default();
         sent.first().map_or_else(Vec::new, |end| trust::list_uris(&trust, end, others, self.unix_time(now)))
     }

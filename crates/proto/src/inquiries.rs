@@ -49,6 +49,12 @@ impl Inquiries {
         }
     }
 
+    /// Whether the last answer is new enough.
+    pub fn is_fresh(&self, now: Instant, about: &str) -> bool {
+        let answered = self.of.get(about).and_then(|times| times.answered);
+        answered.is_some_and(|at| now.since(at) < self.fresh)
+    }
+
     pub fn answered(&mut self, now: Instant, about: &str) {
         self.of.insert(about.to_string(), Times { answered: Some(now), asked: None });
     }

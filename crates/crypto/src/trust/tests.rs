@@ -33,8 +33,12 @@ struct Made {
 
 /// An authority, one below it, and an end below that with `serial`.
 fn made(serial: u64, change: impl Fn(&mut CertificateParams)) -> Made {
+    made_below(authority("root"), serial, change)
+}
+
+fn made_below(root: CertificateParams, serial: u64, change: impl Fn(&mut CertificateParams)) -> Made {
     let root_key = KeyPair::generate().unwrap();
-    let root = authority("root").self_signed(&root_key).unwrap();
+    let root = root.self_signed(&root_key).unwrap();
     let root_issuer = Issuer::new(authority("root"), root_key);
     let between_key = KeyPair::generate().unwrap();
     let between = authority("between").signed_by(&between_key, &root_issuer).unwrap();
@@ -124,6 +128,19 @@ fn an_authority_that_has_expired_ends_no_path() {
     let trust = Trust { authorities: vec![&root], ..Trust::default() };
     assert!(verify(&trust, &end, &[], Revocation::Relaxed, Duration::from_secs(1_770_000_000)).is_ok());
     assert!(matches!(verify(&trust, &end, &[], Revocation::Relaxed, NOW), Err(Untrusted::Expired { .. })));
+}
+
+#[test]
+fn an_authority_limits_the_length_of_its_paths() {
+    let limited = |limit: u8| {
+        let mut root = authority("root");
+        root.is_ca = IsCa::Ca(BasicConstraints::Constrained(limit));
+        let made = made_below(root, 7, |_| {});
+        let trust = Trust { authorities: vec![&made.root, &made.between], ..Trust::default() };
+        verify(&trust, &made.end, &[], Revocation::Relaxed, NOW).map(|path| path.len())
+    };
+    assert_eq!((limited(1), limited(2)), (Ok(2), Ok(2)));
+    assert!(matches!(limited(0), Err(Untrusted::Invalid(why)) if why.contains("allows 0")));
 }
 
 #[test]

@@ -17,7 +17,7 @@ impl Endpoint {
         if let Some(list) = list {
             self.cx.credentials.add_revocation_list(list);
         }
-        self.cx.lists.answered(now, uri);
+        self.cx.credentials.list_answered(now, uri);
         let waiting: Vec<SaId> = self.sas.iter().filter(|(_, sa)| sa.waits_for_list()).map(|(id, _)| *id).collect();
         for id in waiting {
             match self.sas.get_mut(&id) {

@@ -29,7 +29,7 @@ use super::sa::{HalfOpen, IkeSa, State};
 use crate::context::{Context, Effect};
 use crate::credentials::{Signature, method_name, own_identity, scheme_for, sends_certificate};
 use crate::policy;
-use config::{AuthMethod as Method, Connection, RevocationPolicy, SharedSecret, Unique, best_psk};
+use config::{AuthMethod as Method, Connection, SharedSecret, Unique, best_psk};
 use crypto::{Certificate, KeyKind, Scheme};
 use model::dataplane::Mode;
 use model::{CertificateProblem, Event, FailureKind, Identity, Instant, Role, Side, TrafficSelector, narrow};
@@ -312,9 +312,9 @@ fn check_response(sa: &IkeSa, cx: &Context, now: Instant, response: &Request<'_>
 
 /// Whether the responder's proof cannot be judged before a revocation list is fetched, which is under way then.
 pub(super) fn waits(sa: &IkeSa, cx: &mut Context, now: Instant, response: &Request<'_>) -> bool {
-    // Only where the connection asks for lists: a proof is checked twice then.
-    let strict = sa.connection.as_ref().is_some_and(|c| c.remote.revocation != RevocationPolicy::Relaxed);
-    if !strict {
+    // Only where certificates say where lists are: a proof is checked twice then.
+    let read = |(_, der)| Certificate::from_der(der).is_ok_and(|c| !c.crl_uris().is_empty());
+    if !response.chain.certs().any(read) {
         return false;
     }
     match check_response(sa, cx, now, response) {
