@@ -203,7 +203,7 @@ fn message2(
             return Some(if by_key { FailureKind::PskMismatch { local, remote, tried: 1 } } else { kind });
         }
     };
-    note_vendor_ids(sa, &chain);
+    note_vendor_ids(sa, cx, &chain);
     note_requests(sa, &chain);
     sa.spis = h.spis;
     sa.suite = Some(suite);

@@ -116,7 +116,7 @@ fn message2(
     };
     let sa_body = sa_body.clone();
     let nonce = cx.random::<NONCE_LEN>().to_vec();
-    note_vendor_ids(sa, chain);
+    note_vendor_ids(sa, cx, chain);
     note_requests(sa, chain);
     sa.spis = h.spis;
     sa.suite = Some(suite);

@@ -18,7 +18,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use wire::OakleyAuthMethod as Method;
 use wire::grammar::RuleId;
-use wire::v1::{Chain, ChainBuilder, VendorId, message, parse_chain};
+use wire::v1::{Chain, ChainBuilder, VendorId, message, parse_chain, vendor_name};
 use wire::{ExchangeType, HEADER_LEN, Header, IkeSpi, KeyExchangeId, Secret, SpiPair, V1IdType, V1NotifyType};
 
 /// Octets of our nonces (RFC 2409 section 5: 8 to 256).
@@ -68,7 +68,16 @@ pub(super) fn add_vendor_ids(chain: &mut ChainBuilder, connection: &Connection) 
     }
 }
 
-pub(super) fn note_vendor_ids(sa: &mut IsakmpSa, chain: &Chain<'_>) {
+/// How many of a peer's Vendor IDs are told of.
+const MAX_VENDOR_IDS: usize = 20;
+
+pub(super) fn note_vendor_ids(sa: &mut IsakmpSa, cx: &mut Context, chain: &Chain<'_>) {
+    let hex = |octets: &[u8]| octets.iter().take(16).map(|octet| format!("{octet:02x}")).collect::<String>();
+    let names = chain.vendor_ids().take(MAX_VENDOR_IDS).map(|v| vendor_name(v).map_or_else(|| hex(v), str::to_string));
+    let names: Vec<String> = names.collect();
+    if !names.is_empty() {
+        sa.log(cx, "IKE", 2, format!("the peer's vendor IDs: {}", names.join(", ")));
+    }
     for vendor in chain.vendor_ids().filter_map(VendorId::recognise) {
         sa.nat_traversal = sa.nat_traversal.max(vendor.nat_traversal());
         match vendor {
@@ -192,7 +201,7 @@ pub(crate) fn respond(cx: &mut Context, now: Instant, first: FirstMessage<'_>) -
     let spis = SpiPair { initiator: header.spis.initiator, responder };
     let mut sa = IsakmpSa::new(cx, Role::Responder, mode, spis, path.local, path.remote, State::Closed, now);
     sa.datagrams_in = 1;
-    note_vendor_ids(&mut sa, &chain);
+    note_vendor_ids(&mut sa, cx, &chain);
     let allowed = |c: &&Arc<Connection>| c.aggressive == (mode == ExchangeMode::Aggressive);
     let candidates: Vec<Arc<Connection>> = first.candidates.iter().filter(allowed).cloned().collect();
     let Some(any) = candidates.first() else {
