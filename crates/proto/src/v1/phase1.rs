@@ -76,7 +76,7 @@ pub(super) fn note_vendor_ids(sa: &mut IsakmpSa, cx: &mut Context, chain: &Chain
     let names = chain.vendor_ids().take(MAX_VENDOR_IDS).map(|v| vendor_name(v).map_or_else(|| hex(v), str::to_string));
     let names: Vec<String> = names.collect();
     if !names.is_empty() {
-        sa.log(cx, "IKE", 2, format!("the peer's vendor IDs: {}", names.join(", ")));
+        sa.log(cx, "IKE", 2, format!("received vendor IDs: {}", names.join(", ")));
     }
     for vendor in chain.vendor_ids().filter_map(VendorId::recognise) {
         sa.nat_traversal = sa.nat_traversal.max(vendor.nat_traversal());
