@@ -4,7 +4,8 @@
 # rekeyings by the peer), nothing leaves in clear text, and after ten rekeyings both ends list one IKE SA with one Child SA.
 #   rekey.sh                Shrike's userspace ESP with strongSwan's (kernel-libipsec), in two namespaces; any kernel
 #   rekey.sh --kernel       the kernel's ESP (XFRM) at both ends
-#   rekey.sh --kernel-all   Shrike's userspace ESP as well, with charon on the kernel's (nightly)
+#   rekey.sh --all          without a key exchange by either end too, not only by Shrike (nightly)
+#   rekey.sh --kernel-all   the same, and Shrike's userspace ESP as well, with charon on the kernel's (nightly)
 . "$(dirname "$0")/lab.sh"
 for part in kernel swanctl charon subject scenario; do . "$INTEROP/lib/$part.sh"; done
 subject_required
@@ -76,6 +77,7 @@ for plane in $planes; do
         for by in shrike charon both; do
             for pfs in yes no; do
                 [ $what/$pfs = ike/no ] && continue # an IKE SA is always rekeyed with a key exchange
+                [[ ${1:-} == *all || $by/$pfs == */yes || $by == shrike ]] || continue
                 role=initiator; [ $by = charon ] && role=responder
                 esp=aes128gcm16; [ $pfs = yes ] && esp=aes128gcm16-x25519
                 child_a=0s child_b=0s ike_a=0s ike_b=0s seconds=28
