@@ -199,15 +199,17 @@ impl Table {
         }
     }
 
-    /// Reads the statuses back from a document (reasons are for people and stay behind).
+    /// Reads a document back. Its reasons do not tell the columns apart: each result that is no pass gets all of them.
     pub fn parse(text: &str) -> Table {
         let mut table = Table::default();
         for line in text.lines().skip_while(|line| !line.starts_with("| scenario |")) {
-            let columns: Vec<&str> = line.split('|').map(str::trim).collect();
-            let [_, name, everywhere, gateway, others, ..] = columns.as_slice() else { continue };
+            let columns: Vec<&str> = line.splitn(6, '|').map(str::trim).collect();
+            let [_, name, everywhere, gateway, others, reasons] = columns.as_slice() else { continue };
+            let reasons = reasons.strip_suffix('|').unwrap_or(reasons).trim().replace("\\|", "|");
             for (side, word) in Side::ALL.into_iter().zip([everywhere, gateway, others]) {
                 if let Some(status) = Status::parse(word) {
-                    table.set(name, side, Cell { status, reason: String::new() });
+                    let reason = if status == Status::Pass { String::new() } else { reasons.clone() };
+                    table.set(name, side, Cell { status, reason });
                 }
             }
         }
@@ -285,7 +287,8 @@ mod tests {
         assert!(text.contains("| **all** | 1 / 2 / 1 | 0 / 1 / 0 | 0 / 0 / 0 |"), "{text}");
         let read = Table::parse(&text);
         assert_eq!(read.0.keys().collect::<Vec<_>>(), example().0.keys().collect::<Vec<_>>());
-        assert_eq!(read.0["ikev2/net2net-psk"][1], Some(cell(Status::Fail, "")));
+        assert_eq!(read.0["ikev2/net2net-psk"][1], Some(cell(Status::Fail, "1/5: moon# a | b")));
+        assert_eq!(read.markdown(), text, "nothing is lost by reading and writing");
         assert_eq!(read.0["ikev2/net2net-psk"][2], None);
     }
 
