@@ -715,7 +715,6 @@ impl Endpoint {
 
     // ------------------------------------------------------------------------------------------------------------ end
 
-    /// Carries out what a handler decided.
     /// The children that an established SA's connection has under other IKE SAs with the same peer. Both ends may have
     /// begun: what is up beside an SA that is lost must not come up once more. Those others find out by themselves if they
     /// are lost too.
@@ -728,6 +727,7 @@ impl Endpoint {
         installed.map(|child| child.name.clone()).collect()
     }
 
+    /// Carries out what a handler decided.
     fn conclude(&mut self, now: Instant, id: SaId, verdict: Verdict) {
         let Verdict::End(kind) = verdict else { return };
         if let Some(heir) = self.sas.get(&id).and_then(IkeSa::heir) {
