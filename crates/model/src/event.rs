@@ -72,6 +72,8 @@ drop_reasons! {
     IntegrityCheckFailed => "integrity-check-failed",
     /// Payloads missing, or some that must not be there.
     GrammarViolation => "grammar-violation",
+    /// A choice or a public value that cannot be right, in a message that anybody can have sent: the peer's own may come yet.
+    Unacceptable => "unacceptable",
     /// An unprotected message where only a protected one counts.
     NotProtected => "not-protected",
     /// Quick mode or Mode-Config of IKEv1 before XAuth is over.

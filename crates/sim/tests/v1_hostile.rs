@@ -508,6 +508,47 @@ fn degenerate_public_values_make_no_sa() {
     }
 }
 
+/// Whoever sees the cookies can send degenerate values before the peer does: the peer's own message counts as if there had
+/// been no other.
+#[test]
+fn a_forged_public_value_ends_nothing() {
+    for mode in MODES {
+        // In aggressive mode message 1 has the initiator's public value, and there is no SA yet that could be ended.
+        let ends: &[bool] = if mode == MODES[0] { &[true, false] } else { &[false] };
+        for &to_responder in ends {
+            for value in ["zero", "one", "short"] {
+                let mut sim = Sim::new(9);
+                let (a, b) = sites(mode);
+                let modp = |site: Site| {
+                    let text = site.configuration().replace("aes128-sha256-x25519", "aes128-sha256-modp2048");
+                    site.text(&text)
+                };
+                let (a, b) = (sim.add(modp(a)), sim.add(modp(b)));
+                sim.set_hook(Some(Box::new(move |_, datagram| {
+                    let header = Header::parse(&datagram.bytes).unwrap();
+                    let from_initiator = datagram.from.ip().to_string() == "192.0.2.1";
+                    let mut all = vec![(Duration::ZERO, datagram.clone())];
+                    if !header.flags.contains(Flags::ENCRYPTION) && from_initiator == to_responder {
+                        let mut forged = datagram.clone();
+                        forged.bytes = with_public(&header, &datagram.bytes, value);
+                        if forged.bytes != datagram.bytes {
+                            all = vec![(Duration::ZERO, forged), (Duration::from_millis(50), datagram.clone())];
+                        }
+                    }
+                    all
+                })));
+                sim.initiate(a, b);
+                sim.run_for(10 * SECOND);
+                let what = format!("{mode} {value} to the responder: {to_responder}");
+                let at = if to_responder { b } else { a };
+                assert_eq!(sim.dropped(at, DropReason::Unacceptable), 1, "{what}");
+                assert!(sim.carries(a, b), "{what}: {:?} {:?}", sim.tombstones(a), sim.tombstones(b));
+                assert!(sim.tombstones(a).is_empty() && sim.tombstones(b).is_empty(), "{what}");
+            }
+        }
+    }
+}
+
 /// The message with another public value, if it has one.
 fn with_public(header: &Header, bytes: &[u8], value: &str) -> Vec<u8> {
     let payloads = wire::v1::parse_chain(header.next_payload, &bytes[HEADER_LEN..], HEADER_LEN, false).unwrap();

@@ -160,14 +160,19 @@ fn message2(
     let (connection, local) = (sa.connection.clone()?, sa.local_id.clone()?);
     let suite = match proposals::phase1_choose(&connection.proposals, answer, sa.method.0) {
         Ok((_, suite)) => suite,
-        Err(mismatch) => return Some(FailureKind::ChoiceNotOffered { phase: Phase::Ike, mismatch }),
+        Err(mismatch) => {
+            return sa.doubt(cx, FailureKind::ChoiceNotOffered { phase: Phase::Ike, mismatch }, path.remote);
+        }
     };
     let hash = hash_of(&suite)?;
     let group = s.key_exchange.id();
     if suite.key_exchange != Some(group) {
-        return Some(FailureKind::InvalidKeyExchange { ours: group, wanted: suite.key_exchange? });
+        let kind = FailureKind::InvalidKeyExchange { ours: group, wanted: suite.key_exchange? };
+        return sa.doubt(cx, kind, path.remote);
     }
-    let Ok(shared) = s.key_exchange.agree(ke) else { return Some(FailureKind::BadPublicValue { group }) };
+    let Ok(shared) = s.key_exchange.agree(ke) else {
+        return sa.doubt(cx, FailureKind::BadPublicValue { group }, path.remote);
+    };
     let remote = identity(id);
     if connection.remote.id.matches(&remote).is_none() {
         return Some(FailureKind::IdentityMismatch { received: remote, expected: connection.remote.id.clone() });

@@ -107,7 +107,9 @@ fn message2(
     }
     let suite = match proposals::phase1_choose(&connection.proposals, answer, sa.method.0) {
         Ok((_, suite)) => suite,
-        Err(mismatch) => return Some(FailureKind::ChoiceNotOffered { phase: Phase::Ike, mismatch }),
+        Err(mismatch) => {
+            return sa.doubt(cx, FailureKind::ChoiceNotOffered { phase: Phase::Ike, mismatch }, path.remote);
+        }
     };
     let hash = hash_of(&suite)?;
     let group = suite.key_exchange.unwrap_or(KeyExchangeId::NONE);
@@ -163,7 +165,9 @@ fn message3(
     let (sa_body, hash, candidates) = (sa_body.clone(), *hash, candidates.clone());
     let group = suite.key_exchange.unwrap_or(KeyExchangeId::NONE);
     let key_exchange = KeyExchange::generate(group, &mut *cx.rng).ok()?;
-    let Ok(shared) = key_exchange.agree(ke) else { return Some(FailureKind::BadPublicValue { group }) };
+    let Ok(shared) = key_exchange.agree(ke) else {
+        return sa.doubt(cx, FailureKind::BadPublicValue { group }, path.remote);
+    };
     let nonce_r = cx.random::<NONCE_LEN>().to_vec();
     let publics = (ke.to_vec(), key_exchange.public().to_vec());
     let mut attempts = Vec::new();
@@ -230,7 +234,8 @@ fn message4(
     }
     let (connection, local) = (sa.connection.clone()?, sa.local_id.clone()?);
     let Ok(shared) = s.key_exchange.agree(ke) else {
-        return Some(FailureKind::BadPublicValue { group: s.key_exchange.id() });
+        let group = s.key_exchange.id();
+        return sa.doubt(cx, FailureKind::BadPublicValue { group }, path.remote);
     };
     let publics = (s.key_exchange.public().to_vec(), ke.to_vec());
     let (nonces, both) = ((s.nonce.as_slice(), nonce_r), (publics.0.as_slice(), publics.1.as_slice()));

@@ -177,6 +177,8 @@ pub(crate) struct IsakmpSa {
     pub(super) requested: Vec<Vec<u8>>,
     /// What the peer reported without protection: never acted upon, but told when the negotiation fails.
     pub(super) hint: Option<V1NotifyType>,
+    /// What was wrong with a message of phase 1 that anybody can have sent: told when the peer's own does not come.
+    pub(super) doubt: Option<Box<FailureKind>>,
 }
 
 impl IsakmpSa {
@@ -234,6 +236,7 @@ impl IsakmpSa {
             parked: None,
             requested: Vec::new(),
             hint: None,
+            doubt: None,
         }
     }
 
@@ -486,6 +489,7 @@ impl IsakmpSa {
         answers: &[u8],
     ) {
         self.datagrams_out += 1;
+        self.doubt = None; // it goes on
         self.transmit(cx, message.clone());
         cx.timers.cancel(self.id, Reason::Retransmit);
         // The responder of phase 1 leaves repetition to the initiator: an unproven address gets no more than it sent.
@@ -531,8 +535,22 @@ impl IsakmpSa {
         None
     }
 
+    /// A message of phase 1 that is not protected holds what no peer of ours sends. It may be forged, so that the
+    /// negotiation goes on; if nothing better comes, this is why it failed.
+    pub(super) fn doubt(&mut self, cx: &mut Context, kind: FailureKind, from: SocketAddr) -> Option<FailureKind> {
+        self.drop_datagram(cx, DropReason::Unacceptable, from);
+        if self.doubt.is_none() {
+            self.log(cx, "IKE", 1, format!("{kind}: not acted upon, since anybody can have sent it"));
+            self.doubt = Some(Box::new(kind));
+        }
+        None
+    }
+
     /// What a silence in phase 1 means, with what the peer said unprotected.
     fn gave_up(&self, waiting_for: RuleId, sent: u32, over: std::time::Duration) -> FailureKind {
+        if let Some(doubt) = &self.doubt {
+            return FailureKind::clone(doubt);
+        }
         let ours = || self.connection.iter().flat_map(|c| c.proposals.iter().map(ToString::to_string)).collect();
         let local = self.local_id.clone().unwrap_or(Identity::ANY);
         let refused = |remote| FailureKind::AuthenticationRefused { local: local.clone(), remote };
@@ -549,6 +567,9 @@ impl IsakmpSa {
 
     /// The initiator has not gone on.
     pub fn half_open_failure(&self, now: Instant) -> FailureKind {
+        if let Some(doubt) = &self.doubt {
+            return FailureKind::clone(doubt);
+        }
         let local = self.local_id.clone().unwrap_or_else(|| Identity::from(self.local.ip()));
         if let State::KeReplied(s) = &self.state
             && s.unreadable
