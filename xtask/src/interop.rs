@@ -29,6 +29,7 @@ pub const ALL: &[Script] = &[
     ("iked", None),
     ("matrix", Some("--kernel")),
     ("transport", None),
+    ("shunts", None),
 ];
 
 /// Those that run at night beside all others: what takes too long for every day.
@@ -38,7 +39,7 @@ pub const NIGHTLY: &[Script] = &[("rekey", Some("--all")), ("rekey", Some("--ker
 pub fn run(workspace: &Workspace, report: &mut Report, peers: &[String]) {
     if let Some(unknown) = peers.iter().find(|peer| !ALL.iter().any(|(script, _)| script == peer)) {
         let reason = format!(
-            "no script interop/{unknown}.sh; there are self-test, ike-scan, charon, rekey, fragments, pluto, ikev1, certificates, iked, diagnose, faults, matrix, operator and transport"
+            "no script interop/{unknown}.sh; there are self-test, ike-scan, charon, rekey, fragments, pluto, ikev1, certificates, iked, diagnose, faults, matrix, operator, transport and shunts"
         );
         report.record("interop", Outcome::Fail(reason));
         return;

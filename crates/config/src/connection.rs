@@ -5,7 +5,7 @@ use crate::reader::{Reader, only_sections};
 use crate::values::{boolean, bytes, duration, unsigned};
 use crate::{
     AddressPattern, AuthMethod, Authentication, CertificateSource, ConfigError, Entry, ErrorKind, KeyPassphrase, Place,
-    Pool, RevocationPolicy, Section, SelectorPattern, SendCert, SharedSecret, SignatureRule, names,
+    Pool, RevocationPolicy, Section, SelectorPattern, SendCert, SharedSecret, Shunt, SignatureRule, names,
 };
 use model::dataplane::Mode;
 use model::{ConfigRef, Identity, InvalidProposal, Proposal, ProposalProtocol};
@@ -128,6 +128,8 @@ pub struct Connection {
     pub pull: bool,
     /// What to protect.
     pub children: Vec<Child>,
+    /// What not to protect.
+    pub shunts: Vec<Shunt>,
     /// MOBIKE (RFC 4555).
     pub mobike: bool,
     /// Encapsulate ESP in UDP even without a NAT.
@@ -202,6 +204,8 @@ pub struct Child {
     pub rand_packets: u64,
     /// Whether to install policies.
     pub policies: bool,
+    /// Their fixed priority, the lowest first.
+    pub priority: Option<u32>,
     /// Anti-replay window in packets; 0 switches the check off.
     pub replay_window: u32,
     /// Fixed number of the policies and SAs.
@@ -222,6 +226,11 @@ pub struct Sources {
 }
 
 impl Connection {
+    /// Whether it is for negotiating: one that only says what not to protect (`mode = pass`, `mode = drop`) is not.
+    pub fn negotiates(&self) -> bool {
+        self.shunts.is_empty() || !self.children.is_empty()
+    }
+
     /// Our round of XAuth, if there is one: a further one, or with hybrid authentication the only one.
     pub fn local_xauth(&self) -> Option<&Authentication> {
         xauth_of(&self.local, &self.local_more)
@@ -399,6 +408,7 @@ fn read_connection(section: &Section, errors: &mut Vec<ConfigError>) -> Option<C
         pools: Vec::new(),
         pull: true,
         children: Vec::new(),
+        shunts: Vec::new(),
         mobike: true,
         encap: false,
         fragmentation: Fragmentation::Yes,
@@ -469,8 +479,12 @@ fn read_connection(section: &Section, errors: &mut Vec<ConfigError>) -> Option<C
     let remote = authentication(&remote, "remote", section, v1, &mut source, errors);
     if let Some(children) = children {
         let path = format!("connections.{}.children", section.name);
-        for child in only_sections(children, &path, errors) {
-            c.children.push(read_child(child, format!("{path}.{}", child.name), errors));
+        for section in only_sections(children, &path, errors) {
+            let child = read_child(section, format!("{path}.{}", section.name), errors);
+            match Shunt::action_of(section) {
+                Some(action) => c.shunts.push(Shunt::new(action, child)),
+                None => c.children.push(child),
+            }
         }
     }
     ((c.local, c.local_more), (c.remote, c.remote_more)) = (local?, remote?);
@@ -773,6 +787,7 @@ fn read_child(section: &Section, path: String, errors: &mut Vec<ConfigError>) ->
         life_packets: 0,
         rand_packets: 0,
         policies: true,
+        priority: None,
         replay_window: 32,
         reqid: None,
         inactivity: Duration::ZERO,
@@ -797,6 +812,7 @@ fn read_child(section: &Section, path: String, errors: &mut Vec<ConfigError>) ->
             "updown" => c.updown = reader.text(entry).map(str::to_string).filter(|t| !t.is_empty()),
             "hostaccess" => put(&mut c.hostaccess, reader.value(entry, BOOLEAN, boolean)),
             "policies" => put(&mut c.policies, reader.value(entry, BOOLEAN, boolean)),
+            "priority" => c.priority = reader.value(entry, NUMBER, number32).filter(|n| *n != 0),
             "replay_window" => put(&mut c.replay_window, reader.value(entry, NUMBER, number32)),
             "reqid" => c.reqid = reader.value(entry, NUMBER, number32).filter(|n| *n != 0),
             "inactivity" => put(&mut c.inactivity, reader.value(entry, DURATION, duration)),

@@ -21,6 +21,7 @@ mod pools;
 mod reader;
 mod secrets;
 mod settings;
+mod shunt;
 mod syntax;
 mod values;
 
@@ -38,4 +39,5 @@ pub use secrets::{
     InvalidSecret, KeyPassphrase, SecretKind, SharedSecret, best_psk, decode_secret, passphrase, secret, xauth_secrets,
 };
 pub use settings::{DaemonSettings, Warning, WarningKind, daemon_settings};
+pub use shunt::Shunt;
 pub use syntax::{Entry, FileError, Files, MemoryFiles, Place, Section, is_valid_name, parse};

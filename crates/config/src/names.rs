@@ -71,7 +71,7 @@ const EAP: &str = "EAP is not available in this version; use auth = psk";
 const PPK: &str = "post-quantum pre-shared keys (RFC 8784) are not available in this version; remove the key";
 const MEDIATION: &str = "the mediation extension is not available in this version; remove the key";
 const XFRM_MARKS: &str = "marks and XFRM interfaces are not available in this version; remove the key";
-const MODES: &str = "only tunnel and transport mode are available in this version; write the same mode on both ends";
+const MODES: &str = "only tunnel and transport mode are available in this version, and pass and drop for what is not protected; write the same mode on both ends";
 const HEADER_COPY: &str = "only the default copying of header fields is available in this version; remove the key";
 
 static TABLE: &[KeyDoc] = &[
@@ -291,8 +291,8 @@ static TABLE: &[KeyDoc] = &[
         CHILD,
         "mode",
         "tunnel",
-        Only(&["tunnel", "transport"], MODES),
-        "How packets are wrapped: tunnel, or transport between the two hosts themselves; beet, iptfs, pass and drop are refused.",
+        Only(&["tunnel", "transport", "pass", "drop"], MODES),
+        "How packets are wrapped: tunnel, or transport between the two hosts themselves; or not at all: pass lets them go in the clear, drop lets nothing pass that no SA carries. beet and iptfs are refused.",
     ),
     key(CHILD, "policies", "yes", Yes, "Whether to install policies."),
     key(
@@ -316,8 +316,8 @@ static TABLE: &[KeyDoc] = &[
         CHILD,
         "priority",
         "0",
-        Only(ZERO, "fixed policy priorities are not available in this version; remove the key"),
-        "Priority of the policies.",
+        Yes,
+        "Priority of the policies, the lowest first; 0 for one by how narrow they are. For the kernel's ESP.",
     ),
     key(
         CHILD,

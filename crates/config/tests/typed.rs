@@ -6,6 +6,7 @@ use config::{
     MemoryFiles, Place, RevocationPolicy, Section, SelectorPattern, SendCert, SignatureRule, StartAction, Unique,
     best_psk, connection, daemon_settings, decode_secret, load, parse,
 };
+use model::dataplane::ShuntAction;
 use model::{Identity, Proposal, ProposalProtocol};
 use std::time::Duration;
 
@@ -144,7 +145,7 @@ fn all_errors_are_reported_with_their_place() {
         "swanctl.conf:9:12: connections.gw.remote.auth: not supported: only pre-shared keys and signatures by RSA, ECDSA and Ed25519 are available in this version; write auth = psk or auth = pubkey",
         "swanctl.conf:11:4: connections.gw.remote.nosuch: there is no such key or section; remove it",
         "swanctl.conf:12:20: connections.gw.children.net.local_ts: the prefix length of '10.1.0.0/33' is longer than its address; expected for instance 10.1.0.0/16, 10.1.0.0/16[tcp/443] or 'dynamic'",
-        "swanctl.conf:13:4: connections.gw.children.net.mode: not supported: only tunnel and transport mode are available in this version; write the same mode on both ends",
+        "swanctl.conf:13:4: connections.gw.children.net.mode: not supported: only tunnel and transport mode are available in this version, and pass and drop for what is not protected; write the same mode on both ends",
         "swanctl.conf:14:4: connections.gw.children.net.start_action: 'boo' is no valid value; expected none, start or trap, or clear, restart or trap for dpd_action",
         "swanctl.conf:17:11: secrets.eap-x.secret: missing: write secret = ... with the user's password",
         "swanctl.conf:17:21: secrets.ike.secret: missing: write secret = ... with the pre-shared key",
@@ -153,6 +154,27 @@ fn all_errors_are_reported_with_their_place() {
         "swanctl.conf:20:1: conections: there is no such key or section; did you mean 'connections'?",
     ];
     assert_eq!(shown, expected);
+}
+
+#[test]
+fn what_is_not_protected_is_no_child() {
+    let config = loaded(
+        "connections { gw { children { net { priority = 7 }
+            lan { mode = pass\n local_ts = 10.1.0.0/16\n remote_ts = 10.1.0.0/16[tcp/22]\n start_action = trap\n priority = 2 } } }
+            stop { children { all { mode = DROP } } } }",
+    );
+    let gw = &config.connections[0];
+    assert_eq!(gw.children.iter().map(|c| (c.name.as_str(), c.priority)).collect::<Vec<_>>(), [("net", Some(7))]);
+    let [lan] = &gw.shunts[..] else { panic!("{:?}", gw.shunts) };
+    assert_eq!((lan.name.as_str(), lan.action, lan.priority), ("lan", ShuntAction::Pass, Some(2)));
+    assert_eq!(lan.remote_ts[0].to_string(), "10.1.0.0/16[tcp/ssh]");
+    assert_ne!(lan.start_action, StartAction::None);
+    let stop = &config.connections[1];
+    assert_eq!(
+        (stop.shunts[0].action, &stop.shunts[0].local_ts[..]),
+        (ShuntAction::Drop, &[SelectorPattern::DYNAMIC][..])
+    );
+    assert_eq!((gw.negotiates(), stop.negotiates()), (true, false));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use crate::sa::{ChildSa, HEADER};
 use crate::spd::{MixHasher, Spd, Target};
 use crate::transport;
 use crypto::{BadKey, OpenError, Unsupported};
-use model::dataplane::{ChildInstall, Command, Counters, Mode, PlaneEvent, TrapInstall};
+use model::dataplane::{ChildInstall, Command, Counters, Mode, PlaneEvent, ShuntAction, TrapInstall};
 use model::{Instant, SaId};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fmt;
@@ -146,6 +146,10 @@ pub enum EngineError {
     },
     /// A trap for any peer: its packets would all have to be routed through the TUN device.
     TrapWithoutPeer,
+    /// What comes and goes in the clear is not seen here, so it cannot be dropped.
+    Discard,
+    /// Policies have their order by how narrow they are.
+    Priority,
     /// There is no Child SA of this number.
     UnknownChild(SaId),
 }
@@ -170,6 +174,12 @@ impl fmt::Display for EngineError {
             ),
             Self::ChildExists(child) => write!(f, "Child SA {child} is installed already"),
             Self::SpiInUse { spi, holder } => write!(f, "SPI {spi:08x} is in use by Child SA {holder}"),
+            Self::Priority => f.write_str(
+                "the userspace ESP orders its policies by how narrow they are: leave priority out, or use the kernel's ESP",
+            ),
+            Self::Discard => f.write_str(
+                "the userspace ESP does not see what travels in the clear and cannot drop it: use the kernel's ESP, or a packet filter",
+            ),
             Self::TrapWithoutPeer => f.write_str(
                 "the userspace data plane has traps for known peers only: set remote_addrs, or use the kernel's data plane",
             ),
@@ -250,6 +260,9 @@ impl Engine {
                 if trap.remote.is_unspecified() {
                     return Err(EngineError::TrapWithoutPeer);
                 }
+                if trap.priority.is_some() {
+                    return Err(EngineError::Priority);
+                }
                 if trap.mode == Mode::Transport && trap.remote_ts.iter().any(|ts| ts.is_ipv6()) {
                     return Err(EngineError::TransportIpv6);
                 }
@@ -262,6 +275,10 @@ impl Engine {
                 self.remove_trap(*trap);
                 Ok(())
             }
+            // What is to pass does not come here: whoever leads packets here leads it by, whatever the priority.
+            Command::Shunt(shunt) if shunt.action == ShuntAction::Pass => Ok(()),
+            Command::Shunt(_) => Err(EngineError::Discard),
+            Command::RemoveShunt { .. } => Ok(()),
         }
     }
 
@@ -274,6 +291,9 @@ impl Engine {
         }
         if install.esn && install.replay_window == 0 {
             return Err(EngineError::EsnWithoutReplayWindow);
+        }
+        if install.priority.is_some() {
+            return Err(EngineError::Priority);
         }
         if self.by_child.contains_key(&install.child) {
             return Err(EngineError::ChildExists(install.child));

@@ -71,6 +71,7 @@ fn install(child: u32, suite: Suite) -> ChildInstall {
         local_ts: ts("10.1.0.0/16 2001:db8:1::/48"),
         remote_ts: ts("10.2.0.0/16 2001:db8:2::/48"),
         policies: true,
+        priority: None,
         updown: None,
         updown_environment: Vec::new(),
         soft_bytes: None,
@@ -561,6 +562,7 @@ fn a_trap_asks_once_a_second_until_there_is_a_child_sa() {
         remote: of.remote.ip(),
         local_ts: of.local_ts.clone(),
         remote_ts: of.remote_ts.clone(),
+        priority: None,
     };
     a.apply(T0, &Command::Trap(Box::new(trap.clone()))).unwrap();
     let mut out = Vec::new();

@@ -36,7 +36,7 @@ pub use netlink::NetlinkError;
 pub use port_holder::PortHolder;
 pub use process::harden_process;
 pub use raw::RawEsp;
-pub use route::{LocalAddress, NetworkChanges, Route, RouteTarget, RouteTo, Routes, Rule, tunnel_routes};
+pub use route::{LocalAddress, NetworkChanges, Route, RouteTarget, RouteTo, Routes, Rule, RuleAction, tunnel_routes};
 pub use socket::{BindError, SocketOptions};
 pub use tun::{Tun, TunError};
 pub use udp::Udp;

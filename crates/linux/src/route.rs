@@ -5,6 +5,8 @@
 //! packets except those of our own sockets, which are marked. So IKE and ESP take the real route even when the peer's own
 //! address lies in the remote selector (0.0.0.0/0).
 //!
+//! Packets that shall pass a tunnel by ([`Rule::around_tunnels`]) jump over that rule: `pref 219: from A to B goto 221`.
+//!
 //! One thing to know: strict reverse path filtering (`rp_filter = 1`) looks up the way back of received ESP without the mark.
 //! Where the remote selector includes the peer's address it would find the tunnel and drop the packet: such hosts need
 //! `rp_filter = 2`, the default of systemd.
@@ -53,12 +55,20 @@ const RTA_PREFSRC: u16 = 7;
 const RTA_TABLE: u16 = 15;
 const RTA_MARK: u16 = 16;
 
+const FRA_DST: u16 = 1;
+const FRA_SRC: u16 = 2;
+const FRA_GOTO: u16 = 4;
 const FRA_PRIORITY: u16 = 6;
 const FRA_FWMARK: u16 = 10;
 const FRA_TABLE: u16 = 15;
 const FRA_FWMASK: u16 = 16;
+const FRA_IP_PROTO: u16 = 22;
+const FRA_SPORT_RANGE: u16 = 23;
+const FRA_DPORT_RANGE: u16 = 24;
 const FIB_RULE_INVERT: u32 = 2;
 const FR_ACT_TO_TABLE: u8 = 1;
+const FR_ACT_GOTO: u8 = 2;
+const FR_ACT_NOP: u8 = 3;
 
 const RT_SCOPE_UNIVERSE: u8 = 0;
 const RT_SCOPE_LINK: u8 = 253;
@@ -157,6 +167,17 @@ pub struct RouteTo {
     pub source: Option<IpAddr>,
 }
 
+/// What becomes of a packet that meets a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RuleAction {
+    /// It consults this table.
+    Table(u32),
+    /// It goes on with the rule of this preference.
+    GoTo(u32),
+    /// It goes on with the next rule: a place to go to.
+    Next,
+}
+
 /// A rule that says which packets consult a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
@@ -166,19 +187,62 @@ pub struct Rule {
     pub preference: u32,
     /// Packets without this mark only.
     pub unless_mark: Option<u32>,
-    /// The table.
-    pub table: u32,
+    /// Packets from this network only.
+    pub from: Option<(IpAddr, u8)>,
+    /// Packets to this network only.
+    pub to: Option<(IpAddr, u8)>,
+    /// Packets of this protocol only; 0 for any.
+    pub protocol: u8,
+    /// Packets from these ports only.
+    pub from_ports: Option<(u16, u16)>,
+    /// Packets to these ports only.
+    pub to_ports: Option<(u16, u16)>,
+    /// What becomes of them.
+    pub action: RuleAction,
 }
 
 impl Rule {
+    fn any(ipv6: bool, preference: u32, action: RuleAction) -> Self {
+        let (from, to, from_ports, to_ports) = (None, None, None, None);
+        Self { ipv6, preference, unless_mark: None, from, to, protocol: 0, from_ports, to_ports, action }
+    }
+
     /// The rule that leads packets into tunnels, except our own sockets' (see the head of this module).
     pub fn tunnels(ipv6: bool) -> Self {
-        Self {
-            ipv6,
-            preference: crate::ROUTING_RULE_PREFERENCE,
-            unless_mark: Some(crate::SOCKET_MARK),
-            table: crate::ROUTING_TABLE,
+        let rule = Self::any(ipv6, crate::ROUTING_RULE_PREFERENCE, RuleAction::Table(crate::ROUTING_TABLE));
+        Self { unless_mark: Some(crate::SOCKET_MARK), ..rule }
+    }
+
+    /// The rules by which packets between these selectors do not consult the table of the tunnels. Ports and protocols are
+    /// those of the kernel's rules: types of ICMP are none.
+    pub fn around_tunnels(local_ts: &[TrafficSelector], remote_ts: &[TrafficSelector]) -> Vec<Self> {
+        let (before, after) = (crate::ROUTING_RULE_PREFERENCE - 1, crate::ROUTING_RULE_PREFERENCE + 1);
+        let mut rules = Vec::new();
+        for local in local_ts {
+            for remote in remote_ts.iter().filter(|remote| remote.is_ipv6() == local.is_ipv6()) {
+                let protocol = match (local.protocol, remote.protocol) {
+                    (0, protocol) | (protocol, 0) => protocol,
+                    (one, other) if one == other => one,
+                    _ => continue, // no packet is in both
+                };
+                let with_ports = !matches!(protocol, 0 | 1 | 58);
+                let ports = |ts: &TrafficSelector| {
+                    (with_ports && (ts.start_port, ts.end_port) != (0, u16::MAX))
+                        .then_some((ts.start_port, ts.end_port))
+                };
+                let ipv6 = local.is_ipv6();
+                rules.push(Self::any(ipv6, after, RuleAction::Next));
+                for from in local.networks() {
+                    for to in remote.networks() {
+                        let (from_ports, to_ports) = (ports(local), ports(remote));
+                        let jump = Self::any(ipv6, before, RuleAction::GoTo(after));
+                        rules.push(Self { from: Some(from), to: Some(to), protocol, from_ports, to_ports, ..jump });
+                    }
+                }
+            }
         }
+        rules.dedup();
+        rules
     }
 }
 
@@ -492,13 +556,35 @@ fn route_to(reply: &Reply) -> Option<RouteTo> {
 fn rule_request(kind: u16, flags: u16, rule: &Rule) -> Request {
     let family = if rule.ipv6 { libc::AF_INET6 } else { libc::AF_INET } as u8;
     let rule_flags = if rule.unless_mark.is_some() { FIB_RULE_INVERT } else { 0 };
-    let mut header = vec![family, 0, 0, 0, 0, 0, 0, FR_ACT_TO_TABLE];
+    let length = |network: Option<(IpAddr, u8)>| network.map_or(0, |(_, length)| length);
+    let action = match rule.action {
+        RuleAction::Table(_) => FR_ACT_TO_TABLE,
+        RuleAction::GoTo(_) => FR_ACT_GOTO,
+        RuleAction::Next => FR_ACT_NOP,
+    };
+    let mut header = vec![family, length(rule.to), length(rule.from), 0, 0, 0, 0, action];
     header.extend(rule_flags.to_ne_bytes());
     let mut request = Request::new(kind, flags);
-    request
-        .put(&header)
-        .attribute(FRA_PRIORITY, &rule.preference.to_ne_bytes())
-        .attribute(FRA_TABLE, &rule.table.to_ne_bytes());
+    request.put(&header).attribute(FRA_PRIORITY, &rule.preference.to_ne_bytes());
+    match rule.action {
+        RuleAction::Table(table) => request.attribute(FRA_TABLE, &table.to_ne_bytes()),
+        RuleAction::GoTo(preference) => request.attribute(FRA_GOTO, &preference.to_ne_bytes()),
+        RuleAction::Next => &mut request,
+    };
+    // A network of all addresses is none for the kernel.
+    for (kind, network) in [(FRA_DST, rule.to), (FRA_SRC, rule.from)] {
+        if let Some((network, _)) = network.filter(|(_, length)| *length != 0) {
+            request.attribute(kind, &octets(network));
+        }
+    }
+    if rule.protocol != 0 {
+        request.attribute(FRA_IP_PROTO, &[rule.protocol]);
+    }
+    for (kind, ports) in [(FRA_SPORT_RANGE, rule.from_ports), (FRA_DPORT_RANGE, rule.to_ports)] {
+        if let Some((first, last)) = ports {
+            request.attribute(kind, &[first.to_ne_bytes(), last.to_ne_bytes()].concat());
+        }
+    }
     if let Some(mark) = rule.unless_mark {
         request.attribute(FRA_FWMARK, &mark.to_ne_bytes()).attribute(FRA_FWMASK, &u32::MAX.to_ne_bytes());
     }

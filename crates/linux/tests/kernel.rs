@@ -90,6 +90,26 @@ fn a_tunnel_is_routed_and_our_own_packets_are_not() {
                 assert!(routes.route_to(peer, None, Some(SOCKET_MARK)).is_err());
             }
 
+            // What is led around the tunnels does not consult their table; other protocols and hosts do.
+            let one = |text: &str| vec![text.parse::<model::TrafficSelector>().unwrap()];
+            let around = Rule::around_tunnels(&one("0.0.0.0/0[udp]"), &one("203.0.113.0/29[udp/9]"));
+            let around6 = Rule::around_tunnels(&one("::/0"), &one("2001:db8:9::9"));
+            for rule in around.iter().chain(&around6) {
+                routes.add_rule(rule).unwrap();
+                routes.add_rule(rule).unwrap();
+            }
+            assert!(routes.route_to("2001:db8:9::9".parse().unwrap(), None, None).is_err());
+            assert!(routes.route_to("203.0.113.1".parse().unwrap(), None, None).is_ok(), "it is not UDP");
+            let probe = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+            assert!(probe.send_to(b"around", "203.0.113.1:9").is_err());
+            assert!(probe.send_to(b"through", "203.0.113.9:9").is_ok());
+            for rule in around.iter().chain(&around6) {
+                routes.delete_rule(rule).unwrap();
+            }
+            assert!(probe.send_to(b"through", "203.0.113.1:9").is_ok());
+            let mut buffer = [0; 2000];
+            while tun.recv(&mut buffer).is_ok() {}
+
             // A packet to the tunnel comes out of the device, one written into it is received.
             let options = SocketOptions::default();
             let socket = Udp::bind("0.0.0.0:7777".parse().unwrap(), &options).unwrap();

@@ -365,6 +365,7 @@ fn a_trap_reports_its_packets() {
                 remote: of.remote.ip(),
                 local_ts: vec![local_ts.parse().unwrap()],
                 remote_ts: vec!["10.2.0.0/16".parse().unwrap()],
+                priority: None,
             };
             xfrm.apply(&Command::Trap(Box::new(trap(3, "10.1.0.0/16")))).unwrap();
             assert_eq!(xfrm.count().unwrap(), (0, 3));

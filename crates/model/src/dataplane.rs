@@ -68,6 +68,8 @@ pub struct ChildInstall {
     pub remote_ts: Vec<TrafficSelector>,
     /// Whether the daemon sets policies (`policies = no` leaves them to the operator).
     pub policies: bool,
+    /// The kernel's priority of the policies, the lowest first, where it is written down.
+    pub priority: Option<u32>,
     /// The script to run when the Child SA comes up or goes down, with strongSwan's environment.
     pub updown: Option<String>,
     /// The IKE SA's unique number and identities, for the script.
@@ -105,6 +107,46 @@ pub struct TrapInstall {
     pub local_ts: Vec<TrafficSelector>,
     /// The peer's side.
     pub remote_ts: Vec<TrafficSelector>,
+    /// The kernel's priority of the policies, the lowest first, where it is written down.
+    pub priority: Option<u32>,
+}
+
+/// What becomes of the packets that a shunt takes (RFC 4301 section 4.4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub enum ShuntAction {
+    /// BYPASS: they go in the clear, whatever SA there is.
+    Pass,
+    /// DISCARD: they go nowhere, unless an SA, a trap or a bypass takes them.
+    Drop,
+}
+
+impl ShuntAction {
+    /// As swanctl lists it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pass => "PASS",
+            Self::Drop => "DROP",
+        }
+    }
+}
+
+/// A policy that has nothing to do with SAs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShuntInstall {
+    /// Its number, from the same series as those of Child SAs.
+    pub shunt: SaId,
+    /// Name of the connection.
+    pub connection: String,
+    /// Name of the child in the configuration.
+    pub name: String,
+    /// What it does.
+    pub action: ShuntAction,
+    /// Our side of the selectors.
+    pub local_ts: Vec<TrafficSelector>,
+    /// The other side.
+    pub remote_ts: Vec<TrafficSelector>,
+    /// The kernel's priority of the policies, the lowest first, where it is written down.
+    pub priority: Option<u32>,
 }
 
 /// What the protocol wants done.
@@ -148,6 +190,13 @@ pub enum Command {
     RemoveTrap {
         /// Its number.
         trap: SaId,
+    },
+    /// Let packets pass in the clear, or drop them.
+    Shunt(Box<ShuntInstall>),
+    /// Remove a shunt.
+    RemoveShunt {
+        /// Its number.
+        shunt: SaId,
     },
 }
 

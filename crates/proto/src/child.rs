@@ -171,26 +171,28 @@ pub(crate) fn configured(child: &Child, local: IpAddr, remote: IpAddr) -> Select
 /// The same where an end has several addresses. An unspecified one stands for all of its family: it is not assigned yet
 /// (RFC 7296 section 2.19).
 pub(crate) fn configured_for(child: &Child, local: &[IpAddr], remote: &[IpAddr]) -> Selectors {
-    let all = |patterns: &[SelectorPattern], dynamic: &[IpAddr]| {
-        let one = |pattern: &SelectorPattern, address: IpAddr| match pattern.resolve(address) {
-            ts if address.is_unspecified() => TrafficSelector {
-                protocol: ts.protocol,
-                start_port: ts.start_port,
-                end_port: ts.end_port,
-                ..TrafficSelector::any(address.is_ipv6())
-            },
-            ts => ts,
-        };
-        let mut found: Vec<TrafficSelector> = Vec::new();
-        for pattern in patterns {
-            match pattern {
-                SelectorPattern::Fixed(ts) => found.push(*ts),
-                SelectorPattern::Dynamic { .. } => found.extend(dynamic.iter().map(|address| one(pattern, *address))),
-            }
-        }
-        found
+    Selectors { local: resolved(&child.local_ts, local), remote: resolved(&child.remote_ts, remote) }
+}
+
+/// The selectors of one side, `dynamic` being these addresses.
+pub(crate) fn resolved(patterns: &[SelectorPattern], dynamic: &[IpAddr]) -> Vec<TrafficSelector> {
+    let one = |pattern: &SelectorPattern, address: IpAddr| match pattern.resolve(address) {
+        ts if address.is_unspecified() => TrafficSelector {
+            protocol: ts.protocol,
+            start_port: ts.start_port,
+            end_port: ts.end_port,
+            ..TrafficSelector::any(address.is_ipv6())
+        },
+        ts => ts,
     };
-    Selectors { local: all(&child.local_ts, local), remote: all(&child.remote_ts, remote) }
+    let mut found: Vec<TrafficSelector> = Vec::new();
+    for pattern in patterns {
+        match pattern {
+            SelectorPattern::Fixed(ts) => found.push(*ts),
+            SelectorPattern::Dynamic { .. } => found.extend(dynamic.iter().map(|address| one(pattern, *address))),
+        }
+    }
+    found
 }
 
 /// Our ESP proposals for IKE_AUTH, which carries no KE payload (RFC 7296 section 1.2).
@@ -549,6 +551,7 @@ pub(crate) fn install(
         local_ts: child.local_ts.clone(),
         remote_ts: child.remote_ts.clone(),
         policies: config.policies,
+        priority: config.priority,
         updown: config.updown.clone(),
         updown_environment: vec![
             ("PLUTO_UNIQUEID".into(), parent.id.0.to_string()),

@@ -2,6 +2,7 @@
 
 mod outside;
 mod renewal;
+mod shunts;
 mod traps;
 
 use crate::child::ChildSa;
@@ -14,7 +15,7 @@ use crate::v1;
 use crate::v2::{self, Cookies, Path, State, Verdict};
 use config::{Connection, IkeVersion, SharedSecret, StartAction};
 use crypto::Random;
-use model::dataplane::{Command, PlaneEvent, VirtualAddress};
+use model::dataplane::{Command, PlaneEvent, ShuntInstall, VirtualAddress};
 use model::{
     Algorithm, ConfigRef, DropReason, Event, Failure, FailureKind, Instant, Role, SaId, SaSnapshot, Tombstone,
 };
@@ -124,6 +125,7 @@ pub struct Endpoint {
     tombstones: VecDeque<Tombstone>,
     names: Names,
     traps: BTreeMap<SaId, traps::Trap>,
+    shunts: BTreeMap<SaId, ShuntInstall>,
 }
 
 impl Endpoint {
@@ -142,6 +144,7 @@ impl Endpoint {
             tombstones: VecDeque::new(),
             names: Names::default(),
             traps: BTreeMap::new(),
+            shunts: BTreeMap::new(),
         }
     }
 
@@ -178,6 +181,7 @@ impl Endpoint {
     /// Adds a connection, or replaces the one of that name. SAs that exist keep what they were made with.
     pub fn load_connection(&mut self, connection: Arc<Connection>) {
         self.warn_about_legacy(&connection);
+        self.forget_policies(&connection);
         self.connections.insert(connection.name.clone(), connection);
     }
 
@@ -197,9 +201,10 @@ impl Endpoint {
         }
     }
 
-    /// Forgets a connection and its traps; its SAs live on. Returns whether there was one.
+    /// Forgets a connection with its traps and shunts; its SAs live on. Returns whether there was one.
     pub fn unload_connection(&mut self, name: &str) -> bool {
         self.uninstall_traps(Some(name), None);
+        self.uninstall_shunts(Some(name), None);
         let known = self.connections.remove(name).is_some();
         self.names.keep(self.connections.values().map(|c| &**c));
         known
@@ -673,7 +678,7 @@ impl Endpoint {
             sas.values().find(|sa| sa.children().iter().any(|c| c.id == child)).map(IkeSa::id)
         };
         match event {
-            PlaneEvent::Failed { child, .. } if self.forget_trap(child) => {}
+            PlaneEvent::Failed { child, .. } if self.forget_trap(child) || self.shunts.remove(&child).is_some() => {}
             PlaneEvent::Traffic { child, idle } => {
                 if let Some(id) = owner(&self.sas, child) {
                     self.traffic(now, id, child, idle);

@@ -33,6 +33,7 @@ pub(crate) fn by_addresses<'a>(
     names: &Names,
 ) -> Vec<Arc<Connection>> {
     let mut found: Vec<(u32, &Arc<Connection>)> = connections
+        .filter(|c| c.negotiates())
         .filter_map(|c| match (fit(&c.local_addrs, local, names), fit(&c.remote_addrs, remote, names)) {
             (0, _) | (_, 0) => None,
             (l, r) => Some((4 * r + l, c)),

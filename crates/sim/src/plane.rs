@@ -1,6 +1,6 @@
 //! A data plane that does nothing but keep the books.
 
-use model::dataplane::{ChildInstall, Command, EspSa, Mode, PlaneEvent, TrapInstall};
+use model::dataplane::{ChildInstall, Command, EspSa, Mode, PlaneEvent, ShuntInstall, TrapInstall};
 use model::{SaId, TrafficSelector};
 use std::collections::BTreeMap;
 
@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 pub struct Recording {
     installed: BTreeMap<SaId, ChildInstall>,
     traps: BTreeMap<SaId, TrapInstall>,
+    shunts: BTreeMap<SaId, ShuntInstall>,
     /// How many Installs were carried out.
     pub installs: usize,
     /// How many Deletes of something installed were carried out.
@@ -46,6 +47,11 @@ impl Recording {
     /// The traps, by number.
     pub fn traps(&self) -> impl Iterator<Item = &TrapInstall> {
         self.traps.values()
+    }
+
+    /// The shunts, by number.
+    pub fn shunts(&self) -> impl Iterator<Item = &ShuntInstall> {
+        self.shunts.values()
     }
 
     /// One installed Child SA.
@@ -100,6 +106,17 @@ impl Recording {
             Command::RemoveTrap { trap } => {
                 if self.traps.remove(&trap).is_none() {
                     self.violations.push(format!("trap {trap} removed, but not installed"));
+                }
+            }
+            Command::Shunt(shunt) => {
+                let number = shunt.shunt;
+                if self.shunts.insert(number, *shunt).is_some() {
+                    self.violations.push(format!("shunt {number} installed twice"));
+                }
+            }
+            Command::RemoveShunt { shunt } => {
+                if self.shunts.remove(&shunt).is_none() {
+                    self.violations.push(format!("shunt {shunt} removed, but not installed"));
                 }
             }
         }

@@ -1,7 +1,8 @@
-//! Traps: a packet asks for its Child SA (`start_action = trap`).
+//! Policies without SAs. Traps: a packet asks for its Child SA (`start_action = trap`). Shunts: what is not protected
+//! (`mode = pass`, `mode = drop`).
 
 use model::SaId;
-use model::dataplane::PlaneEvent;
+use model::dataplane::{PlaneEvent, ShuntAction};
 use proto::Selection;
 use sim::{NodeId, Sim, Site};
 use std::net::SocketAddr;
@@ -192,4 +193,72 @@ fn a_data_plane_that_cannot_trap_is_not_asked_again() {
     assert_eq!(sim.endpoint(a).traps().count(), 0);
     packet(&mut sim, a, id, "10.2.0.1");
     assert_eq!(sim.endpoint(a).sizes(), (0, 0));
+}
+
+/// A connection with a shunt, and one that has nothing else.
+fn with_shunts(site: Site, lines: &str) -> Site {
+    let text = site.configuration().replacen("children {", &format!("children {{\n      lan {{ {lines} }}\n"), 1);
+    let only = "  stop { children { all { mode = drop } } }\n}\nsecrets";
+    site.text(&text.replacen("}\nsecrets", only, 1))
+}
+
+#[test]
+fn shunts_come_with_their_connection_and_go_with_it() {
+    let (site_a, site_b) = sites(2);
+    let mut sim = Sim::new(3);
+    let lan = "mode = pass\n local_ts = 10.1.0.0/16\n remote_ts = 10.1.0.0/16[tcp/22]\n priority = 3";
+    let (a, b) = (sim.add(with_shunts(site_a, lan)), sim.add(site_b));
+    let id = sim.with(a, |endpoint, _| endpoint.install_shunt("gw", "lan").expect("a shunt"));
+    sim.with(a, |endpoint, _| endpoint.install_shunt("stop", "all").expect("a shunt"));
+    sim.with(a, |endpoint, _| assert!(endpoint.install_shunt("gw", "net").is_err(), "that is a child"));
+    let shunt = sim.plane(a).shunts().next().unwrap();
+    assert_eq!((shunt.shunt, shunt.action, shunt.priority), (id, ShuntAction::Pass, Some(3)));
+    let own = texts(&shunt.local_ts);
+    assert_eq!((own, texts(&shunt.remote_ts)), (vec!["10.1.0.0/16".into()], vec!["10.1.0.0/16[tcp/ssh]".into()]));
+    // Without addresses of its own a discard is for everything.
+    let stop = sim.plane(a).shunts().find(|s| s.name == "all").unwrap();
+    assert_eq!((stop.action, texts(&stop.local_ts)), (ShuntAction::Drop, vec!["0.0.0.0/0".into(), "::/0".into()]));
+    // Nothing is negotiated for it, and it is nobody's connection.
+    sim.initiate(a, b);
+    sim.run_for(5 * SECOND);
+    assert_eq!(sim.pairs(a, b), 1);
+    assert!(sim.snapshots(a).iter().all(|sa| sa.children.iter().all(|c| c.name == "net")));
+    // Installed again it takes the place of the former one.
+    let again = sim.with(a, |endpoint, _| endpoint.install_shunt("gw", "lan").expect("a shunt"));
+    assert!(again != id && sim.plane(a).shunts().count() == 2);
+    // Loaded without it, it goes; so does everything with its connection.
+    sim.with(a, |endpoint, _| {
+        let gw = endpoint.connections().find(|c| c.name == "gw").unwrap();
+        let without = config::Connection { shunts: Vec::new(), ..config::Connection::clone(gw) };
+        endpoint.load_connection(std::sync::Arc::new(without));
+    });
+    assert_eq!(sim.plane(a).shunts().map(|s| s.name.as_str()).collect::<Vec<_>>(), ["all"]);
+    sim.with(a, |endpoint, _| endpoint.unload_connection("stop"));
+    assert_eq!(sim.plane(a).shunts().count(), 0);
+    assert_eq!(sim.pairs(a, b), 1, "the SAs stay");
+    assert!(sim.plane(a).violations.is_empty(), "{:?}", sim.plane(a).violations);
+}
+
+/// A connection that only says what to drop must not catch a peer that fits no other one better.
+#[test]
+fn a_connection_of_shunts_alone_answers_nobody() {
+    let (site_a, site_b) = sites(2);
+    let mut sim = Sim::new(3);
+    let only = site_b.text("connections { stop { children { all { mode = drop } } } }");
+    let (a, b) = (sim.add(site_a), sim.add(only));
+    sim.initiate(a, b);
+    sim.run_for(5 * SECOND);
+    assert_eq!((sim.pairs(a, b), sim.endpoint(b).sizes()), (0, (0, 0)));
+    let codes: Vec<_> = sim.tombstones(b).iter().map(|t| t.failure.kind.code()).collect();
+    assert!(codes.contains(&"NO_CONFIG"), "{codes:?}");
+}
+
+#[test]
+fn a_data_plane_that_cannot_drop_has_no_shunt() {
+    let (site_a, _) = sites(2);
+    let mut sim = Sim::new(3);
+    let a = sim.add(with_shunts(site_a, "mode = drop"));
+    let id = sim.with(a, |endpoint, _| endpoint.install_shunt("gw", "lan").expect("a shunt"));
+    sim.report(a, PlaneEvent::Failed { child: id, reason: "no such thing".into() });
+    assert_eq!(sim.endpoint(a).shunts().count(), 0);
 }

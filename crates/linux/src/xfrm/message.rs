@@ -209,13 +209,13 @@ pub(super) fn template(source: IpAddr, destination: IpAddr, spi: u32, reqid: u32
 }
 
 /// `struct xfrm_userpolicy_info`.
-pub(super) fn policy_info(of: &Selector, direction: Direction, priority: u32) -> Vec<u8> {
+pub(super) fn policy_info(of: &Selector, direction: Direction, priority: u32, block: bool) -> Vec<u8> {
     let mut out = selector(of, direction);
     out.extend(lifetime(&Limits::default()));
     out.extend([0; 32]);
     out.extend(priority.to_ne_bytes());
     out.extend(0u32.to_ne_bytes()); // index: the kernel's choice
-    out.extend([direction as u8, 0, 0, 0]); // allow, any share
+    out.extend([direction as u8, u8::from(block), 0, 0]); // XFRM_POLICY_ALLOW or _BLOCK; any share
     out.resize(POLICY_INFO, 0);
     out
 }
@@ -230,7 +230,7 @@ pub(super) fn policy_id(of: &Selector, direction: Direction) -> Vec<u8> {
 
 /// A policy for one socket, for `setsockopt`: everything passes in the clear.
 pub(crate) fn socket_bypass_policy(like: IpAddr, direction: Direction) -> Vec<u8> {
-    policy_info(&Selector::any(like), direction, 0)
+    policy_info(&Selector::any(like), direction, 0, false)
 }
 
 /// What a dump or a notification says of an SA.
@@ -297,7 +297,7 @@ mod tests {
         let ip: IpAddr = "192.0.2.1".parse().unwrap();
         let any = Selector::any(ip);
         assert_eq!(selector(&any, Direction::In).len(), 56);
-        assert_eq!(policy_info(&any, Direction::In, 1).len(), POLICY_INFO);
+        assert_eq!(policy_info(&any, Direction::In, 1, false).len(), POLICY_INFO);
         assert_eq!(policy_id(&any, Direction::Out).len(), 64);
         assert_eq!(template(ip, ip, 0, 1, 1).len(), 64);
         assert_eq!(sa_id(ip, 1).len(), 24);

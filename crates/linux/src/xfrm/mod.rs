@@ -3,6 +3,7 @@
 mod algorithm;
 mod error;
 mod message;
+mod policies;
 mod selector;
 
 pub use error::{Step, WhyNot, XfrmError};
@@ -12,8 +13,9 @@ use crate::NetlinkError;
 use crate::netlink::{CREATE, DUMP, EXCLUSIVE, Request, Socket};
 use algorithm::algorithms;
 use message::{Limits, SaInfo};
-use model::dataplane::{ChildInstall, Command, Counters, EspSa, Mode, PlaneEvent, TrapInstall};
+use model::dataplane::{ChildInstall, Command, Counters, EspSa, Mode, PlaneEvent};
 use model::{Encryption, SaId, TrafficSelector};
+use policies::{Policy, Rule, set_policy};
 use selector::{Selector, selectors};
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -53,38 +55,6 @@ pub enum XfrmEvent {
     Acquire(Acquire),
 }
 
-/// A policy is shared by the Child SAs of the same selectors (while one is rekeyed there are two) and a trap; the newest
-/// Child SA rules, and the trap, which comes first, where there is none.
-#[derive(Debug, Default)]
-struct Policy {
-    users: Vec<SaId>,
-}
-
-/// What a policy asks for.
-#[derive(Clone, Copy, Debug)]
-struct Template {
-    owner: SaId,
-    mode: Mode,
-    local: IpAddr,
-    remote: IpAddr,
-    /// The outbound SA; zero for a trap, which has none.
-    spi: u32,
-    reqid: u32,
-}
-
-impl Template {
-    fn of(install: &ChildInstall) -> Self {
-        let (local, remote) = (install.local.ip(), install.remote.ip());
-        let (spi, reqid) = (install.outbound.spi, install.reqid);
-        Self { owner: install.child, mode: install.mode, local, remote, spi, reqid }
-    }
-
-    fn of_trap(trap: &TrapInstall) -> Self {
-        let (local, remote) = (trap.local, trap.remote);
-        Self { owner: trap.trap, mode: trap.mode, local, remote, spi: 0, reqid: trap.reqid }
-    }
-}
-
 #[derive(Debug)]
 struct Installed {
     install: Box<ChildInstall>,
@@ -99,7 +69,8 @@ pub struct Xfrm {
     requests: Socket,
     notifications: Socket,
     children: BTreeMap<SaId, Installed>,
-    traps: BTreeMap<SaId, (Template, Vec<Selector>)>,
+    /// What has no SA: traps and shunts.
+    rules: BTreeMap<SaId, (Rule, Vec<Selector>)>,
     /// Packets that wait for an SA: the kernel's name for each, and its ends.
     waiting: VecDeque<(u32, IpAddr, IpAddr)>,
     by_inbound: HashMap<u32, SaId>,
@@ -117,7 +88,7 @@ impl Xfrm {
             requests: Socket::open(libc::NETLINK_XFRM, 0)?,
             notifications: Socket::open(libc::NETLINK_XFRM, EVENT_GROUPS)?,
             children: BTreeMap::new(),
-            traps: BTreeMap::new(),
+            rules: BTreeMap::new(),
             waiting: VecDeque::new(),
             by_inbound: HashMap::new(),
             by_outbound: HashMap::new(),
@@ -177,8 +148,13 @@ impl Xfrm {
             }
             Command::Reselect { child, local_ts, remote_ts } => self.reselect(*child, local_ts, remote_ts),
             Command::ReportTraffic { .. } => Ok(()), // whoever knows the wall clock asks for the counters
-            Command::Trap(trap) => self.install_trap(trap),
-            Command::RemoveTrap { trap } => self.remove_trap(*trap),
+            Command::Trap(trap) => {
+                self.add_rule(trap.trap, Rule::trap(trap), selectors(&trap.local_ts, &trap.remote_ts)?)
+            }
+            Command::Shunt(shunt) => {
+                self.add_rule(shunt.shunt, Rule::shunt(shunt), selectors(&shunt.local_ts, &shunt.remote_ts)?)
+            }
+            Command::RemoveTrap { trap: rule } | Command::RemoveShunt { shunt: rule } => self.remove_rule(*rule),
         }
     }
 
@@ -208,16 +184,20 @@ impl Xfrm {
         let install = &installed.install;
         self.by_inbound.insert(install.inbound.spi, install.child);
         self.by_outbound.insert((install.remote.ip(), install.outbound.spi), install.child);
+        let rule = Rule::of(install);
         for selector in &installed.selectors {
-            self.policies.entry((*selector, install.mode)).or_default().users.push(install.child);
+            self.policies.entry((*selector, install.mode)).or_default().add(install.child, rule.rank());
         }
         self.children.insert(install.child, installed);
     }
 
     fn set_policies(&mut self, child: SaId) -> Result<(), XfrmError> {
         let Some(Installed { install, selectors }) = self.children.get(&child) else { return Ok(()) };
+        let rule = Rule::of(install);
         for selector in selectors {
-            set_policy(&mut self.requests, &Template::of(install), selector)?;
+            if self.policies.get(&(*selector, install.mode)).and_then(Policy::ruler) == Some(child) {
+                set_policy(&mut self.requests, child, &rule, selector)?;
+            }
         }
         Ok(())
     }
@@ -236,66 +216,13 @@ impl Xfrm {
         }
         let new = selectors(local_ts, remote_ts)?;
         let old = std::mem::replace(&mut installed.selectors, new.clone());
-        let template = Template::of(&installed.install);
+        let rule = Rule::of(&installed.install);
         for selector in &new {
-            let users = &mut self.policies.entry((*selector, template.mode)).or_default().users;
-            if !users.contains(&child) {
-                users.push(child);
-            }
+            self.policies.entry((*selector, rule.mode())).or_default().add(child, rule.rank());
         }
         self.set_policies(child)?;
         let gone: Vec<Selector> = old.into_iter().filter(|selector| !new.contains(selector)).collect();
-        self.release_policies(&template, &gone)
-    }
-
-    fn template_of(&self, owner: SaId) -> Option<Template> {
-        let of_trap = || self.traps.get(&owner).map(|(template, _)| *template);
-        self.children.get(&owner).map(|child| Template::of(&child.install)).or_else(of_trap)
-    }
-
-    fn install_trap(&mut self, trap: &TrapInstall) -> Result<(), XfrmError> {
-        if self.traps.contains_key(&trap.trap) {
-            return Err(XfrmError::ChildExists(trap.trap));
-        }
-        let (template, selectors) = (Template::of_trap(trap), selectors(&trap.local_ts, &trap.remote_ts)?);
-        self.traps.insert(trap.trap, (template, selectors.clone()));
-        for selector in &selectors {
-            let users = &mut self.policies.entry((*selector, trap.mode)).or_default().users;
-            users.insert(0, trap.trap);
-            let alone = users.len() == 1;
-            if alone && let Err(error) = set_policy(&mut self.requests, &template, selector) {
-                let _ = self.remove_trap(trap.trap);
-                return Err(error);
-            }
-        }
-        Ok(())
-    }
-
-    fn remove_trap(&mut self, trap: SaId) -> Result<(), XfrmError> {
-        let Some((template, selectors)) = self.traps.remove(&trap) else { return Ok(()) };
-        self.release_policies(&template, &selectors)
-    }
-
-    /// What used these policies is gone: the next user rules, or they go too.
-    fn release_policies(&mut self, gone: &Template, selectors: &[Selector]) -> Result<(), XfrmError> {
-        let mut result = Ok(());
-        for selector in selectors {
-            let key = (*selector, gone.mode);
-            let Some(policy) = self.policies.get_mut(&key) else { continue };
-            let ruled = policy.users.last() == Some(&gone.owner);
-            policy.users.retain(|user| *user != gone.owner);
-            let next = policy.users.last().copied().and_then(|user| self.template_of(user));
-            let done = match next {
-                Some(next) if ruled => set_policy(&mut self.requests, &next, selector),
-                Some(_) => Ok(()),
-                None => {
-                    self.policies.remove(&key);
-                    delete_policy(&mut self.requests, gone, selector)
-                }
-            };
-            result = result.and(done);
-        }
-        result
+        self.release_policies(&rule, child, &gone)
     }
 
     fn delete(&mut self, child: SaId) -> Result<(), XfrmError> {
@@ -303,7 +230,7 @@ impl Xfrm {
         self.by_inbound.remove(&install.inbound.spi);
         self.by_outbound.remove(&(install.remote.ip(), install.outbound.spi));
         // Policies first: without their SAs they would only make the kernel ask for new ones.
-        let mut result = self.release_policies(&Template::of(&install), &selectors);
+        let mut result = self.release_policies(&Rule::of(&install), child, &selectors);
         for side in [Side::Inbound, Side::Outbound] {
             result = result.and(self.delete_sa(&install, side));
         }
@@ -342,14 +269,7 @@ impl Xfrm {
         self.by_outbound.insert((new.remote.ip(), new.outbound.spi), child);
         let Some(installed) = self.children.get_mut(&child) else { return Ok(()) };
         installed.install = new;
-        let Some(Installed { install, selectors }) = self.children.get(&child) else { return Ok(()) };
-        for selector in selectors {
-            let newest = self.policies.get(&(*selector, install.mode)).and_then(|policy| policy.users.last());
-            if newest == Some(&child) {
-                set_policy(&mut self.requests, &Template::of(install), selector)?;
-            }
-        }
-        Ok(())
+        self.set_policies(child)
     }
 
     fn add_sa(&mut self, install: &ChildInstall, side: Side, carried: Option<Carried>) -> Result<(), XfrmError> {
@@ -507,7 +427,7 @@ impl Xfrm {
             return;
         };
         let (Some(sequence), Some(reqid)) = (message::acquire_sequence(octets), acquire.reqid) else { return };
-        if !self.traps.values().any(|(template, _)| template.reqid == reqid) {
+        if !self.rules.values().any(|(rule, _)| matches!(rule, Rule::Protect(template) if template.reqid == reqid)) {
             return;
         }
         if self.waiting.len() >= MOST {
@@ -646,41 +566,4 @@ fn advance(state: &mut [u8], low: usize, high: Option<usize>, by: u32) {
     if let Some(place) = state.get_mut(low..low + 4) {
         place.copy_from_slice(&advanced.to_ne_bytes());
     }
-}
-
-/// The directions in which a mode has policies: only tunnels are forwarded into.
-fn directions(mode: Mode) -> &'static [Direction] {
-    match mode {
-        Mode::Tunnel => &[Direction::In, Direction::Forward, Direction::Out],
-        Mode::Transport => &[Direction::In, Direction::Out],
-    }
-}
-
-fn set_policy(socket: &mut Socket, of: &Template, selector: &Selector) -> Result<(), XfrmError> {
-    let mode = message::mode_number(of.mode);
-    for direction in directions(of.mode) {
-        // Outbound the very SA is named, so that after a rekeying the new one is used at once.
-        let template = match direction {
-            Direction::Out => message::template(of.local, of.remote, of.spi, of.reqid, mode),
-            _ => message::template(of.remote, of.local, 0, of.reqid, mode),
-        };
-        let mut request = Request::new(message::UPDATE_POLICY, CREATE);
-        request.put(&message::policy_info(selector, *direction, selector.priority()));
-        request.attribute(message::ATTRIBUTE_TEMPLATE, &template);
-        socket.request(request).map_err(refused(Step::SetPolicy, of.owner))?;
-    }
-    Ok(())
-}
-
-fn delete_policy(socket: &mut Socket, of: &Template, selector: &Selector) -> Result<(), XfrmError> {
-    for direction in directions(of.mode) {
-        let mut request = Request::new(message::DELETE_POLICY, 0);
-        request.put(&message::policy_id(selector, *direction));
-        match socket.request(request) {
-            // Somebody flushed the SPD.
-            Err(error) if error.is(libc::ENOENT) => {}
-            other => other.map(drop).map_err(refused(Step::DeletePolicy, of.owner))?,
-        }
-    }
-    Ok(())
 }

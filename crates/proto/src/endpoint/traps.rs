@@ -100,6 +100,7 @@ impl Endpoint {
             remote: remote.ip(),
             local_ts: selectors.local,
             remote_ts: selectors.remote,
+            priority: config.priority,
         };
         let id = install.trap;
         self.cx.plane(Command::Trap(Box::new(install.clone())));

@@ -5,7 +5,7 @@ mod credentials;
 use super::Core;
 use super::load;
 use config::SharedSecret;
-use model::dataplane::Mode;
+use model::dataplane::{Mode, ShuntAction};
 use model::{ConfigRef, Event, FailureKind, Identity, Instant, SaId};
 use proto::{Selection, Started};
 use std::collections::BTreeSet;
@@ -251,7 +251,10 @@ impl Client {
             "rekey" => rekey(core, now, m),
             "install" => install(core, m),
             "uninstall" => {
-                let count = m.get_str("child").map_or(0, |c| core.endpoint.uninstall_traps(m.get_str("ike"), Some(c)));
+                let (ike, child) = (m.get_str("ike"), m.get_str("child"));
+                let count = child.map_or(0, |_| {
+                    core.endpoint.uninstall_traps(ike, child) + core.endpoint.uninstall_shunts(ike, child)
+                });
                 result(count > 0, || format!("no policy of '{}' is installed", m.get_str("child").unwrap_or_default()))
             }
             "redirect" => schema::refusal("redirection (RFC 5685) is not available in this version"),
@@ -284,12 +287,22 @@ impl Client {
         Message::new()
     }
 
-    /// Traps; there are no shunts.
+    /// Traps and shunts.
     fn list_policies(&mut self, core: &mut Core, m: &Message) -> Message {
         let wanted = |key: &str, name: &str| m.get_str(key).is_none_or(|n| n == name);
         // swanctl names the kinds it wants; without any it wants all.
         let asked = |key: &str| m.get_str(key) == Some("yes");
-        let traps = asked("trap") || !(asked("drop") || asked("pass"));
+        let any = !(asked("trap") || asked("drop") || asked("pass"));
+        for shunt in core.endpoint.shunts() {
+            let kind = match shunt.action {
+                ShuntAction::Pass => "pass",
+                ShuntAction::Drop => "drop",
+            };
+            if (any || asked(kind)) && wanted("ike", &shunt.connection) && wanted("child", &shunt.name) {
+                self.session.event("list-policy", &schema::list_shunt(shunt));
+            }
+        }
+        let traps = any || asked("trap");
         for trap in core.endpoint.traps().filter(|_| traps) {
             if wanted("ike", &trap.connection) && wanted("child", &trap.name) {
                 self.session.event("list-policy", &schema::list_policy(trap));
@@ -707,6 +720,15 @@ pub(crate) fn describe(c: &config::Connection) -> ConnectionInfo {
                 local_ts: child.local_ts.iter().map(ToString::to_string).collect(),
                 remote_ts: child.remote_ts.iter().map(ToString::to_string).collect(),
             })
+            .chain(c.shunts.iter().map(|shunt| ChildInfo {
+                name: shunt.name.clone(),
+                mode: shunt.action.name().into(),
+                dpd_action: "none".into(),
+                close_action: "none".into(),
+                local_ts: shunt.local_ts.iter().map(ToString::to_string).collect(),
+                remote_ts: shunt.remote_ts.iter().map(ToString::to_string).collect(),
+                ..ChildInfo::default()
+            }))
             .collect(),
     }
 }

@@ -155,6 +155,9 @@ pub fn same(a: &Connection, b: &Connection) -> bool {
         for child in &mut c.children {
             child.source = a.source.clone();
         }
+        for shunt in &mut c.shunts {
+            shunt.source = a.source.clone();
+        }
         format!("{c:?}")
     };
     without_sources(a) == without_sources(b)

@@ -1,6 +1,7 @@
 //! The daemon: sockets, timers, data plane and control socket around one [`Endpoint`].
 
 mod addresses;
+mod bypass;
 mod control;
 mod credentials;
 mod listener;
@@ -161,6 +162,13 @@ impl Core {
 
     /// `start_action`.
     fn start_actions(&mut self, now: Instant, connection: &Connection) {
+        for shunt in &connection.shunts {
+            if shunt.start_action == config::StartAction::None {
+                self.endpoint.uninstall_shunts(Some(&connection.name), Some(&shunt.name));
+            } else if let Err(why) = self.endpoint.install_shunt(&connection.name, &shunt.name) {
+                log::line("CFG", 0, &format!("{}: {why}", shunt.name));
+            }
+        }
         for child in &connection.children {
             let action = child.start_action;
             if !action.traps() {
@@ -176,11 +184,18 @@ impl Core {
         }
     }
 
-    /// Sets a trap for a child.
+    /// Sets a trap for a child, or a shunt.
     ///
     /// # Errors
     /// Why there is none, and what to do.
     pub fn install(&mut self, ike: Option<&str>, child: &str) -> Result<(), String> {
+        let has_shunt = |c: &&Arc<Connection>| {
+            ike.is_none_or(|name| name == c.name) && c.shunts.iter().any(|shunt| shunt.name == child)
+        };
+        let of_shunt = self.endpoint.connections().find(has_shunt).map(|c| c.name.clone());
+        if let Some(name) = of_shunt {
+            return self.endpoint.install_shunt(&name, child).map(drop).map_err(|failure| failure.to_string());
+        }
         let connection = self.connection_with(ike, child)?;
         let transport = connection.children.iter().any(|c| c.name == child && c.mode == Mode::Transport);
         let remote = match self.remote_address(&connection) {
@@ -691,17 +706,25 @@ impl Daemon {
                         Command::Reselect { child, .. } | Command::ReportTraffic { child } => *child,
                         Command::Trap(trap) => trap.trap,
                         Command::RemoveTrap { trap } => *trap,
+                        Command::Shunt(shunt) => shunt.shunt,
+                        Command::RemoveShunt { shunt } => *shunt,
                     };
                     let what = match &command {
                         Command::Trap(trap) => format!("trap of '{}'", trap.name),
                         Command::RemoveTrap { trap } => format!("trap {trap}"),
+                        Command::Shunt(shunt) => format!("shunt '{}'", shunt.name),
+                        Command::RemoveShunt { shunt } => format!("shunt {shunt}"),
                         _ => format!("Child SA {}", child.0),
                     };
                     log::line("KNL", 0, &format!("{what}: {reason}"));
                     if matches!(command, Command::Install(_)) {
                         self.core.refused.insert(child);
                     }
-                    if !matches!(command, Command::Delete { .. } | Command::RemoveTrap { .. }) {
+                    let removes = matches!(
+                        command,
+                        Command::Delete { .. } | Command::RemoveTrap { .. } | Command::RemoveShunt { .. }
+                    );
+                    if !removes {
                         self.core.endpoint.handle(now, Input::Plane(PlaneEvent::Failed { child, reason }));
                     }
                 }

@@ -94,6 +94,7 @@ mod tests {
             local_ts: vec!["10.1.0.0/24".parse().unwrap()],
             remote_ts: vec!["10.2.0.0/24".parse().unwrap()],
             policies: true,
+            priority: None,
             updown,
             updown_environment: Vec::new(),
             soft_bytes: None,

@@ -1,5 +1,6 @@
 //! Our own ESP: packets come from a TUN device and leave through UDP or a raw socket, and the reverse.
 
+use super::bypass::Bypasses;
 use super::plane::DataPlane;
 use super::sockets::Sockets;
 use super::updown::Scripts;
@@ -33,6 +34,7 @@ pub struct Userspace {
     installed: BTreeMap<SaId, (ChildInstall, Vec<Route>)>,
     /// The routes of traps.
     traps: BTreeMap<SaId, Vec<Route>>,
+    bypasses: Bypasses,
     scripts: Scripts,
     batch: RecvBatch,
     inner: Vec<u8>,
@@ -79,6 +81,7 @@ impl Userspace {
             rules,
             installed: BTreeMap::new(),
             traps: BTreeMap::new(),
+            bypasses: Bypasses::default(),
             scripts: Scripts::start(),
             batch: RecvBatch::new(32, 65_535),
             inner: vec![0; 65_535],
@@ -224,6 +227,17 @@ impl DataPlane for Userspace {
                 self.traps.insert(trap.trap, routes);
                 Ok(())
             }
+            Command::Shunt(shunt) => {
+                self.engine.apply(now, command).map_err(|e| e.to_string())?;
+                if self.install_routes {
+                    self.bypasses.add(&mut self.routes, shunt);
+                }
+                Ok(())
+            }
+            Command::RemoveShunt { shunt } => {
+                self.bypasses.remove(&mut self.routes, *shunt);
+                self.engine.apply(now, command).map_err(|e| e.to_string())
+            }
             Command::RemoveTrap { trap } => {
                 let routes = self.traps.remove(trap).unwrap_or_default();
                 self.delete_routes(&routes);
@@ -279,6 +293,7 @@ impl Drop for Userspace {
         for routes in std::mem::take(&mut self.traps).into_values() {
             self.delete_routes(&routes);
         }
+        self.bypasses.clear(&mut self.routes);
         for rule in &self.rules {
             let _ = self.routes.delete_rule(rule);
         }

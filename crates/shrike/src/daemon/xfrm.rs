@@ -1,5 +1,6 @@
 //! The Linux kernel's ESP.
 
+use super::bypass::Bypasses;
 use super::plane::DataPlane;
 use super::sockets::Sockets;
 use super::updown::Scripts;
@@ -19,6 +20,8 @@ pub struct Kernel {
     rules: Vec<Rule>,
     installed: BTreeMap<SaId, (ChildInstall, String, Vec<Route>)>,
     traps: BTreeMap<SaId, (TrapInstall, Vec<Route>)>,
+    shunts: Vec<SaId>,
+    bypasses: Bypasses,
     events: VecDeque<PlaneEvent>,
     scripts: Scripts,
     install_routes: bool,
@@ -42,7 +45,8 @@ impl Kernel {
             }
         }
         let (installed, traps, events) = (BTreeMap::new(), BTreeMap::new(), VecDeque::new());
-        Ok(Self { xfrm, routes, rules, installed, traps, events, scripts: Scripts::start(), install_routes })
+        let (shunts, bypasses, scripts) = (Vec::new(), Bypasses::default(), Scripts::start());
+        Ok(Self { xfrm, routes, rules, installed, traps, shunts, bypasses, events, scripts, install_routes })
     }
 
     /// The interface that has our address, which scripts want to know.
@@ -166,7 +170,19 @@ impl DataPlane for Kernel {
                     self.delete_routes(&routes);
                 }
             }
-            Command::Install(_) | Command::Trap(_) => {}
+            Command::Shunt(shunt) if done.is_ok() => {
+                self.shunts.push(shunt.shunt);
+                if let Some(routes) = self.routes.as_mut().filter(|_| self.install_routes) {
+                    self.bypasses.add(routes, shunt);
+                }
+            }
+            Command::RemoveShunt { shunt } => {
+                self.shunts.retain(|other| other != shunt);
+                if let Some(routes) = &mut self.routes {
+                    self.bypasses.remove(routes, *shunt);
+                }
+            }
+            Command::Install(_) | Command::Trap(_) | Command::Shunt(_) => {}
         }
         done
     }
@@ -230,7 +246,13 @@ impl Drop for Kernel {
             }
             self.delete_routes(&routes);
         }
+        for shunt in std::mem::take(&mut self.shunts) {
+            if let Err(error) = self.xfrm.apply(&Command::RemoveShunt { shunt }) {
+                log::line("KNL", 0, &format!("cannot remove shunt {shunt}: {error}"));
+            }
+        }
         if let Some(routes) = &mut self.routes {
+            self.bypasses.clear(routes);
             for rule in &self.rules {
                 let _ = routes.delete_rule(rule);
             }

@@ -1,8 +1,8 @@
 //! What a daemon says about itself: version, statistics, connections, counters and log lines.
 
 use crate::Message;
-use model::dataplane::{Mode, TrapInstall};
-use model::{LiveChild, LiveConnection, SaId};
+use model::dataplane::{Mode, ShuntInstall, TrapInstall};
+use model::{LiveChild, LiveConnection, SaId, TrafficSelector};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -133,7 +133,7 @@ pub struct AuthInfo {
 pub struct ChildInfo {
     /// Its name.
     pub name: String,
-    /// `TUNNEL` or `TRANSPORT`.
+    /// `TUNNEL` or `TRANSPORT`, for a shunt `PASS` or `DROP`.
     pub mode: String,
     /// Time between rekeyings, zero for none.
     pub rekey_time: Duration,
@@ -192,13 +192,23 @@ fn list_child(m: &mut Message, child: &ChildInfo) {
 
 /// The `list-policy` event of a trap: `{CONNECTION/CHILD {..}}`.
 pub fn list_policy(trap: &TrapInstall) -> Message {
+    let mode = if trap.mode == Mode::Tunnel { "TUNNEL" } else { "TRANSPORT" };
+    policy((&trap.connection, &trap.name), mode, (&trap.local_ts, &trap.remote_ts))
+}
+
+/// The `list-policy` event of a shunt.
+pub fn list_shunt(shunt: &ShuntInstall) -> Message {
+    policy((&shunt.connection, &shunt.name), shunt.action.name(), (&shunt.local_ts, &shunt.remote_ts))
+}
+
+fn policy((ike, child): (&str, &str), mode: &str, ts: (&[TrafficSelector], &[TrafficSelector])) -> Message {
     let mut m = Message::new();
-    m.section(format!("{}/{}", trap.connection, trap.name), |m| {
-        m.set("child", &trap.name)
-            .set("ike", &trap.connection)
-            .set("mode", if trap.mode == Mode::Tunnel { "TUNNEL" } else { "TRANSPORT" })
-            .list("local-ts", trap.local_ts.iter().map(ToString::to_string))
-            .list("remote-ts", trap.remote_ts.iter().map(ToString::to_string));
+    m.section(format!("{ike}/{child}"), |m| {
+        m.set("child", child)
+            .set("ike", ike)
+            .set("mode", mode)
+            .list("local-ts", ts.0.iter().map(ToString::to_string))
+            .list("remote-ts", ts.1.iter().map(ToString::to_string));
     });
     m
 }
@@ -206,6 +216,7 @@ pub fn list_policy(trap: &TrapInstall) -> Message {
 /// The connections in a `list-conn` event, for diagnosis: the names, the peer's addresses and the children of what
 /// [`list_conn`] or charon wrote.
 pub fn live_connections(message: &Message) -> Vec<LiveConnection> {
+    let is_child = |(_, m): &(&str, &Message)| !matches!(m.get_str("mode"), Some("PASS" | "DROP"));
     let child = |(name, m): (&str, &Message)| LiveChild {
         name: name.to_string(),
         starts: m.get_str("shrike-starts").map(|starts| starts == "yes"),
@@ -219,9 +230,20 @@ pub fn live_connections(message: &Message) -> Vec<LiveConnection> {
             Some("IKEv2") => Some(2),
             _ => None,
         },
-        children: m.get_section("children").into_iter().flat_map(Message::sections).map(child).collect(),
+        children: m
+            .get_section("children")
+            .into_iter()
+            .flat_map(Message::sections)
+            .filter(is_child)
+            .map(child)
+            .collect(),
     };
-    message.sections().map(connection).collect()
+    // One that has nothing but shunts is not for negotiating.
+    let all_shunts = |(_, m): &(&str, &Message)| {
+        let mut all = m.get_section("children").into_iter().flat_map(Message::sections).peekable();
+        all.peek().is_some() && !all.any(|child| is_child(&child))
+    };
+    message.sections().filter(|connection| !all_shunts(connection)).map(connection).collect()
 }
 
 /// Notes a `list-policy` event of a trap at the child it is of.
@@ -333,6 +355,11 @@ mod tests {
             children: vec![child("a", true), child("b", false)],
             ..ConnectionInfo::default()
         };
+        let shunt = ChildInfo { name: "lan".into(), mode: "PASS".into(), ..ChildInfo::default() };
+        let stop = ConnectionInfo { name: "stop".into(), children: vec![shunt.clone()], ..ConnectionInfo::default() };
+        assert_eq!(live_connections(&list_conn(&stop)), [], "nothing is negotiated for it");
+        let mut info = info;
+        info.children.push(shunt);
         let [found] = &live_connections(&list_conn(&info))[..] else { panic!() };
         assert_eq!((found.name.as_str(), found.remote_addrs.as_slice()), ("gw", &["192.0.2.2".to_string()][..]));
         let starts = |name: &str, starts, trapped| LiveChild { name: name.into(), starts, trapped };

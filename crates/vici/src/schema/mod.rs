@@ -12,7 +12,7 @@ pub(crate) mod samples;
 
 pub use daemon::{
     AuthInfo, COUNTER_NAMES, ChildInfo, ConnectionInfo, Stats, VersionInfo, counters, counters_from, list_conn,
-    list_policy, live_connections, log, note_trap, running, stats, version,
+    list_policy, list_shunt, live_connections, log, note_trap, running, stats, version,
 };
 pub use failure::{tombstone, tombstone_from};
 pub use names::{identity_from, identity_text, rule_from, rule_name};

@@ -1,0 +1,234 @@
+//! Policies: who rules which, and what the kernel is told (RFC 4301 section 4.4.1).
+
+use super::message::{self, Direction};
+use super::selector::Selector;
+use super::{Step, Xfrm, XfrmError, refused};
+use crate::netlink::{CREATE, Request, Socket};
+use model::SaId;
+use model::dataplane::{ChildInstall, Mode, ShuntAction, ShuntInstall, TrapInstall};
+use std::net::IpAddr;
+
+/// The order in which rules for the same packets count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Rank {
+    Drop,
+    Trap,
+    Child,
+    Pass,
+}
+
+/// A policy is shared by all that has the same selectors: Child SAs (while one is rekeyed there are two), a trap, shunts.
+/// The kernel has one policy for them, that of the highest rank, among equals of the newest.
+#[derive(Debug, Default)]
+pub(super) struct Policy {
+    users: Vec<(Rank, SaId)>,
+}
+
+impl Policy {
+    pub(super) fn add(&mut self, user: SaId, rank: Rank) {
+        if !self.users.contains(&(rank, user)) {
+            let at = self.users.partition_point(|(other, _)| *other <= rank);
+            self.users.insert(at, (rank, user));
+        }
+    }
+
+    pub(super) fn ruler(&self) -> Option<SaId> {
+        self.users.last().map(|(_, user)| *user)
+    }
+}
+
+/// The SA that a policy asks for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Template {
+    mode: Mode,
+    local: IpAddr,
+    remote: IpAddr,
+    /// The outbound SA; zero for a trap, which has none.
+    spi: u32,
+    pub(super) reqid: u32,
+    priority: Option<u32>,
+}
+
+/// What a policy does.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Rule {
+    Protect(Template),
+    Shunt(ShuntAction, Option<u32>),
+}
+
+impl Rule {
+    pub(super) fn of(install: &ChildInstall) -> Self {
+        let (local, remote) = (install.local.ip(), install.remote.ip());
+        let (spi, reqid) = (install.outbound.spi, install.reqid);
+        Self::Protect(Template { mode: install.mode, local, remote, spi, reqid, priority: install.priority })
+    }
+
+    pub(super) fn trap(trap: &TrapInstall) -> Self {
+        let (local, remote) = (trap.local, trap.remote);
+        Self::Protect(Template { mode: trap.mode, local, remote, spi: 0, reqid: trap.reqid, priority: trap.priority })
+    }
+
+    pub(super) fn shunt(shunt: &ShuntInstall) -> Self {
+        Self::Shunt(shunt.action, shunt.priority)
+    }
+
+    pub(super) fn rank(&self) -> Rank {
+        match self {
+            Self::Protect(template) if template.spi == 0 => Rank::Trap,
+            Self::Protect(_) => Rank::Child,
+            Self::Shunt(ShuntAction::Pass, _) => Rank::Pass,
+            Self::Shunt(ShuntAction::Drop, _) => Rank::Drop,
+        }
+    }
+
+    /// Shunts have policies in all directions, as tunnels do.
+    pub(super) fn mode(&self) -> Mode {
+        match self {
+            Self::Protect(template) => template.mode,
+            Self::Shunt(..) => Mode::Tunnel,
+        }
+    }
+
+    /// Bypasses before everything else, discards after it, whatever the selectors.
+    fn priority(&self, selector: &Selector) -> u32 {
+        const LAYER: u32 = 400_000; // the most that a selector has
+        match self {
+            Self::Shunt(_, Some(fixed)) | Self::Protect(Template { priority: Some(fixed), .. }) => *fixed,
+            Self::Shunt(ShuntAction::Pass, None) => selector.priority(),
+            Self::Protect(_) => LAYER + selector.priority(),
+            Self::Shunt(ShuntAction::Drop, None) => 2 * LAYER + selector.priority(),
+        }
+    }
+}
+
+impl Xfrm {
+    /// The rule of a Child SA, a trap or a shunt.
+    fn rule_of(&self, owner: SaId) -> Option<Rule> {
+        let without_sa = || self.rules.get(&owner).map(|(rule, _)| *rule);
+        self.children.get(&owner).map(|child| Rule::of(&child.install)).or_else(without_sa)
+    }
+
+    /// A rule that has no SA.
+    pub(super) fn add_rule(&mut self, owner: SaId, rule: Rule, selectors: Vec<Selector>) -> Result<(), XfrmError> {
+        if self.rules.contains_key(&owner) {
+            return Err(XfrmError::ChildExists(owner));
+        }
+        self.rules.insert(owner, (rule, selectors.clone()));
+        for selector in &selectors {
+            let policy = self.policies.entry((*selector, rule.mode())).or_default();
+            policy.add(owner, rule.rank());
+            let rules = policy.ruler() == Some(owner);
+            if rules && let Err(error) = set_policy(&mut self.requests, owner, &rule, selector) {
+                let _ = self.remove_rule(owner);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn remove_rule(&mut self, owner: SaId) -> Result<(), XfrmError> {
+        let Some((rule, selectors)) = self.rules.remove(&owner) else { return Ok(()) };
+        self.release_policies(&rule, owner, &selectors)
+    }
+
+    /// What used these policies is gone: the next user rules, or they go too.
+    pub(super) fn release_policies(
+        &mut self,
+        gone: &Rule,
+        owner: SaId,
+        selectors: &[Selector],
+    ) -> Result<(), XfrmError> {
+        let mut result = Ok(());
+        for selector in selectors {
+            let key = (*selector, gone.mode());
+            let Some(policy) = self.policies.get_mut(&key) else { continue };
+            let ruled = policy.ruler() == Some(owner);
+            policy.users.retain(|(_, user)| *user != owner);
+            let next = policy.ruler().and_then(|user| Some((user, self.rule_of(user)?)));
+            let done = match next {
+                Some((user, next)) if ruled => set_policy(&mut self.requests, user, &next, selector),
+                Some(_) => Ok(()),
+                None => {
+                    self.policies.remove(&key);
+                    delete_policy(&mut self.requests, gone.mode(), owner, selector)
+                }
+            };
+            result = result.and(done);
+        }
+        result
+    }
+}
+
+/// The directions in which a mode has policies: only tunnels are forwarded into.
+fn directions(mode: Mode) -> &'static [Direction] {
+    match mode {
+        Mode::Tunnel => &[Direction::In, Direction::Forward, Direction::Out],
+        Mode::Transport => &[Direction::In, Direction::Out],
+    }
+}
+
+pub(super) fn set_policy(socket: &mut Socket, owner: SaId, rule: &Rule, selector: &Selector) -> Result<(), XfrmError> {
+    for direction in directions(rule.mode()) {
+        let mut request = Request::new(message::UPDATE_POLICY, CREATE);
+        let block = matches!(rule, Rule::Shunt(ShuntAction::Drop, _));
+        request.put(&message::policy_info(selector, *direction, rule.priority(selector), block));
+        if let Rule::Protect(of) = rule {
+            let mode = message::mode_number(of.mode);
+            // Outbound the very SA is named, so that after a rekeying the new one is used at once.
+            let template = match direction {
+                Direction::Out => message::template(of.local, of.remote, of.spi, of.reqid, mode),
+                _ => message::template(of.remote, of.local, 0, of.reqid, mode),
+            };
+            request.attribute(message::ATTRIBUTE_TEMPLATE, &template);
+        }
+        socket.request(request).map_err(refused(Step::SetPolicy, owner))?;
+    }
+    Ok(())
+}
+
+fn delete_policy(socket: &mut Socket, mode: Mode, owner: SaId, selector: &Selector) -> Result<(), XfrmError> {
+    for direction in directions(mode) {
+        let mut request = Request::new(message::DELETE_POLICY, 0);
+        request.put(&message::policy_id(selector, *direction));
+        match socket.request(request) {
+            // Somebody flushed the SPD.
+            Err(error) if error.is(libc::ENOENT) => {}
+            other => other.map(drop).map_err(refused(Step::DeletePolicy, owner))?,
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bypass_rules_over_sas_and_these_over_a_discard() {
+        let mut policy = Policy::default();
+        let (pass, child, newer, trap, drop) = (SaId(1), SaId(2), SaId(3), SaId(4), SaId(5));
+        policy.add(child, Rank::Child);
+        policy.add(drop, Rank::Drop);
+        policy.add(trap, Rank::Trap);
+        assert_eq!(policy.ruler(), Some(child));
+        policy.add(newer, Rank::Child);
+        assert_eq!(policy.ruler(), Some(newer));
+        policy.add(pass, Rank::Pass);
+        policy.add(pass, Rank::Pass);
+        assert_eq!(policy.users.iter().map(|(_, user)| *user).collect::<Vec<_>>(), [drop, trap, child, newer, pass]);
+    }
+
+    #[test]
+    fn layers_of_priorities_do_not_overlap() {
+        let any = Selector::any(IpAddr::from([0, 0, 0, 0]));
+        let v6 = IpAddr::from([1; 16]);
+        let (host, port) = ((v6, 128), (1, 0xffff));
+        let one = Selector { local: host, remote: host, protocol: 6, local_port: port, remote_port: port };
+        let protect =
+            Rule::Protect(Template { mode: Mode::Tunnel, local: v6, remote: v6, spi: 1, reqid: 1, priority: None });
+        let [pass, drop] = [ShuntAction::Pass, ShuntAction::Drop].map(|action| Rule::Shunt(action, None));
+        assert!(pass.priority(&any) < protect.priority(&one));
+        assert!(protect.priority(&any) < drop.priority(&one));
+        assert_eq!(Rule::Shunt(ShuntAction::Pass, Some(7)).priority(&any), 7);
+    }
+}
