@@ -459,6 +459,13 @@ static TABLE: &[KeyDoc] = &[
     ),
     key(DAEMON, "initiator_only", "no", Yes, "Answer no IKE_SA_INIT requests."),
     key(DAEMON, "install_routes", "yes", Yes, "Install routes for the traffic selectors."),
+    key(
+        DAEMON,
+        "plugins.attr{}",
+        "",
+        Yes,
+        "What every peer that asks for a virtual address is told, in the words of a pool: dns, nbns, subnet, split-include, split-exclude and so on.",
+    ),
     key(DAEMON, "plugins.vici.socket", "", Yes, "Address of the control socket: unix:///PATH or tcp://ADDRESS:PORT."),
     key(
         DAEMON,
@@ -521,8 +528,8 @@ static TABLE: &[KeyDoc] = &[
         DAEMON,
         "cisco_unity",
         "no",
-        Accepted("Unity attributes are always understood, and sent where a pool has them"),
-        "Cisco Unity extension.",
+        Yes,
+        "IKEv1 with Cisco's clients and gateways: one Child SA for all networks of a split tunnel, and networks left out of it. Without it each network has its own, and pools send what they have.",
     ),
     key(DAEMON, "send_vendor_id", "no", Only(NO, "no vendor ID is sent in this version"), "Send a vendor ID."),
     key(

@@ -2,7 +2,7 @@
 
 use crate::names::Scope;
 use crate::reader::Reader;
-use crate::{AddressPattern, ConfigError, Entry, ErrorKind, Section};
+use crate::{AddressPattern, ConfigError, Entry, ErrorKind, Section, WarningKind};
 use model::ConfigRef;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use wire::V1ConfigAttribute;
@@ -134,6 +134,20 @@ fn octets(address: IpAddr) -> Vec<u8> {
     match address {
         IpAddr::V4(a) => a.octets().to_vec(),
         IpAddr::V6(a) => a.octets().to_vec(),
+    }
+}
+
+/// The attributes of a setting in `plugins.attr`, whose names have dashes where a pool's have underscores.
+pub(crate) fn attributes_of(entry: &Entry) -> Result<Vec<PoolAttribute>, WarningKind> {
+    let mut errors = Vec::new();
+    let mut reader = Reader::new(Scope::Pool, "plugins.attr".into(), &mut errors);
+    let found = attribute(&mut reader, entry, &entry.name().replace('-', "_"));
+    match (found, errors.pop()) {
+        (Some(found), None) => Ok(found),
+        (_, Some(ConfigError { kind: ErrorKind::Value { got, expected }, .. })) => {
+            Err(WarningKind::Value { got, expected })
+        }
+        _ => Err(WarningKind::Unknown { suggestion: None }),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::names::{self, Scope, Support};
 use crate::values::{boolean, duration, unsigned};
-use crate::{Entry, Place, Section};
+use crate::{Entry, Place, PoolAttribute, Section, pools};
 use std::fmt;
 use std::time::Duration;
 
@@ -47,6 +47,10 @@ pub struct DaemonSettings {
     pub rsa_pss: bool,
     /// Install routes for the traffic selectors.
     pub install_routes: bool,
+    /// Behave as Cisco's clients and gateways do (IKEv1): one Child SA for all networks of a split tunnel, networks left out.
+    pub cisco_unity: bool,
+    /// What every peer that asks for a virtual address is told (`plugins.attr`).
+    pub attributes: Vec<PoolAttribute>,
     /// Address of the control socket: `unix:///PATH` or `tcp://ADDRESS:PORT`.
     pub vici_socket: Option<String>,
 }
@@ -73,6 +77,8 @@ impl Default for DaemonSettings {
             initiator_only: false,
             rsa_pss: false,
             install_routes: true,
+            cisco_unity: false,
+            attributes: Vec::new(),
             vici_socket: None,
         }
     }
@@ -147,6 +153,9 @@ pub fn daemon_settings(root: &Section) -> (DaemonSettings, Vec<Warning>) {
             for entry in &section.entries {
                 reader.entry(entry, name);
             }
+            if let Some(attributes) = section.section("plugins").and_then(|p| p.section("attr")) {
+                reader.attributes(attributes, name);
+            }
             let socket = section.section("plugins").and_then(|p| p.section("vici")).and_then(|v| v.value("socket"));
             if let Some(socket) = socket {
                 reader.settings.vici_socket = Some(socket.to_string());
@@ -184,6 +193,17 @@ impl SettingsReader {
         self.warnings.push(Warning { at: entry.at().clone(), key: format!("{section}.{}", entry.name()), kind });
     }
 
+    /// `plugins.attr`, in the words of a pool.
+    fn attributes(&mut self, section: &Section, above: &str) {
+        self.settings.attributes.clear();
+        for entry in &section.entries {
+            match pools::attributes_of(entry) {
+                Ok(found) => self.settings.attributes.extend(found),
+                Err(kind) => self.warn(entry, &format!("{above}.plugins.attr"), kind),
+            }
+        }
+    }
+
     fn entry(&mut self, entry: &Entry, section: &str) {
         let text = match entry {
             Entry::Value { value, .. } => value.trim(),
@@ -219,6 +239,7 @@ impl SettingsReader {
             "make_before_break" => put(&mut s.make_before_break, boolean(text), BOOLEAN),
             "rsa_pss" => put(&mut s.rsa_pss, boolean(text), BOOLEAN),
             "initiator_only" => put(&mut s.initiator_only, boolean(text), BOOLEAN),
+            "cisco_unity" => put(&mut s.cisco_unity, boolean(text), BOOLEAN),
             "install_routes" => put(&mut s.install_routes, boolean(text), BOOLEAN),
             _ => return self.other(entry, section, text),
         };

@@ -29,6 +29,8 @@ pub(crate) struct ChildSa {
     pub remote_ts: Vec<TrafficSelector>,
     pub installed: Option<Instant>,
     pub expires: Option<Instant>,
+    /// The identities of its quick mode, where both ends carry less than these say (Unity).
+    pub told: Option<Box<Selectors>>,
     /// The packet that asks for it, our side first.
     pub trigger: Option<(TrafficSelector, TrafficSelector)>,
 }
@@ -417,6 +419,7 @@ impl ChildSa {
             remote_ts: selectors.remote,
             installed: None,
             expires: None,
+            told: None,
             trigger: None,
         }
     }

@@ -678,7 +678,7 @@ impl Endpoint {
             sas.values().find(|sa| sa.children().iter().any(|c| c.id == child)).map(IkeSa::id)
         };
         match event {
-            PlaneEvent::Failed { child, .. } if self.forget_trap(child) || self.shunts.remove(&child).is_some() => {}
+            PlaneEvent::Failed { child, .. } if self.forget_trap(child) || self.forget_shunt(child) => {}
             PlaneEvent::Traffic { child, idle } => {
                 if let Some(id) = owner(&self.sas, child) {
                     self.traffic(now, id, child, idle);

@@ -8,6 +8,7 @@ use crate::context::Context;
 use crate::v1::{self, IsakmpSa};
 use crate::v2::{self, Task, Verdict};
 use config::Connection;
+use model::dataplane::ShuntInstall;
 use model::{FailureKind, Identity, Instant, Role, SaId, SaSnapshot, Tombstone};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -138,6 +139,21 @@ impl IkeSa {
     }
 
     /// The IKEv2 SA, if it is one.
+    pub fn v1(&mut self) -> Option<&mut IsakmpSa> {
+        match self {
+            Self::V1(sa) => Some(sa),
+            Self::V2(_) => None,
+        }
+    }
+
+    /// What its peer lets pass in the clear.
+    pub fn bypasses(&self) -> &[ShuntInstall] {
+        match self {
+            Self::V1(sa) => &sa.bypasses,
+            Self::V2(_) => &[],
+        }
+    }
+
     pub fn v2(&mut self) -> Option<&mut v2::IkeSa> {
         match self {
             Self::V1(_) => None,

@@ -33,6 +33,10 @@ pub struct Settings {
     pub initiator_only: bool,
     /// Whether RSA keys sign with RSASSA-PSS where `auth` says nothing and the peer can check it (`rsa_pss`).
     pub rsa_pss: bool,
+    /// Whether to behave as Cisco's clients and gateways do in IKEv1 (`cisco_unity`).
+    pub cisco_unity: bool,
+    /// What every peer that asks for a virtual address is told (`plugins.attr`).
+    pub attributes: Vec<config::PoolAttribute>,
     /// This worker's number.
     pub worker: u32,
     /// How many workers there are: our SPIs are chosen so that SPI modulo `workers` is `worker`.
@@ -57,6 +61,8 @@ impl Default for Settings {
             close_ike_on_child_failure: false,
             initiator_only: false,
             rsa_pss: false,
+            cisco_unity: false,
+            attributes: Vec::new(),
             worker: 0,
             workers: 1,
             tombstones: 256,

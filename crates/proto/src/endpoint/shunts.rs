@@ -3,6 +3,7 @@
 
 use super::Endpoint;
 use crate::child::resolved;
+use crate::ike_sa::IkeSa;
 use config::Shunt;
 use model::dataplane::{Command, ShuntInstall};
 use model::{Failure, FailureKind, SaId};
@@ -50,9 +51,21 @@ impl Endpoint {
         ids.len()
     }
 
-    /// The shunts that are set.
+    /// The shunts that are set, those that peers asked for too.
     pub fn shunts(&self) -> impl Iterator<Item = &ShuntInstall> {
-        self.shunts.values()
+        let of_peers = self.sas.values().flat_map(IkeSa::bypasses);
+        self.shunts.values().chain(of_peers)
+    }
+
+    /// The data plane has it no more, or never had it.
+    pub(super) fn forget_shunt(&mut self, id: SaId) -> bool {
+        let mut found = self.shunts.remove(&id).is_some();
+        for sa in self.sas.values_mut().filter_map(IkeSa::v1) {
+            let before = sa.bypasses.len();
+            sa.bypasses.retain(|shunt| shunt.shunt != id);
+            found |= sa.bypasses.len() != before;
+        }
+        found
     }
 
     /// What a connection no longer has is removed.

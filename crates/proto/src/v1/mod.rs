@@ -23,6 +23,7 @@ mod protection;
 mod quick_mode;
 mod sa;
 mod transaction;
+mod unity;
 
 pub(crate) use informational::{delete_child, delete_isakmp, probe};
 pub(crate) use phase1::{FirstMessage, Response, Wish, add_child, initiate, respond};

@@ -83,6 +83,7 @@ pub(super) fn note_vendor_ids(sa: &mut IsakmpSa, cx: &mut Context, chain: &Chain
         match vendor {
             VendorId::Fragmentation => sa.fragments = true,
             VendorId::DeadPeerDetection => sa.dead_peer_detection = true,
+            VendorId::Unity => sa.unity = cx.settings.cisco_unity,
             _ => {}
         }
     }

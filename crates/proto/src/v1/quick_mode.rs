@@ -11,6 +11,7 @@
 use super::proposals::{self, Phase2Choice, Phase2Mismatch};
 use super::protection::{hashed, header};
 use super::sa::{IsakmpSa, arm, fingerprint};
+use super::unity;
 use crate::child::{self, Agreed, ChildSa, Lifetime, Parent, Selectors};
 use crate::context::{Context, Effect};
 use crate::timers::Reason;
@@ -174,7 +175,12 @@ pub(super) fn message_id(sa: &IsakmpSa, cx: &mut Context) -> u32 {
 pub(super) fn begin(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, index: usize) {
     let Some(connection) = sa.connection.clone() else { return };
     let Some(config) = connection.children.get(index) else { return };
-    let (selectors, further) = included(sa, child::configured(config, sa.inner_local(), sa.inner_remote()));
+    let configured = child::configured(config, sa.inner_local(), sa.inner_remote());
+    let (selectors, further) = match unity::carried(sa, config, &configured) {
+        // One quick mode for all of them.
+        carried if carried.remote != configured.remote => (configured, Vec::new()),
+        _ => included(sa, configured),
+    };
     begin_one(sa, cx, now, config, selectors);
     for selectors in further {
         // What is there, or under way, is not made again.
@@ -245,7 +251,8 @@ pub(crate) fn rekey(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, old: SaId
     };
     let Some(child) = sa.children.iter().find(|c| c.id == old && c.is_installed()) else { return false };
     let Some(config) = child::config_of(&connection, &child.name) else { return false };
-    let selectors = Selectors { local: child.local_ts.clone(), remote: child.remote_ts.clone() };
+    let installed = || Selectors { local: child.local_ts.clone(), remote: child.remote_ts.clone() };
+    let selectors = child.told.as_deref().cloned().unwrap_or_else(installed);
     // Should this fail: another try while there is time, and else its end.
     let again = now + RETRY_REKEY;
     let at = child.expires.map_or(again, |end| end.min(again));
@@ -633,7 +640,8 @@ fn choose(
         let within = |configured: &[TrafficSelector], ts: &TrafficSelector| {
             narrow(configured, std::slice::from_ref(ts)) == [*ts]
         };
-        if !within(&configured.local, &ours) || !within(&configured.remote, &theirs) {
+        let ours_fits = within(&configured.local, &ours) || unity::may_ask_for_all(sa, &ours);
+        if !ours_fits || !within(&configured.remote, &theirs) {
             closest.get_or_insert_with(|| {
                 let kind = FailureKind::TsUnacceptable {
                     found_by: Side::Us,
@@ -702,7 +710,8 @@ fn accept(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, a: Accept<'_>) -> O
         (None, None) => (None, None),
         _ => return None,
     };
-    let mut new = ChildSa::larval(cx, config, a.selectors.clone());
+    let (carried, told) = unity::within(sa, config, a.selectors);
+    let mut new = ChildSa { told, ..ChildSa::larval(cx, config, carried.clone()) };
     new.spi_out = a.choice.spi;
     let nonce_r = cx.random::<NONCE_LEN>().to_vec();
     let suite = a.choice.suite;
@@ -734,7 +743,7 @@ fn accept(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, a: Accept<'_>) -> O
     let keys_of_sa = sa.keys()?;
     let chain = hashed(rest, |rest| keys_of_sa.hash2(a.id, a.nonce_i, rest));
     let message = keys_of_sa.seal(header(spis, ExchangeType::QUICK_MODE, a.id), chain);
-    let (selectors, mode) = (a.selectors, a.choice.mode);
+    let (selectors, mode) = (carried, a.choice.mode);
     let agreed = Agreed { number: 1, suite, selectors, as_written: None, mode, lifetime: offered };
     let nonces = (a.nonce_i.to_vec(), nonce_r);
     let replied = Replied { child: new, agreed, keys, encapsulated: a.choice.encapsulated, nonces };
@@ -763,14 +772,18 @@ fn message2(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, id: u32, chain: &
     };
     let with_ke = offer.key_exchange.is_some();
     match finish(sa, chain, child, &nonce_i, shared.as_ref(), with_ke) {
-        Ok((agreed, keys, nonce_r, encapsulated)) => {
+        Ok((mut agreed, keys, nonce_r, encapsulated)) => {
             let spis = sa.spis;
             let Some(keys_of_sa) = sa.keys() else { return };
             let mut hash3 = ChainBuilder::new();
             hash3.hash(keys_of_sa.hash3(id, &nonce_i, &nonce_r).expose());
             let message = keys_of_sa.seal(header(spis, ExchangeType::QUICK_MODE, id), hash3);
             let Some(position) = sa.children.iter().position(|c| c.id == child) else { return };
-            let larval = sa.children.remove(position);
+            let mut larval = sa.children.remove(position);
+            let connection = sa.connection.clone();
+            if let Some(config) = connection.as_ref().and_then(|c| child::config_of(c, &larval.name)) {
+                (agreed.selectors, larval.told) = unity::within(sa, config, agreed.selectors);
+            }
             // Installed before the message that lets the peer send.
             install(sa, cx, now, larval, agreed, keys, encapsulated, Role::Initiator);
             transmit(sa, cx, now, id, message, Step::Done(rekeys), datagram, false);

@@ -11,6 +11,7 @@ use crate::v2::Path;
 use config::Connection;
 use crypto::KeyExchange;
 use crypto::v1::Hash;
+use model::dataplane::{Command, ShuntInstall};
 use model::{
     ChosenSuite, DropReason, Event, ExchangeMode, Failure, FailureKind, Identity, IkeState, Instant, NatState,
     Retransmissions, Role, SaId, SaSnapshot, Tombstone,
@@ -173,6 +174,10 @@ pub(crate) struct IsakmpSa {
     pub(super) method: OakleyAuthMethod,
     /// A message that cannot be judged before a revocation list is fetched.
     pub parked: Option<(Header, Vec<u8>, Path)>,
+    /// Whether both ends behave as Cisco's clients and gateways do.
+    pub(super) unity: bool,
+    /// What the peer wants left out of its networks: it passes in the clear.
+    pub bypasses: Vec<ShuntInstall>,
     /// Authorities that the peer asked for, by their names in DER.
     pub(super) requested: Vec<Vec<u8>>,
     /// What the peer reported without protection: never acted upon, but told when the negotiation fails.
@@ -234,6 +239,8 @@ impl IsakmpSa {
             configuration: super::transaction::Configuration::default(),
             method: OakleyAuthMethod::PRE_SHARED_KEY,
             parked: None,
+            unity: false,
+            bypasses: Vec::new(),
             requested: Vec::new(),
             hint: None,
             doubt: None,
@@ -590,6 +597,9 @@ impl IsakmpSa {
         self.release_addresses(cx, now);
         self.quick_modes.clear();
         self.children.clear();
+        for shunt in std::mem::take(&mut self.bypasses) {
+            cx.plane(Command::RemoveShunt { shunt: shunt.shunt });
+        }
         self.state = State::Closed;
         cx.timers.set(self.id, Reason::HalfOpen, now + cx.settings.half_open_timeout);
     }

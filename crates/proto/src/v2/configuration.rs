@@ -21,7 +21,7 @@ use model::dataplane::VirtualAddress;
 use model::{FailureKind, Instant, Side};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use wire::v2::{Chain, ChainBuilder};
-use wire::{CpAttribute, CpType, NotifyType};
+use wire::{CpAttribute, CpType, NotifyType, V1ConfigAttribute};
 
 /// More servers for names than this are not taken from a peer.
 const MAX_SERVERS: usize = 8;
@@ -216,7 +216,9 @@ pub(super) fn serve(
         return Err(none(&asked));
     }
     let given = sa.virtual_addresses.assigned.iter().map(|address| encoded(*address));
-    let more = cx.pools.attributes(&connection.pools).map(|a| (CpAttribute(a.kind), a.value.clone()));
+    // Those of Unity are for IKEv1 alone.
+    let general = cx.settings.attributes.iter().filter(|a| !V1ConfigAttribute(a.kind).is_unity());
+    let more = cx.pools.attributes(&connection.pools).chain(general).map(|a| (CpAttribute(a.kind), a.value.clone()));
     let attributes: Vec<(CpAttribute, Vec<u8>)> = given.chain(more).collect();
     let attributes: Vec<(CpAttribute, &[u8])> = attributes.iter().map(|(kind, value)| (*kind, &value[..])).collect();
     reply.cp(CpType::CFG_REPLY, &attributes);

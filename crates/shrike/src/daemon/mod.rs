@@ -487,6 +487,8 @@ impl Daemon {
             close_ike_on_child_failure: file.close_ike_on_child_failure,
             initiator_only: file.initiator_only,
             rsa_pss: file.rsa_pss,
+            cisco_unity: file.cisco_unity,
+            attributes: file.attributes.clone(),
             ..Settings::default()
         };
         let endpoint = Endpoint::new(settings, Box::new(crypto::SystemRandom));

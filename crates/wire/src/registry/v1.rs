@@ -178,6 +178,13 @@ registry! {
     }
 }
 
+impl V1ConfigAttribute {
+    /// Whether it is one of Cisco's.
+    pub fn is_unity(self) -> bool {
+        (Self::UNITY_BANNER..=Self::UNITY_DDNS_HOSTNAME).contains(&self)
+    }
+}
+
 registry! {
     /// Values of XAUTH_TYPE.
     XauthType(u16) { 0 => GENERIC, 1 => RADIUS_CHAP, 2 => OTP, 3 => S_KEY }

@@ -4,8 +4,8 @@ use super::{REQUEST, Received, SET, Stage, answer, attribute, octets, retire, se
 use crate::context::Context;
 use crate::endpoint::Output;
 use crate::timers::Reason;
-use crate::v1::phase1;
 use crate::v1::sa::IsakmpSa;
+use crate::v1::{phase1, unity};
 use model::dataplane::VirtualAddress;
 use model::{FailureKind, Instant, Role, TrafficSelector};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -49,6 +49,9 @@ pub(super) fn begin(sa: &mut IsakmpSa, cx: &mut Context, now: Instant) {
             V1ConfigAttribute::UNITY_SPLIT_INCLUDE,
         ];
         attributes.extend(more.iter().map(|class| attribute(class.0, &[])));
+        if sa.unity {
+            attributes.push(attribute(V1ConfigAttribute::UNITY_SPLIT_EXCLUDE.0, &[]));
+        }
         send(sa, cx, now, REQUEST, &attributes);
     } else if !connection.pools.is_empty() && !connection.pull {
         sa.configuration.stage = Stage::Offered;
@@ -85,7 +88,14 @@ fn assign(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, asked: IpAddr) {
 fn values(sa: &IsakmpSa, cx: &Context) -> Vec<(u16, Vec<u8>)> {
     let addresses = sa.configuration.assigned.iter().map(|a| (class_of(*a), bytes_of(*a)));
     let names = sa.connection.as_ref().map_or(&[][..], |c| &c.pools);
-    addresses.chain(cx.pools.attributes(names).map(|a| (a.kind, a.value.clone()))).collect()
+    // What is for all is not sent to who does not understand it; what a pool has is its own word.
+    let general = cx.settings.attributes.iter().filter(|a| sa.unity || !V1ConfigAttribute(a.kind).is_unity());
+    let more = cx.pools.attributes(names).chain(general).map(|a| (a.kind, a.value.clone()));
+    let mut all: Vec<(u16, Vec<u8>)> = addresses.chain(more).collect();
+    if !all.iter().any(|(kind, _)| *kind == V1ConfigAttribute::UNITY_SPLIT_INCLUDE.0) {
+        all.extend(unity::networks(sa));
+    }
+    all
 }
 
 /// The peer asks.
@@ -174,12 +184,15 @@ fn networks<'a>(values: impl Iterator<Item = &'a [u8]>) -> Vec<TrafficSelector> 
 }
 
 fn note_networks(sa: &mut IsakmpSa, cx: &mut Context, attributes: &Attributes<'_>) {
-    let included = attributes.attributes.iter().filter(|a| a.kind == V1ConfigAttribute::UNITY_SPLIT_INCLUDE.0);
-    let values = included.filter_map(|a| match a.value {
-        AttributeValue::Long(octets) => Some(octets),
-        AttributeValue::Short(_) => None,
-    });
-    sa.configuration.included = networks(values);
+    let of = |class: V1ConfigAttribute| {
+        let all = attributes.attributes.iter().filter(move |a| a.kind == class.0);
+        all.filter_map(|a| match a.value {
+            AttributeValue::Long(octets) => Some(octets),
+            AttributeValue::Short(_) => None,
+        })
+    };
+    unity::leave_out(sa, cx, &networks(of(V1ConfigAttribute::UNITY_SPLIT_EXCLUDE)));
+    sa.configuration.included = networks(of(V1ConfigAttribute::UNITY_SPLIT_INCLUDE));
     if !sa.configuration.included.is_empty() {
         let list: Vec<String> = sa.configuration.included.iter().map(ToString::to_string).collect();
         sa.log(cx, "IKE", 1, format!("networks behind the peer: {}", list.join(" ")));
