@@ -493,6 +493,26 @@ fn soft_limit(cx: &mut Context, role: Role, limit: u64, spread: u64) -> Option<u
     Some(limit.saturating_sub(earlier).max(1))
 }
 
+/// Virtual addresses for the updown script, by strongSwan's names: the first without and all with a number, by family.
+pub(crate) fn addresses_inside(own: &[IpAddr], peers: &[IpAddr], servers: &[IpAddr]) -> Vec<(String, String)> {
+    let numbered = |name: String, addresses: &[IpAddr]| -> Vec<(String, String)> {
+        let of = |ipv4: bool| {
+            let (name, family) = (&name, if ipv4 { '4' } else { '6' });
+            let these = addresses.iter().filter(move |a| a.is_ipv4() == ipv4).zip(1..);
+            these
+                .map(move |(address, number): (&IpAddr, u32)| (format!("{name}{family}_{number}"), address.to_string()))
+        };
+        of(true).chain(of(false)).collect()
+    };
+    let mut all = Vec::new();
+    for (who, addresses) in [("MY", own), ("PEER", peers)] {
+        all.extend(addresses.first().map(|first| (format!("PLUTO_{who}_SOURCEIP"), first.to_string())));
+        all.extend(numbered(format!("PLUTO_{who}_SOURCEIP"), addresses));
+    }
+    all.extend(numbered("PLUTO_DNS".into(), servers));
+    all
+}
+
 /// Gives a negotiated Child SA to the data plane: both directions at once, before the message leaves that lets the peer
 /// use it. `creator` is our role in the exchange that made it.
 pub(crate) fn install(
@@ -613,5 +633,22 @@ mod tests {
         assert_eq!(limits(5, 6, 1).within(Some(1)), limits(1, 1, 0));
         assert_eq!(Limits::new(3600, 10_800, 7200), limits(3600, 10_800, 1800), "the random part leaves half");
         assert_eq!(Limits::new(0, 10_800, 7200), limits(0, 10_800, 0));
+    }
+
+    #[test]
+    fn scripts_hear_of_every_address() {
+        let parse = |list: &[&str]| list.iter().map(|a| a.parse().unwrap()).collect::<Vec<IpAddr>>();
+        let own = parse(&["2001:db8::5", "10.3.0.1"]);
+        let servers = parse(&["10.1.0.20", "10.1.0.30"]);
+        let all = addresses_inside(&own, &[], &servers);
+        let lines: Vec<String> = all.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let expected = [
+            "PLUTO_MY_SOURCEIP=2001:db8::5",
+            "PLUTO_MY_SOURCEIP4_1=10.3.0.1",
+            "PLUTO_MY_SOURCEIP6_1=2001:db8::5",
+            "PLUTO_DNS4_1=10.1.0.20",
+            "PLUTO_DNS4_2=10.1.0.30",
+        ];
+        assert_eq!(lines, expected);
     }
 }

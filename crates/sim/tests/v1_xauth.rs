@@ -58,7 +58,8 @@ fn transactions(sim: &Sim) -> usize {
 fn with_pool(sim: &mut Sim, a: NodeId, b: NodeId, pull: bool) {
     let (first, last): (IpAddr, IpAddr) = ("10.3.0.1".parse().unwrap(), "10.3.0.6".parse().unwrap());
     let (name, ranges) = ("rw".to_string(), vec![(first, last)]);
-    let pool = Pool { name, base: first, ranges, attributes: Vec::new(), source: source() };
+    let dns = PoolAttribute { kind: wire::V1ConfigAttribute::INTERNAL_IP4_DNS.0, value: vec![10, 1, 0, 20] };
+    let pool = Pool { name, base: first, ranges, attributes: vec![dns], source: source() };
     sim.with(b, |endpoint, _| endpoint.pools_mut().load(pool));
     change(sim, b, |c| (c.pools, c.pull) = (vec!["rw".into()], pull));
     change(sim, a, |c| (c.vips, c.pull) = (vec!["0.0.0.0".parse().unwrap()], pull));
@@ -123,6 +124,15 @@ fn an_address_is_pulled_or_pushed() {
         assert_eq!((client.local_vips.clone(), client.remote_vips.len()), (vec![given], 0));
         assert_eq!((server.remote_vips.clone(), server.local_vips.len()), (vec![given], 0));
         assert_eq!((server.remote_xauth_id.clone(), &client.remote_xauth_id), (Some("carol".parse().unwrap()), &None));
+        // The script lets the virtual address through its packet filter.
+        let heard = |node: NodeId| {
+            let install = sim.plane(node).installed().next().unwrap();
+            install.updown_environment.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>()
+        };
+        for told in ["PLUTO_MY_SOURCEIP=10.3.0.1", "PLUTO_MY_SOURCEIP4_1=10.3.0.1", "PLUTO_DNS4_1=10.1.0.20"] {
+            assert!(heard(a).iter().any(|line| line == told), "{told}: {:?}", heard(a));
+        }
+        assert!(heard(b).iter().any(|line| line == "PLUTO_PEER_SOURCEIP=10.3.0.1"), "{:?}", heard(b));
         sim.terminate(a, &proto::Selection::default());
         sim.run_for(5 * SECOND);
         assert_eq!(sim.endpoint(b).pools().leases("rw").map(|l| l.users).collect::<Vec<_>>(), [0]);

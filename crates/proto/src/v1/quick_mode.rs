@@ -529,7 +529,7 @@ fn parent(sa: &IsakmpSa, encapsulated: bool) -> Option<Parent> {
         encapsulated,
         local_id: sa.local_id.clone(),
         remote_id: sa.remote_id.clone(),
-        environment: Vec::new(),
+        environment: sa.configuration.environment(),
     })
 }
 

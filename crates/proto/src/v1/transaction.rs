@@ -15,6 +15,7 @@ use super::phase1;
 use super::protection::{hashed, header};
 use super::quick_mode;
 use super::sa::{IsakmpSa, State, arm, fingerprint};
+use crate::child;
 use crate::context::Context;
 use crate::credentials::own_identity;
 use crate::endpoint::Output;
@@ -83,6 +84,8 @@ pub(super) struct Configuration {
     assigned: Vec<IpAddr>,
     /// Addresses that the peer assigned to us.
     own: Vec<IpAddr>,
+    /// Servers for names that the peer told us of.
+    pub servers: Vec<IpAddr>,
     /// The networks behind the peer that it says are to be reached through it (UNITY_SPLIT_INCLUDE); none for all.
     pub included: Vec<TrafficSelector>,
     /// Uniqueness is applied when XAuth is over: with INITIAL-CONTACT or without.
@@ -100,6 +103,11 @@ impl Configuration {
         self.user.clone().filter(|_| !self.authenticates())
     }
 
+    /// For the updown script.
+    pub fn environment(&self) -> Vec<(String, String)> {
+        child::addresses_inside(&self.own, &self.assigned, &self.servers)
+    }
+
     /// Addresses that the peer assigned to us.
     pub fn own(&self) -> &[IpAddr] {
         &self.own
@@ -113,6 +121,9 @@ impl Configuration {
                 std::mem::take(old).into_iter().partition(|address| new.contains(address));
             new.extend(only);
             *old = both;
+        }
+        if self.servers.is_empty() {
+            self.servers = std::mem::take(&mut old.servers);
         }
     }
 

@@ -14,6 +14,7 @@
 
 use super::child::Ends;
 use super::sa::IkeSa;
+use crate::child;
 use crate::context::Context;
 use crate::endpoint::Output;
 use config::Connection;
@@ -48,25 +49,10 @@ impl VirtualAddresses {
         self.missing |= before.missing;
     }
 
-    /// For the updown script, by strongSwan's names: the first address without and all with a number, by family.
+    /// For the updown script.
     pub fn environment(&self) -> Vec<(String, String)> {
-        let mut all = Vec::new();
-        for (who, addresses) in [("MY", &self.own), ("PEER", &self.assigned)] {
-            all.extend(addresses.first().map(|first| (format!("PLUTO_{who}_SOURCEIP"), first.to_string())));
-            all.extend(numbered(&format!("PLUTO_{who}_SOURCEIP"), addresses));
-        }
-        all.extend(numbered("PLUTO_DNS", &self.servers));
-        all
+        child::addresses_inside(&self.own, &self.assigned, &self.servers)
     }
-}
-
-fn numbered(name: &str, addresses: &[IpAddr]) -> Vec<(String, String)> {
-    let of = |ipv4: bool| {
-        let family = if ipv4 { '4' } else { '6' };
-        let these = addresses.iter().filter(move |a| a.is_ipv4() == ipv4).zip(1..);
-        these.map(move |(address, number): (&IpAddr, u32)| (format!("{name}{family}_{number}"), address.to_string()))
-    };
-    of(true).chain(of(false)).collect()
 }
 
 /// How an attribute carries an address. RFC 7296 section 3.15.1: one of IPv6 has its prefix length behind it, and a virtual
@@ -288,22 +274,5 @@ mod tests {
         assert_eq!(parsed(&bare, CpType::CFG_REPLY, text), ["2001:db8::5"]);
         let any = [(CpAttribute::INTERNAL_IP6_ADDRESS, &[][..]), (CpAttribute::INTERNAL_IP4_ADDRESS, &[])];
         assert_eq!(parsed(&any, CpType::CFG_REPLY, text), ["::", "0.0.0.0"]);
-    }
-
-    #[test]
-    fn scripts_hear_of_every_address() {
-        let parse = |list: &[&str]| list.iter().map(|a| a.parse().unwrap()).collect::<Vec<IpAddr>>();
-        let own = parse(&["2001:db8::5", "10.3.0.1"]);
-        let servers = parse(&["10.1.0.20", "10.1.0.30"]);
-        let all = VirtualAddresses { own, servers, ..VirtualAddresses::default() };
-        let lines: Vec<String> = all.environment().iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let expected = [
-            "PLUTO_MY_SOURCEIP=2001:db8::5",
-            "PLUTO_MY_SOURCEIP4_1=10.3.0.1",
-            "PLUTO_MY_SOURCEIP6_1=2001:db8::5",
-            "PLUTO_DNS4_1=10.1.0.20",
-            "PLUTO_DNS4_2=10.1.0.30",
-        ];
-        assert_eq!(lines, expected);
     }
 }

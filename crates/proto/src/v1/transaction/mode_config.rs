@@ -142,6 +142,7 @@ pub(super) fn take(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, received: 
         let new = VirtualAddress { ike: sa.id, address, outer: sa.local.ip() };
         cx.outputs.push_back(Output::AddAddress(new));
     }
+    sa.configuration.servers = servers(&received.attributes);
     note_networks(sa, cx, &received.attributes);
     note_texts(sa, cx, &received.attributes);
     done(sa, cx, now);
@@ -181,6 +182,21 @@ fn networks<'a>(values: impl Iterator<Item = &'a [u8]>) -> Vec<TrafficSelector> 
         }
     }
     all
+}
+
+/// Servers for names, as many as a script has use for.
+fn servers(attributes: &Attributes<'_>) -> Vec<IpAddr> {
+    const MOST: usize = 8;
+    let server = |a: &DataAttribute<'_>| match (V1ConfigAttribute(a.kind), a.value) {
+        (V1ConfigAttribute::INTERNAL_IP4_DNS, AttributeValue::Long(octets)) => {
+            Some(IpAddr::from(<[u8; 4]>::try_from(octets).ok()?))
+        }
+        (V1ConfigAttribute::INTERNAL_IP6_DNS, AttributeValue::Long(octets)) => {
+            Some(IpAddr::from(<[u8; 16]>::try_from(octets).ok()?))
+        }
+        _ => None,
+    };
+    attributes.attributes.iter().filter_map(server).take(MOST).collect()
 }
 
 fn note_networks(sa: &mut IsakmpSa, cx: &mut Context, attributes: &Attributes<'_>) {
