@@ -212,6 +212,12 @@ impl Context {
         }
     }
 
+    /// Whether this peer has an SA from another place. From the same one it may replace its own.
+    pub fn held_elsewhere(&self, local: &Identity, remote: &Identity, at: SocketAddr) -> bool {
+        let known = self.peers.get(&(local.clone(), remote.clone()));
+        known.is_some_and(|sas| sas.values().any(|other| *other != at))
+    }
+
     pub fn count(&mut self, counter: Counter) {
         self.counters[counter as usize] += 1;
     }

@@ -171,7 +171,10 @@ impl IkeSa {
 
     /// Both identities, once both are known.
     pub fn identities(&self) -> Option<(Identity, Identity)> {
-        either!(self, sa => Some((sa.local_id.clone()?, sa.remote_id.clone()?)))
+        match self {
+            Self::V1(sa) => sa.identities(),
+            Self::V2(sa) => Some((sa.local_id.clone()?, sa.remote_id.clone()?)),
+        }
     }
 
     pub fn snapshot(&self, cx: &Context, now: Instant) -> SaSnapshot {

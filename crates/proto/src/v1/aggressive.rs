@@ -11,13 +11,14 @@
 
 use super::authentication::{Proof, check, is_signature, note_requests, prove, request_certificates, signs};
 use super::identity_protection::{add_nat_detection, float};
+use super::informational;
 use super::nat;
 use super::phase1::{
     NONCE_LEN, Response, add_vendor_ids, apply_uniqueness, established, go_on, hash_of, id_body, identity, keys,
-    note_vendor_ids, phase1_hash, refuse, signature_keys, warn_about_aggressive,
+    not_unique, note_vendor_ids, phase1_hash, refuse, signature_keys, warn_about_aggressive,
 };
 use super::proposals;
-use super::protection::header;
+use super::protection::{Opened, header};
 use super::sa::{IsakmpSa, Proving, State};
 use super::transaction;
 use crate::context::Context;
@@ -247,6 +248,25 @@ fn tell(cx: &mut Context, (local, remote): (SocketAddr, SocketAddr), spis: wire:
     cx.transmit(local, remote, message(header(spis, ExchangeType::INFORMATIONAL_V1, id), chain));
 }
 
+/// Responder: message 3 is right and the SA cannot be all the same. The initiator takes it for established: it is deleted.
+fn refuse_established(
+    sa: &mut IsakmpSa,
+    cx: &mut Context,
+    message3: Option<&Opened>,
+    kind: FailureKind,
+) -> Option<FailureKind> {
+    let (id, spis) = (u32::from_be_bytes(cx.random()).max(1), sa.spis);
+    if let State::AggressiveReplied(s) = &mut sa.state {
+        message3.into_iter().for_each(|opened| s.keys.accept(opened));
+        let message = informational::sealed(&mut s.keys, spis, id, |rest| {
+            rest.delete_isakmp(spis);
+        });
+        sa.datagrams_out += 1;
+        sa.transmit(cx, message);
+    }
+    Some(kind)
+}
+
 /// Responder: the initiator's proof.
 fn message3(
     sa: &mut IsakmpSa,
@@ -287,6 +307,14 @@ fn message3(
         }
     };
     let initial_contact = chain.notifies().any(|n| n.kind == V1NotifyType::INITIAL_CONTACT);
+    if !initial_contact && connection.remote_xauth().is_none() {
+        let local = sa.local_id.clone()?;
+        let taken = not_unique(cx, &connection, (&local, &remote), path.remote);
+        if let Some(kind) = taken {
+            drop(chain);
+            return refuse_established(sa, cx, opened.as_ref(), kind);
+        }
+    }
     let payloads: Vec<&[u8]> = chain.nat_d().collect();
     let forced = sa.connection.as_ref().is_some_and(|c| c.encap);
     let found = nat::detect(s.keys.hash, sa.spis, path.local, path.remote, &payloads, forced);

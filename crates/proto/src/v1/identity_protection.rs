@@ -16,13 +16,14 @@
 use super::authentication::{
     Proof, check, hash_function, is_signature, note_requests, prove, request_certificates, requested, signs,
 };
+use super::informational;
 use super::nat;
 use super::phase1::{
-    MAX_ATTEMPTS, NONCE_LEN, apply_uniqueness, established, go_on, hash_of, id_body, identity, keys, note_vendor_ids,
-    phase1_hash, psk_for, signature_keys,
+    MAX_ATTEMPTS, NONCE_LEN, apply_uniqueness, established, go_on, hash_of, id_body, identity, keys, not_unique,
+    note_vendor_ids, phase1_hash, psk_for, signature_keys,
 };
 use super::proposals;
-use super::protection::{Opened, hashed, header};
+use super::protection::{Opened, header};
 use super::sa::{Attempt, IsakmpSa, KeReplied, KeSent, Proving, State};
 use super::transaction;
 use crate::context::Context;
@@ -383,6 +384,7 @@ fn message5(
     let fitting = fitting(&with_key, &by_key, &remote, path);
     let Some(first) = fitting.first() else {
         let expected = with_key.iter().map(|c| format!("{}: {}", c.name, c.remote.id)).collect();
+        refuse(sa, cx, index, &believed.opened, V1NotifyType::INVALID_ID_INFORMATION);
         sa.state = State::Closed;
         return Some(FailureKind::IdentityUnknown { received: remote, asked_for: None, expected });
     };
@@ -401,6 +403,7 @@ fn message5(
                     if sa.waits(cx, now, (&kind, &believed.proof), (h, datagram, path)) {
                         return None;
                     }
+                    refuse(sa, cx, index, &believed.opened, V1NotifyType::AUTHENTICATION_FAILED);
                     sa.connection = Some(first);
                     return Some(kind);
                 }
@@ -408,6 +411,14 @@ fn message5(
         }
     };
     let local = own_identity(&connection, path.local);
+    if !believed.initial_contact && connection.remote_xauth().is_none() {
+        let taken = not_unique(cx, &connection, (&local, &remote), path.remote);
+        if let Some(kind) = taken {
+            refuse(sa, cx, index, &believed.opened, V1NotifyType::AUTHENTICATION_FAILED);
+            sa.connection = Some(connection);
+            return Some(kind);
+        }
+    }
     let others = fitting.iter().copied().filter(|c| !Arc::ptr_eq(c, &connection));
     let alternatives = transaction::alternatives(&connection, others, &local, path.local, |c| proven(c).is_ok());
     let State::KeReplied(s) = &mut sa.state else { return None };
@@ -433,17 +444,29 @@ fn message5(
     None
 }
 
+/// The initiator has the key, and hears why there will be no message 6: by it or by a forger nothing more is reached than
+/// by silence.
+fn refuse(sa: &mut IsakmpSa, cx: &mut Context, attempt: usize, message5: &Opened, notify: V1NotifyType) {
+    let (id, spis) = (u32::from_be_bytes(cx.random()).max(1), sa.spis);
+    let State::KeReplied(s) = &mut sa.state else { return };
+    let Some(Attempt { keys, .. }) = s.attempts.get_mut(attempt) else { return };
+    keys.accept(message5);
+    let message = informational::sealed(keys, spis, id, |rest| {
+        rest.notify_isakmp(spis, notify, &[]);
+    });
+    sa.datagrams_out += 1;
+    sa.transmit(cx, message);
+}
+
 /// Once, and no longer than what came: PAYLOAD-MALFORMED under a key that the initiator has not, by which its operator
 /// sees that there was an answer and that the keys differ (RFC 2408 section 5.1 leaves it to us).
 fn cannot_read(sa: &mut IsakmpSa, cx: &mut Context, received: usize) {
     let id = u32::from_be_bytes(cx.random()).max(1);
     let State::KeReplied(s) = &mut sa.state else { return };
     let Some(Attempt { keys, .. }) = s.attempts.first_mut() else { return };
-    let mut chain = keys.with_hash();
-    chain.notify(wire::ProtocolId::IKE, &[], V1NotifyType::PAYLOAD_MALFORMED, &[]);
-    let chain = hashed(chain, |rest| keys.hash1(id, rest));
-    let message = keys.seal(header(sa.spis, ExchangeType::INFORMATIONAL_V1, id), chain);
-    keys.forget(id);
+    let message = informational::sealed(keys, sa.spis, id, |rest| {
+        rest.notify(wire::ProtocolId::IKE, &[], V1NotifyType::PAYLOAD_MALFORMED, &[]);
+    });
     if message.len() <= received {
         sa.datagrams_out += 1;
         sa.transmit(cx, message);

@@ -7,7 +7,7 @@
 //! One message, never answered as such; R-U-THERE is answered by R-U-THERE-ACK in an exchange of its own (RFC 3706).
 //! What is not protected is remembered as a hint and changes nothing.
 
-use super::protection::{hashed, header};
+use super::protection::{Keys, hashed, header};
 use super::quick_mode;
 use super::sa::{IsakmpSa, State};
 use crate::context::{Context, Effect};
@@ -15,7 +15,7 @@ use crate::timers::Reason;
 use crate::v2::Path;
 use model::{DropReason, Event, FailureKind, Instant, Phase, SaId};
 use wire::v1::{Chain, ChainBuilder, parse_chain};
-use wire::{ExchangeType, Flags, HEADER_LEN, Header, ProtocolId, V1NotifyType};
+use wire::{ExchangeType, Flags, HEADER_LEN, Header, ProtocolId, SpiPair, V1NotifyType};
 
 /// Without `dpd_timeout` R-U-THERE goes unanswered this often before the peer is taken for dead.
 const MAX_UNANSWERED: u32 = 5;
@@ -25,15 +25,21 @@ pub(super) fn send(sa: &mut IsakmpSa, cx: &mut Context, fill: impl FnOnce(&mut C
     let id = u32::from_be_bytes(cx.random()).max(1);
     let spis = sa.spis;
     let Some(keys) = sa.keys() else { return };
+    let message = sealed(keys, spis, id, fill);
+    // Both directions have the same keys: our own message, sent back to us, must not pass for the peer's.
+    sa.note_used(id);
+    sa.datagrams_out += 1;
+    sa.transmit(cx, message);
+}
+
+/// A message of an Informational exchange, `HDR*, HASH(1), ...`, under these keys, which phase 1 may not have confirmed yet.
+pub(super) fn sealed(keys: &mut Keys, spis: SpiPair, id: u32, fill: impl FnOnce(&mut ChainBuilder)) -> Vec<u8> {
     let mut chain = keys.with_hash();
     fill(&mut chain);
     let chain = hashed(chain, |rest| keys.hash1(id, rest));
     let message = keys.seal(header(spis, ExchangeType::INFORMATIONAL_V1, id), chain);
     keys.forget(id);
-    // Both directions have the same keys: our own message, sent back to us, must not pass for the peer's.
-    sa.note_used(id);
-    sa.datagrams_out += 1;
-    sa.transmit(cx, message);
+    message
 }
 
 /// The responder's refusal instead of message 6. It is protected by keys that only the two ends have: with a pre-shared

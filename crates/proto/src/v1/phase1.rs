@@ -384,8 +384,8 @@ pub(super) fn established(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, key
 pub(super) fn complete(sa: &mut IsakmpSa, cx: &mut Context, now: Instant) {
     sa.established = Some(now);
     let Some(connection) = sa.connection.clone() else { return };
-    if let (Some(local), Some(remote)) = (&sa.local_id, &sa.remote_id) {
-        cx.peers.entry((local.clone(), remote.clone())).or_default().insert(sa.id, sa.remote);
+    if let Some(identities) = sa.identities() {
+        cx.peers.entry(identities).or_default().insert(sa.id, sa.remote);
     }
     if !connection.dpd_delay.is_zero() && sa.dead_peer_detection {
         cx.timers.set(sa.id, Reason::Liveness, now + connection.dpd_delay);
@@ -448,6 +448,17 @@ pub(super) fn shortened(sa: &mut IsakmpSa, cx: &mut Context, lifetime: Lifetime)
     end_by(sa, cx, established + time.mul_f64(10.0 / 11.0));
 }
 
+/// `unique = keep`: why there can be no SA with a peer that has one already.
+pub(super) fn not_unique(
+    cx: &Context,
+    connection: &Connection,
+    (local, remote): (&Identity, &Identity),
+    at: SocketAddr,
+) -> Option<FailureKind> {
+    let elsewhere = cx.held_elsewhere(local, remote, at);
+    (connection.unique == Unique::Keep && elsewhere).then(|| FailureKind::NotUnique { remote: remote.clone() })
+}
+
 /// INITIAL-CONTACT from the peer, or `unique = replace` (RFC 2407 section 4.6.3.3).
 pub(super) fn apply_uniqueness(sa: &mut IsakmpSa, cx: &mut Context, initial_contact: bool) {
     if sa.awaits_xauth() {
@@ -457,10 +468,10 @@ pub(super) fn apply_uniqueness(sa: &mut IsakmpSa, cx: &mut Context, initial_cont
     }
     // Carried out last: a peer that has forgotten everything has no Child SAs to be taken over.
     cx.effects.push(Effect::Adopt { by: sa.id });
-    let (Some(connection), Some(local), Some(remote)) = (&sa.connection, &sa.local_id, &sa.remote_id) else { return };
+    let (Some(connection), Some((local, remote))) = (&sa.connection, sa.identities()) else { return };
     let only = initial_contact && connection.unique != Unique::Never;
     if only || connection.unique == Unique::Replace {
-        cx.effects.push(Effect::OnlySa { sa: sa.id, local: local.clone(), remote: remote.clone(), forgotten: only });
+        cx.effects.push(Effect::OnlySa { sa: sa.id, local, remote, forgotten: only });
     }
 }
 

@@ -247,6 +247,13 @@ impl IsakmpSa {
         }
     }
 
+    /// By whom one SA is told from another's: both ends of phase 1, and where XAuth proved a user, that one, for many may
+    /// share the identity of their group.
+    pub fn identities(&self) -> Option<(Identity, Identity)> {
+        let remote = self.configuration.proven_user().or_else(|| self.remote_id.clone())?;
+        Some((self.local_id.clone()?, remote))
+    }
+
     pub fn own_spi(&self) -> IkeSpi {
         match self.role {
             Role::Initiator => self.spis.initiator,

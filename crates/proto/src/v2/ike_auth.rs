@@ -603,12 +603,8 @@ fn prove(
     } else {
         own_identity(connection, request.path.local)
     };
-    // The same peer at the same place may replace its own SA: reauthentication makes the new one before the old one goes.
-    let elsewhere = cx
-        .peers
-        .get(&(local.clone(), remote.clone()))
-        .is_some_and(|sas| sas.values().any(|at| *at != request.path.remote));
-    let taken = connection.unique == Unique::Keep && elsewhere;
+    // Reauthentication makes the new one before the old one goes: at the same place.
+    let taken = connection.unique == Unique::Keep && cx.held_elsewhere(&local, remote, request.path.remote);
     if taken && chain.notify(NotifyType::INITIAL_CONTACT).is_none() {
         return Err(FailureKind::NotUnique { remote: remote.clone() });
     }

@@ -2,6 +2,7 @@
 
 use super::{REQUEST, Received, SET, Stage, answer, attribute, authenticated, octets, retire, same, send};
 use crate::context::Context;
+use crate::v1::phase1;
 use crate::v1::sa::IsakmpSa;
 use config::{Connection, xauth_secrets};
 use model::{FailureKind, Identity, Instant};
@@ -39,7 +40,13 @@ pub(super) fn judge(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, received:
         // Every candidate is compared, so that the time does not tell which one it was.
         xauth_secrets(&cx.secrets, user).iter().fold(false, |found, s| same(&s.secret, password) | found)
     });
-    let good = taken.is_some() && right;
+    let mut good = taken.is_some() && right;
+    if let (true, Some(connection), Some(local), Some(user)) = (good, &taken, &sa.local_id, &user)
+        && sa.configuration.uniqueness != Some(true)
+    {
+        sa.configuration.not_unique = phase1::not_unique(cx, connection, (local, user), sa.remote);
+        good = sa.configuration.not_unique.is_none();
+    }
     let shown = user.as_ref().map(ToString::to_string).unwrap_or_default();
     sa.log(
         cx,
@@ -60,6 +67,9 @@ pub(super) fn judge(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, received:
 
 /// Why a user was refused.
 pub(super) fn refusal(sa: &IsakmpSa) -> FailureKind {
+    if let Some(kind) = &sa.configuration.not_unique {
+        return kind.clone();
+    }
     let local = sa.local_id.clone().unwrap_or(Identity::ANY);
     let remote = sa.configuration.user.clone().unwrap_or(Identity::ANY);
     FailureKind::PskMismatch { local, remote, tried: 1 }
