@@ -106,6 +106,8 @@ pub enum BadPublicValue {
     },
     /// Not in 2 ..= p - 2 (RFC 6989 section 2.1).
     OutOfRange(KeyExchangeId),
+    /// Not in the subgroup of prime order that the generator makes (RFC 6989 section 2.2).
+    NotInSubgroup(KeyExchangeId),
     /// Not a point on the curve (RFC 6989 section 2.3).
     NotOnCurve(KeyExchangeId),
     /// A point of small order: the shared secret would be all zero (RFC 8031 section 2, RFC 7748 section 6.1).
@@ -119,6 +121,7 @@ impl fmt::Display for BadPublicValue {
                 write!(f, "the peer's {method} public value has {actual} octets instead of {expected}")
             }
             Self::OutOfRange(method) => write!(f, "the peer's {method} public value is not in 2 to p - 2"),
+            Self::NotInSubgroup(method) => write!(f, "the peer's {method} public value is not in the subgroup"),
             Self::NotOnCurve(method) => write!(f, "the peer's {method} public value is not a point on the curve"),
             Self::SmallOrder(method) => write!(f, "the peer's {method} public value is a point of small order"),
         }
