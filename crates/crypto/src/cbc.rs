@@ -15,12 +15,14 @@ use camellia::{Camellia128, Camellia192, Camellia256};
 use wire::registry::EncryptionId;
 
 /// A key that encrypts.
+#[allow(clippy::large_enum_variant)] // nearly all SAs have the large one, and it would only be one indirection more
 pub(crate) enum CbcEncrypt {
     Library(EncryptingKey),
     Other(Other),
 }
 
 /// A key that decrypts.
+#[allow(clippy::large_enum_variant)] // as above
 pub(crate) enum CbcDecrypt {
     Library(DecryptingKey),
     Other(Other),
