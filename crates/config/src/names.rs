@@ -524,7 +524,13 @@ static TABLE: &[KeyDoc] = &[
         Accepted("Unity attributes are always understood, and sent where a pool has them"),
         "Cisco Unity extension.",
     ),
-    key(DAEMON, "send_vendor_id", "no", Only(NO, "no vendor ID is sent in this version"), "Send a vendor ID."),
+    key(
+        DAEMON,
+        "send_vendor_id",
+        "no",
+        Yes,
+        "Send strongSwan's vendor ID: it takes numbers of its own (sha256_96) only from who does.",
+    ),
     key(
         DAEMON,
         "flush_auth_cfg",

@@ -33,6 +33,9 @@ pub struct Settings {
     pub initiator_only: bool,
     /// Whether RSA keys sign with RSASSA-PSS where `auth` says nothing and the peer can check it (`rsa_pss`).
     pub rsa_pss: bool,
+    /// Whether to send strongSwan's vendor ID, without which it takes no algorithm with a number of its own
+    /// (`send_vendor_id`).
+    pub send_vendor_id: bool,
     /// This worker's number.
     pub worker: u32,
     /// How many workers there are: our SPIs are chosen so that SPI modulo `workers` is `worker`.
@@ -57,6 +60,7 @@ impl Default for Settings {
             close_ike_on_child_failure: false,
             initiator_only: false,
             rsa_pss: false,
+            send_vendor_id: false,
             worker: 0,
             workers: 1,
             tombstones: 256,

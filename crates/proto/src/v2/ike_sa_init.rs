@@ -31,6 +31,7 @@ use model::{
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use wire::grammar::{self, Protection, RuleId, Sender};
+use wire::v1::STRONGSWAN_VENDOR_ID;
 use wire::v2::{Chain, ChainBuilder, message, parse_chain};
 use wire::{
     CertEncoding, ExchangeType, Flags, HEADER_LEN, HashAlgorithm, Header, IkeSpi, KeyExchangeId, NotifyType,
@@ -113,6 +114,7 @@ fn send(sa: &mut IkeSa, cx: &mut Context, now: Instant) {
     if connection.remote.method == AuthMethod::Pubkey {
         announce_hashes(&mut chain);
     }
+    add_vendor_id(&mut chain, cx);
     let request = message(sa.header(ExchangeType::IKE_SA_INIT, 0, false), chain);
     sa.next_request = 1;
     let pending = Pending {
@@ -125,6 +127,13 @@ fn send(sa: &mut IkeSa, cx: &mut Context, now: Instant) {
         task: Task::Init,
     };
     sa.begin(cx, now, pending);
+}
+
+/// RFC 7296 section 3.12: what makes numbers of the private ranges mean something.
+fn add_vendor_id(chain: &mut ChainBuilder, cx: &Context) {
+    if cx.settings.send_vendor_id {
+        chain.vendor_id(&STRONGSWAN_VENDOR_ID);
+    }
 }
 
 /// An answer to IKE_SA_INIT, in the clear.
@@ -450,6 +459,8 @@ pub(crate) fn respond(cx: &mut Context, now: Instant, first: FirstMessage<'_>, c
     if fragments {
         reply.notify(ProtocolId::NONE, &[], NotifyType::IKEV2_FRAGMENTATION_SUPPORTED, &[]);
     }
+
+    add_vendor_id(&mut reply, cx);
 
     // The keys go into the state below, once all else that can be refused has been.
     let (ends, state) = ((path.local, path.remote), State::Closed);

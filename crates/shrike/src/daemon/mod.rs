@@ -472,6 +472,7 @@ impl Daemon {
             close_ike_on_child_failure: file.close_ike_on_child_failure,
             initiator_only: file.initiator_only,
             rsa_pss: file.rsa_pss,
+            send_vendor_id: file.send_vendor_id,
             ..Settings::default()
         };
         let endpoint = Endpoint::new(settings, Box::new(crypto::SystemRandom));
