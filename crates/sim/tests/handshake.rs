@@ -264,12 +264,14 @@ fn identities_may_be_left_to_addresses() {
 
 #[test]
 fn a_wrong_guess_of_the_group_costs_one_round_trip() {
-    let (sim, a, _) = tunnel(
+    let (sim, a, b) = tunnel(
         site_a().connection("proposals = aes128gcm16-prfsha256-modp2048-ecp256"),
         site_b().connection("proposals = aes128gcm16-prfsha256-ecp256"),
     );
     assert_eq!(sim.wire.len(), 6);
     assert_eq!(sim.snapshots(a)[0].suite.unwrap().key_exchange, Some(wire::KeyExchangeId::ECP_256));
+    // The attempt that was sent back had a number of its own at the responder, as with charon.
+    assert_eq!((sim.snapshots(a)[0].id.0, sim.snapshots(b)[0].id.0), (1, 2));
 }
 
 #[test]

@@ -421,6 +421,9 @@ pub(crate) fn respond(cx: &mut Context, now: Instant, first: FirstMessage<'_>, c
     if ke.method != group {
         // RFC 7296 section 1.2: the initiator guessed another group than the one chosen.
         notify_only(cx, header, path, NotifyType::INVALID_KE_PAYLOAD, &group.0.to_be_bytes());
+        // Like each attempt that was answered with an error it has a number, which nobody else gets. Scripts that were
+        // written for charon know the second peer's SA by the number that this leaves to it.
+        let _ = cx.ike_id();
         return Response::Stateless;
     }
     let Ok(key_exchange) = KeyExchange::generate(group, &mut *cx.rng) else {
