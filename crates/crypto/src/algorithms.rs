@@ -195,7 +195,7 @@ impl Integrity {
             IntegrityId::HMAC_SHA1_96 => (Function::HmacSha1, 12), // RFC 2404
             IntegrityId::AES_XCBC_96 => (Function::AesXcbc, 12),   // RFC 3566
             IntegrityId::AES_CMAC_96 => (Function::AesCmac, 12),   // RFC 4494
-            // RFC 4595 section 4: all of the hash, made for Fibre Channel.
+            // RFC 4595 section 4.3: all of the hash, made for Fibre Channel.
             IntegrityId::HMAC_MD5_128 => (Function::HmacMd5, 16),
             IntegrityId::HMAC_SHA1_160 => (Function::HmacSha1, 20),
             // RFC 4868 section 2.3: half of the hash.

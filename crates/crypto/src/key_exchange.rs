@@ -112,7 +112,7 @@ fn group(id: KeyExchangeId) -> Option<&'static Group> {
         KeyExchangeId::MODP_4096 => (4, Prime::Rfc3526(Rfc3526::Modp4096), 56),
         KeyExchangeId::MODP_6144 => (5, Prime::Rfc3526(Rfc3526::Modp6144), 64),
         KeyExchangeId::MODP_8192 => (6, Prime::Rfc3526(Rfc3526::Modp8192), 64),
-        // Exponents below the order of the subgroup (RFC 5114 section 4): there are no others.
+        // Exponents below the order of the subgroup: more would only repeat them.
         KeyExchangeId::MODP_1024_160 => (7, Prime::Rfc5114(&numbers::MODP_1024_160), 20),
         KeyExchangeId::MODP_2048_224 => (8, Prime::Rfc5114(&numbers::MODP_2048_224), 28),
         KeyExchangeId::MODP_2048_256 => (9, Prime::Rfc5114(&numbers::MODP_2048_256), 32),

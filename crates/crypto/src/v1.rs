@@ -110,7 +110,7 @@ impl Hash {
 }
 
 /// Resolves a phase 1 encryption algorithm to the cipher that it has in common with IKEv2, with its lengths. AES,
-/// Camellia and Blowfish need their Key Length attribute (RFC 3602 section 5.3, RFC 4312 section 5), 3DES must come without.
+/// Camellia and Blowfish need their Key Length attribute (RFC 3602 section 5.3, RFC 4312 section 4), 3DES must come without.
 ///
 /// # Errors
 /// [`Unsupported::Encryption`].

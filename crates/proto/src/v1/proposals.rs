@@ -25,7 +25,7 @@ const KILOBYTE: u64 = 1000;
 /// The lifetime of a phase 2 offer that names none (RFC 2407 section 4.5).
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(28_800);
 
-/// (IKEv2 encryption ID, Oakley value) of RFC 2409 appendix A, RFC 3602 section 5.1 and RFC 4312 section 5.1. Combined and
+/// (IKEv2 encryption ID, Oakley value) of RFC 2409 appendix A, RFC 3602 section 5.1 and RFC 4312 section 4.1. Combined and
 /// counter modes have none: phase 1 has no place for them.
 const OAKLEY_ENCRYPTION: &[(EncryptionId, OakleyEncryption)] = &[
     (EncryptionId::BLOWFISH, OakleyEncryption::BLOWFISH_CBC),
@@ -34,7 +34,7 @@ const OAKLEY_ENCRYPTION: &[(EncryptionId, OakleyEncryption)] = &[
     (EncryptionId::CAMELLIA_CBC, OakleyEncryption::CAMELLIA_CBC),
 ];
 
-/// (IKEv2 encryption ID, ESP transform ID) where they differ (RFC 4312 section 5.2, RFC 4543 section 9): below, a transform
+/// (IKEv2 encryption ID, ESP transform ID) where they differ (RFC 4312 section 4.2, RFC 4543 section 9): below, a transform
 /// has one number in both versions.
 const ESP_ENCRYPTION: &[(EncryptionId, EspTransformId)] = &[
     (EncryptionId::CAMELLIA_CBC, EspTransformId::CAMELLIA),
@@ -462,7 +462,7 @@ mod tests {
         assert_eq!(mismatch.to_string(), "key exchange group: ours MODP_1536, theirs MODP_2048");
     }
 
-    /// RFC 4312 section 5, RFC 2451, RFC 5114 section 3.2, RFC 4543 section 9: the numbers on the wire, and back.
+    /// RFC 2409 appendix A, RFC 4312 section 4, RFC 5114 section 3.2, RFC 4543 section 9: the numbers on the wire, and back.
     #[test]
     fn algorithms_have_the_numbers_of_version_1() {
         for (text, encryption, group, suite) in [
