@@ -531,7 +531,13 @@ static TABLE: &[KeyDoc] = &[
         Yes,
         "IKEv1 with Cisco's clients and gateways: one Child SA for all networks of a split tunnel, and networks left out of it. Without it each network has its own, and pools send what they have.",
     ),
-    key(DAEMON, "send_vendor_id", "no", Only(NO, "no vendor ID is sent in this version"), "Send a vendor ID."),
+    key(
+        DAEMON,
+        "send_vendor_id",
+        "no",
+        Yes,
+        "Send strongSwan's vendor ID: it takes numbers of its own (sha256_96) only from who does.",
+    ),
     key(
         DAEMON,
         "flush_auth_cfg",

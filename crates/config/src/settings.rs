@@ -45,6 +45,8 @@ pub struct DaemonSettings {
     pub initiator_only: bool,
     /// Sign with RSASSA-PSS where `auth` says nothing.
     pub rsa_pss: bool,
+    /// Send strongSwan's vendor ID.
+    pub send_vendor_id: bool,
     /// Install routes for the traffic selectors.
     pub install_routes: bool,
     /// Behave as Cisco's clients and gateways do (IKEv1): one Child SA for all networks of a split tunnel, networks left out.
@@ -76,6 +78,7 @@ impl Default for DaemonSettings {
             make_before_break: false,
             initiator_only: false,
             rsa_pss: false,
+            send_vendor_id: false,
             install_routes: true,
             cisco_unity: false,
             attributes: Vec::new(),
@@ -238,6 +241,7 @@ impl SettingsReader {
             "close_ike_on_child_failure" => put(&mut s.close_ike_on_child_failure, boolean(text), BOOLEAN),
             "make_before_break" => put(&mut s.make_before_break, boolean(text), BOOLEAN),
             "rsa_pss" => put(&mut s.rsa_pss, boolean(text), BOOLEAN),
+            "send_vendor_id" => put(&mut s.send_vendor_id, boolean(text), BOOLEAN),
             "initiator_only" => put(&mut s.initiator_only, boolean(text), BOOLEAN),
             "cisco_unity" => put(&mut s.cisco_unity, boolean(text), BOOLEAN),
             "install_routes" => put(&mut s.install_routes, boolean(text), BOOLEAN),

@@ -17,19 +17,22 @@ pub struct Cipher {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Mode {
     Null,
-    TripleDesCbc,
     Cbc,
     Ctr,
     Ccm,
     Gcm,
+    /// GCM that authenticates and does not encrypt (RFC 4543).
+    Gmac,
     ChaChaPoly,
 }
 
 impl Cipher {
     /// Resolves an encryption transform.
     ///
-    /// AES needs its key length attribute (128, 192 or 256 bits, RFC 7296 section 3.3.5); ciphers with one fixed length
-    /// must come without. [`EncryptionId::NULL`] is accepted here for ESP; [`crate::Protection`] refuses it.
+    /// AES and Camellia need their key length attribute (128, 192 or 256 bits, RFC 7296 section 3.3.5), and so does
+    /// Blowfish (RFC 2451 section 2.2 allows 40 to 448 bits; below 128 they are refused here); ciphers with one fixed length
+    /// must come without. [`EncryptionId::NULL`] and [`EncryptionId::NULL_AES_GMAC`] are accepted here for ESP;
+    /// [`crate::Protection`] refuses them.
     pub fn new(id: EncryptionId, key_length_bits: Option<u16>) -> Result<Self, Unsupported> {
         let bits = match (id, key_length_bits) {
             (
@@ -40,9 +43,12 @@ impl Cipher {
                 | EncryptionId::AES_CCM_16
                 | EncryptionId::AES_GCM_8
                 | EncryptionId::AES_GCM_12
-                | EncryptionId::AES_GCM_16,
+                | EncryptionId::AES_GCM_16
+                | EncryptionId::NULL_AES_GMAC
+                | EncryptionId::CAMELLIA_CBC,
                 Some(bits @ (128 | 192 | 256)),
             ) => bits,
+            (EncryptionId::BLOWFISH, Some(bits @ 128..=448)) if bits.is_multiple_of(8) => bits,
             (EncryptionId::TRIPLE_DES, None) => 192,
             (EncryptionId::CHACHA20_POLY1305, None) => 256,
             (EncryptionId::NULL, None) => 0,
@@ -53,11 +59,13 @@ impl Cipher {
 
     pub(crate) fn mode(self) -> Mode {
         match self.id {
-            EncryptionId::TRIPLE_DES => Mode::TripleDesCbc,
-            EncryptionId::AES_CBC => Mode::Cbc,
+            EncryptionId::TRIPLE_DES | EncryptionId::BLOWFISH | EncryptionId::AES_CBC | EncryptionId::CAMELLIA_CBC => {
+                Mode::Cbc
+            }
             EncryptionId::AES_CTR => Mode::Ctr,
             EncryptionId::AES_CCM_8 | EncryptionId::AES_CCM_12 | EncryptionId::AES_CCM_16 => Mode::Ccm,
             EncryptionId::AES_GCM_8 | EncryptionId::AES_GCM_12 | EncryptionId::AES_GCM_16 => Mode::Gcm,
+            EncryptionId::NULL_AES_GMAC => Mode::Gmac,
             EncryptionId::CHACHA20_POLY1305 => Mode::ChaChaPoly,
             _ => Mode::Null,
         }
@@ -76,23 +84,29 @@ impl Cipher {
 
     /// Whether the cipher authenticates by itself and so takes no integrity algorithm.
     pub fn is_aead(self) -> bool {
-        matches!(self.mode(), Mode::Ccm | Mode::Gcm | Mode::ChaChaPoly)
+        matches!(self.mode(), Mode::Ccm | Mode::Gcm | Mode::Gmac | Mode::ChaChaPoly)
     }
 
-    /// Whether the cipher is kept only for old peers (3DES: RFC 8247 section 2.1, RFC 8221 section 5).
+    /// Whether what it protects can be read by anybody (NULL, and GMAC beside it): not for IKE SAs (RFC 7296 section 5).
+    pub fn leaves_plaintext(self) -> bool {
+        matches!(self.mode(), Mode::Null | Mode::Gmac)
+    }
+
+    /// Whether the cipher is kept only for old peers (3DES: RFC 8247 section 2.1, RFC 8221 section 5, which says of
+    /// Blowfish that it must not be used). Both have blocks of 64 bits.
     pub fn is_legacy(self) -> bool {
-        self.mode() == Mode::TripleDesCbc
+        matches!(self.id, EncryptionId::TRIPLE_DES | EncryptionId::BLOWFISH)
     }
 
     /// Octets of salt (or CTR nonce) that the key schedule draws after the key.
     pub(crate) fn salt_len(self) -> usize {
         match self.mode() {
-            // RFC 4106 section 4 and RFC 5282 section 7.1 (GCM), RFC 3686 section 5.1 and RFC 5930 section 2 (CTR),
-            // RFC 7634 section 2.
-            Mode::Gcm | Mode::Ctr | Mode::ChaChaPoly => 4,
+            // RFC 4106 section 4 and RFC 5282 section 7.1 (GCM), RFC 4543 section 3.2 (GMAC), RFC 3686 section
+            // 5.1 and RFC 5930 section 2 (CTR), RFC 7634 section 2.
+            Mode::Gcm | Mode::Gmac | Mode::Ctr | Mode::ChaChaPoly => 4,
             // RFC 4309 section 4, RFC 5282 section 7.1.
             Mode::Ccm => 3,
-            Mode::Null | Mode::TripleDesCbc | Mode::Cbc => 0,
+            Mode::Null | Mode::Cbc => 0,
         }
     }
 
@@ -105,18 +119,18 @@ impl Cipher {
     pub fn iv_len(self) -> usize {
         match self.mode() {
             Mode::Null => 0,
-            Mode::Cbc => 16,
-            Mode::TripleDesCbc | Mode::Ctr | Mode::Ccm | Mode::Gcm | Mode::ChaChaPoly => 8,
+            Mode::Cbc => self.block_len(),
+            Mode::Ctr | Mode::Ccm | Mode::Gcm | Mode::Gmac | Mode::ChaChaPoly => 8,
         }
     }
 
     /// The plaintext must be a multiple of this many octets. 1 for stream and combined modes: alignment beyond that is
     /// a rule of ESP, not of the cipher.
     pub fn block_len(self) -> usize {
-        match self.mode() {
-            Mode::Cbc => 16,
-            Mode::TripleDesCbc => 8,
-            Mode::Null | Mode::Ctr | Mode::Ccm | Mode::Gcm | Mode::ChaChaPoly => 1,
+        match self.id {
+            EncryptionId::AES_CBC | EncryptionId::CAMELLIA_CBC => 16,
+            EncryptionId::TRIPLE_DES | EncryptionId::BLOWFISH => 8,
+            _ => 1,
         }
     }
 
@@ -125,7 +139,10 @@ impl Cipher {
         match self.id {
             EncryptionId::AES_CCM_8 | EncryptionId::AES_GCM_8 => 8,
             EncryptionId::AES_CCM_12 | EncryptionId::AES_GCM_12 => 12,
-            EncryptionId::AES_CCM_16 | EncryptionId::AES_GCM_16 | EncryptionId::CHACHA20_POLY1305 => 16,
+            EncryptionId::AES_CCM_16
+            | EncryptionId::AES_GCM_16
+            | EncryptionId::NULL_AES_GMAC
+            | EncryptionId::CHACHA20_POLY1305 => 16,
             _ => 0,
         }
     }
@@ -178,10 +195,15 @@ impl Integrity {
             IntegrityId::HMAC_SHA1_96 => (Function::HmacSha1, 12), // RFC 2404
             IntegrityId::AES_XCBC_96 => (Function::AesXcbc, 12),   // RFC 3566
             IntegrityId::AES_CMAC_96 => (Function::AesCmac, 12),   // RFC 4494
+            // RFC 4595 section 4.3: all of the hash, made for Fibre Channel.
+            IntegrityId::HMAC_MD5_128 => (Function::HmacMd5, 16),
+            IntegrityId::HMAC_SHA1_160 => (Function::HmacSha1, 20),
             // RFC 4868 section 2.3: half of the hash.
             IntegrityId::HMAC_SHA2_256_128 => (Function::HmacSha256, 16),
             IntegrityId::HMAC_SHA2_384_192 => (Function::HmacSha384, 24),
             IntegrityId::HMAC_SHA2_512_256 => (Function::HmacSha512, 32),
+            // draft-ietf-ipsec-ciph-sha-256-00, before RFC 4868: what Linux before 2.6.33 does.
+            IntegrityId::HMAC_SHA2_256_96 => (Function::HmacSha256, 12),
             _ => return Err(Unsupported::Integrity(id)),
         };
         Ok(Self { id, function, icv_len })
@@ -329,6 +351,12 @@ mod tests {
         assert_eq!(lengths(EncryptionId::AES_CCM_12, Some(256)), (35, 8, 1, 12, true));
         assert_eq!(lengths(EncryptionId::CHACHA20_POLY1305, None), (36, 8, 1, 16, true));
         assert_eq!(lengths(EncryptionId::NULL, None), (0, 0, 1, 0, false));
+        assert_eq!(lengths(EncryptionId::CAMELLIA_CBC, Some(192)), (24, 16, 16, 0, false));
+        assert_eq!(lengths(EncryptionId::BLOWFISH, Some(448)), (56, 8, 8, 0, false));
+        assert_eq!(lengths(EncryptionId::NULL_AES_GMAC, Some(256)), (36, 8, 1, 16, true));
+        for bits in [None, Some(40), Some(120), Some(132), Some(456), Some(u16::MAX)] {
+            assert!(Cipher::new(EncryptionId::BLOWFISH, bits).is_err(), "{bits:?}");
+        }
 
         let integrity = |id| Integrity::new(id).map(|i| (i.key_len(), i.icv_len())).unwrap();
         assert_eq!(integrity(IntegrityId::HMAC_MD5_96), (16, 12));
@@ -338,6 +366,9 @@ mod tests {
         assert_eq!(integrity(IntegrityId::HMAC_SHA2_512_256), (64, 32));
         assert_eq!(integrity(IntegrityId::AES_XCBC_96), (16, 12));
         assert_eq!(integrity(IntegrityId::AES_CMAC_96), (16, 12));
+        assert_eq!(integrity(IntegrityId::HMAC_MD5_128), (16, 16));
+        assert_eq!(integrity(IntegrityId::HMAC_SHA1_160), (20, 20));
+        assert_eq!(integrity(IntegrityId::HMAC_SHA2_256_96), (32, 12));
     }
 
     #[test]
@@ -348,8 +379,8 @@ mod tests {
             assert!(fixed.is_err() || variable.is_err(), "{id} cannot have both a fixed and a variable key length");
             fixed.is_ok() || variable.is_ok()
         });
-        assert_eq!(ciphers.count(), 11);
-        assert_eq!(IntegrityId::KNOWN.iter().filter(|id| Integrity::new(**id).is_ok()).count(), 7);
+        assert_eq!(ciphers.count(), 14);
+        assert_eq!(IntegrityId::KNOWN.iter().filter(|id| Integrity::new(**id).is_ok()).count(), 10);
         assert_eq!(PrfId::KNOWN.iter().filter(|id| Prf::new(**id).is_ok()).count(), 7);
         let text = Prf::new(PrfId::HMAC_TIGER).unwrap_err().to_string();
         assert_eq!(text, "pseudorandom function HMAC_TIGER is not supported");
@@ -359,6 +390,8 @@ mod tests {
     fn legacy_algorithms_are_marked() {
         assert!(Cipher::new(EncryptionId::TRIPLE_DES, None).unwrap().is_legacy());
         assert!(!Cipher::new(EncryptionId::AES_CBC, Some(128)).unwrap().is_legacy());
+        assert!(Cipher::new(EncryptionId::BLOWFISH, Some(128)).unwrap().is_legacy());
+        assert!(!Cipher::new(EncryptionId::CAMELLIA_CBC, Some(128)).unwrap().is_legacy());
         assert!(Integrity::new(IntegrityId::HMAC_MD5_96).unwrap().is_legacy());
         assert!(Integrity::new(IntegrityId::HMAC_SHA1_96).unwrap().is_legacy());
         assert!(!Prf::new(PrfId::HMAC_SHA2_256).unwrap().is_legacy());
@@ -405,6 +438,15 @@ mod tests {
         assert_eq!(prf.compute(b"Jefe", &parts).expose(), hex("750c783e6ab0b503eaa86e310a5db738"));
         let integrity = Integrity::new(IntegrityId::HMAC_MD5_96).unwrap();
         assert_eq!(integrity.compute(&[0x0b; 16], &[b"Hi There"]), expected[..12]);
+        let whole = Integrity::new(IntegrityId::HMAC_MD5_128).unwrap();
+        assert_eq!(whole.compute(&[0x0b; 16], &[b"Hi There"]), expected);
+    }
+
+    /// RFC 4231 section 4.2, its first 96 bits.
+    #[test]
+    fn sha256_of_96_bits_is_the_beginning_of_the_hmac() {
+        let integrity = Integrity::new(IntegrityId::HMAC_SHA2_256_96).unwrap();
+        assert_eq!(integrity.compute(&[0x0b; 20], &[b"Hi There"]), hex("b0344c61d8db38535ca8afce"));
     }
 
     /// RFC 2202 section 3, case 1: HMAC-SHA-1, and its first 96 bits as RFC 2404 uses them.
@@ -415,6 +457,8 @@ mod tests {
         assert_eq!(prf.compute(&[0x0b; 20], &[b"Hi There"]).expose(), expected);
         let integrity = Integrity::new(IntegrityId::HMAC_SHA1_96).unwrap();
         assert_eq!(integrity.compute(&[0x0b; 20], &[b"Hi There"]), expected[..12]);
+        let whole = Integrity::new(IntegrityId::HMAC_SHA1_160).unwrap();
+        assert_eq!(whole.compute(&[0x0b; 20], &[b"Hi There"]), expected);
     }
 
     proptest! {

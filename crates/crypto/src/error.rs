@@ -16,14 +16,19 @@ pub enum Unsupported {
     KeyExchange(KeyExchangeId),
 }
 
+/// The key lengths of an algorithm that has several, in words.
+fn lengths(id: EncryptionId) -> &'static str {
+    if id == EncryptionId::BLOWFISH { "128 to 448 bits in steps of 8" } else { "128, 192 or 256 bits" }
+}
+
 impl fmt::Display for Unsupported {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Encryption(id, None) if crate::Cipher::new(*id, Some(128)).is_ok() => {
-                write!(f, "encryption algorithm {id} needs a key length: 128, 192 or 256 bits")
+                write!(f, "encryption algorithm {id} needs a key length: {}", lengths(*id))
             }
             Self::Encryption(id, Some(bits)) if crate::Cipher::new(*id, Some(128)).is_ok() => {
-                write!(f, "encryption algorithm {id} has keys of 128, 192 or 256 bits, not {bits}")
+                write!(f, "encryption algorithm {id} has keys of {}, not {bits}", lengths(*id))
             }
             Self::Encryption(id, Some(bits)) if crate::Cipher::new(*id, None).is_ok() => {
                 write!(f, "encryption algorithm {id} has a fixed key length; {bits} bits were asked for")
@@ -61,8 +66,9 @@ pub enum BadKey {
     IntegrityMissing(EncryptionId),
     /// A combined-mode cipher and an integrity algorithm beside it (RFC 5282 section 8).
     IntegritySuperfluous(EncryptionId),
-    /// ENCR_NULL for an IKE SA (RFC 7296 section 5: it must not be used there).
-    NullForIke,
+    /// ENCR_NULL for an IKE SA (RFC 7296 section 5: it must not be used there), or GMAC, which RFC 4543 makes for ESP and AH
+    /// only.
+    PlaintextForIke(EncryptionId),
 }
 
 impl fmt::Display for BadKey {
@@ -79,7 +85,7 @@ impl fmt::Display for BadKey {
             Self::IntegritySuperfluous(id) => {
                 write!(f, "{id} authenticates by itself and takes no integrity algorithm")
             }
-            Self::NullForIke => f.write_str("NULL encryption cannot protect an IKE SA"),
+            Self::PlaintextForIke(id) => write!(f, "{id} does not encrypt and cannot protect an IKE SA"),
         }
     }
 }
@@ -100,6 +106,8 @@ pub enum BadPublicValue {
     },
     /// Not in 2 ..= p - 2 (RFC 6989 section 2.1).
     OutOfRange(KeyExchangeId),
+    /// Not in the subgroup of prime order that the generator makes (RFC 6989 section 2.2).
+    NotInSubgroup(KeyExchangeId),
     /// Not a point on the curve (RFC 6989 section 2.3).
     NotOnCurve(KeyExchangeId),
     /// A point of small order: the shared secret would be all zero (RFC 8031 section 2, RFC 7748 section 6.1).
@@ -113,6 +121,7 @@ impl fmt::Display for BadPublicValue {
                 write!(f, "the peer's {method} public value has {actual} octets instead of {expected}")
             }
             Self::OutOfRange(method) => write!(f, "the peer's {method} public value is not in 2 to p - 2"),
+            Self::NotInSubgroup(method) => write!(f, "the peer's {method} public value is not in the subgroup"),
             Self::NotOnCurve(method) => write!(f, "the peer's {method} public value is not a point on the curve"),
             Self::SmallOrder(method) => write!(f, "the peer's {method} public value is a point of small order"),
         }
@@ -166,6 +175,14 @@ mod tests {
             text(EncryptionId::CHACHA20_POLY1305, Some(256)),
             "encryption algorithm CHACHA20_POLY1305 has a fixed key length; 256 bits were asked for"
         );
-        assert_eq!(text(EncryptionId::BLOWFISH, Some(128)), "encryption algorithm BLOWFISH is not supported");
+        assert_eq!(
+            text(EncryptionId::BLOWFISH, None),
+            "encryption algorithm BLOWFISH needs a key length: 128 to 448 bits in steps of 8"
+        );
+        assert_eq!(
+            text(EncryptionId::BLOWFISH, Some(64)),
+            "encryption algorithm BLOWFISH has keys of 128 to 448 bits in steps of 8, not 64"
+        );
+        assert_eq!(text(EncryptionId::CAST, Some(128)), "encryption algorithm CAST is not supported");
     }
 }

@@ -50,7 +50,8 @@ enum Iv {
     Encrypted(Box<EncryptingKey>),
 }
 
-/// Seals the packets of an outbound ESP SA. Keys are expanded once; nothing is allocated per packet.
+/// Seals the packets of an outbound ESP SA. Keys are expanded once; nothing is allocated per packet, but for GMAC, whose
+/// library wants all that it authenticates in one piece.
 ///
 /// IVs: combined and counter modes take the counter. CBC needs IVs that nobody can predict (RFC 3602 section 3): there the
 /// IV is the counter encrypted with AES-128 under a key of its own, `HMAC-SHA-256(encryption key, "ESP CBC IV")`. To
@@ -70,12 +71,12 @@ impl EspSealer {
         let (encryption, authentication) = (keys.encryption.expose(), keys.integrity.expose());
         let iv = match cipher.mode() {
             Mode::Null => Iv::None,
-            Mode::Cbc | Mode::TripleDesCbc => {
+            Mode::Cbc => {
                 let derived = Prf::new(PrfId::HMAC_SHA2_256).ok().map(|prf| prf.compute(encryption, &[b"ESP CBC IV"]));
                 let key = derived.and_then(|derived| cbc_key(&AES_128, derived.expose().get(..16)?));
                 Iv::Encrypted(Box::new(key.expect("AES-128 takes every key of 16 octets")))
             }
-            Mode::Ctr | Mode::Ccm | Mode::Gcm | Mode::ChaChaPoly => Iv::Counter,
+            Mode::Ctr | Mode::Ccm | Mode::Gcm | Mode::Gmac | Mode::ChaChaPoly => Iv::Counter,
         };
         Ok(Self {
             keys: Seal::new(cipher, integrity, encryption, authentication)?,
@@ -136,7 +137,7 @@ impl std::fmt::Debug for EspSealer {
     }
 }
 
-/// Opens the packets of an inbound ESP SA. Keys are expanded once; nothing is allocated per packet.
+/// Opens the packets of an inbound ESP SA. Keys are expanded once; nothing is allocated per packet, but for GMAC.
 pub struct EspOpener {
     keys: Open,
     iv_len: usize,
@@ -272,6 +273,39 @@ mod tests {
         assert_eq!(packet[16..48], expected);
     }
 
+    /// draft-mcgrew-gcm-test-01, the vector of ENCR_NULL_AUTH_AES_GMAC: the IV is authenticated, too.
+    #[test]
+    fn mcgrew_gmac() {
+        let cipher = Cipher::new(EncryptionId::NULL_AES_GMAC, Some(128)).unwrap();
+        let keys = keys(&hex("4c80cdefbb5d10da906ac73c3613a634 22433c64"), &[]);
+        let plain = hex("45000030da3a00008001df3bc0a80005c0a800010800c6cd0200070061626364
+             65666768696a6b6c6d6e6f707172737401020201");
+        let expected =
+            [&hex("00004321 00000007 0000000000000000"), &plain[..], &hex("f2a9a836e155106aa8dcd618e4099aaa")];
+        let mut packet = [&expected[0][..8], &[0; 8], &plain, &[0; 16]].concat();
+        EspSealer::new(cipher, None, &keys).unwrap().seal(&mut packet, None, 0);
+        assert_eq!(packet, expected.concat());
+        let range = EspOpener::new(cipher, None, &keys).unwrap().open(&mut packet, None).unwrap();
+        assert_eq!(packet[range], plain);
+    }
+
+    /// RFC 4543 sections 3.3 and 3.5 against GCM: the ICV of an empty text, with SPI, both halves of the sequence number, IV
+    /// and payload as AAD.
+    #[test]
+    fn gmac_is_gcm_of_nothing() {
+        use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+        let key: Vec<u8> = (0..36).collect();
+        let cipher = Cipher::new(EncryptionId::NULL_AES_GMAC, Some(256)).unwrap();
+        let sealer = EspSealer::new(cipher, None, &keys(&key, &[])).unwrap();
+        let mut sealed = packet(&sealer, b"in plain text, padded");
+        sealer.seal(&mut sealed, Some(0xAABB_CCDD), 7);
+        let gcm = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &key[..32]).unwrap());
+        let nonce: [u8; 12] = [&key[32..], &sealed[8..16]].concat().try_into().unwrap();
+        let aad = [&sealed[..4], &[0xAA, 0xBB, 0xCC, 0xDD], &sealed[4..37]].concat();
+        let icv = gcm.seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(aad), &mut []).unwrap();
+        assert_eq!((&sealed[16..37], &sealed[37..]), (&b"in plain text, padded"[..], icv.as_ref()));
+    }
+
     /// RFC 4303 section 3.3.2.1 against the definition: the high half is authenticated after the trailer and not sent.
     #[test]
     fn extended_sequence_numbers_with_hmac() {
@@ -311,7 +345,7 @@ mod tests {
 
     #[test]
     fn a_changed_bit_in_any_octet_is_noticed() {
-        assert_eq!(suites().len(), 19 + 8 * 7, "every suite is here");
+        assert_eq!(suites().len(), 22 + 14 * 10, "every suite is here");
         for (cipher, integrity) in suites() {
             let (sealer, opener) = pair(cipher, integrity, 3);
             let mut sealed = packet(&sealer, &[0x5A; 48]);
@@ -349,7 +383,12 @@ mod tests {
     /// RFC 3602 section 3: no IV twice, and none that shows the counter.
     #[test]
     fn cbc_ivs_are_not_the_counter() {
-        for (id, bits) in [(EncryptionId::AES_CBC, Some(128)), (EncryptionId::TRIPLE_DES, None)] {
+        for (id, bits) in [
+            (EncryptionId::AES_CBC, Some(128)),
+            (EncryptionId::TRIPLE_DES, None),
+            (EncryptionId::CAMELLIA_CBC, Some(256)),
+            (EncryptionId::BLOWFISH, Some(128)),
+        ] {
             let integrity = Integrity::new(IntegrityId::HMAC_SHA1_96).unwrap();
             let (sealer, _) = pair(Cipher::new(id, bits).unwrap(), Some(integrity), 9);
             let mut seen = std::collections::BTreeSet::new();

@@ -1,8 +1,14 @@
 //! Ephemeral key exchange: MODP groups, elliptic curve groups modulo a prime, Curve25519.
 
+#[cfg(test)]
+mod known_answers;
+mod numbers;
+
+use crate::awslc::curve::{Parameters, PrimeCurve, is_factor};
 use crate::awslc::{Modulus, Rfc3526};
 use crate::{BadPublicValue, Random, Unsupported};
 use aws_lc_rs::agreement::{self, Algorithm, ECDH_P256, ECDH_P384, ECDH_P521, PrivateKey, UnparsedPublicKey, X25519};
+use numbers::Subgroup;
 use std::sync::OnceLock;
 use wire::Secret;
 use wire::registry::KeyExchangeId;
@@ -11,7 +17,7 @@ use zeroize::Zeroizing;
 /// An ephemeral private value and the public value that goes with it.
 ///
 /// The public values have the form of the Key Exchange payload: MODP padded on the left to the length of the prime
-/// (RFC 7296 section 3.4), elliptic curves `x | y` (RFC 5903 section 7), Curve25519 its 32 octets (RFC 8031 section 3).
+/// (RFC 7296 section 3.4), elliptic curves `x | y` (RFC 5903 section 7, RFC 5114 section 3.2), Curve25519 its 32 octets (RFC 8031 section 3).
 pub struct KeyExchange {
     id: KeyExchangeId,
     private: Private,
@@ -21,11 +27,15 @@ pub struct KeyExchange {
 enum Private {
     Modp { group: &'static Group, exponent: Secret },
     Curve { curve: Curve, key: PrivateKey },
+    PrimeCurve { curve: &'static PrimeCurve, factor: Secret },
 }
 
-/// A MODP group: generator 2, safe prime.
+/// A MODP group: generator 2 and a safe prime, or a generator that makes a subgroup of prime order.
 struct Group {
     modulus: Modulus,
+    generator: &'static [u8],
+    /// The order of the subgroup, where it is far smaller than the group.
+    order: Option<&'static [u8]>,
     /// Octets of a private exponent.
     exponent_len: usize,
 }
@@ -43,6 +53,7 @@ struct Curve {
 enum Method {
     Modp(&'static Group),
     Curve(Curve),
+    PrimeCurve(&'static PrimeCurve),
 }
 
 impl Method {
@@ -53,51 +64,84 @@ impl Method {
             KeyExchangeId::ECP_384 => curve(&ECDH_P384, 48, 0xFF),
             KeyExchangeId::ECP_521 => curve(&ECDH_P521, 66, 0x01),
             KeyExchangeId::CURVE_25519 => curve(&X25519, 32, 0xFF),
-            _ => group(id).map(Self::Modp),
+            _ => group(id).map(Self::Modp).or_else(|| prime_curve(id).map(Self::PrimeCurve)),
         }
     }
 }
 
-/// RFC 2409 section 6.2.
-const MODP_1024: [u8; 128] = {
-    const WORDS: [u32; 32] = [
-        0xFFFFFFFF, 0xFFFFFFFF, 0xC90FDAA2, 0x2168C234, 0xC4C6628B, 0x80DC1CD1, 0x29024E08, 0x8A67CC74, 0x020BBEA6,
-        0x3B139B22, 0x514A0879, 0x8E3404DD, 0xEF9519B3, 0xCD3A431B, 0x302B0A6D, 0xF25F1437, 0x4FE1356D, 0x6D51C245,
-        0xE485B576, 0x625E7EC6, 0xF44C42E9, 0xA637ED6B, 0x0BFF5CB6, 0xF406B7ED, 0xEE386BFB, 0x5A899FA5, 0xAE9F2411,
-        0x7C4B1FE6, 0x49286651, 0xECE65381, 0xFFFFFFFF, 0xFFFFFFFF,
-    ];
-    let mut octets = [0; 128];
-    let mut i = 0;
-    while i < octets.len() {
-        octets[i] = WORDS[i / 4].to_be_bytes()[i % 4];
-        i += 1;
+/// The octets of a number, written as the RFCs write it.
+const fn octets<const N: usize>(hex: &str) -> [u8; N] {
+    let (text, mut octets, mut at, mut digits) = (hex.as_bytes(), [0; N], 0, 0);
+    while at < text.len() {
+        let digit = match text[at] {
+            c @ b'0'..=b'9' => c - b'0',
+            c @ b'A'..=b'F' => c - b'A' + 10,
+            _ => 0xFF, // the spaces between
+        };
+        if digit != 0xFF {
+            octets[digits / 2] = octets[digits / 2] << 4 | digit;
+            digits += 1;
+        }
+        at += 1;
     }
+    assert!(digits == 2 * N, "the number has its length");
     octets
-};
+}
 
+/// RFC 2409 section 6.2.
+const MODP_1024: [u8; 128] = octets(
+    "FFFFFFFF FFFFFFFF C90FDAA2 2168C234 C4C6628B 80DC1CD1 29024E08 8A67CC74 020BBEA6 3B139B22 514A0879 8E3404DD
+     EF9519B3 CD3A431B 302B0A6D F25F1437 4FE1356D 6D51C245 E485B576 625E7EC6 F44C42E9 A637ED6B 0BFF5CB6 F406B7ED
+     EE386BFB 5A899FA5 AE9F2411 7C4B1FE6 49286651 ECE65381 FFFFFFFF FFFFFFFF",
+);
 /// The MODP groups, prepared at their first use.
 fn group(id: KeyExchangeId) -> Option<&'static Group> {
-    static GROUPS: [OnceLock<Option<Group>>; 7] = [const { OnceLock::new() }; 7];
+    static GROUPS: [OnceLock<Option<Group>>; 10] = [const { OnceLock::new() }; 10];
     // Short exponents: at least twice the strength of the group in bits, with a margin. For these safe primes that loses
     // nothing (RFC 3526 section 8 has the estimates) and saves most of the work.
+    enum Prime {
+        Rfc2409,
+        Rfc3526(Rfc3526),
+        Rfc5114(&'static Subgroup),
+    }
     let (slot, prime, exponent_len) = match id {
-        KeyExchangeId::MODP_1024 => (0, None, 32),
-        KeyExchangeId::MODP_1536 => (1, Some(Rfc3526::Modp1536), 32),
-        KeyExchangeId::MODP_2048 => (2, Some(Rfc3526::Modp2048), 40),
-        KeyExchangeId::MODP_3072 => (3, Some(Rfc3526::Modp3072), 48),
-        KeyExchangeId::MODP_4096 => (4, Some(Rfc3526::Modp4096), 56),
-        KeyExchangeId::MODP_6144 => (5, Some(Rfc3526::Modp6144), 64),
-        KeyExchangeId::MODP_8192 => (6, Some(Rfc3526::Modp8192), 64),
+        KeyExchangeId::MODP_1024 => (0, Prime::Rfc2409, 32),
+        KeyExchangeId::MODP_1536 => (1, Prime::Rfc3526(Rfc3526::Modp1536), 32),
+        KeyExchangeId::MODP_2048 => (2, Prime::Rfc3526(Rfc3526::Modp2048), 40),
+        KeyExchangeId::MODP_3072 => (3, Prime::Rfc3526(Rfc3526::Modp3072), 48),
+        KeyExchangeId::MODP_4096 => (4, Prime::Rfc3526(Rfc3526::Modp4096), 56),
+        KeyExchangeId::MODP_6144 => (5, Prime::Rfc3526(Rfc3526::Modp6144), 64),
+        KeyExchangeId::MODP_8192 => (6, Prime::Rfc3526(Rfc3526::Modp8192), 64),
+        // Exponents below the order of the subgroup: more would only repeat them.
+        KeyExchangeId::MODP_1024_160 => (7, Prime::Rfc5114(&numbers::MODP_1024_160), 20),
+        KeyExchangeId::MODP_2048_224 => (8, Prime::Rfc5114(&numbers::MODP_2048_224), 28),
+        KeyExchangeId::MODP_2048_256 => (9, Prime::Rfc5114(&numbers::MODP_2048_256), 32),
         _ => return None,
     };
     let prepare = || {
-        let modulus = match prime {
-            None => Modulus::from_octets(&MODP_1024),
-            Some(prime) => Modulus::rfc3526(prime),
+        let (modulus, generator, order): (_, &[u8], _) = match prime {
+            Prime::Rfc2409 => (Modulus::from_octets(&MODP_1024), &[2], None),
+            Prime::Rfc3526(prime) => (Modulus::rfc3526(prime), &[2], None),
+            Prime::Rfc5114(group) => (Modulus::from_octets(group.prime), group.generator, Some(group.order)),
         };
-        Some(Group { modulus: modulus?, exponent_len })
+        Some(Group { modulus: modulus?, generator, order, exponent_len })
     };
     GROUPS.get(slot)?.get_or_init(prepare).as_ref()
+}
+
+/// The curves that `aws-lc-rs` has no agreement for, prepared at their first use.
+fn prime_curve(id: KeyExchangeId) -> Option<&'static PrimeCurve> {
+    static CURVES: [OnceLock<Option<PrimeCurve>>; 6] = [const { OnceLock::new() }; 6];
+    let (slot, numbers): (_, Option<&Parameters>) = match id {
+        KeyExchangeId::ECP_192 => (0, Some(&numbers::ECP_192)),
+        KeyExchangeId::ECP_224 => (1, None),
+        KeyExchangeId::ECP_224_BP => (2, Some(&numbers::ECP_224_BP)),
+        KeyExchangeId::ECP_256_BP => (3, Some(&numbers::ECP_256_BP)),
+        KeyExchangeId::ECP_384_BP => (4, Some(&numbers::ECP_384_BP)),
+        KeyExchangeId::ECP_512_BP => (5, Some(&numbers::ECP_512_BP)),
+        _ => return None,
+    };
+    CURVES.get(slot)?.get_or_init(|| numbers.map_or_else(PrimeCurve::p224, PrimeCurve::new)).as_ref()
 }
 
 impl KeyExchange {
@@ -106,9 +150,21 @@ impl KeyExchange {
         Method::of(id).is_some()
     }
 
-    /// Whether the method is kept only for old peers (RFC 8247 section 2.4: MODP-1024 SHOULD NOT, MODP-1536 likewise).
+    /// Whether the method is kept only for old peers. RFC 8247 section 2.4: MODP-1024 SHOULD NOT, MODP-1536 likewise, of the
+    /// groups with small subgroups the first MUST NOT and the others SHOULD NOT. The curves below 256 bits have less than
+    /// the 128 bits of strength that all else has.
     pub fn is_legacy(id: KeyExchangeId) -> bool {
-        matches!(id, KeyExchangeId::MODP_1024 | KeyExchangeId::MODP_1536)
+        matches!(
+            id,
+            KeyExchangeId::MODP_1024
+                | KeyExchangeId::MODP_1536
+                | KeyExchangeId::MODP_1024_160
+                | KeyExchangeId::MODP_2048_224
+                | KeyExchangeId::MODP_2048_256
+                | KeyExchangeId::ECP_192
+                | KeyExchangeId::ECP_224
+                | KeyExchangeId::ECP_224_BP
+        )
     }
 
     /// Octets of a public value of this method.
@@ -116,6 +172,7 @@ impl KeyExchange {
         Method::of(id).map(|method| match method {
             Method::Modp(group) => group.modulus.octets().len(),
             Method::Curve(curve) => curve.public_len(),
+            Method::PrimeCurve(curve) => 2 * curve.length(),
         })
     }
 
@@ -128,6 +185,7 @@ impl KeyExchange {
         let (length, mask) = match Method::of(id).ok_or(Unsupported::KeyExchange(id))? {
             Method::Modp(group) => (group.exponent_len, 0xFF),
             Method::Curve(curve) => (curve.length, curve.first_mask),
+            Method::PrimeCurve(curve) => (curve.length(), 0xFF),
         };
         let mut candidate = Zeroizing::new(vec![0; length]);
         for _ in 0..100 {
@@ -135,7 +193,7 @@ impl KeyExchange {
             if let Some(first) = candidate.first_mut() {
                 *first &= mask;
             }
-            // A curve refuses 0 and what is not below its order; reduction instead of another draw would be biased.
+            // A curve, and a subgroup, refuses 0 and what is not below its order; reduction instead of another draw would be biased.
             if let Some(this) = Self::from_private(id, &candidate) {
                 return Ok(this);
             }
@@ -143,17 +201,18 @@ impl KeyExchange {
         panic!("the random source repeats unusable values");
     }
 
-    /// The key exchange with a private value that is already there: big-endian, for the curves at full length. Meant for
+    /// The key exchange with a private value that is already there: big-endian, for curves and subgroups at full length. Meant for
     /// known answers; a negotiation uses [`KeyExchange::generate`].
     ///
     /// `None` if the method is not supported or the value is no private value of it.
     pub fn from_private(id: KeyExchangeId, private: &[u8]) -> Option<Self> {
         match Method::of(id)? {
             Method::Modp(group) => {
-                if private.iter().all(|octet| *octet == 0) {
-                    return None;
-                }
-                let public = group.modulus.power(&[2], private)?.to_vec();
+                let usable = match group.order {
+                    Some(order) => is_factor(private, order),
+                    None => private.iter().any(|octet| *octet != 0),
+                };
+                let public = group.modulus.power(group.generator, private).filter(|_| usable)?.to_vec();
                 Some(Self { id, private: Private::Modp { group, exponent: Secret::from(private) }, public })
             }
             Method::Curve(curve) => {
@@ -165,6 +224,10 @@ impl KeyExchange {
                     (false, (_, coordinates)) => coordinates.to_vec(),
                 };
                 Some(Self { id, private: Private::Curve { curve, key }, public })
+            }
+            Method::PrimeCurve(curve) => {
+                let public = curve.multiply_generator(private)?.to_vec();
+                Some(Self { id, private: Private::PrimeCurve { curve, factor: Secret::from(private) }, public })
             }
         }
     }
@@ -191,6 +254,12 @@ impl KeyExchange {
                 if !in_range(peer_public, group.modulus.octets()) {
                     return Err(BadPublicValue::OutOfRange(method));
                 }
+                // RFC 6989 section 2.2: outside of the subgroup a public value could make the secret one of a few, and
+                // show the private value to who reuses it. We reuse none and check all the same.
+                let in_subgroup = |order| group.modulus.power(peer_public, order).is_some_and(|power| is_one(&power));
+                if !group.order.is_none_or(in_subgroup) {
+                    return Err(BadPublicValue::NotInSubgroup(method));
+                }
                 let shared = group.modulus.power(peer_public, exponent.expose());
                 shared.map(|octets| Secret::from(octets.as_slice())).ok_or(BadPublicValue::OutOfRange(method))
             }
@@ -208,6 +277,12 @@ impl KeyExchange {
                     agreement::agree(key, peer, BadPublicValue::NotOnCurve(method), done)
                 }
             }
+            Private::PrimeCurve { curve, factor } => {
+                // On the curve means in the group, for its order is prime and its cofactor one (RFC 6989 section 2.3).
+                let point = curve.multiply_point(peer_public, factor.expose());
+                let point = point.ok_or(BadPublicValue::NotOnCurve(method))?;
+                Ok(Secret::from(point.get(..curve.length()).unwrap_or_default()))
+            }
         }
     }
 }
@@ -220,6 +295,10 @@ impl Curve {
     fn public_len(&self) -> usize {
         if self.is_montgomery() { self.length } else { 2 * self.length }
     }
+}
+
+fn is_one(number: &[u8]) -> bool {
+    number.split_last().is_some_and(|(last, before)| *last == 1 && before.iter().all(|octet| *octet == 0))
 }
 
 /// RFC 6989 section 2.1: 1 < y < p - 1. Both are public and of the same length.
@@ -252,10 +331,15 @@ mod tests {
         KeyExchangeId::KNOWN.iter().copied().filter(|id| KeyExchange::supported(*id))
     }
 
+    /// All curves but Curve25519, which has no y.
+    fn is_curve_of_points(id: &KeyExchangeId) -> bool {
+        group(*id).is_none() && *id != KeyExchangeId::CURVE_25519
+    }
+
     #[test]
     fn both_sides_agree_in_every_method() {
         let mut rng = Seeded(1);
-        assert_eq!(supported().count(), 11);
+        assert_eq!(supported().count(), 20);
         for id in supported() {
             let ours = KeyExchange::generate(id, &mut rng).unwrap();
             let theirs = KeyExchange::generate(id, &mut rng).unwrap();
@@ -277,7 +361,7 @@ mod tests {
 
     #[test]
     fn what_is_not_here_is_refused_by_name() {
-        for id in [KeyExchangeId::MODP_768, KeyExchangeId::MODP_2048_256, KeyExchangeId::ECP_224, KeyExchangeId(1234)] {
+        for id in [KeyExchangeId::MODP_768, KeyExchangeId::CURVE_448, KeyExchangeId::ML_KEM_768, KeyExchangeId(1234)] {
             let error = KeyExchange::generate(id, &mut Seeded(1)).unwrap_err();
             assert_eq!(error, Unsupported::KeyExchange(id));
             assert!(error.to_string().contains(&id.to_string()));
@@ -346,14 +430,20 @@ mod tests {
             for bad in [small(0), small(1), less(1), less(0), vec![0xFF; prime.len()]] {
                 assert_eq!(ours.agree(&bad).unwrap_err(), BadPublicValue::OutOfRange(id), "{id}");
             }
-            assert!(ours.agree(&small(2)).is_ok());
-            assert!(ours.agree(&less(2)).is_ok());
+            match group(id).unwrap().order {
+                None => assert!(ours.agree(&small(2)).is_ok() && ours.agree(&less(2)).is_ok()),
+                // The group is many times larger than the subgroup: neither number is in it.
+                Some(_) => {
+                    assert_eq!(ours.agree(&small(2)).unwrap_err(), BadPublicValue::NotInSubgroup(id));
+                    assert_eq!(ours.agree(&less(2)).unwrap_err(), BadPublicValue::NotInSubgroup(id));
+                }
+            }
         }
     }
 
     #[test]
     fn points_off_the_curve_are_refused() {
-        for id in [KeyExchangeId::ECP_256, KeyExchangeId::ECP_384, KeyExchangeId::ECP_521] {
+        for id in supported().filter(is_curve_of_points) {
             let ours = KeyExchange::generate(id, &mut Seeded(6)).unwrap();
             let peer = KeyExchange::generate(id, &mut Seeded(7)).unwrap();
             let mut off = peer.public().to_vec();
@@ -386,13 +476,21 @@ mod tests {
 
     #[test]
     fn private_values_out_of_range_are_refused() {
-        for id in [KeyExchangeId::ECP_256, KeyExchangeId::ECP_384, KeyExchangeId::ECP_521] {
+        for id in supported().filter(is_curve_of_points) {
             let length = KeyExchange::public_len(id).unwrap() / 2;
             assert!(KeyExchange::from_private(id, &vec![0; length]).is_none());
             assert!(KeyExchange::from_private(id, &vec![0xFF; length]).is_none());
             assert!(KeyExchange::from_private(id, &[1]).is_none());
         }
         assert!(KeyExchange::from_private(KeyExchangeId::MODP_2048, &[0; 40]).is_none());
+        for id in [KeyExchangeId::MODP_1024_160, KeyExchangeId::MODP_2048_224, KeyExchangeId::MODP_2048_256] {
+            let order = group(id).unwrap().order.unwrap();
+            for bad in [vec![0; order.len()], order.to_vec(), vec![0xFF; order.len()], order[1..].to_vec()] {
+                assert!(KeyExchange::from_private(id, &bad).is_none(), "{id}");
+            }
+            let largest = [&order[..order.len() - 1], &[order[order.len() - 1] - 1]].concat();
+            assert!(KeyExchange::from_private(id, &largest).is_some());
+        }
     }
 
     #[test]

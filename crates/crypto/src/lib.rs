@@ -1,6 +1,7 @@
 //! Algorithms and key schedules of IKE and ESP.
 //!
-//! The primitives come from AWS-LC (and, for HMAC, from RustCrypto, which is twice as fast on the short messages of IKE).
+//! The primitives come from AWS-LC (and from RustCrypto HMAC, which is twice as fast on the short messages of IKE, and the
+//! two ciphers that AWS-LC lacks).
 //! What is written here is what the RFCs put around them: which key has which length, what is authenticated, where the
 //! IV comes from, how keys are derived.
 //!
@@ -21,6 +22,7 @@
 mod algorithms;
 mod awslc;
 mod block_mac;
+mod cbc;
 mod ccm;
 mod certificate;
 mod error;

@@ -20,8 +20,8 @@ pub struct Protection {
 impl Protection {
     /// Takes SK_e and SK_a of one direction. SK_a is empty if the cipher authenticates by itself.
     pub fn new(cipher: Cipher, integrity: Option<Integrity>, sk_e: &[u8], sk_a: &[u8]) -> Result<Self, BadKey> {
-        if cipher.mode() == Mode::Null {
-            return Err(BadKey::NullForIke);
+        if cipher.leaves_plaintext() {
+            return Err(BadKey::PlaintextForIke(cipher.id()));
         }
         check(cipher, integrity, sk_e, sk_a)?;
         Ok(Self { cipher, integrity, sk_e: Secret::from(sk_e), sk_a: Secret::from(sk_a) })
@@ -61,7 +61,7 @@ impl Protection {
         assert!(!body.is_empty() && body.len().is_multiple_of(self.block_len()), "{layout}");
         match self.cipher.mode() {
             // RFC 7296 section 3.14: the IV of CBC must be unpredictable.
-            Mode::Cbc | Mode::TripleDesCbc => rng.fill(iv),
+            Mode::Cbc => rng.fill(iv),
             // RFC 5282 section 4, RFC 5930 section 2: any way of generating it that does not repeat; a counter cannot.
             _ => iv.copy_from_slice(&sequence.to_be_bytes()),
         }
@@ -122,7 +122,7 @@ mod tests {
             .iter()
             .flat_map(|id| [None, Some(128), Some(192), Some(256)].map(|bits| Cipher::new(*id, bits)))
             .filter_map(Result::ok)
-            .filter(|cipher| cipher.id() != EncryptionId::NULL);
+            .filter(|cipher| !cipher.leaves_plaintext());
         ciphers
             .flat_map(|cipher| match cipher.is_aead() {
                 true => vec![(cipher, None)],
@@ -326,7 +326,11 @@ mod tests {
     fn null_encryption_is_not_for_ike() {
         let null = Cipher::new(EncryptionId::NULL, None).unwrap();
         let integrity = Integrity::new(IntegrityId::HMAC_SHA1_96).ok();
-        assert_eq!(Protection::new(null, integrity, &[], &[0; 20]).unwrap_err(), BadKey::NullForIke);
+        let refused = BadKey::PlaintextForIke(EncryptionId::NULL);
+        assert_eq!(Protection::new(null, integrity, &[], &[0; 20]).unwrap_err(), refused);
+        let gmac = Cipher::new(EncryptionId::NULL_AES_GMAC, Some(128)).unwrap();
+        let refused = Protection::new(gmac, None, &[0; 20], &[]).unwrap_err();
+        assert_eq!(refused.to_string(), "NULL_AES_GMAC does not encrypt and cannot protect an IKE SA");
     }
 
     #[test]

@@ -5,15 +5,16 @@
 
 use crate::algorithms::Mode;
 use crate::awslc::ShortIcvGcm;
-use crate::block_mac::cbc_key;
+use crate::cbc::{CbcDecrypt, CbcEncrypt};
 use crate::ccm::{Ccm, ctr, ctr_key};
 use crate::mac::MacKey;
 use crate::{BadKey, Cipher, Integrity, OpenError};
 use aws_lc_rs::aead::{AES_128_GCM, AES_192_GCM, AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::cipher::{
-    AES_128, AES_192, AES_256, DecryptingKey, DecryptionContext, EncryptingKey, EncryptionContext, UnboundCipherKey,
+    AES_128, AES_192, AES_256, DecryptionContext, EncryptingKey, EncryptionContext, UnboundCipherKey,
 };
 use aws_lc_rs::iv::FixedLength;
+use wire::registry::EncryptionId;
 
 /// What is authenticated beside IV and body.
 #[derive(Clone, Copy)]
@@ -29,6 +30,7 @@ pub(crate) struct Authenticated<'a> {
 /// A combined mode with its key and salt; the same object seals and opens.
 enum Combined {
     Library { key: LessSafeKey, salt: [u8; 4] },
+    Gmac { key: LessSafeKey, salt: [u8; 4] },
     ShortIcv { key: ShortIcvGcm, salt: [u8; 4] },
     Ccm { key: Box<Ccm>, salt: [u8; 3] },
 }
@@ -48,14 +50,18 @@ impl Combined {
             }
             _ => {
                 let algorithm = match (cipher.mode(), cipher.key_bits()) {
-                    (Mode::Gcm, 128) => &AES_128_GCM,
-                    (Mode::Gcm, 192) => &AES_192_GCM,
-                    (Mode::Gcm, 256) => &AES_256_GCM,
+                    (Mode::Gcm | Mode::Gmac, 128) => &AES_128_GCM,
+                    (Mode::Gcm | Mode::Gmac, 192) => &AES_192_GCM,
+                    (Mode::Gcm | Mode::Gmac, 256) => &AES_256_GCM,
                     (Mode::ChaChaPoly, _) => &CHACHA20_POLY1305,
                     _ => return None,
                 };
                 let (key, salt) = key.split_last_chunk()?;
-                Some(Self::Library { key: LessSafeKey::new(UnboundKey::new(algorithm, key).ok()?), salt: *salt })
+                let key = LessSafeKey::new(UnboundKey::new(algorithm, key).ok()?);
+                Some(match cipher.mode() {
+                    Mode::Gmac => Self::Gmac { key, salt: *salt },
+                    _ => Self::Library { key, salt: *salt },
+                })
             }
         }
     }
@@ -65,6 +71,12 @@ impl Combined {
             Self::Library { key, salt } => {
                 let nonce = Nonce::assume_unique_for_key(nonce(salt, iv)?);
                 let tag = key.seal_in_place_separate_tag(nonce, Aad::from(aad), body).ok()?;
+                (tag.as_ref().len() == icv.len()).then(|| icv.copy_from_slice(tag.as_ref()))
+            }
+            // RFC 4543 section 3.5: the plaintext of GCM is empty, and what would be it is authenticated.
+            Self::Gmac { key, salt } => {
+                let nonce = Nonce::assume_unique_for_key(nonce(salt, iv)?);
+                let tag = key.seal_in_place_separate_tag(nonce, Aad::from([aad, iv, body].concat()), &mut []).ok()?;
                 (tag.as_ref().len() == icv.len()).then(|| icv.copy_from_slice(tag.as_ref()))
             }
             Self::ShortIcv { key, salt } => key.seal(&nonce(salt, iv)?, aad, body, icv).then_some(()),
@@ -80,6 +92,11 @@ impl Combined {
             Self::Library { key, salt } => {
                 let nonce = Nonce::assume_unique_for_key(nonce(salt, iv)?);
                 key.open_in_place_separate_tag(nonce, Aad::from(aad), icv, body).ok().map(|_| ())
+            }
+            Self::Gmac { key, salt } => {
+                let nonce = Nonce::assume_unique_for_key(nonce(salt, iv)?);
+                let aad = Aad::from([aad, iv, body].concat());
+                key.open_in_place_separate_tag(nonce, aad, icv, &mut []).ok().map(|_| ())
             }
             Self::ShortIcv { key, salt } => key.open(&nonce(salt, iv)?, aad, body, icv).then_some(()),
             Self::Ccm { key, salt } => key.open(&nonce(salt, iv)?, aad, body, icv).then_some(()),
@@ -151,7 +168,7 @@ pub(crate) fn check(cipher: Cipher, integrity: Option<Integrity>, sk_e: &[u8], s
         return Err(BadKey::IntegrityLength { expected, actual: sk_a.len() });
     }
     // The library refuses 3DES keys whose parts are weak or equal.
-    if cipher.mode() == Mode::TripleDesCbc && triple_des(sk_e).and_then(|key| EncryptingKey::cbc(key).ok()).is_none() {
+    if cipher.id() == EncryptionId::TRIPLE_DES && CbcEncrypt::new(cipher, sk_e).is_none() {
         return Err(BadKey::Weak);
     }
     Ok(())
@@ -175,7 +192,7 @@ enum SealKind {
 enum SealCipher {
     Null,
     Ctr { key: EncryptingKey, salt: [u8; 4] },
-    Cbc(EncryptingKey),
+    Cbc(CbcEncrypt),
 }
 
 /// Keys of the opening direction, expanded.
@@ -189,7 +206,7 @@ enum OpenKind {
 enum OpenCipher {
     Null,
     Ctr { key: EncryptingKey, salt: [u8; 4] },
-    Cbc(DecryptingKey),
+    Cbc(CbcDecrypt),
 }
 
 impl Seal {
@@ -206,10 +223,9 @@ impl Seal {
                 let (key, salt) = sk_e.split_last_chunk()?;
                 SealCipher::Ctr { key: ctr_key(aes(cipher)?, key)?, salt: *salt }
             }
-            Mode::Cbc => SealCipher::Cbc(cbc_key(aes(cipher)?, sk_e)?),
-            Mode::TripleDesCbc => SealCipher::Cbc(EncryptingKey::cbc(triple_des(sk_e)?).ok()?),
+            Mode::Cbc => SealCipher::Cbc(CbcEncrypt::new(cipher, sk_e)?),
             Mode::Null => SealCipher::Null,
-            Mode::Ccm | Mode::Gcm | Mode::ChaChaPoly => return None,
+            Mode::Ccm | Mode::Gcm | Mode::Gmac | Mode::ChaChaPoly => return None,
         };
         Some(SealKind::Separate(Box::new(Separate { cipher, mac })))
     }
@@ -230,9 +246,7 @@ impl Seal {
                 match cipher {
                     SealCipher::Null => {}
                     SealCipher::Ctr { key, salt } => ctr(key, first_counter_block(salt, iv)?, body),
-                    SealCipher::Cbc(key) => {
-                        key.less_safe_encrypt(body, encryption_context(iv)?).ok()?;
-                    }
+                    SealCipher::Cbc(key) => key.encrypt(iv, body)?,
                 }
                 // Encrypt first, then authenticate the ciphertext (RFC 7296 section 3.14, RFC 4303 section 3.3.2.1).
                 let tag = mac.tag(&[with.head, iv, body, with.tail]);
@@ -257,10 +271,9 @@ impl Open {
                 let (key, salt) = sk_e.split_last_chunk()?;
                 OpenCipher::Ctr { key: ctr_key(aes(cipher)?, key)?, salt: *salt }
             }
-            Mode::Cbc => OpenCipher::Cbc(DecryptingKey::cbc(UnboundCipherKey::new(aes(cipher)?, sk_e).ok()?).ok()?),
-            Mode::TripleDesCbc => OpenCipher::Cbc(DecryptingKey::cbc(triple_des(sk_e)?).ok()?),
+            Mode::Cbc => OpenCipher::Cbc(CbcDecrypt::new(cipher, sk_e)?),
             Mode::Null => OpenCipher::Null,
-            Mode::Ccm | Mode::Gcm | Mode::ChaChaPoly => return None,
+            Mode::Ccm | Mode::Gcm | Mode::Gmac | Mode::ChaChaPoly => return None,
         };
         Some(OpenKind::Separate(Box::new(Separate { cipher, mac })))
     }
@@ -288,10 +301,7 @@ impl Open {
                     OpenCipher::Ctr { key, salt } => {
                         ctr(key, first_counter_block(salt, iv).ok_or(OpenError::TooShort)?, body);
                     }
-                    OpenCipher::Cbc(key) => {
-                        let context = decryption_context(iv).ok_or(OpenError::TooShort)?;
-                        key.decrypt(body, context).map_err(|_| OpenError::NotBlockMultiple)?;
-                    }
+                    OpenCipher::Cbc(key) => key.decrypt(iv, body).ok_or(OpenError::NotBlockMultiple)?,
                 }
                 Ok(())
             }

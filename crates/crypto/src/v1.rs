@@ -3,11 +3,9 @@
 //! Names are those of RFC 2409: `g_xi` and `g_xr` are the public values, `g_xy` the shared secret, `cky_i` and `cky_r` the
 //! cookies, `m_id` the message ID; `_b` is the body of a payload without its generic header.
 
-use crate::algorithms::Mode;
-use crate::transform::{aes, decryption_context, encryption_context, triple_des};
+use crate::cbc::{CbcDecrypt, CbcEncrypt};
 use crate::v2::EspKeys;
 use crate::{BadKey, Integrity, OpenError, Prf, sha1};
-use aws_lc_rs::cipher::{DecryptingKey, EncryptingKey, UnboundCipherKey};
 use md5::Md5;
 use sha2::{Digest, Sha256, Sha384, Sha512};
 use std::fmt;
@@ -28,11 +26,17 @@ impl fmt::Display for Unsupported {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Hash(id) => write!(f, "hash algorithm {id} is not supported"),
-            Self::Encryption(id @ OakleyEncryption::AES_CBC, None) => {
+            Self::Encryption(id @ (OakleyEncryption::AES_CBC | OakleyEncryption::CAMELLIA_CBC), None) => {
                 write!(f, "encryption algorithm {id} needs a key length: 128, 192 or 256 bits")
             }
-            Self::Encryption(id @ OakleyEncryption::AES_CBC, Some(bits)) => {
+            Self::Encryption(id @ (OakleyEncryption::AES_CBC | OakleyEncryption::CAMELLIA_CBC), Some(bits)) => {
                 write!(f, "encryption algorithm {id} has keys of 128, 192 or 256 bits, not {bits}")
+            }
+            Self::Encryption(id @ OakleyEncryption::BLOWFISH_CBC, None) => {
+                write!(f, "encryption algorithm {id} needs a key length: 128 to 448 bits in steps of 8")
+            }
+            Self::Encryption(id @ OakleyEncryption::BLOWFISH_CBC, Some(bits)) => {
+                write!(f, "encryption algorithm {id} has keys of 128 to 448 bits in steps of 8, not {bits}")
             }
             Self::Encryption(id @ OakleyEncryption::TRIPLE_DES_CBC, Some(bits)) => {
                 write!(f, "encryption algorithm {id} has a fixed key length; {bits} bits were asked for")
@@ -105,8 +109,8 @@ impl Hash {
     }
 }
 
-/// Resolves a phase 1 encryption algorithm to the cipher that it has in common with IKEv2, with its lengths. AES needs its
-/// Key Length attribute (RFC 3602 section 5.3), 3DES must come without.
+/// Resolves a phase 1 encryption algorithm to the cipher that it has in common with IKEv2, with its lengths. AES,
+/// Camellia and Blowfish need their Key Length attribute (RFC 3602 section 5.3, RFC 4312 section 4), 3DES must come without.
 ///
 /// # Errors
 /// [`Unsupported::Encryption`].
@@ -114,6 +118,8 @@ pub fn cipher(id: OakleyEncryption, key_length_bits: Option<u16>) -> Result<crat
     let common = match id {
         OakleyEncryption::AES_CBC => EncryptionId::AES_CBC,
         OakleyEncryption::TRIPLE_DES_CBC => EncryptionId::TRIPLE_DES,
+        OakleyEncryption::BLOWFISH_CBC => EncryptionId::BLOWFISH,
+        OakleyEncryption::CAMELLIA_CBC => EncryptionId::CAMELLIA_CBC,
         _ => return Err(Unsupported::Encryption(id, key_length_bits)),
     };
     crate::Cipher::new(common, key_length_bits).map_err(|_| Unsupported::Encryption(id, key_length_bits))
@@ -191,11 +197,11 @@ fn first(mut octets: Vec<u8>, count: usize) -> Vec<u8> {
     octets
 }
 
-/// A phase 1 cipher with its key: AES or 3DES in CBC mode, without authentication. Who decrypts must check a Hash payload
+/// A phase 1 cipher with its key: a block cipher in CBC mode, without authentication. Who decrypts must check a Hash payload
 /// inside before believing anything.
 pub struct Cipher {
-    seal: EncryptingKey,
-    open: DecryptingKey,
+    seal: CbcEncrypt,
+    open: CbcDecrypt,
     block: usize,
 }
 
@@ -203,18 +209,14 @@ impl Cipher {
     /// Prepares the key of [`phase1_key`].
     ///
     /// # Errors
-    /// A key of the wrong length, a weak 3DES key, and for any cipher but AES-CBC and 3DES [`BadKey::Weak`].
+    /// A key of the wrong length, a weak 3DES key, and for any cipher that is not in CBC mode [`BadKey::Weak`].
     pub fn new(cipher: crate::Cipher, key: &[u8]) -> Result<Self, BadKey> {
         if key.len() != cipher.key_len() {
             return Err(BadKey::EncryptionLength { expected: cipher.key_len(), actual: key.len() });
         }
-        let unbound = || match cipher.mode() {
-            Mode::Cbc => UnboundCipherKey::new(aes(cipher)?, key).ok(),
-            Mode::TripleDesCbc => triple_des(key),
-            _ => None,
-        };
-        let seal = unbound().and_then(|key| EncryptingKey::cbc(key).ok()).ok_or(BadKey::Weak)?;
-        let open = unbound().and_then(|key| DecryptingKey::cbc(key).ok()).ok_or(BadKey::Weak)?;
+        // RFC 2409 appendix B knows ciphers in CBC mode only.
+        let seal = CbcEncrypt::new(cipher, key).ok_or(BadKey::Weak)?;
+        let open = CbcDecrypt::new(cipher, key).ok_or(BadKey::Weak)?;
         Ok(Self { seal, open, block: cipher.block_len() })
     }
 
@@ -229,11 +231,8 @@ impl Cipher {
     /// # Panics
     /// If `body` or `iv` has another length: sending the plaintext would be the alternative.
     pub fn encrypt(&self, iv: &[u8], body: &mut [u8]) -> Vec<u8> {
-        let encrypted = self.whole_blocks(body).and_then(|()| {
-            let context = encryption_context(iv).filter(|_| iv.len() == self.block).ok_or(OpenError::TooShort)?;
-            self.seal.less_safe_encrypt(body, context).map(|_| ()).map_err(|_| OpenError::NotBlockMultiple)
-        });
-        encrypted.expect("whole blocks, and an IV of one");
+        let fits = self.whole_blocks(body).is_ok() && iv.len() == self.block;
+        fits.then(|| self.seal.encrypt(iv, body)).flatten().expect("whole blocks, and an IV of one");
         self.last_block(body)
     }
 
@@ -244,9 +243,11 @@ impl Cipher {
     /// `body` is untouched then.
     pub fn decrypt(&self, iv: &[u8], body: &mut [u8]) -> Result<Vec<u8>, OpenError> {
         self.whole_blocks(body)?;
-        let context = decryption_context(iv).filter(|_| iv.len() == self.block).ok_or(OpenError::TooShort)?;
+        if iv.len() != self.block {
+            return Err(OpenError::TooShort);
+        }
         let next = self.last_block(body);
-        self.open.decrypt(body, context).map_err(|_| OpenError::NotBlockMultiple)?;
+        self.open.decrypt(iv, body).ok_or(OpenError::NotBlockMultiple)?;
         Ok(next)
     }
 
@@ -513,10 +514,24 @@ mod tests {
         let of = |id, bits| cipher(id, bits).map(|c| (c.key_len(), c.block_len()));
         assert_eq!(of(OakleyEncryption::AES_CBC, Some(192)), Ok((24, 16)));
         assert_eq!(of(OakleyEncryption::TRIPLE_DES_CBC, None), Ok((24, 8)));
+        assert_eq!(of(OakleyEncryption::CAMELLIA_CBC, Some(256)), Ok((32, 16)));
+        assert_eq!(of(OakleyEncryption::BLOWFISH_CBC, Some(448)), Ok((56, 8)));
         let text = |id, bits| cipher(id, bits).unwrap_err().to_string();
         assert_eq!(
             text(OakleyEncryption::AES_CBC, None),
             "encryption algorithm AES_CBC needs a key length: 128, 192 or 256 bits"
+        );
+        assert_eq!(
+            text(OakleyEncryption::CAMELLIA_CBC, Some(64)),
+            "encryption algorithm CAMELLIA_CBC has keys of 128, 192 or 256 bits, not 64"
+        );
+        assert_eq!(
+            text(OakleyEncryption::BLOWFISH_CBC, None),
+            "encryption algorithm BLOWFISH_CBC needs a key length: 128 to 448 bits in steps of 8"
+        );
+        assert_eq!(
+            text(OakleyEncryption::BLOWFISH_CBC, Some(40)),
+            "encryption algorithm BLOWFISH_CBC has keys of 128 to 448 bits in steps of 8, not 40"
         );
         assert_eq!(text(OakleyEncryption::DES_CBC, None), "encryption algorithm DES_CBC is not supported");
     }
@@ -554,9 +569,16 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_encrypted_is_decrypted(
-            triple: bool, key in proptest::array::uniform32(any::<u8>()), iv: [u8; 16], blocks in 1..9usize, octet: u8,
+            which in 0..4usize, key in proptest::array::uniform32(any::<u8>()), iv: [u8; 16], blocks in 1..9usize, octet: u8,
         ) {
-            let cipher = if triple { cipher(OakleyEncryption::TRIPLE_DES_CBC, None).unwrap() } else { aes(256) };
+            let ids = [
+                (OakleyEncryption::TRIPLE_DES_CBC, None),
+                (OakleyEncryption::AES_CBC, Some(256)),
+                (OakleyEncryption::CAMELLIA_CBC, Some(192)),
+                (OakleyEncryption::BLOWFISH_CBC, Some(136)),
+            ];
+            let (id, bits) = ids[which];
+            let cipher = cipher(id, bits).unwrap();
             let key = Cipher::new(cipher, &key[..cipher.key_len()]);
             prop_assume!(key.is_ok());
             let key = key.unwrap();

@@ -225,6 +225,7 @@ fn ccm(tag_bits: Option<u64>) -> Option<EncryptionId> {
 
 fn curve(name: &str) -> Option<(KeyExchangeId, usize)> {
     match name {
+        "P-224" => Some((KeyExchangeId::ECP_224, 28)),
         "P-256" => Some((KeyExchangeId::ECP_256, 32)),
         "P-384" => Some((KeyExchangeId::ECP_384, 48)),
         "P-521" => Some((KeyExchangeId::ECP_521, 66)),
@@ -241,7 +242,9 @@ fn fixed(number: &[u8], length: usize) -> Vec<u8> {
 
 #[test]
 fn wycheproof_ecdh() {
-    for (name, curve_name) in [("secp256r1", "P-256"), ("secp384r1", "P-384"), ("secp521r1", "P-521")] {
+    for (name, curve_name) in
+        [("secp224r1", "P-224"), ("secp256r1", "P-256"), ("secp384r1", "P-384"), ("secp521r1", "P-521")]
+    {
         let Some(cases) = cases(&format!("wycheproof/ecdh_{name}_ecpoint.json")) else { return };
         let (id, length) = curve(curve_name).unwrap();
         let (mut valid, mut invalid) = (0, 0);
@@ -260,6 +263,41 @@ fn wycheproof_ecdh() {
             }
         }
         assert!(valid > 100 && invalid > 5, "{name}: {valid} {invalid}");
+    }
+}
+
+/// These have their public keys as a SubjectPublicKeyInfo that names the curve (RFC 5480): the point is at its end. What is
+/// wrong with some is the curve or the encoding, which IKE does not send; those are left out.
+#[test]
+fn wycheproof_ecdh_brainpool() {
+    for (bits, id, oid) in [
+        (256, KeyExchangeId::ECP_256_BP, "2b2403030208010107"),
+        (384, KeyExchangeId::ECP_384_BP, "2b240303020801010b"),
+        (512, KeyExchangeId::ECP_512_BP, "2b240303020801010d"),
+    ] {
+        let Some(cases) = cases(&format!("wycheproof/ecdh_brainpoolP{bits}r1.json")) else { return };
+        let (length, oid) = (bits / 8, unhex(oid));
+        let (mut valid, mut invalid) = (0, 0);
+        for (_, case) in &cases {
+            let public = octets(case, "public");
+            if case["flags"].as_array().is_some_and(|flags| flags.iter().any(|flag| flag == "InvalidAsn")) {
+                continue;
+            }
+            let Some(at) = public.len().checked_sub(2 * length + 1) else { continue };
+            let (head, point) = public.split_at(at);
+            let names_the_curve = head.len() < 32 && head.windows(oid.len()).any(|window| window == oid);
+            let Some(point) = point.strip_prefix(&[4]).filter(|_| names_the_curve) else { continue };
+            let ours = KeyExchange::from_private(id, &fixed(&octets(case, "private"), length)).unwrap();
+            match (ours.agree(point), case["result"].as_str().unwrap()) {
+                (Ok(shared), "valid" | "acceptable") => {
+                    assert_eq!(shared.expose(), octets(case, "shared"), "{case}");
+                    valid += 1;
+                }
+                (Err(_), "invalid") => invalid += 1,
+                (result, expected) => panic!("{result:?} where {expected}: {case}"),
+            }
+        }
+        assert!(valid > 100 && invalid > 0, "{bits}: {valid} {invalid}");
     }
 }
 
@@ -355,8 +393,17 @@ fn wycheproof_aes_cbc() {
 
 #[test]
 fn strongswan_ciphers() {
-    let files = ["3des_cbc", "aes_cbc", "aes_ctr", "aes_gcm", "aes_ccm", "chacha20poly1305"];
-    for (file, minimum) in files.into_iter().zip([2, 5, 5, 10, 10, 1]) {
+    let files = [
+        ("3des_cbc", 2),
+        ("aes_cbc", 5),
+        ("aes_ctr", 5),
+        ("aes_gcm", 10),
+        ("aes_ccm", 10),
+        ("blowfish", 1),
+        ("camellia_cbc", 6),
+        ("chacha20poly1305", 1),
+    ];
+    for (file, minimum) in files {
         let Some(cases) = cases(&format!("strongswan/{file}.json")) else { return };
         let mut count = 0;
         for (_, case) in &cases {
@@ -371,6 +418,9 @@ fn strongswan_ciphers() {
                 "ENCR_AES_CCM_ICV8" => (EncryptionId::AES_CCM_8, bits),
                 "ENCR_AES_CCM_ICV12" => (EncryptionId::AES_CCM_12, bits),
                 "ENCR_AES_CCM_ICV16" => (EncryptionId::AES_CCM_16, bits),
+                "ENCR_BLOWFISH" if bits < Some(128) => continue,
+                "ENCR_BLOWFISH" => (EncryptionId::BLOWFISH, bits),
+                "ENCR_CAMELLIA_CBC" => (EncryptionId::CAMELLIA_CBC, bits),
                 "ENCR_CHACHA20_POLY1305" => (EncryptionId::CHACHA20_POLY1305, None),
                 other => panic!("{other}"),
             };
@@ -395,8 +445,8 @@ fn strongswan_ciphers() {
 
 #[test]
 fn strongswan_macs_and_prfs() {
-    let files = ["sha1_hmac", "sha2_hmac", "aes_cmac", "aes_xcbc", "kdf_prf", "kdf_prf_plus"];
-    for (file, minimum) in files.into_iter().zip([8, 20, 10, 10, 6, 6]) {
+    let files = ["md5_hmac", "sha1_hmac", "sha2_hmac", "aes_cmac", "aes_xcbc", "kdf_prf", "kdf_prf_plus"];
+    for (file, minimum) in files.into_iter().zip([10, 10, 20, 10, 10, 6, 6]) {
         let Some(cases) = cases(&format!("strongswan/{file}.json")) else { return };
         let mut count = 0;
         for (_, case) in &cases {
@@ -425,7 +475,10 @@ fn strongswan_macs_and_prfs() {
 
 fn integrity(name: &str) -> Option<Integrity> {
     let id = match name {
+        "AUTH_HMAC_MD5_96" => IntegrityId::HMAC_MD5_96,
+        "AUTH_HMAC_MD5_128" => IntegrityId::HMAC_MD5_128,
         "AUTH_HMAC_SHA1_96" => IntegrityId::HMAC_SHA1_96,
+        "AUTH_HMAC_SHA1_160" => IntegrityId::HMAC_SHA1_160,
         "AUTH_HMAC_SHA2_256_128" => IntegrityId::HMAC_SHA2_256_128,
         "AUTH_HMAC_SHA2_384_192" => IntegrityId::HMAC_SHA2_384_192,
         "AUTH_HMAC_SHA2_512_256" => IntegrityId::HMAC_SHA2_512_256,
@@ -438,6 +491,7 @@ fn integrity(name: &str) -> Option<Integrity> {
 
 fn prf(name: &str) -> Option<Prf> {
     let id = match name {
+        "PRF_HMAC_MD5" => PrfId::HMAC_MD5,
         "PRF_HMAC_SHA1" => PrfId::HMAC_SHA1,
         "PRF_HMAC_SHA2_256" => PrfId::HMAC_SHA2_256,
         "PRF_HMAC_SHA2_384" => PrfId::HMAC_SHA2_384,
@@ -451,7 +505,7 @@ fn prf(name: &str) -> Option<Prf> {
 
 #[test]
 fn strongswan_key_exchange() {
-    for (file, minimum) in [("modp", 7), ("ecp", 3), ("curve25519", 1)] {
+    for (file, minimum) in [("modp", 7), ("modpsub", 3), ("ecp", 5), ("ecpbp", 4), ("curve25519", 1)] {
         let Some(cases) = cases(&format!("strongswan/{file}.json")) else { return };
         let mut count = 0;
         for (_, case) in &cases {
@@ -463,6 +517,15 @@ fn strongswan_key_exchange() {
                 "MODP_4096_BIT" => KeyExchangeId::MODP_4096,
                 "MODP_6144_BIT" => KeyExchangeId::MODP_6144,
                 "MODP_8192_BIT" => KeyExchangeId::MODP_8192,
+                "MODP_1024_160" => KeyExchangeId::MODP_1024_160,
+                "MODP_2048_224" => KeyExchangeId::MODP_2048_224,
+                "MODP_2048_256" => KeyExchangeId::MODP_2048_256,
+                "ECP_192_BIT" => KeyExchangeId::ECP_192,
+                "ECP_224_BIT" => KeyExchangeId::ECP_224,
+                "ECP_224_BP" => KeyExchangeId::ECP_224_BP,
+                "ECP_256_BP" => KeyExchangeId::ECP_256_BP,
+                "ECP_384_BP" => KeyExchangeId::ECP_384_BP,
+                "ECP_512_BP" => KeyExchangeId::ECP_512_BP,
                 "ECP_256_BIT" => KeyExchangeId::ECP_256,
                 "ECP_384_BIT" => KeyExchangeId::ECP_384,
                 "ECP_521_BIT" => KeyExchangeId::ECP_521,

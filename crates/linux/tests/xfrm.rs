@@ -110,6 +110,11 @@ fn every_algorithm_the_kernel_has() {
         (EncryptionId::AES_CBC, Some(128), 16, Some((IntegrityId::AES_XCBC_96, 16))),
         (EncryptionId::AES_CBC, Some(128), 16, Some((IntegrityId::AES_CMAC_96, 16))),
         (EncryptionId::TRIPLE_DES, None, 24, sha256),
+        (EncryptionId::TRIPLE_DES, None, 24, Some((IntegrityId::HMAC_MD5_128, 16))),
+        (EncryptionId::TRIPLE_DES, None, 24, Some((IntegrityId::HMAC_SHA1_160, 20))),
+        (EncryptionId::BLOWFISH, Some(192), 24, sha256),
+        (EncryptionId::CAMELLIA_CBC, Some(256), 32, Some((IntegrityId::HMAC_SHA2_256_96, 32))),
+        (EncryptionId::NULL_AES_GMAC, Some(128), 20, None),
         (EncryptionId::NULL, None, 0, sha256),
     ];
     namespace

@@ -38,6 +38,10 @@ type Row = (u8, u16, u16, &'static str, &'static str);
 /// Keywords of swanctl.conf and names of vici. The first keyword of an algorithm is the one that is printed.
 const NAMES: &[Row] = &[
     (1, 3, 0, "3des", "3DES_CBC"),
+    (1, 7, 128, "blowfish128", "BLOWFISH_CBC"),
+    (1, 7, 128, "blowfish", "BLOWFISH_CBC"),
+    (1, 7, 192, "blowfish192", "BLOWFISH_CBC"),
+    (1, 7, 256, "blowfish256", "BLOWFISH_CBC"),
     (1, 11, 0, "null", "NULL"),
     (1, 12, 128, "aes128", "AES_CBC"),
     (1, 12, 128, "aes", "AES_CBC"),
@@ -89,6 +93,13 @@ const NAMES: &[Row] = &[
     (1, 20, 256, "aes256gcm16", "AES_GCM_16"),
     (1, 20, 256, "aes256gcm128", "AES_GCM_16"),
     (1, 20, 256, "aes256gcm", "AES_GCM_16"),
+    (1, 21, 128, "aes128gmac", "NULL_AES_GMAC"),
+    (1, 21, 192, "aes192gmac", "NULL_AES_GMAC"),
+    (1, 21, 256, "aes256gmac", "NULL_AES_GMAC"),
+    (1, 23, 128, "camellia128", "CAMELLIA_CBC"),
+    (1, 23, 128, "camellia", "CAMELLIA_CBC"),
+    (1, 23, 192, "camellia192", "CAMELLIA_CBC"),
+    (1, 23, 256, "camellia256", "CAMELLIA_CBC"),
     (1, 28, 0, "chacha20poly1305", "CHACHA20_POLY1305"),
     (2, 1, 0, "prfmd5", "PRF_HMAC_MD5"),
     (2, 2, 0, "prfsha1", "PRF_HMAC_SHA1"),
@@ -101,6 +112,8 @@ const NAMES: &[Row] = &[
     (3, 2, 0, "sha1", "HMAC_SHA1_96"),
     (3, 2, 0, "sha", "HMAC_SHA1_96"),
     (3, 5, 0, "aesxcbc", "AES_XCBC_96"),
+    (3, 6, 0, "md5_128", "HMAC_MD5_128"),
+    (3, 7, 0, "sha1_160", "HMAC_SHA1_160"),
     (3, 8, 0, "aescmac", "AES_CMAC_96"),
     (3, 12, 0, "sha256", "HMAC_SHA2_256_128"),
     (3, 12, 0, "sha2_256", "HMAC_SHA2_256_128"),
@@ -108,6 +121,8 @@ const NAMES: &[Row] = &[
     (3, 13, 0, "sha2_384", "HMAC_SHA2_384_192"),
     (3, 14, 0, "sha512", "HMAC_SHA2_512_256"),
     (3, 14, 0, "sha2_512", "HMAC_SHA2_512_256"),
+    (3, 1026, 0, "sha256_96", "HMAC_SHA2_256_96"),
+    (3, 1026, 0, "sha2_256_96", "HMAC_SHA2_256_96"),
     (4, 2, 0, "modp1024", "MODP_1024"),
     (4, 5, 0, "modp1536", "MODP_1536"),
     (4, 14, 0, "modp2048", "MODP_2048"),
@@ -118,6 +133,15 @@ const NAMES: &[Row] = &[
     (4, 19, 0, "ecp256", "ECP_256"),
     (4, 20, 0, "ecp384", "ECP_384"),
     (4, 21, 0, "ecp521", "ECP_521"),
+    (4, 22, 0, "modp1024s160", "MODP_1024_160"),
+    (4, 23, 0, "modp2048s224", "MODP_2048_224"),
+    (4, 24, 0, "modp2048s256", "MODP_2048_256"),
+    (4, 25, 0, "ecp192", "ECP_192"),
+    (4, 26, 0, "ecp224", "ECP_224"),
+    (4, 27, 0, "ecp224bp", "ECP_224_BP"),
+    (4, 28, 0, "ecp256bp", "ECP_256_BP"),
+    (4, 29, 0, "ecp384bp", "ECP_384_BP"),
+    (4, 30, 0, "ecp512bp", "ECP_512_BP"),
     (4, 31, 0, "x25519", "CURVE_25519"),
     (4, 31, 0, "curve25519", "CURVE_25519"),
     (5, 0, 0, "noesn", "NO_EXT_SEQ"),
@@ -147,12 +171,15 @@ impl Algorithm {
         }
     }
 
-    /// Whether it is only there for old peers and ought to be replaced: 3DES, SHA-1, groups below 2048 bits
-    /// (RFC 8247 section 2, RFC 8221 section 5).
+    /// Whether it is only there for old peers and ought to be replaced (RFC 8247 section 2, RFC 8221 section 5): 3DES and
+    /// Blowfish, MD5 and SHA-1, groups below 2048 bits or with small subgroups, curves below 256 bits.
     pub fn is_legacy(self) -> bool {
         matches!(
             (self.kind, self.id),
-            (TransformType::ENCR, 3) | (TransformType::PRF | TransformType::INTEG, 1 | 2) | (TransformType::KE, 2 | 5)
+            (TransformType::ENCR, 3 | 7)
+                | (TransformType::PRF, 1 | 2)
+                | (TransformType::INTEG, 1 | 2 | 6 | 7)
+                | (TransformType::KE, 2 | 5 | 22..=27)
         )
     }
 
@@ -235,6 +262,8 @@ pub enum InvalidProposal {
     Lacks(TransformType),
     /// Combined-mode and other ciphers in one proposal (RFC 7296 section 3.3: they need different integrity transforms).
     MixedCiphers,
+    /// GMAC for an IKE SA: RFC 4543 has it for ESP and AH, and it does not encrypt.
+    NoEncryption(String),
     /// Nothing at all.
     Empty,
 }
@@ -248,6 +277,9 @@ impl fmt::Display for InvalidProposal {
             Self::MixedCiphers => {
                 f.write_str("combined-mode ciphers (gcm, ccm, chacha20poly1305) and others need proposals of their own")
             }
+            Self::NoEncryption(word) => {
+                write!(f, "'{word}' does not encrypt: it is for ESP, and an IKE SA needs a cipher that does")
+            }
             Self::Empty => f.write_str("the proposal is empty"),
         }
     }
@@ -259,37 +291,24 @@ impl std::error::Error for InvalidProposal {}
 const KNOWN_UNSUPPORTED: &[&str] = &[
     "des",
     "cast128",
-    "blowfish128",
-    "blowfish192",
-    "blowfish256",
-    "camellia128",
-    "camellia192",
-    "camellia256",
     "camellia128ctr",
+    "camellia192ctr",
     "camellia256ctr",
+    "camellia128ccm8",
+    "camellia128ccm12",
     "camellia128ccm16",
+    "camellia192ccm8",
+    "camellia192ccm12",
+    "camellia192ccm16",
+    "camellia256ccm8",
+    "camellia256ccm12",
     "camellia256ccm16",
-    "md5_128",
     "modp768",
-    "modp1024s160",
-    "modp2048s224",
-    "modp2048s256",
-    "ecp192",
-    "ecp224",
-    "ecp224bp",
-    "ecp256bp",
-    "ecp384bp",
-    "ecp512bp",
     "x448",
     "curve448",
     "mlkem512",
     "mlkem768",
     "mlkem1024",
-    "aes128gmac",
-    "aes192gmac",
-    "aes256gmac",
-    "sha1_160",
-    "sha256_96",
     "serpent128",
     "serpent192",
     "serpent256",
@@ -326,6 +345,9 @@ impl Proposal {
             };
             match TransformType(kind) {
                 TransformType::ENCR => {
+                    if EncryptionId(id) == EncryptionId::NULL_AES_GMAC && protocol == ProposalProtocol::Ike {
+                        return Err(InvalidProposal::NoEncryption(word.into()));
+                    }
                     let key_length = (bits != 0).then_some(bits);
                     push_new(&mut p.encryption, Encryption { id: EncryptionId(id), key_length });
                 }
@@ -432,11 +454,11 @@ fn push_new<T: PartialEq>(list: &mut Vec<T>, item: T) {
 
 fn prf_of(integrity: IntegrityId) -> Option<PrfId> {
     Some(match integrity {
-        IntegrityId::HMAC_MD5_96 => PrfId::HMAC_MD5,
+        IntegrityId::HMAC_MD5_96 | IntegrityId::HMAC_MD5_128 => PrfId::HMAC_MD5,
         IntegrityId::HMAC_SHA1_96 | IntegrityId::HMAC_SHA1_160 => PrfId::HMAC_SHA1,
         IntegrityId::AES_XCBC_96 => PrfId::AES128_XCBC,
         IntegrityId::AES_CMAC_96 => PrfId::AES128_CMAC,
-        IntegrityId::HMAC_SHA2_256_128 => PrfId::HMAC_SHA2_256,
+        IntegrityId::HMAC_SHA2_256_128 | IntegrityId::HMAC_SHA2_256_96 => PrfId::HMAC_SHA2_256,
         IntegrityId::HMAC_SHA2_384_192 => PrfId::HMAC_SHA2_384,
         IntegrityId::HMAC_SHA2_512_256 => PrfId::HMAC_SHA2_512,
         _ => return None,
@@ -670,7 +692,12 @@ mod tests {
         assert_eq!(esp("aes128gcm128-x25519").encryption[0].id, EncryptionId::AES_GCM_16);
         let parse = |text| Proposal::parse(ProposalProtocol::Ike, text).unwrap_err();
         assert_eq!(parse("aes128-sha257-x25519"), InvalidProposal::Unknown("sha257".into()));
-        assert_eq!(parse("aes128-modp2048-camellia128-sha1"), InvalidProposal::Unsupported("camellia128".into()));
+        assert_eq!(parse("aes128-modp2048-camellia128ctr-sha1"), InvalidProposal::Unsupported("camellia128ctr".into()));
+        let gmac = parse("aes128gmac-prfsha256-x25519");
+        assert_eq!(
+            gmac.to_string(),
+            "'aes128gmac' does not encrypt: it is for ESP, and an IKE SA needs a cipher that does"
+        );
         assert_eq!(parse("aes128-aes128gcm16-sha256-x25519"), InvalidProposal::MixedCiphers);
         assert_eq!(parse("aes128gcm16-x25519"), InvalidProposal::Lacks(TransformType::PRF));
         assert_eq!(parse("aes128-sha256"), InvalidProposal::Lacks(TransformType::KE));
@@ -686,7 +713,40 @@ mod tests {
         };
         assert_eq!(legacy(ike("aes128-md5-x25519")), ["md5", "prfmd5"]);
         assert_eq!(legacy(ike("3des-aes128-sha1-sha256-modp1024-x25519")), ["3des", "sha1", "prfsha1", "modp1024"]);
+        assert_eq!(legacy(ike("blowfish256-camellia256-sha512-modp2048s256")), ["blowfish256", "modp2048s256"]);
+        let groups = "modp1024s160-modp2048s224-ecp192-ecp224-ecp224bp-ecp256bp-ecp384bp-ecp512bp";
+        let weak = ["modp1024s160", "modp2048s224", "ecp192", "ecp224", "ecp224bp"];
+        assert_eq!(legacy(ike(&format!("aes128-sha256-{groups}"))), weak);
+        assert_eq!(legacy(esp("camellia128-md5_128-sha1_160-sha256_96")), ["md5_128", "sha1_160"]);
         assert!(Proposal::defaults(ProposalProtocol::Ike).into_iter().all(|p| legacy(p).is_empty()));
+    }
+
+    /// What strongSwan prints for its keywords, and that ours are read back.
+    #[test]
+    fn names_go_both_ways() {
+        for (keyword, name) in [
+            ("camellia192", "CAMELLIA_CBC-192"),
+            ("blowfish128", "BLOWFISH_CBC-128"),
+            ("aes256gmac", "NULL_AES_GMAC-256"),
+        ] {
+            let encryption: Encryption = keyword.parse().unwrap();
+            let algorithm = Algorithm::from(encryption);
+            assert_eq!((algorithm.to_string().as_str(), algorithm.keyword().as_str()), (name, keyword));
+        }
+        assert_eq!("blowfish".parse::<Encryption>(), "blowfish128".parse());
+        assert_eq!("camellia".parse::<Encryption>(), "camellia128".parse());
+        let p = ike("camellia256-sha512-modp2048s256-ecp224-ecp512bp-modp1024s160-ecp192");
+        assert_eq!(ike(&p.to_string()), p);
+        let names: Vec<String> = p.of(TransformType::KE).iter().map(ToString::to_string).collect();
+        assert_eq!(names, ["MODP_2048_256", "ECP_224", "ECP_512_BP", "MODP_1024_160", "ECP_192"]);
+        let p = esp("3des-md5_128-sha1_160-sha256_96");
+        let names: Vec<String> = p.of(TransformType::INTEG).iter().map(ToString::to_string).collect();
+        assert_eq!(names, ["HMAC_MD5_128", "HMAC_SHA1_160", "HMAC_SHA2_256_96"]);
+        assert_eq!(p.to_string(), "3des-md5_128-sha1_160-sha256_96");
+        // GMAC authenticates by itself, and so goes with combined modes only.
+        assert!(esp("aes128gmac").integrity.is_empty());
+        let mixed = Proposal::parse(ProposalProtocol::Esp, "aes128gmac-aes128-sha256");
+        assert_eq!(mixed, Err(InvalidProposal::MixedCiphers));
     }
 
     #[test]

@@ -22,6 +22,8 @@ use model::{
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use wire::registry::IntegrityId;
+use wire::v2::Transform;
 use wire::{ExchangeType, Flags, Header, IkeSpi, NotifyType, TransformType, Version, Why};
 
 /// What can happen to an endpoint.
@@ -186,11 +188,13 @@ impl Endpoint {
     }
 
     /// Weak algorithms are there for whoever asks for them by name, and hears about it once. `default` never means them,
-    /// except SHA-1 for ESP, where it is still strong enough (RFC 8221 section 6).
+    /// except SHA-1 for ESP, where it is still strong enough (RFC 8221 section 6; MD5 is not).
     fn warn_about_legacy(&mut self, connection: &Connection) {
         let esp = connection.children.iter().flat_map(|c| &c.esp_proposals);
         let ike = connection.proposals.iter().flat_map(|p| p.transforms()).filter(|t| t.kind != TransformType::ESN);
-        let esp = esp.flat_map(|p| p.transforms()).filter(|t| t.kind != TransformType::INTEG);
+        let sha1 = [IntegrityId::HMAC_SHA1_96.0, IntegrityId::HMAC_SHA1_160.0];
+        let strong_in_esp = |t: &Transform| t.kind == TransformType::INTEG && sha1.contains(&t.id);
+        let esp = esp.flat_map(|p| p.transforms()).filter(|t| !strong_in_esp(t));
         let weak = ike.chain(esp).map(|t| Algorithm { kind: t.kind, id: t.id, key_length: t.key_length });
         let mut weak: Vec<String> = weak.filter(|a| a.is_legacy()).map(Algorithm::keyword).collect();
         weak.sort();

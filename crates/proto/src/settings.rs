@@ -37,6 +37,9 @@ pub struct Settings {
     pub cisco_unity: bool,
     /// What every peer that asks for a virtual address is told (`plugins.attr`).
     pub attributes: Vec<config::PoolAttribute>,
+    /// Whether to send strongSwan's vendor ID, without which it takes no algorithm with a number of its own
+    /// (`send_vendor_id`).
+    pub send_vendor_id: bool,
     /// This worker's number.
     pub worker: u32,
     /// How many workers there are: our SPIs are chosen so that SPI modulo `workers` is `worker`.
@@ -63,6 +66,7 @@ impl Default for Settings {
             rsa_pss: false,
             cisco_unity: false,
             attributes: Vec::new(),
+            send_vendor_id: false,
             worker: 0,
             workers: 1,
             tombstones: 256,

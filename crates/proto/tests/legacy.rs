@@ -38,4 +38,11 @@ fn weak_algorithms_are_named_once() {
         said("3des-sha1-modp1024, aes128-sha1-modp1536", "3des-sha256-modp1024"),
         ["connection 'gw' allows weak algorithms: 3des, modp1024, modp1536, prfsha1, sha1"]
     );
+    assert_eq!(
+        said(
+            "blowfish256-sha256-modp2048s256-ecp224, camellia256-sha512-ecp512bp",
+            "blowfish128-md5_128-sha1_160, aes128gmac"
+        ),
+        ["connection 'gw' allows weak algorithms: blowfish128, blowfish256, ecp224, md5_128, modp2048s256"]
+    );
 }

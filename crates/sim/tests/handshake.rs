@@ -144,6 +144,11 @@ fn every_cipher_integrity_and_prf() {
         "aes128-aesxcbc-x25519",
         "aes128-aescmac-x25519",
         "3des-sha1-x25519",
+        "camellia256-sha512-x25519",
+        "blowfish128-sha256-x25519",
+        "aes128-md5_128-x25519",
+        "aes128-sha1_160-x25519",
+        "aes128-sha256_96-x25519",
     ] {
         let line = format!("proposals = {ike}");
         let (sim, a, _) = tunnel(site_a().connection(&line), site_b().connection(&line));
@@ -158,7 +163,14 @@ fn every_cipher_integrity_and_prf() {
         "aes192-sha384",
         "aes256-sha512",
         "chacha20poly1305",
+        "camellia192-sha384",
+        "blowfish256-sha512-esn",
+        "3des-sha1_160",
+        "aes128-sha256_96",
+        "aes192gmac",
+        "aes128gmac-x25519-esn",
         "aes128-sha256-x25519",
+        "aes128-sha256-ecp224bp",
     ] {
         let line = format!("esp_proposals = {esp}");
         let (sim, a, b) = tunnel(site_a().child(&line), site_b().child(&line));
@@ -172,11 +184,36 @@ fn every_cipher_integrity_and_prf() {
 
 #[test]
 fn every_key_exchange() {
-    let curves = ["x25519", "ecp256", "ecp384", "ecp521"];
+    let curves = ["x25519", "ecp256", "ecp384", "ecp521", "ecp192", "ecp224"];
+    let brainpool = ["ecp224bp", "ecp256bp", "ecp384bp", "ecp512bp"];
+    let subgroups = ["modp1024s160", "modp2048s224", "modp2048s256"];
     let modp = ["modp1024", "modp1536", "modp2048", "modp3072", "modp4096", "modp6144", "modp8192"];
-    for ke in curves.into_iter().chain(modp) {
+    for ke in curves.into_iter().chain(brainpool).chain(subgroups).chain(modp) {
         let line = format!("proposals = aes128gcm16-prfsha256-{ke}");
         tunnel(site_a().connection(&line), site_b().connection(&line));
+    }
+}
+
+/// strongSwan's vendor ID is sent in both versions and directions if the operator says so, else never.
+#[test]
+fn a_vendor_id_is_sent_on_request_only() {
+    for (version, send) in [(1, false), (1, true), (2, false), (2, true)] {
+        let site = |site: Site| {
+            let site = site.connection(&format!("version = {version}"));
+            site.connection("proposals = aes128-sha256-x25519").settings(|s| s.send_vendor_id = send)
+        };
+        let mut sim = Sim::new(3);
+        let (a, b) = (sim.add(site(site_a())), sim.add(site(site_b())));
+        sim.initiate(a, b);
+        sim.run_until(10 * SECOND, |sim| sim.carries(a, b)).expect("a tunnel");
+        let vendor = 0x882f_e56d_6fd2_0dbc_2251_613b_2ebe_5beb_u128.to_be_bytes();
+        for node in [a, b] {
+            let has = |e: &sim::LogEntry| match &e.what {
+                Happened::Sent(d) => d.bytes.windows(16).any(|octets| octets == vendor),
+                _ => false,
+            };
+            assert_eq!(sim.happened(node).iter().any(has), send, "version {version}");
+        }
     }
 }
 
@@ -227,12 +264,14 @@ fn identities_may_be_left_to_addresses() {
 
 #[test]
 fn a_wrong_guess_of_the_group_costs_one_round_trip() {
-    let (sim, a, _) = tunnel(
+    let (sim, a, b) = tunnel(
         site_a().connection("proposals = aes128gcm16-prfsha256-modp2048-ecp256"),
         site_b().connection("proposals = aes128gcm16-prfsha256-ecp256"),
     );
     assert_eq!(sim.wire.len(), 6);
     assert_eq!(sim.snapshots(a)[0].suite.unwrap().key_exchange, Some(wire::KeyExchangeId::ECP_256));
+    // The attempt that was sent back had a number of its own at the responder, as with charon.
+    assert_eq!((sim.snapshots(a)[0].id.0, sim.snapshots(b)[0].id.0), (1, 2));
 }
 
 #[test]

@@ -101,7 +101,8 @@ fn both_modes_and_both_roles() {
 #[test]
 fn every_phase_1_suite() {
     for mode in MODES {
-        for cipher in ["aes128", "aes192", "aes256", "3des"] {
+        for cipher in ["aes128", "aes192", "aes256", "3des", "camellia128", "camellia256", "blowfish128", "blowfish256"]
+        {
             for hash in ["sha1", "sha256", "sha384", "sha512"] {
                 let line = format!("proposals = {cipher}-{hash}-x25519");
                 let (sim, a, b) =
@@ -120,7 +121,8 @@ fn every_phase_1_suite() {
 #[test]
 fn every_group_in_phase_1() {
     let groups = ["modp1024", "modp1536", "modp2048", "modp3072", "modp4096", "ecp256", "ecp384", "ecp521", "x25519"];
-    for (n, group) in groups.into_iter().enumerate() {
+    let legacy = ["modp1024s160", "modp2048s224", "modp2048s256", "ecp192", "ecp224"];
+    for (n, group) in groups.into_iter().chain(legacy).enumerate() {
         let line = format!("proposals = aes128-sha256-{group}");
         let mode = MODES[n % 2];
         tunnel(site_a().connection(mode).connection(&line), site_b().connection(mode).connection(&line));
@@ -131,8 +133,9 @@ fn every_group_in_phase_1() {
 fn every_phase_2_suite_with_and_without_pfs() {
     let plain =
         ["aes128gcm16", "aes256gcm16", "aes192gcm16", "aes128-sha1", "aes256-sha256", "aes192-sha384", "3des-sha1"];
+    let others = ["camellia192-sha384", "camellia256-sha512", "blowfish192-sha384", "aes128gmac", "aes256gmac"];
     let pfs = ["aes128gcm16-x25519", "aes256-sha512-ecp256", "aes128-sha256-modp2048", "aes128-sha256-modp1536-ecp384"];
-    for esp in plain.into_iter().chain(pfs) {
+    for esp in plain.into_iter().chain(others).chain(pfs) {
         let line = format!("esp_proposals = {esp}");
         let (sim, a, b) = tunnel(site_a().connection(IKE).child(&line), site_b().connection(IKE).child(&line));
         let install = only(&sim, a);

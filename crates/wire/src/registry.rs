@@ -93,11 +93,12 @@ registry! {
 }
 
 registry! {
-    /// Transform type 3: integrity algorithms.
+    /// Transform type 3: integrity algorithms. 1026 is strongSwan's private use, announced by its vendor ID.
     IntegrityId(u16) {
         0 => NONE, 1 => HMAC_MD5_96, 2 => HMAC_SHA1_96, 3 => DES_MAC, 4 => KPDK_MD5, 5 => AES_XCBC_96, 6 => HMAC_MD5_128,
         7 => HMAC_SHA1_160, 8 => AES_CMAC_96, 9 => AES_128_GMAC, 10 => AES_192_GMAC, 11 => AES_256_GMAC,
         12 => HMAC_SHA2_256_128, 13 => HMAC_SHA2_384_192, 14 => HMAC_SHA2_512_256,
+        1026 => HMAC_SHA2_256_96,
     }
 }
 

@@ -97,7 +97,7 @@ pub(super) fn respond(cx: &mut Context, now: Instant, mut sa: IsakmpSa, first: A
     if let Err(kind) = prove(&sa, cx, &connection, &local, hash_r.expose(), &mut reply) {
         return refuse(cx, sa, V1NotifyType::AUTHENTICATION_FAILED, kind);
     }
-    add_vendor_ids(&mut reply, &connection);
+    add_vendor_ids(&mut reply, cx, &connection);
     add_nat_detection(&sa, cx, &mut reply, first.hash, connection.encap);
     // The proof comes later; in message 3 each would be checked alike, where it is a HASH.
     let others = fitting.iter().map(|(_, c)| *c).skip(1);

@@ -18,7 +18,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use wire::OakleyAuthMethod as Method;
 use wire::grammar::RuleId;
-use wire::v1::{Chain, ChainBuilder, VendorId, message, parse_chain, vendor_name};
+use wire::v1::{Chain, ChainBuilder, STRONGSWAN_VENDOR_ID, VendorId, message, parse_chain, vendor_name};
 use wire::{ExchangeType, HEADER_LEN, Header, IkeSpi, KeyExchangeId, Secret, SpiPair, V1IdType, V1NotifyType};
 
 /// Octets of our nonces (RFC 2409 section 5: 8 to 256).
@@ -51,7 +51,10 @@ pub(super) fn id_body(id: &Identity) -> Vec<u8> {
     body
 }
 
-pub(super) fn add_vendor_ids(chain: &mut ChainBuilder, connection: &Connection) {
+pub(super) fn add_vendor_ids(chain: &mut ChainBuilder, cx: &Context, connection: &Connection) {
+    if cx.settings.send_vendor_id {
+        chain.vendor_id(&STRONGSWAN_VENDOR_ID);
+    }
     // RFC 3947 section 3.1 and RFC 3706 section 5.
     chain.vendor_id(VendorId::Rfc3947.octets()).vendor_id(VendorId::DeadPeerDetection.octets());
     // The drafts before it, for peers that know nothing newer.
@@ -128,7 +131,7 @@ pub(crate) fn initiate(cx: &mut Context, now: Instant, wish: Wish) -> Result<Isa
             }))
         }
     };
-    add_vendor_ids(&mut chain, &connection);
+    add_vendor_ids(&mut chain, cx, &connection);
     let mut sa = IsakmpSa::new(cx, Role::Initiator, mode, spis, wish.local, wish.remote, state, now);
     sa.connection = Some(Arc::clone(&connection));
     sa.method = method;
@@ -268,7 +271,7 @@ pub(crate) fn respond(cx: &mut Context, now: Instant, first: FirstMessage<'_>) -
         ExchangeMode::IdentityProtection => {
             let mut reply = ChainBuilder::new();
             reply.sa(&answer);
-            add_vendor_ids(&mut reply, &any);
+            add_vendor_ids(&mut reply, cx, &any);
             sa.state = State::SaReplied { sa_body: sa_body.to_vec(), hash, candidates };
             let reply = message(self::header(spis, header.exchange, 0), reply);
             sa.send(cx, now, reply, Some(RuleId::MainMode3), first.datagram);

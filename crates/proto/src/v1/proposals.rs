@@ -11,7 +11,7 @@ use std::time::Duration;
 use wire::attributes::{Attributes, DataAttribute};
 use wire::registry::{EncryptionId, EsnId, IntegrityId, KeyExchangeId, PrfId, TransformType};
 use wire::v1::{AttributeValue, NatTraversal, Proposal as WireProposal, Sa, Transform};
-use wire::{IpsecAttribute, OakleyAttribute, ProtocolId, v2};
+use wire::{EspTransformId, IpsecAttribute, OakleyAttribute, OakleyEncryption, ProtocolId, v2};
 
 /// KEY_IKE (RFC 2407 section 4.4.2).
 const KEY_IKE: u8 = 1;
@@ -25,8 +25,47 @@ const KILOBYTE: u64 = 1000;
 /// The lifetime of a phase 2 offer that names none (RFC 2407 section 4.5).
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(28_800);
 
-/// (IKEv2 encryption ID, Oakley value). AES of RFC 3602, Camellia and combined modes have none here.
-const OAKLEY_ENCRYPTION: &[(EncryptionId, u16)] = &[(EncryptionId::TRIPLE_DES, 5), (EncryptionId::AES_CBC, 7)];
+/// (IKEv2 encryption ID, Oakley value) of RFC 2409 appendix A, RFC 3602 section 5.1 and RFC 4312 section 4.1. Combined and
+/// counter modes have none: phase 1 has no place for them.
+const OAKLEY_ENCRYPTION: &[(EncryptionId, OakleyEncryption)] = &[
+    (EncryptionId::BLOWFISH, OakleyEncryption::BLOWFISH_CBC),
+    (EncryptionId::TRIPLE_DES, OakleyEncryption::TRIPLE_DES_CBC),
+    (EncryptionId::AES_CBC, OakleyEncryption::AES_CBC),
+    (EncryptionId::CAMELLIA_CBC, OakleyEncryption::CAMELLIA_CBC),
+];
+
+/// (IKEv2 encryption ID, ESP transform ID) where they differ (RFC 4312 section 4.2, RFC 4543 section 9): below, a transform
+/// has one number in both versions.
+const ESP_ENCRYPTION: &[(EncryptionId, EspTransformId)] = &[
+    (EncryptionId::CAMELLIA_CBC, EspTransformId::CAMELLIA),
+    (EncryptionId::NULL_AES_GMAC, EspTransformId::NULL_AUTH_AES_GMAC),
+];
+
+/// The first number that is not the same in both versions.
+const ESP_ENCRYPTION_DIFFERS: u8 = EspTransformId::SEED_CBC.0;
+
+/// The transform ID of an encryption algorithm.
+fn esp_transform(id: EncryptionId) -> Option<u8> {
+    let differs = ESP_ENCRYPTION.iter().find(|(known, _)| *known == id).map(|(_, transform)| transform.0);
+    let same = |id: EncryptionId| {
+        let id = u8::try_from(id.0).ok()?;
+        (id < ESP_ENCRYPTION_DIFFERS || id == CHACHA20_POLY1305).then_some(id)
+    };
+    differs.or_else(|| same(id))
+}
+
+/// No document gives ChaCha20-Poly1305 a number of IKEv1; this is the one of IKEv2, as other implementations have it.
+const CHACHA20_POLY1305: u8 = 28;
+
+/// The encryption algorithm of a transform ID, as IKEv2 numbers it.
+fn esp_encryption(transform: u8) -> u16 {
+    match ESP_ENCRYPTION.iter().find(|(_, known)| known.0 == transform) {
+        Some((id, _)) => id.0,
+        None if transform < ESP_ENCRYPTION_DIFFERS || transform == CHACHA20_POLY1305 => transform.into(),
+        // Numbers of IKEv1 that IKEv2 gave to others stay out of their way.
+        None => 0x8000 | u16::from(transform),
+    }
+}
 
 /// (Oakley hash, the integrity algorithm and PRF that stand for it).
 const OAKLEY_HASH: &[(u16, IntegrityId, PrfId)] = &[
@@ -119,8 +158,8 @@ pub(super) fn phase1_offer(proposals: &[Proposal], lifetime: u64, method: u16) -
                 for group in &p.key_exchange {
                     let known = OAKLEY_ENCRYPTION.iter().find(|(id, _)| *id == encryption.id);
                     let hash = OAKLEY_HASH.iter().find(|(_, integrity, f)| f == prf && p.integrity.contains(integrity));
-                    let (Some((_, encryption_value)), Some((hash, ..))) = (known, hash) else { continue };
-                    let mut attributes = vec![short(OakleyAttribute::ENCRYPTION_ALGORITHM.0, *encryption_value)];
+                    let (Some((_, oakley)), Some((hash, ..))) = (known, hash) else { continue };
+                    let mut attributes = vec![short(OakleyAttribute::ENCRYPTION_ALGORITHM.0, oakley.0)];
                     if let Some(bits) = encryption.key_length {
                         attributes.push(short(OakleyAttribute::KEY_LENGTH.0, bits));
                     }
@@ -155,7 +194,7 @@ fn phase1_as_v2(t: &Transform) -> v2::Proposal {
     let value = |class: u16| t.get(class).and_then(|v| u16::try_from(v).ok());
     let mut transforms = Vec::new();
     if let Some(encryption) = value(OakleyAttribute::ENCRYPTION_ALGORITHM.0) {
-        let known = OAKLEY_ENCRYPTION.iter().find(|(_, v)| *v == encryption).map(|(id, _)| id.0);
+        let known = OAKLEY_ENCRYPTION.iter().find(|(_, v)| v.0 == encryption).map(|(id, _)| id.0);
         transforms.push(v2::Transform {
             kind: TransformType::ENCR,
             // Numbers of IKEv1 that IKEv2 has no name for stay out of the way of those it has.
@@ -232,7 +271,7 @@ pub(super) fn phase2_offer(
                 if encryption.is_aead() { vec![None] } else { p.integrity.iter().map(|i| Some(*i)).collect() };
             for integrity in integrity {
                 let auth = integrity.map(|i| ESP_AUTH.iter().find(|(_, id)| *id == i).map(|(v, _)| *v));
-                let Some(id) = u8::try_from(encryption.id.0).ok().filter(|_| auth != Some(None)) else { continue };
+                let Some(id) = esp_transform(encryption.id).filter(|_| auth != Some(None)) else { continue };
                 let mut attributes = vec![short(IpsecAttribute::ENCAPSULATION_MODE.0, mode_value(mode, encapsulated))];
                 if let Some(bits) = encryption.key_length {
                     attributes.push(short(IpsecAttribute::KEY_LENGTH.0, bits));
@@ -290,7 +329,7 @@ fn phase2_as_v2(t: &Transform) -> v2::Proposal {
     let value = |class: u16| t.get(class).and_then(|v| u16::try_from(v).ok());
     let encryption = v2::Transform {
         kind: TransformType::ENCR,
-        id: t.id.into(),
+        id: esp_encryption(t.id),
         key_length: value(IpsecAttribute::KEY_LENGTH.0),
         unknown_attribute: false,
     };
@@ -421,6 +460,40 @@ mod tests {
         assert!(offer.proposals[0].transforms.contains(&answer.proposals[0].transforms[0]), "unchanged");
         let mismatch = phase1_choose(&[ike("aes256-sha1-modp1536")], &offer, 1).unwrap_err();
         assert_eq!(mismatch.to_string(), "key exchange group: ours MODP_1536, theirs MODP_2048");
+    }
+
+    /// RFC 2409 appendix A, RFC 4312 section 4, RFC 5114 section 3.2, RFC 4543 section 9: the numbers on the wire, and back.
+    #[test]
+    fn algorithms_have_the_numbers_of_version_1() {
+        for (text, encryption, group, suite) in [
+            ("camellia256-sha512-modp3072", 8, 15, "CAMELLIA_CBC-256/HMAC_SHA2_512_256/PRF_HMAC_SHA2_512/MODP_3072"),
+            ("blowfish128-sha256-modp1536", 3, 5, "BLOWFISH_CBC-128/HMAC_SHA2_256_128/PRF_HMAC_SHA2_256/MODP_1536"),
+            ("aes128-sha1-modp1024s160", 7, 22, "AES_CBC-128/HMAC_SHA1_96/PRF_HMAC_SHA1/MODP_1024_160"),
+            ("3des-sha256-ecp224", 5, 26, "3DES_CBC/HMAC_SHA2_256_128/PRF_HMAC_SHA2_256/ECP_224"),
+        ] {
+            let offer = phase1_offer(&[ike(text)], 0, 1);
+            let transform = &offer.proposals[0].transforms[0];
+            assert_eq!(transform.get(OakleyAttribute::ENCRYPTION_ALGORITHM.0), Some(encryption), "{text}");
+            assert_eq!(transform.get(OakleyAttribute::GROUP_DESCRIPTION.0), Some(group), "{text}");
+            assert_eq!(phase1_choose(&[ike(text)], &offer, 1).unwrap().1.to_string(), suite);
+        }
+        for (text, id, suite) in [
+            ("camellia192-sha384", 22, "CAMELLIA_CBC-192/HMAC_SHA2_384_192"),
+            ("aes128gmac", 23, "NULL_AES_GMAC-128"),
+            ("blowfish192-sha384", 7, "BLOWFISH_CBC-192/HMAC_SHA2_384_192"),
+            ("3des-sha1", 3, "3DES_CBC/HMAC_SHA1_96"),
+            ("aes256gcm16", 20, "AES_GCM_16-256"),
+            ("chacha20poly1305", 28, "CHACHA20_POLY1305"),
+        ] {
+            let mut offer = phase2_offer(&[esp(text)], None, 7, Mode::Tunnel, None, HOUR);
+            assert_eq!(offer.proposals[0].transforms[0].id, id, "{text}");
+            assert_eq!(phase2_choose(&[esp(text)], &offer, Mode::Tunnel, false).ok().unwrap().suite.to_string(), suite);
+            // SEED has the number that GMAC has in IKEv2, and what has none here is not taken for its number there.
+            for other in [21, 24, 29, 255] {
+                offer.proposals[0].transforms[0].id = other;
+                assert!(phase2_choose(&[esp(text)], &offer, Mode::Tunnel, false).is_err(), "{text} {other}");
+            }
+        }
     }
 
     #[test]

@@ -31,6 +31,7 @@ use model::{
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use wire::grammar::{self, Protection, RuleId, Sender};
+use wire::v1::STRONGSWAN_VENDOR_ID;
 use wire::v2::{Chain, ChainBuilder, message, parse_chain};
 use wire::{
     CertEncoding, ExchangeType, Flags, HEADER_LEN, HashAlgorithm, Header, IkeSpi, KeyExchangeId, NotifyType,
@@ -113,6 +114,7 @@ fn send(sa: &mut IkeSa, cx: &mut Context, now: Instant) {
     if connection.remote.method == AuthMethod::Pubkey {
         announce_hashes(&mut chain);
     }
+    add_vendor_id(&mut chain, cx);
     let request = message(sa.header(ExchangeType::IKE_SA_INIT, 0, false), chain);
     sa.next_request = 1;
     let pending = Pending {
@@ -125,6 +127,13 @@ fn send(sa: &mut IkeSa, cx: &mut Context, now: Instant) {
         task: Task::Init,
     };
     sa.begin(cx, now, pending);
+}
+
+/// RFC 7296 section 3.12: what makes numbers of the private ranges mean something.
+fn add_vendor_id(chain: &mut ChainBuilder, cx: &Context) {
+    if cx.settings.send_vendor_id {
+        chain.vendor_id(&STRONGSWAN_VENDOR_ID);
+    }
 }
 
 /// An answer to IKE_SA_INIT, in the clear.
@@ -412,6 +421,9 @@ pub(crate) fn respond(cx: &mut Context, now: Instant, first: FirstMessage<'_>, c
     if ke.method != group {
         // RFC 7296 section 1.2: the initiator guessed another group than the one chosen.
         notify_only(cx, header, path, NotifyType::INVALID_KE_PAYLOAD, &group.0.to_be_bytes());
+        // Like each attempt that was answered with an error it has a number, which nobody else gets. Scripts that were
+        // written for charon know the second peer's SA by the number that this leaves to it.
+        let _ = cx.ike_id();
         return Response::Stateless;
     }
     let Ok(key_exchange) = KeyExchange::generate(group, &mut *cx.rng) else {
@@ -450,6 +462,8 @@ pub(crate) fn respond(cx: &mut Context, now: Instant, first: FirstMessage<'_>, c
     if fragments {
         reply.notify(ProtocolId::NONE, &[], NotifyType::IKEV2_FRAGMENTATION_SUPPORTED, &[]);
     }
+
+    add_vendor_id(&mut reply, cx);
 
     // The keys go into the state below, once all else that can be refused has been.
     let (ends, state) = ((path.local, path.remote), State::Closed);

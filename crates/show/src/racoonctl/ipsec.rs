@@ -110,6 +110,9 @@ fn encryption(encryption: model::Encryption) -> String {
         EncryptionId::AES_CBC => "aes-cbc".into(),
         EncryptionId::AES_CTR => "aes-ctr".into(),
         EncryptionId::AES_GCM_16 => "aes-gcm-16".into(),
+        EncryptionId::NULL_AES_GMAC => "aes-gmac".into(),
+        EncryptionId::BLOWFISH => "blowfish-cbc".into(),
+        EncryptionId::CAMELLIA_CBC => "camellia-cbc".into(),
         _ => Algorithm::from(encryption).keyword(),
     }
 }
@@ -117,9 +120,9 @@ fn encryption(encryption: model::Encryption) -> String {
 /// setkey's name.
 fn authentication(integrity: IntegrityId) -> String {
     match integrity {
-        IntegrityId::HMAC_MD5_96 => "hmac-md5".into(),
-        IntegrityId::HMAC_SHA1_96 => "hmac-sha1".into(),
-        IntegrityId::HMAC_SHA2_256_128 => "hmac-sha256".into(),
+        IntegrityId::HMAC_MD5_96 | IntegrityId::HMAC_MD5_128 => "hmac-md5".into(),
+        IntegrityId::HMAC_SHA1_96 | IntegrityId::HMAC_SHA1_160 => "hmac-sha1".into(),
+        IntegrityId::HMAC_SHA2_256_128 | IntegrityId::HMAC_SHA2_256_96 => "hmac-sha256".into(),
         IntegrityId::HMAC_SHA2_384_192 => "hmac-sha384".into(),
         IntegrityId::HMAC_SHA2_512_256 => "hmac-sha512".into(),
         IntegrityId::AES_XCBC_96 => "aes-xcbc-mac".into(),
@@ -197,6 +200,26 @@ mod tests {
                      reqid=1(0x00000001)\n\tE: aes-gcm-16 (key not shown)\n\tseq=0x00000000 flags=0x00000000 state=dying \n";
         assert!(text.starts_with(start), "{text}");
         assert!(!text.contains("A: "));
+    }
+
+    #[test]
+    fn ciphers_have_setkeys_names() {
+        let shown = |id, integrity| {
+            let mut sa = recorded();
+            let suite = sa.children[0].suite.as_mut().unwrap();
+            (suite.encryption, suite.integrity) = (Encryption { id, key_length: Some(128) }, integrity);
+            render_ipsec(&[sa], &date)
+        };
+        for (id, integrity, lines) in [
+            (EncryptionId::CAMELLIA_CBC, Some(IntegrityId::HMAC_SHA2_256_96), ["camellia-cbc", "hmac-sha256"]),
+            (EncryptionId::BLOWFISH, Some(IntegrityId::HMAC_SHA1_160), ["blowfish-cbc", "hmac-sha1"]),
+            (EncryptionId::BLOWFISH, Some(IntegrityId::HMAC_MD5_128), ["blowfish-cbc", "hmac-md5"]),
+        ] {
+            let text = shown(id, integrity);
+            assert!(text.contains(&format!("\tE: {} (key not shown)\n\tA: {} (", lines[0], lines[1])), "{text}");
+        }
+        let text = shown(EncryptionId::NULL_AES_GMAC, None);
+        assert!(text.contains("\tE: aes-gmac (key not shown)\n\tseq="), "{text}");
     }
 
     #[test]

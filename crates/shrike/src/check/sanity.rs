@@ -86,7 +86,7 @@ fn child_alone(peer: &str, c: &Connection, child: &Child, ike: Option<Duration>)
     for (weak, cause) in weak(&child.esp_proposals, ProposalProtocol::Esp) {
         say(cause, format!("weak in ESP: {weak}"), "esp_proposals", "leave it out at both ends");
     }
-    if child.esp_proposals.iter().any(|p| p.encryption.iter().any(|e| e.id == EncryptionId::NULL)) {
+    if child.esp_proposals.iter().any(|p| p.encryption.iter().any(without_encryption)) {
         let why = "ESP without encryption".to_string();
         say(C::EncryptionAlgorithm, why, "esp_proposals", "name an encryption algorithm at both ends");
     }
@@ -130,6 +130,11 @@ fn seconds(time: Duration) -> String {
     format!("{} s", time.as_secs())
 }
 
+/// Whether ESP with it leaves its packets in plain text.
+fn without_encryption(encryption: &model::Encryption) -> bool {
+    matches!(encryption.id, EncryptionId::NULL | EncryptionId::NULL_AES_GMAC)
+}
+
 /// What is weak in some proposals, each with the cause that it may become when a peer refuses it.
 fn weak(proposals: &[Proposal], protocol: ProposalProtocol) -> Vec<(String, Cause)> {
     // What is there by default is there for old peers, and comes last.
@@ -143,12 +148,12 @@ fn weak(proposals: &[Proposal], protocol: ProposalProtocol) -> Vec<(String, Caus
     };
     for proposal in proposals.iter().filter(|proposal| !defaults.contains(proposal)) {
         for encryption in &proposal.encryption {
-            if matches!(encryption.id, EncryptionId::DES | EncryptionId::TRIPLE_DES) {
+            if matches!(encryption.id, EncryptionId::DES | EncryptionId::TRIPLE_DES | EncryptionId::BLOWFISH) {
                 add((*encryption).into(), C::EncryptionAlgorithm);
             }
         }
         for integrity in &proposal.integrity {
-            if matches!(*integrity, IntegrityId::HMAC_MD5_96) {
+            if matches!(*integrity, IntegrityId::HMAC_MD5_96 | IntegrityId::HMAC_MD5_128) {
                 add((*integrity).into(), C::AuthenticationAlgorithm);
             }
         }
@@ -158,7 +163,8 @@ fn weak(proposals: &[Proposal], protocol: ProposalProtocol) -> Vec<(String, Caus
             }
         }
         for group in &proposal.key_exchange {
-            if matches!(*group, KeyExchangeId::MODP_768 | KeyExchangeId::MODP_1024 | KeyExchangeId::MODP_1536) {
+            let group_is_weak = *group == KeyExchangeId::MODP_768 || model::Algorithm::from(*group).is_legacy();
+            if group_is_weak {
                 add((*group).into(), C::DhGroup);
             }
         }

@@ -539,26 +539,41 @@ fn counters(core: &Core, m: &Message) -> Message {
     schema::counters(sets)
 }
 
+/// What can be configured, by strongSwan's names, each with the library that it comes from.
 fn algorithms() -> Message {
-    use model::{Proposal, ProposalProtocol};
-    use wire::TransformType;
-    let mut m = Message::new();
-    let kinds = [
-        ("encryption", TransformType::ENCR),
-        ("integrity", TransformType::INTEG),
-        ("prf", TransformType::PRF),
-        ("ke", TransformType::KE),
+    use crypto::{Cipher, Integrity, KeyExchange, Prf};
+    use model::{Algorithm, Encryption};
+    use wire::registry::{EncryptionId, IntegrityId, KeyExchangeId, PrfId};
+    const AWS_LC: &str = "aws-lc";
+    const RUST_CRYPTO: &str = "rust-crypto";
+    let encryption = EncryptionId::KNOWN.iter().copied().filter(|id| {
+        // Whatever has several lengths of key has this one.
+        Cipher::new(*id, None).is_ok() || Cipher::new(*id, Some(128)).is_ok()
+    });
+    let encryption = encryption.map(|id| {
+        let other = matches!(id, EncryptionId::BLOWFISH | EncryptionId::CAMELLIA_CBC);
+        (Encryption { id, key_length: None }.into(), if other { RUST_CRYPTO } else { AWS_LC })
+    });
+    let integrity = IntegrityId::KNOWN.iter().copied().filter(|id| Integrity::new(*id).is_ok()).map(|id| {
+        let block = matches!(id, IntegrityId::AES_XCBC_96 | IntegrityId::AES_CMAC_96);
+        (Algorithm::from(id), if block { AWS_LC } else { RUST_CRYPTO })
+    });
+    let prf = PrfId::KNOWN.iter().copied().filter(|id| Prf::new(*id).is_ok()).map(|id| {
+        let block = matches!(id, PrfId::AES128_XCBC | PrfId::AES128_CMAC);
+        (Algorithm::from(id), if block { AWS_LC } else { RUST_CRYPTO })
+    });
+    let groups = KeyExchangeId::KNOWN.iter().copied().filter(|id| KeyExchange::supported(*id));
+    let kinds: [(&str, Vec<(Algorithm, &str)>); 4] = [
+        ("encryption", encryption.collect()),
+        ("integrity", integrity.collect()),
+        ("prf", prf.collect()),
+        ("ke", groups.map(|id| (id.into(), AWS_LC)).collect()),
     ];
-    for (name, kind) in kinds {
-        m.section(name, |m| {
-            let mut seen = BTreeSet::new();
-            for proposal in Proposal::defaults(ProposalProtocol::Ike) {
-                for algorithm in proposal.of(kind) {
-                    let name = algorithm.vici_name();
-                    if seen.insert(name.clone()) {
-                        m.set(name, "aws-lc");
-                    }
-                }
+    let mut m = Message::new();
+    for (kind, algorithms) in kinds {
+        m.section(kind, |m| {
+            for (algorithm, library) in algorithms {
+                m.set(algorithm.vici_name(), library);
             }
         });
     }
@@ -730,5 +745,30 @@ pub(crate) fn describe(c: &config::Connection) -> ConnectionInfo {
                 ..ChildInfo::default()
             }))
             .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::algorithms;
+
+    /// Also what no default proposal has: `swanctl --list-algs` is where an operator looks for it.
+    #[test]
+    fn all_that_can_be_configured_is_listed() {
+        let listed = algorithms();
+        for (kind, name, library) in [
+            ("encryption", "AES_GCM_16", "aws-lc"),
+            ("encryption", "3DES_CBC", "aws-lc"),
+            ("encryption", "CAMELLIA_CBC", "rust-crypto"),
+            ("encryption", "BLOWFISH_CBC", "rust-crypto"),
+            ("encryption", "NULL_AES_GMAC", "aws-lc"),
+            ("integrity", "HMAC_SHA2_256_96", "rust-crypto"),
+            ("prf", "PRF_AES128_XCBC", "aws-lc"),
+            ("ke", "MODP_2048_256", "aws-lc"),
+            ("ke", "ECP_512_BP", "aws-lc"),
+        ] {
+            let section = listed.sections().find(|(of, _)| *of == kind).map(|(_, section)| section);
+            assert_eq!(section.and_then(|section| section.get_str(name)), Some(library), "{name}");
+        }
     }
 }

@@ -489,6 +489,7 @@ impl Daemon {
             rsa_pss: file.rsa_pss,
             cisco_unity: file.cisco_unity,
             attributes: file.attributes.clone(),
+            send_vendor_id: file.send_vendor_id,
             ..Settings::default()
         };
         let endpoint = Endpoint::new(settings, Box::new(crypto::SystemRandom));

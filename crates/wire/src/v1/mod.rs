@@ -14,7 +14,7 @@ pub use build::{ChainBuilder, message, padded_message};
 pub use chain::{Chain, ChainError, after_first_payload, parse_chain};
 pub use payload::{Attributes, Delete, Fragment, Id, Notify, Payload, parse_payload};
 pub use sa::{AttributeValue, Proposal, Sa, Transform, parse_sa};
-pub use vendor::{NatTraversal, VendorId, vendor_name};
+pub use vendor::{NatTraversal, STRONGSWAN_VENDOR_ID, VendorId, vendor_name};
 
 use crate::error::ParseError;
 use crate::header::{Flags, HEADER_LEN, Header};

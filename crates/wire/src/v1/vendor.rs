@@ -2,6 +2,9 @@
 
 use crate::registry::{EncapsulationMode, PayloadType};
 
+/// strongSwan's Vendor ID, of either version. Its numbers of the private ranges are good between those who send it.
+pub const STRONGSWAN_VENDOR_ID: [u8; 16] = 0x882f_e56d_6fd2_0dbc_2251_613b_2ebe_5beb_u128.to_be_bytes();
+
 /// A Vendor ID that is sent or acted upon. All others are ignored (RFC 2408 section 3.16).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum VendorId {
@@ -119,7 +122,7 @@ const OTHERS: &[(&str, &[u8])] = &[
     ("Cisco delete reason", b"CISCO-DELETE-REASON"),
     ("Cisco dynamic route", b"CISCO-DYNAMIC-ROUTE"),
     ("Cisco FlexVPN", b"FLEXVPN-SUPPORTED"),
-    ("strongSwan", b"\x88\x2f\xe5\x6d\x6f\xd2\x0d\xbc\x22\x51\x61\x3b\x2e\xbe\x5b\xeb"),
+    ("strongSwan", &STRONGSWAN_VENDOR_ID),
     ("KAME/racoon", b"\x70\x03\xcb\xc1\x09\x7d\xbe\x9c\x26\x00\xba\x69\x83\xbc\x8b\x35"),
     ("Windows", b"\x1e\x2b\x51\x69\x05\x99\x1c\x7d\x7c\x96\xfc\xbf\xb5\x87\xe4\x61"),
     ("Windows negotiation discovery", b"\xfb\x1d\xe3\xcd\xf3\x41\xb7\xea\x16\xb7\xe5\xbe\x08\x55\xf1\x20"),

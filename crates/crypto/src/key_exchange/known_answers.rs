@@ -1,0 +1,278 @@
+//! Known answers for the groups of RFC 5114 and RFC 6932, and what their numbers must be.
+
+use super::*;
+use crate::testing::{Seeded, hex};
+
+/// A private value, its public value, the other end's two, and what they agree on.
+struct Answer {
+    id: KeyExchangeId,
+    private_a: &'static str,
+    public_a: &'static str,
+    private_b: &'static str,
+    public_b: &'static str,
+    shared: &'static str,
+}
+
+impl Answer {
+    fn check(&self) {
+        let id = self.id;
+        let a = KeyExchange::from_private(id, &hex(self.private_a)).unwrap();
+        let b = KeyExchange::from_private(id, &hex(self.private_b)).unwrap();
+        assert_eq!(a.public(), hex(self.public_a), "{id}");
+        assert_eq!(b.public(), hex(self.public_b), "{id}");
+        assert_eq!(a.agree(b.public()).unwrap().expose(), hex(self.shared), "{id}");
+        assert_eq!(b.agree(a.public()).unwrap().expose(), hex(self.shared), "{id}");
+    }
+}
+
+/// RFC 5114 appendix A.1.
+#[test]
+fn rfc_5114_a_1_modp_1024_160() {
+    Answer {
+        id: KeyExchangeId::MODP_1024_160,
+        private_a: "B9A3B3AE 8FEFC1A2 93049650 7086F845 5D48943E",
+        public_a: "2A853B3D 92197501 B9015B2D EB3ED84F 5E021DCC 3E52F109 D3273D2B 7521281C BABE0E76 FF5727FA 8ACCE269
+         56BA9A1F CA26F202 28D8693F EB10841D 84A73600 54ECE5A7 F5B7A61A D3DFB3C6 0D2E4310 6D8727DA 37DF9CCE
+         95B47875 5D06BCEA 8F9D4596 5F75A5F3 D1DF3701 165FC9E5 0C4279CE B07F9895 40AE96D5 D88ED776",
+        private_b: "9392C9F9 EB6A7A6A 9022F7D8 3E7223C6 835BBDDA",
+        public_b: "717A6CB0 53371FF4 A3B93294 1C1E5663 F861A1D6 AD34AE66 576DFB98 F6C6CBF9 DDD5A56C 7833F6BC FDFF0955
+         82AD868E 440E8D09 FD769E3C ECCDC3D3 B1E4CFA0 57776CAA F9739B6A 9FEE8E74 11F8D6DA C09D6A4E DB46CC2B
+         5D520309 0EAE6126 311E53FD 2C14B574 E6A3109A 3DA1BE41 BDCEAA18 6F5CE067 16A2B6A0 7B3C33FE",
+        shared: "5C804F45 4D30D9C4 DF85271F 93528C91 DF6B48AB 5F80B3B5 9CAAC1B2 8F8ACBA9 CD3E39F3 CB614525 D9521D2E
+         644C53B8 07B810F3 40062F25 7D7D6FBF E8D5E8F0 72E9B6E9 AFDA9413 EAFB2E8B 0699B1FB 5A0CACED DEAEAD7E
+         9CFBB36A E2B42083 5BD83A19 FB0B5E96 BF8FA4D0 9E345525 167ECD91 55416F46 F408ED31 B63C6E6D",
+    }
+    .check();
+}
+
+/// RFC 5114 appendix A.2.
+#[test]
+fn rfc_5114_a_2_modp_2048_224() {
+    Answer {
+        id: KeyExchangeId::MODP_2048_224,
+        private_a: "22E62601 DBFFD067 08A680F7 47F361F7 6D8F4F72 1A0548E4 83294B0C",
+        public_a: "1B3A6345 1BD886E6 99E67B49 4E288BD7 F8E0D370 BADDA7A0 EFD2FDE7 D8F66145 CC9F2804 19975EB8 08877C8A
+         4C0C8E0B D48D4A54 01EB1E87 76BFEEE1 34C03831 AC273CD9 D635AB0C E006A42A 887E3F52 FB8766B6 50F38078
+         BC8EE858 0CEFE243 968CFC4F 8DC3DB08 4554171D 41BF2E86 1B7BB4D6 9DD0E01E A387CBAA 5CA672AF CBE8BDB9
+         D62D4CE1 5F17DD36 F91ED1EE DD65CA4A 06455CB9 4CD40A52 EC360E84 B3C926E2 2C4380A3 BF309D56 849768B7
+         F52CFDF6 55FD053A 7EF70697 9E7E5806 B17DFAE5 3AD2A5BC 568EBB52 9A7A61D6 8D256F8F C97C074A 861D827E
+         2EBC8C61 34553115 B70E7103 920AA16D 85E52BCB AB8D786A 68178FA8 FF7C2F5C 71648D6F",
+        private_b: "4FF3BC96 C7FC6A6D 71D3B363 800A7CDF EF6FC41B 4417EA15 353B7590",
+        public_b: "4DCEE992 A9762A13 F2F83844 AD3D77EE 0E31C971 8B3DB6C2 035D3961 182C3E0B A247EC41 82D760CD 48D99599
+         970622A1 881BBA2D C822939C 78C3912C 6661FA54 38B20766 222B75E2 4C2E3AD0 C7287236 129525EE 15B5DD79
+         98AA04C4 A9696CAC D7172083 A97A8166 4EAD2C47 9E444E4C 0654CC19 E28D7703 CEE8DACD 6126F5D6 65EC52C6
+         7255DB92 014B037E B621A2AC 8E365DE0 71FFC140 0ACF077A 12913DD8 DE894734 37AB7BA3 46743C1B 215DD9C1
+         2164A7E4 053118D1 99BEC8EF 6FC56117 0C84C87D 10EE9A67 4A1FA8FF E13BDFBA 1D44DE48 946D68DC 0CDD7776
+         35A7AB5B FB1E4BB7 B856F968 27734C18 4138E915 D9C3002E BCE53120 546A7E20 02142B6C",
+        shared: "34D9BDDC 1B42176C 313FEA03 4C21034D 074A6313 BB4ECDB3 703FFF42 4567A46B DF75530E DE0A9DA5 229DE7D7
+         6732286C BC0F91DA 4C3C852F C099C679 531D94C7 8AB03D9D ECB0A4E4 CA8B2BB4 591C4021 CF8CE3A2 0A541D33
+         994017D0 200AE2C9 516E2FF5 14577926 9E862B0F B474A2D5 6DC31ED5 69A7700B 4C4AB16B 22A45513 531EF523
+         D7121207 7B5A169B DEFFAD7A D9608284 C7795B6D 5A5183B8 7066DE17 D8D671C9 EBD8EC89 544D45EC 061593D4
+         42C62AB9 CE3B1CB9 943A1D23 A5EA3BCF 21A01471 E67E003E 7F8A69C7 28BE490B 2FC88CFE B92DB6A2 15E5D03C
+         17C464C9 AC1A46E2 03E13F95 2995FB03 C69D3CC4 7FCB510B 6998FFD3 AA6DE73C F9F63869",
+    }
+    .check();
+}
+
+/// RFC 5114 appendix A.3.
+#[test]
+fn rfc_5114_a_3_modp_2048_256() {
+    Answer {
+        id: KeyExchangeId::MODP_2048_256,
+        private_a: "0881382C DB87660C 6DC13E61 4938D5B9 C8B2F248 581CC5E3 1B354543 97FCE50E",
+        public_a: "2E9380C8 323AF975 45BC4941 DEB0EC37 42C62FE0 ECE824A6 ABDBE66C 59BEE024 2911BFB9 67235CEB A35AE13E
+         4EC752BE 630B92DC 4BDE2847 A9C62CB8 15274542 1FB7EB60 A63C0FE9 159FCCE7 26CE7CD8 523D7450 667EF840
+         E4919121 EB5F01C8 C9B0D3D6 48A93BFB 75689E82 44AC134A F544711C E79A02DC C3422668 4780DDDC B4985941
+         06C37F5B C7985648 7AF5AB02 2A2E5E42 F09897C1 A85A11EA 0212AF04 D9B4CEBC 937C3C1A 3E15A8A0 342E3376
+         15C84E7F E3B8B9B8 7FB1E73A 15AF12A3 0D746E06 DFC34F29 0D797CE5 1AA13AA7 85BF6658 AFF5E4B0 93003CBE
+         AF665B3C 2E113A3A 4E905269 341DC071 1426685F 4EF37E86 8A8126FF 3F2279B5 7CA67E29",
+        private_b: "7D62A7E3 EF36DE61 7B13D1AF B82C780D 83A23BD4 EE670564 5121F371 F546A53D",
+        public_b: "575F0351 BD2B1B81 7448BDF8 7A6C362C 1E289D39 03A30B98 32C5741F A250363E 7ACBC7F7 7F3DACBC 1F131ADD
+         8E03367E FF8FBBB3 E1C57844 24809B25 AFE4D226 2A1A6FD2 FAB64105 CA30A674 E07F7809 85208863 2FC04923
+         3791AD4E DD083A97 8B883EE6 18BC5E0D D047415F 2D95E683 CF14826B 5FBE10D3 CE41C6C1 20C78AB2 0008C698
+         BF7F0BCA B9D7F407 BED0F43A FB2970F5 7F8D1204 3963E66D DD320D59 9AD9936C 8F44137C 08B180EC 5E985CEB
+         E186F3D5 49677E80 607331EE 17AF3380 A725B078 2317D7DD 43F59D7A F9568A9B B63A84D3 65F92244 ED120988
+         219302F4 2924C7CA 90B89D24 F71B0AB6 97823D7D EB1AFF5B 0E8E4A45 D49F7F53 757E1913",
+        shared: "86C70BF8 D0BB81BB 01078A17 219CB7D2 7203DB2A 19C877F1 D1F19FD7 D77EF225 46A68F00 5AD52DC8 4553B78F
+         C60330BE 51EA7C06 72CAC151 5E4B35C0 47B9A551 B88F39DC 26DA14A0 9EF74774 D47C762D D177F9ED 5BC2F11E
+         52C879BD 95098504 CD9EECD8 A8F9B3EF BD1F008A C5853097 D9D1837F 2B18F77C D7BE01AF 80A7C7B5 EA3CA54C
+         C02D0C11 6FEE3F95 BB873993 85875D7E 86747E67 6E728938 ACBFF709 8E05BE4D CFB24052 B83AEFFB 14783F02
+         9ADBDE7F 53FAE920 84224090 E007CEE9 4D4BF2BA CE9FFD4B 57D2AF7C 724D0CAA 19BF0501 F6F17B4A A10F425E
+         3EA76080 B4B9D6B3 CEFEA115 B2CEB878 9BB8A3B0 EA87FEBE 63B6C8F8 46EC6DB0 C26C5D7C",
+    }
+    .check();
+}
+
+/// RFC 5114 appendix A.4; the secret is the x coordinate (RFC 5903 section 7).
+#[test]
+fn rfc_5114_a_4_ecp_192() {
+    Answer {
+        id: KeyExchangeId::ECP_192,
+        private_a: "323FA316 9D8E9C65 93F59476 BC142000 AB5BE0E2 49C43426",
+        public_a: "CD46489E CFD6C105 E7B3D325 66E2B122 E249ABAA DD870612 68887B48 77DF51DD 4DC3D6FD 11F0A26F 8FD38443
+         17916E9A",
+        private_b: "631F95BB 4A67632C 9C476EEE 9AB695AB 240A0499 307FCF62",
+        public_b: "519A1216 80E00454 66BA21DF 2EEE47F5 973B5005 77EF13D5 FF613AB4 D64CEE3A 20875BDB 10F953F6 B30CA072
+         C60AA57F",
+        shared: "AD420182 633F8526 BFE954AC DA376F05 E5FF4F83 7F54FEBE",
+    }
+    .check();
+}
+
+/// RFC 5114 appendix A.5; the secret is the x coordinate (RFC 5903 section 7).
+#[test]
+fn rfc_5114_a_5_ecp_224() {
+    Answer {
+        id: KeyExchangeId::ECP_224,
+        private_a: "B558EB6C 288DA707 BBB4F8FB AE2AB9E9 CB62E3BC 5C7573E2 2E26D37F",
+        public_a: "49DFEF30 9F81488C 304CFF5A B3EE5A21 54367DC7 833150E0 A51F3EEB 4F2B5EE4 5762C4F6 54C1A0C6 7F54CF88
+         B016B51B CE3D7C22 8D57ADB4",
+        private_b: "AC3B1ADD 3D9770E6 F6A708EE 9F3B8E0A B3B480E9 F27F85C8 8B5E6D18",
+        public_b: "6B3AC96A 8D0CDE6A 5599BE80 32EDF10C 162D0A8A D219506D CD42A207 D491BE99 C213A7D1 CA3706DE BFE305F3
+         61AFCBB3 3E2609C8 B1618AD5",
+        shared: "52272F50 F46F4EDC 91515690 92F46DF2 D96ECC3B 6DC1714A 4EA949FA",
+    }
+    .check();
+}
+
+/// RFC 6932 appendix A.1; the secret is the x coordinate (RFC 5903 section 7).
+#[test]
+fn rfc_6932_a_1_ecp_224_bp() {
+    Answer {
+        id: KeyExchangeId::ECP_224_BP,
+        private_a: "7C4B7A2C 8A4BAD1F BB7D79CC 0955DB7C 6A4660CA 64CC4778 159B495E",
+        public_a: "B104A67A 6F6E85E1 4EC1825E 1539E8EC DBBF5849 22367DD8 8C6BDCF2 46D782E7 FDB5F60C D8404301 AC5949C5
+         8EDB26BC 68BA0769 5B750A94",
+        private_b: "63976D4A AE6CD0F6 DD18DEFE F55D9656 9D0507C0 3E74D648 6FFA28FB",
+        public_b: "2A97089A 9296147B 71B21A4B 574E1278 245B536F 14D8C2B9 D07A874E 9B900D7C 77A709A7 97276B8C A1BA61BB
+         95B546FC 29F862E4 4D59D25B",
+        shared: "312DFD98 783F9FB7 7B970494 5A73BEB6 DCCBE3B6 5D0F967D CAB574EB",
+    }
+    .check();
+}
+
+/// RFC 6932 appendix A.2; the secret is the x coordinate (RFC 5903 section 7).
+#[test]
+fn rfc_6932_a_2_ecp_256_bp() {
+    Answer {
+        id: KeyExchangeId::ECP_256_BP,
+        private_a: "041EB8B1 E2BC681B CE8E3996 3B2E9FC4 15B05283 313DD1A8 BCC055F1 1AE49699",
+        public_a: "78028496 B5ECAAB3 C8B6C12E 45DB1E02 C9E4D26B 4113BC4F 015F60C5 CCC0D206 A2AE1762 A3831C1D 20F03F8D
+         1E3C0C39 AFE6F09B 4D44BBE8 0CD10098 7B05F92B",
+        private_b: "06F5240E ACDB9837 BC96D482 74C8AA83 4B6C87BA 9CC3EEDD 81F99A16 B8D804D3",
+        public_b: "8E07E219 BA588916 C5B06AA3 0A2F464C 2F2ACFC1 610A3BE2 FB240B63 5341F0DB 148EA1D7 D1E7E54B 9555B6C9
+         AC90629C 18B63BEE 5D7AA694 9EBBF47B 24FDE40D",
+        shared: "05E94091 5549E9F6 A4A75693 716E3746 6ABA79B4 BF291987 7A16DD2C C2E23708",
+    }
+    .check();
+}
+
+/// RFC 6932 appendix A.3; the secret is the x coordinate (RFC 5903 section 7).
+#[test]
+fn rfc_6932_a_3_ecp_384_bp() {
+    Answer {
+        id: KeyExchangeId::ECP_384_BP,
+        private_a: "014EC075 5B78594B A47FB0A5 6F617304 5B4331E7 4BA1A6F4 7322E70D 79D828D9 7E095884 CA72B73F DABD5910
+         DF0FA76A",
+        public_a: "45CB26E4 384DAF6F B7768853 07B9A38B 7AD1B5C6 92E0C32F 01253327 78F3B8D3 F50CA358 099B30DE B5EE69A9
+         5C058B4E 8173A1C5 4AFFA7E7 81D0E1E1 D12C0DC2 B74F4DF5 8E4A4E3A F7026C5D 32DC530A 2CD89C85 9BB4B4B7
+         68497F49 AB8CC859",
+        private_b: "6B461CB7 9BD0EA51 9A87D682 8815D8CE 7CD9B3CA A0B5A826 2CBCD550 A015C900 95B976F3 52995750 6E1224A8
+         61711D54",
+        public_b: "01BF92A9 2EE4BE8D ED1A9111 25C209B0 3F99E316 1CFCC986 DC771138 3FC30AF9 CE28CA33 86D59E2C 8D72CE1E
+         7B4666E8 3289C4A3 A4FEE035 E39BDB88 5D509D22 4A142FF9 FBCC5CFE 5CCBB302 68EE4748 7ED80448 58D31D84
+         8F7A95C6 35A347AC",
+        shared: "04CC4FF3 DCCCB07A F24E0ACC 529955B3 6D7C8077 72B92FCB E48F3AFE 9A2F370A 1F98D3FA 73FD0C07 47C632E1
+         2F1423EC",
+    }
+    .check();
+}
+
+/// RFC 6932 appendix A.4; the secret is the x coordinate (RFC 5903 section 7).
+#[test]
+fn rfc_6932_a_4_ecp_512_bp() {
+    Answer {
+        id: KeyExchangeId::ECP_512_BP,
+        private_a: "636B6BE0 482A6C1C 41AA7AE7 B245E983 392DB94C ECEA2660 A379CFE1 59559E35 75818253 91175FC1 95D28BAC
+         0CF03A78 41A383B9 5C262B98 3782874C CE6FE333",
+        public_a: "0562E68B 9AF7CBFD 5565C6B1 6883B777 FF11C199 161ECC42 7A39D17E C2166499 389571D6 A994977C 56AD8252
+         658BA8A1 B72AE42F 4FB75321 51AFC3EF 0971CCDA A7CA2D81 91E21776 A89860AF BC1F582F AA308D55 1C1DC613
+         3AF9F9C3 CAD59998 D7007954 8140B90B 1F311AFB 378AA81F 51B275B2 BE6B7DEE 978EFC73 43EA642E",
+        private_b: "0AF4E7F6 D52EDD52 907BB8DB AB3992A0 BB696EC1 0DF11892 FF205B66 D381ECE7 2314E6A6 EA079CEA 06961DBA
+         5AE6422E F2E9EE80 3A1F236F B96A1799 B86E5C8B",
+        public_b: "5A7954E3 2663DFF1 1AE24712 D87419F2 6B708AC2 B92877D6 BFEE2BFC 43714D89 BBDB6D24 D807BBD3 AEB7F0C3
+         25F862E8 BADE4F74 636B97EA ACE739E1 1720D323 96D14621 A9283A1B ED84DE8D D64836B2 C0758B11 441179DC
+         0C54C0D4 9A47C038 07D171DD 544B72CA AEF7B7CE 01C7753E 2CAD1A86 1ECA55A7 1954EE1B A35E04BE",
+        shared: "1EE8321A 4BBF93B9 CF8921AB 209850EC 9B7066D1 984EF08C 2BB72323 6208AC8F 1A483E79 461A00E0 D5F6921C
+         E9D36050 2F85C812 BEDEE23A C5B210E5 811B191E",
+    }
+    .check();
+}
+
+/// Fermat to a few bases, none of them a divisor: what fails is no prime, and a number that somebody meant to be prime and
+/// miscopied fails.
+fn is_prime(number: &[u8]) -> bool {
+    let modulus = Modulus::from_octets(number).unwrap();
+    let minus_one = [&number[..number.len() - 1], &[number[number.len() - 1] - 1]].concat();
+    [2, 3, 5, 7, 11, 13, 17].iter().all(|base| is_one(&modulus.power(&[*base], &minus_one).unwrap()))
+}
+
+/// p and q are prime and g^q = 1 while g is not 1: the order of g is q, and so q divides p - 1.
+#[test]
+fn the_subgroups_are_what_they_claim() {
+    for (group, bits) in [
+        (&numbers::MODP_1024_160, (1024, 160)),
+        (&numbers::MODP_2048_224, (2048, 224)),
+        (&numbers::MODP_2048_256, (2048, 256)),
+    ] {
+        assert_eq!((8 * group.prime.len(), 8 * group.order.len()), bits);
+        assert!(group.prime[0] >= 0x80 && group.order[0] >= 0x80, "{bits:?}");
+        assert!(is_prime(group.prime) && is_prime(group.order), "{bits:?}");
+        let modulus = Modulus::from_octets(group.prime).unwrap();
+        assert!(!is_one(group.generator) && is_one(&modulus.power(group.generator, group.order).unwrap()), "{bits:?}");
+    }
+}
+
+/// The generator times (order - 1) is the generator mirrored: its order divides the number that is given, which is prime.
+#[test]
+fn the_curves_are_what_they_claim() {
+    for numbers in
+        [&numbers::ECP_192, &numbers::ECP_224_BP, &numbers::ECP_256_BP, &numbers::ECP_384_BP, &numbers::ECP_512_BP]
+    {
+        assert!(is_prime(numbers.prime) && is_prime(numbers.order), "{} octets", numbers.prime.len());
+        let curve = PrimeCurve::new(numbers).unwrap();
+        let length = numbers.order.len();
+        let minus_one = [&numbers.order[..length - 1], &[numbers.order[length - 1] - 1]].concat();
+        let mirrored = curve.multiply_generator(&minus_one).unwrap();
+        let (x, y) = mirrored.split_at(length);
+        assert_eq!(x, numbers.x);
+        // y + y' = p
+        let mut carry = 0;
+        for ((a, b), sum) in y.iter().zip(numbers.y).zip(numbers.prime).rev() {
+            let octets = u16::from(*a) + u16::from(*b) + carry;
+            assert_eq!((octets & 0xFF) as u8, *sum);
+            carry = octets >> 8;
+        }
+        assert_eq!(carry, 0);
+    }
+}
+
+/// RFC 6989 section 2.2: an element of the group that is in no subgroup of order q, made of one that is and one of a small
+/// order (-1).
+#[test]
+fn what_is_outside_of_the_subgroup_is_refused() {
+    for id in [KeyExchangeId::MODP_1024_160, KeyExchangeId::MODP_2048_224, KeyExchangeId::MODP_2048_256] {
+        let ours = KeyExchange::generate(id, &mut Seeded(11)).unwrap();
+        let peer = KeyExchange::generate(id, &mut Seeded(12)).unwrap();
+        let prime = group(id).unwrap().modulus.octets();
+        // p - y = -y
+        let (mut negative, mut borrow) = (vec![0; prime.len()], 0);
+        for (at, to) in negative.iter_mut().enumerate().rev() {
+            let difference = i16::from(prime[at]) - i16::from(peer.public()[at]) - borrow;
+            borrow = i16::from(difference < 0);
+            *to = difference as u8;
+        }
+        assert!(ours.agree(peer.public()).is_ok());
+        assert_eq!(ours.agree(&negative).unwrap_err(), BadPublicValue::NotInSubgroup(id));
+    }
+}
