@@ -1,13 +1,17 @@
 //! Revocation lists that are fetched while a negotiation waits for them.
 
+use config::{Connection, Pool};
 use crypto::{Certificate, PrivateKey, RevocationList};
-use model::{CertificateProblem, FailureKind};
+use model::{CertificateProblem, ConfigRef, FailureKind};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CrlDistributionPoint, DnType, IsCa, Issuer,
     KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber, date_time_ymd,
 };
 use sim::{Block, NodeId, Sim, Site};
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
+use wire::{ExchangeType, Header};
 
 const SECOND: Duration = Duration::from_secs(1);
 const URI: &str = "http://crl.example/root.crl";
@@ -138,6 +142,45 @@ fn without_a_repetition_too() {
         let up = sim.snapshots(b).iter().any(|sa| sa.state == model::IkeState::Established);
         assert!(up, "{version}: {:?}", sim.snapshots(b));
     }
+}
+
+/// A server of IKEv1 gives its client an address as soon as phase 1 is done for it, and perhaps only once: the client, which
+/// waits for a list, has it when it goes on.
+#[test]
+fn what_comes_behind_is_kept_too() {
+    let authority = Authority::new();
+    let (mut sim, a, b) = ends(VERSIONS[1], "strict", &authority);
+    let (first, last): (IpAddr, IpAddr) = ("10.3.0.1".parse().unwrap(), "10.3.0.6".parse().unwrap());
+    let source = ConfigRef { file: "test".into(), line: 1, key: "test".into() };
+    let pool = Pool { name: "rw".into(), base: first, ranges: vec![(first, last)], attributes: Vec::new(), source };
+    sim.with(b, |endpoint, _| endpoint.pools_mut().load(pool));
+    for node in [a, b] {
+        sim.with(node, |endpoint, _| {
+            let mut connection = Connection::clone(endpoint.connections().next().unwrap());
+            connection.pull = false;
+            if node == a {
+                connection.vips = vec!["0.0.0.0".parse().unwrap()]
+            } else {
+                connection.pools = vec!["rw".into()]
+            }
+            endpoint.load_connection(Arc::new(connection));
+        });
+    }
+    let mut seen = std::collections::HashSet::new();
+    sim.set_hook(Some(Box::new(move |_, datagram| {
+        let transaction = Header::parse(&datagram.bytes).is_ok_and(|h| h.exchange == ExchangeType::TRANSACTION);
+        let again = transaction && !seen.insert(datagram.bytes.clone());
+        if again { Vec::new() } else { vec![(Duration::ZERO, datagram.clone())] }
+    })));
+    sim.initiate(a, b);
+    sim.run_for(SECOND);
+    sim.fetched(|_| Some(authority.list(&[]))); // the server's, about the client
+    sim.run_for(SECOND);
+    assert!(!sim.carries(a, b), "the client waits");
+    sim.fetched(|_| Some(authority.list(&[])));
+    sim.run_for(2 * SECOND);
+    assert!(sim.carries(a, b), "{:?} {:?}", sim.snapshots(a), sim.tombstones(a));
+    assert_eq!(sim.snapshots(a)[0].local_vips, [first]);
 }
 
 #[test]

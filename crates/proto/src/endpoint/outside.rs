@@ -22,7 +22,9 @@ impl Endpoint {
         for id in waiting {
             match self.sas.get_mut(&id) {
                 Some(IkeSa::V1(sa)) => {
-                    if let Some((header, message, path)) = sa.parked.take() {
+                    let (parked, behind) = (sa.parked.take(), std::mem::take(&mut sa.behind));
+                    // Where the first waits for another list, so does the rest.
+                    for (header, message, path) in parked.into_iter().chain(behind) {
                         self.datagram_v1(now, &header, &message, path);
                     }
                 }

@@ -535,6 +535,12 @@ impl IsakmpSa {
         datagram: &[u8],
         path: Path,
     ) -> Option<FailureKind> {
+        // To the peer phase 1 is done, and it goes on without waiting; not every peer says it again.
+        const MOST_BEHIND: usize = 4;
+        if self.parked.is_some() && header.message_id != 0 && self.behind.len() < MOST_BEHIND {
+            self.behind.push((*header, datagram.to_vec(), path));
+            return None;
+        }
         match header.exchange {
             ExchangeType::IDENTITY_PROTECTION
                 if self.mode == ExchangeMode::IdentityProtection && header.message_id == 0 =>

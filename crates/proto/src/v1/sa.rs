@@ -174,6 +174,8 @@ pub(crate) struct IsakmpSa {
     pub(super) method: OakleyAuthMethod,
     /// A message that cannot be judged before a revocation list is fetched.
     pub parked: Option<(Header, Vec<u8>, Path)>,
+    /// What the peer sent after it, believing us further.
+    pub behind: Vec<(Header, Vec<u8>, Path)>,
     /// Whether both ends behave as Cisco's clients and gateways do.
     pub(super) unity: bool,
     /// What the peer wants left out of its networks: it passes in the clear.
@@ -239,6 +241,7 @@ impl IsakmpSa {
             configuration: super::transaction::Configuration::default(),
             method: OakleyAuthMethod::PRE_SHARED_KEY,
             parked: None,
+            behind: Vec::new(),
             unity: false,
             bypasses: Vec::new(),
             requested: Vec::new(),
@@ -604,6 +607,7 @@ impl IsakmpSa {
         self.release_addresses(cx, now);
         self.quick_modes.clear();
         self.children.clear();
+        (self.parked, self.behind) = (None, Vec::new());
         for shunt in std::mem::take(&mut self.bypasses) {
             cx.plane(Command::RemoveShunt { shunt: shunt.shunt });
         }
