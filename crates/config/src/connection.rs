@@ -67,6 +67,20 @@ pub enum Fragmentation {
     No,
 }
 
+/// `childless`: whether an IKE SA is made without a Child SA in IKE_AUTH (RFC 6023).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Childless {
+    /// Where the peer begins so, or no child is named.
+    #[default]
+    Allow,
+    /// By us too, wherever the peer can.
+    Prefer,
+    /// In no other way, by either end.
+    Force,
+    /// Never.
+    Never,
+}
+
 /// What to do with a Child SA when it is loaded, closed by the peer, or when the peer is dead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum StartAction {
@@ -134,6 +148,8 @@ pub struct Connection {
     pub encap: bool,
     /// IKE fragmentation (RFC 7383).
     pub fragmentation: Fragmentation,
+    /// IKE SAs without a Child SA in IKE_AUTH (RFC 6023).
+    pub childless: Childless,
     /// Check the peer after this time without a message from it; zero for never.
     pub dpd_delay: Duration,
     /// IKEv1: a peer of which nothing came for this time while it was asked is dead; zero for as long as a retransmission
@@ -402,6 +418,7 @@ fn read_connection(section: &Section, errors: &mut Vec<ConfigError>) -> Option<C
         mobike: true,
         encap: false,
         fragmentation: Fragmentation::Yes,
+        childless: Childless::Allow,
         dpd_delay: Duration::ZERO,
         dpd_timeout: Duration::ZERO,
         keyingtries: 1,
@@ -436,6 +453,7 @@ fn read_connection(section: &Section, errors: &mut Vec<ConfigError>) -> Option<C
             ("mobike", entry) => put(&mut c.mobike, reader.value(entry, BOOLEAN, boolean)),
             ("encap", entry) => put(&mut c.encap, reader.value(entry, BOOLEAN, boolean)),
             ("fragmentation", entry) => put(&mut c.fragmentation, fragmentation(&mut reader, entry)),
+            ("childless", entry) => put(&mut c.childless, childless(&mut reader, entry)),
             ("dpd_delay", entry) => put(&mut c.dpd_delay, reader.value(entry, DURATION, duration)),
             ("dpd_timeout", entry) => put(&mut c.dpd_timeout, reader.value(entry, DURATION, duration)),
             ("vips", entry) => put(&mut c.vips, virtual_addresses(&mut reader, entry)),
@@ -518,6 +536,16 @@ fn fragmentation(reader: &mut Reader<'_>, entry: &Entry) -> Option<Fragmentation
         ("no", Fragmentation::No),
     ];
     reader.word(entry, "yes, accept, force or no", &words)
+}
+
+fn childless(reader: &mut Reader<'_>, entry: &Entry) -> Option<Childless> {
+    let words = [
+        ("allow", Childless::Allow),
+        ("prefer", Childless::Prefer),
+        ("force", Childless::Force),
+        ("never", Childless::Never),
+    ];
+    reader.word(entry, "allow, prefer, force or never", &words)
 }
 
 fn unique(reader: &mut Reader<'_>, entry: &Entry) -> Option<Unique> {

@@ -29,7 +29,7 @@ pub use authentication::{
     AuthMethod, Authentication, CertificateSource, KeyType, RevocationPolicy, SendCert, SignatureRule,
 };
 pub use connection::{
-    Child, Config, Connection, Fragmentation, IkeVersion, Sources, StartAction, Unique, connection, load,
+    Child, Childless, Config, Connection, Fragmentation, IkeVersion, Sources, StartAction, Unique, connection, load,
 };
 pub use error::{ConfigError, ErrorKind};
 pub use names::suggestion;

@@ -134,11 +134,8 @@ static TABLE: &[KeyDoc] = &[
         CONN,
         "childless",
         "allow",
-        Only(
-            &["allow", "never"],
-            "an IKE SA without a Child SA (RFC 6023) cannot be initiated in this version; write childless = allow",
-        ),
-        "Childless initiation of IKE SAs (RFC 6023).",
+        Yes,
+        "IKE SAs without a Child SA in IKE_AUTH (RFC 6023): allow (where the peer begins so, or no child is named), prefer, force (by either end) or never.",
     ),
     key(CONN, "send_certreq", "yes", Yes, "Send certificate requests."),
     key(CONN, "send_cert", "ifasked", Yes, "When to send our certificate: ifasked, always or never."),
@@ -532,13 +529,7 @@ static TABLE: &[KeyDoc] = &[
         Only(NO, "not available in this version"),
         "Forget authentication details once established.",
     ),
-    key(
-        DAEMON,
-        "follow_redirects",
-        "yes",
-        No("IKE redirection (RFC 5685) is not available in this version"),
-        "Follow redirects.",
-    ),
+    key(DAEMON, "follow_redirects", "yes", Yes, "Whether a gateway may send us to another one (RFC 5685)."),
     key(
         DAEMON,
         "hash_and_url",

@@ -45,6 +45,8 @@ pub struct DaemonSettings {
     pub initiator_only: bool,
     /// Sign with RSASSA-PSS where `auth` says nothing.
     pub rsa_pss: bool,
+    /// Go where a gateway sends us (RFC 5685).
+    pub follow_redirects: bool,
     /// Install routes for the traffic selectors.
     pub install_routes: bool,
     /// Address of the control socket: `unix:///PATH` or `tcp://ADDRESS:PORT`.
@@ -72,6 +74,7 @@ impl Default for DaemonSettings {
             make_before_break: false,
             initiator_only: false,
             rsa_pss: false,
+            follow_redirects: true,
             install_routes: true,
             vici_socket: None,
         }
@@ -219,6 +222,7 @@ impl SettingsReader {
             "make_before_break" => put(&mut s.make_before_break, boolean(text), BOOLEAN),
             "rsa_pss" => put(&mut s.rsa_pss, boolean(text), BOOLEAN),
             "initiator_only" => put(&mut s.initiator_only, boolean(text), BOOLEAN),
+            "follow_redirects" => put(&mut s.follow_redirects, boolean(text), BOOLEAN),
             "install_routes" => put(&mut s.install_routes, boolean(text), BOOLEAN),
             _ => return self.other(entry, section, text),
         };

@@ -64,6 +64,8 @@ pub(crate) enum Effect {
     Replace { old: SaId, by: SaId },
     /// Delete an SA whose replacement has all its Child SAs.
     Retire { old: SaId, by: SaId },
+    /// The gateway of this IKE SA sends us to another one.
+    Redirect { sa: SaId, to: crate::v2::Gateway },
     /// Begin an IKE SA beside an old one whose peer does not rekey.
     Renew { old: SaId, child: String },
     /// A rekeying made this IKE SA, which takes over the Child SAs if it `inherits`; `redundant` is one that the peer made

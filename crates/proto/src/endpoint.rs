@@ -1,8 +1,11 @@
 //! All SAs of one worker: what comes in finds its SA, what goes out leaves in order.
 
 mod outside;
+mod redirect;
 mod renewal;
 mod traps;
+
+pub use redirect::Redirected;
 
 use crate::child::ChildSa;
 use crate::context::{COUNTERS, Context, Counter, Effect};
@@ -124,6 +127,8 @@ pub struct Endpoint {
     tombstones: VecDeque<Tombstone>,
     names: Names,
     traps: BTreeMap<SaId, traps::Trap>,
+    /// IKE SAs whose gateway sends us to a host name, of which the addresses are asked for.
+    redirects: BTreeMap<SaId, String>,
 }
 
 impl Endpoint {
@@ -142,6 +147,7 @@ impl Endpoint {
             tombstones: VecDeque::new(),
             names: Names::default(),
             traps: BTreeMap::new(),
+            redirects: BTreeMap::new(),
         }
     }
 
@@ -301,6 +307,39 @@ impl Endpoint {
         }
     }
 
+    /// Begins an IKE SA of a connection without any Child SA (RFC 6023).
+    ///
+    /// # Errors
+    /// Why it cannot even begin.
+    #[allow(clippy::result_large_err)] // as above
+    pub fn initiate_childless(
+        &mut self,
+        now: Instant,
+        connection: &str,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> Result<Started, Failure> {
+        let Some(found) = self.connections.get(connection).cloned() else {
+            return Err(Failure { kind: FailureKind::NoConfig { local, remote }, config: None });
+        };
+        let source = found.source.get("childless");
+        if found.version == IkeVersion::V1 {
+            return Err(Failure {
+                kind: FailureKind::WrongVersion { peer: 1 },
+                config: Some(found.source.get("version")),
+            });
+        }
+        let own = |sa: &&IkeSa| {
+            sa.name() == connection && !sa.is_closed() && sa.heir().is_none() && sa.addresses().1.ip() == remote.ip()
+        };
+        if let Some(sa) = self.sas.values().find(own) {
+            let id = sa.id();
+            return Ok(if sa.is_established() { Started::AlreadyUp(id) } else { Started::Negotiation(id) });
+        }
+        let begun = self.begin(now, found, NO_CHILD, (local, remote), 1, None);
+        begun.map(Started::Negotiation).map_err(|kind| Failure { kind, config: Some(source) })
+    }
+
     /// A further child over an ISAKMP SA that the connection has with this peer.
     fn add_child_v1(
         &mut self,
@@ -330,7 +369,9 @@ impl Endpoint {
         replaces: Option<SaId>,
     ) -> Result<SaId, FailureKind> {
         // Another SA of this connection may be on its way: INITIAL_CONTACT would have the peer drop it.
-        let known = self.sas.values().any(|sa| !sa.is_closed() && sa.name() == connection.name);
+        // Another connection may be for the same two identities; at this address it may turn out to be so.
+        let same = |sa: &&IkeSa| sa.name() == connection.name || sa.addresses().1.ip() == remote.ip();
+        let known = self.sas.values().any(|sa| !sa.is_closed() && same(&sa));
         let initial_contact = !known && replaces.is_none() && connection.unique != config::Unique::Never;
         let sa = if connection.version == IkeVersion::V1 {
             let wish = v1::Wish { connection, child, local, remote, attempt, replaces, initial_contact };
@@ -339,13 +380,29 @@ impl Endpoint {
             let addresses =
                 replaces.and_then(|old| self.sas.get_mut(&old)?.v2()).map(|old| old.virtual_addresses.own.clone());
             let addresses = addresses.unwrap_or_default();
-            let wish = v2::Wish { connection, child, local, remote, attempt, replaces, initial_contact, addresses };
+            let (redirection, number) = (v2::Redirection::default(), None);
+            let wish = v2::Wish {
+                connection,
+                child,
+                local,
+                remote,
+                attempt,
+                replaces,
+                initial_contact,
+                addresses,
+                redirection,
+                number,
+            };
             IkeSa::V2(Box::new(v2::initiate(&mut self.cx, now, wish)?))
         };
+        Ok(self.begun(sa))
+    }
+
+    fn begun(&mut self, sa: IkeSa) -> SaId {
         let id = sa.id();
         self.by_spi.insert(sa.own_spi(), id);
         self.sas.insert(id, sa);
-        Ok(id)
+        id
     }
 
     /// Ends SAs. Returns the IKE SAs that are affected; events tell when they are gone.
@@ -820,6 +877,7 @@ impl Endpoint {
 
     fn forget(&mut self, id: SaId) {
         self.forget_first_message(id);
+        self.redirects.remove(&id);
         if let Some(sa) = self.sas.remove(&id) {
             self.by_spi.remove(&sa.own_spi());
             self.cx.timers.cancel_all(id);
@@ -830,6 +888,7 @@ impl Endpoint {
         while let Some(effect) = self.cx.effects.pop() {
             match effect {
                 Effect::Replace { old, by } => self.replace(now, old, by),
+                Effect::Redirect { sa, to } => self.follow_redirect(now, sa, &to),
                 Effect::Retire { old, by } => self.retire(now, old, by),
                 Effect::Renew { old, child } => {
                     self.beside(now, old, &child);
@@ -898,6 +957,9 @@ impl Endpoint {
     }
 }
 
+/// The index of a child where none is wanted.
+const NO_CHILD: usize = usize::MAX;
+
 fn selects_child(selection: &Selection, id: SaId, name: &str) -> bool {
     selection.child.as_deref().is_none_or(|n| n == name) && selection.child_id.is_none_or(|n| n == id)
 }
@@ -942,7 +1004,10 @@ fn retry_after(sa: &IkeSa, kind: &FailureKind) -> Option<(Arc<Connection>, usize
         _ => return None,
     };
     let connection = sa.connection().cloned()?;
-    let child = sa.children().first().and_then(|c| connection.children.iter().position(|x| x.name == c.name))?;
+    let child = match sa.children().first() {
+        Some(first) => connection.children.iter().position(|c| c.name == first.name)?,
+        None => NO_CHILD, // a childless IKE SA, as often as another
+    };
     let again = if *kind == FailureKind::PeerDeleted {
         close_action(&connection, child).is_some_and(StartAction::starts)
     } else if *answered_before {

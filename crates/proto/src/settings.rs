@@ -33,6 +33,8 @@ pub struct Settings {
     pub initiator_only: bool,
     /// Whether RSA keys sign with RSASSA-PSS where `auth` says nothing and the peer can check it (`rsa_pss`).
     pub rsa_pss: bool,
+    /// Whether to go where a gateway sends us, and to say so (`follow_redirects`).
+    pub follow_redirects: bool,
     /// This worker's number.
     pub worker: u32,
     /// How many workers there are: our SPIs are chosen so that SPI modulo `workers` is `worker`.
@@ -57,6 +59,7 @@ impl Default for Settings {
             close_ike_on_child_failure: false,
             initiator_only: false,
             rsa_pss: false,
+            follow_redirects: true,
             worker: 0,
             workers: 1,
             tombstones: 256,

@@ -313,6 +313,24 @@ impl Core {
         started.map_err(|failure| format!("{failure}; {}", failure.kind.remedy()))
     }
 
+    /// Begins to negotiate an IKE SA without a Child SA (RFC 6023).
+    ///
+    /// # Errors
+    /// Why it cannot begin, and what to do.
+    pub fn initiate_childless(&mut self, now: Instant, ike: &str) -> Result<Started, String> {
+        let found = self.endpoint.connections().find(|c| c.name == ike).cloned();
+        let connection = found.ok_or_else(|| format!("there is no connection '{ike}'"))?;
+        if connection.version == config::IkeVersion::V1 {
+            return Err(format!("'{ike}' is of IKEv1, where an ISAKMP SA is made for a child: name it (--child NAME)"));
+        }
+        let remote = self.remote_address(&connection)?;
+        let local = self.local_address(&connection, remote)?;
+        let from = SocketAddr::new(local, self.own_port(connection.local_port));
+        let to = SocketAddr::new(remote, connection.remote_port);
+        let started = self.endpoint.initiate_childless(now, ike, from, to);
+        started.map_err(|failure| format!("{failure}; {}", failure.kind.remedy()))
+    }
+
     /// Interfaces, addresses or routes changed: IKE SAs whose own address is gone move to another one, and peers are told
     /// which there are (MOBIKE).
     fn network_changed(&mut self, now: Instant) {
@@ -472,6 +490,7 @@ impl Daemon {
             close_ike_on_child_failure: file.close_ike_on_child_failure,
             initiator_only: file.initiator_only,
             rsa_pss: file.rsa_pss,
+            follow_redirects: file.follow_redirects,
             ..Settings::default()
         };
         let endpoint = Endpoint::new(settings, Box::new(crypto::SystemRandom));
