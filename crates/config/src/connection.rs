@@ -4,8 +4,9 @@ use crate::names::Scope;
 use crate::reader::{Reader, only_sections};
 use crate::values::{boolean, bytes, duration, unsigned};
 use crate::{
-    AddressPattern, AuthMethod, Authentication, CertificateSource, ConfigError, Entry, ErrorKind, KeyPassphrase, Place,
-    Pool, RevocationPolicy, Section, SelectorPattern, SendCert, SharedSecret, SignatureRule, names,
+    AddressPattern, AuthMethod, Authentication, Authority, CertificateSource, ConfigError, Entry, ErrorKind,
+    KeyPassphrase, Place, Pool, RevocationPolicy, Section, SelectorPattern, SendCert, SharedSecret, SignatureRule,
+    names,
 };
 use model::dataplane::Mode;
 use model::{ConfigRef, Identity, InvalidProposal, Proposal, ProposalProtocol};
@@ -23,6 +24,8 @@ pub struct Config {
     pub secrets: Vec<SharedSecret>,
     /// Pools of virtual addresses in their order of definition.
     pub pools: Vec<Pool>,
+    /// Certification authorities in their order of definition.
+    pub authorities: Vec<Authority>,
     /// Passphrases of private keys in their order of definition.
     pub passphrases: Vec<KeyPassphrase>,
 }
@@ -331,6 +334,14 @@ pub fn load(root: &Section) -> Result<Config, Vec<ConfigError>> {
                 for section in only_sections(s, "pools", &mut errors) {
                     match crate::pool(section) {
                         Ok(pool) => config.pools.push(pool),
+                        Err(mut e) => errors.append(&mut e),
+                    }
+                }
+            }
+            Entry::Section(s) if s.name == "authorities" => {
+                for section in only_sections(s, "authorities", &mut errors) {
+                    match crate::authority(section) {
+                        Ok(authority) => config.authorities.push(authority),
                         Err(mut e) => errors.append(&mut e),
                     }
                 }

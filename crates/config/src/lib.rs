@@ -12,6 +12,7 @@
 
 mod address;
 mod authentication;
+mod authorities;
 mod build;
 mod connection;
 mod error;
@@ -28,6 +29,7 @@ pub use address::{AddressPattern, SelectorPattern};
 pub use authentication::{
     AuthMethod, Authentication, CertificateSource, KeyType, RevocationPolicy, SendCert, SignatureRule,
 };
+pub use authorities::{Authority, authority};
 pub use connection::{
     Child, Childless, Config, Connection, Fragmentation, IkeVersion, Sources, StartAction, Unique, connection, load,
 };

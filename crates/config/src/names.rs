@@ -2,8 +2,8 @@
 //! version implements it. The readers, the suggestions in error reports and the generated documentation use this table.
 
 use Scope::{
-    Authentication as AUTH, Child as CHILD, Connection as CONN, Passphrase as PHRASE, Pool as POOL, Secret as SECRET,
-    Settings as DAEMON, Top as TOP,
+    Authentication as AUTH, Authority as CA, Child as CHILD, Connection as CONN, Passphrase as PHRASE, Pool as POOL,
+    Secret as SECRET, Settings as DAEMON, Top as TOP,
 };
 use Support::{Accepted, No, Only, Yes};
 
@@ -24,6 +24,8 @@ pub enum Scope {
     Passphrase,
     /// `pools.<name>`.
     Pool,
+    /// `authorities.<name>`.
+    Authority,
     /// `charon` in `strongswan.conf`, also named `shrike` or `charon-systemd`.
     Settings,
 }
@@ -66,7 +68,7 @@ const ZERO: &[&str] = &["0", "0s"];
 
 const CERT_SECTION: &str =
     "sections for single certificates are not available in this version; use certs or cacerts with file names";
-const AUTHORITIES: &str = "sections for authorities are not available in this version: put the certificate into x509ca, its revocation list into x509crl";
+const TOKENS: &str = "keys and certificates on tokens are not available in this version; use cacert";
 const EAP: &str = "EAP is not available in this version; use auth = psk";
 const PPK: &str = "post-quantum pre-shared keys (RFC 8784) are not available in this version; remove the key";
 const MEDIATION: &str = "the mediation extension is not available in this version; remove the key";
@@ -78,7 +80,7 @@ static TABLE: &[KeyDoc] = &[
     key(TOP, "connections{}", "", Yes, "The connections, one section each."),
     key(TOP, "secrets{}", "", Yes, "The secrets, one section each; the name begins with the kind of secret."),
     key(TOP, "pools{}", "", Yes, "Pools of virtual addresses."),
-    key(TOP, "authorities{}", "", No(AUTHORITIES), "Certification authorities."),
+    key(TOP, "authorities{}", "", Yes, "Certification authorities."),
     key(CONN, "version", "0", Yes, "IKE version: 1, 2, or 0 for any: IKEv2 is initiated, both are answered."),
     key(CONN, "local_addrs", "%any", Yes, "Our addresses: addresses, networks, ranges or names, separated by commas."),
     key(
@@ -423,6 +425,32 @@ static TABLE: &[KeyDoc] = &[
     key(POOL, "subnet", "", Yes, "Networks behind us."),
     key(POOL, "split_include", "", Yes, "Networks to reach through the tunnel (Unity)."),
     key(POOL, "split_exclude", "", Yes, "Networks not to reach through the tunnel (Unity)."),
+    key(CA, "cacert", "", Yes, "The authority's certificate, by file below x509ca."),
+    key(
+        CA,
+        "file",
+        "",
+        No("name the certificate with cacert, below x509ca"),
+        "The certificate, by absolute file name.",
+    ),
+    key(CA, "handle", "", No(TOKENS), "The certificate on a token."),
+    key(CA, "slot", "", No(TOKENS), "The token's slot."),
+    key(CA, "module", "", No(TOKENS), "The token's PKCS#11 module."),
+    key(CA, "crl_uris", "", Yes, "Where its revocation lists are to be had by HTTP, separated by commas."),
+    key(
+        CA,
+        "ocsp_uris",
+        "",
+        No("OCSP is not available in this version; use crl_uris"),
+        "Where OCSP servers answer for it.",
+    ),
+    key(
+        CA,
+        "cert_uri_base",
+        "",
+        Accepted("certificates are sent themselves, never the place where they are (hash and URL)"),
+        "Where its certificates are to be had by their hash.",
+    ),
     key(SECRET, "secret", "", Yes, "The secret: text, hexadecimal after 0x, or base64 after 0s."),
     key(
         SECRET,

@@ -304,7 +304,9 @@ fn the_table_is_true() {
             Scope::Connection => ("", ROUNDS),
             Scope::Authentication => ("local { auth = psk\n", "}\nremote { auth = psk }"),
             Scope::Child => ("children { net {", "}\n}\nlocal { auth = psk }\nremote { auth = psk }"),
-            Scope::Top | Scope::Secret | Scope::Passphrase | Scope::Pool | Scope::Settings => continue,
+            Scope::Top | Scope::Secret | Scope::Passphrase | Scope::Pool | Scope::Authority | Scope::Settings => {
+                continue;
+            }
         };
         let is_section = doc.key.ends_with("{}");
         let key = doc.key.trim_end_matches("{}").trim_end_matches('*');
@@ -439,4 +441,31 @@ fn settings_of_the_daemon() {
     );
     assert_eq!(warnings.iter().filter(|w| w.is_fatal()).count(), 3);
     assert_eq!(settings, config::DaemonSettings::default());
+}
+
+#[test]
+fn authorities_say_where_their_lists_are() {
+    let text = "authorities { root { cacert = rootCert.pem\n crl_uris = http://a.example/r.crl, http://b.example/r.crl\n\
+                cert_uri_base = http://a.example/certs/ } }";
+    let authorities = loaded(text).authorities;
+    assert_eq!(authorities[0].name, "root");
+    assert_eq!(authorities[0].cacert, CertificateSource::File("rootCert.pem".into()));
+    assert_eq!(authorities[0].crl_uris, ["http://a.example/r.crl", "http://b.example/r.crl"]);
+    let errors = refused(
+        "authorities { a { }\n b { cacert = b.pem\n crl_uris = ldap://b.example/ }\n c { cacert = c.pem\n ocsp_uris = http://c.example/ } }",
+    );
+    let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    let expected = ["authorities.a.cacert", "authorities.b.crl_uris", "authorities.c.ocsp_uris"];
+    assert_eq!(texts.len(), expected.len(), "{texts:?}");
+    assert!(texts.iter().zip(expected).all(|(text, key)| text.contains(key)), "{texts:?}");
+}
+
+#[test]
+fn childless_ike_sas() {
+    use config::Childless;
+    assert_eq!(one("children { net { } }").childless, Childless::Allow);
+    for (word, expected) in [("prefer", Childless::Prefer), ("force", Childless::Force), ("never", Childless::Never)] {
+        assert_eq!(one(&format!("childless = {word}")).childless, expected);
+    }
+    assert!(!refused(&format!("connections {{ gw {{ childless = yes\n{ROUNDS} }} }}")).is_empty());
 }

@@ -232,9 +232,17 @@ impl Client {
                 }
                 Message::new()
             }
-            "get-authorities" => list("authorities", Vec::new()),
+            "get-authorities" => {
+                let named = core.endpoint.credentials().named_authorities();
+                list("authorities", named.map(|(name, ..)| name.to_string()).collect())
+            }
             "get-pools" => pools(core, m),
-            "list-authorities" => Message::new(),
+            "list-authorities" => {
+                for event in credentials::authorities(core.endpoint.credentials(), m) {
+                    self.session.event("list-authority", &event);
+                }
+                Message::new()
+            }
             "list-policies" => self.list_policies(core, m),
             "flush-certs" => schema::success(),
             "get-algorithms" => algorithms(),
@@ -261,15 +269,16 @@ impl Client {
             }
             "redirect" => redirect(core, now, m),
             "load-token" => schema::refusal("keys on tokens are not available in this version: load the key itself"),
-            "load-authority" => schema::refusal(
-                "sections for authorities are not available in this version: load the certificate and its revocation list",
-            ),
+            "load-authority" => load_authority(core, m),
             "load-pool" => load_pool(core, m),
             "unload-pool" => {
                 let known = m.get_str("name").is_some_and(|n| core.endpoint.pools_mut().unload(n));
                 result(known, || format!("no pool '{}'", m.get_str("name").unwrap_or_default()))
             }
-            "unload-authority" => schema::refusal("there is none"),
+            "unload-authority" => {
+                let name = m.get_str("name").unwrap_or_default();
+                result(core.endpoint.credentials_mut().forget_authority(name), || format!("no authority '{name}'"))
+            }
             _ => return self.session.unknown_command(),
         };
         self.session.reply(&answer);
@@ -630,6 +639,19 @@ fn install(core: &mut Core, m: &Message) -> Message {
     let Some(child) = m.get_str("child") else { return schema::refusal("name the child whose policy to install") };
     match core.install(m.get_str("ike"), child) {
         Ok(()) => schema::success(),
+        Err(why) => schema::refusal(why),
+    }
+}
+
+fn load_authority(core: &mut Core, m: &Message) -> Message {
+    let Some((name, body)) = m.sections().next() else {
+        return schema::refusal("load-authority needs a section with the authority's name");
+    };
+    match load::authority(&load::section(name, body), &core.directory()) {
+        Ok(authority) => {
+            load::trust(core.endpoint.credentials_mut(), &authority);
+            schema::success()
+        }
         Err(why) => schema::refusal(why),
     }
 }

@@ -97,6 +97,8 @@ pub struct Core {
     secrets_from_file: Vec<SharedSecret>,
     /// Certificates and keys as the configuration's directories have them.
     credentials_from_files: credentials::FromFiles,
+    /// Names of the authorities that the configuration file has.
+    authorities_from_file: BTreeSet<String>,
     /// Names of the pools that the configuration file has.
     pools_from_file: BTreeSet<String>,
     routes: Option<Routes>,
@@ -268,6 +270,13 @@ impl Core {
             self.endpoint.pools_mut().load(pool);
         }
         self.credentials_from_files.replace(self.endpoint.credentials_mut(), loaded.credentials);
+        let names: BTreeSet<String> = loaded.authorities.iter().map(|a| a.name.clone()).collect();
+        for name in self.authorities_from_file.difference(&names) {
+            self.endpoint.credentials_mut().forget_authority(name);
+            log::line("CFG", 0, &format!("unloaded authority '{name}': {path} no longer has it"));
+        }
+        self.authorities_from_file = names;
+        loaded.authorities.iter().for_each(|authority| load::trust(self.endpoint.credentials_mut(), authority));
         self.from_file.extend(loaded.connections.iter().map(|c| (c.name.clone(), Arc::clone(c))));
         for old in std::mem::take(&mut self.secrets_from_file) {
             if !loaded.secret_names.contains(&old.name) {
@@ -507,6 +516,7 @@ impl Daemon {
             options,
             from_file: BTreeMap::new(),
             secrets_from_file: Vec::new(),
+            authorities_from_file: BTreeSet::new(),
             routes,
             changes: NetworkChanges::open().ok(),
             addresses: VirtualAddresses::default(),
