@@ -1,5 +1,6 @@
 //! The typed connections: what the protocol core works with.
 
+use crate::binding::{interface_id, mark};
 use crate::names::Scope;
 use crate::reader::{Reader, only_sections};
 use crate::values::{boolean, bytes, duration, unsigned};
@@ -8,7 +9,7 @@ use crate::{
     KeyPassphrase, Place, Pool, RevocationPolicy, Section, SelectorPattern, SendCert, SharedSecret, SignatureRule,
     names,
 };
-use model::dataplane::Mode;
+use model::dataplane::{Binding, Mode};
 use model::{ConfigRef, Identity, InvalidProposal, Proposal, ProposalProtocol};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -221,6 +222,8 @@ pub struct Child {
     pub rand_packets: u64,
     /// Whether to install policies.
     pub policies: bool,
+    /// Marks and XFRM interfaces.
+    pub binding: Binding,
     /// Anti-replay window in packets; 0 switches the check off.
     pub replay_window: u32,
     /// Fixed number of the policies and SAs.
@@ -445,6 +448,7 @@ fn read_connection(section: &Section, errors: &mut Vec<ConfigError>) -> Option<C
     let (mut rekey, mut reauth, mut over, mut rand) = (None, None, None, None);
     let mut rounds: [Vec<&Section>; 2] = [Vec::new(), Vec::new()];
     let mut children = None;
+    let mut interfaces = (None, None);
     let mut reader = Reader::new(Scope::Connection, path, errors);
     for entry in &section.entries {
         if !reader.enter(entry) {
@@ -464,6 +468,8 @@ fn read_connection(section: &Section, errors: &mut Vec<ConfigError>) -> Option<C
             ("mobike", entry) => put(&mut c.mobike, reader.value(entry, BOOLEAN, boolean)),
             ("encap", entry) => put(&mut c.encap, reader.value(entry, BOOLEAN, boolean)),
             ("fragmentation", entry) => put(&mut c.fragmentation, fragmentation(&mut reader, entry)),
+            ("if_id_in", entry) => interfaces.0 = interface_id(&mut reader, entry).flatten(),
+            ("if_id_out", entry) => interfaces.1 = interface_id(&mut reader, entry).flatten(),
             ("childless", entry) => put(&mut c.childless, childless(&mut reader, entry)),
             ("dpd_delay", entry) => put(&mut c.dpd_delay, reader.value(entry, DURATION, duration)),
             ("dpd_timeout", entry) => put(&mut c.dpd_timeout, reader.value(entry, DURATION, duration)),
@@ -499,7 +505,11 @@ fn read_connection(section: &Section, errors: &mut Vec<ConfigError>) -> Option<C
     if let Some(children) = children {
         let path = format!("connections.{}.children", section.name);
         for child in only_sections(children, &path, errors) {
-            c.children.push(read_child(child, format!("{path}.{}", child.name), errors));
+            let mut child = read_child(child, format!("{path}.{}", child.name), errors);
+            let (own, binding) = (|key| child.source.is_set(key), &mut child.binding);
+            binding.if_id_in = if own("if_id_in") { binding.if_id_in } else { interfaces.0 };
+            binding.if_id_out = if own("if_id_out") { binding.if_id_out } else { interfaces.1 };
+            c.children.push(child);
         }
     }
     ((c.local, c.local_more), (c.remote, c.remote_more)) = (local?, remote?);
@@ -812,6 +822,7 @@ fn read_child(section: &Section, path: String, errors: &mut Vec<ConfigError>) ->
         life_packets: 0,
         rand_packets: 0,
         policies: true,
+        binding: Binding::default(),
         replay_window: 32,
         reqid: None,
         inactivity: Duration::ZERO,
@@ -819,6 +830,8 @@ fn read_child(section: &Section, path: String, errors: &mut Vec<ConfigError>) ->
     };
     // Times, octets and packets: soft, hard, random.
     let mut limits: [[Option<u64>; 3]; 3] = Default::default();
+    let (mut same_in, mut same_out) = (false, false);
+    let is_same = |entry: &Entry| Reader::items(entry) == ["%same"];
     let mut reader = Reader::new(Scope::Child, path, errors);
     let selector = |text: &str| SelectorPattern::parse(text).map_err(ErrorKind::Selector);
     let seconds = |text: &str| duration(text).map(|d| d.as_secs());
@@ -835,6 +848,16 @@ fn read_child(section: &Section, path: String, errors: &mut Vec<ConfigError>) ->
             "dpd_action" => put(&mut c.dpd_action, action(&mut reader, entry)),
             "updown" => c.updown = reader.text(entry).map(str::to_string).filter(|t| !t.is_empty()),
             "hostaccess" => put(&mut c.hostaccess, reader.value(entry, BOOLEAN, boolean)),
+            "mark_in" => put(&mut c.binding.mark_in, mark(&mut reader, entry)),
+            "mark_in_sa" => put(&mut c.binding.mark_in_sa, reader.value(entry, BOOLEAN, boolean)),
+            "mark_out" => put(&mut c.binding.mark_out, mark(&mut reader, entry)),
+            "set_mark_in" if is_same(entry) => same_in = true,
+            "set_mark_in" => put(&mut c.binding.set_mark_in, mark(&mut reader, entry)),
+            "set_mark_out" if is_same(entry) => same_out = true,
+            "set_mark_out" => put(&mut c.binding.set_mark_out, mark(&mut reader, entry)),
+            "if_id_in" => put(&mut c.binding.if_id_in, interface_id(&mut reader, entry)),
+            "if_id_out" => put(&mut c.binding.if_id_out, interface_id(&mut reader, entry)),
+            "icmp" => put(&mut c.binding.icmp, reader.value(entry, BOOLEAN, boolean)),
             "policies" => put(&mut c.policies, reader.value(entry, BOOLEAN, boolean)),
             "replay_window" => put(&mut c.replay_window, reader.value(entry, NUMBER, number32)),
             "reqid" => c.reqid = reader.value(entry, NUMBER, number32).filter(|n| *n != 0),
@@ -858,6 +881,12 @@ fn read_child(section: &Section, path: String, errors: &mut Vec<ConfigError>) ->
     }
     let places = std::mem::take(&mut reader.places);
     source.add("", "", places);
+    if same_in {
+        c.binding.set_mark_in = c.binding.mark_in;
+    }
+    if same_out {
+        c.binding.set_mark_out = c.binding.mark_out;
+    }
     let [[soft, hard, random], octets, packets] = limits;
     let (rekey, life, rand) = lifetime(soft, hard, random, 3600);
     (c.rekey_time, c.life_time, c.rand_time) =

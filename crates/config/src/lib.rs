@@ -13,6 +13,7 @@
 mod address;
 mod authentication;
 mod authorities;
+mod binding;
 mod build;
 mod connection;
 mod error;

@@ -72,7 +72,6 @@ const TOKENS: &str = "keys and certificates on tokens are not available in this 
 const EAP: &str = "EAP is not available in this version; use auth = psk";
 const PPK: &str = "post-quantum pre-shared keys (RFC 8784) are not available in this version; remove the key";
 const MEDIATION: &str = "the mediation extension is not available in this version; remove the key";
-const XFRM_MARKS: &str = "marks and XFRM interfaces are not available in this version; remove the key";
 const MODES: &str = "only tunnel and transport mode are available in this version; write the same mode on both ends";
 const HEADER_COPY: &str = "only the default copying of header fields is available in this version; remove the key";
 
@@ -169,8 +168,14 @@ static TABLE: &[KeyDoc] = &[
     ),
     key(CONN, "rand_time", "over_time", Yes, "Rekey or authenticate earlier by a random time up to this one."),
     key(CONN, "pools", "", Yes, "Pools to assign virtual addresses from."),
-    key(CONN, "if_id_in", "0", Only(ZERO, XFRM_MARKS), "Inbound XFRM interface ID."),
-    key(CONN, "if_id_out", "0", Only(ZERO, XFRM_MARKS), "Outbound XFRM interface ID."),
+    key(
+        CONN,
+        "if_id_in",
+        "0",
+        Yes,
+        "Number of the XFRM interface for inbound packets, for children that have none of their own.",
+    ),
+    key(CONN, "if_id_out", "0", Yes, "Number of the XFRM interface for outbound packets, likewise."),
     key(CONN, "mediation", "no", Only(NO, MEDIATION), "Whether this is a mediation connection."),
     key(CONN, "mediated_by", "", No(MEDIATION), "Mediation connection to use."),
     key(CONN, "mediation_peer", "", No(MEDIATION), "Identity at the mediation server."),
@@ -325,31 +330,19 @@ static TABLE: &[KeyDoc] = &[
         No("policies for one interface are not available in this version; remove the key"),
         "Interface of the policies.",
     ),
-    key(CHILD, "mark_in", "0/0x00000000", Only(&["0", "0/0", "0/0x00000000"], XFRM_MARKS), "Mark of inbound policies."),
-    key(CHILD, "mark_in_sa", "no", Only(NO, XFRM_MARKS), "Whether the inbound mark applies to the SA too."),
     key(
         CHILD,
-        "mark_out",
+        "mark_in",
         "0/0x00000000",
-        Only(&["0", "0/0", "0/0x00000000"], XFRM_MARKS),
-        "Mark of outbound policies and SAs.",
+        Yes,
+        "Mark, with a mask after a slash, of packets that the inbound policies are for (Linux, the kernel's ESP).",
     ),
-    key(
-        CHILD,
-        "set_mark_in",
-        "0/0x00000000",
-        Only(&["0", "0/0", "0/0x00000000"], XFRM_MARKS),
-        "Mark to set on packets received.",
-    ),
-    key(
-        CHILD,
-        "set_mark_out",
-        "0/0x00000000",
-        Only(&["0", "0/0", "0/0x00000000"], XFRM_MARKS),
-        "Mark to set on packets sent.",
-    ),
-    key(CHILD, "if_id_in", "0", Only(ZERO, XFRM_MARKS), "Inbound XFRM interface ID."),
-    key(CHILD, "if_id_out", "0", Only(ZERO, XFRM_MARKS), "Outbound XFRM interface ID."),
+    key(CHILD, "mark_in_sa", "no", Yes, "Whether the inbound SA is for packets of that mark only too."),
+    key(CHILD, "mark_out", "0/0x00000000", Yes, "Mark of packets that the outbound policy and SA are for."),
+    key(CHILD, "set_mark_in", "0/0x00000000", Yes, "Mark that decrypted packets get; %same for mark_in."),
+    key(CHILD, "set_mark_out", "0/0x00000000", Yes, "Mark that encrypted packets get; %same for mark_out."),
+    key(CHILD, "if_id_in", "0", Yes, "Number of the XFRM interface for inbound packets; 0 for none."),
+    key(CHILD, "if_id_out", "0", Yes, "Number of the XFRM interface for outbound packets; 0 for none."),
     key(
         CHILD,
         "label",
@@ -406,8 +399,8 @@ static TABLE: &[KeyDoc] = &[
         CHILD,
         "icmp",
         "no",
-        Only(NO, "forwarding ICMP errors (RFC 4301 section 6) is not available in this version; remove the key"),
-        "Let ICMP errors about protected packets pass.",
+        Yes,
+        "Let ICMP errors about protected packets pass, whoever sends them (RFC 4301 section 6; the kernel's ESP).",
     ),
     key(
         CHILD,

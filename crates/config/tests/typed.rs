@@ -469,3 +469,32 @@ fn childless_ike_sas() {
     }
     assert!(!refused(&format!("connections {{ gw {{ childless = yes\n{ROUNDS} }} }}")).is_empty());
 }
+
+#[test]
+fn marks_and_xfrm_interfaces() {
+    use model::dataplane::{Binding, Mark};
+    let child = |keys: &str| one(&format!("if_id_in = 7\nchildren {{ net {{\n{keys}\n}} }}")).children[0].binding;
+    let all = Some(7);
+    assert_eq!(child(""), Binding { if_id_in: all, ..Binding::default() }, "as the connection says");
+    let found =
+        child("mark_in = 10\nset_mark_in = %same\nmark_out = 0x0b/0xff\nif_id_out = 42\nif_id_in = 0\nicmp = yes");
+    let ten = Some(Mark { value: 10, mask: u32::MAX });
+    let expected = Binding {
+        mark_in: ten,
+        set_mark_in: ten,
+        mark_out: Some(Mark { value: 11, mask: 0xff }),
+        if_id_out: Some(42),
+        icmp: true,
+        ..Binding::default()
+    };
+    assert_eq!(found, expected);
+    assert_eq!(child("mark_in_sa = yes\nset_mark_out = 1/0x0f").set_mark_out, Some(Mark { value: 1, mask: 0xf }));
+    for unique in ["mark_in = %unique", "if_id_out = %unique-dir"] {
+        let text = format!("connections {{ gw {{ children {{ net {{ {unique} }} }}\n{ROUNDS} }} }}");
+        assert!(matches!(refused(&text)[0].kind, ErrorKind::Unsupported { .. }), "{unique}");
+    }
+    for wrong in ["mark_out = x", "mark_in = 1/", "if_id_in = %same", "set_mark_in = 5000000000"] {
+        let text = format!("connections {{ gw {{ children {{ net {{ {wrong} }} }}\n{ROUNDS} }} }}");
+        assert!(matches!(refused(&text)[0].kind, ErrorKind::Value { .. }), "{wrong}");
+    }
+}

@@ -12,7 +12,7 @@ use crate::NetlinkError;
 use crate::netlink::{CREATE, DUMP, EXCLUSIVE, Request, Socket};
 use algorithm::algorithms;
 use message::{Limits, SaInfo};
-use model::dataplane::{ChildInstall, Command, Counters, EspSa, Mode, PlaneEvent, TrapInstall};
+use model::dataplane::{Binding, ChildInstall, Command, Counters, EspSa, Mode, PlaneEvent, TrapInstall};
 use model::{Encryption, SaId, TrafficSelector};
 use selector::{Selector, selectors};
 
@@ -70,18 +70,20 @@ struct Template {
     /// The outbound SA; zero for a trap, which has none.
     spi: u32,
     reqid: u32,
+    binding: Binding,
 }
 
 impl Template {
     fn of(install: &ChildInstall) -> Self {
         let (local, remote) = (install.local.ip(), install.remote.ip());
         let (spi, reqid) = (install.outbound.spi, install.reqid);
-        Self { owner: install.child, mode: install.mode, local, remote, spi, reqid }
+        Self { owner: install.child, mode: install.mode, local, remote, spi, reqid, binding: install.binding }
     }
 
     fn of_trap(trap: &TrapInstall) -> Self {
         let (local, remote) = (trap.local, trap.remote);
-        Self { owner: trap.trap, mode: trap.mode, local, remote, spi: 0, reqid: trap.reqid }
+        let (owner, mode, reqid, binding) = (trap.trap, trap.mode, trap.reqid, trap.binding);
+        Self { owner, mode, local, remote, spi: 0, reqid, binding }
     }
 }
 
@@ -104,7 +106,7 @@ pub struct Xfrm {
     waiting: VecDeque<(u32, IpAddr, IpAddr)>,
     by_inbound: HashMap<u32, SaId>,
     by_outbound: HashMap<(IpAddr, u32), SaId>,
-    policies: HashMap<(Selector, Mode), Policy>,
+    policies: HashMap<(Selector, Mode, Binding), Policy>,
 }
 
 impl Xfrm {
@@ -209,7 +211,7 @@ impl Xfrm {
         self.by_inbound.insert(install.inbound.spi, install.child);
         self.by_outbound.insert((install.remote.ip(), install.outbound.spi), install.child);
         for selector in &installed.selectors {
-            self.policies.entry((*selector, install.mode)).or_default().users.push(install.child);
+            self.policies.entry((*selector, install.mode, install.binding)).or_default().users.push(install.child);
         }
         self.children.insert(install.child, installed);
     }
@@ -238,7 +240,7 @@ impl Xfrm {
         let old = std::mem::replace(&mut installed.selectors, new.clone());
         let template = Template::of(&installed.install);
         for selector in &new {
-            let users = &mut self.policies.entry((*selector, template.mode)).or_default().users;
+            let users = &mut self.policies.entry((*selector, template.mode, template.binding)).or_default().users;
             if !users.contains(&child) {
                 users.push(child);
             }
@@ -260,7 +262,7 @@ impl Xfrm {
         let (template, selectors) = (Template::of_trap(trap), selectors(&trap.local_ts, &trap.remote_ts)?);
         self.traps.insert(trap.trap, (template, selectors.clone()));
         for selector in &selectors {
-            let users = &mut self.policies.entry((*selector, trap.mode)).or_default().users;
+            let users = &mut self.policies.entry((*selector, trap.mode, trap.binding)).or_default().users;
             users.insert(0, trap.trap);
             let alone = users.len() == 1;
             if alone && let Err(error) = set_policy(&mut self.requests, &template, selector) {
@@ -280,7 +282,7 @@ impl Xfrm {
     fn release_policies(&mut self, gone: &Template, selectors: &[Selector]) -> Result<(), XfrmError> {
         let mut result = Ok(());
         for selector in selectors {
-            let key = (*selector, gone.mode);
+            let key = (*selector, gone.mode, gone.binding);
             let Some(policy) = self.policies.get_mut(&key) else { continue };
             let ruled = policy.users.last() == Some(&gone.owner);
             policy.users.retain(|user| *user != gone.owner);
@@ -344,7 +346,8 @@ impl Xfrm {
         installed.install = new;
         let Some(Installed { install, selectors }) = self.children.get(&child) else { return Ok(()) };
         for selector in selectors {
-            let newest = self.policies.get(&(*selector, install.mode)).and_then(|policy| policy.users.last());
+            let newest =
+                self.policies.get(&(*selector, install.mode, install.binding)).and_then(|policy| policy.users.last());
             if newest == Some(&child) {
                 set_policy(&mut self.requests, &Template::of(install), selector)?;
             }
@@ -372,6 +375,7 @@ impl Xfrm {
             mode: message::mode_number(install.mode),
             replay_window: if long { 0 } else { window as u8 }, // at most 32
             esn: install.esn,
+            icmp: install.binding.icmp,
             limits: Limits {
                 soft_octets: install.soft_bytes,
                 soft_packets: install.soft_packets,
@@ -383,6 +387,9 @@ impl Xfrm {
         let mut request = Request::new(message::NEW_SA, CREATE | EXCLUSIVE);
         request.put(&message::sa_info(&info));
         for (kind, value) in message::algorithm_attributes(sa, names) {
+            request.attribute(kind, &value);
+        }
+        for (kind, value) in message::sa_binding(&install.binding, side == Side::Inbound) {
             request.attribute(kind, &value);
         }
         if install.encapsulated {
@@ -423,6 +430,9 @@ impl Xfrm {
         let (sa, _, destination) = side.of(install);
         let mut request = Request::new(message::DELETE_SA, 0);
         request.put(&message::sa_id(destination.ip(), sa.spi));
+        if let Some(mark) = message::sa_mark(&install.binding, side == Side::Inbound) {
+            request.attribute(message::ATTRIBUTE_MARK, &message::mark(mark));
+        }
         match self.requests.request(request) {
             // It expired in the meantime.
             Err(error) if error.is(libc::ESRCH) => Ok(()),
@@ -434,6 +444,9 @@ impl Xfrm {
         let (sa, _, destination) = side.of(install);
         let mut request = Request::new(message::GET_SA, 0);
         request.put(&message::sa_id(destination.ip(), sa.spi));
+        if let Some(mark) = message::sa_mark(&install.binding, side == Side::Inbound) {
+            request.attribute(message::ATTRIBUTE_MARK, &message::mark(mark));
+        }
         let gone = || NetlinkError::from(io::Error::from_raw_os_error(libc::ESRCH));
         self.requests
             .request(request)
@@ -581,6 +594,7 @@ fn try_sa(socket: &mut Socket, local: IpAddr, remote: IpAddr, sa: &EspSa) -> Res
         mode: message::mode_number(Mode::Tunnel),
         replay_window: 0,
         esn: false,
+        icmp: false,
         limits: Limits { hard_seconds: Some(5), ..Limits::default() },
     };
     let mut request = Request::new(message::NEW_SA, CREATE | EXCLUSIVE);
@@ -665,8 +679,11 @@ fn set_policy(socket: &mut Socket, of: &Template, selector: &Selector) -> Result
             _ => message::template(of.remote, of.local, 0, of.reqid, mode),
         };
         let mut request = Request::new(message::UPDATE_POLICY, CREATE);
-        request.put(&message::policy_info(selector, *direction, selector.priority()));
+        request.put(&message::policy_info(selector, *direction, selector.priority(), of.binding.icmp));
         request.attribute(message::ATTRIBUTE_TEMPLATE, &template);
+        for (kind, value) in message::policy_binding(&of.binding, *direction) {
+            request.attribute(kind, &value);
+        }
         socket.request(request).map_err(refused(Step::SetPolicy, of.owner))?;
     }
     Ok(())
@@ -676,6 +693,9 @@ fn delete_policy(socket: &mut Socket, of: &Template, selector: &Selector) -> Res
     for direction in directions(of.mode) {
         let mut request = Request::new(message::DELETE_POLICY, 0);
         request.put(&message::policy_id(selector, *direction));
+        for (kind, value) in message::policy_binding(&of.binding, *direction) {
+            request.attribute(kind, &value);
+        }
         match socket.request(request) {
             // Somebody flushed the SPD.
             Err(error) if error.is(libc::ENOENT) => {}
