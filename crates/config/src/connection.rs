@@ -743,6 +743,11 @@ fn authentication(
             "id" => {}
             "certs" => put(&mut found.certs, certificates(&mut reader, entry)),
             "cacerts" => put(&mut found.cacerts, certificates(&mut reader, entry)),
+            "ca_id" => match reader.text(entry).map(str::parse::<Identity>) {
+                Some(Ok(id)) => found.ca_id = Some(id),
+                Some(Err(e)) => reader.refuse(entry, ErrorKind::Identity(e)),
+                None => {}
+            },
             "revocation" => put(&mut found.revocation, revocation(&mut reader, entry)),
             "xauth_id" if found.method == AuthMethod::Xauth => found.xauth_id = user_name(&mut reader, entry),
             "xauth_id" if method.is_some() => reader.refuse(entry, ErrorKind::Unsupported { why: ROUND_OF_XAUTH }),

@@ -225,8 +225,8 @@ static TABLE: &[KeyDoc] = &[
         AUTH,
         "ca_id",
         "",
-        No("naming an authority by its subject is not available in this version; use cacerts"),
-        "Identity of an authority to accept.",
+        Yes,
+        "The subject of an authority that must be on the path of the peer's certificate, which may have wildcards.",
     ),
     key(
         AUTH,

@@ -317,6 +317,7 @@ fn the_table_is_true() {
         match doc.support {
             Support::Yes | Support::Only(..) | Support::Accepted(_) if !is_section => {
                 let other = match key {
+                    "ca_id" => "\"CN=root\"",
                     "xauth_id" => continue, // `xauth_and_virtual_addresses`
                     "vips" => "0.0.0.0",
                     "certs" | "cacerts" => "gw.pem",

@@ -454,6 +454,10 @@ fn allowed(
     if !remote.cacerts.is_empty() && !path.iter().any(|c| among(&remote.cacerts, c)) {
         return Err(NotAllowed("no authority that cacerts names is on its path".into()));
     }
+    let issued = |id: &Identity| path.iter().any(|c| id.matches(&subject(c)).is_some());
+    if let Some(id) = remote.ca_id.as_ref().filter(|id| !issued(id)) {
+        return Err(NotAllowed(format!("no authority '{id}' is on its path, which ca_id asks for")));
+    }
     let rule = &remote.signature;
     let Some(kind) = certificate.public_key().map(PublicKey::kind) else {
         return Err(NotAllowed("its key is of no known kind".into()));
