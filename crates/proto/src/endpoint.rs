@@ -6,7 +6,7 @@ mod redirect;
 mod renewal;
 mod traps;
 
-pub use redirect::Redirected;
+pub use redirect::Clients;
 
 use crate::child::ChildSa;
 use crate::context::{COUNTERS, Context, Counter, Effect};

@@ -1,7 +1,7 @@
 //! Clients that a gateway sends to another one (RFC 5685): before, in and after authentication, and what is not followed.
 
 use model::{FailureKind, IkeState, RedirectProblem, Role, SaId};
-use proto::{Gateway, Redirected};
+use proto::{Clients, Gateway};
 use sim::{Datagram, NodeId, Peer, Sim, Site};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -22,7 +22,7 @@ fn gateway(name: &str, address: &str) -> Site {
 
 fn redirect(sim: &mut Sim, node: NodeId, to: &str) -> (usize, usize) {
     let to: Gateway = to.parse().unwrap();
-    sim.with(node, |endpoint, now| endpoint.redirect(now, &Redirected::default(), &to))
+    sim.with(node, |endpoint, now| endpoint.redirect(now, &Clients::default(), &to))
 }
 
 fn tunnel(client: Site) -> (Sim, NodeId, NodeId, NodeId) {

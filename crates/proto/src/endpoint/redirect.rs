@@ -9,7 +9,7 @@ use crate::inquiries::Need;
 use crate::timers::Reason;
 use crate::v2::{self, Gateway, Redirection, State, Task, Verdict};
 use config::AddressPattern;
-use model::{FailureKind, Identity, Instant, RedirectProblem, Role, SaId};
+use model::{FailureKind, Identity, Instant, RedirectProblem, SaId};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ const LOOP_DETECT_PERIOD: Duration = Duration::from_secs(300);
 
 /// Which clients an operator sends elsewhere; what is `None` does not matter.
 #[derive(Clone, Debug, Default)]
-pub struct Redirected {
+pub struct Clients {
     /// Name of the connection.
     pub ike: Option<String>,
     /// Number of the IKE SA.
@@ -33,7 +33,7 @@ pub struct Redirected {
 impl Endpoint {
     /// Sends clients to another gateway (section 5). Returns how many IKE SAs are meant, and how many of them are told:
     /// those that the peer began, and that said they go.
-    pub fn redirect(&mut self, now: Instant, clients: &Redirected, to: &Gateway) -> (usize, usize) {
+    pub fn redirect(&mut self, now: Instant, clients: &Clients, to: &Gateway) -> (usize, usize) {
         let meant = |sa: &&mut IkeSa| {
             sa.is_established()
                 && sa.heir().is_none()
@@ -206,7 +206,7 @@ impl Endpoint {
 /// The children that are to be made, the first one first.
 fn wanted(sa: &v2::IkeSa) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
-    for child in sa.children.iter().filter(|_| sa.role == Role::Initiator || sa.redirection.client) {
+    for child in &sa.children {
         if !names.contains(&child.name) {
             names.push(child.name.clone());
         }

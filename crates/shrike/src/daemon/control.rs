@@ -7,7 +7,7 @@ use super::load;
 use config::{AddressPattern, SharedSecret};
 use model::dataplane::Mode;
 use model::{ConfigRef, Event, FailureKind, Identity, Instant, SaId};
-use proto::{Gateway, Redirected, Selection, Started};
+use proto::{Clients, Gateway, Selection, Started};
 use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
@@ -490,7 +490,7 @@ fn redirect(core: &mut Core, now: Instant, m: &Message) -> Message {
         Ok(gateway) => gateway,
         Err(why) => return schema::refusal(format!("gateway '{}': {why}", m.get_str("gateway").unwrap_or_default())),
     };
-    let mut clients = Redirected { ike: m.get_str("ike").map(str::to_string), ..Redirected::default() };
+    let mut clients = Clients { ike: m.get_str("ike").map(str::to_string), ..Clients::default() };
     match m.get_str("ike-id").map(str::parse) {
         Some(Ok(id)) => clients.ike_id = Some(SaId(id)),
         Some(Err(_)) => return schema::refusal("ike-id is no number"),
