@@ -74,6 +74,7 @@ fn engine(suite: &Suite, left: bool) -> Engine {
         replay_window: 1024,
         local_ts: vec![own.1.parse().expect("a subnet")],
         remote_ts: vec![peer.1.parse().expect("a subnet")],
+        binding: model::dataplane::Binding::default(),
         policies: true,
         priority: None,
         updown: None,

@@ -39,7 +39,11 @@ impl AddressPattern {
         matches!(self, Self::Host(_) | Self::Name(_))
     }
 
-    pub(crate) fn parse(text: &str) -> Result<Self, ErrorKind> {
+    /// Reads one: an address, a network, a range, a host name or `%any`.
+    ///
+    /// # Errors
+    /// What would be right.
+    pub fn parse(text: &str) -> Result<Self, ErrorKind> {
         const EXPECTED: &str =
             "an address, a network (192.0.2.0/24), a range (192.0.2.1-192.0.2.9), a host name or %any";
         let text = text.trim();

@@ -146,6 +146,8 @@ pub struct Authentication {
     pub certs: Vec<CertificateSource>,
     /// The peer's: authorities, one of which must be on the path of its certificate; any if empty.
     pub cacerts: Vec<CertificateSource>,
+    /// The peer's: the subject of an authority that must be on that path, which may have wildcards.
+    pub ca_id: Option<Identity>,
     /// What must be known about revocation of the peer's certificate.
     pub revocation: RevocationPolicy,
     /// What signatures must be like: ours, and what of the peer is accepted.
@@ -161,6 +163,7 @@ impl Authentication {
             xauth_id: None,
             certs: Vec::new(),
             cacerts: Vec::new(),
+            ca_id: None,
             revocation: RevocationPolicy::default(),
             signature: SignatureRule::default(),
         }

@@ -1,13 +1,15 @@
 //! The typed connections: what the protocol core works with.
 
+use crate::binding::{interface_id, mark};
 use crate::names::Scope;
 use crate::reader::{Reader, only_sections};
 use crate::values::{boolean, bytes, duration, unsigned};
 use crate::{
-    AddressPattern, AuthMethod, Authentication, CertificateSource, ConfigError, Entry, ErrorKind, KeyPassphrase, Place,
-    Pool, RevocationPolicy, Section, SelectorPattern, SendCert, SharedSecret, Shunt, SignatureRule, names,
+    AddressPattern, AuthMethod, Authentication, Authority, CertificateSource, ConfigError, Entry, ErrorKind,
+    KeyPassphrase, Place, Pool, RevocationPolicy, Section, SelectorPattern, SendCert, SharedSecret, Shunt,
+    SignatureRule, names,
 };
-use model::dataplane::Mode;
+use model::dataplane::{Binding, Mode};
 use model::{ConfigRef, Identity, InvalidProposal, Proposal, ProposalProtocol};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -23,6 +25,8 @@ pub struct Config {
     pub secrets: Vec<SharedSecret>,
     /// Pools of virtual addresses in their order of definition.
     pub pools: Vec<Pool>,
+    /// Certification authorities in their order of definition.
+    pub authorities: Vec<Authority>,
     /// Passphrases of private keys in their order of definition.
     pub passphrases: Vec<KeyPassphrase>,
 }
@@ -65,6 +69,20 @@ pub enum Fragmentation {
     Force,
     /// Off.
     No,
+}
+
+/// `childless`: whether an IKE SA is made without a Child SA in IKE_AUTH (RFC 6023).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Childless {
+    /// Where the peer begins so, or no child is named.
+    #[default]
+    Allow,
+    /// By us too, wherever the peer can.
+    Prefer,
+    /// In no other way, by either end.
+    Force,
+    /// Never.
+    Never,
 }
 
 /// What to do with a Child SA when it is loaded, closed by the peer, or when the peer is dead.
@@ -136,6 +154,8 @@ pub struct Connection {
     pub encap: bool,
     /// IKE fragmentation (RFC 7383).
     pub fragmentation: Fragmentation,
+    /// IKE SAs without a Child SA in IKE_AUTH (RFC 6023).
+    pub childless: Childless,
     /// Check the peer after this time without a message from it; zero for never.
     pub dpd_delay: Duration,
     /// IKEv1: a peer of which nothing came for this time while it was asked is dead; zero for as long as a retransmission
@@ -206,6 +226,8 @@ pub struct Child {
     pub policies: bool,
     /// Their fixed priority, the lowest first.
     pub priority: Option<u32>,
+    /// Marks and XFRM interfaces.
+    pub binding: Binding,
     /// Anti-replay window in packets; 0 switches the check off.
     pub replay_window: u32,
     /// Fixed number of the policies and SAs.
@@ -328,6 +350,14 @@ pub fn load(root: &Section) -> Result<Config, Vec<ConfigError>> {
                     }
                 }
             }
+            Entry::Section(s) if s.name == "authorities" => {
+                for section in only_sections(s, "authorities", &mut errors) {
+                    match crate::authority(section) {
+                        Ok(authority) => config.authorities.push(authority),
+                        Err(mut e) => errors.append(&mut e),
+                    }
+                }
+            }
             Entry::Section(s) if s.entries.is_empty() && names::find(Scope::Top, &s.name, true).is_some() => {}
             Entry::Section(s) if s.template && names::find(Scope::Top, &s.name, true).is_none() => {}
             entry => rest.push(entry),
@@ -412,6 +442,7 @@ fn read_connection(section: &Section, errors: &mut Vec<ConfigError>) -> Option<C
         mobike: true,
         encap: false,
         fragmentation: Fragmentation::Yes,
+        childless: Childless::Allow,
         dpd_delay: Duration::ZERO,
         dpd_timeout: Duration::ZERO,
         keyingtries: 1,
@@ -427,6 +458,7 @@ fn read_connection(section: &Section, errors: &mut Vec<ConfigError>) -> Option<C
     let (mut rekey, mut reauth, mut over, mut rand) = (None, None, None, None);
     let mut rounds: [Vec<&Section>; 2] = [Vec::new(), Vec::new()];
     let mut children = None;
+    let mut interfaces = (None, None);
     let mut reader = Reader::new(Scope::Connection, path, errors);
     for entry in &section.entries {
         if !reader.enter(entry) {
@@ -446,6 +478,9 @@ fn read_connection(section: &Section, errors: &mut Vec<ConfigError>) -> Option<C
             ("mobike", entry) => put(&mut c.mobike, reader.value(entry, BOOLEAN, boolean)),
             ("encap", entry) => put(&mut c.encap, reader.value(entry, BOOLEAN, boolean)),
             ("fragmentation", entry) => put(&mut c.fragmentation, fragmentation(&mut reader, entry)),
+            ("if_id_in", entry) => interfaces.0 = interface_id(&mut reader, entry).flatten(),
+            ("if_id_out", entry) => interfaces.1 = interface_id(&mut reader, entry).flatten(),
+            ("childless", entry) => put(&mut c.childless, childless(&mut reader, entry)),
             ("dpd_delay", entry) => put(&mut c.dpd_delay, reader.value(entry, DURATION, duration)),
             ("dpd_timeout", entry) => put(&mut c.dpd_timeout, reader.value(entry, DURATION, duration)),
             ("vips", entry) => put(&mut c.vips, virtual_addresses(&mut reader, entry)),
@@ -480,7 +515,10 @@ fn read_connection(section: &Section, errors: &mut Vec<ConfigError>) -> Option<C
     if let Some(children) = children {
         let path = format!("connections.{}.children", section.name);
         for section in only_sections(children, &path, errors) {
-            let child = read_child(section, format!("{path}.{}", section.name), errors);
+            let mut child = read_child(section, format!("{path}.{}", section.name), errors);
+            let (own, binding) = (|key| child.source.is_set(key), &mut child.binding);
+            binding.if_id_in = if own("if_id_in") { binding.if_id_in } else { interfaces.0 };
+            binding.if_id_out = if own("if_id_out") { binding.if_id_out } else { interfaces.1 };
             match Shunt::action_of(section) {
                 Some(action) => c.shunts.push(Shunt::new(action, child)),
                 None => c.children.push(child),
@@ -532,6 +570,16 @@ fn fragmentation(reader: &mut Reader<'_>, entry: &Entry) -> Option<Fragmentation
         ("no", Fragmentation::No),
     ];
     reader.word(entry, "yes, accept, force or no", &words)
+}
+
+fn childless(reader: &mut Reader<'_>, entry: &Entry) -> Option<Childless> {
+    let words = [
+        ("allow", Childless::Allow),
+        ("prefer", Childless::Prefer),
+        ("force", Childless::Force),
+        ("never", Childless::Never),
+    ];
+    reader.word(entry, "allow, prefer, force or never", &words)
 }
 
 fn unique(reader: &mut Reader<'_>, entry: &Entry) -> Option<Unique> {
@@ -708,6 +756,11 @@ fn authentication(
             "id" => {}
             "certs" => put(&mut found.certs, certificates(&mut reader, entry)),
             "cacerts" => put(&mut found.cacerts, certificates(&mut reader, entry)),
+            "ca_id" => match reader.text(entry).map(str::parse::<Identity>) {
+                Some(Ok(id)) => found.ca_id = Some(id),
+                Some(Err(e)) => reader.refuse(entry, ErrorKind::Identity(e)),
+                None => {}
+            },
             "revocation" => put(&mut found.revocation, revocation(&mut reader, entry)),
             "xauth_id" if found.method == AuthMethod::Xauth => found.xauth_id = user_name(&mut reader, entry),
             "xauth_id" if method.is_some() => reader.refuse(entry, ErrorKind::Unsupported { why: ROUND_OF_XAUTH }),
@@ -788,6 +841,7 @@ fn read_child(section: &Section, path: String, errors: &mut Vec<ConfigError>) ->
         rand_packets: 0,
         policies: true,
         priority: None,
+        binding: Binding::default(),
         replay_window: 32,
         reqid: None,
         inactivity: Duration::ZERO,
@@ -795,6 +849,8 @@ fn read_child(section: &Section, path: String, errors: &mut Vec<ConfigError>) ->
     };
     // Times, octets and packets: soft, hard, random.
     let mut limits: [[Option<u64>; 3]; 3] = Default::default();
+    let (mut same_in, mut same_out) = (false, false);
+    let is_same = |entry: &Entry| Reader::items(entry) == ["%same"];
     let mut reader = Reader::new(Scope::Child, path, errors);
     let selector = |text: &str| SelectorPattern::parse(text).map_err(ErrorKind::Selector);
     let seconds = |text: &str| duration(text).map(|d| d.as_secs());
@@ -811,6 +867,16 @@ fn read_child(section: &Section, path: String, errors: &mut Vec<ConfigError>) ->
             "dpd_action" => put(&mut c.dpd_action, action(&mut reader, entry)),
             "updown" => c.updown = reader.text(entry).map(str::to_string).filter(|t| !t.is_empty()),
             "hostaccess" => put(&mut c.hostaccess, reader.value(entry, BOOLEAN, boolean)),
+            "mark_in" => put(&mut c.binding.mark_in, mark(&mut reader, entry)),
+            "mark_in_sa" => put(&mut c.binding.mark_in_sa, reader.value(entry, BOOLEAN, boolean)),
+            "mark_out" => put(&mut c.binding.mark_out, mark(&mut reader, entry)),
+            "set_mark_in" if is_same(entry) => same_in = true,
+            "set_mark_in" => put(&mut c.binding.set_mark_in, mark(&mut reader, entry)),
+            "set_mark_out" if is_same(entry) => same_out = true,
+            "set_mark_out" => put(&mut c.binding.set_mark_out, mark(&mut reader, entry)),
+            "if_id_in" => put(&mut c.binding.if_id_in, interface_id(&mut reader, entry)),
+            "if_id_out" => put(&mut c.binding.if_id_out, interface_id(&mut reader, entry)),
+            "icmp" => put(&mut c.binding.icmp, reader.value(entry, BOOLEAN, boolean)),
             "policies" => put(&mut c.policies, reader.value(entry, BOOLEAN, boolean)),
             "priority" => c.priority = reader.value(entry, NUMBER, number32).filter(|n| *n != 0),
             "replay_window" => put(&mut c.replay_window, reader.value(entry, NUMBER, number32)),
@@ -835,6 +901,12 @@ fn read_child(section: &Section, path: String, errors: &mut Vec<ConfigError>) ->
     }
     let places = std::mem::take(&mut reader.places);
     source.add("", "", places);
+    if same_in {
+        c.binding.set_mark_in = c.binding.mark_in;
+    }
+    if same_out {
+        c.binding.set_mark_out = c.binding.mark_out;
+    }
     let [[soft, hard, random], octets, packets] = limits;
     let (rekey, life, rand) = lifetime(soft, hard, random, 3600);
     (c.rekey_time, c.life_time, c.rand_time) =

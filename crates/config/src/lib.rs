@@ -12,6 +12,8 @@
 
 mod address;
 mod authentication;
+mod authorities;
+mod binding;
 mod build;
 mod connection;
 mod error;
@@ -29,8 +31,9 @@ pub use address::{AddressPattern, SelectorPattern};
 pub use authentication::{
     AuthMethod, Authentication, CertificateSource, KeyType, RevocationPolicy, SendCert, SignatureRule,
 };
+pub use authorities::{Authority, authority};
 pub use connection::{
-    Child, Config, Connection, Fragmentation, IkeVersion, Sources, StartAction, Unique, connection, load,
+    Child, Childless, Config, Connection, Fragmentation, IkeVersion, Sources, StartAction, Unique, connection, load,
 };
 pub use error::{ConfigError, ErrorKind};
 pub use names::suggestion;

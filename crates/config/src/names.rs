@@ -2,8 +2,8 @@
 //! version implements it. The readers, the suggestions in error reports and the generated documentation use this table.
 
 use Scope::{
-    Authentication as AUTH, Child as CHILD, Connection as CONN, Passphrase as PHRASE, Pool as POOL, Secret as SECRET,
-    Settings as DAEMON, Top as TOP,
+    Authentication as AUTH, Authority as CA, Child as CHILD, Connection as CONN, Passphrase as PHRASE, Pool as POOL,
+    Secret as SECRET, Settings as DAEMON, Top as TOP,
 };
 use Support::{Accepted, No, Only, Yes};
 
@@ -24,6 +24,8 @@ pub enum Scope {
     Passphrase,
     /// `pools.<name>`.
     Pool,
+    /// `authorities.<name>`.
+    Authority,
     /// `charon` in `strongswan.conf`, also named `shrike` or `charon-systemd`.
     Settings,
 }
@@ -66,11 +68,10 @@ const ZERO: &[&str] = &["0", "0s"];
 
 const CERT_SECTION: &str =
     "sections for single certificates are not available in this version; use certs or cacerts with file names";
-const AUTHORITIES: &str = "sections for authorities are not available in this version: put the certificate into x509ca, its revocation list into x509crl";
+const TOKENS: &str = "keys and certificates on tokens are not available in this version; use cacert";
 const EAP: &str = "EAP is not available in this version; use auth = psk";
 const PPK: &str = "post-quantum pre-shared keys (RFC 8784) are not available in this version; remove the key";
 const MEDIATION: &str = "the mediation extension is not available in this version; remove the key";
-const XFRM_MARKS: &str = "marks and XFRM interfaces are not available in this version; remove the key";
 const MODES: &str = "only tunnel and transport mode are available in this version, and pass and drop for what is not protected; write the same mode on both ends";
 const HEADER_COPY: &str = "only the default copying of header fields is available in this version; remove the key";
 
@@ -78,7 +79,7 @@ static TABLE: &[KeyDoc] = &[
     key(TOP, "connections{}", "", Yes, "The connections, one section each."),
     key(TOP, "secrets{}", "", Yes, "The secrets, one section each; the name begins with the kind of secret."),
     key(TOP, "pools{}", "", Yes, "Pools of virtual addresses."),
-    key(TOP, "authorities{}", "", No(AUTHORITIES), "Certification authorities."),
+    key(TOP, "authorities{}", "", Yes, "Certification authorities."),
     key(CONN, "version", "0", Yes, "IKE version: 1, 2, or 0 for any: IKEv2 is initiated, both are answered."),
     key(CONN, "local_addrs", "%any", Yes, "Our addresses: addresses, networks, ranges or names, separated by commas."),
     key(
@@ -134,11 +135,8 @@ static TABLE: &[KeyDoc] = &[
         CONN,
         "childless",
         "allow",
-        Only(
-            &["allow", "never"],
-            "an IKE SA without a Child SA (RFC 6023) cannot be initiated in this version; write childless = allow",
-        ),
-        "Childless initiation of IKE SAs (RFC 6023).",
+        Yes,
+        "IKE SAs without a Child SA in IKE_AUTH (RFC 6023): allow (where the peer begins so, or no child is named), prefer, force (by either end) or never.",
     ),
     key(CONN, "send_certreq", "yes", Yes, "Send certificate requests."),
     key(CONN, "send_cert", "ifasked", Yes, "When to send our certificate: ifasked, always or never."),
@@ -170,8 +168,14 @@ static TABLE: &[KeyDoc] = &[
     ),
     key(CONN, "rand_time", "over_time", Yes, "Rekey or authenticate earlier by a random time up to this one."),
     key(CONN, "pools", "", Yes, "Pools to assign virtual addresses from."),
-    key(CONN, "if_id_in", "0", Only(ZERO, XFRM_MARKS), "Inbound XFRM interface ID."),
-    key(CONN, "if_id_out", "0", Only(ZERO, XFRM_MARKS), "Outbound XFRM interface ID."),
+    key(
+        CONN,
+        "if_id_in",
+        "0",
+        Yes,
+        "Number of the XFRM interface for inbound packets, for children that have none of their own.",
+    ),
+    key(CONN, "if_id_out", "0", Yes, "Number of the XFRM interface for outbound packets, likewise."),
     key(CONN, "mediation", "no", Only(NO, MEDIATION), "Whether this is a mediation connection."),
     key(CONN, "mediated_by", "", No(MEDIATION), "Mediation connection to use."),
     key(CONN, "mediation_peer", "", No(MEDIATION), "Identity at the mediation server."),
@@ -221,8 +225,8 @@ static TABLE: &[KeyDoc] = &[
         AUTH,
         "ca_id",
         "",
-        No("naming an authority by its subject is not available in this version; use cacerts"),
-        "Identity of an authority to accept.",
+        Yes,
+        "The subject of an authority that must be on the path of the peer's certificate, which may have wildcards.",
     ),
     key(
         AUTH,
@@ -326,31 +330,19 @@ static TABLE: &[KeyDoc] = &[
         No("policies for one interface are not available in this version; remove the key"),
         "Interface of the policies.",
     ),
-    key(CHILD, "mark_in", "0/0x00000000", Only(&["0", "0/0", "0/0x00000000"], XFRM_MARKS), "Mark of inbound policies."),
-    key(CHILD, "mark_in_sa", "no", Only(NO, XFRM_MARKS), "Whether the inbound mark applies to the SA too."),
     key(
         CHILD,
-        "mark_out",
+        "mark_in",
         "0/0x00000000",
-        Only(&["0", "0/0", "0/0x00000000"], XFRM_MARKS),
-        "Mark of outbound policies and SAs.",
+        Yes,
+        "Mark, with a mask after a slash, of packets that the inbound policies are for (Linux, the kernel's ESP).",
     ),
-    key(
-        CHILD,
-        "set_mark_in",
-        "0/0x00000000",
-        Only(&["0", "0/0", "0/0x00000000"], XFRM_MARKS),
-        "Mark to set on packets received.",
-    ),
-    key(
-        CHILD,
-        "set_mark_out",
-        "0/0x00000000",
-        Only(&["0", "0/0", "0/0x00000000"], XFRM_MARKS),
-        "Mark to set on packets sent.",
-    ),
-    key(CHILD, "if_id_in", "0", Only(ZERO, XFRM_MARKS), "Inbound XFRM interface ID."),
-    key(CHILD, "if_id_out", "0", Only(ZERO, XFRM_MARKS), "Outbound XFRM interface ID."),
+    key(CHILD, "mark_in_sa", "no", Yes, "Whether the inbound SA is for packets of that mark only too."),
+    key(CHILD, "mark_out", "0/0x00000000", Yes, "Mark of packets that the outbound policy and SA are for."),
+    key(CHILD, "set_mark_in", "0/0x00000000", Yes, "Mark that decrypted packets get; %same for mark_in."),
+    key(CHILD, "set_mark_out", "0/0x00000000", Yes, "Mark that encrypted packets get; %same for mark_out."),
+    key(CHILD, "if_id_in", "0", Yes, "Number of the XFRM interface for inbound packets; 0 for none."),
+    key(CHILD, "if_id_out", "0", Yes, "Number of the XFRM interface for outbound packets; 0 for none."),
     key(
         CHILD,
         "label",
@@ -407,8 +399,8 @@ static TABLE: &[KeyDoc] = &[
         CHILD,
         "icmp",
         "no",
-        Only(NO, "forwarding ICMP errors (RFC 4301 section 6) is not available in this version; remove the key"),
-        "Let ICMP errors about protected packets pass.",
+        Yes,
+        "Let ICMP errors about protected packets pass, whoever sends them (RFC 4301 section 6; the kernel's ESP).",
     ),
     key(
         CHILD,
@@ -426,6 +418,32 @@ static TABLE: &[KeyDoc] = &[
     key(POOL, "subnet", "", Yes, "Networks behind us."),
     key(POOL, "split_include", "", Yes, "Networks to reach through the tunnel (Unity)."),
     key(POOL, "split_exclude", "", Yes, "Networks not to reach through the tunnel (Unity)."),
+    key(CA, "cacert", "", Yes, "The authority's certificate, by file below x509ca."),
+    key(
+        CA,
+        "file",
+        "",
+        No("name the certificate with cacert, below x509ca"),
+        "The certificate, by absolute file name.",
+    ),
+    key(CA, "handle", "", No(TOKENS), "The certificate on a token."),
+    key(CA, "slot", "", No(TOKENS), "The token's slot."),
+    key(CA, "module", "", No(TOKENS), "The token's PKCS#11 module."),
+    key(CA, "crl_uris", "", Yes, "Where its revocation lists are to be had by HTTP, separated by commas."),
+    key(
+        CA,
+        "ocsp_uris",
+        "",
+        No("OCSP is not available in this version; use crl_uris"),
+        "Where OCSP servers answer for it.",
+    ),
+    key(
+        CA,
+        "cert_uri_base",
+        "",
+        Accepted("certificates are sent themselves, never the place where they are (hash and URL)"),
+        "Where its certificates are to be had by their hash.",
+    ),
     key(SECRET, "secret", "", Yes, "The secret: text, hexadecimal after 0x, or base64 after 0s."),
     key(
         SECRET,
@@ -545,13 +563,7 @@ static TABLE: &[KeyDoc] = &[
         Only(NO, "not available in this version"),
         "Forget authentication details once established.",
     ),
-    key(
-        DAEMON,
-        "follow_redirects",
-        "yes",
-        No("IKE redirection (RFC 5685) is not available in this version"),
-        "Follow redirects.",
-    ),
+    key(DAEMON, "follow_redirects", "yes", Yes, "Whether a gateway may send us to another one (RFC 5685)."),
     key(
         DAEMON,
         "hash_and_url",

@@ -47,6 +47,8 @@ pub struct DaemonSettings {
     pub rsa_pss: bool,
     /// Send strongSwan's vendor ID.
     pub send_vendor_id: bool,
+    /// Go where a gateway sends us (RFC 5685).
+    pub follow_redirects: bool,
     /// Install routes for the traffic selectors.
     pub install_routes: bool,
     /// Behave as Cisco's clients and gateways do (IKEv1): one Child SA for all networks of a split tunnel, networks left out.
@@ -79,6 +81,7 @@ impl Default for DaemonSettings {
             initiator_only: false,
             rsa_pss: false,
             send_vendor_id: false,
+            follow_redirects: true,
             install_routes: true,
             cisco_unity: false,
             attributes: Vec::new(),
@@ -244,6 +247,7 @@ impl SettingsReader {
             "send_vendor_id" => put(&mut s.send_vendor_id, boolean(text), BOOLEAN),
             "initiator_only" => put(&mut s.initiator_only, boolean(text), BOOLEAN),
             "cisco_unity" => put(&mut s.cisco_unity, boolean(text), BOOLEAN),
+            "follow_redirects" => put(&mut s.follow_redirects, boolean(text), BOOLEAN),
             "install_routes" => put(&mut s.install_routes, boolean(text), BOOLEAN),
             _ => return self.other(entry, section, text),
         };

@@ -1,7 +1,7 @@
 //! What is not protected: children with `mode = pass` or `mode = drop`.
 
 use crate::{Child, Entry, Section, SelectorPattern, Sources, StartAction};
-use model::dataplane::ShuntAction;
+use model::dataplane::{Binding, ShuntAction};
 
 /// A policy that has nothing to do with SAs (RFC 4301 section 4.4.1, BYPASS and DISCARD). It is written as a child, and
 /// nothing is negotiated for it.
@@ -17,6 +17,8 @@ pub struct Shunt {
     pub remote_ts: Vec<SelectorPattern>,
     /// Its fixed priority, the lowest first.
     pub priority: Option<u32>,
+    /// Marks and XFRM interfaces.
+    pub binding: Binding,
     /// What to do once loaded: with anything but `none` it is installed.
     pub start_action: StartAction,
     /// Where each key was written.
@@ -37,7 +39,7 @@ impl Shunt {
     }
 
     pub(crate) fn new(action: ShuntAction, child: Child) -> Self {
-        let Child { name, local_ts, remote_ts, priority, start_action, source, .. } = child;
-        Self { name, action, local_ts, remote_ts, priority, start_action, source }
+        let Child { name, local_ts, remote_ts, priority, binding, start_action, source, .. } = child;
+        Self { name, action, local_ts, remote_ts, priority, binding, start_action, source }
     }
 }

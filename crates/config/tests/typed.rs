@@ -326,7 +326,9 @@ fn the_table_is_true() {
             Scope::Connection => ("", ROUNDS),
             Scope::Authentication => ("local { auth = psk\n", "}\nremote { auth = psk }"),
             Scope::Child => ("children { net {", "}\n}\nlocal { auth = psk }\nremote { auth = psk }"),
-            Scope::Top | Scope::Secret | Scope::Passphrase | Scope::Pool | Scope::Settings => continue,
+            Scope::Top | Scope::Secret | Scope::Passphrase | Scope::Pool | Scope::Authority | Scope::Settings => {
+                continue;
+            }
         };
         let is_section = doc.key.ends_with("{}");
         let key = doc.key.trim_end_matches("{}").trim_end_matches('*');
@@ -337,6 +339,7 @@ fn the_table_is_true() {
         match doc.support {
             Support::Yes | Support::Only(..) | Support::Accepted(_) if !is_section => {
                 let other = match key {
+                    "ca_id" => "\"CN=root\"",
                     "xauth_id" => continue, // `xauth_and_virtual_addresses`
                     "vips" => "0.0.0.0",
                     "certs" | "cacerts" => "gw.pem",
@@ -462,4 +465,60 @@ fn settings_of_the_daemon() {
     );
     assert_eq!(warnings.iter().filter(|w| w.is_fatal()).count(), 3);
     assert_eq!(settings, config::DaemonSettings::default());
+}
+
+#[test]
+fn authorities_say_where_their_lists_are() {
+    let text = "authorities { root { cacert = rootCert.pem\n crl_uris = http://a.example/r.crl, http://b.example/r.crl\n\
+                cert_uri_base = http://a.example/certs/ } }";
+    let authorities = loaded(text).authorities;
+    assert_eq!(authorities[0].name, "root");
+    assert_eq!(authorities[0].cacert, CertificateSource::File("rootCert.pem".into()));
+    assert_eq!(authorities[0].crl_uris, ["http://a.example/r.crl", "http://b.example/r.crl"]);
+    let errors = refused(
+        "authorities { a { }\n b { cacert = b.pem\n crl_uris = ldap://b.example/ }\n c { cacert = c.pem\n ocsp_uris = http://c.example/ } }",
+    );
+    let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    let expected = ["authorities.a.cacert", "authorities.b.crl_uris", "authorities.c.ocsp_uris"];
+    assert_eq!(texts.len(), expected.len(), "{texts:?}");
+    assert!(texts.iter().zip(expected).all(|(text, key)| text.contains(key)), "{texts:?}");
+}
+
+#[test]
+fn childless_ike_sas() {
+    use config::Childless;
+    assert_eq!(one("children { net { } }").childless, Childless::Allow);
+    for (word, expected) in [("prefer", Childless::Prefer), ("force", Childless::Force), ("never", Childless::Never)] {
+        assert_eq!(one(&format!("childless = {word}")).childless, expected);
+    }
+    assert!(!refused(&format!("connections {{ gw {{ childless = yes\n{ROUNDS} }} }}")).is_empty());
+}
+
+#[test]
+fn marks_and_xfrm_interfaces() {
+    use model::dataplane::{Binding, Mark};
+    let child = |keys: &str| one(&format!("if_id_in = 7\nchildren {{ net {{\n{keys}\n}} }}")).children[0].binding;
+    let all = Some(7);
+    assert_eq!(child(""), Binding { if_id_in: all, ..Binding::default() }, "as the connection says");
+    let found =
+        child("mark_in = 10\nset_mark_in = %same\nmark_out = 0x0b/0xff\nif_id_out = 42\nif_id_in = 0\nicmp = yes");
+    let ten = Some(Mark { value: 10, mask: u32::MAX });
+    let expected = Binding {
+        mark_in: ten,
+        set_mark_in: ten,
+        mark_out: Some(Mark { value: 11, mask: 0xff }),
+        if_id_out: Some(42),
+        icmp: true,
+        ..Binding::default()
+    };
+    assert_eq!(found, expected);
+    assert_eq!(child("mark_in_sa = yes\nset_mark_out = 1/0x0f").set_mark_out, Some(Mark { value: 1, mask: 0xf }));
+    for unique in ["mark_in = %unique", "if_id_out = %unique-dir"] {
+        let text = format!("connections {{ gw {{ children {{ net {{ {unique} }} }}\n{ROUNDS} }} }}");
+        assert!(matches!(refused(&text)[0].kind, ErrorKind::Unsupported { .. }), "{unique}");
+    }
+    for wrong in ["mark_out = x", "mark_in = 1/", "if_id_in = %same", "set_mark_in = 5000000000"] {
+        let text = format!("connections {{ gw {{ children {{ net {{ {wrong} }} }}\n{ROUNDS} }} }}");
+        assert!(matches!(refused(&text)[0].kind, ErrorKind::Value { .. }), "{wrong}");
+    }
 }

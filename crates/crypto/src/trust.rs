@@ -34,6 +34,8 @@ pub struct Trust<'a> {
     pub known: Vec<&'a Certificate>,
     /// Revocation lists.
     pub revocation_lists: Vec<&'a RevocationList>,
+    /// Where the revocation lists of authorities are, by subject, beside what certificates say themselves.
+    pub list_uris: Vec<(&'a [u8], &'a [String])>,
 }
 
 /// Why a certificate is not trusted.
@@ -206,8 +208,13 @@ pub fn missing_lists(trust: &Trust<'_>, end: &Certificate, path: &[Certificate],
     // What is trusted as it is has no path, and needs no list.
     let all = path.first().map(|_| end).into_iter().chain(path.iter().filter(|c| !c.is_self_issued()));
     for certificate in all.filter(|c| !known(c)) {
+        let of_issuer = trust.list_uris.iter().filter(|(issuer, _)| *issuer == certificate.issuer());
         // The first place of each certificate: the others have the same list.
-        uris.extend(certificate.crl_uris().first().filter(|uri| !uris.contains(uri)).cloned());
+        for uri in of_issuer.flat_map(|(_, uris)| *uris).chain(certificate.crl_uris().first()) {
+            if !uris.contains(uri) {
+                uris.push(uri.clone());
+            }
+        }
     }
     uris
 }

@@ -53,6 +53,9 @@ pub(crate) fn causes(tombstone: &Tombstone) -> Vec<Cause> {
         FailureKind::HalfOpen { waiting_for, repeated, .. } => half_open(*waiting_for, *repeated),
         FailureKind::ModeMismatch { .. } => vec![C::NegotiationMode],
         FailureKind::EncapsulationMode { .. } => vec![C::EncapsulationMode],
+        FailureKind::ChildlessMismatch { .. } => vec![C::ChildFailed],
+        // The gateway cannot or does not want to serve us.
+        FailureKind::RedirectRefused { .. } => vec![C::NoResponse, C::NoConfig],
         FailureKind::NotUnique { .. } => vec![C::Collision, C::PeerDelete],
         FailureKind::NoConfig { .. } => vec![C::NoConfig],
         FailureKind::WrongVersion { .. } => vec![C::IkeVersion],
@@ -68,7 +71,10 @@ pub(crate) fn causes(tombstone: &Tombstone) -> Vec<Cause> {
         FailureKind::InstallFailed { .. } | FailureKind::NoVirtualAddress { .. } => vec![C::ChildFailed],
         FailureKind::PeerDeleted => vec![C::PeerDelete],
         FailureKind::Expired => vec![C::Lifetime],
-        FailureKind::Terminated | FailureKind::Inactive { .. } | FailureKind::Replaced { .. } => Vec::new(),
+        FailureKind::Terminated
+        | FailureKind::Inactive { .. }
+        | FailureKind::Replaced { .. }
+        | FailureKind::Redirected { .. } => Vec::new(),
     }
 }
 

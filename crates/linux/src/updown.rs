@@ -124,6 +124,11 @@ fn environment(
     if install.encapsulated {
         environment.push(("PLUTO_UDP_ENC".into(), install.remote.port().to_string()));
     }
+    let binding = &install.binding;
+    let marks = [("PLUTO_MARK_IN", binding.mark_in), ("PLUTO_MARK_OUT", binding.mark_out)];
+    let interfaces = [("PLUTO_IF_ID_IN", binding.if_id_in), ("PLUTO_IF_ID_OUT", binding.if_id_out)];
+    environment.extend(marks.into_iter().filter_map(|(name, mark)| Some((name.into(), mark?.to_string()))));
+    environment.extend(interfaces.into_iter().filter_map(|(name, id)| Some((name.into(), id?.to_string()))));
     for (name, value) in &install.updown_environment {
         environment.retain(|(known, _)| known != name);
         environment.push((name.clone(), value.clone()));

@@ -364,6 +364,7 @@ fn a_trap_reports_its_packets() {
                 trap: SaId(trap),
                 connection: of.connection.clone(),
                 name: of.name.clone(),
+                binding: model::dataplane::Binding::default(),
                 reqid: 70 + trap,
                 mode: Mode::Tunnel,
                 local: of.local.ip(),

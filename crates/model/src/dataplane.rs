@@ -33,6 +33,43 @@ pub enum Mode {
     Transport,
 }
 
+/// A mark of packets (Linux): what a policy, an SA or a firewall looks at, under a mask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mark {
+    /// The bits.
+    pub value: u32,
+    /// Which of them count.
+    pub mask: u32,
+}
+
+/// `42/0xffffffff`, as strongSwan writes it.
+impl std::fmt::Display for Mark {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{:#010x}", self.value, self.mask)
+    }
+}
+
+/// What else than addresses and ports ties packets to a Child SA (Linux). The default is nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Binding {
+    /// Mark of packets that the inbound policies are for.
+    pub mark_in: Option<Mark>,
+    /// Whether the inbound SA is for packets of that mark only too.
+    pub mark_in_sa: bool,
+    /// Mark of packets that the outbound policy and SA are for.
+    pub mark_out: Option<Mark>,
+    /// Mark that packets get once they are decrypted.
+    pub set_mark_in: Option<Mark>,
+    /// Mark that packets get once they are encrypted.
+    pub set_mark_out: Option<Mark>,
+    /// Number of the XFRM interface from which packets come.
+    pub if_id_in: Option<u32>,
+    /// Number of the XFRM interface to which packets go.
+    pub if_id_out: Option<u32>,
+    /// ICMP errors about packets of the Child SA belong to it, whoever sends them (RFC 4301 section 6).
+    pub icmp: bool,
+}
+
 /// Everything a data plane needs to carry one Child SA: both directions and their policies.
 #[derive(Clone, Debug)]
 pub struct ChildInstall {
@@ -66,6 +103,8 @@ pub struct ChildInstall {
     pub local_ts: Vec<TrafficSelector>,
     /// The peer's side.
     pub remote_ts: Vec<TrafficSelector>,
+    /// Marks and XFRM interfaces.
+    pub binding: Binding,
     /// Whether the daemon sets policies (`policies = no` leaves them to the operator).
     pub policies: bool,
     /// The kernel's priority of the policies, the lowest first, where it is written down.
@@ -97,6 +136,8 @@ pub struct TrapInstall {
     pub name: String,
     /// As that of the Child SA to come, if it has the same selectors.
     pub reqid: u32,
+    /// Marks and XFRM interfaces.
+    pub binding: Binding,
     /// Tunnel or transport mode.
     pub mode: Mode,
     /// Our address; unspecified where that depends on the packet (transport mode).
@@ -147,6 +188,8 @@ pub struct ShuntInstall {
     pub remote_ts: Vec<TrafficSelector>,
     /// The kernel's priority of the policies, the lowest first, where it is written down.
     pub priority: Option<u32>,
+    /// Marks and XFRM interfaces.
+    pub binding: Binding,
 }
 
 /// What the protocol wants done.

@@ -106,6 +106,25 @@ impl CertificateProblem {
     }
 }
 
+/// Why we do not go where a gateway sends us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RedirectProblem {
+    /// It was one time too often in a short time: gateways may send us in a circle (RFC 5685 section 7).
+    TooOften,
+    /// The new gateway has no address of the family that we use.
+    NoAddress,
+}
+
+impl RedirectProblem {
+    /// A stable name for events, counters and JSON.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::TooOften => "REDIRECT_LOOP",
+            Self::NoAddress => "REDIRECT_ADDRESS",
+        }
+    }
+}
+
 /// The reasons, named for the fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FailureKind {
@@ -299,6 +318,18 @@ pub enum FailureKind {
         /// The peer's identity.
         remote: Identity,
     },
+    /// One end makes the IKE SA without a Child SA, and the other does not (RFC 6023).
+    ChildlessMismatch {
+        /// Whether it is this end that makes it so.
+        ours: bool,
+    },
+    /// The gateway sends us elsewhere, where we do not go (RFC 5685).
+    RedirectRefused {
+        /// Where to.
+        to: String,
+        /// Why not.
+        problem: RedirectProblem,
+    },
     /// No connection is configured for these addresses.
     NoConfig {
         /// Our address.
@@ -349,6 +380,13 @@ pub enum FailureKind {
         /// The newer one.
         by: SaId,
     },
+    /// The gateway sent us to another one (RFC 5685).
+    Redirected {
+        /// Where to.
+        to: String,
+        /// The IKE SA there.
+        by: SaId,
+    },
     /// Its lifetime ended.
     Expired,
     /// No packet went through it for the time that the configuration allows (`inactivity`).
@@ -388,6 +426,8 @@ impl FailureKind {
             Self::PeerRefusedV1 { .. } => "PEER_REFUSED",
             Self::NoVirtualAddress { .. } => "VIRTUAL_IP",
             Self::NotUnique { .. } => "NOT_UNIQUE",
+            Self::ChildlessMismatch { .. } => "CHILDLESS",
+            Self::RedirectRefused { problem, .. } => problem.code(),
             Self::NoConfig { .. } => "NO_CONFIG",
             Self::WrongVersion { .. } => "IKE_VERSION",
             Self::PeerRefused { .. } => "PEER_REFUSED",
@@ -398,6 +438,7 @@ impl FailureKind {
             Self::PeerDeleted => "PEER_DELETE",
             Self::Terminated => "TERMINATED",
             Self::Replaced { .. } => "REPLACED",
+            Self::Redirected { .. } => "REDIRECTED",
             Self::Expired => "EXPIRED",
             Self::Inactive { .. } => "INACTIVE",
         }
@@ -407,7 +448,12 @@ impl FailureKind {
     pub fn is_ordinary(&self) -> bool {
         matches!(
             self,
-            Self::PeerDeleted | Self::Terminated | Self::Replaced { .. } | Self::Expired | Self::Inactive { .. }
+            Self::PeerDeleted
+                | Self::Terminated
+                | Self::Replaced { .. }
+                | Self::Redirected { .. }
+                | Self::Expired
+                | Self::Inactive { .. }
         )
     }
 
@@ -498,6 +544,16 @@ impl FailureKind {
             }
             Self::NoVirtualAddress { .. } => "the peer needs a pool with an address left for us; or remove vips here".into(),
             Self::NotUnique { .. } => "end the older SA, set unique = replace, or give each site an identity of its own".into(),
+            Self::ChildlessMismatch { ours: true } => {
+                "set childless = allow here and name a child, or allow childless IKE SAs at the peer".into()
+            }
+            Self::ChildlessMismatch { ours: false } => "set childless = allow here, or have the peer name a child".into(),
+            Self::RedirectRefused { problem: RedirectProblem::TooOften, .. } => {
+                "the gateways send us in a circle: correct them, or set follow_redirects = no in strongswan.conf".into()
+            }
+            Self::RedirectRefused { problem: RedirectProblem::NoAddress, to } => {
+                format!("have {to} resolved here to an address of the same version of IP as ours, or redirect to an address")
+            }
             Self::NoConfig { local, remote } => {
                 format!("add a connection with remote_addrs = {} and local_addrs = {} (or %any)", remote.ip(), local.ip())
             }
@@ -509,7 +565,7 @@ impl FailureKind {
             Self::InstallFailed { .. } => "see the reason of the data plane".into(),
             Self::PeerDeleted => "if this was not wanted, the peer's log says why it deleted the SA".into(),
             Self::Inactive { .. } => "set start_action = trap to have it back with the next packet".into(),
-            Self::Terminated | Self::Replaced { .. } | Self::Expired => "nothing to do".into(),
+            Self::Terminated | Self::Replaced { .. } | Self::Redirected { .. } | Self::Expired => "nothing to do".into(),
         }
     }
 }
@@ -672,6 +728,18 @@ impl fmt::Display for FailureKind {
                 write!(f, "the peer has no virtual address for us; asked for: {}", List(asked))
             }
             Self::NotUnique { remote } => write!(f, "there is an SA with '{remote}' already, and unique = keep"),
+            Self::ChildlessMismatch { ours: true } => {
+                f.write_str("the IKE SA is to be made without a Child SA here (RFC 6023), which the peer does not do")
+            }
+            Self::ChildlessMismatch { ours: false } => {
+                f.write_str("the peer makes the IKE SA without a Child SA (RFC 6023), which childless = never forbids")
+            }
+            Self::RedirectRefused { to, problem: RedirectProblem::TooOften } => {
+                write!(f, "the gateway sends us to {to}, and gateways did so too often in a short time")
+            }
+            Self::RedirectRefused { to, problem: RedirectProblem::NoAddress } => {
+                write!(f, "the gateway sends us to {to}, which has no address that can be reached from ours")
+            }
             Self::NoConfig { local, remote } => {
                 write!(f, "no connection is configured for {} from {}", local.ip(), remote.ip())
             }
@@ -691,6 +759,7 @@ impl fmt::Display for FailureKind {
             Self::PeerDeleted => f.write_str("deleted by the peer"),
             Self::Terminated => f.write_str("terminated by the operator"),
             Self::Replaced { by } => write!(f, "replaced by {by}"),
+            Self::Redirected { to, by } => write!(f, "redirected to {to}, where it is {by}"),
             Self::Expired => f.write_str("lifetime ended"),
             Self::Inactive { after } => write!(f, "no packet for {} s", after.as_secs()),
         }

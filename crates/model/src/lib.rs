@@ -17,7 +17,7 @@ mod suite;
 mod time;
 
 pub use event::{DropReason, Event, Phase};
-pub use failure::{CertificateProblem, ConfigRef, Failure, FailureKind, Side};
+pub use failure::{CertificateProblem, ConfigRef, Failure, FailureKind, RedirectProblem, Side};
 pub use identity::{IdKind, Identity, InvalidIdentity};
 pub use listed::{ListedSa, Listing};
 pub use live::{Live, LiveChild, LiveConnection};

@@ -1,6 +1,6 @@
 //! SAs as an operator sees them: plain values, taken between two inputs of the core.
 
-use crate::dataplane::{Counters, Mode};
+use crate::dataplane::{Binding, Counters, Mode};
 use crate::{ChosenSuite, Failure, Identity, Role, SaId, TrafficSelector};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -203,6 +203,8 @@ pub struct ChildSnapshot {
     pub mode: Mode,
     /// Whether ESP travels in UDP.
     pub encapsulated: bool,
+    /// Marks and XFRM interfaces.
+    pub binding: Binding,
     /// SPI by which we receive, 0 before it is chosen.
     pub spi_in: u32,
     /// SPI by which we send, 0 before the peer chose it.

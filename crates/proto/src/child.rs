@@ -4,7 +4,7 @@ use crate::context::Context;
 use crate::timers::Reason;
 use config::{Child, Connection, SelectorPattern};
 use crypto::v2::ChildKeys;
-use model::dataplane::{ChildInstall, Command, Counters, EspSa, Mode};
+use model::dataplane::{Binding, ChildInstall, Command, Counters, EspSa, Mode};
 use model::{
     ChildSnapshot, ChildState, ChosenSuite, FailureKind, Identity, Instant, NatState, Phase, Proposal,
     ProposalProtocol, Role, SaId, Side, TrafficSelector, narrow, select,
@@ -24,6 +24,7 @@ pub(crate) struct ChildSa {
     pub spi_out: u32,
     pub reqid: u32,
     pub mode: Mode,
+    pub binding: Binding,
     pub suite: Option<ChosenSuite>,
     pub local_ts: Vec<TrafficSelector>,
     pub remote_ts: Vec<TrafficSelector>,
@@ -414,6 +415,7 @@ impl ChildSa {
             spi_out: 0,
             reqid: 0,
             mode: child.mode,
+            binding: child.binding,
             suite: None,
             local_ts: selectors.local,
             remote_ts: selectors.remote,
@@ -440,7 +442,7 @@ impl ChildSa {
         cx.timers.cancel(ike, Reason::Idle(self.id));
         if self.is_installed() {
             cx.plane(Command::Delete { child: self.id });
-            cx.release_reqid(&self.local_ts, &self.remote_ts);
+            cx.release_reqid(&self.local_ts, &self.remote_ts, self.binding);
         }
     }
 
@@ -452,6 +454,7 @@ impl ChildSa {
             state: self.state,
             mode: self.mode,
             encapsulated,
+            binding: self.binding,
             spi_in: self.spi_in,
             spi_out: self.spi_out,
             suite: self.suite,
@@ -546,7 +549,7 @@ pub(crate) fn install(
     child.suite = Some(agreed.suite);
     child.local_ts = agreed.selectors.local;
     child.remote_ts = agreed.selectors.remote;
-    child.reqid = cx.take_reqid(&child.local_ts, &child.remote_ts, config.reqid);
+    child.reqid = cx.take_reqid(&child.local_ts, &child.remote_ts, child.binding, config.reqid);
     child.installed = Some(now);
     // In milliseconds: the peer's lifetime may be a few seconds only.
     let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
@@ -573,6 +576,7 @@ pub(crate) fn install(
         replay_window: config.replay_window,
         local_ts: child.local_ts.clone(),
         remote_ts: child.remote_ts.clone(),
+        binding: child.binding,
         policies: config.policies,
         priority: config.priority,
         updown: config.updown.clone(),

@@ -6,7 +6,7 @@ use crate::settings::Settings;
 use crate::timers::Timers;
 use config::{Connection, SharedSecret};
 use crypto::Random;
-use model::dataplane::Command;
+use model::dataplane::{Binding, Command};
 use model::{DropReason, Event, Identity, Instant, SaId, TrafficSelector};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -64,6 +64,8 @@ pub(crate) enum Effect {
     Replace { old: SaId, by: SaId },
     /// Delete an SA whose replacement has all its Child SAs.
     Retire { old: SaId, by: SaId },
+    /// The gateway of this IKE SA sends us to another one.
+    Redirect { sa: SaId, to: crate::v2::Gateway },
     /// Begin an IKE SA beside an old one whose peer does not rekey.
     Renew { old: SaId, child: String },
     /// A rekeying made this IKE SA, which takes over the Child SAs if it `inherits`; `redundant` is one that the peer made
@@ -94,10 +96,13 @@ pub(crate) struct Context {
     next_child: u32,
     next_reqid: u32,
     /// Request IDs in use, by the selectors they stand for, with the number of Child SAs.
-    reqids: BTreeMap<(Vec<TrafficSelector>, Vec<TrafficSelector>), (Reqid, u32)>,
+    reqids: BTreeMap<Protected, (Reqid, u32)>,
     /// Request IDs below the next one that are free again.
     free_reqids: BTreeSet<u32>,
 }
+
+/// What a request ID stands for: selectors of both sides, and marks.
+type Protected = (Vec<TrafficSelector>, Vec<TrafficSelector>, Binding);
 
 struct Reqid {
     number: u32,
@@ -183,11 +188,17 @@ impl Context {
         }
     }
 
-    /// The request ID for these selectors: the same as long as a Child SA or trap with them exists, else the lowest one that
+    /// The request ID for these selectors with these marks: the same as long as a Child SA or trap with them exists, else the lowest one that
     /// is free, as with strongSwan.
-    pub fn take_reqid(&mut self, local: &[TrafficSelector], remote: &[TrafficSelector], fixed: Option<u32>) -> u32 {
+    pub fn take_reqid(
+        &mut self,
+        local: &[TrafficSelector],
+        remote: &[TrafficSelector],
+        binding: Binding,
+        fixed: Option<u32>,
+    ) -> u32 {
         let (next, free) = (&mut self.next_reqid, &mut self.free_reqids);
-        let (reqid, users) = self.reqids.entry((local.to_vec(), remote.to_vec())).or_insert_with(|| {
+        let (reqid, users) = self.reqids.entry((local.to_vec(), remote.to_vec(), binding)).or_insert_with(|| {
             let ours = fixed.is_some_and(|fixed| free.remove(&fixed));
             let reqid = fixed.or_else(|| free.pop_first()).unwrap_or_else(|| {
                 *next += 1;
@@ -199,8 +210,8 @@ impl Context {
         reqid.number
     }
 
-    pub fn release_reqid(&mut self, local: &[TrafficSelector], remote: &[TrafficSelector]) {
-        let key = (local.to_vec(), remote.to_vec());
+    pub fn release_reqid(&mut self, local: &[TrafficSelector], remote: &[TrafficSelector], binding: Binding) {
+        let key = (local.to_vec(), remote.to_vec(), binding);
         if let Some((reqid, users)) = self.reqids.get_mut(&key) {
             *users -= 1;
             if *users == 0 {

@@ -8,6 +8,7 @@ use config::{
 use crypto::trust::{self, Revocation, Trust, Untrusted};
 use crypto::{AltName, Certificate, KeyKind, PrivateKey, PublicKey, RevocationList, Scheme};
 use model::{CertificateProblem, FailureKind, IdKind, Identity, Instant};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +35,8 @@ pub struct Credentials {
     certificates: Vec<Certificate>,
     authorities: Vec<Certificate>,
     revocation_lists: Vec<RevocationList>,
+    /// Authorities of which is known where their revocation lists are, by name: the certificate and the places.
+    places: BTreeMap<String, (Certificate, Vec<String>)>,
     /// Revocation lists that were asked for, by where they are.
     asked: Inquiries,
     /// The Unix time at [`Instant::ZERO`].
@@ -47,6 +50,7 @@ impl Default for Credentials {
             certificates: Vec::new(),
             authorities: Vec::new(),
             revocation_lists: Vec::new(),
+            places: BTreeMap::new(),
             asked: Inquiries::new(LIST_FRESH, LIST_PATIENCE),
             epoch: Duration::ZERO,
         }
@@ -110,6 +114,33 @@ impl Credentials {
         add(&mut self.authorities, certificate);
     }
 
+    /// Adds an authority's certificate under a name, with the places where its revocation lists are; replaces the one of
+    /// that name.
+    pub fn set_authority(&mut self, name: &str, certificate: Certificate, list_uris: Vec<String>) {
+        self.forget_authority(name);
+        add(&mut self.authorities, certificate.clone());
+        self.places.insert(name.to_string(), (certificate, list_uris));
+    }
+
+    /// Forgets the places of the authority of this name; its certificate stays. Returns whether there was one.
+    pub fn forget_authority(&mut self, name: &str) -> bool {
+        self.places.remove(name).is_some()
+    }
+
+    /// The authorities with a name, with the places where their revocation lists are.
+    pub fn named_authorities(&self) -> impl Iterator<Item = (&str, &Certificate, &[String])> {
+        self.places.iter().map(|(name, (certificate, uris))| (name.as_str(), certificate, uris.as_slice()))
+    }
+
+    /// Whether revocation lists may be to be had of authorities whose certificates do not say where.
+    pub(crate) fn knows_places(&self) -> bool {
+        self.places.values().any(|(_, uris)| !uris.is_empty())
+    }
+
+    fn list_uris(&self) -> Vec<(&[u8], &[String])> {
+        self.places.values().map(|(certificate, uris)| (certificate.subject(), uris.as_slice())).collect()
+    }
+
     /// Adds a revocation list, or replaces the one of the same authority.
     pub fn add_revocation_list(&mut self, list: RevocationList) {
         self.revocation_lists.retain(|old| old.issuer() != list.issuer());
@@ -139,9 +170,10 @@ impl Credentials {
         &self.authorities
     }
 
-    /// Forgets everything but the time.
+    /// Forgets everything but the time and where lists are.
     pub fn clear(&mut self) {
-        *self = Self { epoch: self.epoch, ..Self::default() };
+        let places = std::mem::take(&mut self.places);
+        *self = Self { epoch: self.epoch, places, ..Self::default() };
     }
 
     /// Whether we have the private key of this public one.
@@ -254,6 +286,7 @@ impl Credentials {
             authorities: self.authorities.iter().collect(),
             known: known.iter().chain(&self.certificates).collect(),
             revocation_lists: self.revocation_lists.iter().collect(),
+            list_uris: self.list_uris(),
         };
         let revocation = match connection.remote.revocation {
             RevocationPolicy::Relaxed => Revocation::Relaxed,
@@ -293,7 +326,12 @@ impl Credentials {
         }
         let sent = certificates(sent);
         let revocation_lists = self.revocation_lists.iter().collect();
-        let trust = Trust { authorities: self.authorities.iter().collect(), revocation_lists, ..Trust::default() };
+        let trust = Trust {
+            authorities: self.authorities.iter().collect(),
+            revocation_lists,
+            list_uris: self.list_uris(),
+            ..Trust::default()
+        };
         let others = sent.get(1..).unwrap_or_default();
         sent.first().map_or_else(Vec::new, |end| trust::list_uris(&trust, end, others, self.unix_time(now)))
     }
@@ -415,6 +453,10 @@ fn allowed(
     }
     if !remote.cacerts.is_empty() && !path.iter().any(|c| among(&remote.cacerts, c)) {
         return Err(NotAllowed("no authority that cacerts names is on its path".into()));
+    }
+    let issued = |id: &Identity| path.iter().any(|c| id.matches(&subject(c)).is_some());
+    if let Some(id) = remote.ca_id.as_ref().filter(|id| !issued(id)) {
+        return Err(NotAllowed(format!("no authority '{id}' is on its path, which ca_id asks for")));
     }
     let rule = &remote.signature;
     let Some(kind) = certificate.public_key().map(PublicKey::kind) else {

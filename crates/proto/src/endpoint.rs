@@ -1,9 +1,13 @@
 //! All SAs of one worker: what comes in finds its SA, what goes out leaves in order.
 
+mod initiation;
 mod outside;
+mod redirect;
 mod renewal;
 mod shunts;
 mod traps;
+
+pub use redirect::Clients;
 
 use crate::child::ChildSa;
 use crate::context::{COUNTERS, Context, Counter, Effect};
@@ -16,9 +20,7 @@ use crate::v2::{self, Cookies, Path, State, Verdict};
 use config::{Connection, IkeVersion, SharedSecret, StartAction};
 use crypto::Random;
 use model::dataplane::{Command, PlaneEvent, ShuntInstall, VirtualAddress};
-use model::{
-    Algorithm, ConfigRef, DropReason, Event, Failure, FailureKind, Instant, Role, SaId, SaSnapshot, Tombstone,
-};
+use model::{Algorithm, ConfigRef, DropReason, Event, FailureKind, Instant, Role, SaId, SaSnapshot, Tombstone};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -128,6 +130,8 @@ pub struct Endpoint {
     names: Names,
     traps: BTreeMap<SaId, traps::Trap>,
     shunts: BTreeMap<SaId, ShuntInstall>,
+    /// IKE SAs whose gateway sends us to a host name, of which the addresses are asked for.
+    redirects: BTreeMap<SaId, String>,
 }
 
 impl Endpoint {
@@ -147,6 +151,7 @@ impl Endpoint {
             names: Names::default(),
             traps: BTreeMap::new(),
             shunts: BTreeMap::new(),
+            redirects: BTreeMap::new(),
         }
     }
 
@@ -268,94 +273,6 @@ impl Endpoint {
     }
 
     // ---------------------------------------------------------------------------------------------------- operator
-
-    /// Begins to negotiate a child of a connection from `local` to `remote` (with IKE's ports).
-    ///
-    /// # Errors
-    /// Why it cannot even begin.
-    #[allow(clippy::result_large_err)] // made for an operator, not on a hot path
-    pub fn initiate(
-        &mut self,
-        now: Instant,
-        connection: &str,
-        child: &str,
-        local: SocketAddr,
-        remote: SocketAddr,
-    ) -> Result<Started, Failure> {
-        let Some(found) = self.connections.get(connection).cloned() else {
-            return Err(Failure { kind: FailureKind::NoConfig { local, remote }, config: None });
-        };
-        // Without an ISAKMP SA over it a Child SA is not what is asked for.
-        let usable = |sa: &IkeSa| sa.name() == connection && !sa.is_closed() && !sa.is_orphaned();
-        let up = |sa: &&IkeSa| usable(sa) && sa.children().iter().any(|c| c.name == child);
-        if let Some(sa) = self.sas.values().find(up) {
-            let installed = sa.children().iter().any(|c| c.name == child && c.is_installed());
-            return Ok(if installed { Started::AlreadyUp(sa.id()) } else { Started::Negotiation(sa.id()) });
-        }
-        if let Some(id) = self.add_child_v1(now, connection, child, (local, remote)) {
-            self.carry_out_effects(now);
-            return Ok(Started::Negotiation(id));
-        }
-        if let Some(id) = self.under_another(now, connection, child, remote.ip(), None) {
-            return Ok(Started::Negotiation(id));
-        }
-        let index = found.children.iter().position(|c| c.name == child).unwrap_or(usize::MAX);
-        let source = found.source.get("proposals");
-        match self.begin(now, found, index, (local, remote), 1, None) {
-            Ok(id) => {
-                self.carry_out_effects(now);
-                Ok(Started::Negotiation(id))
-            }
-            Err(kind) => Err(Failure { kind, config: Some(source) }),
-        }
-    }
-
-    /// A further child over an ISAKMP SA that the connection has with this peer.
-    fn add_child_v1(
-        &mut self,
-        now: Instant,
-        connection: &str,
-        child: &str,
-        at: (SocketAddr, SocketAddr),
-    ) -> Option<SaId> {
-        let cx = &mut self.cx;
-        let mut own = self.sas.values_mut().filter_map(|sa| match sa {
-            IkeSa::V1(sa) if sa.name() == connection && !sa.is_closed() => Some(sa),
-            _ => None,
-        });
-        own.find_map(|sa| {
-            let there = (sa.local.ip(), sa.remote.ip()) == (at.0.ip(), at.1.ip());
-            (there && v1::add_child(sa, cx, now, child)).then_some(sa.id)
-        })
-    }
-
-    fn begin(
-        &mut self,
-        now: Instant,
-        connection: Arc<Connection>,
-        child: usize,
-        (local, remote): (SocketAddr, SocketAddr),
-        attempt: u32,
-        replaces: Option<SaId>,
-    ) -> Result<SaId, FailureKind> {
-        // Another SA of this connection may be on its way: INITIAL_CONTACT would have the peer drop it.
-        let known = self.sas.values().any(|sa| !sa.is_closed() && sa.name() == connection.name);
-        let initial_contact = !known && replaces.is_none() && connection.unique != config::Unique::Never;
-        let sa = if connection.version == IkeVersion::V1 {
-            let wish = v1::Wish { connection, child, local, remote, attempt, replaces, initial_contact };
-            IkeSa::V1(Box::new(v1::initiate(&mut self.cx, now, wish)?))
-        } else {
-            let addresses =
-                replaces.and_then(|old| self.sas.get_mut(&old)?.v2()).map(|old| old.virtual_addresses.own.clone());
-            let addresses = addresses.unwrap_or_default();
-            let wish = v2::Wish { connection, child, local, remote, attempt, replaces, initial_contact, addresses };
-            IkeSa::V2(Box::new(v2::initiate(&mut self.cx, now, wish)?))
-        };
-        let id = sa.id();
-        self.by_spi.insert(sa.own_spi(), id);
-        self.sas.insert(id, sa);
-        Ok(id)
-    }
 
     /// Ends SAs. Returns the IKE SAs that are affected; events tell when they are gone.
     pub fn terminate(&mut self, now: Instant, selection: &Selection) -> Vec<SaId> {
@@ -829,6 +746,7 @@ impl Endpoint {
 
     fn forget(&mut self, id: SaId) {
         self.forget_first_message(id);
+        self.redirects.remove(&id);
         if let Some(sa) = self.sas.remove(&id) {
             self.by_spi.remove(&sa.own_spi());
             self.cx.timers.cancel_all(id);
@@ -839,6 +757,7 @@ impl Endpoint {
         while let Some(effect) = self.cx.effects.pop() {
             match effect {
                 Effect::Replace { old, by } => self.replace(now, old, by),
+                Effect::Redirect { sa, to } => self.follow_redirect(now, sa, &to),
                 Effect::Retire { old, by } => self.retire(now, old, by),
                 Effect::Renew { old, child } => {
                     self.beside(now, old, &child);
@@ -907,6 +826,9 @@ impl Endpoint {
     }
 }
 
+/// The index of a child where none is wanted.
+const NO_CHILD: usize = usize::MAX;
+
 fn selects_child(selection: &Selection, id: SaId, name: &str) -> bool {
     selection.child.as_deref().is_none_or(|n| n == name) && selection.child_id.is_none_or(|n| n == id)
 }
@@ -951,7 +873,10 @@ fn retry_after(sa: &IkeSa, kind: &FailureKind) -> Option<(Arc<Connection>, usize
         _ => return None,
     };
     let connection = sa.connection().cloned()?;
-    let child = sa.children().first().and_then(|c| connection.children.iter().position(|x| x.name == c.name))?;
+    let child = match sa.children().first() {
+        Some(first) => connection.children.iter().position(|c| c.name == first.name)?,
+        None => NO_CHILD, // a childless IKE SA, as often as another
+    };
     let again = if *kind == FailureKind::PeerDeleted {
         close_action(&connection, child).is_some_and(StartAction::starts)
     } else if *answered_before {

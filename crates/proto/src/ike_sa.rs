@@ -126,6 +126,11 @@ impl IkeSa {
         }
     }
 
+    /// Whether its peer makes IKE SAs without a Child SA (RFC 6023).
+    pub fn can_be_childless(&self) -> bool {
+        matches!(self, Self::V2(sa) if sa.peer_does_childless)
+    }
+
     /// The IKE SA that takes over the Child SAs of this one.
     pub fn heir(&self) -> Option<SaId> {
         match self {

@@ -32,6 +32,11 @@ impl Names {
         self.addresses.get(name).is_some_and(|known| known.contains(&address))
     }
 
+    /// The addresses of a name, as far as is known.
+    pub fn known(&self, name: &str) -> Vec<IpAddr> {
+        self.addresses.get(name).cloned().unwrap_or_default()
+    }
+
     /// The addresses of a name are these now; none if there is no such name.
     pub fn resolved(&mut self, now: Instant, name: &str, addresses: Vec<IpAddr>) {
         self.addresses.insert(name.to_string(), addresses);

@@ -53,6 +53,7 @@ pub(crate) fn of(
         FailureKind::NoAnswer { .. } | FailureKind::NoConfig { .. } => "remote_addrs",
         FailureKind::WrongVersion { .. } => "version",
         FailureKind::NotUnique { .. } => "unique",
+        FailureKind::ChildlessMismatch { .. } => "childless",
         FailureKind::Inactive { .. } => "inactivity",
         FailureKind::NoVirtualAddress { pools, .. } if !pools.is_empty() => "pools",
         FailureKind::NoVirtualAddress { .. } => "vips",

@@ -40,6 +40,8 @@ pub struct Settings {
     /// Whether to send strongSwan's vendor ID, without which it takes no algorithm with a number of its own
     /// (`send_vendor_id`).
     pub send_vendor_id: bool,
+    /// Whether to go where a gateway sends us, and to say so (`follow_redirects`).
+    pub follow_redirects: bool,
     /// This worker's number.
     pub worker: u32,
     /// How many workers there are: our SPIs are chosen so that SPI modulo `workers` is `worker`.
@@ -67,6 +69,7 @@ impl Default for Settings {
             cisco_unity: false,
             attributes: Vec::new(),
             send_vendor_id: false,
+            follow_redirects: true,
             worker: 0,
             workers: 1,
             tombstones: 256,

@@ -506,6 +506,20 @@ fn a_restarted_initiator_says_initial_contact() {
     }
 }
 
+/// RFC 7296 section 2.4: INITIAL_CONTACT says that there is no other IKE SA of these identities, of whatever connection.
+#[test]
+fn a_second_connection_to_the_same_peer_does_not_end_the_first() {
+    let mut sim = Sim::new(1);
+    let (a, b) = (sim.add(site_a().to("192.0.2.2")), sim.add(site_b()));
+    for connection in ["gw", "gw2"] {
+        let at = |node| std::net::SocketAddr::new(sim.address(node), 500);
+        let (local, remote) = (at(a), at(b));
+        assert!(sim.with(a, |endpoint, now| endpoint.initiate(now, connection, "net", local, remote).is_ok()));
+        sim.run_for(5 * SECOND);
+    }
+    assert_eq!((sim.endpoint(a).sizes(), sim.endpoint(b).sizes()), ((2, 0), (2, 0)));
+}
+
 #[test]
 fn a_restarted_responder_says_initial_contact_too() {
     let mut sim = Sim::new(1);

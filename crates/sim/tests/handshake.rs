@@ -462,3 +462,31 @@ fn the_identity_chooses_among_connections() {
     names.sort();
     assert_eq!(names, ["x", "y"]);
 }
+
+/// Two peers with the same network behind them are told apart by marks: the kernel's policies and SAs, which numbers tie
+/// together, must be too.
+#[test]
+fn the_same_selectors_with_other_marks_have_another_request_id() {
+    let mut sim = Sim::new(1);
+    let selectors = "local_ts = 10.2.0.0/16\nremote_ts = 10.1.0.0/16";
+    let connection = |name: &str, peer: &str, mark: u32| {
+        format!(
+            "{name} {{ local_addrs = 192.0.2.9\nremote_addrs = {peer}\nlocal {{ auth = psk\nid = c.example }}\n\
+             remote {{ auth = psk }}\nchildren {{ net {{ {selectors}\nmark_in = {mark}\nmark_out = {mark} }} }} }}\n"
+        )
+    };
+    let [one, two] = [("alice", "192.0.2.1", 10), ("venus", "192.0.2.2", 20)].map(|(n, p, m)| connection(n, p, m));
+    let text = format!("connections {{ {one} {two} }}\nsecrets {{ ike-all {{ secret = swordfish }} }}");
+    let gateway = sim.add(Site::new("c", "192.0.2.9").text(&text));
+    let child = ["local_ts = 10.1.0.0/16", "remote_ts = 10.2.0.0/16"];
+    for (name, address) in [("a", "192.0.2.1"), ("b", "192.0.2.2")] {
+        let peer = Site::new(name, address).to("192.0.2.9").child(child[0]).child(child[1]);
+        let peer = sim.add(peer);
+        sim.initiate(peer, gateway);
+        sim.settle(Duration::from_secs(10));
+        assert!(sim.carries(peer, gateway));
+    }
+    let installed: Vec<(u32, Option<u32>)> =
+        sim.plane(gateway).installed().map(|i| (i.reqid, i.binding.mark_out.map(|mark| mark.value))).collect();
+    assert_eq!(installed, [(1, Some(10)), (2, Some(20))]);
+}

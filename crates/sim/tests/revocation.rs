@@ -41,9 +41,15 @@ impl Authority {
     }
 
     fn issue(&self, name: &str, serial: u64) -> (Certificate, PrivateKey) {
+        self.issue_with(name, serial, &[URI])
+    }
+
+    /// A certificate that says that its list is here.
+    fn issue_with(&self, name: &str, serial: u64, uris: &[&str]) -> (Certificate, PrivateKey) {
         let mut params = params(name, serial);
         params.subject_alt_names = vec![SanType::DnsName(name.try_into().unwrap())];
-        params.crl_distribution_points = vec![CrlDistributionPoint { uris: vec![URI.into()] }];
+        params.crl_distribution_points =
+            uris.iter().map(|uri| CrlDistributionPoint { uris: vec![(*uri).to_string()] }).collect();
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         let key = PrivateKey::parse(key.serialize_pem().as_bytes(), None).unwrap();
@@ -222,6 +228,40 @@ fn nobody_answers_and_nothing_is_left() {
         sim.run_for(400 * SECOND);
         assert_eq!((sim.endpoint(b).sizes(), sim.plane(b).installs), ((0, 0), 0), "{version}");
         assert!(sim.fetches.len() < 10, "{:?}", sim.fetches);
+    }
+}
+
+/// `authorities` in swanctl.conf says where the list is, where certificates do not, or say so to those who cannot go there.
+#[test]
+fn the_configuration_says_where_the_list_is() {
+    const ELSEWHERE: &str = "http://elsewhere.example/root.crl";
+    let authority = Authority::new();
+    for version in VERSIONS {
+        for own_places in [&[][..], &[URI]] {
+            let (mut sim, a, b) = ends(version, "strict", &authority);
+            for (node, name, serial) in [(a, "a.example", 3), (b, "b.example", 4)] {
+                let (certificate, key) = authority.issue_with(name, serial, own_places);
+                let ca = authority.certificate.clone();
+                sim.with(node, |endpoint, _| {
+                    let credentials = endpoint.credentials_mut();
+                    credentials.clear();
+                    credentials.add_certificate(certificate);
+                    credentials.add_key(key);
+                    credentials.set_authority("root", ca, vec![ELSEWHERE.to_string()]);
+                });
+            }
+            sim.initiate(a, b);
+            for _ in 0..2 {
+                sim.run_for(2 * SECOND);
+                let fetches: Vec<&str> = sim.fetches.iter().map(|(_, uri)| uri.as_str()).collect();
+                let expected: Vec<&str> = [ELSEWHERE].into_iter().chain(own_places.iter().copied()).collect();
+                assert_eq!(fetches, expected, "{version}");
+                // Of two places one is enough.
+                sim.fetched(|uri| (uri == ELSEWHERE).then(|| authority.list(&[9])));
+            }
+            sim.run_for(8 * SECOND);
+            assert!(sim.carries(a, b), "{version}: {:?}", sim.tombstones(b));
+        }
     }
 }
 

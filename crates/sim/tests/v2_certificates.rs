@@ -121,6 +121,20 @@ fn a_certificate_need_not_be_sent_where_it_is_known() {
 }
 
 #[test]
+fn an_authority_may_be_named_by_its_subject() {
+    for (subject, succeeds) in [("C=CH, O=Fake, CN=Fake Root", true), ("C=CH, O=*, CN=*", true), ("C=CH, CN=*", false)]
+    {
+        let connection = changed(&moon(), |c| c.remote.ca_id = Some(subject.parse().unwrap()));
+        let mut sim = Sim::new(1);
+        let (a, b) = (sim.add(moon()), sim.add(sun()));
+        sim.with(a, |endpoint, _| endpoint.load_connection(connection));
+        sim.initiate(a, b);
+        sim.run_for(Duration::from_secs(5));
+        assert_eq!(sim.carries(a, b), succeeds, "{subject}");
+    }
+}
+
+#[test]
 fn certificates_that_are_not_trusted_say_why() {
     let problem = |wanted: CertificateProblem| move |kind: &FailureKind| matches!(kind, FailureKind::CertificateUntrusted { problem, .. } if *problem == wanted);
     let eve = || site(SUN, MOON).certificate("eve").authority("root").authority("other");
@@ -139,6 +153,7 @@ fn certificates_that_are_not_trusted_say_why() {
         |c| c.remote.signature = SignatureRule::parse("pubkey-sha384").unwrap(),
         |c| c.remote.certs.push(CertificateSource::Der(fake_certificate("venus").der().to_vec())),
         |c| c.remote.cacerts.push(CertificateSource::Der(fake_certificate("other").der().to_vec())),
+        |c| c.remote.ca_id = Some("C=CH, O=Fake, CN=another".parse().unwrap()),
     ] {
         refused(sun, || moon().authority("other"), change, &problem(CertificateProblem::NotAllowed));
     }

@@ -170,9 +170,11 @@ pub enum RuleId {
     IkeSaInitRefusal,
     /// Identity, proof and the first Child SA.
     IkeAuthRequest,
+    /// Identity and proof without a Child SA (RFC 6023).
+    IkeAuthChildlessRequest,
     /// The same from the responder.
     IkeAuthResponse,
-    /// The IKE SA is up, the first Child SA is refused (RFC 7296 section 1.2).
+    /// The IKE SA is up without a Child SA: it is refused (RFC 7296 section 1.2), or none was asked for (RFC 6023).
     IkeAuthChildRefusal,
     /// Authentication failed, or the request was refused as a whole.
     IkeAuthFailure,
@@ -366,7 +368,7 @@ pub static RULES: &[Rule] = &{
 ///
 /// IKE_AUTH without an AUTH payload asks for EAP (RFC 7296 section 2.16), so AUTH is optional in the request and the
 /// handler refuses EAP by name; the messages inside an EAP conversation have no rows.
-const V2_ROWS: [Rule; 14] = [
+const V2_ROWS: [Rule; 15] = [
     st(
         text(
             with(
@@ -426,6 +428,21 @@ const V2_ROWS: [Rule; 14] = [
     st(
         text(
             with(
+                row(RuleId::IkeAuthChildlessRequest, ExchangeType::IKE_AUTH, Initiator, Encrypted),
+                &[P::IDI],
+                &[P::CERT, P::CERTREQ, P::IDR, P::AUTH, P::CP],
+            ),
+            "HDR, SK {IDi, [CERT,] [CERTREQ,] [IDr,] AUTH}",
+            "waiting for HDR, SK {IDi, AUTH}: the initiator's identity and its proof, without a Child SA",
+            "RFC 7296 section 1.2 and RFC 6023 section 5",
+        ),
+        4,
+        5,
+        4,
+    ),
+    st(
+        text(
+            with(
                 row(RuleId::IkeAuthResponse, ExchangeType::IKE_AUTH, Responder, Encrypted),
                 &[P::IDR, P::AUTH, P::SA, P::TSI, P::TSR],
                 &[P::CERT, P::CP],
@@ -442,12 +459,12 @@ const V2_ROWS: [Rule; 14] = [
         text(
             with(
                 row(RuleId::IkeAuthChildRefusal, ExchangeType::IKE_AUTH, Responder, Encrypted),
-                &[P::IDR, P::AUTH, P::NOTIFY],
+                &[P::IDR, P::AUTH],
                 &[P::CERT, P::CP],
             ),
-            "HDR, SK {IDr, [CERT,] AUTH, N(error)}",
-            "waiting for HDR, SK {IDr, AUTH, N}: the responder's proof, and why there is no Child SA",
-            "RFC 7296 section 1.2 and appendix C.2",
+            "HDR, SK {IDr, [CERT,] AUTH, [N(error)]}",
+            "waiting for HDR, SK {IDr, AUTH, [N]}: the responder's proof, and why there is no Child SA if one was asked for",
+            "RFC 7296 section 1.2 and appendix C.2, RFC 6023 section 5",
         ),
         4,
         9,
@@ -693,8 +710,14 @@ mod tests {
         assert_eq!(init(&[P::SA, P::NONCE]), Err((RuleId::IkeSaInitResponse, PayloadSet::of(&[P::KE]))));
         let auth = |kinds: &[PayloadType]| of(ExchangeType::IKE_AUTH, Responder, Encrypted, kinds).unwrap();
         assert_eq!(auth(&[P::IDR, P::AUTH, P::NOTIFY]), Ok(RuleId::IkeAuthChildRefusal));
+        assert_eq!(auth(&[P::IDR, P::AUTH]), Ok(RuleId::IkeAuthChildRefusal), "childless (RFC 6023)");
         assert_eq!(auth(&[P::NOTIFY]), Ok(RuleId::IkeAuthFailure));
         assert_eq!(auth(&[P::IDR, P::AUTH, P::SA, P::TSI, P::TSR, P::NOTIFY]), Ok(RuleId::IkeAuthResponse));
+        let begun = |kinds: &[PayloadType]| of(ExchangeType::IKE_AUTH, Initiator, Encrypted, kinds).unwrap();
+        assert_eq!(begun(&[P::IDI, P::AUTH, P::SA, P::TSI, P::TSR]), Ok(RuleId::IkeAuthRequest));
+        assert_eq!(begun(&[P::IDI, P::AUTH, P::NOTIFY]), Ok(RuleId::IkeAuthChildlessRequest));
+        let missing = PayloadSet::of(&[P::TSR]);
+        assert_eq!(begun(&[P::IDI, P::AUTH, P::SA, P::TSI]), Err((RuleId::IkeAuthRequest, missing)));
         let child = |kinds: &[PayloadType]| of(ExchangeType::CREATE_CHILD_SA, Initiator, Encrypted, kinds).unwrap();
         assert_eq!(child(&[P::SA, P::NONCE, P::KE]), Ok(RuleId::CreateChildSaIkeRekeyRequest));
         assert_eq!(child(&[P::SA, P::NONCE, P::KE, P::TSI, P::TSR]), Ok(RuleId::CreateChildSaRequest));

@@ -3,7 +3,7 @@
 use super::algorithm::Algorithms;
 use super::selector::Selector;
 use crate::sys::{address, family, octets};
-use model::dataplane::EspSa;
+use model::dataplane::{Binding, EspSa, Mark};
 use std::net::{IpAddr, SocketAddr};
 use zeroize::Zeroizing;
 
@@ -26,7 +26,11 @@ pub(super) const ATTRIBUTE_REPLAY: u16 = 10;
 pub(super) const ATTRIBUTE_LAST_USED: u16 = 15;
 pub(super) const ATTRIBUTE_AEAD: u16 = 18;
 pub(super) const ATTRIBUTE_AUTH_TRUNCATED: u16 = 20;
+pub(super) const ATTRIBUTE_MARK: u16 = 21;
 pub(super) const ATTRIBUTE_REPLAY_ESN: u16 = 23;
+const ATTRIBUTE_SET_MARK: u16 = 29;
+const ATTRIBUTE_SET_MARK_MASK: u16 = 30;
+const ATTRIBUTE_INTERFACE_ID: u16 = 31;
 
 pub(super) const SA_INFO: usize = 224;
 pub(super) const POLICY_INFO: usize = 168;
@@ -34,8 +38,10 @@ pub(super) const ACQUIRE_INFO: usize = 280;
 pub(super) const MAPPING_INFO: usize = 64;
 
 const ESP: u8 = 50;
+const FLAG_ICMP: u8 = 16;
 const FLAG_AF_UNSPEC: u8 = 32;
 const FLAG_ESN: u8 = 128;
+const POLICY_FLAG_ICMP: u8 = 2;
 const ENCAPSULATION_ESP_IN_UDP: u16 = 2;
 
 /// Which packets a policy sees.
@@ -120,6 +126,8 @@ pub(super) struct SaInfo<'a> {
     /// 0 if the replay state comes as an attribute.
     pub(super) replay_window: u8,
     pub(super) esn: bool,
+    /// ICMP errors about its packets belong to it.
+    pub(super) icmp: bool,
     pub(super) limits: Limits,
 }
 
@@ -137,7 +145,8 @@ pub(super) fn sa_info(info: &SaInfo<'_>) -> Vec<u8> {
     out.extend(info.reqid.to_ne_bytes());
     out.extend(u16::from(family(info.destination)).to_ne_bytes());
     // In tunnel mode the inner packet's family may differ from the outer one's.
-    let flags = if info.mode == 1 { FLAG_AF_UNSPEC } else { 0 } | if info.esn { FLAG_ESN } else { 0 };
+    let family_flag = if info.mode == 1 { FLAG_AF_UNSPEC } else { 0 };
+    let flags = family_flag | if info.esn { FLAG_ESN } else { 0 } | if info.icmp { FLAG_ICMP } else { 0 };
     out.extend([info.mode, info.replay_window, flags]);
     out.resize(SA_INFO, 0);
     out
@@ -208,14 +217,49 @@ pub(super) fn template(source: IpAddr, destination: IpAddr, spi: u32, reqid: u32
     out
 }
 
-/// `struct xfrm_userpolicy_info`.
-pub(super) fn policy_info(of: &Selector, direction: Direction, priority: u32, block: bool) -> Vec<u8> {
+/// `struct xfrm_mark`.
+pub(super) fn mark(mark: Mark) -> Vec<u8> {
+    [mark.value, mark.mask].iter().flat_map(|number| number.to_ne_bytes()).collect()
+}
+
+/// The mark by which the kernel knows an SA.
+pub(super) fn sa_mark(binding: &Binding, inbound: bool) -> Option<Mark> {
+    if inbound { binding.mark_in.filter(|_| binding.mark_in_sa) } else { binding.mark_out }
+}
+
+/// The attributes of an SA with marks, or of an XFRM interface.
+pub(super) fn sa_binding(binding: &Binding, inbound: bool) -> Vec<(u16, Vec<u8>)> {
+    let set = if inbound { binding.set_mark_in } else { binding.set_mark_out };
+    let interface = if inbound { binding.if_id_in } else { binding.if_id_out };
+    let mut attributes = Vec::new();
+    attributes.extend(sa_mark(binding, inbound).map(|m| (ATTRIBUTE_MARK, mark(m))));
+    if let Some(set) = set {
+        attributes.push((ATTRIBUTE_SET_MARK, set.value.to_ne_bytes().to_vec()));
+        attributes.push((ATTRIBUTE_SET_MARK_MASK, set.mask.to_ne_bytes().to_vec()));
+    }
+    attributes.extend(interface.map(|id| (ATTRIBUTE_INTERFACE_ID, id.to_ne_bytes().to_vec())));
+    attributes
+}
+
+/// The same of a policy. Packets that are forwarded into a tunnel's end came in.
+pub(super) fn policy_binding(binding: &Binding, direction: Direction) -> Vec<(u16, Vec<u8>)> {
+    let (of_packets, interface) = match direction {
+        Direction::Out => (binding.mark_out, binding.if_id_out),
+        Direction::In | Direction::Forward => (binding.mark_in, binding.if_id_in),
+    };
+    let interface = interface.map(|id| (ATTRIBUTE_INTERFACE_ID, id.to_ne_bytes().to_vec()));
+    of_packets.map(|m| (ATTRIBUTE_MARK, mark(m))).into_iter().chain(interface).collect()
+}
+
+/// `struct xfrm_userpolicy_info`; with `block` nothing passes, with `icmp` the policy covers ICMP errors about its packets.
+pub(super) fn policy_info(of: &Selector, direction: Direction, priority: u32, (block, icmp): (bool, bool)) -> Vec<u8> {
     let mut out = selector(of, direction);
     out.extend(lifetime(&Limits::default()));
     out.extend([0; 32]);
     out.extend(priority.to_ne_bytes());
     out.extend(0u32.to_ne_bytes()); // index: the kernel's choice
-    out.extend([direction as u8, u8::from(block), 0, 0]); // XFRM_POLICY_ALLOW or _BLOCK; any share
+    // XFRM_POLICY_ALLOW or _BLOCK; any share.
+    out.extend([direction as u8, u8::from(block), if icmp { POLICY_FLAG_ICMP } else { 0 }, 0]);
     out.resize(POLICY_INFO, 0);
     out
 }
@@ -230,7 +274,7 @@ pub(super) fn policy_id(of: &Selector, direction: Direction) -> Vec<u8> {
 
 /// A policy for one socket, for `setsockopt`: everything passes in the clear.
 pub(crate) fn socket_bypass_policy(like: IpAddr, direction: Direction) -> Vec<u8> {
-    policy_info(&Selector::any(like), direction, 0, false)
+    policy_info(&Selector::any(like), direction, 0, (false, false))
 }
 
 /// What a dump or a notification says of an SA.
@@ -297,13 +341,42 @@ mod tests {
         let ip: IpAddr = "192.0.2.1".parse().unwrap();
         let any = Selector::any(ip);
         assert_eq!(selector(&any, Direction::In).len(), 56);
-        assert_eq!(policy_info(&any, Direction::In, 1, false).len(), POLICY_INFO);
+        assert_eq!(policy_info(&any, Direction::In, 1, (false, false)).len(), POLICY_INFO);
         assert_eq!(policy_id(&any, Direction::Out).len(), 64);
         assert_eq!(template(ip, ip, 0, 1, 1).len(), 64);
         assert_eq!(sa_id(ip, 1).len(), 24);
         assert_eq!(encapsulation(SocketAddr::new(ip, 1), SocketAddr::new(ip, 2)).len(), 24);
         assert_eq!(lifetime(&Limits::default()).len(), 64);
         assert_eq!(replay_esn(33).len(), 24 + 8);
+    }
+
+    #[test]
+    fn marks_and_interfaces_are_where_the_kernel_looks_for_them() {
+        let [ten, eleven] = [10, 11].map(|value| Mark { value, mask: 0xff });
+        let binding = Binding {
+            mark_in: Some(ten),
+            mark_out: Some(eleven),
+            set_mark_in: Some(ten),
+            if_id_in: Some(42),
+            if_id_out: Some(43),
+            ..Binding::default()
+        };
+        let octets = |numbers: &[u32]| numbers.iter().flat_map(|n| n.to_ne_bytes()).collect::<Vec<u8>>();
+        let (set, interface) = ((29, octets(&[10])), (31, octets(&[42])));
+        let inbound = vec![set, (30, octets(&[0xff])), interface.clone()];
+        assert_eq!(sa_binding(&binding, true), inbound, "the inbound SA is for any mark");
+        let narrow = Binding { mark_in_sa: true, ..binding };
+        assert_eq!(sa_binding(&narrow, true).first(), Some(&(21, octets(&[10, 0xff]))));
+        let outbound = vec![(21, octets(&[11, 0xff])), (31, octets(&[43]))];
+        assert_eq!(sa_binding(&binding, false), outbound);
+        assert_eq!(policy_binding(&binding, Direction::Out), outbound);
+        for direction in [Direction::In, Direction::Forward] {
+            assert_eq!(policy_binding(&binding, direction), [(21, octets(&[10, 0xff])), interface.clone()]);
+        }
+        assert!(sa_binding(&Binding::default(), true).is_empty());
+        let any = Selector::any("192.0.2.1".parse().unwrap());
+        let flags = |icmp| policy_info(&any, Direction::Out, 1, (false, icmp))[162];
+        assert_eq!((flags(false), flags(true)), (0, 2));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use algorithm::algorithms;
 use message::{Limits, SaInfo};
 use model::dataplane::{ChildInstall, Command, Counters, EspSa, Mode, PlaneEvent};
 use model::{Encryption, SaId, TrafficSelector};
-use policies::{Policy, Rule, set_policy};
+use policies::{Policy, PolicyKey, Rule, set_policy};
 use selector::{Selector, selectors};
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -75,7 +75,7 @@ pub struct Xfrm {
     waiting: VecDeque<(u32, IpAddr, IpAddr)>,
     by_inbound: HashMap<u32, SaId>,
     by_outbound: HashMap<(IpAddr, u32), SaId>,
-    policies: HashMap<(Selector, Mode), Policy>,
+    policies: HashMap<PolicyKey, Policy>,
 }
 
 impl Xfrm {
@@ -186,7 +186,7 @@ impl Xfrm {
         self.by_outbound.insert((install.remote.ip(), install.outbound.spi), install.child);
         let rule = Rule::of(install);
         for selector in &installed.selectors {
-            self.policies.entry((*selector, install.mode)).or_default().add(install.child, rule.rank());
+            self.policies.entry(rule.key(selector)).or_default().add(install.child, rule.rank());
         }
         self.children.insert(install.child, installed);
     }
@@ -195,7 +195,7 @@ impl Xfrm {
         let Some(Installed { install, selectors }) = self.children.get(&child) else { return Ok(()) };
         let rule = Rule::of(install);
         for selector in selectors {
-            if self.policies.get(&(*selector, install.mode)).and_then(Policy::ruler) == Some(child) {
+            if self.policies.get(&rule.key(selector)).and_then(Policy::ruler) == Some(child) {
                 set_policy(&mut self.requests, child, &rule, selector)?;
             }
         }
@@ -218,7 +218,7 @@ impl Xfrm {
         let old = std::mem::replace(&mut installed.selectors, new.clone());
         let rule = Rule::of(&installed.install);
         for selector in &new {
-            self.policies.entry((*selector, rule.mode())).or_default().add(child, rule.rank());
+            self.policies.entry(rule.key(selector)).or_default().add(child, rule.rank());
         }
         self.set_policies(child)?;
         let gone: Vec<Selector> = old.into_iter().filter(|selector| !new.contains(selector)).collect();
@@ -292,6 +292,7 @@ impl Xfrm {
             mode: message::mode_number(install.mode),
             replay_window: if long { 0 } else { window as u8 }, // at most 32
             esn: install.esn,
+            icmp: install.binding.icmp,
             limits: Limits {
                 soft_octets: install.soft_bytes,
                 soft_packets: install.soft_packets,
@@ -303,6 +304,9 @@ impl Xfrm {
         let mut request = Request::new(message::NEW_SA, CREATE | EXCLUSIVE);
         request.put(&message::sa_info(&info));
         for (kind, value) in message::algorithm_attributes(sa, names) {
+            request.attribute(kind, &value);
+        }
+        for (kind, value) in message::sa_binding(&install.binding, side == Side::Inbound) {
             request.attribute(kind, &value);
         }
         if install.encapsulated {
@@ -343,6 +347,9 @@ impl Xfrm {
         let (sa, _, destination) = side.of(install);
         let mut request = Request::new(message::DELETE_SA, 0);
         request.put(&message::sa_id(destination.ip(), sa.spi));
+        if let Some(mark) = message::sa_mark(&install.binding, side == Side::Inbound) {
+            request.attribute(message::ATTRIBUTE_MARK, &message::mark(mark));
+        }
         match self.requests.request(request) {
             // It expired in the meantime.
             Err(error) if error.is(libc::ESRCH) => Ok(()),
@@ -354,6 +361,9 @@ impl Xfrm {
         let (sa, _, destination) = side.of(install);
         let mut request = Request::new(message::GET_SA, 0);
         request.put(&message::sa_id(destination.ip(), sa.spi));
+        if let Some(mark) = message::sa_mark(&install.binding, side == Side::Inbound) {
+            request.attribute(message::ATTRIBUTE_MARK, &message::mark(mark));
+        }
         let gone = || NetlinkError::from(io::Error::from_raw_os_error(libc::ESRCH));
         self.requests
             .request(request)
@@ -501,6 +511,7 @@ fn try_sa(socket: &mut Socket, local: IpAddr, remote: IpAddr, sa: &EspSa) -> Res
         mode: message::mode_number(Mode::Tunnel),
         replay_window: 0,
         esn: false,
+        icmp: false,
         limits: Limits { hard_seconds: Some(5), ..Limits::default() },
     };
     let mut request = Request::new(message::NEW_SA, CREATE | EXCLUSIVE);

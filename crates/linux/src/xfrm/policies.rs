@@ -5,7 +5,7 @@ use super::selector::Selector;
 use super::{Step, Xfrm, XfrmError, refused};
 use crate::netlink::{CREATE, Request, Socket};
 use model::SaId;
-use model::dataplane::{ChildInstall, Mode, ShuntAction, ShuntInstall, TrapInstall};
+use model::dataplane::{Binding, ChildInstall, Mode, ShuntAction, ShuntInstall, TrapInstall};
 use std::net::IpAddr;
 
 /// The order in which rules for the same packets count.
@@ -37,6 +37,9 @@ impl Policy {
     }
 }
 
+/// Packets, and marks or an interface.
+pub(super) type PolicyKey = (Selector, Mode, Binding);
+
 /// The SA that a policy asks for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Template {
@@ -47,37 +50,54 @@ pub(super) struct Template {
     spi: u32,
     pub(super) reqid: u32,
     priority: Option<u32>,
+    binding: Binding,
 }
 
 /// What a policy does.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Rule {
     Protect(Template),
-    Shunt(ShuntAction, Option<u32>),
+    Shunt(ShuntAction, Option<u32>, Binding),
 }
 
 impl Rule {
     pub(super) fn of(install: &ChildInstall) -> Self {
         let (local, remote) = (install.local.ip(), install.remote.ip());
         let (spi, reqid) = (install.outbound.spi, install.reqid);
-        Self::Protect(Template { mode: install.mode, local, remote, spi, reqid, priority: install.priority })
+        Self::Protect(Template {
+            mode: install.mode,
+            local,
+            remote,
+            spi,
+            reqid,
+            priority: install.priority,
+            binding: install.binding,
+        })
     }
 
     pub(super) fn trap(trap: &TrapInstall) -> Self {
         let (local, remote) = (trap.local, trap.remote);
-        Self::Protect(Template { mode: trap.mode, local, remote, spi: 0, reqid: trap.reqid, priority: trap.priority })
+        Self::Protect(Template {
+            mode: trap.mode,
+            local,
+            remote,
+            spi: 0,
+            reqid: trap.reqid,
+            priority: trap.priority,
+            binding: trap.binding,
+        })
     }
 
     pub(super) fn shunt(shunt: &ShuntInstall) -> Self {
-        Self::Shunt(shunt.action, shunt.priority)
+        Self::Shunt(shunt.action, shunt.priority, shunt.binding)
     }
 
     pub(super) fn rank(&self) -> Rank {
         match self {
             Self::Protect(template) if template.spi == 0 => Rank::Trap,
             Self::Protect(_) => Rank::Child,
-            Self::Shunt(ShuntAction::Pass, _) => Rank::Pass,
-            Self::Shunt(ShuntAction::Drop, _) => Rank::Drop,
+            Self::Shunt(ShuntAction::Pass, ..) => Rank::Pass,
+            Self::Shunt(ShuntAction::Drop, ..) => Rank::Drop,
         }
     }
 
@@ -89,14 +109,26 @@ impl Rule {
         }
     }
 
+    pub(super) fn binding(&self) -> &Binding {
+        match self {
+            Self::Protect(template) => &template.binding,
+            Self::Shunt(.., binding) => binding,
+        }
+    }
+
+    /// What the kernel tells policies by.
+    pub(super) fn key(&self, selector: &Selector) -> PolicyKey {
+        (*selector, self.mode(), *self.binding())
+    }
+
     /// Bypasses before everything else, discards after it, whatever the selectors.
     fn priority(&self, selector: &Selector) -> u32 {
         const LAYER: u32 = 400_000; // the most that a selector has
         match self {
-            Self::Shunt(_, Some(fixed)) | Self::Protect(Template { priority: Some(fixed), .. }) => *fixed,
-            Self::Shunt(ShuntAction::Pass, None) => selector.priority(),
+            Self::Shunt(_, Some(fixed), _) | Self::Protect(Template { priority: Some(fixed), .. }) => *fixed,
+            Self::Shunt(ShuntAction::Pass, None, _) => selector.priority(),
             Self::Protect(_) => LAYER + selector.priority(),
-            Self::Shunt(ShuntAction::Drop, None) => 2 * LAYER + selector.priority(),
+            Self::Shunt(ShuntAction::Drop, None, _) => 2 * LAYER + selector.priority(),
         }
     }
 }
@@ -115,7 +147,7 @@ impl Xfrm {
         }
         self.rules.insert(owner, (rule, selectors.clone()));
         for selector in &selectors {
-            let policy = self.policies.entry((*selector, rule.mode())).or_default();
+            let policy = self.policies.entry(rule.key(selector)).or_default();
             policy.add(owner, rule.rank());
             let rules = policy.ruler() == Some(owner);
             if rules && let Err(error) = set_policy(&mut self.requests, owner, &rule, selector) {
@@ -140,7 +172,7 @@ impl Xfrm {
     ) -> Result<(), XfrmError> {
         let mut result = Ok(());
         for selector in selectors {
-            let key = (*selector, gone.mode());
+            let key = gone.key(selector);
             let Some(policy) = self.policies.get_mut(&key) else { continue };
             let ruled = policy.ruler() == Some(owner);
             policy.users.retain(|(_, user)| *user != owner);
@@ -150,7 +182,7 @@ impl Xfrm {
                 Some(_) => Ok(()),
                 None => {
                     self.policies.remove(&key);
-                    delete_policy(&mut self.requests, gone.mode(), owner, selector)
+                    delete_policy(&mut self.requests, gone, owner, selector)
                 }
             };
             result = result.and(done);
@@ -170,8 +202,8 @@ fn directions(mode: Mode) -> &'static [Direction] {
 pub(super) fn set_policy(socket: &mut Socket, owner: SaId, rule: &Rule, selector: &Selector) -> Result<(), XfrmError> {
     for direction in directions(rule.mode()) {
         let mut request = Request::new(message::UPDATE_POLICY, CREATE);
-        let block = matches!(rule, Rule::Shunt(ShuntAction::Drop, _));
-        request.put(&message::policy_info(selector, *direction, rule.priority(selector), block));
+        let flags = (matches!(rule, Rule::Shunt(ShuntAction::Drop, ..)), rule.binding().icmp);
+        request.put(&message::policy_info(selector, *direction, rule.priority(selector), flags));
         if let Rule::Protect(of) = rule {
             let mode = message::mode_number(of.mode);
             // Outbound the very SA is named, so that after a rekeying the new one is used at once.
@@ -181,15 +213,21 @@ pub(super) fn set_policy(socket: &mut Socket, owner: SaId, rule: &Rule, selector
             };
             request.attribute(message::ATTRIBUTE_TEMPLATE, &template);
         }
+        for (kind, value) in message::policy_binding(rule.binding(), *direction) {
+            request.attribute(kind, &value);
+        }
         socket.request(request).map_err(refused(Step::SetPolicy, owner))?;
     }
     Ok(())
 }
 
-fn delete_policy(socket: &mut Socket, mode: Mode, owner: SaId, selector: &Selector) -> Result<(), XfrmError> {
-    for direction in directions(mode) {
+fn delete_policy(socket: &mut Socket, gone: &Rule, owner: SaId, selector: &Selector) -> Result<(), XfrmError> {
+    for direction in directions(gone.mode()) {
         let mut request = Request::new(message::DELETE_POLICY, 0);
         request.put(&message::policy_id(selector, *direction));
+        for (kind, value) in message::policy_binding(gone.binding(), *direction) {
+            request.attribute(kind, &value);
+        }
         match socket.request(request) {
             // Somebody flushed the SPD.
             Err(error) if error.is(libc::ENOENT) => {}
@@ -222,13 +260,20 @@ mod tests {
     fn layers_of_priorities_do_not_overlap() {
         let any = Selector::any(IpAddr::from([0, 0, 0, 0]));
         let v6 = IpAddr::from([1; 16]);
-        let (host, port) = ((v6, 128), (1, 0xffff));
+        let (host, port, binding) = ((v6, 128), (1, 0xffff), Binding::default());
         let one = Selector { local: host, remote: host, protocol: 6, local_port: port, remote_port: port };
-        let protect =
-            Rule::Protect(Template { mode: Mode::Tunnel, local: v6, remote: v6, spi: 1, reqid: 1, priority: None });
-        let [pass, drop] = [ShuntAction::Pass, ShuntAction::Drop].map(|action| Rule::Shunt(action, None));
+        let protect = Rule::Protect(Template {
+            mode: Mode::Tunnel,
+            local: v6,
+            remote: v6,
+            spi: 1,
+            reqid: 1,
+            priority: None,
+            binding,
+        });
+        let [pass, drop] = [ShuntAction::Pass, ShuntAction::Drop].map(|action| Rule::Shunt(action, None, binding));
         assert!(pass.priority(&any) < protect.priority(&one));
         assert!(protect.priority(&any) < drop.priority(&one));
-        assert_eq!(Rule::Shunt(ShuntAction::Pass, Some(7)).priority(&any), 7);
+        assert_eq!(Rule::Shunt(ShuntAction::Pass, Some(7), binding).priority(&any), 7);
     }
 }

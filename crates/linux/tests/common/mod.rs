@@ -50,6 +50,7 @@ pub fn install(child: u32) -> ChildInstall {
         replay_window: 32,
         local_ts: vec!["10.1.0.0/16".parse().unwrap()],
         remote_ts: vec!["10.2.0.0/16".parse().unwrap()],
+        binding: model::dataplane::Binding::default(),
         policies: true,
         priority: None,
         updown: None,

@@ -43,6 +43,8 @@ impl Endpoint {
     /// [`Output::Resolve`], or before it.
     pub fn name_resolved(&mut self, now: Instant, name: &str, addresses: Vec<IpAddr>) {
         self.names.resolved(now, name, addresses);
+        self.redirects_resolved(now, name);
+        self.carry_out_effects(now);
     }
 
     /// The connections that these addresses allow and that are not for the `other` version alone. `None` if there is none,

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 /// How long the end of a rekeying that does not delete the old IKE SA waits for the other one to do so, and how long a
 /// new IKE SA beside an old one may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Endpoint {
     /// Replaces keys before their time: of the Child SAs that a selection names, else of IKE SAs. Returns how many are
@@ -58,7 +58,10 @@ impl Endpoint {
                 && sa.is_established()
                 && sa.heir().is_none()
         };
-        let first = |sa: &IkeSa| sa.children().iter().find(|c| c.is_installed()).map(|c| c.name.clone());
+        let first = |sa: &IkeSa| {
+            let installed = sa.children().iter().find(|c| c.is_installed()).map(|c| c.name.clone());
+            installed.or_else(|| sa.can_be_childless().then(String::new))
+        };
         let chosen: Vec<(SaId, String)> =
             self.sas.values().filter(named).filter_map(|sa| Some((sa.id(), first(sa)?))).collect();
         let affected = chosen.iter().filter(|(id, child)| self.beside(now, *id, child)).count();
@@ -137,6 +140,7 @@ impl Endpoint {
         if due(sa.reauth_at) {
             (sa.rekey_at, sa.reauth_at) = (None, None);
             let child = sa.children.iter().find(|c| c.is_installed()).map(|c| c.name.clone());
+            let child = child.or_else(|| sa.peer_does_childless.then(String::new));
             if !child.is_some_and(|child| self.beside(now, id, &child)) {
                 self.end(now, id, FailureKind::Expired);
             }
@@ -316,13 +320,15 @@ impl Endpoint {
             sa.children().iter().filter(|c| c.is_installed()).map(|c| c.name.clone()).collect()
         };
         let mut missing = self.sas.get(&old).map(&installed).unwrap_or_default();
-        let there = self.sas.get(&by).map(&installed).unwrap_or_default();
+        // What is only on its way there is not missing: a childless IKE SA makes its first Child SA itself.
+        let there = self.sas.get(&by).map(IkeSa::children).unwrap_or_default();
+        let there: Vec<String> = there.iter().map(|c| c.name.clone()).collect();
         missing.retain(|name| !there.contains(name));
         missing.sort();
         missing.dedup();
         let parts = self.parts_missing(old, by);
         match self.sas.get_mut(&by).and_then(IkeSa::v2) {
-            Some(sa) if !missing.is_empty() || !parts.is_empty() => {
+            Some(sa) if !missing.is_empty() || !parts.is_empty() || !sa.children.iter().all(ChildSa::is_installed) => {
                 sa.replaces = Some(old);
                 missing.iter().for_each(|name| v2::further_child(sa, &mut self.cx, name));
                 for (name, selectors) in parts {

@@ -17,7 +17,7 @@ impl Endpoint {
     #[allow(clippy::result_large_err)] // made for an operator, not on a hot path
     pub fn install_shunt(&mut self, connection: &str, name: &str) -> Result<SaId, Failure> {
         let shunt = self.connections.get(connection).and_then(|c| c.shunts.iter().find(|s| s.name == name));
-        let Some(Shunt { action, local_ts, remote_ts, priority, .. }) = shunt.cloned() else {
+        let Some(Shunt { action, local_ts, remote_ts, priority, binding, .. }) = shunt.cloned() else {
             let any = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
             return Err(Failure { kind: FailureKind::NoConfig { local: any, remote: any }, config: None });
         };
@@ -31,6 +31,7 @@ impl Endpoint {
             local_ts: resolved(&local_ts, &any),
             remote_ts: resolved(&remote_ts, &any),
             priority,
+            binding,
         };
         let id = install.shunt;
         self.cx.plane(Command::Shunt(Box::new(install.clone())));

@@ -94,7 +94,8 @@ impl Endpoint {
             trap: self.cx.child_id(),
             connection: connection.name.clone(),
             name: config.name.clone(),
-            reqid: self.cx.take_reqid(&selectors.local, &selectors.remote, config.reqid),
+            reqid: self.cx.take_reqid(&selectors.local, &selectors.remote, config.binding, config.reqid),
+            binding: config.binding,
             mode: config.mode,
             local: local.ip(),
             remote: remote.ip(),
@@ -126,7 +127,8 @@ impl Endpoint {
     /// The data plane has it no more, or never had it.
     pub(super) fn forget_trap(&mut self, id: SaId) -> bool {
         let Some(trap) = self.traps.remove(&id) else { return false };
-        self.cx.release_reqid(&trap.install.local_ts, &trap.install.remote_ts);
+        let install = &trap.install;
+        self.cx.release_reqid(&install.local_ts, &install.remote_ts, install.binding);
         true
     }
 

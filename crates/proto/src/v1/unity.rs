@@ -7,7 +7,7 @@ use super::sa::IsakmpSa;
 use crate::child::{self, Selectors};
 use crate::context::Context;
 use model::TrafficSelector;
-use model::dataplane::{Command, ShuntAction, ShuntInstall};
+use model::dataplane::{Binding, Command, ShuntAction, ShuntInstall};
 use std::net::IpAddr;
 use wire::V1ConfigAttribute;
 
@@ -92,6 +92,7 @@ pub(super) fn leave_out(sa: &mut IsakmpSa, cx: &mut Context, networks: &[Traffic
             local_ts: local_ts.clone(),
             remote_ts: vec![*network],
             priority: None,
+            binding: Binding::default(),
         };
         cx.plane(Command::Shunt(Box::new(shunt.clone())));
         sa.bypasses.push(shunt);

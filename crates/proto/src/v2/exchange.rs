@@ -7,6 +7,7 @@
 use super::fragments::{self, Whole};
 use super::keys::Keys;
 use super::mobility::{self, COOKIE_LEN};
+use super::redirect::Gateway;
 use super::sa::{IkeSa, State};
 use super::{create_child_sa, ike_auth, informational, rekey_ike_sa};
 use crate::context::{Context, Counter};
@@ -51,6 +52,8 @@ pub(crate) enum Task {
     TellAddresses,
     /// Does the peer receive at its new address (MOBIKE)?
     Routability { cookie: [u8; COOKIE_LEN] },
+    /// The peer is to go to another gateway (RFC 5685).
+    Redirect { to: Gateway },
     /// Delete a Child SA, whose inbound SPI this is.
     DeleteChild { spi: u32, reason: FailureKind },
     /// Delete the IKE SA.
@@ -65,6 +68,7 @@ impl Task {
             Self::Auth => "IKE_AUTH",
             Self::Liveness => "IKE_DPD",
             Self::UpdateAddresses { .. } | Self::TellAddresses | Self::Routability { .. } => "IKE_MOBIKE",
+            Self::Redirect { .. } => "IKE_REDIRECT",
             Self::CreateChild { .. } => "CHILD_CREATE",
             Self::RekeyChild { .. } => "CHILD_REKEY",
             Self::RekeyIke => "IKE_REKEY",

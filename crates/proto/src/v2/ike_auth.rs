@@ -18,6 +18,7 @@
 //! ```
 
 use super::child::{self, ChildSa};
+use super::childless;
 use super::configuration;
 use super::create_child_sa::with_trigger;
 use super::exchange::{Request, Task, Verdict};
@@ -25,6 +26,7 @@ use super::ike_sa_init::{permits, request_certificate};
 use super::informational::{child_refusal, remove_child};
 use super::keys::{Keys, child_keys};
 use super::mobility;
+use super::redirect;
 use super::sa::{HalfOpen, IkeSa, State};
 use crate::context::{Context, Effect};
 use crate::credentials::{Signature, method_name, own_identity, scheme_for, sends_certificate};
@@ -192,6 +194,7 @@ pub(super) fn send(sa: &mut IkeSa, cx: &mut Context, now: Instant, init_request:
     }
     let expected = &connection.remote.id;
     let State::AuthSent(auth) = &sa.state else { return Verdict::Keep };
+    let childless = auth.childless;
     let id = id_body(local.kind().number(), local.data());
     let (nonce, sk_p) = (&auth.nonce_r, &auth.auth.initiator);
     let mut chain = ChainBuilder::new();
@@ -225,7 +228,7 @@ pub(super) fn send(sa: &mut IkeSa, cx: &mut Context, now: Instant, init_request:
         mobility::announce(sa, cx, &mut chain);
     }
     configuration::ask(sa, &mut chain);
-    if let Some(larval) = sa.children.first()
+    if let Some(larval) = sa.children.first().filter(|_| !childless)
         && let Some(config) = child::config_of(&connection, &larval.name)
     {
         chain.sa(&child::offer(&child::first_proposals(config), &larval.spi_in.to_be_bytes()));
@@ -236,7 +239,8 @@ pub(super) fn send(sa: &mut IkeSa, cx: &mut Context, now: Instant, init_request:
         ask_for_transport(&mut chain, transport_of(sa, larval));
     }
     sa.log(cx, "IKE", 1, format!("authentication of '{local}' (myself) with {how}"));
-    sa.request(cx, now, ExchangeType::IKE_AUTH, chain, RuleId::IkeAuthResponse, Task::Auth);
+    let answer = if childless { RuleId::IkeAuthChildRefusal } else { RuleId::IkeAuthResponse };
+    sa.request(cx, now, ExchangeType::IKE_AUTH, chain, answer, Task::Auth);
     Verdict::Keep
 }
 
@@ -276,12 +280,22 @@ pub(super) fn response(sa: &mut IkeSa, cx: &mut Context, now: Instant, response:
     };
     sa.log(cx, "IKE", 1, format!("authentication of '{remote}' with {how} successful"));
     let (nonce_i, nonce_r) = (auth_nonces(&sa.state).0, auth_nonces(&sa.state).1);
+    let childless = matches!(&sa.state, State::AuthSent(auth) if auth.childless);
     sa.become_established(cx);
     configuration::take(sa, cx, chain);
     mobility::agree(sa, cx, &connection, chain, true);
     established(sa, cx, now);
     note_lifetime(sa, cx, now, chain);
-
+    if let Some(to) = redirect::told(sa, cx, chain) {
+        cx.effects.push(Effect::Redirect { sa: sa.id, to });
+        if response.rule == RuleId::IkeAuthChildRefusal {
+            sa.queue.clear(); // RFC 5685 section 6: nothing follows under this IKE SA but its end
+            return Verdict::Keep;
+        }
+    }
+    if childless {
+        return childless::finish(sa, cx, now, chain);
+    }
     let Some(larval) = (!sa.children.is_empty()).then(|| sa.children.remove(0)) else { return Verdict::Keep };
     finish_first_child(sa, cx, now, &connection, larval, response, (&nonce_i, &nonce_r))
 }
@@ -312,9 +326,9 @@ fn check_response(sa: &IkeSa, cx: &Context, now: Instant, response: &Request<'_>
 
 /// Whether the responder's proof cannot be judged before a revocation list is fetched, which is under way then.
 pub(super) fn waits(sa: &IkeSa, cx: &mut Context, now: Instant, response: &Request<'_>) -> bool {
-    // Only where certificates say where lists are: a proof is checked twice then.
+    // Only where it is known where lists are: a proof is checked twice then.
     let read = |(_, der)| Certificate::from_der(der).is_ok_and(|c| !c.crl_uris().is_empty());
-    if !response.chain.certs().any(read) {
+    if !cx.credentials.knows_places() && !response.chain.certs().any(read) {
         return false;
     }
     match check_response(sa, cx, now, response) {
@@ -459,8 +473,11 @@ pub(super) fn request(
         Err((connection, kind)) => {
             sa.connection = connection.or(sa.connection.take());
             sa.remote_id = peer;
-            // Section 2.21.2: the peer learns that it failed, never why.
-            reply.notify(ProtocolId::NONE, &[], NotifyType::AUTHENTICATION_FAILED, &[]);
+            // Section 2.21.2: the peer learns that it failed, never why; of the form of its request it does (RFC 6023
+            // section 3).
+            let form = matches!(kind, FailureKind::ChildlessMismatch { .. });
+            let notify = if form { NotifyType::INVALID_SYNTAX } else { NotifyType::AUTHENTICATION_FAILED };
+            reply.notify(ProtocolId::NONE, &[], notify, &[]);
             return (reply, Verdict::End(kind));
         }
     };
@@ -549,10 +566,17 @@ fn authenticate(
         .candidates
         .iter()
         .filter(|c| sa.suite.as_ref().is_none_or(|suite| permits(c, suite)))
+        .filter(|c| childless::permits(c, request.rule).is_ok())
         .filter_map(|c| policy::identity_fit(c, &remote, asked_for.as_ref(), address).map(|score| (score, c)))
         .collect();
     fitting.sort_by_key(|(score, _)| std::cmp::Reverse(*score));
     if fitting.is_empty() {
+        let fits = |c: &&Arc<Connection>| policy::identity_fit(c, &remote, asked_for.as_ref(), address).is_some();
+        let other_form =
+            |c: &Arc<Connection>| childless::permits(c, request.rule).err().map(|kind| (Some(Arc::clone(c)), kind));
+        if let Some(refusal) = half_open.candidates.iter().filter(fits).find_map(other_form) {
+            return Err(refusal);
+        }
         // Does it fail because of who the peer is, or because of whom it asks for?
         let known: Vec<&Arc<Connection>> =
             half_open.candidates.iter().filter(|c| policy::identity_fit(c, &remote, None, address).is_some()).collect();

@@ -17,9 +17,10 @@ use super::child::{self, ChildSa};
 use super::cookie::Cookies;
 use super::exchange::{Path, Pending, Task, Verdict, count_out};
 use super::keys::Keys;
+use super::redirect::{self, Redirection};
 use super::sa::{AuthSent, HalfOpen, IkeSa, InitSent, State};
-use super::{ike_auth, nat};
-use crate::context::Context;
+use super::{childless, ike_auth, nat};
+use crate::context::{Context, Effect};
 use crate::credentials::own_identity;
 use crate::timers::Reason;
 use config::{AuthMethod, Connection, Fragmentation};
@@ -59,6 +60,10 @@ pub(crate) struct Wish {
     pub initial_contact: bool,
     /// Virtual addresses of the SA that it replaces.
     pub addresses: Vec<IpAddr>,
+    /// Who sent us there.
+    pub redirection: Redirection,
+    /// The number of the SA that goes on elsewhere, if it is no new one.
+    pub number: Option<SaId>,
 }
 
 /// Begins an IKE SA.
@@ -76,7 +81,9 @@ pub(crate) fn initiate(cx: &mut Context, now: Instant, wish: Wish) -> Result<Ike
     let nonce = cx.random::<NONCE_LEN>().to_vec();
     let pretend = connection.encap.then(|| cx.random());
     let state = State::InitSent(Box::new(InitSent { nonce, key_exchange, cookie: Vec::new(), retries: 0, pretend }));
-    let mut sa = IkeSa::new(cx.ike_id(), Role::Initiator, spis, (wish.local, wish.remote), state, now);
+    let number = wish.number.unwrap_or_else(|| cx.ike_id());
+    let mut sa = IkeSa::new(number, Role::Initiator, spis, (wish.local, wish.remote), state, now);
+    sa.redirection = Redirection { client: true, ..wish.redirection };
     sa.attempt = wish.attempt;
     sa.replaces = wish.replaces;
     sa.initial_contact = wish.initial_contact;
@@ -115,6 +122,7 @@ fn send(sa: &mut IkeSa, cx: &mut Context, now: Instant) {
         announce_hashes(&mut chain);
     }
     add_vendor_id(&mut chain, cx);
+    redirect::announce(sa, cx, &mut chain);
     let request = message(sa.header(ExchangeType::IKE_SA_INIT, 0, false), chain);
     sa.next_request = 1;
     let pending = Pending {
@@ -226,7 +234,16 @@ pub(crate) fn response(
         sa.local.set_port(cx.settings.nat_port);
         sa.remote.set_port(cx.settings.nat_port);
     }
-    sa.state = State::AuthSent(Box::new(AuthSent { keys, auth, response: datagram.to_vec(), nonce_i, nonce_r }));
+    let childless = childless::begins(sa, &connection, &chain);
+    if let Ok(true) = childless {
+        childless::postpone(sa);
+    }
+    let state =
+        AuthSent { keys, auth, response: datagram.to_vec(), nonce_i, nonce_r, childless: childless == Ok(true) };
+    sa.state = State::AuthSent(Box::new(state));
+    if let Err(kind) = childless {
+        return Verdict::End(kind);
+    }
     let wanted = ike_auth::Wanted::of(&chain, hashes_of(&chain));
     ike_auth::send(sa, cx, now, &request, &wanted)
 }
@@ -297,6 +314,14 @@ fn refusal(sa: &mut IkeSa, cx: &mut Context, now: Instant, header: &Header, chai
         init.retries += 1;
         sa.log(cx, "IKE", 1, "the peer asks for a cookie: returning it".to_string());
         send(sa, cx, now);
+        return Verdict::Keep;
+    }
+    if let Some(notify) = chain.notify(NotifyType::REDIRECT) {
+        // RFC 5685 section 3: without our nonce anybody may have sent it, and we go on waiting.
+        match redirect::answered(cx, notify.data, &init.nonce) {
+            Some(to) => cx.effects.push(Effect::Redirect { sa: sa.id, to }),
+            None => sa.drop_datagram(cx, DropReason::UnexpectedResponse, path),
+        }
         return Verdict::Keep;
     }
     let Some(error) = chain.error() else {
@@ -458,6 +483,7 @@ pub(crate) fn respond(cx: &mut Context, now: Instant, first: FirstMessage<'_>, c
         announce_hashes(&mut reply);
     }
     request_certificate(&mut reply, cx, &first.candidates);
+    childless::announce(&mut reply, &first.candidates);
     let fragments = first.candidates.first().is_some_and(|c| fragmentable(&chain, c));
     if fragments {
         reply.notify(ProtocolId::NONE, &[], NotifyType::IKEV2_FRAGMENTATION_SUPPORTED, &[]);
@@ -494,6 +520,7 @@ pub(crate) fn respond(cx: &mut Context, now: Instant, first: FirstMessage<'_>, c
     sa.log(cx, "IKE", 0, format!("{} is initiating an IKE_SA", path.remote.ip()));
     sa.log(cx, "CFG", 1, format!("selected proposal: {suite}"));
     report_nat(&sa, cx);
+    redirect::note(&mut sa, cx, &chain);
     count_out(cx, &reply_header);
     cx.timers.set(sa.id, Reason::HalfOpen, now + cx.settings.half_open_timeout);
     cx.transmit(path.local, path.remote, response);

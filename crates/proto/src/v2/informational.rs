@@ -8,8 +8,8 @@
 use super::child;
 use super::create_child_sa::further_child;
 use super::exchange::{Request, Task, Verdict};
-use super::mobility;
 use super::sa::{IkeSa, State};
+use super::{mobility, redirect};
 use crate::context::{Context, Effect};
 use model::{ChildState, Event, FailureKind, Instant, Phase, SaId};
 use wire::grammar::RuleId;
@@ -55,6 +55,9 @@ pub(super) fn request(
     }
     if matches!(verdict, Verdict::Keep) {
         mobility::serve(sa, cx, now, request, &mut reply);
+        if let Some(to) = redirect::told(sa, cx, request.chain) {
+            cx.effects.push(Effect::Redirect { sa: sa.id, to });
+        }
     }
     if failed {
         // Section 2.21.2: an initiator that could not authenticate us says so in a request of its own.
@@ -128,6 +131,7 @@ pub(super) fn start(sa: &mut IkeSa, cx: &mut Context, now: Instant, task: Task) 
             chain.delete_ike();
             sa.become_deleting(cx);
         }
+        Task::Redirect { to } => redirect::write(&mut chain, to),
         task => mobility::write(sa, cx, task, &mut chain),
     }
     sa.request(cx, now, ExchangeType::INFORMATIONAL, chain, RuleId::InformationalResponse, task);

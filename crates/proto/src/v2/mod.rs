@@ -4,14 +4,17 @@
 //! |---|---|
 //! | [`ike_sa_init`] | IKE_SA_INIT, section 1.2 |
 //! | [`ike_auth`] | IKE_AUTH, section 1.2 |
+//! | [`childless`] | IKE_AUTH without a Child SA (RFC 6023) |
 //! | [`configuration`] | Configuration payloads in IKE_AUTH, sections 2.19 and 3.15 |
 //! | [`create_child_sa`] | CREATE_CHILD_SA for Child SAs, sections 1.3.1 and 1.3.3 |
 //! | [`rekey_ike_sa`] | CREATE_CHILD_SA for the IKE SA, section 1.3.2 |
 //! | [`informational`] | INFORMATIONAL, section 1.4 |
 //! | [`mobility`] | MOBIKE (RFC 4555), within INFORMATIONAL |
+//! | [`redirect`] | going to another gateway (RFC 5685), within all exchanges but CREATE_CHILD_SA |
 //! | [`fragments`] | messages in several datagrams (RFC 7383) |
 //! | [`exchange`] | what they share: message IDs, retransmission, protection, grammar (sections 2.1 to 2.3) |
 
+mod childless;
 mod configuration;
 mod cookie;
 mod create_child_sa;
@@ -23,6 +26,7 @@ mod informational;
 mod keys;
 mod mobility;
 mod nat;
+mod redirect;
 mod rekey_ike_sa;
 mod sa;
 
@@ -35,4 +39,6 @@ pub(crate) use exchange::{Path, Task, Verdict};
 pub(crate) use ike_sa_init::{FirstMessage, Response, Wish, initiate, notify_only, respond, response};
 pub(crate) use informational::remove_child;
 pub use mobility::Movable;
+pub use redirect::Gateway;
+pub(crate) use redirect::Redirection;
 pub(crate) use sa::{IkeSa, State};

@@ -6,6 +6,7 @@ use super::exchange::{Parked, Pending, Replies, Task};
 use super::fragments::Reassembly;
 use super::keys::{AuthKeys, Keys};
 use super::mobility::Mobility;
+use super::redirect::Redirection;
 use crate::child::{self, Agreed, ChildSa, Parent};
 use crate::context::Context;
 use crate::timers::Reason;
@@ -73,6 +74,8 @@ pub(crate) struct AuthSent {
     pub response: Vec<u8>,
     pub nonce_i: Vec<u8>,
     pub nonce_r: Vec<u8>,
+    /// IKE_AUTH asks for no Child SA (RFC 6023).
+    pub childless: bool,
 }
 
 /// One IKE SA.
@@ -131,6 +134,10 @@ pub(crate) struct IkeSa {
     pub replaces: Option<SaId>,
     /// Whether IKE_AUTH says INITIAL_CONTACT.
     pub initial_contact: bool,
+    /// Whether the responder makes IKE SAs without a Child SA (RFC 6023).
+    pub peer_does_childless: bool,
+    /// Who sends whom to another gateway.
+    pub redirection: Redirection,
     /// MOBIKE.
     pub mobility: Mobility,
     /// The virtual addresses that our IKE_AUTH asks for.
@@ -187,6 +194,8 @@ impl IkeSa {
             attempt: 1,
             replaces: None,
             initial_contact: false,
+            peer_does_childless: false,
+            redirection: Redirection::default(),
             mobility: Mobility::default(),
             wishes: Vec::new(),
             virtual_addresses: VirtualAddresses::default(),

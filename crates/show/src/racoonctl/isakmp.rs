@@ -198,7 +198,7 @@ fn sent_before(awaited: RuleId) -> Result<Option<RuleId>, ()> {
         | R::AggressiveMode3Signature
         | R::AggressiveMode3SignatureEncrypted => R::AggressiveMode2,
         R::IkeSaInitResponse | R::IkeSaInitRefusal => R::IkeSaInitRequest,
-        R::IkeAuthRequest => R::IkeSaInitResponse,
+        R::IkeAuthRequest | R::IkeAuthChildlessRequest => R::IkeSaInitResponse,
         R::IkeAuthResponse | R::IkeAuthChildRefusal | R::IkeAuthFailure => R::IkeAuthRequest,
         _ => return Err(()),
     }))

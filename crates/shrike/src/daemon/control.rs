@@ -4,10 +4,10 @@ mod credentials;
 
 use super::Core;
 use super::load;
-use config::SharedSecret;
+use config::{AddressPattern, SharedSecret};
 use model::dataplane::{Mode, ShuntAction};
 use model::{ConfigRef, Event, FailureKind, Identity, Instant, SaId};
-use proto::{Selection, Started};
+use proto::{Clients, Gateway, Selection, Started};
 use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
@@ -44,6 +44,8 @@ struct Waiting {
 enum Awaited {
     /// `initiate`: this child under this IKE SA.
     Child { sa: SaId, child: String },
+    /// `initiate` without a child: this IKE SA.
+    Ike { sa: SaId },
     /// `terminate`: these IKE SAs, or the Child SAs that the selection means under them.
     Gone { left: BTreeSet<SaId>, children: bool, matches: usize },
 }
@@ -176,6 +178,9 @@ impl Client {
                 Some(Awaited::Child { child, .. }) => {
                     schema::refusal(format!("'{child}' is not up yet; it goes on in the background (see: shrike show)"))
                 }
+                Some(Awaited::Ike { .. }) => {
+                    schema::refusal("not up yet; it goes on in the background (see: shrike show)")
+                }
                 _ => schema::refusal("not gone yet; it goes on in the background (see: shrike show)"),
             };
             self.finish(core, now, &answer);
@@ -227,9 +232,17 @@ impl Client {
                 }
                 Message::new()
             }
-            "get-authorities" => list("authorities", Vec::new()),
+            "get-authorities" => {
+                let named = core.endpoint.credentials().named_authorities();
+                list("authorities", named.map(|(name, ..)| name.to_string()).collect())
+            }
             "get-pools" => pools(core, m),
-            "list-authorities" => Message::new(),
+            "list-authorities" => {
+                for event in credentials::authorities(core.endpoint.credentials(), m) {
+                    self.session.event("list-authority", &event);
+                }
+                Message::new()
+            }
             "list-policies" => self.list_policies(core, m),
             "flush-certs" => schema::success(),
             "get-algorithms" => algorithms(),
@@ -257,17 +270,18 @@ impl Client {
                 });
                 result(count > 0, || format!("no policy of '{}' is installed", m.get_str("child").unwrap_or_default()))
             }
-            "redirect" => schema::refusal("redirection (RFC 5685) is not available in this version"),
+            "redirect" => redirect(core, now, m),
             "load-token" => schema::refusal("keys on tokens are not available in this version: load the key itself"),
-            "load-authority" => schema::refusal(
-                "sections for authorities are not available in this version: load the certificate and its revocation list",
-            ),
+            "load-authority" => load_authority(core, m),
             "load-pool" => load_pool(core, m),
             "unload-pool" => {
                 let known = m.get_str("name").is_some_and(|n| core.endpoint.pools_mut().unload(n));
                 result(known, || format!("no pool '{}'", m.get_str("name").unwrap_or_default()))
             }
-            "unload-authority" => schema::refusal("there is none"),
+            "unload-authority" => {
+                let name = m.get_str("name").unwrap_or_default();
+                result(core.endpoint.credentials_mut().forget_authority(name), || format!("no authority '{name}'"))
+            }
             _ => return self.session.unknown_command(),
         };
         self.session.reply(&answer);
@@ -346,21 +360,19 @@ impl Client {
     }
 
     fn initiate(&mut self, core: &mut Core, now: Instant, m: &Message) -> Option<Message> {
-        let Some(child) = m.get_str("child") else {
-            return Some(schema::refusal(
-                "name the child to initiate (--child NAME): an IKE SA without one (RFC 6023) is not available in this version",
-            ));
+        let (ike, child) = (m.get_str("ike"), m.get_str("child"));
+        let started = match (ike, child) {
+            (_, Some(child)) => core.initiate(now, ike, child),
+            (Some(ike), None) => core.initiate_childless(now, ike),
+            (None, None) => Err("name what to initiate: --child NAME, or --ike NAME for an IKE SA alone".to_string()),
         };
-        let started = match core.initiate(now, m.get_str("ike"), child) {
-            Ok(started) => started,
-            Err(reason) => return Some(schema::refusal(reason)),
-        };
-        match started {
-            Started::AlreadyUp(_) => Some(schema::success()),
-            Started::Negotiation(sa) => {
-                let what = Awaited::Child { sa, child: child.to_string() };
-                self.wait(now, m, what)
+        match (started, child) {
+            (Err(reason), _) => Some(schema::refusal(reason)),
+            (Ok(Started::AlreadyUp(_)), _) => Some(schema::success()),
+            (Ok(Started::Negotiation(sa)), Some(child)) => {
+                self.wait(now, m, Awaited::Child { sa, child: child.to_string() })
             }
+            (Ok(Started::Negotiation(sa)), None) => self.wait(now, m, Awaited::Ike { sa }),
         }
     }
 
@@ -431,7 +443,7 @@ impl Waiting {
     fn concerns(&self, event: &Event) -> bool {
         let Some((sa, _)) = event.sa() else { return true };
         match &self.what {
-            Awaited::Child { sa: ours, .. } => sa == *ours,
+            Awaited::Child { sa: ours, .. } | Awaited::Ike { sa: ours } => sa == *ours,
             Awaited::Gone { left, .. } => left.contains(&sa),
         }
     }
@@ -441,6 +453,17 @@ impl Waiting {
         match (&mut self.what, event) {
             (Awaited::Child { sa, child }, Event::ChildUp(s)) => {
                 (s.id == *sa && s.children.iter().any(|c| c.name == *child)).then(schema::success)
+            }
+            (Awaited::Ike { sa }, Event::IkeUp(s)) => (s.id == *sa).then(schema::success),
+            (Awaited::Child { sa, .. } | Awaited::Ike { sa }, Event::Ended(t))
+                if t.sa.id == *sa && goes_on(t).is_some() =>
+            {
+                *sa = goes_on(t).unwrap_or(*sa);
+                None
+            }
+            (Awaited::Ike { sa }, Event::Ended(t)) if t.sa.id == *sa => {
+                let remedy = t.failure.kind.remedy();
+                Some(schema::refusal(format!("establishing the IKE_SA failed: {}; {remedy}", t.failure)))
             }
             (Awaited::Child { sa, child }, Event::Ended(t)) if t.sa.id == *sa => {
                 let remedy = t.failure.kind.remedy();
@@ -464,6 +487,53 @@ impl Waiting {
             _ => None,
         }
     }
+}
+
+/// The IKE SA at another gateway that takes the place of the one that ended.
+fn goes_on(ended: &model::Tombstone) -> Option<SaId> {
+    match ended.failure.kind {
+        FailureKind::Redirected { by, .. } => Some(by),
+        _ => None,
+    }
+}
+
+/// `redirect {ike ike-id peer-ip peer-id gateway}`: sends clients to another gateway (RFC 5685).
+fn redirect(core: &mut Core, now: Instant, m: &Message) -> Message {
+    let gateway = match m.get_str("gateway").unwrap_or_default().parse::<Gateway>() {
+        Ok(gateway) => gateway,
+        Err(why) => return schema::refusal(format!("gateway '{}': {why}", m.get_str("gateway").unwrap_or_default())),
+    };
+    let mut clients = Clients { ike: m.get_str("ike").map(str::to_string), ..Clients::default() };
+    match m.get_str("ike-id").map(str::parse) {
+        Some(Ok(id)) => clients.ike_id = Some(SaId(id)),
+        Some(Err(_)) => return schema::refusal("ike-id is no number"),
+        None => {}
+    }
+    match m.get_str("peer-ip").map(AddressPattern::parse) {
+        Some(Ok(pattern)) => clients.peer_ip = Some(pattern),
+        Some(Err(_)) => return schema::refusal("peer-ip is no address, network or range"),
+        None => {}
+    }
+    match m.get_str("peer-id").map(str::parse) {
+        Some(Ok(id)) => clients.peer_id = Some(id),
+        Some(Err(_)) => return schema::refusal("peer-id is no identity"),
+        None => {}
+    }
+    let named = clients.ike.is_some() || clients.ike_id.is_some();
+    if !named && clients.peer_ip.is_none() && clients.peer_id.is_none() {
+        return schema::refusal("name whom to redirect: --ike, --ike-id, --peer-ip or --peer-id");
+    }
+    let (matches, told) = core.endpoint.redirect(now, &clients, &gateway);
+    let mut answer = match (matches, told) {
+        (0, _) => schema::refusal("no matching IKE SAs that are up"),
+        (matches, told) if told < matches => schema::refusal(format!(
+            "{} of {matches} matching IKE SAs cannot be redirected: they are not of IKEv2, began here, or the peer does not do RFC 5685",
+            matches - told
+        )),
+        _ => schema::success(),
+    };
+    answer.set("matches", matches.to_string());
+    answer
 }
 
 /// A finding, as the event `shrike-finding`: the fields of the JSON form, and the connection.
@@ -597,6 +667,19 @@ fn install(core: &mut Core, m: &Message) -> Message {
     let Some(child) = m.get_str("child") else { return schema::refusal("name the child whose policy to install") };
     match core.install(m.get_str("ike"), child) {
         Ok(()) => schema::success(),
+        Err(why) => schema::refusal(why),
+    }
+}
+
+fn load_authority(core: &mut Core, m: &Message) -> Message {
+    let Some((name, body)) = m.sections().next() else {
+        return schema::refusal("load-authority needs a section with the authority's name");
+    };
+    match load::authority(&load::section(name, body), &core.directory()) {
+        Ok(authority) => {
+            load::trust(core.endpoint.credentials_mut(), &authority);
+            schema::success()
+        }
         Err(why) => schema::refusal(why),
     }
 }

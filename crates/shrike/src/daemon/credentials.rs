@@ -7,7 +7,7 @@
 //! | `x509crl` | revocation lists |
 //! | `private`, `rsa`, `ecdsa`, `pkcs8` | private keys |
 
-use config::{CertificateSource, Connection, KeyPassphrase};
+use config::{Authority, CertificateSource, Connection, KeyPassphrase};
 use crypto::{Certificate, InvalidPrivateKey, PrivateKey, RevocationList};
 use proto::Credentials;
 use std::collections::BTreeSet;
@@ -156,6 +156,27 @@ pub fn resolve(connection: &mut Connection, directory: &Path) -> Result<(), Stri
     Ok(())
 }
 
+/// Reads the certificate that an authority names by file.
+///
+/// # Errors
+/// It cannot be read, or is none of an authority; with the line that names it.
+pub fn resolve_authority(authority: &mut Authority, directory: &Path) -> Result<(), String> {
+    let place = |why: String| format!("{}: {why}", authority.source);
+    let octets = match &authority.cacert {
+        CertificateSource::Der(der) => Zeroizing::new(der.clone()),
+        CertificateSource::File(name) => {
+            read(&directory.join("x509ca").join(name)).map_err(|why| place(format!("{name}: {why}")))?
+        }
+    };
+    let certificate = Certificate::parse(&octets).map_err(|why| place(why.to_string()))?;
+    if !certificate.is_authority() {
+        let why = "it is no certificate of an authority (basicConstraints, RFC 5280 section 4.2.1.9)";
+        return Err(place(why.to_string()));
+    }
+    authority.cacert = CertificateSource::Der(certificate.der().to_vec());
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -192,6 +213,13 @@ mod tests {
         let mut found = read_all(&directory, &config.passphrases);
         let refused = std::mem::take(&mut found.refused);
         before.replace(&mut credentials, found);
+        let by_name = |name: &str| {
+            let text = format!("authorities {{ root {{ cacert = {name} }} }}");
+            let tree = config::parse("c", &MemoryFiles::one("c", &text)).unwrap();
+            let mut authority = config::load(&tree).unwrap().authorities.remove(0);
+            resolve_authority(&mut authority, &directory).map(|()| authority)
+        };
+        let (named, none) = (by_name("root.pem").unwrap(), by_name("../x509/moon.pem").unwrap_err());
         let mut gw = (*config.connections[0]).clone();
         let resolved = resolve(&mut gw, &directory);
         let missing = resolve(&mut (*config.connections[1]).clone(), &directory).unwrap_err();
@@ -204,6 +232,8 @@ mod tests {
         assert_eq!((keys, authorities, resolved), (2, 1, Ok(())));
         assert_eq!(gw.local.certs[0].der(), Some(Certificate::parse(&fake_pki("moon.pem")).unwrap().der()));
         assert_eq!(gw.remote.cacerts[0].der(), Some(Certificate::parse(&fake_pki("root.pem")).unwrap().der()));
+        assert_eq!(named.cacert.der(), Some(Certificate::parse(&fake_pki("root.pem")).unwrap().der()));
+        assert!(none.starts_with("c:1 (authorities.root): it is no certificate of an authority"), "{none}");
         assert_eq!(refused.len(), 2, "{refused:?}");
         assert!(refused[0].contains("broken.pem: it is no X.509 certificate"), "{refused:?}");
         assert!(refused[1].contains("unknown.pem: it is encrypted: add secrets"), "{refused:?}");

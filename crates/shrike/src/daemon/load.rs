@@ -2,7 +2,7 @@
 
 use super::credentials::{self, Found};
 use crate::files::SystemFiles;
-use config::{ConfigError, Connection, Entry, Files, Place, Pool, Section, SharedSecret};
+use config::{Authority, CertificateSource, ConfigError, Connection, Entry, Files, Place, Pool, Section, SharedSecret};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -19,6 +19,8 @@ pub struct Loaded {
     pub pools: Vec<Pool>,
     /// Names of all pools in the file, those that were refused too.
     pub pool_names: BTreeSet<String>,
+    /// Authorities without a fault.
+    pub authorities: Vec<Authority>,
     /// Names of all connections in the file, those that were refused too.
     pub connection_names: BTreeSet<String>,
     /// Names of all secrets in the file, those that were refused too.
@@ -46,6 +48,7 @@ pub fn file(path: &str) -> Result<Loaded, String> {
             loaded.connections = config.connections;
             loaded.secrets = config.secrets;
             loaded.pools = config.pools;
+            loaded.authorities = config.authorities;
             passphrases = config.passphrases;
         }
         Err(errors) => {
@@ -61,6 +64,7 @@ pub fn file(path: &str) -> Result<Loaded, String> {
             let (phrases, secrets) = (parts("secrets"), parts("secrets"));
             passphrases = phrases.iter().filter(named).filter_map(|s| config::passphrase(s).ok()).collect();
             loaded.secrets = secrets.iter().filter(|s| !named(s)).filter_map(|s| config::secret(s).ok()).collect();
+            loaded.authorities = parts("authorities").iter().filter_map(|s| config::authority(s).ok()).collect();
             loaded.pools = parts("pools").iter().filter_map(|s| config::pool(s).ok()).collect();
         }
     }
@@ -68,6 +72,12 @@ pub fn file(path: &str) -> Result<Loaded, String> {
     let directory = Path::new(path).parent().unwrap_or(Path::new("."));
     loaded.credentials = credentials::read_all(directory, &passphrases);
     loaded.refused.append(&mut loaded.credentials.refused);
+    for mut authority in std::mem::take(&mut loaded.authorities) {
+        match credentials::resolve_authority(&mut authority, directory) {
+            Ok(()) => loaded.authorities.push(authority),
+            Err(why) => loaded.refused.push(why),
+        }
+    }
     let mut connections = Vec::new();
     for connection in std::mem::take(&mut loaded.connections) {
         let mut connection = Arc::unwrap_or_clone(connection);
@@ -112,9 +122,12 @@ pub fn section(name: &str, message: &Message) -> Section {
     for element in message.iter() {
         let at = Place::vici();
         section.entries.push(match element {
-            Element::Value { key, value } => Entry::Value { key: key.clone(), value: text(value), at },
+            Element::Value { key, value } => {
+                let value = if key == "cacert" { certificate(value) } else { text(value) };
+                Entry::Value { key: key.clone(), value, at }
+            }
             Element::List { key, items } => {
-                let certificates = matches!(key.as_str(), "certs" | "cacerts");
+                let certificates = matches!(key.as_str(), "certs" | "cacerts" | "cacert");
                 let read = |i: &Vec<u8>| if certificates { certificate(i) } else { text(i) };
                 Entry::List { key: key.clone(), values: items.iter().map(read).collect(), at }
             }
@@ -145,6 +158,25 @@ pub fn connection(section: &Section, directory: &Path) -> Result<Connection, Str
 /// All that is wrong with it, in one line.
 pub fn pool(section: &Section) -> Result<Pool, String> {
     config::pool(section).map_err(|errors| one_line(&errors))
+}
+
+/// An authority of `load-authority`, with its certificate; a name is a file below `directory`.
+///
+/// # Errors
+/// All that is wrong with it, in one line.
+pub fn authority(section: &Section, directory: &Path) -> Result<Authority, String> {
+    let mut authority = config::authority(section).map_err(|errors| one_line(&errors))?;
+    credentials::resolve_authority(&mut authority, directory)?;
+    Ok(authority)
+}
+
+/// Gives an authority that was read to those who trust it.
+pub fn trust(credentials: &mut proto::Credentials, authority: &Authority) {
+    if let CertificateSource::Der(der) = &authority.cacert
+        && let Ok(certificate) = crypto::Certificate::from_der(der)
+    {
+        credentials.set_authority(&authority.name, certificate, authority.crl_uris.clone());
+    }
 }
 
 /// Whether two connections mean the same, wherever they were written.

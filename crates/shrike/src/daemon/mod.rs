@@ -98,6 +98,8 @@ pub struct Core {
     secrets_from_file: Vec<SharedSecret>,
     /// Certificates and keys as the configuration's directories have them.
     credentials_from_files: credentials::FromFiles,
+    /// Names of the authorities that the configuration file has.
+    authorities_from_file: BTreeSet<String>,
     /// Names of the pools that the configuration file has.
     pools_from_file: BTreeSet<String>,
     routes: Option<Routes>,
@@ -283,6 +285,13 @@ impl Core {
             self.endpoint.pools_mut().load(pool);
         }
         self.credentials_from_files.replace(self.endpoint.credentials_mut(), loaded.credentials);
+        let names: BTreeSet<String> = loaded.authorities.iter().map(|a| a.name.clone()).collect();
+        for name in self.authorities_from_file.difference(&names) {
+            self.endpoint.credentials_mut().forget_authority(name);
+            log::line("CFG", 0, &format!("unloaded authority '{name}': {path} no longer has it"));
+        }
+        self.authorities_from_file = names;
+        loaded.authorities.iter().for_each(|authority| load::trust(self.endpoint.credentials_mut(), authority));
         self.from_file.extend(loaded.connections.iter().map(|c| (c.name.clone(), Arc::clone(c))));
         for old in std::mem::take(&mut self.secrets_from_file) {
             if !loaded.secret_names.contains(&old.name) {
@@ -325,6 +334,24 @@ impl Core {
         let from = SocketAddr::new(local, self.own_port(connection.local_port));
         let to = SocketAddr::new(remote, connection.remote_port);
         let started = self.endpoint.initiate(now, &connection.name, child, from, to);
+        started.map_err(|failure| format!("{failure}; {}", failure.kind.remedy()))
+    }
+
+    /// Begins to negotiate an IKE SA without a Child SA (RFC 6023).
+    ///
+    /// # Errors
+    /// Why it cannot begin, and what to do.
+    pub fn initiate_childless(&mut self, now: Instant, ike: &str) -> Result<Started, String> {
+        let found = self.endpoint.connections().find(|c| c.name == ike).cloned();
+        let connection = found.ok_or_else(|| format!("there is no connection '{ike}'"))?;
+        if connection.version == config::IkeVersion::V1 {
+            return Err(format!("'{ike}' is of IKEv1, where an ISAKMP SA is made for a child: name it (--child NAME)"));
+        }
+        let remote = self.remote_address(&connection)?;
+        let local = self.local_address(&connection, remote)?;
+        let from = SocketAddr::new(local, self.own_port(connection.local_port));
+        let to = SocketAddr::new(remote, connection.remote_port);
+        let started = self.endpoint.initiate_childless(now, ike, from, to);
         started.map_err(|failure| format!("{failure}; {}", failure.kind.remedy()))
     }
 
@@ -490,6 +517,7 @@ impl Daemon {
             cisco_unity: file.cisco_unity,
             attributes: file.attributes.clone(),
             send_vendor_id: file.send_vendor_id,
+            follow_redirects: file.follow_redirects,
             ..Settings::default()
         };
         let endpoint = Endpoint::new(settings, Box::new(crypto::SystemRandom));
@@ -506,6 +534,7 @@ impl Daemon {
             options,
             from_file: BTreeMap::new(),
             secrets_from_file: Vec::new(),
+            authorities_from_file: BTreeSet::new(),
             routes,
             changes: NetworkChanges::open().ok(),
             addresses: VirtualAddresses::default(),

@@ -93,6 +93,7 @@ mod tests {
             replay_window: 32,
             local_ts: vec!["10.1.0.0/24".parse().unwrap()],
             remote_ts: vec!["10.2.0.0/24".parse().unwrap()],
+            binding: model::dataplane::Binding::default(),
             policies: true,
             priority: None,
             updown,

@@ -10,7 +10,7 @@ use linux::updown::Verb;
 use linux::{
     BindError, RawEsp, RecvBatch, Route, RouteTarget, Routes, Rule, SOCKET_MARK, SocketOptions, Tun, tunnel_routes,
 };
-use model::dataplane::{ChildInstall, Command, Counters, PlaneEvent};
+use model::dataplane::{Binding, ChildInstall, Command, Counters, PlaneEvent};
 use model::{Instant, SaId, TrafficSelector};
 use std::collections::BTreeMap;
 use std::io;
@@ -198,6 +198,14 @@ impl DataPlane for Userspace {
     }
 
     fn apply(&mut self, now: Instant, command: &Command) -> Result<(), String> {
+        let binding = match command {
+            Command::Install(install) => install.binding,
+            Command::Trap(trap) => trap.binding,
+            _ => Binding::default(),
+        };
+        if binding != Binding::default() {
+            return Err("marks, XFRM interfaces and icmp = yes need the kernel's ESP (--data-plane xfrm)".to_string());
+        }
         match command {
             Command::Install(install) => self.install(now, command, install),
             Command::Delete { child } => {

@@ -91,7 +91,7 @@ impl Kernel {
         let Some((install, _, routes)) = self.installed.get_mut(&child) else { return };
         let (install, old) = (install.clone(), std::mem::take(routes));
         self.delete_routes(&old);
-        if !install.policies {
+        if !install.policies || install.binding.if_id_out.is_some() {
             return;
         }
         let new = self.add_routes((install.local.ip(), install.remote.ip()), &install.local_ts, &install.remote_ts);
@@ -128,7 +128,8 @@ impl DataPlane for Kernel {
         match command {
             Command::Install(install) if done.is_ok() => {
                 let ends = (install.local.ip(), install.remote.ip());
-                let routes = match install.policies {
+                // Packets of an XFRM interface are routed to that, by the operator.
+                let routes = match install.policies && install.binding.if_id_out.is_none() {
                     true => self.add_routes(ends, &install.local_ts, &install.remote_ts),
                     false => Vec::new(),
                 };

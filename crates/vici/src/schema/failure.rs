@@ -11,7 +11,7 @@ use super::{SchemaError, is_yes, items, list_sa, need, parse, parse_if_any, snap
 use crate::Message;
 use model::{
     Algorithm, CertificateProblem, ConfigRef, Dimension, ExchangeMode, Failure, FailureKind, Identity, Instant,
-    Mismatch, Phase, SaId, Side, Tombstone, TrafficSelector,
+    Mismatch, Phase, RedirectProblem, SaId, Side, Tombstone, TrafficSelector,
 };
 use std::time::Duration;
 use wire::registry::{KeyExchangeId, TransformType};
@@ -193,6 +193,8 @@ fn values(m: &mut Message, kind: &Kind) {
             m.set("found-by", side_name(*found_by)).list("asked", &asked).list("pools", pools)
         }
         Kind::NotUnique { remote } => m.set("remote", id(remote)),
+        Kind::ChildlessMismatch { ours } => m.flag("ours", *ours),
+        Kind::RedirectRefused { to, problem: _ } => m.set("to", to),
         Kind::NoConfig { local, remote } => m.set("local", local.to_string()).set("remote", remote.to_string()),
         Kind::WrongVersion { peer } => m.number("peer", *peer),
         Kind::PeerRefused { phase, notify } => {
@@ -203,6 +205,7 @@ fn values(m: &mut Message, kind: &Kind) {
         Kind::BadPublicValue { group: g } => m.set("group", group(*g)),
         Kind::InstallFailed { reason } => m.set("reason", reason),
         Kind::Replaced { by } => m.number("by", by.0),
+        Kind::Redirected { to, by } => m.set("to", to).number("by", by.0),
         Kind::Inactive { after } => m.number("after-ms", milliseconds(*after)),
         Kind::PeerDeleted | Kind::Terminated | Kind::Expired => m,
     };
@@ -302,6 +305,7 @@ fn kind_from(code: &str, m: &Message) -> Result<Option<Kind>, SchemaError> {
             pools: texts("pools"),
         },
         "NOT_UNIQUE" => Kind::NotUnique { remote: id("remote")? },
+        "CHILDLESS" => Kind::ChildlessMismatch { ours: is_yes(m, "ours") },
         "NO_CONFIG" => Kind::NoConfig { local: parse(m, "local")?, remote: parse(m, "remote")? },
         "IKE_VERSION" => Kind::WrongVersion { peer: parse(m, "peer")? },
         "PEER_REFUSED" if m.get("notify-v1").is_some() => {
@@ -315,8 +319,11 @@ fn kind_from(code: &str, m: &Message) -> Result<Option<Kind>, SchemaError> {
         "PEER_DELETE" => Kind::PeerDeleted,
         "TERMINATED" => Kind::Terminated,
         "REPLACED" => Kind::Replaced { by: SaId(parse(m, "by")?) },
+        "REDIRECTED" => Kind::Redirected { to: text("to")?, by: SaId(parse(m, "by")?) },
         "EXPIRED" => Kind::Expired,
         "INACTIVE" => Kind::Inactive { after: Duration::from_millis(parse(m, "after-ms")?) },
+        "REDIRECT_LOOP" => Kind::RedirectRefused { to: text("to")?, problem: RedirectProblem::TooOften },
+        "REDIRECT_ADDRESS" => Kind::RedirectRefused { to: text("to")?, problem: RedirectProblem::NoAddress },
         code => match CertificateProblem::ALL.into_iter().find(|problem| problem.code() == code) {
             Some(problem) => Kind::CertificateUntrusted {
                 subject: id("subject")?,
@@ -439,10 +446,13 @@ mod tests {
                 Kind::MessageInvalid { rule: waiting_for, missing: text.clone() },
                 Kind::UnsupportedCritical { payload: PayloadType(n as u8) },
                 Kind::BadPublicValue { group },
-                Kind::InstallFailed { reason: text },
+                Kind::InstallFailed { reason: text.clone() },
                 Kind::PeerDeleted,
                 Kind::Terminated,
                 Kind::Replaced { by: SaId(n.into()) },
+                Kind::Redirected { to: text.clone(), by: SaId(n.into()) },
+                Kind::RedirectRefused { to: text.clone(), problem: if flag { RedirectProblem::TooOften } else { RedirectProblem::NoAddress } },
+                Kind::ChildlessMismatch { ours: flag },
                 Kind::Expired,
                 Kind::Inactive { after: ms },
             ];

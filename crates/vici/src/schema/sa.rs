@@ -3,7 +3,7 @@
 use super::names::{algorithm, identity_from, identity_text, rule_from, rule_name, selector_from};
 use super::{SchemaError, hex, is_yes, items, parse_if_any, seconds};
 use crate::Message;
-use model::dataplane::{Counters, Mode};
+use model::dataplane::{Binding, Counters, Mark, Mode};
 use model::{
     Algorithm, ChildSnapshot, ChildState, ChosenSuite, Encryption, ExchangeMode, Identity, IkeState, NatState,
     Retransmissions, Role, SaId, SaSnapshot,
@@ -169,6 +169,41 @@ fn own_keys(m: &mut Message, sa: &SaSnapshot) {
         .list_if_any("shrike-configured-children", &sa.configured_children);
 }
 
+/// Marks and XFRM interfaces in hexadecimal; a mask only where it leaves bits out.
+fn set_binding(m: &mut Message, binding: &Binding) {
+    for (key, mask, mark) in
+        [("mark-in", "mark-mask-in", binding.mark_in), ("mark-out", "mark-mask-out", binding.mark_out)]
+    {
+        m.maybe(key, mark.map(|mark| format!("{:08x}", mark.value)));
+        m.maybe(mask, mark.filter(|mark| mark.mask != u32::MAX).map(|mark| format!("{:08x}", mark.mask)));
+    }
+    m.maybe("if-id-in", binding.if_id_in.map(|id| format!("{id:08x}")));
+    m.maybe("if-id-out", binding.if_id_out.map(|id| format!("{id:08x}")));
+}
+
+/// What [`set_binding`] tells of it.
+fn binding_from(m: &Message) -> Result<Binding, SchemaError> {
+    let number = |key: &'static str| match m.get_str(key) {
+        Some(text) => {
+            u32::from_str_radix(text, 16).map(Some).map_err(|_| SchemaError::Value { key, value: text.into() })
+        }
+        None => Ok(None),
+    };
+    let mark = |key, mask| {
+        Ok(number(key)?.map(|value| Mark { value, mask: u32::MAX })).and_then(|mark: Option<Mark>| {
+            let mask = number(mask)?;
+            Ok(mark.map(|mark| Mark { mask: mask.unwrap_or(mark.mask), ..mark }))
+        })
+    };
+    Ok(Binding {
+        mark_in: mark("mark-in", "mark-mask-in")?,
+        mark_out: mark("mark-out", "mark-mask-out")?,
+        if_id_in: number("if-id-in")?,
+        if_id_out: number("if-id-out")?,
+        ..Binding::default()
+    })
+}
+
 fn suite(m: &mut Message, suite: Option<&ChosenSuite>) {
     let Some(suite) = suite else { return };
     let name = |a: Option<Algorithm>| a.map(Algorithm::vici_name);
@@ -191,6 +226,7 @@ fn child_sa(m: &mut Message, child: &ChildSnapshot) {
         .flag("encap", child.encapsulated)
         .maybe("spi-in", spi(child.spi_in))
         .maybe("spi-out", spi(child.spi_out));
+    set_binding(m, &child.binding);
     suite(m, child.suite.as_ref());
     if child.installed.is_some() {
         m.number("bytes-in", child.counters.bytes_in)
@@ -362,6 +398,7 @@ fn child(section: &str, m: &Message) -> Result<ChildSnapshot, SchemaError> {
             _ => Mode::Tunnel,
         },
         encapsulated: is_yes(m, "encap"),
+        binding: binding_from(m)?,
         spi_in: spi("spi-in")?,
         spi_out: spi("spi-out")?,
         suite: suite_from(m)?,
@@ -388,6 +425,22 @@ mod tests {
     use proptest::prelude::*;
 
     /// What `evaltest.dat` of strongSwan's scenario `ikev2/net2net-psk` looks for in `swanctl --list-sas --raw`.
+    #[test]
+    fn marks_and_interfaces_are_told_as_strongswan_tells_them() {
+        let [ten, part] = [(10, u32::MAX), (11, 0xff)].map(|(value, mask)| Some(Mark { value, mask }));
+        let binding = Binding { mark_in: ten, mark_out: part, if_id_out: Some(42), ..Binding::default() };
+        let mut m = Message::new();
+        set_binding(&mut m, &binding);
+        let told: Vec<Option<&str>> = ["mark-in", "mark-mask-in", "mark-out", "mark-mask-out", "if-id-in", "if-id-out"]
+            .map(|k| m.get_str(k))
+            .into();
+        assert_eq!(told, [Some("0000000a"), None, Some("0000000b"), Some("000000ff"), None, Some("0000002a")]);
+        assert_eq!(binding_from(&m), Ok(binding));
+        let mut wrong = Message::new();
+        wrong.set("mark-in", "x");
+        assert_eq!(binding_from(&wrong), Err(SchemaError::Value { key: "mark-in", value: "x".into() }));
+    }
+
     #[test]
     fn keys_values_and_order_are_charons() {
         let raw = list_sa(&established()).to_string();

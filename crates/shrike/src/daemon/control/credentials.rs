@@ -46,6 +46,22 @@ pub fn load_cert(credentials: &mut Credentials, m: &Message) -> Message {
     schema::success()
 }
 
+/// The `list-authority` events that `list-authorities {name}` asks for: `{NAME {cacert crl_uris}}`.
+pub fn authorities(credentials: &Credentials, m: &Message) -> Vec<Message> {
+    let wanted = |name: &str| m.get_str("name").is_none_or(|n| n == name);
+    let named = credentials.named_authorities().filter(|(name, ..)| wanted(name));
+    named
+        .map(|(name, certificate, uris)| {
+            let subject = model::Identity::from_wire(9, certificate.subject());
+            let mut event = Message::new();
+            event.section(name, |m| {
+                m.set("cacert", subject.to_string()).list("crl_uris", uris);
+            });
+            event
+        })
+        .collect()
+}
+
 /// `load-key {type  data}`: the type is in the key itself.
 pub fn load_key(credentials: &mut Credentials, m: &Message) -> Message {
     let Some(data) = m.get("data") else { return schema::refusal("load-key needs data: the private key") };

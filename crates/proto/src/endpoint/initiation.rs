@@ -1,0 +1,151 @@
+//! Beginning: what an operator, a lifetime or the end of another SA has negotiated.
+
+use super::{Endpoint, NO_CHILD, Started};
+use crate::ike_sa::IkeSa;
+use crate::v1;
+use crate::v2;
+use config::{Connection, IkeVersion};
+use model::{Failure, FailureKind, Instant, SaId};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+impl Endpoint {
+    /// Begins to negotiate a child of a connection from `local` to `remote` (with IKE's ports).
+    ///
+    /// # Errors
+    /// Why it cannot even begin.
+    #[allow(clippy::result_large_err)] // made for an operator, not on a hot path
+    pub fn initiate(
+        &mut self,
+        now: Instant,
+        connection: &str,
+        child: &str,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> Result<Started, Failure> {
+        let Some(found) = self.connections.get(connection).cloned() else {
+            return Err(Failure { kind: FailureKind::NoConfig { local, remote }, config: None });
+        };
+        // Without an ISAKMP SA over it a Child SA is not what is asked for.
+        let usable = |sa: &IkeSa| sa.name() == connection && !sa.is_closed() && !sa.is_orphaned();
+        let up = |sa: &&IkeSa| usable(sa) && sa.children().iter().any(|c| c.name == child);
+        if let Some(sa) = self.sas.values().find(up) {
+            let installed = sa.children().iter().any(|c| c.name == child && c.is_installed());
+            return Ok(if installed { Started::AlreadyUp(sa.id()) } else { Started::Negotiation(sa.id()) });
+        }
+        if let Some(id) = self.add_child_v1(now, connection, child, (local, remote)) {
+            self.carry_out_effects(now);
+            return Ok(Started::Negotiation(id));
+        }
+        if let Some(id) = self.under_another(now, connection, child, remote.ip(), None) {
+            return Ok(Started::Negotiation(id));
+        }
+        let index = found.children.iter().position(|c| c.name == child).unwrap_or(usize::MAX);
+        let source = found.source.get("proposals");
+        match self.begin(now, found, index, (local, remote), 1, None) {
+            Ok(id) => {
+                self.carry_out_effects(now);
+                Ok(Started::Negotiation(id))
+            }
+            Err(kind) => Err(Failure { kind, config: Some(source) }),
+        }
+    }
+
+    /// Begins an IKE SA of a connection without any Child SA (RFC 6023).
+    ///
+    /// # Errors
+    /// Why it cannot even begin.
+    #[allow(clippy::result_large_err)] // as above
+    pub fn initiate_childless(
+        &mut self,
+        now: Instant,
+        connection: &str,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> Result<Started, Failure> {
+        let Some(found) = self.connections.get(connection).cloned() else {
+            return Err(Failure { kind: FailureKind::NoConfig { local, remote }, config: None });
+        };
+        let source = found.source.get("childless");
+        if found.version == IkeVersion::V1 {
+            return Err(Failure {
+                kind: FailureKind::WrongVersion { peer: 1 },
+                config: Some(found.source.get("version")),
+            });
+        }
+        let own = |sa: &&IkeSa| {
+            sa.name() == connection && !sa.is_closed() && sa.heir().is_none() && sa.addresses().1.ip() == remote.ip()
+        };
+        if let Some(sa) = self.sas.values().find(own) {
+            let id = sa.id();
+            return Ok(if sa.is_established() { Started::AlreadyUp(id) } else { Started::Negotiation(id) });
+        }
+        let begun = self.begin(now, found, NO_CHILD, (local, remote), 1, None);
+        begun.map(Started::Negotiation).map_err(|kind| Failure { kind, config: Some(source) })
+    }
+
+    /// A further child over an ISAKMP SA that the connection has with this peer.
+    pub(super) fn add_child_v1(
+        &mut self,
+        now: Instant,
+        connection: &str,
+        child: &str,
+        at: (SocketAddr, SocketAddr),
+    ) -> Option<SaId> {
+        let cx = &mut self.cx;
+        let mut own = self.sas.values_mut().filter_map(|sa| match sa {
+            IkeSa::V1(sa) if sa.name() == connection && !sa.is_closed() => Some(sa),
+            _ => None,
+        });
+        own.find_map(|sa| {
+            let there = (sa.local.ip(), sa.remote.ip()) == (at.0.ip(), at.1.ip());
+            (there && v1::add_child(sa, cx, now, child)).then_some(sa.id)
+        })
+    }
+
+    pub(super) fn begin(
+        &mut self,
+        now: Instant,
+        connection: Arc<Connection>,
+        child: usize,
+        (local, remote): (SocketAddr, SocketAddr),
+        attempt: u32,
+        replaces: Option<SaId>,
+    ) -> Result<SaId, FailureKind> {
+        // Another SA of this connection may be on its way: INITIAL_CONTACT would have the peer drop it.
+        // Another connection may be for the same two identities; at this address it may turn out to be so.
+        let same = |sa: &&IkeSa| sa.name() == connection.name || sa.addresses().1.ip() == remote.ip();
+        let known = self.sas.values().any(|sa| !sa.is_closed() && same(&sa));
+        let initial_contact = !known && replaces.is_none() && connection.unique != config::Unique::Never;
+        let sa = if connection.version == IkeVersion::V1 {
+            let wish = v1::Wish { connection, child, local, remote, attempt, replaces, initial_contact };
+            IkeSa::V1(Box::new(v1::initiate(&mut self.cx, now, wish)?))
+        } else {
+            let addresses =
+                replaces.and_then(|old| self.sas.get_mut(&old)?.v2()).map(|old| old.virtual_addresses.own.clone());
+            let addresses = addresses.unwrap_or_default();
+            let (redirection, number) = (v2::Redirection::default(), None);
+            let wish = v2::Wish {
+                connection,
+                child,
+                local,
+                remote,
+                attempt,
+                replaces,
+                initial_contact,
+                addresses,
+                redirection,
+                number,
+            };
+            IkeSa::V2(Box::new(v2::initiate(&mut self.cx, now, wish)?))
+        };
+        Ok(self.begun(sa))
+    }
+
+    pub(super) fn begun(&mut self, sa: IkeSa) -> SaId {
+        let id = sa.id();
+        self.by_spi.insert(sa.own_spi(), id);
+        self.sas.insert(id, sa);
+        id
+    }
+}
