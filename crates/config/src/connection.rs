@@ -6,12 +6,11 @@ use crate::reader::{Reader, only_sections};
 use crate::values::{boolean, bytes, duration, unsigned};
 use crate::{
     AddressPattern, AuthMethod, Authentication, Authority, CertificateSource, ConfigError, Entry, ErrorKind,
-    KeyPassphrase, Place, Pool, RevocationPolicy, Section, SelectorPattern, SendCert, SharedSecret, Shunt,
-    SignatureRule, names,
+    KeyPassphrase, Pool, RevocationPolicy, Section, SelectorPattern, SendCert, SharedSecret, Shunt, SignatureRule,
+    Sources, names,
 };
 use model::dataplane::{Binding, Mode};
-use model::{ConfigRef, Identity, InvalidProposal, Proposal, ProposalProtocol};
-use std::collections::BTreeMap;
+use model::{Identity, InvalidProposal, Proposal, ProposalProtocol};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -238,15 +237,6 @@ pub struct Child {
     pub source: Sources,
 }
 
-/// Where the keys of a connection or child were written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sources {
-    path: String,
-    at: Place,
-    /// Key as asked for, to key as written and its place: `remote.id` may have been written in `remote-1`.
-    keys: BTreeMap<String, (String, Place)>,
-}
-
 impl Connection {
     /// Whether it is for negotiating: one that only says what not to protect (`mode = pass`, `mode = drop`) is not.
     pub fn negotiates(&self) -> bool {
@@ -278,35 +268,6 @@ impl Connection {
 
 fn xauth_of<'a>(first: &'a Authentication, more: &'a [Authentication]) -> Option<&'a Authentication> {
     std::iter::once(first).chain(more).find(|round| round.method == AuthMethod::Xauth)
-}
-
-impl Sources {
-    fn new(path: String, at: Place) -> Self {
-        Self { path, at, keys: BTreeMap::new() }
-    }
-
-    fn add(&mut self, prefix: &str, written: &str, places: BTreeMap<String, Place>) {
-        for (key, at) in places {
-            self.keys.insert(format!("{prefix}{key}"), (format!("{written}{key}"), at));
-        }
-    }
-
-    /// The place of a key such as `proposals`, `remote.id` or `local_ts`, with its full path. A key that was not written
-    /// has the place of its section.
-    pub fn get(&self, key: &str) -> ConfigRef {
-        let (key, at) = self.keys.get(key).map_or((key, &self.at), |(written, at)| (written.as_str(), at));
-        ConfigRef { file: at.file.to_string(), line: at.line, key: format!("{}.{key}", self.path) }
-    }
-
-    /// The place of the section itself.
-    pub fn section(&self) -> ConfigRef {
-        ConfigRef { file: self.at.file.to_string(), line: self.at.line, key: self.path.clone() }
-    }
-
-    /// Whether a key was written, and not left to its default.
-    pub fn is_set(&self, key: &str) -> bool {
-        self.keys.contains_key(key)
-    }
 }
 
 /// Reads everything in `swanctl.conf`.

@@ -24,6 +24,7 @@ mod reader;
 mod secrets;
 mod settings;
 mod shunt;
+mod sources;
 mod syntax;
 mod values;
 
@@ -33,7 +34,7 @@ pub use authentication::{
 };
 pub use authorities::{Authority, authority};
 pub use connection::{
-    Child, Childless, Config, Connection, Fragmentation, IkeVersion, Sources, StartAction, Unique, connection, load,
+    Child, Childless, Config, Connection, Fragmentation, IkeVersion, StartAction, Unique, connection, load,
 };
 pub use error::{ConfigError, ErrorKind};
 pub use names::suggestion;
@@ -43,4 +44,5 @@ pub use secrets::{
 };
 pub use settings::{DaemonSettings, Warning, WarningKind, daemon_settings};
 pub use shunt::Shunt;
+pub use sources::Sources;
 pub use syntax::{Entry, FileError, Files, MemoryFiles, Place, Section, is_valid_name, parse};

@@ -179,7 +179,7 @@ pub(super) fn begin(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, index: us
     let (selectors, further) = match unity::carried(sa, config, &configured) {
         // One quick mode for all of them.
         carried if carried.remote != configured.remote => (configured, Vec::new()),
-        _ => included(sa, configured),
+        _ => unity::one_by_one(sa, configured),
     };
     begin_one(sa, cx, now, config, selectors);
     for selectors in further {
@@ -191,18 +191,6 @@ pub(super) fn begin(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, index: us
             sa.children.push(new);
             offer(sa, cx, now, config, id, &selectors, None);
         }
-    }
-}
-
-/// What is configured, within the networks that the server named (UNITY_SPLIT_INCLUDE): the selectors of the first quick
-/// mode and of further ones, for a quick mode has one pair of them (RFC 2409 section 5.5). Where nothing of it is among
-/// those networks the configuration holds.
-fn included(sa: &IsakmpSa, configured: Selectors) -> (Selectors, Vec<Selectors>) {
-    let within = narrow(configured.remote.get(..1).unwrap_or_default(), &sa.configuration.included);
-    let mut all = within.into_iter().map(|ts| Selectors { remote: vec![ts], ..configured.clone() });
-    match all.next() {
-        Some(first) => (first, all.collect()),
-        None => (configured, Vec::new()),
     }
 }
 

@@ -6,8 +6,8 @@
 use super::sa::IsakmpSa;
 use crate::child::{self, Selectors};
 use crate::context::Context;
-use model::TrafficSelector;
 use model::dataplane::{Binding, Command, ShuntAction, ShuntInstall};
+use model::{TrafficSelector, narrow};
 use std::net::IpAddr;
 use wire::V1ConfigAttribute;
 
@@ -33,6 +33,18 @@ pub(super) fn carried(sa: &IsakmpSa, config: &config::Child, told: &Selectors) -
         }
     }
     carried
+}
+
+/// What is configured, within the networks that the server named (UNITY_SPLIT_INCLUDE): the selectors of the first quick
+/// mode and of further ones, for a quick mode has one pair of them (RFC 2409 section 5.5). Where nothing of it is among
+/// those networks the configuration holds.
+pub(super) fn one_by_one(sa: &IsakmpSa, configured: Selectors) -> (Selectors, Vec<Selectors>) {
+    let within = narrow(configured.remote.get(..1).unwrap_or_default(), &sa.configuration.included);
+    let mut all = within.into_iter().map(|ts| Selectors { remote: vec![ts], ..configured.clone() });
+    match all.next() {
+        Some(first) => (first, all.collect()),
+        None => (configured, Vec::new()),
+    }
 }
 
 /// What is carried, and what was said where that is more.
