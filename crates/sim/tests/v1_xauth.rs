@@ -107,6 +107,23 @@ fn nobody_gets_past_xauth() {
     assert_eq!((sim.plane(a).installs, sim.plane(b).installs), (0, 0));
 }
 
+/// A server without a pool gives no address: neither asked nor unasked, and the client says what is wrong.
+#[test]
+fn no_address_is_told_as_what_it_is() {
+    for pull in [true, false] {
+        let (mut sim, a, b) = ends(false, "secret", "secret");
+        let vips: Vec<IpAddr> = vec!["0.0.0.0".parse().unwrap()];
+        change(&mut sim, a, |c| (c.vips, c.pull) = (vips.clone(), pull));
+        sim.initiate(a, b);
+        sim.run_for(60 * SECOND);
+        let kind = sim.failure(a).kind;
+        let expected =
+            model::FailureKind::NoVirtualAddress { found_by: model::Side::Peer, asked: vips, pools: Vec::new() };
+        assert_eq!(kind, expected, "pull: {pull}");
+        assert_eq!((sim.endpoint(a).sizes(), sim.endpoint(b).sizes()), ((0, 0), (0, 0)), "pull: {pull}");
+    }
+}
+
 #[test]
 fn an_address_is_pulled_or_pushed() {
     for pull in [true, false] {

@@ -273,8 +273,8 @@ fn answer(sa: &mut IsakmpSa, cx: &mut Context, received: &Received<'_>, attribut
 /// An answer did not come in time, in a transaction or in a quick mode.
 pub(crate) fn retransmit(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, id: u32) -> Option<FailureKind> {
     if id == 0 && sa.configuration.stage == Stage::Expecting {
-        let (waiting_for, repeated) = (RuleId::TransactionV1, sa.retransmissions.answered);
-        return Some(FailureKind::HalfOpen { waiting_for, after: now.since(sa.created), repeated });
+        super::informational::delete_isakmp(sa, cx);
+        return Some(mode_config::none_given(sa));
     }
     if id == 0 && sa.configuration.stage == Stage::Awaiting {
         mode_config::done(sa, cx, now); // it wants none

@@ -7,7 +7,7 @@ use crate::timers::Reason;
 use crate::v1::sa::IsakmpSa;
 use crate::v1::{phase1, unity};
 use model::dataplane::VirtualAddress;
-use model::{FailureKind, Instant, Role, TrafficSelector};
+use model::{FailureKind, Instant, Role, Side, TrafficSelector};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 use wire::V1ConfigAttribute;
@@ -131,10 +131,7 @@ pub(super) fn take(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, received: 
     }
     if given.is_empty() {
         crate::v1::informational::delete_isakmp(sa, cx);
-        return Some(FailureKind::MessageInvalid {
-            rule: wire::grammar::RuleId::TransactionV1Reply,
-            missing: "an internal address".to_string(),
-        });
+        return Some(none_given(sa));
     }
     for address in given {
         sa.log(cx, "IKE", 1, format!("installing new virtual IP {address}"));
@@ -147,6 +144,12 @@ pub(super) fn take(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, received: 
     note_texts(sa, cx, &received.attributes);
     done(sa, cx, now);
     None
+}
+
+/// The peer has no address for us.
+pub(super) fn none_given(sa: &IsakmpSa) -> FailureKind {
+    let asked = sa.connection.as_ref().map(|c| c.vips.clone()).unwrap_or_default();
+    FailureKind::NoVirtualAddress { found_by: Side::Peer, asked, pools: Vec::new() }
 }
 
 /// So many networks are taken from a server: each becomes a Child SA.
