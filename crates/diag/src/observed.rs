@@ -482,6 +482,25 @@ fn dead_v1(sa: &ObservedSa) -> Option<Verdict> {
     Some(Verdict { id: "peer-lost", severity: Severity::Error, causes: vec![C::DpdTimeout], why, evidence: Vec::new() })
 }
 
+/// Message 2 of quick mode goes out again and again, after the initiator's last word or with the initiator's ESP alone on the
+/// line. An initiator that hears it sends message 3 again (RFC 2408 section 5.1): the responder does not get that one, or
+/// does not take it.
+fn unfinished(esp: [u64; 2], quick_modes: &BTreeMap<u32, Vec<&ObservedMessage>>) -> Option<Verdict> {
+    let repeated = |messages: &Vec<&ObservedMessage>| {
+        let initiator = messages.first()?.sender;
+        let last_word = messages.iter().filter(|m| m.sender == initiator).map(|m| m.last).max()?;
+        let [own, other] = if initiator == Initiator { esp } else { [esp[1], esp[0]] };
+        let one_way = own > 0 && other == 0;
+        let answers = messages.iter().filter(|m| m.sender != initiator && (one_way || m.last > last_word));
+        answers.map(|m| m.repeated).max()
+    };
+    let times = quick_modes.values().filter_map(repeated).max().filter(|times| *times > 1)?;
+    let why = "quick mode is not finished: the responder repeats message 2 and does not get, or does not take, message 3; the initiator alone has the IPsec SA".to_string();
+    let evidence = vec![format!("message 2 repeated {times} times")];
+    let causes = vec![C::Phase2Timeout, C::NoResponse];
+    Some(Verdict { id: "phase-2-unfinished", severity: Severity::Warning, causes, why, evidence })
+}
+
 /// Phase 1 is done: how phase 2 goes.
 fn quick_modes(sa: &ObservedSa) -> Verdict {
     let mut by_id: BTreeMap<u32, Vec<&ObservedMessage>> = BTreeMap::new();
@@ -496,7 +515,7 @@ fn quick_modes(sa: &ObservedSa) -> Verdict {
     };
     let good = by_id.values().filter(answered).count();
     if good > 0 || sa.esp != [0, 0] {
-        if let Some(verdict) = dead_v1(sa) {
+        if let Some(verdict) = dead_v1(sa).or_else(|| unfinished(sa.esp, &by_id)) {
             return verdict;
         }
         return fine(format!("established; {good} of {} quick modes were answered", by_id.len()));
@@ -550,6 +569,48 @@ mod tests {
                 }
             },
         )
+    }
+
+    /// Message 2 again and again, and nothing from the initiator any more; one repetition with an answer is a lost datagram.
+    #[test]
+    fn a_quick_mode_that_the_responder_does_not_finish() {
+        let end = |n: u8| ([192, 0, 2, n], 500).into();
+        let message = |sender, id, encrypted, exchange, (first, last, repeated)| ObservedMessage {
+            sender,
+            exchange,
+            message_id: id,
+            response: false,
+            encrypted,
+            octets: 100,
+            from: end(if sender == Initiator { 1 } else { 2 }),
+            to: end(if sender == Initiator { 2 } else { 1 }),
+            first,
+            last,
+            repeated,
+            notifies: Vec::new(),
+            has_sa: false,
+        };
+        let verdict = |message_2: (u64, u64, u32), message_3: (u64, u64, u32), esp: [u64; 2]| {
+            let phase_1 = (0..6).map(|n| {
+                let sender = if n % 2 == 0 { Initiator } else { Responder };
+                message(sender, 0, n > 3, ExchangeType::IDENTITY_PROTECTION, (n, n, 0))
+            });
+            let quick = |sender, when| message(sender, 7, true, ExchangeType::QUICK_MODE, when);
+            let quick_mode = [quick(Initiator, (10, 10, 0)), quick(Responder, message_2), quick(Initiator, message_3)];
+            let spis = SpiPair { initiator: IkeSpi([1; 8]), responder: IkeSpi([2; 8]) };
+            let messages = phase_1.chain(quick_mode).collect();
+            let (initiator, responder) = (end(1), end(2));
+            let sa = ObservedSa { version: 1, spis, initiator, responder, messages, more: 0, esp };
+            let found = observed(&[sa]);
+            (found[0].severity, found[0].causes.first().copied())
+        };
+        let unfinished = (Severity::Warning, Some(C::Phase2Timeout));
+        assert_eq!(verdict((11, 40, 2), (12, 12, 0), [0, 0]), unfinished);
+        assert_eq!(verdict((11, 11, 0), (12, 12, 0), [5, 0]), (Severity::Ok, None));
+        assert_eq!(verdict((11, 20, 1), (12, 12, 0), [5, 0]), (Severity::Ok, None), "one lost datagram");
+        assert_eq!(verdict((11, 40, 2), (12, 41, 2), [0, 0]), (Severity::Ok, None), "message 3 came again as well");
+        assert_eq!(verdict((11, 40, 2), (12, 41, 2), [5, 0]), unfinished, "... and was not taken");
+        assert_eq!(verdict((11, 40, 2), (12, 41, 2), [5, 5]), (Severity::Ok, None), "... and was taken at last");
     }
 
     proptest! {
