@@ -77,6 +77,7 @@ fn engine(suite: &Suite, left: bool) -> Engine {
         binding: model::dataplane::Binding::default(),
         policies: true,
         priority: None,
+        succeeds: None,
         updown: None,
         updown_environment: Vec::new(),
         soft_bytes: None,

@@ -3,7 +3,7 @@
 use crate::packet::InnerPacket;
 use crate::replay::{ReplayError, ReplayWindow};
 use crate::sa::{ChildSa, HEADER};
-use crate::spd::{MixHasher, Spd, Target};
+use crate::spd::{MixHasher, Place, Spd, Target};
 use crate::transport;
 use crypto::{BadKey, OpenError, Unsupported};
 use model::dataplane::{ChildInstall, Command, Counters, Mode, PlaneEvent, ShuntAction, TrapInstall};
@@ -245,7 +245,8 @@ impl Engine {
                 self.spd.remove(*child, &sa.remote_ts);
                 (sa.local_ts, sa.remote_ts) = (local_ts.clone(), remote_ts.clone());
                 if sa.policies {
-                    self.spd.insert(*child, Target::Slot(slot), local_ts, remote_ts);
+                    let place = sa.age.map_or(Place::First, Place::Again);
+                    sa.age = Some(self.spd.insert(*child, Target::Slot(slot), local_ts, remote_ts, place));
                 }
                 Ok(())
             }
@@ -267,7 +268,7 @@ impl Engine {
                     return Err(EngineError::TransportIpv6);
                 }
                 self.remove_trap(trap.trap);
-                self.spd.insert(trap.trap, Target::Trap(trap.trap), &trap.local_ts, &trap.remote_ts);
+                self.spd.insert(trap.trap, Target::Trap(trap.trap), &trap.local_ts, &trap.remote_ts, Place::First);
                 self.traps.insert(trap.trap, (trap.clone(), None));
                 Ok(())
             }
@@ -301,7 +302,8 @@ impl Engine {
         if let Some(holder) = self.by_spi.get(&install.inbound.spi).and_then(|slot| self.slots.get(*slot)?.as_ref()) {
             return Err(EngineError::SpiInUse { spi: install.inbound.spi, holder: holder.child });
         }
-        let sa = Box::new(ChildSa::new(now, install)?);
+        let mut sa = Box::new(ChildSa::new(now, install)?);
+        let place = install.succeeds.and_then(|old| self.sa(old)?.age).map_or(Place::First, Place::Behind);
         if let Some(deadline) = sa.deadline {
             self.deadlines.insert((deadline, sa.child));
         }
@@ -312,7 +314,7 @@ impl Engine {
         self.by_child.insert(sa.child, slot);
         self.by_spi.insert(sa.inbound.spi, slot);
         if install.policies {
-            self.spd.insert(sa.child, Target::Slot(slot), &sa.local_ts, &sa.remote_ts);
+            sa.age = Some(self.spd.insert(sa.child, Target::Slot(slot), &sa.local_ts, &sa.remote_ts, place));
         }
         if let Some(place) = self.slots.get_mut(slot) {
             *place = Some(sa);

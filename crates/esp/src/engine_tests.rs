@@ -78,6 +78,7 @@ fn install(child: u32, suite: Suite) -> ChildInstall {
         binding: model::dataplane::Binding::default(),
         policies: true,
         priority: None,
+        succeeds: None,
         updown: None,
         updown_environment: Vec::new(),
         soft_bytes: None,

@@ -2,6 +2,7 @@
 
 use crate::engine::EngineError;
 use crate::replay::ReplayWindow;
+use crate::spd::Age;
 use crypto::v2::EspKeys;
 use crypto::{Cipher, EspOpener, EspSealer, Integrity};
 use model::dataplane::{ChildInstall, EspSa, Mode};
@@ -29,6 +30,8 @@ pub(crate) struct ChildSa {
     pub(crate) remote_ts: Vec<TrafficSelector>,
     /// Whether the policies are ours to set.
     pub(crate) policies: bool,
+    /// Where they come among those of equal selectors, once they are set.
+    pub(crate) age: Option<Age>,
     pub(crate) deadline: Option<Instant>,
     pub(crate) soft_bytes: Option<u64>,
     pub(crate) soft_packets: Option<u64>,
@@ -103,6 +106,7 @@ impl ChildSa {
             local_ts: install.local_ts.clone(),
             remote_ts: install.remote_ts.clone(),
             policies: install.policies,
+            age: None,
             deadline: install.hard_lifetime.map(|lifetime| now + lifetime),
             soft_bytes: install.soft_bytes,
             soft_packets: install.soft_packets,

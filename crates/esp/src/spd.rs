@@ -49,19 +49,43 @@ struct Rank {
     any_protocol: bool,
     ports: u32,
     trap: bool,
+    newest: Age,
+}
+
+/// When a policy came: the newer first. What succeeds another one comes right behind it, and takes over when that goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Age {
     newest: Reverse<u64>,
+    behind: u64,
+}
+
+/// Where a policy comes among those of equal selectors.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Place {
+    /// Before all.
+    First,
+    /// Right behind this one.
+    Behind(Age),
+    /// Where it was.
+    Again(Age),
 }
 
 impl Spd {
-    /// Adds a policy for each pair of selectors of one family.
+    /// Adds a policy for each pair of selectors of one family, before those of equal selectors or where `place` says.
     pub(crate) fn insert(
         &mut self,
         owner: SaId,
         target: Target,
         local: &[TrafficSelector],
         remote: &[TrafficSelector],
-    ) {
+        place: Place,
+    ) -> Age {
         self.installed += 1;
+        let age = match place {
+            Place::Behind(other) => Age { newest: other.newest, behind: self.installed },
+            Place::First => Age { newest: Reverse(self.installed), behind: 0 },
+            Place::Again(age) => age,
+        };
         for remote in remote {
             for local in local.iter().filter(|local| local.is_ipv6() == remote.is_ipv6()) {
                 let rank = Rank {
@@ -69,7 +93,7 @@ impl Spd {
                     any_protocol: local.protocol == 0 && remote.protocol == 0,
                     ports: port_span(local) + port_span(remote),
                     trap: matches!(target, Target::Trap(_)),
-                    newest: Reverse(self.installed),
+                    newest: age,
                 };
                 let policy = Policy { rank, owner, target, local: *local, remote: *remote };
                 let family = if remote.is_ipv6() { &mut self.v6 } else { &mut self.v4 };
@@ -80,6 +104,7 @@ impl Spd {
                 }
             }
         }
+        age
     }
 
     /// Forgets the policies that [`insert`](Self::insert) made for these selectors.
@@ -181,12 +206,12 @@ mod tests {
     fn a_trap_is_for_what_no_child_sa_carries() {
         let mut spd = Spd::default();
         let (local, remote) = ([ts("10.1.0.0/16")], [ts("10.2.0.0/16")]);
-        spd.insert(SaId(1), Target::Slot(1), &local, &remote);
-        spd.insert(SaId(7), Target::Trap(SaId(7)), &local, &remote);
+        spd.insert(SaId(1), Target::Slot(1), &local, &remote, Place::First);
+        spd.insert(SaId(7), Target::Trap(SaId(7)), &local, &remote, Place::First);
         assert_eq!(find(&spd, "10.1.0.1", "10.2.0.1", 6, 80), Some(1), "though the trap is newer");
         spd.remove(SaId(1), &remote);
         assert_eq!(find(&spd, "10.1.0.1", "10.2.0.1", 6, 80), Some(1007));
-        spd.insert(SaId(2), Target::Slot(2), &local, &[ts("10.2.0.0/28")]);
+        spd.insert(SaId(2), Target::Slot(2), &local, &[ts("10.2.0.0/28")], Place::First);
         assert_eq!(find(&spd, "10.1.0.1", "10.2.0.1", 6, 80), Some(2));
         assert_eq!(find(&spd, "10.1.0.1", "10.2.0.16", 6, 80), Some(1007), "the peer narrowed");
         spd.remove(SaId(7), &remote);
@@ -196,14 +221,14 @@ mod tests {
     #[test]
     fn the_narrower_wins_then_the_newer() {
         let mut spd = Spd::default();
-        spd.insert(SaId(1), Target::Slot(1), &[ts("10.1.0.0/16")], &[ts("0.0.0.0/0")]);
-        spd.insert(SaId(2), Target::Slot(2), &[ts("10.1.0.0/16")], &[ts("10.2.0.0/16")]);
-        spd.insert(SaId(3), Target::Slot(3), &[ts("10.1.0.0/16")], &[ts("10.2.0.0/16[tcp/80]")]);
+        spd.insert(SaId(1), Target::Slot(1), &[ts("10.1.0.0/16")], &[ts("0.0.0.0/0")], Place::First);
+        spd.insert(SaId(2), Target::Slot(2), &[ts("10.1.0.0/16")], &[ts("10.2.0.0/16")], Place::First);
+        spd.insert(SaId(3), Target::Slot(3), &[ts("10.1.0.0/16")], &[ts("10.2.0.0/16[tcp/80]")], Place::First);
         assert_eq!(find(&spd, "10.1.0.1", "192.0.2.1", 17, 80), Some(1));
         assert_eq!(find(&spd, "10.1.0.1", "10.2.0.1", 17, 80), Some(2));
         assert_eq!(find(&spd, "10.1.0.1", "10.2.0.1", 6, 80), Some(3));
         assert_eq!(find(&spd, "10.9.0.1", "10.2.0.1", 6, 80), None);
-        spd.insert(SaId(4), Target::Slot(4), &[ts("10.1.0.0/16")], &[ts("10.2.0.0/16")]);
+        spd.insert(SaId(4), Target::Slot(4), &[ts("10.1.0.0/16")], &[ts("10.2.0.0/16")], Place::First);
         assert_eq!(find(&spd, "10.1.0.1", "10.2.0.1", 17, 80), Some(4));
         spd.remove(SaId(4), &[ts("10.2.0.0/16")]);
         assert_eq!(find(&spd, "10.1.0.1", "10.2.0.1", 17, 80), Some(2));
@@ -219,6 +244,7 @@ mod tests {
             Target::Slot(1),
             &[ts("10.1.0.1"), ts("2001:db8:1::/48")],
             &[ts("10.2.0.3-10.2.0.9"), ts("2001:db8:2::/48")],
+            Place::First,
         );
         assert_eq!(find(&spd, "10.1.0.1", "10.2.0.3", 17, 1), Some(1));
         assert_eq!(find(&spd, "10.1.0.1", "10.2.0.9", 17, 1), Some(1));
@@ -227,5 +253,23 @@ mod tests {
         assert_eq!(find(&spd, "2001:db8:1::1", "2001:db8:3::1", 17, 1), None);
         spd.remove(SaId(1), &[ts("10.2.0.3-10.2.0.9"), ts("2001:db8:2::/48")]);
         assert!(spd.v4.lengths.is_empty() && spd.v6.lengths.is_empty());
+    }
+
+    #[test]
+    fn a_successor_takes_over_when_its_predecessor_goes() {
+        let (mut spd, local, remote) = (Spd::default(), [ts("10.1.0.0/16")], [ts("10.2.0.0/16")]);
+        let looked_up = |spd: &Spd| find(spd, "10.1.0.1", "10.2.0.1", 6, 80);
+        spd.insert(SaId(1), Target::Slot(1), &local, &remote, Place::First);
+        let old = spd.insert(SaId(2), Target::Slot(2), &local, &remote, Place::First);
+        let new = spd.insert(SaId(3), Target::Slot(3), &local, &remote, Place::Behind(old));
+        assert_eq!(looked_up(&spd), Some(2));
+        spd.insert(SaId(4), Target::Slot(4), &local, &remote, Place::Behind(new));
+        spd.remove(SaId(2), &remote);
+        assert_eq!(looked_up(&spd), Some(3), "and not the one that was there before both");
+        spd.remove(SaId(3), &remote);
+        spd.insert(SaId(3), Target::Slot(3), &local, &remote, Place::Again(new));
+        assert_eq!(looked_up(&spd), Some(3), "changed, and still before its own successor");
+        spd.remove(SaId(3), &remote);
+        assert_eq!(looked_up(&spd), Some(4));
     }
 }

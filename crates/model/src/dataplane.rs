@@ -77,6 +77,9 @@ pub struct ChildInstall {
     pub child: SaId,
     /// The IKE SA above it.
     pub ike: SaId,
+    /// The Child SA that this one succeeds by the peer's wish. As long as it is installed, it carries what we send: the peer
+    /// receives by the new one only when it has our answer (RFC 7296 section 2.8).
+    pub succeeds: Option<SaId>,
     /// Name of the connection and of the child in the configuration.
     pub connection: String,
     /// Name of the child in the configuration.

@@ -30,6 +30,8 @@ pub(crate) struct ChildSa {
     pub remote_ts: Vec<TrafficSelector>,
     pub installed: Option<Instant>,
     pub expires: Option<Instant>,
+    /// The Child SA that it succeeds by the peer's wish.
+    pub succeeds: Option<SaId>,
     /// The identities of its quick mode, where both ends carry less than these say (Unity).
     pub told: Option<Box<Selectors>>,
     /// The packet that asks for it, our side first.
@@ -421,6 +423,7 @@ impl ChildSa {
             remote_ts: selectors.remote,
             installed: None,
             expires: None,
+            succeeds: None,
             told: None,
             trigger: None,
         }
@@ -578,6 +581,7 @@ pub(crate) fn install(
         remote_ts: child.remote_ts.clone(),
         binding: child.binding,
         policies: config.policies,
+        succeeds: child.succeeds,
         priority: config.priority,
         updown: config.updown.clone(),
         updown_environment: vec![

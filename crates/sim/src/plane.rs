@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 #[derive(Debug, Default)]
 pub struct Recording {
     installed: BTreeMap<SaId, ChildInstall>,
+    /// The same, that which carries what is sent last.
+    order: Vec<SaId>,
     traps: BTreeMap<SaId, TrapInstall>,
     shunts: BTreeMap<SaId, ShuntInstall>,
     /// How many Installs were carried out.
@@ -44,6 +46,11 @@ impl Recording {
         self.installed.values()
     }
 
+    /// The Child SA by which packets are sent, where all have the same selectors.
+    pub fn sending(&self) -> Option<&ChildInstall> {
+        self.installed.get(self.order.last()?)
+    }
+
     /// The traps, by number.
     pub fn traps(&self) -> impl Iterator<Item = &TrapInstall> {
         self.traps.values()
@@ -72,12 +79,17 @@ impl Recording {
                     self.violations.push(format!("inbound SPI {:08x} installed twice", install.inbound.spi));
                 }
                 self.installs += 1;
+                let old = install.succeeds.and_then(|old| self.order.iter().position(|other| *other == old));
+                self.order.insert(old.unwrap_or(self.order.len()), child);
                 if self.installed.insert(child, *install).is_some() {
                     self.violations.push(format!("Child SA {child} installed twice"));
                 }
             }
             Command::Delete { child } => match self.installed.remove(&child) {
-                Some(_) => self.deletes += 1,
+                Some(_) => {
+                    self.deletes += 1;
+                    self.order.retain(|other| *other != child);
+                }
                 None if self.failed.contains(&child) => self.failed.retain(|c| *c != child),
                 None => self.violations.push(format!("Child SA {child} deleted, but not installed")),
             },

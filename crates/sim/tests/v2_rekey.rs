@@ -68,13 +68,24 @@ fn one_of_each(sim: &Sim, a: NodeId, b: NodeId) {
     }
 }
 
-/// Runs in small steps and looks at each whether traffic could flow.
-fn never_without(sim: &mut Sim, a: NodeId, b: NodeId, time: Duration) {
+/// Runs in small steps and looks at each whether there is a usable pair.
+fn always_a_pair(sim: &mut Sim, a: NodeId, b: NodeId, time: Duration, also: impl Fn(&Sim)) {
     let end = sim.now() + time;
     while sim.now() < end {
         sim.run_for(5 * MILLISECOND);
         assert!(sim.carries(a, b), "no pair installed at {:?}", sim.now());
+        also(sim);
     }
+}
+
+/// The same, and what either end sends at any moment can be opened by the other.
+fn never_without(sim: &mut Sim, a: NodeId, b: NodeId, time: Duration) {
+    always_a_pair(sim, a, b, time, |sim| {
+        for (from, to) in [(a, b), (b, a)] {
+            let by = sim.plane(from).sending().expect("a Child SA").outbound.spi;
+            assert!(spis(sim, to).contains(&by), "at {:?} packets are sent that nobody can open", sim.now());
+        }
+    });
 }
 
 fn is(datagram: &Datagram, exchange: ExchangeType, response: bool) -> bool {
@@ -334,7 +345,7 @@ fn time_rekeys_the_ike_sa_at_either_end() {
 #[test]
 fn reauthentication_comes_all_the_same() {
     let (mut sim, a, b) = tunnel(site_a().connection("rekey_time = 30s").connection("reauth_time = 100s"), site_b());
-    never_without(&mut sim, a, b, 240 * SECOND);
+    always_a_pair(&mut sim, a, b, 240 * SECOND, |_| {});
     sim.settle(10 * SECOND);
     one_of_each(&sim, a, b);
     assert_eq!(requests(&sim, a, ExchangeType::IKE_AUTH), 3);

@@ -186,7 +186,11 @@ impl Xfrm {
         self.by_outbound.insert((install.remote.ip(), install.outbound.spi), install.child);
         let rule = Rule::of(install);
         for selector in &installed.selectors {
-            self.policies.entry(rule.key(selector)).or_default().add(install.child, rule.rank());
+            self.policies.entry(rule.key(selector)).or_default().add_after(
+                install.child,
+                rule.rank(),
+                install.succeeds,
+            );
         }
         self.children.insert(install.child, installed);
     }

@@ -26,8 +26,14 @@ pub(super) struct Policy {
 
 impl Policy {
     pub(super) fn add(&mut self, user: SaId, rank: Rank) {
+        self.add_after(user, rank, None);
+    }
+
+    /// What succeeds another one comes right behind it, and rules when that is gone.
+    pub(super) fn add_after(&mut self, user: SaId, rank: Rank, succeeds: Option<SaId>) {
         if !self.users.contains(&(rank, user)) {
-            let at = self.users.partition_point(|(other, _)| *other <= rank);
+            let old = succeeds.and_then(|old| self.users.iter().position(|(_, other)| *other == old));
+            let at = old.unwrap_or_else(|| self.users.partition_point(|(other, _)| *other <= rank));
             self.users.insert(at, (rank, user));
         }
     }
@@ -254,6 +260,20 @@ mod tests {
         policy.add(pass, Rank::Pass);
         policy.add(pass, Rank::Pass);
         assert_eq!(policy.users.iter().map(|(_, user)| *user).collect::<Vec<_>>(), [drop, trap, child, newer, pass]);
+    }
+
+    #[test]
+    fn a_successor_waits_until_its_predecessor_is_gone() {
+        let mut policy = Policy::default();
+        let (old, new, other) = (SaId(1), SaId(2), SaId(3));
+        policy.add(other, Rank::Child);
+        policy.add(old, Rank::Child);
+        policy.add_after(new, Rank::Child, Some(old));
+        assert_eq!(policy.ruler(), Some(old));
+        policy.users.retain(|(_, user)| *user != old);
+        assert_eq!(policy.ruler(), Some(new), "before one that was there earlier");
+        policy.add_after(SaId(4), Rank::Child, Some(SaId(9)));
+        assert_eq!(policy.ruler(), Some(SaId(4)), "there is nothing to wait for");
     }
 
     #[test]

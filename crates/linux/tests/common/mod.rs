@@ -53,6 +53,7 @@ pub fn install(child: u32) -> ChildInstall {
         binding: model::dataplane::Binding::default(),
         policies: true,
         priority: None,
+        succeeds: None,
         updown: None,
         updown_environment: Vec::new(),
         soft_bytes: None,

@@ -319,6 +319,10 @@ pub(super) fn response(sa: &mut IkeSa, cx: &mut Context, now: Instant, task: Tas
     let (new_id, new_spi) = (new.id, new.spi_in);
     match agreed {
         Ok((agreed, keys)) => {
+            // What we are to delete never carries what we send: the peer forgets it before we hear that it did.
+            let lost = |c: &Crossing| nonce.as_slice().min(nonce_r) < c.lowest.as_slice();
+            let mut new = new;
+            new.succeeds = crossing.as_ref().filter(|c| lost(c)).map(|c| c.made);
             sa.install(cx, now, new, agreed, keys, Role::Initiator);
             child_up(sa, cx, now, new_id);
             match old {
@@ -614,6 +618,7 @@ fn serve(
     // Everything is checked: from here on the SA changes.
     let mut new = ChildSa::larval(cx, config, agreed.selectors.clone());
     new.spi_out = spi_out;
+    new.succeeds = old.as_ref().map(|(old, _)| *old);
     let new_id = new.id;
     reply.sa(&[child::answer(&agreed, new.spi_in)]);
     reply.nonce(&nonce_r);

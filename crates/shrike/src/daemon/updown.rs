@@ -96,6 +96,7 @@ mod tests {
             binding: model::dataplane::Binding::default(),
             policies: true,
             priority: None,
+            succeeds: None,
             updown,
             updown_environment: Vec::new(),
             soft_bytes: None,
