@@ -58,6 +58,8 @@ pub(crate) enum Effect {
     Begin { connection: Arc<Connection>, child: String, local: SocketAddr, remote: SocketAddr },
     /// IKEv1: Child SAs of the same peer that have lost their ISAKMP SA belong to this one now.
     Adopt { by: SaId },
+    /// IKEv1: an ISAKMP SA is authenticated anew: the Child SAs of the old one belong to this one now.
+    Succeed { old: SaId, by: SaId },
     /// Wait for traffic of a child (`close_action = trap`).
     Trap { connection: String, child: String, local: SocketAddr, remote: SocketAddr },
     /// An SA with the first Child SA of another one is up beside it: it takes the others over, then the old one goes.

@@ -684,7 +684,12 @@ impl Endpoint {
                 }
             }
         }
-        let outlived = kind == FailureKind::PeerDeleted && sa.children().iter().any(ChildSa::is_installed);
+        let outlived = match kind {
+            FailureKind::PeerDeleted => true,
+            FailureKind::Expired => sa.role() == Role::Responder,
+            _ => false,
+        };
+        let outlived = outlived && sa.children().iter().any(ChildSa::is_installed);
         let outlived = outlived && matches!(sa, IkeSa::V1(_));
         let trapped = to_trap(sa, &kind);
         let tombstone = sa.tombstone(cx, now, kind);
@@ -774,6 +779,7 @@ impl Endpoint {
                     }
                 }
                 Effect::Adopt { by } => self.adopt(now, by),
+                Effect::Succeed { old, by } => self.succeed(now, old, by),
                 Effect::OnlySa { sa: except, local, remote, forgotten } => {
                     let identities = (local, remote);
                     if forgotten {

@@ -435,22 +435,49 @@ fn a_child_sa_without_an_isakmp_sa_gets_one_when_it_has_to_be_rekeyed() {
     }
 }
 
-/// A peer that authenticates anew without negotiating the Child SAs again, as strongSwan does.
+/// Whoever authenticates anew does not negotiate the Child SAs again: they move to the new ISAKMP SA at both ends, and no
+/// packet notices.
 #[test]
 fn the_children_of_a_phase_1_that_is_replaced_move() {
+    for mode in ["aggressive = no", "aggressive = yes"] {
+        let (a, b) = sites();
+        let life = |site: Site| site.connection(mode).connection("reauth_time = 500s").connection("rand_time = 0s");
+        let (mut sim, a, b) = up(life(a), b.connection(mode));
+        let before = [a, b].map(|n| (sim.plane(n).installed().next().unwrap().child, sim.snapshots(n)[0].id));
+        sim.run_for(510 * SECOND);
+        for (node, (child, first)) in [a, b].into_iter().zip(before) {
+            let left = sim.snapshots(node);
+            assert_eq!((left.len(), sim.endpoint(node).sizes()), (1, (1, 0)), "{mode}");
+            assert!(left[0].id != first && left[0].children.iter().any(|c| c.id == child), "moved to the new one");
+            assert_eq!((sim.plane(node).installs, sim.plane(node).deletes), (1, 0), "{mode}: nothing was made anew");
+            let ended = sim.tombstones(node).into_iter().find(|t| t.sa.id == first && t.child.is_none());
+            assert_eq!(ended.unwrap().failure.kind, FailureKind::Replaced { by: left[0].id });
+        }
+        // Its timers came along: it is rekeyed, and ends at its lifetime.
+        sim.run_for(4000 * SECOND);
+        assert!(sim.plane(b).get(before[1].0).is_none() && sim.carries(a, b), "{mode}");
+    }
+}
+
+/// An initiator that makes a new ISAKMP SA only when it needs one, as racoon does: the responder's runs out, and the Child SA
+/// carries on at both ends, until it is rekeyed under a new one.
+#[test]
+fn phase_2_outlives_a_phase_1_that_runs_out_at_the_responder() {
     let (a, b) = sites();
-    let life = |site: Site| site.connection("reauth_time = 500s").connection("rand_time = 0s");
-    let (mut sim, a, b) = up(life(a), b);
-    let (child, first) = (sim.plane(b).installed().next().unwrap().child, sim.snapshots(b)[0].id);
-    lose_delete_of_children(&mut sim, a);
-    sim.run_for(510 * SECOND);
-    let left = sim.snapshots(b);
-    assert_eq!((left.len(), sim.endpoint(b).sizes()), (1, (1, 0)));
-    assert!(left[0].id != first && left[0].children.iter().any(|c| c.id == child), "moved to the new one");
-    assert!(sim.plane(b).get(child).is_some());
-    let failure = sim.tombstones(b).into_iter().find(|t| t.sa.id == first && t.child.is_none()).unwrap().failure;
-    assert_eq!(failure.kind, FailureKind::Replaced { by: left[0].id });
-    // Its timers came along: it ends at its lifetime.
-    sim.run_for(4000 * SECOND);
-    assert!(sim.plane(b).get(child).is_none() && sim.carries(a, b));
+    let short = |site: Site| site.connection("reauth_time = 300s").connection("over_time = 30s");
+    let long = |site: Site| site.connection("reauth_time = 0s").connection("rekey_time = 0s");
+    let (mut sim, a, b) = up(long(a), short(b.connection("rand_time = 0s")));
+    let child = sim.plane(b).installed().next().unwrap().child;
+    for _ in 0..400 {
+        sim.run_for(SECOND);
+        assert!(sim.carries(a, b) && sim.carries(b, a), "at {:?}", sim.now());
+    }
+    let over = |node| (in_state(&sim, node, IkeState::Deleting), in_state(&sim, node, IkeState::Established));
+    assert_eq!((over(a), over(b), sim.plane(b).installs), ((1, 0), (1, 0), 1), "phase 1 is over at both ends");
+    assert_eq!(sim.failure(b).kind, FailureKind::Expired);
+    for _ in 0..4000 {
+        sim.run_for(SECOND);
+        assert!(sim.carries(a, b), "at {:?}", sim.now());
+    }
+    assert!(sim.plane(b).get(child).is_none(), "it was rekeyed");
 }

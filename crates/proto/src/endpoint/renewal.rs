@@ -168,8 +168,18 @@ impl Endpoint {
         let names: Vec<String> = sa.children.iter().map(|c| c.name.clone()).collect();
         if overdue || !names.first().is_some_and(|name| self.beside(now, id, name)) {
             // The peer may have made a new one, and go on with the Child SAs of this one.
-            let reason = self.hand_on(id).map_or(FailureKind::Expired, |by| FailureKind::Replaced { by });
-            return self.end(now, id, reason);
+            if let Some(by) = self.hand_on(id) {
+                return self.end(now, id, FailureKind::Replaced { by });
+            }
+            // Not every initiator renews an ISAKMP SA before it needs one: it has Child SAs, and comes when they are due.
+            if let (cx, Some(IkeSa::V1(sa))) = (&mut self.cx, self.sas.get_mut(&id))
+                && sa.role == Role::Responder
+                && sa.children.iter().any(ChildSa::is_installed)
+            {
+                v1::delete_isakmp_alone(sa, cx);
+                return self.conclude(now, id, Verdict::End(FailureKind::Expired));
+            }
+            return self.end(now, id, FailureKind::Expired);
         }
         let new = self.sas.values_mut().find(|sa| sa.replaces() == Some(id));
         if let Some(IkeSa::V1(new)) = new {
@@ -212,6 +222,16 @@ impl Endpoint {
         }
         self.sas.insert(from, IkeSa::V1(old));
         any
+    }
+
+    /// An ISAKMP SA that was made beside an old one is up: the Child SAs move, untouched, and only what is missing is
+    /// negotiated.
+    pub(super) fn succeed(&mut self, now: Instant, old: SaId, by: SaId) {
+        self.take_over(old, by);
+        self.adopt(now, by);
+        if let (cx, Some(IkeSa::V1(sa))) = (&mut self.cx, self.sas.get_mut(&by)) {
+            v1::begin_wanted(sa, cx, now);
+        }
     }
 
     /// An ISAKMP SA is up: it takes over what others with the same peer have left.

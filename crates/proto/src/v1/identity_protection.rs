@@ -370,7 +370,7 @@ fn message5(
         if first {
             let why = if is_signature(sa.method) { "it is damaged" } else { "the pre-shared keys seem to differ" };
             sa.log(cx, "IKE", 1, format!("message 5 cannot be decrypted: {why}"));
-            cannot_read(sa, cx, datagram.len());
+            cannot_read(sa, cx, path, datagram.len());
         }
         return None;
     };
@@ -384,7 +384,7 @@ fn message5(
     let fitting = fitting(&with_key, &by_key, &remote, path);
     let Some(first) = fitting.first() else {
         let expected = with_key.iter().map(|c| format!("{}: {}", c.name, c.remote.id)).collect();
-        refuse(sa, cx, index, &believed.opened, V1NotifyType::INVALID_ID_INFORMATION);
+        refuse(sa, cx, index, &believed.opened, path, V1NotifyType::INVALID_ID_INFORMATION);
         sa.state = State::Closed;
         return Some(FailureKind::IdentityUnknown { received: remote, asked_for: None, expected });
     };
@@ -403,7 +403,7 @@ fn message5(
                     if sa.waits(cx, now, (&kind, &believed.proof), (h, datagram, path)) {
                         return None;
                     }
-                    refuse(sa, cx, index, &believed.opened, V1NotifyType::AUTHENTICATION_FAILED);
+                    refuse(sa, cx, index, &believed.opened, path, V1NotifyType::AUTHENTICATION_FAILED);
                     sa.connection = Some(first);
                     return Some(kind);
                 }
@@ -414,7 +414,7 @@ fn message5(
     if !believed.initial_contact && connection.remote_xauth().is_none() {
         let taken = not_unique(cx, &connection, (&local, &remote), path.remote);
         if let Some(kind) = taken {
-            refuse(sa, cx, index, &believed.opened, V1NotifyType::AUTHENTICATION_FAILED);
+            refuse(sa, cx, index, &believed.opened, path, V1NotifyType::AUTHENTICATION_FAILED);
             sa.connection = Some(connection);
             return Some(kind);
         }
@@ -445,8 +445,8 @@ fn message5(
 }
 
 /// The initiator has the key, and hears why there will be no message 6: by it or by a forger nothing more is reached than
-/// by silence.
-fn refuse(sa: &mut IsakmpSa, cx: &mut Context, attempt: usize, message5: &Opened, notify: V1NotifyType) {
+/// by silence. It goes back the way that message 5 came (RFC 3947 section 4): behind a NAT no other is open.
+fn refuse(sa: &mut IsakmpSa, cx: &mut Context, attempt: usize, message5: &Opened, path: Path, notify: V1NotifyType) {
     let (id, spis) = (u32::from_be_bytes(cx.random()).max(1), sa.spis);
     let State::KeReplied(s) = &mut sa.state else { return };
     let Some(Attempt { keys, .. }) = s.attempts.get_mut(attempt) else { return };
@@ -455,12 +455,12 @@ fn refuse(sa: &mut IsakmpSa, cx: &mut Context, attempt: usize, message5: &Opened
         rest.notify_isakmp(spis, notify, &[]);
     });
     sa.datagrams_out += 1;
-    sa.transmit(cx, message);
+    cx.transmit(path.local, path.remote, message);
 }
 
 /// Once, and no longer than what came: PAYLOAD-MALFORMED under a key that the initiator has not, by which its operator
 /// sees that there was an answer and that the keys differ (RFC 2408 section 5.1 leaves it to us).
-fn cannot_read(sa: &mut IsakmpSa, cx: &mut Context, received: usize) {
+fn cannot_read(sa: &mut IsakmpSa, cx: &mut Context, path: Path, received: usize) {
     let id = u32::from_be_bytes(cx.random()).max(1);
     let State::KeReplied(s) = &mut sa.state else { return };
     let Some(Attempt { keys, .. }) = s.attempts.first_mut() else { return };
@@ -469,7 +469,7 @@ fn cannot_read(sa: &mut IsakmpSa, cx: &mut Context, received: usize) {
     });
     if message.len() <= received {
         sa.datagrams_out += 1;
-        sa.transmit(cx, message);
+        cx.transmit(path.local, path.remote, message);
     }
 }
 

@@ -286,6 +286,11 @@ pub(crate) fn delete_isakmp(sa: &mut IsakmpSa, cx: &mut Context) {
             rest.delete(ProtocolId::ESP, &spis);
         });
     }
+    delete_isakmp_alone(sa, cx);
+}
+
+/// The ISAKMP SA goes, what was negotiated under it stays.
+pub(crate) fn delete_isakmp_alone(sa: &mut IsakmpSa, cx: &mut Context) {
     let cookies = sa.spis;
     send(sa, cx, |rest| {
         rest.delete_isakmp(cookies);

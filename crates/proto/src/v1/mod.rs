@@ -25,8 +25,8 @@ mod sa;
 mod transaction;
 mod unity;
 
-pub(crate) use informational::{delete_child, delete_isakmp, probe};
-pub(crate) use phase1::{FirstMessage, Response, Wish, add_child, initiate, respond};
+pub(crate) use informational::{delete_child, delete_isakmp, delete_isakmp_alone, probe};
+pub(crate) use phase1::{FirstMessage, Response, Wish, add_child, begin_wanted, initiate, respond};
 pub(crate) use quick_mode::{child_lifetime, rekey};
 pub(crate) use sa::IsakmpSa;
 pub(crate) use transaction::retransmit;

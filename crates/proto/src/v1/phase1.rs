@@ -483,10 +483,26 @@ pub(super) fn go_on(sa: &mut IsakmpSa, cx: &mut Context, now: Instant) {
     if sa.configuration.stage != transaction::Stage::Done {
         return;
     }
+    if let Some(old) = sa.replaces {
+        cx.effects.push(Effect::Succeed { old, by: sa.id });
+        return;
+    }
     cx.effects.push(Effect::Adopt { by: sa.id });
-    for index in std::mem::take(&mut sa.wanted) {
+    begin_wanted(sa, cx, now);
+}
+
+/// Phase 2 for what is wanted and not there: what has been taken over is.
+pub(crate) fn begin_wanted(sa: &mut IsakmpSa, cx: &mut Context, now: Instant) {
+    let connection = sa.connection.clone();
+    let name = |index: &usize| connection.as_ref().and_then(|c| c.children.get(*index)).map(|c| c.name.as_str());
+    let there: Vec<String> = sa.children.iter().filter(|c| c.is_installed()).map(|c| c.name.clone()).collect();
+    let has = |name: Option<&str>| name.is_some_and(|name| there.iter().any(|other| other == name));
+    let wanted: Vec<usize> = std::mem::take(&mut sa.wanted).into_iter().filter(|index| !has(name(index))).collect();
+    sa.children.retain(|c| c.is_installed() || !has(Some(&c.name)));
+    for index in wanted {
         quick_mode::begin(sa, cx, now, index);
     }
+    quick_mode::replace_when_done(sa, cx);
 }
 
 /// Negotiates another child of the connection over this ISAKMP SA, at once or when phase 1 is done. False if it cannot.

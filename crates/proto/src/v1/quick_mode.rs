@@ -401,7 +401,7 @@ fn give_up(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, id: u32, kind: Fai
 }
 
 /// The SA that this one replaces may go when everything has been negotiated anew.
-fn replace_when_done(sa: &mut IsakmpSa, cx: &mut Context) {
+pub(super) fn replace_when_done(sa: &mut IsakmpSa, cx: &mut Context) {
     let under_way = sa.quick_modes.values().any(|q| matches!(q.step, Step::Sent(_)));
     if under_way || !sa.children.iter().any(ChildSa::is_installed) {
         return;

@@ -319,7 +319,7 @@ impl IsakmpSa {
         self.replace_at = None;
         let count = self.children.len();
         let what = if count == 1 { "its Child SA stays" } else { "its Child SAs stay" };
-        self.log(cx, "IKE", 0, format!("the peer deleted the ISAKMP SA alone: {what} until a lifetime ends"));
+        self.log(cx, "IKE", 0, format!("the ISAKMP SA alone is gone: {what} until a lifetime ends"));
         self.enter(cx, State::Orphaned);
     }
 
