@@ -20,6 +20,7 @@ pub(crate) fn causes(tombstone: &Tombstone) -> Vec<Cause> {
         | FailureKind::IdentityNotCertified { .. } => vec![C::PeerId],
         FailureKind::PskMismatch { .. } => vec![C::PskMismatch],
         FailureKind::PskMissing { .. } => vec![C::PskMismatch, C::PeerId],
+        FailureKind::XauthRefused { .. } => vec![C::AuthFailed],
         FailureKind::AuthMethodUnsupported { .. }
         | FailureKind::AuthMethodMismatch { .. }
         | FailureKind::OwnCertificateMissing { .. }

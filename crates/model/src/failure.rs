@@ -162,6 +162,15 @@ pub enum FailureKind {
         /// How many keys fit the identities and were tried.
         tried: usize,
     },
+    /// IKEv1: a user was not taken by XAuth.
+    XauthRefused {
+        /// The user.
+        user: Identity,
+        /// Who refused.
+        found_by: Side,
+        /// Whether whoever refused has a password for this user, as far as we know.
+        known: bool,
+    },
     /// There is no pre-shared key for this pair of identities.
     PskMissing {
         /// Our identity.
@@ -404,6 +413,7 @@ impl FailureKind {
             Self::NotAddressed { .. } => "LOCAL_ID_UNKNOWN",
             Self::IdentityMismatch { .. } => "PEER_ID_MISMATCH",
             Self::PskMismatch { .. } => "PSK_MISMATCH",
+            Self::XauthRefused { .. } => "XAUTH_FAILED",
             Self::PskMissing { .. } => "PSK_MISSING",
             Self::AuthMethodUnsupported { .. } => "AUTH_METHOD",
             Self::AuthMethodMismatch { .. } => "AUTH_METHOD_MISMATCH",
@@ -468,6 +478,15 @@ impl FailureKind {
             }
             Self::IdentityMismatch { received, expected } => {
                 format!("set remote.id = {received} here, or local.id = {expected} at the peer")
+            }
+            Self::XauthRefused { found_by: Side::Us, known: true, .. } => {
+                "compare the user's password at the client with the one here".into()
+            }
+            Self::XauthRefused { found_by: Side::Us, known: false, .. } => {
+                "give the user a password here (a section secrets.xauth...), or correct the name at the client; xauth_id in remote may name the users that are let in".into()
+            }
+            Self::XauthRefused { found_by: Side::Peer, .. } => {
+                "compare xauth_id and the secret of this user (secrets.xauth...) with what the peer has".into()
             }
             Self::PskMismatch { .. } => "make the secrets of this pair of identities equal at both ends".into(),
             Self::PskMissing { remote, .. } => {
@@ -608,6 +627,15 @@ impl fmt::Display for FailureKind {
             }
             Self::IdentityMismatch { received, expected } => {
                 write!(f, "the peer says it is '{received}', we expect '{expected}'")
+            }
+            Self::XauthRefused { user, found_by: Side::Us, known: true } => {
+                write!(f, "XAuth: the password of user '{user}' is wrong")
+            }
+            Self::XauthRefused { user, found_by: Side::Us, known: false } => {
+                write!(f, "XAuth: there is no user '{user}' here")
+            }
+            Self::XauthRefused { user, found_by: Side::Peer, .. } => {
+                write!(f, "the peer refused our user '{user}' in XAuth: wrong name or password")
             }
             Self::PskMismatch { local, remote, tried } => write!(
                 f,

@@ -1,7 +1,7 @@
 //! Which line of the configuration a failure is about.
 
-use config::{Connection, SharedSecret, best_psk};
-use model::{CertificateProblem, ConfigRef, FailureKind, narrow};
+use config::{Connection, SharedSecret, best_psk, xauth_secrets};
+use model::{CertificateProblem, ConfigRef, FailureKind, Side, narrow};
 
 /// The place to look at, if the failure is about one; `child` names the Child SA that failed alone.
 pub(crate) fn of(
@@ -14,6 +14,12 @@ pub(crate) fn of(
         // The secret itself is the place, not the connection.
         FailureKind::PskMismatch { local, remote, .. } => {
             return best_psk(secrets, local, remote).first().map(|s| s.source.clone());
+        }
+        FailureKind::XauthRefused { user, found_by, .. } => {
+            if let Some(secret) = xauth_secrets(secrets, user).first() {
+                return Some(secret.source.clone());
+            }
+            if *found_by == Side::Us { "remote-xauth.xauth_id" } else { "local-xauth.xauth_id" }
         }
         FailureKind::IdentityUnknown { .. } | FailureKind::IdentityMismatch { .. } | FailureKind::PskMissing { .. } => {
             "remote.id"

@@ -110,7 +110,7 @@ fn users_of_one_group_are_different_peers() {
         let (sim, [a, b, c]) = doubled(mode, "unique = keep", Some(["carol", "carol"]));
         assert!(sim.carries(a, b) && !sim.carries(c, b), "{mode}");
         assert_eq!(sim.failure(b).kind, FailureKind::NotUnique { remote: id("carol") }, "{mode}");
-        assert_eq!(sim.failure(c).kind.code(), "AUTH_FAILED", "{mode}");
+        assert_eq!(sim.failure(c).kind.code(), "XAUTH_FAILED", "{mode}");
         let (sim, [a, b, c]) = doubled(mode, "unique = replace", Some(["carol", "carol"]));
         assert!(!sim.carries(a, b) && sim.carries(c, b), "{mode}");
     }
@@ -147,4 +147,18 @@ fn an_identity_that_nobody_expects_is_refused_at_once() {
     let failure = sim.failure(a);
     assert!(matches!(failure.kind, FailureKind::PeerRefusedV1 { .. }), "{failure:?}");
     assert_eq!(sim.endpoint(a).sizes(), (0, 0));
+}
+
+/// Behind a NAT message 5 comes on port 4500 (RFC 3947 section 4), and the refusal goes back on it: nothing else is open.
+#[test]
+fn a_refusal_finds_its_way_through_a_nat() {
+    let mut sim = Sim::new(1);
+    let a = site("a", "192.0.2.1", "192.0.2.2", MODES[0]).local_id(Some("other.example"));
+    let a = sim.add(a.behind(sim::Nat::new("203.0.113.1".parse().unwrap())));
+    let b = sim.add(site("b", "192.0.2.2", "203.0.113.1", MODES[0]).remote_id("a.example"));
+    sim.initiate(a, b);
+    sim.run_for(5 * SECOND);
+    assert!(matches!(sim.failure(a).kind, FailureKind::PeerRefusedV1 { .. }), "{:?}", sim.failure(a));
+    let (_, last) = sim.wire.iter().rfind(|(_, d)| d.from.ip().to_string() == "192.0.2.2").expect("an answer");
+    assert_eq!((last.from.port(), last.to.ip().to_string().as_str()), (4500, "203.0.113.1"));
 }

@@ -83,11 +83,22 @@ fn a_wrong_password_ends_in_no_sa() {
     let (mut sim, a, b) = ends(false, "wrong", "secret");
     sim.initiate(a, b);
     sim.run_for(20 * SECOND);
-    for (node, code) in [(a, "AUTH_FAILED"), (b, "PSK_MISMATCH")] {
+    for (node, found_by) in [(a, model::Side::Peer), (b, model::Side::Us)] {
         assert_eq!(sim.plane(node).installs, 0);
         assert!(sim.events(node).all(|(_, e)| !matches!(e, Event::IkeUp(_))));
-        assert!(sim.tombstones(node).iter().any(|t| t.failure.kind.code() == code), "{:?}", sim.tombstones(node));
+        let failure = sim.failure(node);
+        let expected = model::FailureKind::XauthRefused { user: "carol".parse().unwrap(), found_by, known: true };
+        assert_eq!((failure.kind, failure.config), (expected, Some(source())), "the user's secret, not the group's");
     }
+    // A user that nobody has heard of.
+    let (mut sim, a, b) = ends(false, "secret", "secret");
+    change(&mut sim, a, |c| c.local_more[0].xauth_id = Some("eve".into()));
+    password(&mut sim, a, "eve", "secret");
+    sim.initiate(a, b);
+    sim.run_for(20 * SECOND);
+    let user = "eve".parse().unwrap();
+    let expected = model::FailureKind::XauthRefused { user, found_by: model::Side::Us, known: false };
+    assert_eq!(sim.failure(b).kind, expected);
 }
 
 #[test]

@@ -80,6 +80,8 @@ pub(super) struct Configuration {
     pub alternatives: Vec<Arc<Connection>>,
     /// The user that XAuth proved.
     pub user: Option<Identity>,
+    /// Whether there is a password for the user.
+    pub user_known: bool,
     /// Addresses that we assigned to the peer.
     assigned: Vec<IpAddr>,
     /// Addresses that the peer assigned to us.

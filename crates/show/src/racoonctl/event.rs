@@ -64,6 +64,7 @@ pub fn event_of(ended: &Tombstone) -> u16 {
         | Kind::CertificateUntrusted { .. }
         | Kind::SignatureInvalid { .. }
         | Kind::AuthenticationRefused { .. } => 0x0104,
+        Kind::XauthRefused { .. } => 0x0109,
         Kind::PeerDeleted if !child => 0x0106,
         _ if child => 0x0202,
         _ => 0x0101,
@@ -106,6 +107,10 @@ mod tests {
         t.failure.kind = FailureKind::Expired;
         assert_eq!(event_of(&t), 0x0202);
         t.child = None;
+        let (user, found_by) = ("carol".parse().unwrap(), model::Side::Us);
+        t.failure.kind = FailureKind::XauthRefused { user, found_by, known: true };
+        assert_eq!(event_of(&t), 0x0109);
+        t.failure.kind = FailureKind::Expired;
         assert_eq!(event_of(&t), 0x0101);
     }
 }

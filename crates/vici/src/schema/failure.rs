@@ -138,6 +138,10 @@ fn values(m: &mut Message, kind: &Kind) {
         Kind::PskMismatch { local, remote, tried } => {
             m.set("local", id(local)).set("remote", id(remote)).set("tried", tried.to_string())
         }
+        Kind::XauthRefused { user, found_by, known } => m
+            .set("user", id(user))
+            .set("found-by", side_name(*found_by))
+            .set("known", if *known { "yes" } else { "no" }),
         Kind::PskMissing { local, remote } => m.set("local", id(local)).set("remote", id(remote)),
         Kind::AuthMethodUnsupported { method } => m.set("method", method),
         Kind::AuthMethodMismatch { expected, received } => m.set("expected", expected).set("received", received),
@@ -251,6 +255,10 @@ fn kind_from(code: &str, m: &Message) -> Result<Option<Kind>, SchemaError> {
             Kind::NotAddressed { remote: id("remote")?, asked_for: id("asked-for")?, ours: texts("ours") }
         }
         "PEER_ID_MISMATCH" => Kind::IdentityMismatch { received: id("received")?, expected: id("expected")? },
+        "XAUTH_FAILED" => {
+            let known = m.get_str("known") == Some("yes");
+            Kind::XauthRefused { user: id("user")?, found_by: side()?, known }
+        }
         "PSK_MISMATCH" => Kind::PskMismatch { local: id("local")?, remote: id("remote")?, tried: parse(m, "tried")? },
         "PSK_MISSING" => Kind::PskMissing { local: id("local")?, remote: id("remote")? },
         "AUTH_METHOD" => Kind::AuthMethodUnsupported { method: text("method")? },
@@ -415,6 +423,7 @@ mod tests {
                 Kind::NotAddressed { remote: a.clone(), asked_for: b.clone(), ours: vec![text.clone()] },
                 Kind::IdentityMismatch { received: a.clone(), expected: b.clone() },
                 Kind::PskMismatch { local: a.clone(), remote: b.clone(), tried: n.into() },
+                Kind::XauthRefused { user: a.clone(), found_by: side, known: flag },
                 Kind::PskMissing { local: a.clone(), remote: b.clone() },
                 Kind::AuthMethodUnsupported { method: text.clone() },
                 Kind::NotUnique { remote: a.clone() },

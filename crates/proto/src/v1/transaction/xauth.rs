@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::v1::phase1;
 use crate::v1::sa::IsakmpSa;
 use config::{Connection, xauth_secrets};
-use model::{FailureKind, Identity, Instant};
+use model::{FailureKind, Identity, Instant, Side};
 use std::sync::Arc;
 use wire::attributes::{AttributeValue, DataAttribute};
 use wire::{V1ConfigAttribute, XauthStatus, XauthType};
@@ -57,9 +57,11 @@ pub(super) fn judge(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, received:
             false => format!("XAuth authentication of '{shown}' failed"),
         },
     );
-    if let Some(connection) = taken.filter(|_| good) {
+    if let Some(connection) = taken.clone().filter(|_| good) {
         sa.connection = Some(connection);
     }
+    let known = |user: &Identity| !xauth_secrets(&cx.secrets, user).is_empty();
+    sa.configuration.user_known = taken.is_some() && user.as_ref().is_some_and(known);
     sa.configuration.user = user;
     sa.configuration.stage = Stage::Judged(good);
     send(sa, cx, now, SET, &[status(if good { XauthStatus::OK } else { XauthStatus::FAIL })]);
@@ -70,9 +72,8 @@ pub(super) fn refusal(sa: &IsakmpSa) -> FailureKind {
     if let Some(kind) = &sa.configuration.not_unique {
         return kind.clone();
     }
-    let local = sa.local_id.clone().unwrap_or(Identity::ANY);
-    let remote = sa.configuration.user.clone().unwrap_or(Identity::ANY);
-    FailureKind::PskMismatch { local, remote, tried: 1 }
+    let user = sa.configuration.user.clone().unwrap_or(Identity::ANY);
+    FailureKind::XauthRefused { user, found_by: Side::Us, known: sa.configuration.user_known }
 }
 
 /// The user knows.
@@ -95,9 +96,8 @@ fn own_name(sa: &IsakmpSa) -> String {
 }
 
 /// The server did not accept us, or we have nothing to say.
-fn refused(sa: &IsakmpSa, user: &str) -> FailureKind {
-    let local = user.parse().unwrap_or(Identity::ANY);
-    FailureKind::AuthenticationRefused { local, remote: sa.remote_id.clone() }
+fn refused(user: &str) -> FailureKind {
+    FailureKind::XauthRefused { user: user.parse().unwrap_or(Identity::ANY), found_by: Side::Peer, known: true }
 }
 
 /// Answers with our name and password.
@@ -113,7 +113,7 @@ pub(super) fn reply(sa: &mut IsakmpSa, cx: &mut Context, times: u32, received: &
         || received.attributes.get(V1ConfigAttribute::XAUTH_USER_PASSWORD.0).is_some();
     let Some(password) = password.filter(|_| asks) else {
         answer(sa, cx, received, &[status(XauthStatus::FAIL)]);
-        return Some(refused(sa, &user));
+        return Some(refused(&user));
     };
     let name = attribute(V1ConfigAttribute::XAUTH_USER_NAME.0, user.as_bytes());
     let secret = attribute(V1ConfigAttribute::XAUTH_USER_PASSWORD.0, password.expose());
@@ -127,7 +127,7 @@ pub(super) fn told(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, received: 
     let verdict = received.attributes.get(V1ConfigAttribute::XAUTH_STATUS.0).and_then(|v| v.number());
     answer(sa, cx, received, &[attribute(V1ConfigAttribute::XAUTH_STATUS.0, &[])]);
     if verdict != Some(u64::from(XauthStatus::OK.0)) {
-        return Some(refused(sa, &own_name(sa)));
+        return Some(refused(&own_name(sa)));
     }
     let user = own_name(sa);
     sa.log(cx, "IKE", 1, format!("XAuth authentication of '{user}' (myself) successful"));
