@@ -2,7 +2,6 @@
 
 use model::{Live, SaSnapshot, Tombstone};
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use vici::{Client, ClientError, Message, schema};
@@ -141,21 +140,13 @@ impl Control {
         Ok(answer)
     }
 
-    /// The connection whose peer has this address, and the first child of it.
+    /// The connections that are loaded, as `list-conns` tells them.
     ///
     /// # Errors
     /// The daemon's.
-    pub fn connection_to(&mut self, peer: IpAddr) -> Result<Option<(String, String)>, String> {
-        let (mut found, text) = (None, peer.to_string());
-        let each = |m: Message| {
-            for (name, connection) in m.sections() {
-                let child =
-                    connection.get_section("children").and_then(|c| c.sections().next().map(|(n, _)| n.to_string()));
-                if connection.texts("remote_addrs").any(|a| a == text) {
-                    found = found.take().or_else(|| child.map(|c| (name.to_string(), c)));
-                }
-            }
-        };
+    pub fn connections(&mut self) -> Result<Vec<(String, Message)>, String> {
+        let mut found = Vec::new();
+        let each = |m: Message| found.extend(m.sections().map(|(name, c)| (name.to_string(), c.clone())));
         self.client.streamed("list-conns", "list-conn", Message::new(), each).map_err(|e| e.to_string())?;
         Ok(found)
     }

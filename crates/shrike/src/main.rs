@@ -24,7 +24,8 @@ use vici::Message;
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
     let name = arguments.first().map(std::path::Path::new).and_then(std::path::Path::file_name);
-    let done = if name == Some("racoonctl".as_ref()) {
+    let as_racoonctl = name == Some("racoonctl".as_ref());
+    let done = if as_racoonctl {
         racoonctl::run(arguments.get(1..).unwrap_or_default(), None, print).map(|()| ExitCode::SUCCESS)
     } else {
         execute(Cli::parse())
@@ -32,7 +33,8 @@ fn main() -> ExitCode {
     match done {
         Ok(code) => code,
         Err(error) => {
-            let _ = writeln!(anstream::stderr(), "shrike: {error}");
+            let own = if as_racoonctl { "racoonctl" } else { "shrike" };
+            let _ = writeln!(anstream::stderr(), "{own}: {error}");
             ExitCode::FAILURE
         }
     }

@@ -4,13 +4,13 @@
 use crate::client::Control;
 use model::{IkeState, SaId, SaSnapshot};
 use show::racoonctl::{Dialect, NO_SAD_ENTRIES, Options, event_line, event_of, render, render_ipsec};
-use std::net::IpAddr;
+use std::net::{IpAddr, ToSocketAddrs};
 use std::time::Duration;
 use vici::Message;
 
 const USAGE: &str = "usage: racoonctl [-l [-l [-l]]] [-s SOCKET] [--dialect racoon07|racoon08] [--strict] VERB
   show-sa (ss) isakmp|esp|ah|ipsec        delete-sa (ds) isakmp inet|inet6 SRC DST
-  flush-sa (fs) isakmp|esp|ah|ipsec       establish-sa (es) [-w] isakmp inet|inet6 SRC DST
+  flush-sa (fs) isakmp|esp|ah|ipsec       establish-sa (es) [-w] [-n CONNECTION] isakmp inet|inet6 SRC DST
   show-event (se)                         vpn-connect (vc) GATEWAY
   reload-config (rc)                      vpn-disconnect (vd) GATEWAY";
 
@@ -36,7 +36,6 @@ impl Line {
         while let Some(argument) = rest.next() {
             let mut value = || rest.next().cloned().ok_or_else(|| format!("option {argument} needs a value\n{USAGE}"));
             match argument.as_str() {
-                "-s" => line.socket = Some(value()?),
                 "--strict" => line.strict = true,
                 "--dialect" => {
                     line.dialect = match value()?.as_str() {
@@ -45,11 +44,26 @@ impl Line {
                         other => return Err(format!("'{other}' is no dialect: racoon07 or racoon08")),
                     }
                 }
-                "-d" => {} // racoon dumps its request here; there is nothing comparable
-                flags if flags.len() > 1 && flags.starts_with('-') && flags[1..].bytes().all(|b| b == b'l') => {
-                    line.level = line.level.saturating_add(u8::try_from(flags.len() - 1).unwrap_or(u8::MAX));
+                option if option.starts_with('-') => {
+                    // Letters in one word, as getopt has them: "-ll", "-lls SOCKET".
+                    let mut letters = option.get(1..).unwrap_or_default().chars();
+                    let invalid = || format!("Invalid option [{option}]\n{USAGE}");
+                    if option.len() < 2 || option.starts_with("--") {
+                        return Err(invalid());
+                    }
+                    while let Some(letter) = letters.next() {
+                        match letter {
+                            'l' => line.level = line.level.saturating_add(1),
+                            'd' => {} // racoon dumps its request here; there is nothing comparable
+                            's' => {
+                                let attached = letters.as_str().to_string();
+                                letters = "".chars();
+                                line.socket = Some(if attached.is_empty() { value()? } else { attached });
+                            }
+                            _ => return Err(invalid()),
+                        }
+                    }
                 }
-                option if option.starts_with('-') => return Err(format!("Invalid option [{option}]\n{USAGE}")),
                 verb => {
                     line.words = std::iter::once(verb.to_string()).chain(rest.cloned()).collect();
                     return Ok(line);
@@ -80,10 +94,7 @@ pub fn run(arguments: &[String], vici: Option<&str>, print: impl Fn(&str)) -> Re
             Ok(())
         }
         ["show-sa" | "ss", "esp" | "ipsec"] => {
-            let mut sas = open()?.snapshots()?;
-            if line.strict {
-                sas.retain(|sa| sa.version == 1);
-            }
+            let sas = meant(&line, &mut open()?)?;
             print(&render_ipsec(&sas, &|age| local_time(age, "%b %e %H:%M:%S %Y")));
             Ok(())
         }
@@ -91,47 +102,85 @@ pub fn run(arguments: &[String], vici: Option<&str>, print: impl Fn(&str)) -> Re
             print(NO_SAD_ENTRIES); // AH is not available
             Ok(())
         }
-        ["show-sa" | "ss"] => Err(format!("insufficient arguments\n{USAGE}")),
+        [
+            "show-sa" | "ss" | "flush-sa" | "fs" | "delete-sa" | "ds" | "vpn-connect" | "vc" | "vpn-disconnect" | "vd",
+        ] => Err(format!("insufficient arguments\n{USAGE}")),
         ["show-event" | "se"] => show_events(&mut open()?, print),
         ["reload-config" | "rc"] => open()?.command("shrike-load", Message::new(), |_| {}).map(drop),
         ["flush-sa" | "fs", "isakmp"] => {
             let mut control = open()?;
-            let all = control.snapshots()?;
+            let all = meant(&line, &mut control)?;
             all.iter().try_for_each(|sa| terminate(&mut control, "ike-id", sa.id))
         }
         ["flush-sa" | "fs", "esp" | "ipsec"] => {
             let mut control = open()?;
-            let all = control.snapshots()?;
+            let all = meant(&line, &mut control)?;
             all.iter().flat_map(|sa| &sa.children).try_for_each(|c| terminate(&mut control, "child-id", c.id))
         }
         ["flush-sa" | "fs", "ah"] => Ok(()),
-        ["delete-sa" | "ds", "isakmp", "inet" | "inet6", source, destination] => {
-            let (source, destination) = (address(source)?, address(destination)?);
-            delete(&mut open()?, Some(source), destination)
+        ["show-sa" | "ss" | "flush-sa" | "fs", protocol] => Err(format!("unknown protocol {protocol}")),
+        ["delete-sa" | "ds", "isakmp", family @ ("inet" | "inet6"), source, destination] => {
+            let (source, destination) = (address_of(family, source)?, address_of(family, destination)?);
+            delete(&line, &mut open()?, Some(source), destination)
         }
         ["establish-sa" | "es", rest @ ..] => {
-            let wait = rest.first() == Some(&"-w");
-            match rest.get(usize::from(wait)..) {
-                Some(["isakmp", "inet" | "inet6", _source, destination]) => {
-                    let destination = address(destination)?;
-                    connect(&mut open()?, destination, wait)
+            let (mut rest, mut wait, mut named) = (rest, false, None);
+            loop {
+                (rest, wait, named) = match rest {
+                    ["-w", more @ ..] => (more, true, named),
+                    ["-n", name, more @ ..] => (more, wait, Some(*name)),
+                    ["-u", ..] => return Err(user_option()),
+                    _ => break,
+                };
+            }
+            match rest {
+                ["isakmp", family @ ("inet" | "inet6"), source, destination] => {
+                    let (source, destination) = (address_of(family, source)?, address_of(family, destination)?);
+                    let to = Gateway { named, source: Some(source), address: destination };
+                    connect(&line, &mut open()?, &to, wait)
                 }
-                _ => Err(format!("establish-sa [-w] isakmp inet|inet6 SRC DST is what there is\n{USAGE}")),
+                _ => Err(format!(
+                    "establish-sa [-w] [-n CONNECTION] isakmp inet|inet6 SRC DST is what there is: IPsec SAs come with their ISAKMP SA\n{USAGE}"
+                )),
             }
         }
+        ["vpn-connect" | "vc", "-u", ..] => Err(user_option()),
         ["vpn-connect" | "vc", gateway] => {
-            let gateway = address(gateway)?;
-            connect(&mut open()?, gateway, true)?;
-            print("VPN connexion established\n"); // racoon's spelling: scripts look for it
+            let (mut control, gateway) = (open()?, host(gateway)?);
+            connect(&line, &mut control, &Gateway { named: None, source: None, address: gateway }, true)?;
+            // racoon's words and spelling: scripts look for them.
+            let with = |sa: &&SaSnapshot| sa.remote.ip() == gateway && sa.established.is_some();
+            for sa in meant(&line, &mut control)?.iter().filter(with) {
+                sa.local_vips.iter().for_each(|address| print(&format!("Bound to address {address}\n")));
+            }
+            print("VPN connexion established\n");
             Ok(())
         }
         ["vpn-disconnect" | "vd", gateway] => {
-            let gateway = address(gateway)?;
-            delete(&mut open()?, None, gateway)
+            delete(&line, &mut open()?, None, host(gateway)?)?;
+            print("VPN connexion terminated\n");
+            Ok(())
         }
+        [
+            verb @ ("show-sa" | "ss" | "flush-sa" | "fs" | "delete-sa" | "ds" | "vpn-connect" | "vc" | "vpn-disconnect"
+            | "vd"),
+            ..,
+        ] => Err(format!("Invalid arguments to {verb}\n{USAGE}")),
         [verb, ..] => Err(format!("Invalid command [{verb}]\n{USAGE}")),
         [] => Err(USAGE.to_string()),
     }
+}
+
+/// The SAs that the command is about.
+fn meant(line: &Line, control: &mut Control) -> Result<Vec<SaSnapshot>, String> {
+    let mut sas = control.snapshots()?;
+    sas.retain(|sa| sa.version == 1 || !line.strict);
+    Ok(sas)
+}
+
+fn user_option() -> String {
+    "option -u is not available: the user is xauth_id of the connection's local section, the password in secrets.xauth"
+        .into()
 }
 
 /// The local time that was `age` ago.
@@ -146,28 +195,69 @@ fn address(text: &str) -> Result<IpAddr, String> {
     bare.parse().map_err(|_| format!("'{text}' is no address"))
 }
 
+/// The same, of the family that was named before it.
+fn address_of(family: &str, text: &str) -> Result<IpAddr, String> {
+    let found = address(text)?;
+    if found.is_ipv6() == (family == "inet6") { Ok(found) } else { Err(format!("'{text}' is no address of {family}")) }
+}
+
+/// A gateway, which may be a host name.
+fn host(text: &str) -> Result<IpAddr, String> {
+    address(text).or_else(|_| {
+        let found = (text, 500).to_socket_addrs().map_err(|error| format!("'{text}' is no address: {error}"))?;
+        found.map(|a| a.ip()).next().ok_or_else(|| format!("'{text}' is no address"))
+    })
+}
+
 fn terminate(control: &mut Control, key: &str, id: SaId) -> Result<(), String> {
     let mut message = Message::new();
     message.set(key, id.0.to_string()).set("timeout", "10000");
     control.command("terminate", message, |_| {}).map(drop)
 }
 
-fn delete(control: &mut Control, source: Option<IpAddr>, destination: IpAddr) -> Result<(), String> {
+fn delete(line: &Line, control: &mut Control, source: Option<IpAddr>, destination: IpAddr) -> Result<(), String> {
     let fits = |sa: &&SaSnapshot| sa.remote.ip() == destination && source.is_none_or(|s| sa.local.ip() == s);
-    let chosen: Vec<SaId> = control.snapshots()?.iter().filter(fits).map(|sa| sa.id).collect();
+    let chosen: Vec<SaId> = meant(line, control)?.iter().filter(fits).map(|sa| sa.id).collect();
     if chosen.is_empty() {
         return Err(format!("no ISAKMP SA with {destination}"));
     }
     chosen.into_iter().try_for_each(|id| terminate(control, "ike-id", id))
 }
 
+/// With whom.
+struct Gateway<'a> {
+    /// Name of the connection, where it was given.
+    named: Option<&'a str>,
+    source: Option<IpAddr>,
+    address: IpAddr,
+}
+
 /// Brings the first child of the connection with this gateway up.
-fn connect(control: &mut Control, gateway: IpAddr, wait: bool) -> Result<(), String> {
-    let (name, child) = control
-        .connection_to(gateway)?
-        .ok_or_else(|| format!("no connection with {gateway} is loaded: set its remote_addrs"))?;
+fn connect(line: &Line, control: &mut Control, to: &Gateway<'_>, wait: bool) -> Result<(), String> {
+    let fits = |(name, connection): &(String, Message)| {
+        let version = !line.strict || connection.get_str("version") != Some("IKEv2");
+        // Any address is what most are written for; a named one is meant for others.
+        let has = |key: &str, address: IpAddr| {
+            let mut texts = connection.texts(key).peekable();
+            let text = address.to_string();
+            texts.peek().is_none() || texts.any(|other| other == text || other == "%any")
+        };
+        let ends = has("remote_addrs", to.address) && to.source.is_none_or(|source| has("local_addrs", source));
+        version && to.named.map_or(ends, |named| named == name)
+    };
+    let exact = |(_, connection): &(String, Message)| {
+        let text = to.address.to_string();
+        connection.texts("remote_addrs").any(|address| address == text)
+    };
+    let all: Vec<(String, Message)> = control.connections()?.into_iter().filter(fits).collect();
+    let chosen = all.iter().find(|c| exact(c)).or(all.first());
+    let child = |m: &Message| m.get_section("children").and_then(|c| c.sections().next().map(|(n, _)| n.to_string()));
+    let (name, child) = chosen.and_then(|(name, m)| Some((name, child(m)?))).ok_or_else(|| match to.named {
+        Some(named) => format!("no connection '{named}' with a child is loaded"),
+        None => format!("no connection with {} is loaded: set its remote_addrs", to.address),
+    })?;
     let mut message = Message::new();
-    message.set("ike", &name).set("child", &child).set("timeout", if wait { "60000" } else { "-1" });
+    message.set("ike", name).set("child", &child).set("timeout", if wait { "60000" } else { "-1" });
     control.command("initiate", message, |_| {}).map(drop)
 }
 
@@ -200,7 +290,11 @@ mod tests {
         assert_eq!(line("-s /run/x ss esp").unwrap().socket.as_deref(), Some("/run/x"));
         // Options after the verb belong to the verb.
         assert_eq!(line("es -w isakmp inet a b").unwrap().words.len(), 6);
+        let grouped = line("-lds /run/x -l ss esp").unwrap();
+        assert_eq!((grouped.level, grouped.socket.as_deref()), (2, Some("/run/x")));
+        assert_eq!(line("-ls/run/y ss esp").unwrap().socket.as_deref(), Some("/run/y"));
         assert!(line("-x ss").unwrap_err().starts_with("Invalid option [-x]"));
+        assert!(line("-lx ss").unwrap_err().starts_with("Invalid option [-lx]"));
         assert!(line("").unwrap_err().starts_with("usage"));
     }
 
@@ -212,7 +306,12 @@ mod tests {
         };
         assert!(refused("frobnicate").starts_with("Invalid command [frobnicate]"));
         assert!(refused("show-sa").starts_with("insufficient arguments"));
-        assert!(refused("vpn-connect nowhere").starts_with("'nowhere' is no address"));
+        assert!(refused("show-sa bogus").starts_with("unknown protocol bogus"));
+        assert!(refused("show-sa isakmp more").starts_with("Invalid arguments to show-sa"));
+        assert!(
+            refused("delete-sa isakmp inet6 192.0.2.1 192.0.2.2").starts_with("'192.0.2.1' is no address of inet6")
+        );
+        assert!(refused("es -u carol isakmp inet 192.0.2.1 192.0.2.2").starts_with("option -u is not available"));
         assert!(refused("show-sa isakmp").contains("no daemon serves /nonexistent/socket"));
     }
 

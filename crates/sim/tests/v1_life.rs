@@ -1,7 +1,7 @@
 //! IKEv1: successors of Child SAs over the same ISAKMP SA, successors of ISAKMP SAs, and several children over one.
 
 use model::dataplane::PlaneEvent;
-use model::{DropReason, Event, FailureKind, IkeState, Role};
+use model::{ChildState, DropReason, Event, FailureKind, IkeState, Role};
 use proto::{Selection, Started};
 use sim::{Block, Conditions, NodeId, Sim, Site};
 use std::net::SocketAddr;
@@ -68,6 +68,14 @@ fn a_volume_rekeys_too_and_once() {
     sim.run_for(SECOND);
     assert_eq!((installed(&sim, a), installed(&sim, b)), (2, 2), "both for a while");
     assert_eq!(sim.pairs(a, b), 2);
+    // ... and listed as what they are: the old one is rekeyed no more.
+    for node in [a, b] {
+        let mut children = sim.snapshots(node).remove(0).children;
+        children.sort_by_key(|c| c.id);
+        let listed: Vec<_> = children.iter().map(|c| c.state).collect();
+        assert_eq!(listed, [ChildState::Rekeyed, ChildState::Installed]);
+        assert_eq!(children[0].rekey_in, None);
+    }
     sim.run_for(40 * SECOND);
     assert_eq!((installed(&sim, a), installed(&sim, b), sim.pairs(a, b)), (1, 1, 1));
     assert_eq!((sim.plane(a).installs, sim.endpoint(a).sizes()), (2, (1, 0)));
@@ -77,6 +85,21 @@ fn a_volume_rekeys_too_and_once() {
     sim.report(b, PlaneEvent::SoftExpire { child });
     sim.run_for(20 * SECOND);
     assert_eq!((sim.plane(b).installs, installed(&sim, b)), (2, 1));
+}
+
+/// The data plane counts, and is told how far: the end that makes the successor hears of the soft limit.
+#[test]
+fn packets_are_limited_too() {
+    let (a, b) = sites();
+    let limits = |site: Site| site.child("rekey_packets = 1000").child("life_packets = 2000").child("rand_packets = 0");
+    let (mut sim, a, b) = up(limits(a), limits(b));
+    let of = |sim: &Sim, node| sim.plane(node).installed().map(|i| (i.child, i.soft_packets, i.hard_packets)).last();
+    let ((child, soft, hard), (_, soft_there, hard_there)) = (of(&sim, a).unwrap(), of(&sim, b).unwrap());
+    assert_eq!((soft, hard, soft_there, hard_there), (Some(1000), Some(2000), None, Some(2000)));
+    sim.report(a, PlaneEvent::SoftExpire { child });
+    sim.run_for(40 * SECOND);
+    assert!(sim.plane(a).get(child).is_none() && sim.carries(a, b));
+    assert_eq!(sim.plane(a).installs, 2);
 }
 
 #[test]

@@ -13,8 +13,8 @@ use crypto::KeyExchange;
 use crypto::v1::Hash;
 use model::dataplane::{Command, ShuntInstall};
 use model::{
-    ChosenSuite, DropReason, Event, ExchangeMode, Failure, FailureKind, Identity, IkeState, Instant, NatState,
-    Retransmissions, Role, SaId, SaSnapshot, Tombstone,
+    ChildState, ChosenSuite, DropReason, Event, ExchangeMode, Failure, FailureKind, Identity, IkeState, Instant,
+    NatState, Retransmissions, Role, SaId, SaSnapshot, Tombstone,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -458,10 +458,26 @@ impl IsakmpSa {
                 Vec::new()
             },
             worker: cx.settings.worker,
-            children: self.children.iter().map(|c| c.snapshot(self.id, self.nat.any(), cx, now)).collect(),
+            children: self.children.iter().map(|c| self.listed(c, cx, now)).collect(),
             configured_children: connection
                 .map_or_else(Vec::new, |c| c.children.iter().map(|c| c.name.clone()).collect()),
         }
+    }
+
+    /// A Child SA as it is listed. IKEv1 has no word for replacing one: a newer one of the same selectors does it.
+    fn listed(&self, child: &ChildSa, cx: &Context, now: Instant) -> model::ChildSnapshot {
+        let mut listed = child.snapshot(self.id, self.nat.any(), cx, now);
+        let newer = |other: &ChildSa| {
+            let same =
+                (&other.name, &other.local_ts, &other.remote_ts) == (&child.name, &child.local_ts, &child.remote_ts);
+            other.is_installed() && other.id > child.id && same
+        };
+        if child.is_installed() && (self.superseded.contains_key(&child.id) || self.children.iter().any(newer)) {
+            (listed.state, listed.rekey_in) = (ChildState::Rekeyed, None);
+        } else if child.is_installed() && self.rekeying(child.id) {
+            listed.state = ChildState::Rekeying;
+        }
+        listed
     }
 
     pub(super) fn snapshot_of_child(&self, cx: &Context, now: Instant, child: SaId) -> SaSnapshot {
