@@ -1,7 +1,8 @@
 //! CPU time of IKE_SA_INIT and IKE_AUTH with a pre-shared key: IKE SA and first Child SA; of main mode and quick mode.
 
-use bench::{Options, Suite, Table, Value, batch, cpu_time, initiator, median, responder};
-use std::time::Duration;
+use bench::{
+    Datagram, Options, Side, Suite, Table, Value, batch, cpu_time, gateway, initiator, median, milliseconds, responder,
+};
 
 /// Handshakes of one run.
 const BATCH: u32 = 256;
@@ -9,10 +10,6 @@ const BATCH: u32 = 256;
 /// CPU milliseconds of one responder handshake of strongSwan 6.0.6's charon, the whole process, on a core of a 2-vCPU AMD
 /// EPYC: measured once, not by this program.
 const CHARON: &[(&str, &str)] = &[("x25519", "0.33-0.40"), ("ecp256", "0.45"), ("modp2048", "2.6")];
-
-fn milliseconds(time: Duration, operations: u32) -> f64 {
-    time.as_secs_f64() * 1000.0 / f64::from(operations)
-}
 
 fn row(table: &mut Table, name: &str, key_exchange: &str, mut one: impl FnMut() -> bench::Batch, runs: u32) {
     one(); // the first one finds nothing in any cache
@@ -59,32 +56,66 @@ fn handshakes(options: &Options) -> Table {
     table
 }
 
-fn cookies(options: &Options) -> Table {
-    let mut table = Table::new(
-        "First messages answered with a COOKIE",
-        &["what", "responder CPU us", "charon CPU us"],
-        &["Conditions as above."],
-    );
-    if options.wants("COOKIE") {
-        let suite = Suite::ALL[0];
-        let mut initiators = initiator(suite, 0..BATCH);
-        let (mut requests, mut replies) = (Vec::new(), Vec::new());
-        (0..BATCH).for_each(|n| initiators.initiate(n, &mut requests));
-        let mut one = || {
-            let mut gateway = responder(suite, true);
-            let Some((first, flood)) = requests.split_first() else { return f64::NAN };
-            gateway.receive(first, &mut replies); // half-open from here on
-            let start = cpu_time();
-            flood.iter().for_each(|request| gateway.receive(request, &mut replies));
-            let taken = cpu_time() - start;
-            assert_eq!(gateway.endpoint.sizes(), (1, 1), "a cookie leaves no state");
-            replies.clear();
-            milliseconds(taken, BATCH - 1) * 1000.0
-        };
+/// A gateway that has one half-open SA, and so asks everybody else for a cookie if `cookies`; `others` connections that
+/// the initiators' addresses do not fit are looked at for each first message.
+fn half_open(first: &Datagram, cookies: bool, others: u32) -> Side {
+    let settings = responder(Suite::ALL[0], cookies).endpoint.settings().clone();
+    let mut gateway = gateway(Suite::ALL[0], settings, others);
+    gateway.receive(first, &mut Vec::new());
+    gateway
+}
+
+/// CPU microseconds of each of these first messages, of which `leave` become half-open SAs.
+fn answers(gateway: &mut Side, requests: &[Datagram], leave: usize, replies: &mut Vec<Datagram>) -> f64 {
+    let start = cpu_time();
+    requests.iter().for_each(|request| gateway.receive(request, replies));
+    let taken = cpu_time() - start;
+    assert_eq!(gateway.endpoint.sizes(), (1 + leave, 1 + leave), "a cookie leaves no state, a proven address does");
+    assert_eq!(replies.len(), requests.len(), "each has its answer");
+    milliseconds(taken, requests.len() as u32) * 1000.0
+}
+
+/// A row of the table, if it was asked for.
+fn cookie_row(table: &mut Table, options: &Options, name: &str, charon: Value, mut one: impl FnMut() -> f64) {
+    if options.wants(name) {
         one();
         let each = median((0..options.runs).map(|_| one()).collect());
-        table.row(vec!["COOKIE".into(), Value::Number(each, 2), "11-22".into()]);
+        table.row(vec![name.into(), Value::Number(each, 2), charon]);
     }
+}
+
+fn cookies(options: &Options) -> Table {
+    let mut table = Table::new(
+        "First messages and COOKIE",
+        &["what", "responder CPU us", "charon CPU us"],
+        &[
+            "Conditions as above, x25519 aes128gcm16. COOKIE: an IKE_SA_INIT, perhaps from a spoofed address, up to the",
+            "cookie that answers it. Right COOKIE: the same again with the cookie, up to the half-open SA and our answer.",
+        ],
+    );
+    let mut initiators = initiator(Suite::ALL[0], 0..BATCH);
+    let mut requests = Vec::new();
+    (0..BATCH).for_each(|n| initiators.initiate(n, &mut requests));
+    let Some((first, flood)) = requests.split_first() else { return table };
+    cookie_row(&mut table, options, "COOKIE", "11-22".into(), || {
+        answers(&mut half_open(first, true, 0), flood, 0, &mut Vec::new())
+    });
+    cookie_row(&mut table, options, "COOKIE, 1000 other connections", Value::None, || {
+        answers(&mut half_open(first, true, 1_000), flood, 0, &mut Vec::new())
+    });
+    cookie_row(&mut table, options, "right COOKIE, up to our answer", Value::None, || {
+        // Initiators of this run alone: each has one cookie to return.
+        let mut fresh = initiator(Suite::ALL[0], 1..BATCH);
+        let (mut requests, mut cookies, mut again) = (Vec::new(), Vec::new(), Vec::new());
+        (1..BATCH).for_each(|n| fresh.initiate(n, &mut requests));
+        let mut gateway = half_open(first, true, 0);
+        answers(&mut gateway, &requests, 0, &mut cookies);
+        cookies.iter().for_each(|cookie| fresh.receive(cookie, &mut again));
+        answers(&mut gateway, &again, again.len(), &mut Vec::new())
+    });
+    cookie_row(&mut table, options, "no COOKIE asked, up to our answer", Value::None, || {
+        answers(&mut half_open(first, false, 0), flood, flood.len(), &mut Vec::new())
+    });
     table
 }
 

@@ -1,6 +1,6 @@
 //! Memory per SA: octets of heap that Rust code holds, and resident memory of a process.
 
-use bench::{Datagram, Options, Side, Suite, Table, Value, initiator, responder};
+use bench::{Datagram, Options, Side, Siege, Suite, Table, Value, initiator, responder};
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::process::{Command, Stdio};
@@ -57,6 +57,70 @@ fn heap(suite: Suite, dhat: Option<&std::path::Path>) -> Heap {
     let each = |octets: f64| octets / f64::from(SAS);
     Heap { half_open: each(half_open), responder: each(responder), initiator: each(initiator) }
 }
+
+// ------------------------------------------------------------------------------------------------------------ flood
+
+/// Legitimate initiators of each phase.
+const LEGITIMATE: u32 = 256;
+
+/// What the flood holds, and what each legitimate SA does, while strangers send first messages.
+fn flood(options: &Options) -> Table {
+    let mut table = Table::new(
+        "Heap at a gateway in a flood of spoofed IKE_SA_INIT, octets",
+        &["phase", "legitimate up", "spoofed so far", "half-open", "heap per legitimate SA", "heap left by the flood"],
+        &[
+            "256 legitimate initiators in each phase, or the flood alone; limits as by default. The flood leaves half-open SAs up",
+            "to cookie_threshold and the reasons why they ended, of which the last 256 are kept; while legitimate SAs are added,",
+            "the growth of the tables that they share counts where it happened.",
+        ],
+    );
+    if !options.wants("flood") {
+        return table;
+    }
+    let profiler = dhat::Profiler::builder().testing().build();
+    let heap = || dhat::HeapStats::get().curr_bytes as f64;
+    let mut siege = Siege::new(Suite::ALL[0], 1);
+    let (mut spoofed, mut left) = (0, 0.0);
+    for (name, ratio) in FLOOD {
+        let before = heap();
+        let phase = match ratio {
+            Some(ratio) => siege.phase(LEGITIMATE, *ratio, heap),
+            None => siege.alone(ALONE, heap),
+        };
+        let legitimate = heap() - before - phase.for_spoofed;
+        spoofed += phase.spoofed;
+        left += phase.for_spoofed;
+        table.row(vec![
+            (*name).into(),
+            Value::Number(f64::from(phase.up), 0),
+            Value::Number(f64::from(spoofed), 0),
+            Value::Number(phase.half_open as f64, 0),
+            if phase.legitimate == 0 {
+                Value::None
+            } else {
+                Value::Number(legitimate / f64::from(phase.legitimate), 0)
+            },
+            Value::Number(left, 0),
+        ]);
+    }
+    drop(profiler);
+    table
+}
+
+/// Strangers' messages in a phase where nobody else comes.
+const ALONE: u32 = 100 * LEGITIMATE;
+
+/// The phases: name, and strangers' messages for each legitimate initiator, if there are any.
+const FLOOD: &[(&str, Option<u32>)] = &[
+    ("before the flood", Some(0)),
+    ("flood 10:1", Some(10)),
+    ("flood 100:1", Some(100)),
+    ("flood 100:1, more of it", Some(100)),
+    ("flood alone", None),
+    ("flood alone, more of it", None),
+    ("flood alone, yet more", None),
+    ("after the flood", Some(0)),
+];
 
 // --------------------------------------------------------------------------------------------------------- resident
 
@@ -188,5 +252,6 @@ fn main() -> io::Result<()> {
         ]);
     }
     table.print(options.json);
+    flood(&options).print(options.json);
     Ok(())
 }

@@ -45,6 +45,11 @@ pub fn cpu_time() -> Duration {
     Duration::new(time.tv_sec.try_into().unwrap_or(0), time.tv_nsec.try_into().unwrap_or(0))
 }
 
+/// Milliseconds of each of `operations` that took `time` together.
+pub fn milliseconds(time: Duration, operations: u32) -> f64 {
+    time.as_secs_f64() * 1000.0 / f64::from(operations)
+}
+
 /// The middle one, or the lower of the two in the middle; `NaN` of nothing.
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);

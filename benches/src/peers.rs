@@ -5,7 +5,7 @@ use config::MemoryFiles;
 use crypto::SystemRandom;
 use model::dataplane::Command;
 use model::{Event, Instant};
-use proto::{Endpoint, Input, Output, Settings, Started};
+use proto::{Endpoint, Input, Output, Selection, Settings, Started};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -33,7 +33,17 @@ impl Suite {
         Suite { version: 2, name: "modp2048 aes128-sha256", ike: "aes128-sha256-modp2048", esp: "aes128-sha256" },
     ];
 
-    /// The same in main mode and quick mode, whose phase 1 has no combined-mode ciphers.
+    /// The same, with a key exchange in each rekeying of a Child SA.
+    pub const PFS: &'static [Suite] = &[
+        Suite { esp: "aes128gcm16-x25519", ..Self::ALL[0] },
+        Suite { esp: "aes128-sha256-x25519", ..Self::ALL[1] },
+        Suite { esp: "aes128gcm16-ecp256", ..Self::ALL[2] },
+        Suite { esp: "aes128-sha256-ecp256", ..Self::ALL[3] },
+        Suite { esp: "aes128gcm16-modp2048", ..Self::ALL[4] },
+        Suite { esp: "aes128-sha256-modp2048", ..Self::ALL[5] },
+    ];
+
+    /// [`Suite::ALL`] in main mode and quick mode, whose phase 1 has no combined-mode ciphers.
     pub const IKEV1: &'static [Suite] = &[
         Suite { version: 1, name: "IKEv1 x25519 aes128-sha256", ike: "aes128-sha256-x25519", esp: "aes128-sha256" },
         Suite { version: 1, name: "IKEv1 ecp256 aes128-sha256", ike: "aes128-sha256-ecp256", esp: "aes128-sha256" },
@@ -69,12 +79,29 @@ impl Datagram {
 
 const RESPONDER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 
-/// The time of everything: nothing expires while a benchmark runs.
-const NOW: Instant = Instant::from_nanos(1_000_000_000);
+/// When everything begins. Time stands still except for [`Side::wait`], so that nothing expires by itself.
+const START: Instant = Instant::from_nanos(1_000_000_000);
 
 /// Number `n`'s address; `n` stays below 2^24.
 fn address(n: u32) -> Ipv4Addr {
     Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 0, 0, 0)) + n)
+}
+
+/// Whose address this is.
+pub(crate) fn number(address: SocketAddr) -> Option<u32> {
+    match address {
+        SocketAddr::V4(v4) => u32::from(*v4.ip()).checked_sub(u32::from(self::address(0))).filter(|n| *n < 1 << 24),
+        SocketAddr::V6(_) => None,
+    }
+}
+
+/// What has happened at an end, and the IKE SAs that it has now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Counts {
+    ike_up: usize,
+    installed: usize,
+    removed: usize,
+    live: usize,
 }
 
 /// An endpoint and what came out of it.
@@ -85,8 +112,11 @@ pub struct Side {
     pub ike_up: usize,
     /// Child SAs that it wanted installed.
     pub installed: usize,
-    /// Failures that it reported, in its words.
-    pub failures: Vec<String>,
+    /// Child SAs that it wanted removed.
+    pub removed: usize,
+    /// The first failure that it reported, in its words: only one, so that what a flood leaves is not counted here.
+    pub failure: Option<String>,
+    now: Instant,
 }
 
 impl Side {
@@ -97,20 +127,36 @@ impl Side {
         let mut endpoint = Endpoint::new(settings, Box::new(SystemRandom));
         config.connections.into_iter().for_each(|connection| endpoint.load_connection(connection));
         endpoint.set_secrets(config.secrets);
-        Self { endpoint, ike_up: 0, installed: 0, failures: Vec::new() }
+        Self { endpoint, ike_up: 0, installed: 0, removed: 0, failure: None, now: START }
     }
 
     /// Hands it a datagram; what it answers is added to `out`.
     pub fn receive(&mut self, datagram: &Datagram, out: &mut Vec<Datagram>) {
         let input = Input::Datagram { local: datagram.to, remote: datagram.from, bytes: &datagram.message };
-        self.endpoint.handle(NOW, input);
+        self.endpoint.handle(self.now, input);
         self.outputs(out);
+    }
+
+    /// Lets `time` pass for this end alone, and has done what is due by then.
+    pub fn wait(&mut self, time: Duration, out: &mut Vec<Datagram>) {
+        self.now = self.now + time;
+        if self.endpoint.poll_timeout().is_some_and(|(at, _)| at <= self.now) {
+            self.endpoint.handle(self.now, Input::Timeout);
+            self.outputs(out);
+        }
+    }
+
+    /// Begins to replace the keys of every IKE SA, or of every Child SA.
+    pub fn rekey(&mut self, what: Rekeying, out: &mut Vec<Datagram>) -> usize {
+        let begun = self.endpoint.rekey(self.now, &what.selection());
+        self.outputs(out);
+        begun
     }
 
     /// Initiator number `n` begins.
     pub fn initiate(&mut self, n: u32, out: &mut Vec<Datagram>) {
         let (local, remote) = (SocketAddr::from((address(n), 500)), SocketAddr::from((RESPONDER, 500)));
-        let started = self.endpoint.initiate(NOW, &format!("peer-{n}"), "net", local, remote);
+        let started = self.endpoint.initiate(self.now, &format!("peer-{n}"), "net", local, remote);
         assert!(matches!(started, Ok(Started::Negotiation(_))), "{started:?}");
         self.outputs(out);
     }
@@ -120,24 +166,61 @@ impl Side {
             match output {
                 Output::Transmit { local, remote, message } => out.push(Datagram { from: local, to: remote, message }),
                 Output::Plane(Command::Install(_)) => self.installed += 1,
+                Output::Plane(Command::Delete { .. }) => self.removed += 1,
                 Output::Event(Event::IkeUp(_)) => self.ike_up += 1,
-                Output::Event(Event::Ended(tombstone)) => self.failures.push(format!("{:?}", tombstone.failure.kind)),
+                Output::Event(Event::Ended(tombstone)) if self.failure.is_none() => {
+                    self.failure = Some(format!("{:?}", tombstone.failure.kind));
+                }
                 _ => {}
             }
         }
     }
 
+    fn counts(&self) -> Counts {
+        let (live, _) = self.endpoint.sizes();
+        Counts { ike_up: self.ike_up, installed: self.installed, removed: self.removed, live }
+    }
+
+    fn expect_more(&self, before: Counts, more: Counts) {
+        let expected = Counts {
+            ike_up: before.ike_up + more.ike_up,
+            installed: before.installed + more.installed,
+            removed: before.removed + more.removed,
+            live: before.live + more.live,
+        };
+        assert_eq!(self.counts(), expected, "failure: {:?}", self.failure);
+    }
+
     /// Stops the program unless `count` IKE SAs with their Child SAs are up: a number about failures says nothing.
     pub fn expect_up(&self, count: usize) {
         let found = (self.ike_up, self.installed, self.endpoint.sizes());
-        assert_eq!(found, (count, count, (count, 0)), "failures: {:?}", self.failures.first());
+        assert_eq!(found, (count, count, (count, 0)), "failure: {:?}", self.failure);
     }
 }
 
 /// A gateway for everybody who knows the key. Its limits for half-open SAs are off, or so low that every initiator after
 /// the first has to return a cookie.
 pub fn responder(suite: Suite, cookies: bool) -> Side {
+    let unlimited = Settings {
+        cookie_threshold: usize::from(cookies),
+        cookie_threshold_peer: 0,
+        block_threshold: 0,
+        half_open_limit: 0,
+        ..Settings::default()
+    };
+    gateway(suite, unlimited, 0)
+}
+
+/// A gateway for everybody who knows the key, with `others` connections beside that are for one peer each.
+pub fn gateway(suite: Suite, settings: Settings, others: u32) -> Side {
     let Suite { ike, esp, version, .. } = suite;
+    let other = |n: u32| {
+        let address = Ipv4Addr::from(u32::from(Ipv4Addr::new(172, 16, 0, 0)) + n);
+        format!(
+            "other-{n} {{\n version = {version}\n proposals = {ike}\n remote_addrs = {address}\n local {{\n auth = psk\n }}\n remote {{\n auth = psk\n }}\n }}\n"
+        )
+    };
+    let beside: String = (0..others).map(other).collect();
     let text = format!(
         "connections {{
            net {{
@@ -160,17 +243,11 @@ pub fn responder(suite: Suite, cookies: bool) -> Side {
                }}
              }}
            }}
+           {beside}
          }}
          {SECRETS}"
     );
-    let unlimited = Settings {
-        cookie_threshold: usize::from(cookies),
-        cookie_threshold_peer: 0,
-        block_threshold: 0,
-        half_open_limit: 0,
-        ..Settings::default()
-    };
-    Side::new(&text, unlimited)
+    Side::new(&text, settings)
 }
 
 const SECRETS: &str = "secrets {
@@ -219,37 +296,104 @@ pub struct Batch {
     pub both: Duration,
     /// The responder alone.
     pub responder: Duration,
+    /// Octets of the IKE messages of both ends.
+    pub octets: usize,
 }
 
 /// The initiators `numbers` set up an IKE SA with a Child SA each. Every step is done by all before the next begins, so
 /// that reading the clock costs nothing per handshake, and no end finds its data still in the cache.
 pub fn batch(suite: Suite, responder: &mut Side, numbers: std::ops::Range<u32>) -> Batch {
-    let before = responder.ike_up;
+    established(suite, responder, numbers).1
+}
+
+/// The same, with the initiators, whose IKE SAs stay.
+fn established(suite: Suite, responder: &mut Side, numbers: std::ops::Range<u32>) -> (Vec<Side>, Batch) {
+    let before = responder.counts();
     let mut initiators: Vec<Side> = numbers.clone().map(|n| initiator(suite, n..n + 1)).collect();
     let mut times = Batch::default();
-    let (mut requests, mut replies) =
-        (Vec::with_capacity(initiators.len()), Vec::<Datagram>::with_capacity(initiators.len()));
+    let mut requests = Vec::with_capacity(initiators.len());
     let start = cpu_time();
     for (side, n) in initiators.iter_mut().zip(numbers) {
         side.initiate(n, &mut requests);
     }
     times.both += cpu_time() - start;
     for _request in suite.requests() {
-        let start = cpu_time();
-        for request in &requests {
-            responder.receive(request, &mut replies);
-        }
-        let middle = cpu_time();
-        requests.clear();
-        for (side, reply) in initiators.iter_mut().zip(&replies) {
-            side.receive(reply, &mut requests);
-        }
-        times.both += cpu_time() - start;
-        times.responder += middle - start;
-        replies.clear();
+        requests = round(responder, &mut initiators, requests, &mut times);
     }
     initiators.iter().for_each(|side| side.expect_up(1));
-    responder.expect_up(before + initiators.len());
+    responder.expect_more(
+        before,
+        Counts { ike_up: initiators.len(), installed: initiators.len(), removed: 0, live: initiators.len() },
+    );
+    (initiators, times)
+}
+
+/// The responder answers a request of each initiator, and the initiators take the answers. Returns what they ask next.
+fn round(responder: &mut Side, initiators: &mut [Side], requests: Vec<Datagram>, times: &mut Batch) -> Vec<Datagram> {
+    let mut replies = Vec::with_capacity(requests.len());
+    let mut next = Vec::with_capacity(requests.len());
+    let start = cpu_time();
+    for request in &requests {
+        responder.receive(request, &mut replies);
+    }
+    let middle = cpu_time();
+    for (side, reply) in initiators.iter_mut().zip(&replies) {
+        side.receive(reply, &mut next);
+    }
+    times.both += cpu_time() - start;
+    times.responder += middle - start;
+    times.octets += requests.iter().chain(&replies).map(|datagram| datagram.message.len()).sum::<usize>();
+    next
+}
+
+/// Whose keys are replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rekeying {
+    /// A Child SA's (RFC 7296 section 1.3.3).
+    Child,
+    /// The IKE SA's (RFC 7296 section 1.3.2).
+    Ike,
+}
+
+impl Rekeying {
+    fn selection(self) -> Selection {
+        Selection { child: (self == Self::Child).then(|| "net".to_string()), ..Selection::default() }
+    }
+}
+
+/// How long an end keeps an IKE SA that was deleted, to answer the Delete again, and somewhat more.
+const CLOSED: Duration = Duration::from_secs(31);
+
+/// The initiators `numbers` set up an IKE SA with a Child SA each, which is not measured, and then each replaces `what`:
+/// CREATE_CHILD_SA, the Delete of the old SA, and the end of what is remembered of it.
+pub fn rekeyings(suite: Suite, responder: &mut Side, numbers: std::ops::Range<u32>, what: Rekeying) -> Batch {
+    let (mut initiators, _) = established(suite, responder, numbers);
+    let count = initiators.len();
+    let before = (responder.counts(), initiators.iter().map(Side::counts).collect::<Vec<_>>());
+    let mut times = Batch::default();
+    let mut requests = Vec::with_capacity(count);
+    let start = cpu_time();
+    for side in &mut initiators {
+        assert_eq!(side.rekey(what, &mut requests), 1, "one SA to rekey");
+    }
+    times.both += cpu_time() - start;
+    while !requests.is_empty() {
+        assert_eq!(requests.len(), count, "each initiator has asked");
+        requests = round(responder, &mut initiators, requests, &mut times);
+    }
+    let start = cpu_time();
+    responder.wait(CLOSED, &mut requests);
+    times.responder += cpu_time() - start;
+    initiators.iter_mut().for_each(|side| side.wait(CLOSED, &mut requests));
+    times.both += cpu_time() - start;
+    assert!(requests.is_empty(), "nothing is left to say");
+    // A number about rekeyings that failed says nothing.
+    let more = |times: usize| match what {
+        Rekeying::Child => Counts { ike_up: 0, installed: times, removed: times, live: 0 },
+        Rekeying::Ike => Counts { ike_up: times, installed: 0, removed: 0, live: 0 },
+    };
+    responder.expect_more(before.0, more(count));
+    initiators.iter().zip(before.1).for_each(|(side, before)| side.expect_more(before, more(1)));
     times
 }
 
@@ -264,6 +408,20 @@ mod tests {
             let times = batch(*suite, &mut gateway, 0..3);
             assert!(times.both >= times.responder, "{suite:?}: a part is no more than the whole");
             gateway.expect_up(3);
+        }
+    }
+
+    #[test]
+    fn rekeyings_replace_the_sa_and_leave_nothing_behind() {
+        for (suite, pfs) in Suite::ALL.iter().zip(Suite::PFS) {
+            assert_eq!(suite.ike, pfs.ike);
+            let mut gateway = responder(*suite, false);
+            let child = rekeyings(*suite, &mut gateway, 0..2, Rekeying::Child);
+            let ike = rekeyings(*suite, &mut gateway, 2..4, Rekeying::Ike);
+            assert_eq!(gateway.endpoint.sizes(), (4, 0), "no old SA lives");
+            let with_pfs = rekeyings(*pfs, &mut responder(*pfs, false), 0..2, Rekeying::Child);
+            assert!(child.octets > 0 && ike.octets > 0, "{suite:?}");
+            assert!(with_pfs.octets > child.octets + 4 * 32, "a public value in four messages: {pfs:?}");
         }
     }
 

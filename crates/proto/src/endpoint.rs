@@ -445,11 +445,14 @@ impl Endpoint {
         let over = |limit: usize, now: usize| limit != 0 && now >= limit;
         let cookie_needed =
             over(settings.cookie_threshold, self.half_open_total) || over(settings.cookie_threshold_peer, from_peer);
+        if cookie_needed && v2::asked_for_cookie(&mut self.cx, now, (header, bytes), path, &mut self.cookies) {
+            return;
+        }
         let Some(candidates) = self.candidates(now, path, IkeVersion::V1) else {
             return self.cx.dropped(DropReason::NameUnresolved, path.remote);
         };
-        let first = v2::FirstMessage { header, datagram: bytes, path, candidates, cookie_needed };
-        match v2::respond(&mut self.cx, now, first, &mut self.cookies) {
+        let first = v2::FirstMessage { header, datagram: bytes, path, candidates };
+        match v2::respond(&mut self.cx, now, first) {
             v2::Response::HalfOpen(sa) => self.half_open_begun(key, IkeSa::V2(sa)),
             v2::Response::Stateless => {}
             v2::Response::Refused(sa, kind) => {

@@ -378,15 +378,13 @@ pub(crate) struct FirstMessage<'a> {
     pub path: Path,
     /// The connections that the addresses allow, best first.
     pub candidates: Vec<Arc<Connection>>,
-    /// Whether the initiator must prove its address.
-    pub cookie_needed: bool,
 }
 
 /// What becomes of a first message.
 pub(crate) enum Response {
     /// A half-open SA, which has answered.
     HalfOpen(Box<IkeSa>),
-    /// An answer that needs no state (COOKIE, INVALID_KE_PAYLOAD).
+    /// An answer that needs no state (INVALID_KE_PAYLOAD).
     Stateless,
     /// Refused; the SA only exists to tell why.
     Refused(Box<IkeSa>, FailureKind),
@@ -394,8 +392,32 @@ pub(crate) enum Response {
     Dropped(DropReason),
 }
 
+/// Asks whoever has not proven its address for a cookie, and returns whether it did. This comes before anything that
+/// takes longer the more connections there are, and before anybody is asked for the addresses of a host name. What is no
+/// proper IKE_SA_INIT request is left to [`respond`].
+pub(crate) fn asked_for_cookie(
+    cx: &mut Context,
+    now: Instant,
+    (header, datagram): (&Header, &[u8]),
+    path: Path,
+    cookies: &mut Cookies,
+) -> bool {
+    let octets = datagram.get(HEADER_LEN..).unwrap_or_default();
+    let Ok(chain) = parse_chain(header.next_payload, octets, HEADER_LEN) else { return false };
+    let row = grammar::classify(ExchangeType::IKE_SA_INIT, Sender::Initiator, Protection::Clear, &chain.set());
+    let (Some(Ok(_)), Some(nonce)) = (row, chain.nonce()) else { return false };
+    let returned = chain.notify(NotifyType::COOKIE).map(|n| n.data);
+    if returned.is_some_and(|c| cookies.check(now, c, nonce, path.remote, header.spis.initiator)) {
+        return false;
+    }
+    // RFC 7296 section 2.6: no state, no public-key operation, and an answer shorter than the request.
+    let cookie = cookies.make(now, &mut *cx.rng, nonce, path.remote, header.spis.initiator);
+    notify_only(cx, header, path, NotifyType::COOKIE, &cookie);
+    true
+}
+
 /// Answers an IKE_SA_INIT request.
-pub(crate) fn respond(cx: &mut Context, now: Instant, first: FirstMessage<'_>, cookies: &mut Cookies) -> Response {
+pub(crate) fn respond(cx: &mut Context, now: Instant, first: FirstMessage<'_>) -> Response {
     let (header, path) = (first.header, first.path);
     let chain = match parse_chain(header.next_payload, first.datagram.get(HEADER_LEN..).unwrap_or_default(), HEADER_LEN)
     {
@@ -419,16 +441,6 @@ pub(crate) fn respond(cx: &mut Context, now: Instant, first: FirstMessage<'_>, c
     let (Some(offered), Some(ke), Some(nonce)) = (chain.sa(), chain.ke(), chain.nonce()) else {
         return Response::Dropped(DropReason::GrammarViolation);
     };
-    if first.cookie_needed {
-        let returned = chain.notify(NotifyType::COOKIE).map(|n| n.data);
-        let proven = returned.is_some_and(|c| cookies.check(now, c, nonce, path.remote, header.spis.initiator));
-        if !proven {
-            // RFC 7296 section 2.6: no state, no public-key operation, and an answer shorter than the request.
-            let cookie = cookies.make(now, &mut *cx.rng, nonce, path.remote, header.spis.initiator);
-            notify_only(cx, header, path, NotifyType::COOKIE, &cookie);
-            return Response::Stateless;
-        }
-    }
     if first.candidates.is_empty() {
         let kind = FailureKind::NoConfig { local: path.local, remote: path.remote };
         return refuse(cx, now, &first, NotifyType::NO_PROPOSAL_CHOSEN, &[], kind);

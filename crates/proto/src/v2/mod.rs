@@ -36,7 +36,9 @@ pub(crate) use configuration::wishes;
 pub(crate) use cookie::Cookies;
 pub(crate) use create_child_sa::{child_lifetime, further_child, only_for, triggered_by};
 pub(crate) use exchange::{Path, Task, Verdict};
-pub(crate) use ike_sa_init::{FirstMessage, Response, Wish, initiate, notify_only, respond, response};
+pub(crate) use ike_sa_init::{
+    FirstMessage, Response, Wish, asked_for_cookie, initiate, notify_only, respond, response,
+};
 pub(crate) use informational::remove_child;
 pub use mobility::Movable;
 pub use redirect::Gateway;
