@@ -121,7 +121,7 @@ impl IkeSa {
     /// That a new one takes its place is under way; should that fail, it ends then (IKEv2) or when its timer fires.
     pub fn replacement_begun(&mut self, end: Instant) {
         match self {
-            Self::V1(sa) => sa.replace_at = None,
+            Self::V1(sa) => (sa.replace_at, sa.dying) = (None, true),
             Self::V2(sa) => (sa.rekey_at, sa.reauth_at, sa.expires) = (None, None, Some(end)),
         }
     }

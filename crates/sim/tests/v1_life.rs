@@ -279,6 +279,42 @@ fn the_successor_of_an_isakmp_sa_is_made_before_it_ends() {
     assert!((4..=5).contains(&ups), "{ups}");
 }
 
+/// Its time is over and the peer does not answer yet: it is listed as dying (ST 10 of racoon 0.8, 9 of 0.7), and carries on.
+#[test]
+fn a_dying_isakmp_sa_is_used_until_there_is_another() {
+    let (a, b) = sites();
+    let life = |site: Site| site.connection("reauth_time = 500s\n rand_time = 0s\n over_time = 60s");
+    let (mut sim, a, b) = up(life(a), b);
+    sim.run_for(490 * SECOND);
+    sim.set_hook(Some(Box::new(|_, datagram| {
+        let lost = Header::parse(&datagram.bytes).is_ok_and(|h| h.exchange == ExchangeType::IDENTITY_PROTECTION);
+        if lost { Vec::new() } else { vec![(Duration::ZERO, datagram.clone())] }
+    })));
+    sim.run_for(20 * SECOND);
+    assert_eq!((in_state(&sim, a, IkeState::Rekeying), in_state(&sim, a, IkeState::Connecting)), (1, 1));
+    let created = |_: Duration| String::new();
+    let st = |sim: &Sim, dialect| {
+        let options = show::racoonctl::Options { level: 1, dialect, strict: true, created: &created };
+        let table = show::racoonctl::render(&sim.snapshots(a), &options);
+        table
+            .lines()
+            .filter(|line| line.contains(" I ") && !line.contains(":0000000000000000"))
+            .map(str::to_string)
+            .collect::<Vec<_>>()
+    };
+    let dying = st(&sim, show::racoonctl::Dialect::Racoon08);
+    assert!(dying.len() == 1 && dying[0].contains(" 10 I 10 M"), "{dying:?}");
+    // A further Child SA is negotiated under it all the same.
+    let child = sim.plane(a).installed().next().unwrap().child;
+    sim.report(a, PlaneEvent::SoftExpire { child });
+    sim.run_for(2 * SECOND);
+    assert_eq!(sim.pairs(a, b), 2, "rekeyed while dying");
+    sim.set_hook(None);
+    sim.run_for(60 * SECOND);
+    assert_eq!((in_state(&sim, a, IkeState::Established), in_state(&sim, a, IkeState::Rekeying)), (1, 0));
+    assert!(sim.carries(a, b));
+}
+
 /// Begins and ends at random over a bad net, with short lifetimes: afterwards the net is quiet and both ends agree.
 #[test]
 fn operators_and_crashes_at_random() {

@@ -176,6 +176,8 @@ pub(crate) struct IsakmpSa {
     pub parked: Option<(Header, Vec<u8>, Path)>,
     /// What the peer sent after it, believing us further.
     pub behind: Vec<(Header, Vec<u8>, Path)>,
+    /// Its time is over and a new one is being made; until that is there it is used as before.
+    pub dying: bool,
     /// Whether both ends behave as Cisco's clients and gateways do.
     pub(super) unity: bool,
     /// What the peer wants left out of its networks: it passes in the clear.
@@ -242,6 +244,7 @@ impl IsakmpSa {
             method: OakleyAuthMethod::PRE_SHARED_KEY,
             parked: None,
             behind: Vec::new(),
+            dying: false,
             unity: false,
             bypasses: Vec::new(),
             requested: Vec::new(),
@@ -381,6 +384,7 @@ impl IsakmpSa {
 
     pub fn ike_state(&self) -> IkeState {
         match self.state {
+            State::Established(_) if self.dying => IkeState::Rekeying,
             State::Established(_) if !self.configuration.authenticates() => IkeState::Established,
             State::Orphaned => IkeState::Deleting,
             State::Closed => IkeState::Destroying,
