@@ -1,5 +1,6 @@
 #!/bin/bash
-# Shrike before a scanner and before noise: ike-scan gets an answer RFC 7296 allows, and datagrams that are no IKE
+# Shrike before a scanner and before noise: ike-scan gets an answer RFC 7296 allows, in IKEv1 a handshake in main and in
+# aggressive mode, from whose hash psk-crack guesses a short key, of which the log warns; and datagrams that are no IKE
 # change nothing: afterwards a good peer still establishes.
 . "$(dirname "$0")/lab.sh"
 for part in swanctl charon subject scenario; do . "$INTEROP/lib/$part.sh"; done
@@ -55,6 +56,43 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
             sys.exit("nobody listens on port %d any more" % port)
 ' "$(outer a)" && sleep 1 && subject_alive a
 }
+
+# IKEv1 with a key of one word, for whoever calls itself client.example.
+start_v1() { # AGGRESSIVE
+    CONF_MORE[a]='connections { lab { remote { id = client.example } } }
+secrets { ike-lab { id-2 = client.example
+ secret = "shrike" } }'
+    subject_start a userspace "version = 1
+        aggressive = $1
+        proposals = aes128-sha1-modp2048,3des-sha1-modp1024" 'esp_proposals = aes128gcm16'
+}
+scan() { inside b ike-scan --sport=500 --retry=1 --timeout=2000 "$@" "$(outer a)" 2>&1; }
+handshake() { local output; output=$(scan "$@"); [[ $output == *"1 returned handshake"* ]] || { say "$output"; return 1; }; }
+main_mode() { handshake --auth=1; }
+aggressive_scan=(-A --id=client.example --idtype=2 --dhgroup=14 --trans=7/128,2,1,14)
+aggressive_mode() { handshake "${aggressive_scan[@]}" --pskcrack="$LAB/psk"; }
+key_is_guessed() {
+    printf '%s\n' falcon shrike merlin >"$LAB/words"
+    local output; output=$(psk-crack -d "$LAB/words" "$LAB/psk" 2>&1)
+    [[ $output == *'key "shrike" matches'* ]] || { say "$output"; return 1; }
+}
+warned() { grep -i 'aggressive' "$LAB/a/$(subject_name).log" | grep -qi 'guess' || { subject_log a; return 1; }; }
+to_nobody() { # of an identity that no connection takes: no hash to guess from
+    local output; output=$(scan -A --id=nobody --idtype=2 --dhgroup=14 --trans=7/128,2,1,14)
+    [[ $output == *"0 returned handshake"* ]] || { say "$output"; return 1; }
+}
+
+lab_up
+check 'ike-scan/ikev1: the daemon starts' start_v1 no &&
+    check 'ike-scan/ikev1: a handshake in main mode' main_mode
+lab_up
+if check 'ike-scan/ikev1/aggressive: the daemon starts' start_v1 yes; then
+    check 'ike-scan/ikev1/aggressive: nothing for a stranger' to_nobody
+    check 'ike-scan/ikev1/aggressive: a handshake' aggressive_mode
+    check 'ike-scan/ikev1/aggressive: psk-crack guesses the key' key_is_guessed
+    check 'ike-scan/ikev1/aggressive: the log warned of that' warned
+fi
+unset 'CONF_MORE[a]'
 
 lab_up
 check 'ike-scan: the daemon starts' start_a || finish
