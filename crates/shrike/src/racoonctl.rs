@@ -3,7 +3,10 @@
 
 use crate::client::Control;
 use model::{IkeState, SaId, SaSnapshot};
-use show::racoonctl::{Dialect, NO_SAD_ENTRIES, Options, event_line, event_of, render, render_ipsec};
+use show::racoonctl::{
+    Dialect, NO_SAD_ENTRIES, Options, PHASE2_ESTABLISHED, event_line, events_of_end, events_of_phase1, render,
+    render_ipsec,
+};
 use std::net::{IpAddr, ToSocketAddrs};
 use std::time::Duration;
 use vici::Message;
@@ -13,10 +16,6 @@ const USAGE: &str = "usage: racoonctl [-l [-l [-l]]] [-s SOCKET] [--dialect raco
   flush-sa (fs) isakmp|esp|ah|ipsec       establish-sa (es) [-w] [-n CONNECTION] isakmp inet|inet6 SRC DST
   show-event (se)                         vpn-connect (vc) GATEWAY
   reload-config (rc)                      vpn-disconnect (vd) GATEWAY";
-
-/// Racoon's codes for what came up (facts: no payload goes with them).
-const PHASE1_UP: u16 = 0x0100;
-const PHASE2_UP: u16 = 0x0201;
 
 /// The command line.
 #[derive(Debug, PartialEq, Eq)]
@@ -264,12 +263,12 @@ fn connect(line: &Line, control: &mut Control, to: &Gateway<'_>, wait: bool) -> 
 /// Racoon's event lines, until the daemon goes away.
 fn show_events(control: &mut Control, print: impl Fn(&str)) -> Result<(), String> {
     control.follow_changes(|change| {
-        let (code, local, remote) = match change {
-            crate::client::Change::IkeUp(sa) => (PHASE1_UP, sa.local, sa.remote),
-            crate::client::Change::ChildUp(sa) => (PHASE2_UP, sa.local, sa.remote),
-            crate::client::Change::Ended(t) => (event_of(&t), t.sa.local, t.sa.remote),
+        let (codes, local, remote) = match change {
+            crate::client::Change::IkeUp(sa) => (events_of_phase1(&sa), sa.local, sa.remote),
+            crate::client::Change::ChildUp(sa) => (vec![PHASE2_ESTABLISHED], sa.local, sa.remote),
+            crate::client::Change::Ended(t) => (events_of_end(&t), t.sa.local, t.sa.remote),
         };
-        print(&event_line(code, local, remote));
+        codes.into_iter().for_each(|code| print(&event_line(code, local, remote)));
     })
 }
 

@@ -80,7 +80,10 @@ fn nobody_is_taken_without_the_right_password() {
             assert_eq!(sim.plane(a).installs + sim.plane(b).installs, 0, "{user}");
             assert_eq!(sim.endpoint(b).sizes(), (0, 0), "{user}: the SA is gone");
             let failures = sim.tombstones(b);
-            assert!(failures.iter().any(|t| matches!(t.failure.kind, FailureKind::XauthRefused { .. })), "{failures:?}");
+            assert!(
+                failures.iter().any(|t| matches!(t.failure.kind, FailureKind::XauthRefused { .. })),
+                "{failures:?}"
+            );
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The lines of `show-event`.
 
-use model::{FailureKind, Phase, Tombstone};
+use model::{FailureKind, Phase, SaSnapshot, Tombstone};
 use std::net::SocketAddr;
 
 /// Racoon's text for an event. 0x0106, "the peer deleted phase 1", has none.
@@ -31,26 +31,37 @@ pub fn event_line(code: u16, source: SocketAddr, destination: SocketAddr) -> Str
     format!("{what} {} -> {}\n", end(source), end(destination))
 }
 
-/// The event that racoon has for the end of an SA. (It has 0x0100 and 0x0201 for what came up.)
-pub fn event_of(ended: &Tombstone) -> u16 {
+/// The events of an ISAKMP SA that came up, in racoon's order: "mode configuration done" comes without any, too.
+pub fn events_of_phase1(sa: &SaSnapshot) -> Vec<u16> {
+    let user = sa.remote_xauth_id.is_some().then_some(0x0108);
+    std::iter::once(0x0100).chain(user).chain((sa.version == 1).then_some(0x0107)).collect()
+}
+
+/// The event of an IPsec SA that came up.
+pub const PHASE2_ESTABLISHED: u16 = 0x0201;
+
+/// The events that racoon has for the end of an SA: none for a phase 2 that was refused or has a successor, and two where
+/// the peer deleted phase 1.
+pub fn events_of_end(ended: &Tombstone) -> Vec<u16> {
     use FailureKind as Kind;
-    let child = ended.child.is_some();
+    match (&ended.failure.kind, ended.child.is_some()) {
+        (Kind::PeerDeleted, false) => vec![0x0106, 0x0101],
+        (Kind::PeerDeleted | Kind::Terminated | Kind::Expired, true) => vec![0x0202],
+        (Kind::NoAnswer { .. }, true) => vec![0x0203],
+        (_, true) => Vec::new(),
+        _ => vec![event_of(ended)],
+    }
+}
+
+/// The event of the end of phase 1, or of a peer that does not answer.
+fn event_of(ended: &Tombstone) -> u16 {
+    use FailureKind as Kind;
     match &ended.failure.kind {
-        Kind::NoAnswer { answered_before: true, .. } if !child && ended.sa.established.is_some() => 0x0105,
-        Kind::NoAnswer { .. } | Kind::HalfOpen { .. } => {
-            if child {
-                0x0203
-            } else {
-                0x0102
-            }
-        }
+        Kind::NoAnswer { answered_before: true, .. } if ended.sa.established.is_some() => 0x0105,
+        Kind::NoAnswer { .. } | Kind::HalfOpen { .. } => 0x0102,
         Kind::NoProposalChosen { phase: Phase::Ike, .. }
         | Kind::ChoiceNotOffered { phase: Phase::Ike, .. }
-        | Kind::InvalidKeyExchange { .. }
-            if !child =>
-        {
-            0x0103
-        }
+        | Kind::InvalidKeyExchange { .. } => 0x0103,
         Kind::IdentityUnknown { .. }
         | Kind::IdentityMismatch { .. }
         | Kind::NotAddressed { .. }
@@ -65,8 +76,6 @@ pub fn event_of(ended: &Tombstone) -> u16 {
         | Kind::SignatureInvalid { .. }
         | Kind::AuthenticationRefused { .. } => 0x0104,
         Kind::XauthRefused { .. } => 0x0109,
-        Kind::PeerDeleted if !child => 0x0106,
-        _ if child => 0x0202,
         _ => 0x0101,
     }
 }
@@ -88,7 +97,6 @@ mod tests {
     #[test]
     fn ends_have_events() {
         let mut t = ended(FailureKind::PeerDeleted, "connections.gw-gw", 3);
-        assert_eq!(event_of(&t), 0x0106);
         let no_answer = |answered_before| FailureKind::NoAnswer {
             waiting_for: RuleId::MainMode2,
             to: "10.9.0.2:500".parse().unwrap(),
@@ -103,10 +111,14 @@ mod tests {
         t.sa.established = Some(secs(90));
         assert_eq!(event_of(&t), 0x0105);
         t.child = Some("net-net".into());
-        assert_eq!(event_of(&t), 0x0203);
+        assert_eq!(events_of_end(&t), [0x0203]);
         t.failure.kind = FailureKind::Expired;
-        assert_eq!(event_of(&t), 0x0202);
+        assert_eq!(events_of_end(&t), [0x0202]);
+        t.failure.kind = FailureKind::NotUnique { remote: model::Identity::ANY };
+        assert!(events_of_end(&t).is_empty(), "racoon says nothing of a phase 2 that never was");
         t.child = None;
+        t.failure.kind = FailureKind::PeerDeleted;
+        assert_eq!(events_of_end(&t), [0x0106, 0x0101]);
         let (user, found_by) = ("carol".parse().unwrap(), model::Side::Us);
         t.failure.kind = FailureKind::XauthRefused { user, found_by, known: true };
         assert_eq!(event_of(&t), 0x0109);
