@@ -6,7 +6,7 @@
 use crate::failed::{causes, half_open, unanswered};
 use crate::{Cause, Finding, Severity};
 use Cause as C;
-use model::{ChildState, FailureKind, IkeState, Live, LiveConnection, Role, SaSnapshot, Tombstone};
+use model::{ChildState, FailureKind, IkeState, Live, LiveConnection, Role, SaSnapshot, Tombstone, UNREADABLE};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -429,6 +429,21 @@ impl Group<'_> {
                 (half_open(waiting, again.answered), "answered, and not established".to_string())
             }
         };
+        // The peer's word, though anybody can have said it: it answers, and this is likely why not otherwise.
+        let said = sa.suspicion.as_deref();
+        let meant: &[Cause] = match said {
+            Some("NO_PROPOSAL_CHOSEN" | "ATTRIBUTES_NOT_SUPPORTED" | "BAD_PROPOSAL_SYNTAX") => &[C::Phase1Proposal],
+            Some("INVALID_ID_INFORMATION") => &[C::PeerId],
+            Some("INVALID_EXCHANGE_TYPE" | "UNSUPPORTED_EXCHANGE_TYPE") => &[C::NegotiationMode],
+            Some("INVALID_MAJOR_VERSION" | "INVALID_MINOR_VERSION") => &[C::IkeVersion],
+            Some(_) if secret => &[C::PskMismatch, C::PeerId, C::AuthFailed],
+            Some(_) => &[C::AuthFailed, C::PeerId],
+            None => &[],
+        };
+        if said.is_some() {
+            causes.retain(|cause| !meant.contains(cause) && *cause != C::NoResponse);
+            causes.splice(0..0, meant.iter().copied());
+        }
         // Repetitions are not counted: one request may have been sent a moment ago.
         let counted = self.counted(live, 2);
         if let Some((counted, _)) = &counted {
@@ -436,6 +451,7 @@ impl Group<'_> {
             causes.splice(0..0, counted.iter().copied());
         }
         let severity = match again.sent.max(again.answered) {
+            0 | 1 if said.is_some() => Severity::Warning,
             0 | 1 if counted.is_none() => Severity::Info,
             2.. => Severity::Error,
             _ => Severity::Warning,
@@ -448,6 +464,10 @@ impl Group<'_> {
             again.sent,
             again.answered
         ));
+        found.evidence.extend(said.map(|said| match said {
+            UNREADABLE => "the peer's proof came and cannot be decrypted".to_string(),
+            error => format!("the peer reports {error}, unprotected: not acted upon"),
+        }));
         found.evidence.extend(counted.map(|(_, evidence)| evidence));
         found
     }

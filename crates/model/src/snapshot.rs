@@ -180,6 +180,9 @@ pub struct SaSnapshot {
     pub tasks_queued: Vec<&'static str>,
     /// The exchange under way.
     pub tasks_active: Vec<&'static str>,
+    /// What speaks against a negotiation under way without being proof: the error that the peer reported unprotected, by its
+    /// name, or [`UNREADABLE`].
+    pub suspicion: Option<String>,
     /// The worker that owns this SA; tmsh's `(tmm: N)`.
     pub worker: u32,
     /// Child SAs, also those still being negotiated.
@@ -187,6 +190,9 @@ pub struct SaSnapshot {
     /// Names of the configured children of the connection, for the `Traffic Selectors` lines of tmsh.
     pub configured_children: Vec<String>,
 }
+
+/// [`SaSnapshot::suspicion`]: the peer's proof came and could not be decrypted.
+pub const UNREADABLE: &str = "UNREADABLE";
 
 /// One Child SA (IKEv1: IPsec SA pair).
 #[derive(Clone, Debug)]

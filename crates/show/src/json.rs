@@ -77,6 +77,10 @@ pub struct Sa {
     pub tasks_queued: Vec<String>,
     /// Exchanges under way.
     pub tasks_active: Vec<String>,
+    /// What speaks against the negotiation without being proof: the error that the peer reported unprotected, by name, or
+    /// UNREADABLE.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspicion: Option<String>,
     /// The worker that owns it.
     pub worker: u32,
     /// Child SAs.
@@ -296,6 +300,7 @@ impl From<&SaSnapshot> for Sa {
             },
             tasks_queued: texts(&sa.tasks_queued),
             tasks_active: texts(&sa.tasks_active),
+            suspicion: sa.suspicion.clone(),
             worker: sa.worker,
             children: sa.children.iter().map(Child::from).collect(),
             configured_children: sa.configured_children.clone(),

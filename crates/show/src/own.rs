@@ -5,7 +5,7 @@
 //! do about it (`do`); an ordinary end has one line.
 
 use model::dataplane::Mode;
-use model::{ChildSnapshot, ChildState, IkeState, Role, SaSnapshot, Tombstone};
+use model::{ChildSnapshot, ChildState, IkeState, Role, SaSnapshot, Tombstone, UNREADABLE};
 use std::fmt::Display;
 use std::time::Duration;
 use wire::grammar::rule;
@@ -177,7 +177,21 @@ impl Page {
         let r = sa.retransmissions;
         let times = |n: u32| if n == 1 { "once".to_string() } else { format!("{n} times") };
         if r.sent > 0 {
-            self.labelled(2, "sent", &format!("the request again {}, no answer yet", times(r.sent)));
+            let answer = if sa.suspicion.is_some() { "no good answer yet" } else { "no answer yet" };
+            self.labelled(2, "sent", &format!("the request again {}, {answer}", times(r.sent)));
+        }
+        match sa.suspicion.as_deref() {
+            Some(UNREADABLE) => {
+                self.labelled(2, "heard", "a proof that cannot be decrypted: the pre-shared keys seem to differ");
+            }
+            Some(error) => {
+                self.labelled(
+                    2,
+                    "heard",
+                    &format!("{error} from the peer, unprotected: not acted upon, and likely the reason"),
+                );
+            }
+            None => {}
         }
         if r.total > r.sent {
             self.labelled(2, "lost", &format!("requests had to be sent again {} so far", times(r.total)));
@@ -345,6 +359,17 @@ mod tests {
     }
 
     #[test]
+    fn what_the_peer_says_unprotected_is_shown() {
+        let mut sa = connecting();
+        sa.suspicion = Some("NO_PROPOSAL_CHOSEN".into());
+        let shown = show(&[sa.clone()], &[]);
+        assert!(shown.contains("  sent    the request again 2 times, no good answer yet\n"), "{shown}");
+        assert!(shown.contains("  heard   NO_PROPOSAL_CHOSEN from the peer, unprotected: not acted upon,"), "{shown}");
+        sa.suspicion = Some(UNREADABLE.into());
+        assert!(show(&[sa], &[]).contains("a proof that cannot be decrypted"));
+    }
+
+    #[test]
     fn established_and_connecting() {
         assert_eq!(
             show(&[established(), connecting()], &[]),
@@ -399,6 +424,7 @@ gw-gw #1  ESTABLISHED 2h 5min, rekeying in 1h 47min
             nat: NatState { forced: true, ..NatState::default() },
             retransmissions: Retransmissions { sent: 0, total: 1, answered: 3 },
             children: Vec::new(),
+            suspicion: None,
             configured_children: Vec::new(),
             tasks_queued: vec!["CHILD_CREATE"],
             ..connecting()

@@ -81,6 +81,7 @@ pub(crate) fn established() -> SaSnapshot {
                 idle_out: None,
             },
         }],
+        suspicion: None,
         configured_children: vec!["net-net".into(), "net-backup".into()],
     }
 }
@@ -137,6 +138,7 @@ pub(crate) fn connecting() -> SaSnapshot {
             counters: Counters::default(),
             ..likeness
         }],
+        suspicion: None,
         configured_children: vec!["lan".into()],
         ..established()
     }

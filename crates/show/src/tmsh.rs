@@ -486,6 +486,7 @@ Total records returned: 0
                 child("selector-10202", 17_131, ChildState::Installed),
                 child("second-selector", 17_129, ChildState::Larval),
             ],
+            suspicion: None,
             configured_children: vec!["selector-10202".into(), "second-selector".into()],
             ..sa
         }

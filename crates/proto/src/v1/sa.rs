@@ -463,9 +463,22 @@ impl IsakmpSa {
             },
             worker: cx.settings.worker,
             children: self.children.iter().map(|c| self.listed(c, cx, now)).collect(),
+            suspicion: self.suspicion(),
             configured_children: connection
                 .map_or_else(Vec::new, |c| c.children.iter().map(|c| c.name.clone()).collect()),
         }
+    }
+
+    /// What speaks against a phase 1 under way, though it may come from anybody.
+    fn suspicion(&self) -> Option<String> {
+        if !self.is_half_open() {
+            return None;
+        }
+        let unreadable = matches!(&self.state, State::KeReplied(s) if s.unreadable);
+        let doubt = self.doubt.as_ref().map(|kind| kind.code().to_string());
+        doubt
+            .or_else(|| unreadable.then(|| model::UNREADABLE.to_string()))
+            .or_else(|| self.hint.map(|hint| hint.to_string()))
     }
 
     /// A Child SA as it is listed. IKEv1 has no word for replacing one: a newer one of the same selectors does it.

@@ -338,6 +338,7 @@ impl IkeSa {
             tasks_active: self.pending.iter().map(|p| p.task.name()).collect(),
             worker: cx.settings.worker,
             children: self.children.iter().map(|c| c.snapshot(self.id, self.nat.any(), cx, now)).collect(),
+            suspicion: None,
             configured_children: connection
                 .map_or_else(Vec::new, |c| c.children.iter().map(|c| c.name.clone()).collect()),
         }

@@ -526,6 +526,30 @@ fn two_sites_with_one_identity_are_told() {
     assert!(text.contains("established again and again") && text.contains("with one identity"), "{text}");
 }
 
+/// While a negotiation of IKEv1 is under way the peer's unprotected word, or a proof that cannot be read, is the best that is
+/// known: it comes first, and "no response" is no cause where something came.
+#[test]
+fn what_is_not_believed_is_told_while_it_is_negotiated() {
+    let after = |here: Site, there: Site, at_responder: bool| {
+        let mut sim = Sim::new(3);
+        let (here, there) = (sim.add(here), sim.add(there));
+        sim.initiate(here, there);
+        sim.run_for(15 * SECOND);
+        let node = if at_responder { there } else { here };
+        let found = diag::live(&score::over_vici(&sim, node));
+        (codes(&found).remove(0), as_text(&found, &[], true))
+    };
+    let ((severity, causes), text) = after(a(&V1), b(&["version = 1", "proposals = aes256-sha512-x25519"]), false);
+    assert!(severity >= Severity::Warning && causes[0] == "P1_PROPOSAL", "{causes:?}");
+    assert!(!causes.contains(&"NO_RESPONSE") && text.contains("reports NO_PROPOSAL_CHOSEN, unprotected"), "{text}");
+    let secrets = || (a(&V1), b(&V1).secret(Some("other")));
+    let ((severity, causes), text) = after(secrets().0, secrets().1, true);
+    assert!(severity >= Severity::Warning && causes[0] == "PSK_MISMATCH", "{causes:?}");
+    assert!(text.contains("cannot be decrypted"), "{text}");
+    let ((_, causes), _) = after(secrets().0, secrets().1, false);
+    assert!(causes[0] == "PSK_MISMATCH" && !causes.contains(&"NO_RESPONSE"), "{causes:?}");
+}
+
 /// Who is to begin decides how much it matters that nobody has.
 #[test]
 fn a_trap_waits_and_what_should_have_begun_is_missed() {

@@ -85,6 +85,7 @@ pub(crate) fn established() -> SaSnapshot {
                 idle_out: None,
             },
         }],
+        suspicion: None,
         configured_children: vec!["net-net".into()],
     }
 }
@@ -115,6 +116,7 @@ pub(crate) fn connecting() -> SaSnapshot {
             counters: Counters::default(),
             ..likeness
         }],
+        suspicion: None,
         configured_children: Vec::new(),
         tasks_active: vec!["IKE_AUTH"],
         ..established()
@@ -272,6 +274,7 @@ pub(crate) fn any_snapshot() -> impl Strategy<Value = SaSnapshot> {
                 tasks_active,
                 worker,
                 children,
+                suspicion: nat[0].then(|| "NO_PROPOSAL_CHOSEN".to_string()),
                 configured_children,
             }
         })
