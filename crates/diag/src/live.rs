@@ -205,7 +205,32 @@ impl Group<'_> {
                 finding.evidence.push(format!("{} SAs, {} ended", self.sas.len(), self.ended.len()));
             }
         }
+        found.extend(self.refused_elsewhere());
         found
+    }
+
+    /// A connection for many peers is up with one, and another one fails: each address is a case of its own.
+    fn refused_elsewhere(&self) -> Vec<Finding> {
+        const MOST: usize = 20;
+        let up: BTreeSet<IpAddr> = self.sas.iter().filter(|sa| up(sa)).map(|sa| sa.remote.ip()).collect();
+        let mut by_address: BTreeMap<IpAddr, Vec<&Tombstone>> = BTreeMap::new();
+        let failed =
+            |t: &&&Tombstone| is_fault(t) && t.child.is_none() && t.sa.established.is_none() && t.ended < RECENT;
+        for tombstone in self.ended.iter().filter(failed).filter(|t| !up.contains(&t.sa.remote.ip())) {
+            by_address.entry(tombstone.sa.remote.ip()).or_default().push(tombstone);
+        }
+        if up.is_empty() {
+            return Vec::new(); // the connection's own finding is about them
+        }
+        let finding = |(address, ended): (IpAddr, Vec<&Tombstone>)| {
+            let newest = ended.first()?;
+            let peer = format!("{} -> {address}", newest.sa.local.ip());
+            let attempts = u32::try_from(ended.len()).unwrap_or(u32::MAX);
+            let mut found = Finding { peer, attempts, ..kept("never-established", Severity::Error, newest) };
+            found.evidence.insert(0, format!("connection '{}', which is up with another peer", self.name));
+            Some(found)
+        };
+        by_address.into_iter().take(MOST).filter_map(finding).collect()
     }
 
     /// The two ends, or what is known of them.

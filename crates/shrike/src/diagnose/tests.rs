@@ -550,6 +550,33 @@ fn what_is_not_believed_is_told_while_it_is_negotiated() {
     assert!(causes[0] == "PSK_MISMATCH" && !causes.contains(&"NO_RESPONSE"), "{causes:?}");
 }
 
+/// One of many peers of a connection is up, and another one is refused: that is not lost.
+#[test]
+fn a_refused_peer_beside_one_that_is_up_is_told() {
+    let mut sim = Sim::new(3);
+    let hub = Site::new("b", "192.0.2.2").to("192.0.2.0/24").connection("version = 1").connection("unique = keep");
+    let hub = sim.add(hub.child("remote_ts = 192.0.2.1, 192.0.2.3"));
+    let first = sim.add(a(&["version = 1"]));
+    let second = Site::new("c", "192.0.2.3").to("192.0.2.2").local_id(Some("a.example")).connection("version = 1");
+    let second = sim.add(second.connection("unique = never"));
+    sim.initiate(first, hub);
+    sim.run_for(5 * SECOND);
+    assert_eq!(diag::live(&score::over_vici(&sim, hub)).len(), 1);
+    for _ in 0..2 {
+        sim.initiate(second, hub);
+        sim.run_for(5 * SECOND);
+    }
+    let found = diag::live(&score::over_vici(&sim, hub));
+    let refused = found.iter().find(|f| f.peer == "192.0.2.2 -> 192.0.2.3").expect("a finding of its own");
+    // What strangers fail with is remembered once for each address and reason.
+    assert_eq!((refused.severity, refused.attempts), (Severity::Error, 1));
+    assert!(
+        refused.why.contains("unique = keep") && refused.evidence[0].contains("up with another peer"),
+        "{refused:?}"
+    );
+    assert!(found.iter().any(|f| f.peer == "192.0.2.2 -> 192.0.2.1" && f.severity <= Severity::Info));
+}
+
 /// Who is to begin decides how much it matters that nobody has.
 #[test]
 fn a_trap_waits_and_what_should_have_begun_is_missed() {
