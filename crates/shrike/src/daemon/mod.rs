@@ -5,6 +5,7 @@ mod begin;
 mod bypass;
 mod control;
 mod credentials;
+mod drops;
 mod listener;
 mod lists;
 pub(crate) mod load;
@@ -27,6 +28,7 @@ use crate::log;
 use addresses::VirtualAddresses;
 use config::{Connection, SharedSecret};
 use control::Client;
+use drops::Drops;
 use linux::{NetworkChanges, Routes, SOCKET_MARK};
 use listener::{SocketFile, listen};
 use lists::Fetcher;
@@ -298,6 +300,7 @@ struct Daemon {
     fetcher: Fetcher,
     /// When to look what became of the network.
     check_network: Option<Instant>,
+    drops: Drops,
 }
 
 /// Runs until a signal ends it.
@@ -412,6 +415,7 @@ impl Daemon {
             socket,
             resolver,
             fetcher,
+            drops: Drops::new(),
             check_network: None,
         };
         daemon.register().map_err(|e| format!("epoll: {e}"))?;
@@ -488,6 +492,7 @@ impl Daemon {
         ready.sort_unstable();
         ready.dedup();
         let now = self.clock.now();
+        self.drops.summary(now).iter().for_each(|line| log::line("NET", 1, line));
         // Every time: the clock of the calendar may be set while the daemon runs.
         self.core.endpoint.credentials_mut().set_clock(now, Duration::from_secs(unix_seconds()));
         for token in ready {
@@ -646,7 +651,10 @@ impl Daemon {
             Output::Event(event) => {
                 let (group, level, text) = event.log();
                 let whom = event.sa().map(|(sa, name)| format!("<{name}|{}> ", sa.0)).unwrap_or_default();
-                log::line(group, level, &format!("{whom}{text}"));
+                let shown = !matches!(&event, Event::Dropped { reason, .. } if !self.drops.admit(*reason));
+                if shown {
+                    log::line(group, level, &format!("{whom}{text}"));
+                }
                 if let Some(history) = &self.core.history {
                     history.event(&event);
                 }
