@@ -168,6 +168,8 @@ pub struct SaSnapshot {
     pub age: Duration,
     /// Time since it was established, `None` before.
     pub established: Option<Duration>,
+    /// IKEv1: time since phase 1 was done. XAuth may follow before the SA is established.
+    pub phase1: Option<Duration>,
     /// Time to the next rekeying, if planned.
     pub rekey_in: Option<Duration>,
     /// Time to the next reauthentication, if planned.

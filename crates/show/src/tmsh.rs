@@ -481,6 +481,7 @@ Total records returned: 0
             remote: "10.2.2.2:500".parse().unwrap(),
             nat: NatState::default(),
             established: Some(secs(14_691)),
+            phase1: None,
             lifetime: secs(28_800),
             children: vec![
                 child("selector-10202", 17_131, ChildState::Installed),

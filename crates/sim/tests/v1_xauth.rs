@@ -101,6 +101,29 @@ fn a_wrong_password_ends_in_no_sa() {
     assert_eq!(sim.failure(b).kind, expected);
 }
 
+/// While the user is being asked, phase 1 is done, as racoon lists it: ST 9 with the time of its end, and no phase 2.
+#[test]
+fn a_phase_1_that_waits_for_its_user_has_a_date() {
+    let (mut sim, a, b) = ends(false, "secret", "secret");
+    sim.set_hook(Some(Box::new(|_, datagram| {
+        let header = Header::parse(&datagram.bytes).unwrap();
+        let lost = header.exchange == ExchangeType::TRANSACTION;
+        if lost { Vec::new() } else { vec![(Duration::ZERO, datagram.clone())] }
+    })));
+    sim.initiate(a, b);
+    sim.run_for(10 * SECOND);
+    let server = &sim.snapshots(b)[0];
+    assert!(server.established.is_none() && server.phase1.is_some_and(|at| at >= 9 * SECOND), "{server:?}");
+    let created = |age: Duration| format!("{} seconds ago", age.as_secs());
+    let dialect = show::racoonctl::Dialect::Racoon07;
+    let options = show::racoonctl::Options { level: 1, dialect, strict: true, created: &created };
+    let table = show::racoonctl::render(&sim.snapshots(b), &options);
+    let row = table.lines().nth(1).unwrap();
+    assert!(row.contains("  9 R 10 M 9 seconds ago") && row.trim_end().ends_with(" 0"), "{table}");
+    sim.set_hook(None);
+    assert!(sim.run_until(20 * SECOND, |sim| sim.carries(a, b)).is_some());
+}
+
 #[test]
 fn nobody_gets_past_xauth() {
     // The client knows the group's key, but offers no XAuth.

@@ -141,6 +141,8 @@ pub(crate) struct IsakmpSa {
     pub remote_id: Option<Identity>,
     pub created: Instant,
     pub established: Option<Instant>,
+    /// When phase 1 was done; XAuth may follow.
+    pub phase1: Option<Instant>,
     pub last_heard: Instant,
     pub replace_at: Option<Instant>,
     /// Responder: how long the initiator offered to keep this SA (RFC 2409 appendix A, Life Duration).
@@ -221,6 +223,7 @@ impl IsakmpSa {
             remote_id: None,
             created: now,
             established: None,
+            phase1: None,
             last_heard: now,
             replace_at: None,
             offered_lifetime: crate::child::Lifetime::default(),
@@ -451,6 +454,7 @@ impl IsakmpSa {
             authentication: super::authentication::name(self.method),
             age: now.since(self.created),
             established: self.established.map(|at| now.since(at)),
+            phase1: self.phase1.map(|at| now.since(at)),
             rekey_in: None,
             reauth_in: self.replace_at.map(|at| at.since(now)),
             lifetime: connection.map(|c| c.rekey_time.max(c.reauth_time)).unwrap_or_default(),

@@ -330,6 +330,7 @@ impl IkeSa {
                 .unwrap_or_else(|| crate::credentials::configured_method(self.connection.as_deref())),
             age: now.since(self.created),
             established: self.established.map(|at| now.since(at)),
+            phase1: None,
             rekey_in: left(self.rekey_at),
             reauth_in: left(self.reauth_at),
             lifetime,

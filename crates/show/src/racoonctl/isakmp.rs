@@ -246,7 +246,8 @@ pub fn project(sas: &[SaSnapshot], options: &Options<'_>) -> Vec<RacoonIsakmp> {
             exchange: sa.mode.map(Exchange::from),
             phase2: Some(phase2(sa)),
         }),
-        created: sa.established.map(options.created),
+        // Set when phase 1 is done, though XAuth may follow.
+        created: sa.phase1.or(sa.established).map(options.created),
     };
     sas.into_iter().map(row).collect()
 }

@@ -166,6 +166,7 @@ fn own_keys(m: &mut Message, sa: &SaSnapshot) {
         .maybe("shrike-local-id", exact(&sa.local_id))
         .maybe("shrike-remote-id", exact(&sa.remote_id))
         .maybe("shrike-remote-xauth-id", exact(&sa.remote_xauth_id))
+        .maybe("shrike-phase1", whole_seconds(sa.phase1))
         .maybe("shrike-suspicion", sa.suspicion.as_deref())
         .list_if_any("shrike-configured-children", &sa.configured_children);
 }
@@ -302,6 +303,7 @@ pub fn snapshot(message: &Message) -> Result<SaSnapshot, SchemaError> {
         tasks_queued: tasks("tasks-queued"),
         tasks_active: tasks("tasks-active"),
         worker: count("shrike-worker")?,
+        phase1: seconds(m, "shrike-phase1")?,
         suspicion: m.get_str("shrike-suspicion").map(String::from),
         children,
         configured_children: configured,

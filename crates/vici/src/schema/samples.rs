@@ -47,6 +47,7 @@ pub(crate) fn established() -> SaSnapshot {
         authentication: "pre-shared-key",
         age: secs(3),
         established: Some(secs(2)),
+        phase1: None,
         rekey_in: Some(secs(13_961)),
         reauth_in: None,
         lifetime: secs(14_400),
@@ -102,6 +103,7 @@ pub(crate) fn connecting() -> SaSnapshot {
         local_id: None,
         remote_id: None,
         established: None,
+        phase1: None,
         rekey_in: None,
         children: vec![ChildSnapshot {
             id: SaId(2),
@@ -266,6 +268,7 @@ pub(crate) fn any_snapshot() -> impl Strategy<Value = SaSnapshot> {
                 authentication: "pre-shared-key",
                 age: age.unwrap_or_default(),
                 established,
+                phase1: (version == 1).then_some(established).flatten(),
                 rekey_in,
                 reauth_in,
                 lifetime: Duration::from_secs(lifetime),
