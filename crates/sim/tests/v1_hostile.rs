@@ -117,6 +117,8 @@ fn react(sim: &mut Sim, node: NodeId, datagram: &Datagram) -> Reaction {
     let states = |sim: &Sim| {
         let each = sim.snapshots(node).into_iter().map(|mut sa| {
             sa.retransmissions.answered = 0;
+            // What was said is remembered for the explanation, and changes nothing else.
+            sa.suspicion = None;
             format!("{sa:?}")
         });
         each.collect::<Vec<_>>()

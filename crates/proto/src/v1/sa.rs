@@ -458,7 +458,11 @@ impl IsakmpSa {
             rekey_in: None,
             reauth_in: self.replace_at.map(|at| at.since(now)),
             lifetime: connection.map(|c| c.rekey_time.max(c.reauth_time)).unwrap_or_default(),
-            retransmissions: self.retransmissions,
+            // A question whether the peer lives is a message of its own each time (RFC 3706 section 5.2).
+            retransmissions: Retransmissions {
+                sent: self.retransmissions.sent.max(self.probe.1.saturating_sub(1)),
+                ..self.retransmissions
+            },
             tasks_queued: Vec::new(),
             tasks_active: if self.quick_modes.values().any(|q| q.waiting_for().is_some()) {
                 vec!["QUICK_MODE"]
