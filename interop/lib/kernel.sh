@@ -18,6 +18,8 @@ kernel_required() {
     for runner in "${VM_RUN:-}" "$INTEROP/../../shared/lab/vm/vm-run"; do
         [ -n "$runner" ] && [ -x "$runner" ] || continue
         local pass=() name
+        # Not every guest kernel that there may be has PF_KEY; this one has.
+        [ "$what" = esp ] || export VMLAB_BACKEND=${VMLAB_BACKEND:-uml7}
         for name in ${!INTEROP_@} ${!SHRIKE@}; do pass+=(-e "$name"); done
         exec "$runner" -t "${INTEROP_VM_SECONDS:-300}" ${pass[@]+"${pass[@]}"} -- "$@" </dev/null
     done
