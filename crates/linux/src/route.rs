@@ -220,11 +220,7 @@ impl Rule {
         let mut rules = Vec::new();
         for local in local_ts {
             for remote in remote_ts.iter().filter(|remote| remote.is_ipv6() == local.is_ipv6()) {
-                let protocol = match (local.protocol, remote.protocol) {
-                    (0, protocol) | (protocol, 0) => protocol,
-                    (one, other) if one == other => one,
-                    _ => continue, // no packet is in both
-                };
+                let Some(protocol) = local.common_protocol(remote) else { continue };
                 let with_ports = !matches!(protocol, 0 | 1 | 58);
                 let ports = |ts: &TrafficSelector| {
                     (with_ports && (ts.start_port, ts.end_port) != (0, u16::MAX))

@@ -107,6 +107,14 @@ impl TrafficSelector {
         matches!(self.protocol, 1 | 58)
     }
 
+    /// The protocol of packets between this side and the other, 0 for any; `None` if no packet is in both.
+    pub fn common_protocol(&self, other: &Self) -> Option<u8> {
+        match (self.protocol, other.protocol) {
+            (0, protocol) | (protocol, 0) => Some(protocol),
+            (one, other) => (one == other).then_some(one),
+        }
+    }
+
     /// What both sets have in common.
     pub fn intersection(&self, other: &Self) -> Option<Self> {
         if self.is_ipv6() != other.is_ipv6() {

@@ -50,11 +50,7 @@ pub(super) fn selectors(
     let mut selectors = Vec::new();
     for local in local_ts {
         for remote in remote_ts.iter().filter(|remote| remote.is_ipv6() == local.is_ipv6()) {
-            let protocol = match (local.protocol, remote.protocol) {
-                (0, protocol) | (protocol, 0) => protocol,
-                (one, other) if one == other => one,
-                _ => continue, // no packet is in both
-            };
+            let Some(protocol) = local.common_protocol(remote) else { continue };
             let ports = ports(local, remote, protocol)?;
             for local in local.networks() {
                 for remote in remote.networks() {
