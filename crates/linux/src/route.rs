@@ -5,7 +5,9 @@
 //! packets except those of our own sockets, which are marked. So IKE and ESP take the real route even when the peer's own
 //! address lies in the remote selector (0.0.0.0/0).
 //!
-//! Packets that shall pass a tunnel by ([`Rule::around_tunnels`]) jump over that rule: `pref 219: from A to B goto 221`.
+//! Packets that shall pass a tunnel by ([`Rule::around_tunnels`]) jump over that rule: `pref 219: from A to B goto 221`. What
+//! this host sends itself has no source address before it has a route, and the tunnel's would give it that of the tunnel: where
+//! the host has an address in A, such packets to B jump too.
 //!
 //! One thing to know: strict reverse path filtering (`rp_filter = 1`) looks up the way back of received ESP without the mark.
 //! Where the remote selector includes the peer's address it would find the tunnel and drop the packet: such hosts need
@@ -15,7 +17,7 @@ use crate::netlink::{CREATE, DUMP, EXCLUSIVE, NetlinkError, REPLACE, Reply, Requ
 use crate::sys::{address, family, octets, width};
 use model::TrafficSelector;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 const RTM_NEWLINK: u16 = 16;
@@ -66,6 +68,8 @@ const FRA_IP_PROTO: u16 = 22;
 const FRA_SPORT_RANGE: u16 = 23;
 const FRA_DPORT_RANGE: u16 = 24;
 const FIB_RULE_INVERT: u32 = 2;
+/// IPv6: the rule is also for packets that have no source address yet.
+const FIB_RULE_FIND_SADDR: u32 = 0x1_0000;
 const FR_ACT_TO_TABLE: u8 = 1;
 const FR_ACT_GOTO: u8 = 2;
 const FR_ACT_NOP: u8 = 3;
@@ -189,6 +193,8 @@ pub struct Rule {
     pub unless_mark: Option<u32>,
     /// Packets from this network only.
     pub from: Option<(IpAddr, u8)>,
+    /// Packets that have no source address yet: those only in IPv4, those too in IPv6.
+    pub unbound: bool,
     /// Packets to this network only.
     pub to: Option<(IpAddr, u8)>,
     /// Packets of this protocol only; 0 for any.
@@ -204,7 +210,18 @@ pub struct Rule {
 impl Rule {
     fn any(ipv6: bool, preference: u32, action: RuleAction) -> Self {
         let (from, to, from_ports, to_ports) = (None, None, None, None);
-        Self { ipv6, preference, unless_mark: None, from, to, protocol: 0, from_ports, to_ports, action }
+        Self {
+            ipv6,
+            preference,
+            unless_mark: None,
+            from,
+            unbound: false,
+            to,
+            protocol: 0,
+            from_ports,
+            to_ports,
+            action,
+        }
     }
 
     /// The rule that leads packets into tunnels, except our own sockets' (see the head of this module).
@@ -214,8 +231,13 @@ impl Rule {
     }
 
     /// The rules by which packets between these selectors do not consult the table of the tunnels. Ports and protocols are
-    /// those of the kernel's rules: types of ICMP are none.
-    pub fn around_tunnels(local_ts: &[TrafficSelector], remote_ts: &[TrafficSelector]) -> Vec<Self> {
+    /// those of the kernel's rules: types of ICMP are none. `addresses` are this host's: where one lies in the local selector,
+    /// sockets that are bound to none go the same way.
+    pub fn around_tunnels(
+        local_ts: &[TrafficSelector],
+        remote_ts: &[TrafficSelector],
+        addresses: &[LocalAddress],
+    ) -> Vec<Self> {
         let (before, after) = (crate::ROUTING_RULE_PREFERENCE - 1, crate::ROUTING_RULE_PREFERENCE + 1);
         let mut rules = Vec::new();
         for local in local_ts {
@@ -232,13 +254,26 @@ impl Rule {
                     for to in remote.networks() {
                         let (from_ports, to_ports) = (ports(local), ports(remote));
                         let jump = Self::any(ipv6, before, RuleAction::GoTo(after));
-                        rules.push(Self { from: Some(from), to: Some(to), protocol, from_ports, to_ports, ..jump });
+                        let jump = Self { from: Some(from), to: Some(to), protocol, from_ports, to_ports, ..jump };
+                        let unbound = source_within(local, addresses).is_some();
+                        // In IPv6 one rule says both, and the kernel takes no second one that differs in this alone.
+                        if !ipv6 || !unbound {
+                            rules.push(jump);
+                        }
+                        if unbound {
+                            rules.push(Self { unbound, ..jump });
+                        }
                     }
                 }
             }
         }
-        rules.dedup();
-        rules
+        let mut once = Vec::new();
+        for rule in rules {
+            if !once.contains(&rule) {
+                once.push(rule);
+            }
+        }
+        once
     }
 }
 
@@ -464,12 +499,10 @@ pub fn tunnel_routes(
 ) -> Vec<Route> {
     let mut routes: Vec<Route> = Vec::new();
     for remote in remote_ts {
-        let source =
-            addresses.iter().map(|local| local.address).filter(|address| !address.is_loopback()).find(|address| {
-                local_ts.iter().any(|local| {
-                    address.is_ipv6() == remote.is_ipv6() && local.start <= *address && *address <= local.end
-                })
-            });
+        let source = local_ts
+            .iter()
+            .filter(|local| local.is_ipv6() == remote.is_ipv6())
+            .find_map(|local| source_within(local, addresses));
         if source.is_none() && !needs_route {
             continue;
         }
@@ -481,6 +514,12 @@ pub fn tunnel_routes(
         }
     }
     routes
+}
+
+/// An address of this host, other than loopback, that lies in the selector.
+fn source_within(local: &TrafficSelector, addresses: &[LocalAddress]) -> Option<IpAddr> {
+    let within = |a: &IpAddr| a.is_ipv6() == local.is_ipv6() && local.start <= *a && *a <= local.end;
+    addresses.iter().map(|own| own.address).filter(|a| !a.is_loopback()).find(within)
 }
 
 /// `struct ifinfomsg`.
@@ -551,14 +590,18 @@ fn route_to(reply: &Reply) -> Option<RouteTo> {
 
 fn rule_request(kind: u16, flags: u16, rule: &Rule) -> Request {
     let family = if rule.ipv6 { libc::AF_INET6 } else { libc::AF_INET } as u8;
-    let rule_flags = if rule.unless_mark.is_some() { FIB_RULE_INVERT } else { 0 };
+    let from = if rule.unbound && !rule.ipv6 { Some((IpAddr::V4(Ipv4Addr::UNSPECIFIED), 32)) } else { rule.from };
+    let mut rule_flags = if rule.unless_mark.is_some() { FIB_RULE_INVERT } else { 0 };
+    if rule.unbound && rule.ipv6 {
+        rule_flags |= FIB_RULE_FIND_SADDR;
+    }
     let length = |network: Option<(IpAddr, u8)>| network.map_or(0, |(_, length)| length);
     let action = match rule.action {
         RuleAction::Table(_) => FR_ACT_TO_TABLE,
         RuleAction::GoTo(_) => FR_ACT_GOTO,
         RuleAction::Next => FR_ACT_NOP,
     };
-    let mut header = vec![family, length(rule.to), length(rule.from), 0, 0, 0, 0, action];
+    let mut header = vec![family, length(rule.to), length(from), 0, 0, 0, 0, action];
     header.extend(rule_flags.to_ne_bytes());
     let mut request = Request::new(kind, flags);
     request.put(&header).attribute(FRA_PRIORITY, &rule.preference.to_ne_bytes());
@@ -568,7 +611,7 @@ fn rule_request(kind: u16, flags: u16, rule: &Rule) -> Request {
         RuleAction::Next => &mut request,
     };
     // A network of all addresses is none for the kernel.
-    for (kind, network) in [(FRA_DST, rule.to), (FRA_SRC, rule.from)] {
+    for (kind, network) in [(FRA_DST, rule.to), (FRA_SRC, from)] {
         if let Some((network, _)) = network.filter(|(_, length)| *length != 0) {
             request.attribute(kind, &octets(network));
         }

@@ -92,8 +92,8 @@ fn a_tunnel_is_routed_and_our_own_packets_are_not() {
 
             // What is led around the tunnels does not consult their table; other protocols and hosts do.
             let one = |text: &str| vec![text.parse::<model::TrafficSelector>().unwrap()];
-            let around = Rule::around_tunnels(&one("0.0.0.0/0[udp]"), &one("203.0.113.0/29[udp/9]"));
-            let around6 = Rule::around_tunnels(&one("::/0"), &one("2001:db8:9::9"));
+            let around = Rule::around_tunnels(&one("0.0.0.0/0[udp]"), &one("203.0.113.0/29[udp/9]"), &[]);
+            let around6 = Rule::around_tunnels(&one("::/0"), &one("2001:db8:9::9"), &[]);
             for rule in around.iter().chain(&around6) {
                 routes.add_rule(rule).unwrap();
                 routes.add_rule(rule).unwrap();
@@ -107,6 +107,25 @@ fn a_tunnel_is_routed_and_our_own_packets_are_not() {
                 routes.delete_rule(rule).unwrap();
             }
             assert!(probe.send_to(b"through", "203.0.113.1:9").is_ok());
+            // Sockets that are bound to no address are led around where one of this host's addresses is, and only there.
+            for (from, to, to_one) in [
+                ("10.1.0.0/16", "203.0.113.0/29", "203.0.113.1"),
+                ("2001:db8:1::/48", "2001:db8:9::9", "2001:db8:9::9"),
+            ] {
+                let to_one: IpAddr = to_one.parse().unwrap();
+                let elsewhere = Rule::around_tunnels(&one(from), &one(to), &[]);
+                let here = Rule::around_tunnels(&one(from), &one(to), &addresses);
+                for (rules, passes) in [(&elsewhere, false), (&here, true)] {
+                    for rule in rules {
+                        routes.add_rule(rule).unwrap();
+                    }
+                    assert_eq!(routes.route_to(to_one, None, None).is_err(), passes, "{from} {to} {rules:?}");
+                    for rule in rules {
+                        routes.delete_rule(rule).unwrap();
+                    }
+                    assert!(routes.route_to(to_one, None, None).is_ok());
+                }
+            }
             let mut buffer = [0; 2000];
             while tun.recv(&mut buffer).is_ok() {}
 

@@ -256,6 +256,7 @@ impl Core {
     /// Interfaces, addresses or routes changed: IKE SAs whose own address is gone move to another one, and peers are told
     /// which there are (MOBIKE).
     fn network_changed(&mut self, now: Instant) {
+        self.plane.network_changed();
         let Some(routes) = &mut self.routes else { return };
         let Ok(present) = routes.addresses() else { return };
         let ours = |a: &IpAddr| !self.addresses.holds(*a) && !a.is_loopback();

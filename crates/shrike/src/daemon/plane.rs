@@ -21,6 +21,9 @@ pub trait DataPlane {
     /// Why not, in words for the operator.
     fn apply(&mut self, now: Instant, command: &Command) -> Result<(), String>;
 
+    /// The host's interfaces or addresses changed.
+    fn network_changed(&mut self);
+
     /// Traffic of a Child SA.
     fn counters(&mut self, now: Instant, child: SaId) -> Option<Counters>;
 

@@ -254,6 +254,12 @@ impl DataPlane for Userspace {
         }
     }
 
+    fn network_changed(&mut self) {
+        if self.install_routes {
+            self.bypasses.renew(&mut self.routes);
+        }
+    }
+
     fn counters(&mut self, now: Instant, child: SaId) -> Option<Counters> {
         self.engine.counters(now, child)
     }

@@ -188,6 +188,12 @@ impl DataPlane for Kernel {
         done
     }
 
+    fn network_changed(&mut self) {
+        if let Some(routes) = self.routes.as_mut().filter(|_| self.install_routes) {
+            self.bypasses.renew(routes);
+        }
+    }
+
     fn counters(&mut self, _now: Instant, child: SaId) -> Option<Counters> {
         self.xfrm.counters(clock::unix_seconds(), child).ok()
     }
