@@ -12,7 +12,7 @@ iked_start() {
     cat >"$home/iked.conf" <<CONF
 ikev2 "lab" $1 esp from $(network b) to $(network a) local $(outer b) peer $(outer a) \\
     ikesa enc aes-128-gcm prf hmac-sha2-256 group ecp256 childsa enc aes-128 auth hmac-sha2-512 \\
-    srcid $(outer b) dstid $(outer a) psk "$LAB_PSK"
+    srcid $(outer b) dstid $(outer a) ${IKED_LIFETIMES:-} psk "$LAB_PSK"
 CONF
     chmod 600 "$home/iked.conf"
     # It reads keys below /etc/iked: put ours there, in the mount namespace that `ip netns exec` makes.

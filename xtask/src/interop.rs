@@ -33,7 +33,7 @@ pub const ALL: &[Script] = &[
 ];
 
 /// Those that run at night beside all others: what takes too long for every day.
-pub const NIGHTLY: &[Script] = &[("rekey", Some("--all")), ("rekey", Some("--kernel-all"))];
+pub const NIGHTLY: &[Script] = &[("rekey", Some("--all")), ("rekey", Some("--kernel-all")), ("hundred", None)];
 
 /// `cargo xtask interop [PEER...]`: builds the program and runs these scripts, or all.
 pub fn run(workspace: &Workspace, report: &mut Report, peers: &[String]) {
