@@ -37,15 +37,26 @@ pub const NIGHTLY: &[Script] = &[("rekey", Some("--all")), ("rekey", Some("--ker
 
 /// `cargo xtask interop [PEER...]`: builds the program and runs these scripts, or all.
 pub fn run(workspace: &Workspace, report: &mut Report, peers: &[String]) {
-    if let Some(unknown) = peers.iter().find(|peer| !ALL.iter().any(|(script, _)| script == peer)) {
-        let reason = format!(
-            "no script interop/{unknown}.sh; there are self-test, ike-scan, charon, rekey, fragments, pluto, ikev1, certificates, iked, diagnose, faults, matrix, operator, transport and shunts"
+    let known = || ALL.iter().chain(NIGHTLY).copied();
+    if let Some(unknown) = peers.iter().find(|peer| !known().any(|(script, _)| script == peer.as_str())) {
+        let mut names: Vec<&str> = known().map(|(script, _)| script).collect();
+        names.sort_unstable();
+        names.dedup();
+        report.record(
+            "interop",
+            Outcome::Fail(format!("no script interop/{unknown}.sh; there are {}", names.join(", "))),
         );
-        report.record("interop", Outcome::Fail(reason));
         return;
     }
-    let wanted: Vec<Script> =
-        ALL.iter().copied().filter(|(script, _)| peers.is_empty() || peers.iter().any(|peer| peer == script)).collect();
+    // What is for the night comes only by its name, unless that has a part for the day.
+    let by_day = |peer: &String| ALL.iter().any(|(script, _)| script == peer);
+    let at_night = NIGHTLY.iter().copied().filter(|(script, _)| peers.iter().any(|p| p == script && !by_day(p)));
+    let wanted: Vec<Script> = ALL
+        .iter()
+        .copied()
+        .filter(|(script, _)| peers.is_empty() || peers.iter().any(|peer| peer == script))
+        .chain(at_night)
+        .collect();
     // With a stand-in (INTEROP_STANDIN=charon) the scripts themselves are on trial: no program is needed.
     let standin = std::env::var_os("INTEROP_STANDIN").is_some();
     if standin || program(workspace, report) {
