@@ -54,6 +54,8 @@ pub(crate) enum Effect {
     /// This is to be the only SA of these identities. `forgotten`: the peer says so and has no others (INITIAL_CONTACT,
     /// RFC 7296 section 2.4), so it need not be told about them.
     OnlySa { sa: SaId, local: Identity, remote: Identity, forgotten: bool },
+    /// An IKEv2 SA is up: the peer may have begun one at the same time.
+    Established { sa: SaId },
     /// Negotiate a child again, in an IKE SA of its own (`close_action = start`).
     Begin { connection: Arc<Connection>, child: String, local: SocketAddr, remote: SocketAddr },
     /// IKEv1: Child SAs of the same peer that have lost their ISAKMP SA belong to this one now.
@@ -229,6 +231,12 @@ impl Context {
     pub fn held_elsewhere(&self, local: &Identity, remote: &Identity, at: SocketAddr) -> bool {
         let known = self.peers.get(&(local.clone(), remote.clone()));
         known.is_some_and(|sas| sas.values().any(|other| *other != at))
+    }
+
+    /// Whether another SA than `sa` is up with whoever is at this address. INITIAL_CONTACT is for an end that has none, and
+    /// the peer would drop what came up because it began at the same time (RFC 7296 section 2.4).
+    pub fn has_another_at(&self, sa: SaId, at: std::net::IpAddr) -> bool {
+        self.peers.values().flatten().any(|(other, address)| *other != sa && address.ip() == at)
     }
 
     pub fn count(&mut self, counter: Counter) {

@@ -6,6 +6,7 @@ mod redirect;
 mod renewal;
 mod shunts;
 mod traps;
+mod twins;
 
 pub use redirect::Clients;
 
@@ -132,6 +133,7 @@ pub struct Endpoint {
     shunts: BTreeMap<SaId, ShuntInstall>,
     /// IKE SAs whose gateway sends us to a host name, of which the addresses are asked for.
     redirects: BTreeMap<SaId, String>,
+    twins: twins::Twins,
 }
 
 impl Endpoint {
@@ -152,6 +154,7 @@ impl Endpoint {
             traps: BTreeMap::new(),
             shunts: BTreeMap::new(),
             redirects: BTreeMap::new(),
+            twins: twins::Twins::default(),
         }
     }
 
@@ -396,6 +399,7 @@ impl Endpoint {
             self.leave_half_open(id);
         }
         self.conclude(now, id, verdict);
+        self.close_twin(now, id);
     }
 
     /// RFC 7296 section 2.5: a message of a newer major version is told which one we speak, unless it is an answer, or
@@ -644,13 +648,22 @@ impl Endpoint {
 
     // ------------------------------------------------------------------------------------------------------------ end
 
-    /// The children that an established SA's connection has under other IKE SAs with the same peer. Both ends may have
-    /// begun: what is up beside an SA that is lost must not come up once more. Those others find out by themselves if they
-    /// are lost too.
+    /// The children that an SA's connection has under other IKE SAs with the same peer. Both ends may have begun: what is up
+    /// beside an SA that is lost, or that never came up, must not come up once more. Those others find out by themselves if
+    /// they are lost too.
     fn carried_by_others(&self, id: SaId) -> BTreeSet<String> {
-        let Some(sa) = self.sas.get(&id).filter(|sa| sa.was_established()) else { return BTreeSet::new() };
-        let same_peer = sa.identities().and_then(|key| self.cx.peers.get(&key)).into_iter().flat_map(BTreeMap::keys);
-        let others = same_peer.filter(|other| **other != id).filter_map(|other| self.sas.get(other));
+        let Some(sa) = self.sas.get(&id) else { return BTreeSet::new() };
+        let known = sa.identities().filter(|_| sa.was_established());
+        let same_peer: Vec<SaId> = match known.and_then(|key| self.cx.peers.get(&key)) {
+            Some(sas) => sas.keys().copied().collect(),
+            None if sa.role() == Role::Initiator => {
+                let at = sa.addresses().1.ip();
+                let there = |(_, other): &(&SaId, &IkeSa)| other.was_established() && other.addresses().1.ip() == at;
+                self.sas.iter().filter(there).map(|(id, _)| *id).collect()
+            }
+            None => Vec::new(),
+        };
+        let others = same_peer.iter().filter(|other| **other != id).filter_map(|other| self.sas.get(other));
         let beside = others.filter(|other| other.name() == sa.name() && !other.is_closed());
         let installed = beside.flat_map(IkeSa::children).filter(|child| child.is_installed());
         installed.map(|child| child.name.clone()).collect()
@@ -755,6 +768,7 @@ impl Endpoint {
     fn forget(&mut self, id: SaId) {
         self.forget_first_message(id);
         self.redirects.remove(&id);
+        self.forget_twin(id);
         if let Some(sa) = self.sas.remove(&id) {
             self.by_spi.remove(&sa.own_spi());
             self.cx.timers.cancel_all(id);
@@ -765,6 +779,7 @@ impl Endpoint {
         while let Some(effect) = self.cx.effects.pop() {
             match effect {
                 Effect::Replace { old, by } => self.replace(now, old, by),
+                Effect::Established { sa } => self.find_twin(now, sa),
                 Effect::Redirect { sa, to } => self.follow_redirect(now, sa, &to),
                 Effect::Retire { old, by } => self.retire(now, old, by),
                 Effect::Renew { old, child } => {

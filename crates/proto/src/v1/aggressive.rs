@@ -229,7 +229,7 @@ fn message2(
         return Some(kind);
     }
     add_nat_detection(sa, cx, &mut reply, hash, connection.encap);
-    if sa.initial_contact {
+    if sa.initial_contact && !cx.has_another_at(sa.id, sa.remote.ip()) {
         reply.notify_isakmp(sa.spis, V1NotifyType::INITIAL_CONTACT, &[]);
     }
     // RFC 2409 section 5.4 leaves it to the initiator whether message 3 is encrypted; RFC 3947 section 3.2 has it so.

@@ -264,7 +264,7 @@ fn message4(
     if let Err(kind) = prove(sa, cx, &connection, &local, own.expose(), &mut reply) {
         return Some(kind);
     }
-    if sa.initial_contact {
+    if sa.initial_contact && !cx.has_another_at(sa.id, sa.remote.ip()) {
         reply.notify_isakmp(sa.spis, V1NotifyType::INITIAL_CONTACT, &[]);
     }
     let reply = proving.keys.seal(header(sa.spis, ExchangeType::IDENTITY_PROTECTION, 0), reply);

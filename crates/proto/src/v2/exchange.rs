@@ -212,6 +212,11 @@ impl IkeSa {
             self.drop_datagram(cx, DropReason::UnexpectedMessageId, path);
             return Verdict::Keep;
         }
+        // The answer to our IKE_AUTH is late or lost: who sends this has not proved itself, and repeats it.
+        if matches!(self.state, State::AuthSent(_)) {
+            self.drop_datagram(cx, DropReason::UnexpectedExchange, path);
+            return Verdict::Keep;
+        }
         let Some(whole) = self.open(cx, header, datagram, path) else {
             return Verdict::Keep;
         };

@@ -220,7 +220,7 @@ pub(super) fn send(sa: &mut IkeSa, cx: &mut Context, now: Instant, init_request:
         chain.id_r(IdType(expected.kind().number()), expected.data());
     }
     chain.auth(method, value.expose());
-    if sa.initial_contact {
+    if sa.initial_contact && !cx.has_another_at(sa.id, sa.remote.ip()) {
         // RFC 7296 section 2.4: this is the only IKE SA between these identities.
         chain.notify(ProtocolId::NONE, &[], NotifyType::INITIAL_CONTACT, &[]);
     }
@@ -826,6 +826,7 @@ fn established(sa: &mut IkeSa, cx: &mut Context, now: Instant) {
     sa.retransmissions.sent = 0;
     sa.start_lifetime(cx, now);
     sa.note_peer(cx);
+    cx.effects.push(Effect::Established { sa: sa.id });
     cx.event(Event::IkeUp(Box::new(sa.snapshot(cx, now))));
 }
 

@@ -1,0 +1,116 @@
+//! Both ends began at once, and now there are two IKE SAs with the same Child SAs: one of them goes.
+//!
+//! ```text
+//! A: IKE_SA_INIT ->   <- IKE_SA_INIT :B        (after a power cut, or because both have traffic)
+//!    ... two IKE SAs, each with a Child SA for the same traffic ...
+//! A: INFORMATIONAL request in B's SA ->        A's SA has the lower SPIs: A asks whether B has its own
+//!    <- answer
+//! A: Delete of A's SA ->
+//! ```
+//!
+//! RFC 7296 has such a rule for rekeyings that cross (section 2.8.1: the end that made the one with the lowest nonce deletes
+//! it) and none for two first negotiations; both stay then, and are rekeyed for ever. The same idea holds here, by the SPIs,
+//! which both ends know too: the end that began the SA with the lower ones deletes it, once the peer has shown that it has
+//! the other and that one carries everything. Another implementation sees an ordinary Delete.
+
+use super::Endpoint;
+use crate::ike_sa::IkeSa;
+use crate::v2;
+use config::Unique;
+use model::{Instant, Role, SaId};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Two IKE SAs were begun at once if one was begun no later than this after the other was up: for so long a peer that uses
+/// strongSwan's defaults repeats its first request.
+const AT_ONCE: Duration = Duration::from_secs(165);
+
+/// The SAs that stay, each with the one that goes.
+#[derive(Default)]
+pub(super) struct Twins(BTreeMap<SaId, SaId>);
+
+impl Endpoint {
+    /// An IKE SA is up. If there is another one that was begun at the same time by the other end, and ours is the one that
+    /// goes, the peer is asked whether it has the other.
+    pub(super) fn find_twin(&mut self, now: Instant, id: SaId) {
+        let Some(new) = self.ikev2(id) else { return };
+        let Some(peer) = new.local_id.clone().zip(new.remote_id.clone()) else { return };
+        let known = self.cx.peers.get(&peer).into_iter().flatten();
+        let mut others = known.filter(|(_, at)| at.ip() == new.remote.ip()).filter_map(|(other, _)| self.ikev2(*other));
+        let Some(twin) = others.find(|other| are_twins(new, other)) else { return };
+        let spis = |sa: &v2::IkeSa| (sa.spis.initiator, sa.spis.responder);
+        let (goes, stays) = if spis(new) < spis(twin) { (new, twin) } else { (twin, new) };
+        if goes.role != Role::Initiator {
+            return; // the peer began it, and deletes it
+        }
+        let (goes, stays) = (goes.id, stays.id);
+        if let Some(sa) = self.sas.get_mut(&stays).and_then(IkeSa::v2) {
+            self.twins.0.insert(stays, goes);
+            sa.enqueue(&mut self.cx, now, v2::Task::Liveness);
+        }
+    }
+
+    /// An IKE SA has had a message: if it is one of two, its twin may go now.
+    pub(super) fn close_twin(&mut self, now: Instant, id: SaId) {
+        if self.twins.0.is_empty() {
+            return;
+        }
+        let Some((&stays, &goes)) = self.twins.0.iter().find(|(stays, goes)| **stays == id || **goes == id) else {
+            return;
+        };
+        let both = self.ikev2(stays).zip(self.ikev2(goes));
+        let Some((heir, old)) = both.filter(|(heir, old)| stands_alone(heir) && stands_alone(old)) else {
+            self.twins.0.remove(&stays);
+            return;
+        };
+        // One request is under way at a time: a second one, or none, says that the first was answered.
+        let proven = heir.next_request > 1 || (heir.next_request == 1 && heir.pending.is_none());
+        if proven && old.pending.is_none() && old.queue.is_empty() && carries_all_of(heir, old) {
+            self.twins.0.remove(&stays);
+            self.retire(now, goes, stays);
+        }
+    }
+
+    /// An SA is gone.
+    pub(super) fn forget_twin(&mut self, id: SaId) {
+        self.twins.0.retain(|stays, goes| *stays != id && *goes != id);
+    }
+
+    fn ikev2(&self, id: SaId) -> Option<&v2::IkeSa> {
+        match self.sas.get(&id) {
+            Some(IkeSa::V2(sa)) => Some(sa),
+            _ => None,
+        }
+    }
+}
+
+/// Established, and no other one takes its place or is replaced by it.
+fn stands_alone(sa: &v2::IkeSa) -> bool {
+    sa.is_established() && sa.replaces.is_none() && sa.heir().is_none() && !sa.undecided
+}
+
+/// Whether the two were begun by both ends at once for the same purpose.
+fn are_twins(new: &v2::IkeSa, other: &v2::IkeSa) -> bool {
+    let wanted = |sa: &v2::IkeSa| sa.connection.as_ref().is_some_and(|c| c.unique != Unique::Never);
+    let bare = |sa: &v2::IkeSa| sa.virtual_addresses.own.is_empty() && sa.virtual_addresses.assigned.is_empty();
+    let single = |sa: &v2::IkeSa| stands_alone(sa) && wanted(sa) && bare(sa);
+    let at_once = other.established.is_some_and(|up| new.created <= up + AT_ONCE);
+    single(new)
+        && single(other)
+        && at_once
+        && new.role != other.role
+        && new.name() == other.name()
+        && (new.local.ip(), new.remote.ip()) == (other.local.ip(), other.remote.ip())
+}
+
+/// Whether each Child SA of `old` has one in `heir` for the same traffic.
+fn carries_all_of(heir: &v2::IkeSa, old: &v2::IkeSa) -> bool {
+    old.children.iter().filter(|child| child.is_installed()).all(|child| {
+        heir.children.iter().any(|other| {
+            other.is_installed()
+                && other.name == child.name
+                && other.local_ts == child.local_ts
+                && other.remote_ts == child.remote_ts
+        })
+    })
+}
