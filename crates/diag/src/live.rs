@@ -6,7 +6,7 @@
 use crate::failed::{causes, half_open, unanswered};
 use crate::{Cause, Finding, Severity};
 use Cause as C;
-use model::{ChildState, FailureKind, IkeState, Live, LiveConnection, Role, SaSnapshot, Tombstone, UNREADABLE};
+use model::{ChildState, FailureKind, IkeState, Live, LiveConnection, Role, SaSnapshot, Stray, Tombstone, UNREADABLE};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -26,6 +26,8 @@ const LONG: Duration = Duration::from_secs(300);
 const PACKETS: u64 = 20;
 /// And so long.
 const ONE_WAY: Duration = Duration::from_secs(30);
+/// Messages of an SA that is over are late for no longer than this.
+const LATE: Duration = Duration::from_secs(60);
 /// So many half-open peers are no accident.
 const FLOOD: usize = 20;
 
@@ -190,6 +192,17 @@ fn is_fault(tombstone: &Tombstone) -> bool {
 
 fn seconds(duration: Duration) -> String {
     format!("{:.0} s", duration.as_secs_f64())
+}
+
+/// Evidence: what came of an SA that is not here.
+fn of_stray(stray: &Stray) -> String {
+    format!(
+        "{} messages from {} belong to SAs that are not here, the latest {} ago to {}; not acted upon",
+        stray.count,
+        stray.from,
+        seconds(stray.last),
+        stray.sa
+    )
 }
 
 impl Group<'_> {
@@ -409,10 +422,16 @@ impl Group<'_> {
                 let period = oldest.saturating_sub(*newest) / gaps.max(1);
                 found.evidence.push(format!("{} attempts, one about every {}", times.len(), seconds(period)));
             }
+            found.evidence.extend(self.stray(live).map(of_stray));
             return found;
         }
         if let Some(sa) = trying {
-            return self.trying(sa, live);
+            let mut found = self.trying(sa, live);
+            found.evidence.extend(self.stray(live).map(of_stray));
+            return found;
+        }
+        if let Some(stray) = self.stray(live) {
+            return self.kept_by_peer(stray);
         }
         if let Some(tombstone) = latest.filter(|t| t.sa.established.is_some()) {
             let severity = match tombstone.failure.kind {
@@ -424,6 +443,34 @@ impl Group<'_> {
             return found;
         }
         self.nothing(live)
+    }
+
+    /// What the peer goes on to send of an SA that is not here, long after the end of all that ever was here.
+    fn stray<'a>(&self, live: &'a Live) -> Option<&'a Stray> {
+        let over = self.ended.iter().map(|tombstone| tombstone.ended).min();
+        let mut of_it = live.strays.iter().filter(|stray| stray.connections.iter().any(|name| name == self.name));
+        of_it.find(|stray| stray.last < RECENT && over.is_none_or(|over| stray.last + LATE < over))
+    }
+
+    /// The peer has an SA, and we have none: so it is after a restart without a word.
+    fn kept_by_peer(&self, stray: &Stray) -> Finding {
+        let why = "no SA here, and the peer uses one that it had with us: this daemon lost it, as by a restart";
+        let mut found = verdict("lost-here", Severity::Warning, &[C::StaleSa], why);
+        let children = self.connection.map(|c| c.children.as_slice()).unwrap_or_default();
+        let begin = children.first().map_or_else(
+            || "begin it from here".to_string(),
+            |child| format!("begin it from here (swanctl --initiate --child {})", child.name),
+        );
+        if let Some(line) = found.remedy.first_mut() {
+            *line = format!(
+                "{begin}: the peer learns by INITIAL-CONTACT that its SA is void; or delete {} at the peer; let the peer \
+                 check for dead peers (dpd_delay)",
+                stray.sa
+            )
+            .into();
+        }
+        found.evidence.push(of_stray(stray));
+        found
     }
 
     /// Whether the daemon should have begun by itself.

@@ -3,6 +3,7 @@
 use crate::{Failure, IkeState, SaId, SaSnapshot, Tombstone};
 use std::fmt;
 use std::net::SocketAddr;
+use wire::SpiPair;
 use wire::grammar::{RuleId, rule};
 
 /// Which of the two SAs a negotiation is about.
@@ -132,6 +133,8 @@ pub enum Event {
         reason: DropReason,
         /// Where it came from.
         from: SocketAddr,
+        /// The SPIs (IKEv1: cookies) that it names and no SA has, if that is why.
+        spis: Option<SpiPair>,
         /// The SA it belongs to, if any.
         sa: Option<SaId>,
         /// What that SA waits for.
@@ -219,9 +222,10 @@ impl Event {
                     if t.failure.kind.is_ordinary() { String::new() } else { format!("; {}", t.failure.kind.remedy()) };
                 ("IKE", level, format!("{what} ended: {} [{}]{remedy}", t.failure, t.failure.kind.code()))
             }
-            Self::Dropped { reason, from, sa, .. } => {
+            Self::Dropped { reason, from, sa, spis, .. } => {
                 let of = sa.map(|s| format!(" for IKE_SA {s}")).unwrap_or_default();
-                ("NET", 1, format!("dropped a datagram from {from}{of}: {reason}"))
+                let spis = spis.map(|spis| format!(" {spis}")).unwrap_or_default();
+                ("NET", 1, format!("dropped a datagram from {from}{of}: {reason}{spis}"))
             }
             Self::Retransmitted { waiting_for, attempt, .. } => {
                 ("IKE", 1, format!("retransmit {attempt} of the request, waiting for {}", rule(*waiting_for).notation))

@@ -527,7 +527,7 @@ impl IsakmpSa {
     pub fn drop_datagram(&self, cx: &mut Context, reason: DropReason, from: SocketAddr) {
         cx.drops[reason as usize] += 1;
         cx.count(crate::context::Counter::Invalid);
-        cx.event(Event::Dropped { reason, from, sa: Some(self.id), waiting_for: self.waiting_for() });
+        cx.event(Event::Dropped { reason, from, spis: None, sa: Some(self.id), waiting_for: self.waiting_for() });
     }
 
     /// Hands a message to the socket, in fragments if need be.
