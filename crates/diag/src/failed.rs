@@ -48,7 +48,9 @@ pub(crate) fn causes(tombstone: &Tombstone) -> Vec<Cause> {
         }
         FailureKind::TsUnacceptable { .. } => vec![C::TrafficSelector],
         FailureKind::NoAnswer { .. } if tombstone.sa.established.is_some() && tombstone.child.is_none() => {
-            vec![C::DpdTimeout]
+            // It said that it does not know the SA, though anybody can have said so.
+            let forgot = tombstone.sa.suspicion.is_some();
+            if forgot { vec![C::StaleSa, C::DpdTimeout] } else { vec![C::DpdTimeout] }
         }
         FailureKind::NoAnswer { waiting_for, to, .. } => unanswered(*waiting_for, to.port(), secret),
         FailureKind::HalfOpen { waiting_for, repeated, .. } => half_open(*waiting_for, *repeated),

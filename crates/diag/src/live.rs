@@ -6,7 +6,9 @@
 use crate::failed::{causes, half_open, unanswered};
 use crate::{Cause, Finding, Severity};
 use Cause as C;
-use model::{ChildState, FailureKind, IkeState, Live, LiveConnection, Role, SaSnapshot, Stray, Tombstone, UNREADABLE};
+use model::{
+    ChildState, DELETED, FailureKind, IkeState, Live, LiveConnection, Role, SaSnapshot, Stray, Tombstone, UNREADABLE,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -160,6 +162,8 @@ fn kept(id: &'static str, severity: Severity, tombstone: &Tombstone) -> Finding 
         tombstone.datagrams_out,
         tombstone.datagrams_in
     ));
+    let said = tombstone.sa.suspicion.as_deref().filter(|said| *said != UNREADABLE);
+    found.evidence.extend(said.map(unprotected));
     found
 }
 
@@ -192,6 +196,14 @@ fn is_fault(tombstone: &Tombstone) -> bool {
 
 fn seconds(duration: Duration) -> String {
     format!("{:.0} s", duration.as_secs_f64())
+}
+
+/// Evidence: what the peer, or anybody, said without protection.
+fn unprotected(said: &str) -> String {
+    match said {
+        DELETED => "a Delete of the SA came unprotected: not acted upon".to_string(),
+        error => format!("the peer reports {error}, unprotected: not acted upon"),
+    }
 }
 
 /// Evidence: what came of an SA that is not here.
@@ -353,6 +365,11 @@ impl Group<'_> {
             let sent = sa.retransmissions.sent;
             let mut found = verdict("peer-silent", Severity::Warning, &[C::DpdTimeout], "established, and silent now");
             found.evidence.push(format!("the request under way was sent again {sent} times"));
+            if let Some(said) = &sa.suspicion {
+                found.causes.insert(0, C::StaleSa);
+                found.remedy.insert(0, C::StaleSa.remedy().into());
+                found.evidence.push(unprotected(said));
+            }
             return found;
         }
         let there = wanted.iter().filter(|name| newest(name).is_some()).count();
@@ -508,6 +525,7 @@ impl Group<'_> {
             Some("INVALID_ID_INFORMATION") => &[C::PeerId],
             Some("INVALID_EXCHANGE_TYPE" | "UNSUPPORTED_EXCHANGE_TYPE") => &[C::NegotiationMode],
             Some("INVALID_MAJOR_VERSION" | "INVALID_MINOR_VERSION") => &[C::IkeVersion],
+            Some(DELETED) => &[C::PeerDelete],
             Some(_) if secret => &[C::PskMismatch, C::PeerId, C::AuthFailed],
             Some(_) => &[C::AuthFailed, C::PeerId],
             None => &[],
@@ -538,7 +556,7 @@ impl Group<'_> {
         ));
         found.evidence.extend(said.map(|said| match said {
             UNREADABLE => "the peer's proof came and cannot be decrypted".to_string(),
-            error => format!("the peer reports {error}, unprotected: not acted upon"),
+            said => unprotected(said),
         }));
         found.evidence.extend(counted.map(|(_, evidence)| evidence));
         found

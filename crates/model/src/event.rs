@@ -69,7 +69,7 @@ drop_reasons! {
     UnexpectedMessageId => "unexpected-message-id",
     /// An answer to nothing that we asked.
     UnexpectedResponse => "unexpected-response",
-    /// The integrity check failed, or nothing could be decrypted.
+    /// The integrity check failed, or what was decrypted makes no sense.
     IntegrityCheckFailed => "integrity-check-failed",
     /// Payloads missing, or some that must not be there.
     GrammarViolation => "grammar-violation",
@@ -77,6 +77,8 @@ drop_reasons! {
     Unacceptable => "unacceptable",
     /// An unprotected message where only a protected one counts.
     NotProtected => "not-protected",
+    /// A protected message, for which there are no keys yet or which is none of theirs.
+    Undecryptable => "cannot-decrypt",
     /// Quick mode or Mode-Config of IKEv1 before XAuth is over.
     XauthNotDone => "xauth-not-done",
     /// Too many half-open SAs, in all.

@@ -182,8 +182,8 @@ pub struct SaSnapshot {
     pub tasks_queued: Vec<&'static str>,
     /// The exchange under way.
     pub tasks_active: Vec<&'static str>,
-    /// What speaks against a negotiation under way without being proof: the error that the peer reported unprotected, by its
-    /// name, or [`UNREADABLE`].
+    /// What speaks against a negotiation under way, or against an SA of which nothing proven was heard since, without being
+    /// proof: the error that the peer reported unprotected, by its name, [`DELETED`] or [`UNREADABLE`].
     pub suspicion: Option<String>,
     /// The worker that owns this SA; tmsh's `(tmm: N)`.
     pub worker: u32,
@@ -192,6 +192,9 @@ pub struct SaSnapshot {
     /// Names of the configured children of the connection, for the `Traffic Selectors` lines of tmsh.
     pub configured_children: Vec<String>,
 }
+
+/// [`SaSnapshot::suspicion`]: an unprotected Delete named the SA.
+pub const DELETED: &str = "DELETE";
 
 /// [`SaSnapshot::suspicion`]: the peer's proof came and could not be decrypted.
 pub const UNREADABLE: &str = "UNREADABLE";

@@ -77,8 +77,8 @@ pub struct Sa {
     pub tasks_queued: Vec<String>,
     /// Exchanges under way.
     pub tasks_active: Vec<String>,
-    /// What speaks against the negotiation without being proof: the error that the peer reported unprotected, by name, or
-    /// UNREADABLE.
+    /// What speaks against the negotiation or the SA without being proof: the error that the peer reported unprotected, by
+    /// name, DELETE or UNREADABLE.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspicion: Option<String>,
     /// The worker that owns it.

@@ -184,6 +184,10 @@ impl Page {
             Some(UNREADABLE) => {
                 self.labelled(2, "heard", "a proof that cannot be decrypted: the pre-shared keys seem to differ");
             }
+            Some(said) if sa.established.is_some() => {
+                let text = format!("{said} from the peer, unprotected, and nothing else since: not acted upon");
+                self.labelled(2, "heard", &text);
+            }
             Some(error) => {
                 self.labelled(
                     2,

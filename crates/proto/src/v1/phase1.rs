@@ -376,6 +376,7 @@ pub(super) fn established(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, key
     sa.retransmissions.sent = 0;
     sa.last_heard = now;
     sa.phase1 = Some(now);
+    sa.hint = None;
     sa.configuration.stage = sa.connection.as_deref().map(transaction::first_stage).unwrap_or_default();
     sa.enter(cx, State::Established(Box::new(keys)));
     if sa.configuration.authenticates() {

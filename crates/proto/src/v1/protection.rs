@@ -4,10 +4,15 @@
 //! An IV chain advances only after a message was accepted: a forged message must not make the next good one unreadable.
 
 use crypto::v1::{Cipher, Hash, SkeyIds};
-use model::ChosenSuite;
+use model::{ChosenSuite, DropReason};
 use std::collections::BTreeMap;
 use wire::v1::{Chain, ChainBuilder, padded_message, parse_chain};
 use wire::{ExchangeType, Flags, HEADER_LEN, Header, PayloadType, Secret, SpiPair, Version};
+
+/// Why a message that must be protected could not be opened: it is in the clear, or there is no key that fits.
+pub(super) fn unreadable(header: &Header) -> DropReason {
+    if header.flags.contains(Flags::ENCRYPTION) { DropReason::Undecryptable } else { DropReason::NotProtected }
+}
 
 /// The keys of an ISAKMP SA.
 pub(super) struct Keys {

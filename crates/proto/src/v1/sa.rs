@@ -91,6 +91,15 @@ pub(super) struct AggressiveSent {
     pub id_body: Vec<u8>,
 }
 
+/// What was said without protection, by the peer or by anybody.
+#[derive(Clone, Copy)]
+pub(super) enum Hint {
+    /// An error.
+    Notify(V1NotifyType),
+    /// That the SA, or one of its Child SAs, is deleted.
+    Delete,
+}
+
 /// A message that may have to be sent again.
 #[derive(Clone)]
 pub(super) struct Sent {
@@ -186,8 +195,8 @@ pub(crate) struct IsakmpSa {
     pub bypasses: Vec<ShuntInstall>,
     /// Authorities that the peer asked for, by their names in DER.
     pub(super) requested: Vec<Vec<u8>>,
-    /// What the peer reported without protection: never acted upon, but told when the negotiation fails.
-    pub(super) hint: Option<V1NotifyType>,
+    /// What the peer reported without protection, and when: never acted upon, but told when the negotiation or the SA fails.
+    pub(super) hint: Option<(Hint, Instant)>,
     /// What was wrong with a message of phase 1 that anybody can have sent: told when the peer's own does not come.
     pub(super) doubt: Option<Box<FailureKind>>,
 }
@@ -477,16 +486,19 @@ impl IsakmpSa {
         }
     }
 
-    /// What speaks against a phase 1 under way, though it may come from anybody.
+    /// What speaks against a phase 1 under way, or an SA whose peer has been silent since, though it may come from anybody.
     fn suspicion(&self) -> Option<String> {
+        let hint = |(hint, _): (Hint, Instant)| match hint {
+            Hint::Notify(kind) => kind.to_string(),
+            Hint::Delete => model::DELETED.to_string(),
+        };
         if !self.is_half_open() {
-            return None;
+            // A sign of life that is proven outweighs it.
+            return self.hint.filter(|(_, at)| *at >= self.last_heard).map(hint);
         }
         let unreadable = matches!(&self.state, State::KeReplied(s) if s.unreadable);
         let doubt = self.doubt.as_ref().map(|kind| kind.code().to_string());
-        doubt
-            .or_else(|| unreadable.then(|| model::UNREADABLE.to_string()))
-            .or_else(|| self.hint.map(|hint| hint.to_string()))
+        doubt.or_else(|| unreadable.then(|| model::UNREADABLE.to_string())).or_else(|| self.hint.map(hint))
     }
 
     /// A Child SA as it is listed. IKEv1 has no word for replacing one: a newer one of the same selectors does it.
@@ -613,12 +625,12 @@ impl IsakmpSa {
         let local = self.local_id.clone().unwrap_or(Identity::ANY);
         let refused = |remote| FailureKind::AuthenticationRefused { local: local.clone(), remote };
         let expected = self.connection.as_ref().map(|c| c.remote.id.clone()).filter(|id| !id.is_wildcard());
-        match (waiting_for, self.hint) {
-            (_, Some(V1NotifyType::NO_PROPOSAL_CHOSEN)) => {
+        match (waiting_for, self.hint.map(|(hint, _)| hint)) {
+            (_, Some(Hint::Notify(V1NotifyType::NO_PROPOSAL_CHOSEN))) => {
                 let (phase, found_by) = (model::Phase::Ike, model::Side::Peer);
                 FailureKind::NoProposalChosen { phase, found_by, mismatch: None, ours: ours() }
             }
-            (RuleId::MainMode6 | RuleId::AggressiveMode2, Some(_)) => refused(expected),
+            (RuleId::MainMode6 | RuleId::AggressiveMode2, Some(Hint::Notify(_))) => refused(expected),
             _ => FailureKind::NoAnswer { waiting_for, to: self.remote, sent, over, answered_before: false },
         }
     }
@@ -636,7 +648,9 @@ impl IsakmpSa {
             return FailureKind::PskMismatch { local, remote, tried: s.attempts.len() };
         }
         // What the initiator said without protection is likely the truth when it is silent from then on.
-        if let (Some(V1NotifyType::AUTHENTICATION_FAILED), State::AggressiveReplied(_)) = (self.hint, &self.state) {
+        if let (Some((Hint::Notify(V1NotifyType::AUTHENTICATION_FAILED), _)), State::AggressiveReplied(_)) =
+            (self.hint, &self.state)
+        {
             return FailureKind::AuthenticationRefused { local, remote: self.remote_id.clone() };
         }
         let waiting_for = self.waiting_for().unwrap_or(RuleId::MainMode3);
