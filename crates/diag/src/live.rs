@@ -3,7 +3,7 @@
 //! A daemon that keeps the reason of every end ([`Live::remembers`]) gives one verdict; of another one the state of a
 //! negotiation and its counters of messages say what is possible.
 
-use crate::failed::{causes, half_open, unanswered};
+use crate::failed::{causes, half_open, unanswered, without_message_6};
 use crate::{Cause, Finding, Severity};
 use Cause as C;
 use model::{
@@ -162,6 +162,12 @@ fn kept(id: &'static str, severity: Severity, tombstone: &Tombstone) -> Finding 
         tombstone.datagrams_out,
         tombstone.datagrams_in
     ));
+    if let FailureKind::NoAnswer { waiting_for: RuleId::MainMode6 | RuleId::MainMode6Signature, to, .. } =
+        &tombstone.failure.kind
+    {
+        let secret = matches!(tombstone.sa.authentication, "pre-shared-key" | "unknown");
+        found.evidence.push(without_message_6(&tombstone.sa, to.port(), secret).1);
+    }
     let said = tombstone.sa.suspicion.as_deref().filter(|said| *said != UNREADABLE);
     found.evidence.extend(said.map(unprotected));
     found
@@ -499,7 +505,13 @@ impl Group<'_> {
     fn trying(&self, sa: &SaSnapshot, live: &Live) -> Finding {
         let secret = matches!(sa.authentication, "pre-shared-key" | "unknown");
         let again = sa.retransmissions;
+        let mut observed = None;
         let (mut causes, why) = match (sa.waiting_for, sa.role) {
+            (Some(waiting @ (RuleId::MainMode6 | RuleId::MainMode6Signature)), Role::Initiator) => {
+                let (causes, evidence) = without_message_6(sa, sa.remote.port(), secret);
+                observed = Some(evidence);
+                (causes, rule(waiting).story.to_string())
+            }
             (Some(waiting), Role::Initiator) => {
                 (unanswered(waiting, sa.remote.port(), secret), rule(waiting).story.to_string())
             }
@@ -559,6 +571,7 @@ impl Group<'_> {
             said => unprotected(said),
         }));
         found.evidence.extend(counted.map(|(_, evidence)| evidence));
+        found.evidence.extend(observed);
         found
     }
 

@@ -24,8 +24,8 @@ pub use live::{Live, LiveChild, LiveConnection, Stray, StraySa};
 pub use observed::{ObservedMessage, ObservedSa};
 pub use selector::{InvalidSelector, TrafficSelector, narrow};
 pub use snapshot::{
-    ChildSnapshot, ChildState, DELETED, ExchangeMode, IkeState, NatState, Retransmissions, SaSnapshot, Tombstone,
-    UNREADABLE,
+    ChildSnapshot, ChildState, DELETED, ExchangeMode, Heard, IkeState, NatState, Retransmissions, SaSnapshot,
+    Tombstone, UNREADABLE,
 };
 pub use suite::{
     Algorithm, ChosenSuite, Dimension, Encryption, InvalidProposal, Mismatch, Proposal, ProposalProtocol, select,

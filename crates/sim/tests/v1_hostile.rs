@@ -119,6 +119,7 @@ fn react(sim: &mut Sim, node: NodeId, datagram: &Datagram) -> Reaction {
             sa.retransmissions.answered = 0;
             // What was said is remembered for the explanation, and changes nothing else.
             sa.suspicion = None;
+            sa.heard = model::Heard::default();
             format!("{sa:?}")
         });
         each.collect::<Vec<_>>()

@@ -537,6 +537,11 @@ impl IsakmpSa {
         path: Path,
     ) -> Option<FailureKind> {
         self.datagrams_in += 1;
+        if self.is_half_open() {
+            self.heard.datagrams = self.heard.datagrams.saturating_add(1);
+            let from_there = u32::from(path.remote == self.remote);
+            self.heard.from_there = self.heard.from_there.saturating_add(from_there);
+        }
         if header.next_payload == wire::PayloadType::V1_FRAGMENT {
             let (whole_header, whole) = fragments::receive(self, cx, header, datagram, path.remote)?;
             return self.message(cx, now, &whole_header, &whole, path);

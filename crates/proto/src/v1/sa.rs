@@ -13,7 +13,7 @@ use crypto::KeyExchange;
 use crypto::v1::Hash;
 use model::dataplane::{Command, ShuntInstall};
 use model::{
-    ChildState, ChosenSuite, DropReason, Event, ExchangeMode, Failure, FailureKind, Identity, IkeState, Instant,
+    ChildState, ChosenSuite, DropReason, Event, ExchangeMode, Failure, FailureKind, Heard, Identity, IkeState, Instant,
     NatState, Retransmissions, Role, SaId, SaSnapshot, Tombstone,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -197,6 +197,8 @@ pub(crate) struct IsakmpSa {
     pub(super) requested: Vec<Vec<u8>>,
     /// What the peer reported without protection, and when: never acted upon, but told when the negotiation or the SA fails.
     pub(super) hint: Option<(Hint, Instant)>,
+    /// What came since our last message of phase 1 first went out.
+    pub(super) heard: Heard,
     /// What was wrong with a message of phase 1 that anybody can have sent: told when the peer's own does not come.
     pub(super) doubt: Option<Box<FailureKind>>,
 }
@@ -261,6 +263,7 @@ impl IsakmpSa {
             bypasses: Vec::new(),
             requested: Vec::new(),
             hint: None,
+            heard: Heard::default(),
             doubt: None,
         }
     }
@@ -442,6 +445,7 @@ impl IsakmpSa {
 
     pub fn snapshot(&self, cx: &Context, now: Instant) -> SaSnapshot {
         let connection = self.connection.as_deref();
+        let left = |role| self.replace_at.filter(|_| self.role == role).map(|at| at.since(now));
         SaSnapshot {
             id: self.id,
             name: self.name().to_string(),
@@ -465,7 +469,9 @@ impl IsakmpSa {
             established: self.established.map(|at| now.since(at)),
             phase1: self.phase1.map(|at| now.since(at)),
             rekey_in: None,
-            reauth_in: self.replace_at.map(|at| at.since(now)),
+            // Only the initiator authenticates anew; the responder sees it end.
+            reauth_in: left(Role::Initiator),
+            expires_in: left(Role::Responder),
             lifetime: connection.map(|c| c.rekey_time.max(c.reauth_time)).unwrap_or_default(),
             // A question whether the peer lives is a message of its own each time (RFC 3706 section 5.2).
             retransmissions: Retransmissions {
@@ -481,6 +487,7 @@ impl IsakmpSa {
             worker: cx.settings.worker,
             children: self.children.iter().map(|c| self.listed(c, cx, now)).collect(),
             suspicion: self.suspicion(),
+            heard: self.heard,
             configured_children: connection
                 .map_or_else(Vec::new, |c| c.children.iter().map(|c| c.name.clone()).collect()),
         }
@@ -560,6 +567,7 @@ impl IsakmpSa {
     ) {
         self.datagrams_out += 1;
         self.doubt = None; // it goes on
+        self.heard = Heard::default();
         self.transmit(cx, message.clone());
         cx.timers.cancel(self.id, Reason::Retransmit);
         // The responder of phase 1 leaves repetition to the initiator: an unproven address gets no more than it sent.
@@ -574,6 +582,7 @@ impl IsakmpSa {
     pub fn repeat(&mut self, cx: &mut Context, datagram: &[u8], from: SocketAddr) -> bool {
         let timer = cx.timers.deadline(self.id, Reason::Retransmit).is_some();
         let Some(sent) = self.sent.as_mut().filter(|s| s.answers == Some(fingerprint(datagram))) else { return false };
+        self.heard.repeated = self.heard.repeated.saturating_add(1);
         if timer || sent.repeated >= MAX_REPEATS {
             self.drop_datagram(cx, DropReason::RepeatLimit, from);
             return true;
