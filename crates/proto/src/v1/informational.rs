@@ -94,6 +94,7 @@ pub(super) fn receive(
         return None;
     }
     sa.note_used(h.message_id);
+    sa.keys()?.count(&opened);
     let stale = stale(sa, &chain);
     if !stale {
         sa.confirmed = true;

@@ -156,6 +156,8 @@ pub(crate) struct IsakmpSa {
     pub replace_at: Option<Instant>,
     /// Responder: how long the initiator offered to keep this SA (RFC 2409 appendix A, Life Duration).
     pub(super) offered_lifetime: crate::child::Lifetime,
+    /// How many octets this SA may protect, both ways, where the peer sets a limit.
+    pub(super) volume: Option<u64>,
     /// Our last message of phase 1.
     pub(super) sent: Option<Sent>,
     pub(super) quick_modes: BTreeMap<u32, QuickMode>,
@@ -238,6 +240,7 @@ impl IsakmpSa {
             last_heard: now,
             replace_at: None,
             offered_lifetime: crate::child::Lifetime::default(),
+            volume: None,
             sent: None,
             quick_modes: BTreeMap::new(),
             used: std::collections::VecDeque::new(),
