@@ -212,7 +212,7 @@ fn hint(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, (h, datagram): (&Head
         sa.log(cx, "IKE", 1, format!("the peer reports {kind}, unprotected: not acted upon, {}", sa.remote.ip()));
         sa.hint = Some((Hint::Notify(kind), now));
     }
-    if chain.deletes().any(|delete| names(&delete, sa)) {
+    if chain.deletes().any(|delete| names(delete, sa)) {
         sa.log(cx, "IKE", 1, format!("the peer deletes, unprotected: not acted upon, {}", sa.remote.ip()));
         sa.hint = Some((Hint::Delete, now));
     }
