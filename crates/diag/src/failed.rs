@@ -2,7 +2,7 @@
 
 use crate::Cause;
 use Cause as C;
-use model::{FailureKind, Phase, Side, Tombstone};
+use model::{FailureKind, Phase, SaSnapshot, Side, Tombstone};
 use wire::grammar::RuleId;
 use wire::{NotifyType, TransformType, V1NotifyType};
 
@@ -48,7 +48,12 @@ pub(crate) fn causes(tombstone: &Tombstone) -> Vec<Cause> {
         }
         FailureKind::TsUnacceptable { .. } => vec![C::TrafficSelector],
         FailureKind::NoAnswer { .. } if tombstone.sa.established.is_some() && tombstone.child.is_none() => {
-            vec![C::DpdTimeout]
+            // It said that it does not know the SA, though anybody can have said so.
+            let forgot = tombstone.sa.suspicion.is_some();
+            if forgot { vec![C::StaleSa, C::DpdTimeout] } else { vec![C::DpdTimeout] }
+        }
+        FailureKind::NoAnswer { waiting_for: RuleId::MainMode6 | RuleId::MainMode6Signature, to, .. } => {
+            without_message_6(&tombstone.sa, to.port(), secret).0
         }
         FailureKind::NoAnswer { waiting_for, to, .. } => unanswered(*waiting_for, to.port(), secret),
         FailureKind::HalfOpen { waiting_for, repeated, .. } => half_open(*waiting_for, *repeated),
@@ -124,6 +129,7 @@ pub(crate) fn unanswered(waiting_for: RuleId, port: u16, secret: bool) -> Vec<Ca
         RuleId::MainMode4 => vec![C::Phase1Timeout, C::PskMismatch, C::NatTraversal],
         RuleId::IkeAuthResponse if port == 4500 => vec![C::NatTraversal, C::PskMismatch, C::Phase1Timeout],
         RuleId::IkeAuthResponse => vec![C::Phase1Timeout, C::NatTraversal, C::PskMismatch],
+        // Of a daemon that does not tell what came since: else see `without_message_6`.
         RuleId::MainMode6 | RuleId::MainMode6Signature if port == 4500 => {
             vec![C::PskMismatch, C::NatTraversal, C::PeerId, C::AuthFailed]
         }
@@ -131,6 +137,41 @@ pub(crate) fn unanswered(waiting_for: RuleId, port: u16, secret: bool) -> Vec<Ca
         RuleId::MainMode6 | RuleId::MainMode6Signature => vec![C::AuthFailed, C::PeerId, C::Phase1Timeout],
         RuleId::QuickMode2 | RuleId::CreateChildSaResponse => vec![C::Phase2Timeout, C::TrafficSelector, C::Pfs],
         _ => vec![C::Phase1Timeout, C::NoResponse],
+    }
+}
+
+/// Why message 6 of main mode does not come, by what came since message 5 was sent to this port of the peer, and what would
+/// decide. Message 5 is the first one under keys and, with a NAT, the first one to port 4500 (RFC 3947 section 4): a wrong
+/// pre-shared key and a blocked port both show as silence there.
+pub(crate) fn without_message_6(sa: &SaSnapshot, port: u16, secret: bool) -> (Vec<Cause>, String) {
+    let refused: &[Cause] = if secret {
+        &[C::PskMismatch, C::PeerId, C::AuthFailed]
+    } else {
+        &[C::AuthFailed, C::PeerId, C::Phase1Timeout]
+    };
+    let differ =
+        if secret { "pre-shared keys or identities differ" } else { "identities or certificates do not please it" };
+    let decides = format!(
+        "see at the peer, by its log or a capture, whether message 5 arrives on UDP port {port}: if it does, {differ}"
+    );
+    match (port == 4500, sa.heard.from_there > 0, sa.heard.repeated > 0) {
+        (true, true, _) => {
+            let evidence = format!("datagrams came from the peer's port 4500, so that the port is open: {differ}");
+            (refused.to_vec(), evidence)
+        }
+        (true, false, again) => {
+            let while_ = if again { ", while the peer repeats message 4 from where it came before" } else { "" };
+            let evidence = format!("message 5 went to port 4500, and nothing came from there{while_}; {decides}");
+            ([&[C::NatTraversal], refused].concat(), evidence)
+        }
+        (false, _, true) => {
+            let evidence = format!("the peer repeats message 4: message 5 is lost, or of no use to it; {decides}");
+            (refused.to_vec(), evidence)
+        }
+        (false, _, false) => {
+            let evidence = format!("no NAT was found, so message 5 went the way of those before it; {decides}");
+            (refused.to_vec(), evidence)
+        }
     }
 }
 

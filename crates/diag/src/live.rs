@@ -3,10 +3,12 @@
 //! A daemon that keeps the reason of every end ([`Live::remembers`]) gives one verdict; of another one the state of a
 //! negotiation and its counters of messages say what is possible.
 
-use crate::failed::{causes, half_open, unanswered};
+use crate::failed::{causes, half_open, unanswered, without_message_6};
 use crate::{Cause, Finding, Severity};
 use Cause as C;
-use model::{ChildState, FailureKind, IkeState, Live, LiveConnection, Role, SaSnapshot, Tombstone, UNREADABLE};
+use model::{
+    ChildState, DELETED, FailureKind, IkeState, Live, LiveConnection, Role, SaSnapshot, Stray, Tombstone, UNREADABLE,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -26,6 +28,8 @@ const LONG: Duration = Duration::from_secs(300);
 const PACKETS: u64 = 20;
 /// And so long.
 const ONE_WAY: Duration = Duration::from_secs(30);
+/// Messages of an SA that is over are late for no longer than this.
+const LATE: Duration = Duration::from_secs(60);
 /// So many half-open peers are no accident.
 const FLOOD: usize = 20;
 
@@ -158,6 +162,14 @@ fn kept(id: &'static str, severity: Severity, tombstone: &Tombstone) -> Finding 
         tombstone.datagrams_out,
         tombstone.datagrams_in
     ));
+    if let FailureKind::NoAnswer { waiting_for: RuleId::MainMode6 | RuleId::MainMode6Signature, to, .. } =
+        &tombstone.failure.kind
+    {
+        let secret = matches!(tombstone.sa.authentication, "pre-shared-key" | "unknown");
+        found.evidence.push(without_message_6(&tombstone.sa, to.port(), secret).1);
+    }
+    let said = tombstone.sa.suspicion.as_deref().filter(|said| *said != UNREADABLE);
+    found.evidence.extend(said.map(unprotected));
     found
 }
 
@@ -190,6 +202,25 @@ fn is_fault(tombstone: &Tombstone) -> bool {
 
 fn seconds(duration: Duration) -> String {
     format!("{:.0} s", duration.as_secs_f64())
+}
+
+/// Evidence: what the peer, or anybody, said without protection.
+fn unprotected(said: &str) -> String {
+    match said {
+        DELETED => "a Delete of the SA came unprotected: not acted upon".to_string(),
+        error => format!("the peer reports {error}, unprotected: not acted upon"),
+    }
+}
+
+/// Evidence: what came of an SA that is not here.
+fn of_stray(stray: &Stray) -> String {
+    format!(
+        "{} messages from {} belong to SAs that are not here, the latest {} ago to {}; not acted upon",
+        stray.count,
+        stray.from,
+        seconds(stray.last),
+        stray.sa
+    )
 }
 
 impl Group<'_> {
@@ -340,6 +371,11 @@ impl Group<'_> {
             let sent = sa.retransmissions.sent;
             let mut found = verdict("peer-silent", Severity::Warning, &[C::DpdTimeout], "established, and silent now");
             found.evidence.push(format!("the request under way was sent again {sent} times"));
+            if let Some(said) = &sa.suspicion {
+                found.causes.insert(0, C::StaleSa);
+                found.remedy.insert(0, C::StaleSa.remedy().into());
+                found.evidence.push(unprotected(said));
+            }
             return found;
         }
         let there = wanted.iter().filter(|name| newest(name).is_some()).count();
@@ -409,10 +445,16 @@ impl Group<'_> {
                 let period = oldest.saturating_sub(*newest) / gaps.max(1);
                 found.evidence.push(format!("{} attempts, one about every {}", times.len(), seconds(period)));
             }
+            found.evidence.extend(self.stray(live).map(of_stray));
             return found;
         }
         if let Some(sa) = trying {
-            return self.trying(sa, live);
+            let mut found = self.trying(sa, live);
+            found.evidence.extend(self.stray(live).map(of_stray));
+            return found;
+        }
+        if let Some(stray) = self.stray(live) {
+            return self.kept_by_peer(stray);
         }
         if let Some(tombstone) = latest.filter(|t| t.sa.established.is_some()) {
             let severity = match tombstone.failure.kind {
@@ -426,6 +468,34 @@ impl Group<'_> {
         self.nothing(live)
     }
 
+    /// What the peer goes on to send of an SA that is not here, long after the end of all that ever was here.
+    fn stray<'a>(&self, live: &'a Live) -> Option<&'a Stray> {
+        let over = self.ended.iter().map(|tombstone| tombstone.ended).min();
+        let mut of_it = live.strays.iter().filter(|stray| stray.connections.iter().any(|name| name == self.name));
+        of_it.find(|stray| stray.last < RECENT && over.is_none_or(|over| stray.last + LATE < over))
+    }
+
+    /// The peer has an SA, and we have none: so it is after a restart without a word.
+    fn kept_by_peer(&self, stray: &Stray) -> Finding {
+        let why = "no SA here, and the peer uses one that it had with us: this daemon lost it, as by a restart";
+        let mut found = verdict("lost-here", Severity::Warning, &[C::StaleSa], why);
+        let children = self.connection.map(|c| c.children.as_slice()).unwrap_or_default();
+        let begin = children.first().map_or_else(
+            || "begin it from here".to_string(),
+            |child| format!("begin it from here (swanctl --initiate --child {})", child.name),
+        );
+        if let Some(line) = found.remedy.first_mut() {
+            *line = format!(
+                "{begin}: the peer learns by INITIAL-CONTACT that its SA is void; or delete {} at the peer; let the peer \
+                 check for dead peers (dpd_delay)",
+                stray.sa
+            )
+            .into();
+        }
+        found.evidence.push(of_stray(stray));
+        found
+    }
+
     /// Whether the daemon should have begun by itself.
     fn starts(&self) -> bool {
         self.connection.is_some_and(|c| c.children.iter().any(|child| child.starts == Some(true)))
@@ -435,7 +505,13 @@ impl Group<'_> {
     fn trying(&self, sa: &SaSnapshot, live: &Live) -> Finding {
         let secret = matches!(sa.authentication, "pre-shared-key" | "unknown");
         let again = sa.retransmissions;
+        let mut observed = None;
         let (mut causes, why) = match (sa.waiting_for, sa.role) {
+            (Some(waiting @ (RuleId::MainMode6 | RuleId::MainMode6Signature)), Role::Initiator) => {
+                let (causes, evidence) = without_message_6(sa, sa.remote.port(), secret);
+                observed = Some(evidence);
+                (causes, rule(waiting).story.to_string())
+            }
             (Some(waiting), Role::Initiator) => {
                 (unanswered(waiting, sa.remote.port(), secret), rule(waiting).story.to_string())
             }
@@ -461,6 +537,7 @@ impl Group<'_> {
             Some("INVALID_ID_INFORMATION") => &[C::PeerId],
             Some("INVALID_EXCHANGE_TYPE" | "UNSUPPORTED_EXCHANGE_TYPE") => &[C::NegotiationMode],
             Some("INVALID_MAJOR_VERSION" | "INVALID_MINOR_VERSION") => &[C::IkeVersion],
+            Some(DELETED) => &[C::PeerDelete],
             Some(_) if secret => &[C::PskMismatch, C::PeerId, C::AuthFailed],
             Some(_) => &[C::AuthFailed, C::PeerId],
             None => &[],
@@ -491,9 +568,10 @@ impl Group<'_> {
         ));
         found.evidence.extend(said.map(|said| match said {
             UNREADABLE => "the peer's proof came and cannot be decrypted".to_string(),
-            error => format!("the peer reports {error}, unprotected: not acted upon"),
+            said => unprotected(said),
         }));
         found.evidence.extend(counted.map(|(_, evidence)| evidence));
+        found.evidence.extend(observed);
         found
     }
 

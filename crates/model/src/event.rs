@@ -3,6 +3,7 @@
 use crate::{Failure, IkeState, SaId, SaSnapshot, Tombstone};
 use std::fmt;
 use std::net::SocketAddr;
+use wire::SpiPair;
 use wire::grammar::{RuleId, rule};
 
 /// Which of the two SAs a negotiation is about.
@@ -68,7 +69,7 @@ drop_reasons! {
     UnexpectedMessageId => "unexpected-message-id",
     /// An answer to nothing that we asked.
     UnexpectedResponse => "unexpected-response",
-    /// The integrity check failed, or nothing could be decrypted.
+    /// The integrity check failed, or what was decrypted makes no sense.
     IntegrityCheckFailed => "integrity-check-failed",
     /// Payloads missing, or some that must not be there.
     GrammarViolation => "grammar-violation",
@@ -76,6 +77,8 @@ drop_reasons! {
     Unacceptable => "unacceptable",
     /// An unprotected message where only a protected one counts.
     NotProtected => "not-protected",
+    /// A protected message, for which there are no keys yet or which is none of theirs.
+    Undecryptable => "cannot-decrypt",
     /// Quick mode or Mode-Config of IKEv1 before XAuth is over.
     XauthNotDone => "xauth-not-done",
     /// Too many half-open SAs, in all.
@@ -132,6 +135,8 @@ pub enum Event {
         reason: DropReason,
         /// Where it came from.
         from: SocketAddr,
+        /// The SPIs (IKEv1: cookies) that it names and no SA has, if that is why.
+        spis: Option<SpiPair>,
         /// The SA it belongs to, if any.
         sa: Option<SaId>,
         /// What that SA waits for.
@@ -219,9 +224,10 @@ impl Event {
                     if t.failure.kind.is_ordinary() { String::new() } else { format!("; {}", t.failure.kind.remedy()) };
                 ("IKE", level, format!("{what} ended: {} [{}]{remedy}", t.failure, t.failure.kind.code()))
             }
-            Self::Dropped { reason, from, sa, .. } => {
+            Self::Dropped { reason, from, sa, spis, .. } => {
                 let of = sa.map(|s| format!(" for IKE_SA {s}")).unwrap_or_default();
-                ("NET", 1, format!("dropped a datagram from {from}{of}: {reason}"))
+                let spis = spis.map(|spis| format!(" {spis}")).unwrap_or_default();
+                ("NET", 1, format!("dropped a datagram from {from}{of}: {reason}{spis}"))
             }
             Self::Retransmitted { waiting_for, attempt, .. } => {
                 ("IKE", 1, format!("retransmit {attempt} of the request, waiting for {}", rule(*waiting_for).notation))

@@ -20,11 +20,12 @@ pub use event::{DropReason, Event, Phase};
 pub use failure::{CertificateProblem, ConfigRef, Failure, FailureKind, RedirectProblem, Side};
 pub use identity::{IdKind, Identity, InvalidIdentity};
 pub use listed::{ListedSa, Listing};
-pub use live::{Live, LiveChild, LiveConnection};
+pub use live::{Live, LiveChild, LiveConnection, Stray, StraySa};
 pub use observed::{ObservedMessage, ObservedSa};
 pub use selector::{InvalidSelector, TrafficSelector, narrow};
 pub use snapshot::{
-    ChildSnapshot, ChildState, ExchangeMode, IkeState, NatState, Retransmissions, SaSnapshot, Tombstone, UNREADABLE,
+    ChildSnapshot, ChildState, DELETED, ExchangeMode, Heard, IkeState, NatState, Retransmissions, SaSnapshot,
+    Tombstone, UNREADABLE,
 };
 pub use suite::{
     Algorithm, ChosenSuite, Dimension, Encryption, InvalidProposal, Mismatch, Proposal, ProposalProtocol, select,

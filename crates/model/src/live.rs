@@ -2,7 +2,10 @@
 
 use crate::{SaSnapshot, Tombstone};
 use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
+use wire::SpiPair;
 
 /// A connection of a running daemon, as far as its control protocol tells.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,6 +31,49 @@ pub struct LiveChild {
     pub trapped: bool,
 }
 
+/// What a message belongs to that no SA here can read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StraySa {
+    /// An IKE SA.
+    Ike {
+        /// Version of IKE.
+        version: u8,
+        /// Its SPIs; IKEv1 calls them cookies.
+        spis: SpiPair,
+    },
+    /// An ESP SA.
+    Esp {
+        /// Its SPI.
+        spi: u32,
+    },
+}
+
+impl fmt::Display for StraySa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ike { version: 1, spis } => write!(f, "ISAKMP SA {spis} (IKEv1)"),
+            Self::Ike { version, spis } => write!(f, "IKE SA {spis} (IKEv{version})"),
+            Self::Esp { spi } => write!(f, "ESP SA {spi:08x}"),
+        }
+    }
+}
+
+/// Messages from a configured peer's address that belong to SAs which are not here: what a peer goes on to send that has
+/// kept its SA while this end lost it. Unproven, so good for an explanation only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stray {
+    /// Where they come from.
+    pub from: IpAddr,
+    /// The connections that are configured for this address and fit it best.
+    pub connections: Vec<String>,
+    /// What the latest one belongs to.
+    pub sa: StraySa,
+    /// How many there were.
+    pub count: u64,
+    /// How long ago the latest one came.
+    pub last: Duration,
+}
+
 /// Everything a daemon says at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Live {
@@ -44,4 +90,6 @@ pub struct Live {
     /// Messages counted for each connection, by strongSwan's names of counters (`ike-init-out-req`); only where the daemon
     /// does not remember.
     pub counters: BTreeMap<String, BTreeMap<String, u64>>,
+    /// Messages of SAs that the daemon does not have, by address; none where it does not say.
+    pub strays: Vec<Stray>,
 }

@@ -174,16 +174,20 @@ pub struct SaSnapshot {
     pub rekey_in: Option<Duration>,
     /// Time to the next reauthentication, if planned.
     pub reauth_in: Option<Duration>,
+    /// Time to its end where nothing of ours renews it before: the other end does, or nobody.
+    pub expires_in: Option<Duration>,
     /// The whole lifetime that is configured, for the tmsh view; zero when unlimited.
     pub lifetime: Duration,
     /// Retransmissions.
     pub retransmissions: Retransmissions,
+    /// What came since our last message of a negotiation went out.
+    pub heard: Heard,
     /// Exchanges waiting for the one under way, by strongSwan's task names.
     pub tasks_queued: Vec<&'static str>,
     /// The exchange under way.
     pub tasks_active: Vec<&'static str>,
-    /// What speaks against a negotiation under way without being proof: the error that the peer reported unprotected, by its
-    /// name, or [`UNREADABLE`].
+    /// What speaks against a negotiation under way, or against an SA of which nothing proven was heard since, without being
+    /// proof: the error that the peer reported unprotected, by its name, [`DELETED`] or [`UNREADABLE`].
     pub suspicion: Option<String>,
     /// The worker that owns this SA; tmsh's `(tmm: N)`.
     pub worker: u32,
@@ -192,6 +196,21 @@ pub struct SaSnapshot {
     /// Names of the configured children of the connection, for the `Traffic Selectors` lines of tmsh.
     pub configured_children: Vec<String>,
 }
+
+/// What came of an SA since our last message of its negotiation first went out. Anybody can have sent it: it is good for an
+/// explanation only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// Datagrams.
+    pub datagrams: u32,
+    /// Those of them that came from the very address and port that our message goes to.
+    pub from_there: u32,
+    /// Those that repeated the message which ours answers: the peer has not got our answer, or has no use for it.
+    pub repeated: u32,
+}
+
+/// [`SaSnapshot::suspicion`]: an unprotected Delete named the SA.
+pub const DELETED: &str = "DELETE";
 
 /// [`SaSnapshot::suspicion`]: the peer's proof came and could not be decrypted.
 pub const UNREADABLE: &str = "UNREADABLE";

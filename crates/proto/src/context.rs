@@ -11,7 +11,7 @@ use model::{DropReason, Event, Identity, Instant, SaId, TrafficSelector};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use wire::IkeSpi;
+use wire::{IkeSpi, SpiPair};
 
 macro_rules! counters {
     ($($name:ident => $text:literal,)+) => {
@@ -266,8 +266,15 @@ impl Context {
 
     pub fn dropped(&mut self, reason: DropReason, from: SocketAddr) {
         self.drops[reason as usize] += 1;
-        let counter = if reason == DropReason::UnknownSpi { Counter::InvalidSpi } else { Counter::Invalid };
-        self.count(counter);
-        self.event(Event::Dropped { reason, from, sa: None, waiting_for: None });
+        self.count(Counter::Invalid);
+        self.event(Event::Dropped { reason, from, spis: None, sa: None, waiting_for: None });
+    }
+
+    /// A datagram of an SA that is not here.
+    pub fn dropped_unknown(&mut self, spis: SpiPair, from: SocketAddr) {
+        let reason = DropReason::UnknownSpi;
+        self.drops[reason as usize] += 1;
+        self.count(Counter::InvalidSpi);
+        self.event(Event::Dropped { reason, from, spis: Some(spis), sa: None, waiting_for: None });
     }
 }

@@ -5,6 +5,7 @@ mod outside;
 mod redirect;
 mod renewal;
 mod shunts;
+mod strays;
 mod traps;
 mod twins;
 
@@ -21,7 +22,9 @@ use crate::v2::{self, Cookies, Path, State, Verdict};
 use config::{Connection, IkeVersion, SharedSecret, StartAction};
 use crypto::Random;
 use model::dataplane::{Command, PlaneEvent, ShuntInstall, VirtualAddress};
-use model::{Algorithm, ConfigRef, DropReason, Event, FailureKind, Instant, Role, SaId, SaSnapshot, Tombstone};
+use model::{
+    Algorithm, ConfigRef, DropReason, Event, FailureKind, Instant, Role, SaId, SaSnapshot, StraySa, Tombstone,
+};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -134,6 +137,7 @@ pub struct Endpoint {
     /// IKE SAs whose gateway sends us to a host name, of which the addresses are asked for.
     redirects: BTreeMap<SaId, String>,
     twins: twins::Twins,
+    strays: strays::Strays,
 }
 
 impl Endpoint {
@@ -155,6 +159,7 @@ impl Endpoint {
             shunts: BTreeMap::new(),
             redirects: BTreeMap::new(),
             twins: twins::Twins::default(),
+            strays: strays::Strays::default(),
         }
     }
 
@@ -371,11 +376,11 @@ impl Endpoint {
             return self.first_message(now, &header, bytes, path);
         }
         let Some((id, sa)) = self.by_spi.get(&own).and_then(|id| Some((*id, self.sas.get_mut(id)?))) else {
-            return self.cx.dropped(DropReason::UnknownSpi, path.remote);
+            return self.unknown_spi(now, &header, path);
         };
-        let IkeSa::V2(sa) = sa else { return self.cx.dropped(DropReason::UnknownSpi, path.remote) };
+        let IkeSa::V2(sa) = sa else { return self.unknown_spi(now, &header, path) };
         if sa.spis != header.spis {
-            return self.cx.dropped(DropReason::UnknownSpi, path.remote);
+            return self.unknown_spi(now, &header, path);
         }
         let known_exchange = (ExchangeType::IKE_AUTH.0..=ExchangeType::INFORMATIONAL.0).contains(&header.exchange.0);
         if !known_exchange {
@@ -414,20 +419,20 @@ impl Endpoint {
 
     fn init_response(&mut self, now: Instant, header: &Header, bytes: &[u8], path: Path, own: IkeSpi) {
         let Some((id, sa)) = self.by_spi.get(&own).and_then(|id| Some((*id, self.sas.get_mut(id)?))) else {
-            return self.cx.dropped(DropReason::UnknownSpi, path.remote);
+            return self.unknown_spi(now, header, path);
         };
-        let IkeSa::V2(sa) = sa else { return self.cx.dropped(DropReason::UnknownSpi, path.remote) };
+        let IkeSa::V2(sa) = sa else { return self.unknown_spi(now, header, path) };
         let verdict = v2::response(sa, &mut self.cx, now, header, bytes, path);
         self.conclude(now, id, verdict);
     }
 
     fn first_message(&mut self, now: Instant, header: &Header, bytes: &[u8], path: Path) {
         if !header.spis.responder.is_zero() || header.message_id != 0 || !header.from_initiator() {
-            return self.cx.dropped(DropReason::UnknownSpi, path.remote);
+            return self.unknown_spi(now, header, path);
         }
         let key = FirstKey { spi: header.spis.initiator, from: path.remote, digest: crypto::sha1(&[bytes]) };
         if let Some(sa) = self.first_messages.get(&key).and_then(|id| self.sas.get_mut(id)) {
-            let IkeSa::V2(sa) = sa else { return self.cx.dropped(DropReason::UnknownSpi, path.remote) };
+            let IkeSa::V2(sa) = sa else { return self.unknown_spi(now, header, path) };
             // RFC 7296 section 2.1: the same request again gets the same answer again, and none once IKE_AUTH has come.
             sa.datagrams_in += 1;
             match sa.replies.repeat(bytes) {
@@ -499,16 +504,16 @@ impl Endpoint {
         // IKEv1 does not say who sent a message: either cookie may be ours.
         let own = [header.spis.responder, header.spis.initiator];
         let Some(id) = own.iter().find_map(|spi| self.by_spi.get(spi)).copied() else {
-            return self.cx.dropped(DropReason::UnknownSpi, path.remote);
+            return self.unknown_spi(now, header, path);
         };
         let Some(IkeSa::V1(sa)) = self.sas.get_mut(&id) else {
-            return self.cx.dropped(DropReason::UnknownSpi, path.remote);
+            return self.unknown_spi(now, header, path);
         };
         // The initiator learns the responder's cookie from message 2.
         let known =
             sa.spis == header.spis || (sa.spis.responder.is_zero() && sa.spis.initiator == header.spis.initiator);
         if !known {
-            return sa.drop_datagram(&mut self.cx, DropReason::UnknownSpi, path.remote);
+            return self.unknown_spi(now, header, path);
         }
         let was_half_open = sa.is_half_open_responder();
         let end = sa.receive(&mut self.cx, now, header, bytes, path);
@@ -632,6 +637,7 @@ impl Endpoint {
                 }
             }
             PlaneEvent::UnknownSpi { spi, from } => {
+                self.stray(now, from, StraySa::Esp { spi });
                 let text =
                     format!("ESP with unknown SPI {spi:08x} from {from}: that peer has a Child SA which we have not");
                 self.cx.event(Event::Step { sa: None, name: String::new(), group: "ESP", level: 1, text });

@@ -25,6 +25,19 @@ fn fit(patterns: &[AddressPattern], address: IpAddr, names: &Names) -> u32 {
         .unwrap_or(if patterns.is_empty() { 1 } else { 0 })
 }
 
+/// The connections that name this address of a peer, alone or in a range, by the closest kind of pattern only.
+pub(crate) fn naming<'a>(
+    connections: impl Iterator<Item = &'a Arc<Connection>>,
+    remote: IpAddr,
+    names: &Names,
+) -> Vec<&'a Arc<Connection>> {
+    const ANYBODY: u32 = 1;
+    let negotiating = connections.filter(|c| c.negotiates());
+    let fitting: Vec<_> = negotiating.map(|c| (fit(&c.remote_addrs, remote, names), c)).collect();
+    let best = fitting.iter().map(|(fit, _)| *fit).max().unwrap_or_default();
+    fitting.into_iter().filter(|(fit, _)| *fit > ANYBODY && *fit == best).map(|(_, c)| c).collect()
+}
+
 /// The connections that these addresses allow, the most specific first, then in the order of the configuration.
 pub(crate) fn by_addresses<'a>(
     connections: impl Iterator<Item = &'a Arc<Connection>>,

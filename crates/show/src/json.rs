@@ -69,6 +69,9 @@ pub struct Sa {
     pub rekey_in: Option<u64>,
     /// Seconds to the next reauthentication.
     pub reauth_in: Option<u64>,
+    /// Seconds to its end, where nothing of ours renews it before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_in: Option<u64>,
     /// Configured lifetime in seconds.
     pub lifetime: Option<u64>,
     /// Retransmissions.
@@ -77,8 +80,8 @@ pub struct Sa {
     pub tasks_queued: Vec<String>,
     /// Exchanges under way.
     pub tasks_active: Vec<String>,
-    /// What speaks against the negotiation without being proof: the error that the peer reported unprotected, by name, or
-    /// UNREADABLE.
+    /// What speaks against the negotiation or the SA without being proof: the error that the peer reported unprotected, by
+    /// name, DELETE or UNREADABLE.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspicion: Option<String>,
     /// The worker that owns it.
@@ -292,6 +295,7 @@ impl From<&SaSnapshot> for Sa {
             established: seconds(sa.established),
             rekey_in: seconds(sa.rekey_in),
             reauth_in: seconds(sa.reauth_in),
+            expires_in: seconds(sa.expires_in),
             lifetime: Some(sa.lifetime.as_secs()).filter(|s| *s != 0),
             retransmissions: Retransmissions {
                 sent: sa.retransmissions.sent,

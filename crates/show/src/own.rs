@@ -123,7 +123,8 @@ impl Page {
         };
         let state = style.paint(mark, sa.state.name());
         let age = span(sa.established.unwrap_or(sa.age));
-        let times = later(&[("rekeying", sa.rekey_in), ("reauthentication", sa.reauth_in)]);
+        let renewals = [("rekeying", sa.rekey_in), ("reauthentication", sa.reauth_in), ("end", sa.expires_in)];
+        let times = later(&renewals);
         self.out.push('\n');
         self.line(0, &format!("{} {}  {state} {age}{times}", style.paint(Mark::Name, name(sa)), sa.id));
         self.ends(2, sa, "(not known yet)");
@@ -183,6 +184,10 @@ impl Page {
         match sa.suspicion.as_deref() {
             Some(UNREADABLE) => {
                 self.labelled(2, "heard", "a proof that cannot be decrypted: the pre-shared keys seem to differ");
+            }
+            Some(said) if sa.established.is_some() => {
+                let text = format!("{said} from the peer, unprotected, and nothing else since: not acted upon");
+                self.labelled(2, "heard", &text);
             }
             Some(error) => {
                 self.labelled(
@@ -425,6 +430,8 @@ gw-gw #1  ESTABLISHED 2h 5min, rekeying in 1h 47min
             retransmissions: Retransmissions { sent: 0, total: 1, answered: 3 },
             children: Vec::new(),
             suspicion: None,
+            expires_in: None,
+            heard: model::Heard::default(),
             configured_children: Vec::new(),
             tasks_queued: vec!["CHILD_CREATE"],
             ..connecting()

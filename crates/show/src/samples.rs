@@ -83,6 +83,8 @@ pub(crate) fn established() -> SaSnapshot {
             },
         }],
         suspicion: None,
+        expires_in: None,
+        heard: model::Heard::default(),
         configured_children: vec!["net-net".into(), "net-backup".into()],
     }
 }
@@ -141,6 +143,8 @@ pub(crate) fn connecting() -> SaSnapshot {
             ..likeness
         }],
         suspicion: None,
+        expires_in: None,
+        heard: model::Heard::default(),
         configured_children: vec!["lan".into()],
         ..established()
     }

@@ -115,6 +115,12 @@ impl Control {
             Err(error) => return Err(error.to_string()),
         };
         live.ended = ended;
+        let mut strays = Vec::new();
+        let each = |m: Message| strays.extend(schema::stray_from(&m).ok());
+        match self.client.streamed("shrike-list-strays", "shrike-stray", Message::new(), each) {
+            Ok(_) | Err(ClientError::UnknownCommand(_) | ClientError::UnknownEvent(_)) => live.strays = strays,
+            Err(error) => return Err(error.to_string()),
+        }
         let stats = self.client.request("stats", Message::new());
         live.running = stats.ok().as_ref().and_then(schema::running);
         if !live.remembers {

@@ -90,6 +90,7 @@ pub fn render(live: Option<&Live>) -> String {
             ended: live.ended.iter().filter(|t| of(c, &t.sa)).cloned().collect(),
             remembers: live.remembers,
             running: live.running,
+            strays: live.strays.iter().filter(|s| s.connections.contains(&c.name)).cloned().collect(),
             counters: live.counters.get(&c.name).map(|set| (c.name.clone(), set.clone())).into_iter().collect(),
         };
         let mut worst: BTreeMap<&str, Severity> = BTreeMap::new();

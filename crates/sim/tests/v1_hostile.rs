@@ -119,6 +119,7 @@ fn react(sim: &mut Sim, node: NodeId, datagram: &Datagram) -> Reaction {
             sa.retransmissions.answered = 0;
             // What was said is remembered for the explanation, and changes nothing else.
             sa.suspicion = None;
+            sa.heard = model::Heard::default();
             format!("{sa:?}")
         });
         each.collect::<Vec<_>>()
@@ -446,9 +447,15 @@ fn phase_2_before_phase_1_is_dropped_by_name() {
                         let mut chain = ChainBuilder::new();
                         chain.hash(&[7; 32]);
                         let (from, to) = (from.parse().unwrap(), to.parse().unwrap());
-                        let datagram = Datagram { from, to, bytes: message(header, chain), keepalive: false };
+                        let mut bytes = message(header, chain);
+                        bytes[19] = flags.0; // `message` makes none that is encrypted
+                        let datagram = Datagram { from, to, bytes, keepalive: false };
                         let total = |sim: &Sim| sim.endpoint(node).drops().iter().map(|(_, n)| n).sum::<u64>();
-                        let (before, named) = (total(&sim), sim.dropped(node, DropReason::NotProtected));
+                        let reason = match flags.contains(Flags::ENCRYPTION) {
+                            true => DropReason::Undecryptable,
+                            false => DropReason::NotProtected,
+                        };
+                        let (before, named) = (total(&sim), sim.dropped(node, reason));
                         let reaction = react(&mut sim, node, &datagram);
                         let what = format!("{mode} {number} {exchange} {flags:?}");
                         assert!(reaction.changed.is_none(), "{what}: {:?}", reaction.changed);
@@ -456,7 +463,7 @@ fn phase_2_before_phase_1_is_dropped_by_name() {
                         assert_eq!(total(&sim), before + 1, "{what}");
                         // Without the responder's cookie it is no message of this SA.
                         if !sa.spis.responder.is_zero() {
-                            assert_eq!(sim.dropped(node, DropReason::NotProtected), named + 1, "{what}");
+                            assert_eq!(sim.dropped(node, reason), named + 1, "{what}");
                         }
                     }
                     sim.run_for(SECOND);

@@ -9,7 +9,7 @@
 
 use super::protection::{Keys, hashed, header};
 use super::quick_mode;
-use super::sa::{IsakmpSa, State};
+use super::sa::{Hint, IsakmpSa, State};
 use crate::context::{Context, Effect};
 use crate::timers::Reason;
 use crate::v2::Path;
@@ -64,7 +64,7 @@ pub(super) fn receive(
     path: Path,
 ) -> Option<FailureKind> {
     if !h.flags.contains(Flags::ENCRYPTION) {
-        hint(sa, cx, h, datagram, path);
+        hint(sa, cx, now, (h, datagram), path);
         return None;
     }
     if let Some(refused) = refused_before_message_6(sa, h, datagram) {
@@ -75,9 +75,9 @@ pub(super) fn receive(
     let (Some(opened), false) = (opened, h.message_id == 0) else {
         // Before phase 1 is done nothing can be read; the likely content is the peer's refusal.
         if sa.is_half_open() {
-            sa.hint.get_or_insert(V1NotifyType::AUTHENTICATION_FAILED);
+            sa.hint.get_or_insert((Hint::Notify(V1NotifyType::AUTHENTICATION_FAILED), now));
         }
-        sa.drop_datagram(cx, DropReason::NotProtected, path.remote);
+        sa.drop_datagram(cx, DropReason::Undecryptable, path.remote);
         return None;
     };
     let (Some(chain), Some(rest)) = (opened.chain(), opened.after_hash()) else {
@@ -94,6 +94,7 @@ pub(super) fn receive(
         return None;
     }
     sa.note_used(h.message_id);
+    sa.keys()?.count(&opened);
     let stale = stale(sa, &chain);
     if !stale {
         sa.confirmed = true;
@@ -190,8 +191,18 @@ fn stale(sa: &IsakmpSa, chain: &Chain<'_>) -> bool {
     })
 }
 
-/// An unprotected Notify: remembered, never acted upon (RFC 2409 section 5.7).
-fn hint(sa: &mut IsakmpSa, cx: &mut Context, h: &Header, datagram: &[u8], path: Path) {
+/// Whether a Delete means this ISAKMP SA or one of its Child SAs.
+fn names(delete: &wire::v1::Delete<'_>, sa: &IsakmpSa) -> bool {
+    match delete.protocol {
+        ProtocolId::IKE => delete.iter().any(|spi| spi == super::identity_protection::spi_of(sa)),
+        ProtocolId::ESP => delete.child_spis().any(|spi| sa.children.iter().any(|c| c.spi_out == spi)),
+        _ => false,
+    }
+}
+
+/// An unprotected Notify or Delete: remembered, never acted upon (RFC 2409 section 5.7). The cookies in the header have
+/// named this SA already.
+fn hint(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, (h, datagram): (&Header, &[u8]), path: Path) {
     let payloads = datagram.get(HEADER_LEN..).unwrap_or_default();
     let Ok(chain) = parse_chain(h.next_payload, payloads, HEADER_LEN, false) else {
         return sa.drop_datagram(cx, DropReason::Malformed, path.remote);
@@ -199,9 +210,11 @@ fn hint(sa: &mut IsakmpSa, cx: &mut Context, h: &Header, datagram: &[u8], path: 
     let kinds: Vec<V1NotifyType> = chain.notifies().map(|n| n.kind).filter(|k| k.is_error()).collect();
     for kind in kinds {
         sa.log(cx, "IKE", 1, format!("the peer reports {kind}, unprotected: not acted upon, {}", sa.remote.ip()));
-        if sa.is_half_open() {
-            sa.hint = Some(kind);
-        }
+        sa.hint = Some((Hint::Notify(kind), now));
+    }
+    if chain.deletes().any(|delete| names(delete, sa)) {
+        sa.log(cx, "IKE", 1, format!("the peer deletes, unprotected: not acted upon, {}", sa.remote.ip()));
+        sa.hint = Some((Hint::Delete, now));
     }
     sa.drop_datagram(cx, DropReason::NotProtected, path.remote);
 }

@@ -38,7 +38,11 @@ pub(crate) struct Wish {
     pub initial_contact: bool,
 }
 
-/// How long we keep an ISAKMP SA; the volume that it carries is not counted.
+/// No limit to the volume of an ISAKMP SA is obeyed that leaves no room for the messages by which it is renewed: each new
+/// one would be used up at once.
+const LEAST_VOLUME: u64 = 32 * 1024;
+
+/// How long we keep an ISAKMP SA. The configuration has no word for a volume; the peer's holds (`spent`).
 fn lifetime_of(connection: &Connection) -> Lifetime {
     let time = connection.rekey_time.max(connection.reauth_time) + connection.over_time;
     Lifetime { time: Some(time).filter(|time| !time.is_zero()), octets: None }
@@ -376,6 +380,7 @@ pub(super) fn established(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, key
     sa.retransmissions.sent = 0;
     sa.last_heard = now;
     sa.phase1 = Some(now);
+    sa.hint = None;
     sa.configuration.stage = sa.connection.as_deref().map(transaction::first_stage).unwrap_or_default();
     sa.enter(cx, State::Established(Box::new(keys)));
     if sa.configuration.authenticates() {
@@ -407,8 +412,9 @@ pub(super) fn complete(sa: &mut IsakmpSa, cx: &mut Context, now: Instant) {
         sa.replace_at = Some(at);
         cx.timers.set(sa.id, Reason::IkeLifetime, at);
     }
-    if let (Role::Responder, Some(offered)) = (sa.role, sa.offered_lifetime.time) {
-        end_by(sa, cx, now + offered);
+    if sa.role == Role::Responder {
+        sa.volume = sa.offered_lifetime.octets;
+        sa.offered_lifetime.time.into_iter().for_each(|offered| end_by(sa, cx, now + offered));
     }
     cx.event(Event::IkeUp(Box::new(sa.snapshot(cx, now))));
     if sa.role == Role::Responder {
@@ -422,6 +428,21 @@ fn end_by(sa: &mut IsakmpSa, cx: &mut Context, at: Instant) {
     if sa.replace_at.is_none_or(|before| at < before) {
         sa.replace_at = Some(at);
         cx.timers.set(sa.id, Reason::IkeLifetime, at);
+    }
+}
+
+/// The ISAKMP SA has protected as much as the peer lets it (RFC 2409 appendix A, Life Type kilobytes): as with time, its
+/// initiator makes the successor a little before, and at its responder it ends. Asked after each message of the peer: an SA
+/// whose peer is silent ends by that.
+fn spent(sa: &mut IsakmpSa, cx: &mut Context, now: Instant) {
+    let (State::Established(keys), Some(volume), false) = (&sa.state, sa.volume, sa.dying) else { return };
+    let volume = volume.max(LEAST_VOLUME);
+    let limit = if sa.role == Role::Initiator { volume / 11 * 10 } else { volume };
+    let octets = keys.octets();
+    if octets >= limit && sa.established.is_some() {
+        sa.volume = None;
+        sa.log(cx, "IKE", 1, format!("the ISAKMP SA has protected {octets} octets, of {volume} that the peer allows"));
+        end_by(sa, cx, now);
     }
 }
 
@@ -440,6 +461,9 @@ fn tell_lifetime(sa: &mut IsakmpSa, cx: &mut Context, connection: &Connection) {
 /// Initiator: the responder keeps the ISAKMP SA no longer than this, authentic (RFC 2407 section 4.6.3.1). Its successor is
 /// begun while there is time.
 pub(super) fn shortened(sa: &mut IsakmpSa, cx: &mut Context, lifetime: Lifetime) {
+    if sa.role == Role::Initiator {
+        sa.volume = sa.volume.into_iter().chain(lifetime.octets).min();
+    }
     let (Some(time), Some(established), Role::Initiator) = (lifetime.time, sa.established, sa.role) else { return };
     let ours = sa.connection.as_deref().map(lifetime_of).unwrap_or_default();
     // Where there is no time although we have a lifetime, the successor is being made already.
@@ -535,7 +559,27 @@ impl IsakmpSa {
         datagram: &[u8],
         path: Path,
     ) -> Option<FailureKind> {
+        let end = self.take(cx, now, header, datagram, path);
+        if end.is_none() {
+            spent(self, cx, now);
+        }
+        end
+    }
+
+    fn take(
+        &mut self,
+        cx: &mut Context,
+        now: Instant,
+        header: &Header,
+        datagram: &[u8],
+        path: Path,
+    ) -> Option<FailureKind> {
         self.datagrams_in += 1;
+        if self.is_half_open() {
+            self.heard.datagrams = self.heard.datagrams.saturating_add(1);
+            let from_there = u32::from(path.remote == self.remote);
+            self.heard.from_there = self.heard.from_there.saturating_add(from_there);
+        }
         if header.next_payload == wire::PayloadType::V1_FRAGMENT {
             let (whole_header, whole) = fragments::receive(self, cx, header, datagram, path.remote)?;
             return self.message(cx, now, &whole_header, &whole, path);

@@ -4,10 +4,15 @@
 //! An IV chain advances only after a message was accepted: a forged message must not make the next good one unreadable.
 
 use crypto::v1::{Cipher, Hash, SkeyIds};
-use model::ChosenSuite;
+use model::{ChosenSuite, DropReason};
 use std::collections::BTreeMap;
 use wire::v1::{Chain, ChainBuilder, padded_message, parse_chain};
 use wire::{ExchangeType, Flags, HEADER_LEN, Header, PayloadType, Secret, SpiPair, Version};
+
+/// Why a message that must be protected could not be opened: it is in the clear, or there is no key that fits.
+pub(super) fn unreadable(header: &Header) -> DropReason {
+    if header.flags.contains(Flags::ENCRYPTION) { DropReason::Undecryptable } else { DropReason::NotProtected }
+}
 
 /// The keys of an ISAKMP SA.
 pub(super) struct Keys {
@@ -18,6 +23,7 @@ pub(super) struct Keys {
     phase1_iv: Vec<u8>,
     /// Where each chain of phase 2 is.
     chains: BTreeMap<u32, Vec<u8>>,
+    octets: u64,
 }
 
 /// How many message IDs are remembered: more are under way at no peer.
@@ -30,7 +36,7 @@ impl Keys {
         let key = crypto::v1::phase1_key(hash.prf(), &skeyid.skeyid_e, algorithm.key_len());
         let cipher = Cipher::new(algorithm, key.expose()).ok()?;
         let phase1_iv = crypto::v1::phase1_iv(hash, publics.0, publics.1, cipher.block_len());
-        Some(Self { hash, skeyid, cipher, phase1_iv, chains: BTreeMap::new() })
+        Some(Self { hash, skeyid, cipher, phase1_iv, chains: BTreeMap::new(), octets: 0 })
     }
 
     fn iv(&self, message_id: u32) -> Vec<u8> {
@@ -67,6 +73,7 @@ impl Keys {
         let iv = self.iv(header.message_id);
         let content = message.get_mut(HEADER_LEN..).unwrap_or_default();
         let next = self.cipher.encrypt(&iv, content);
+        self.octets = self.octets.saturating_add(content.len() as u64);
         self.advance(header.message_id, next);
         message
     }
@@ -89,7 +96,19 @@ impl Keys {
 
     /// The message was what it should be: its chain advances.
     pub fn accept(&mut self, opened: &Opened) {
+        self.count(opened);
         self.advance(opened.message_id, opened.next_iv.clone());
+    }
+
+    /// The message was what it should be.
+    pub fn count(&mut self, opened: &Opened) {
+        self.octets = self.octets.saturating_add(opened.plain.len() as u64);
+    }
+
+    /// How many octets have been protected, both ways (RFC 2409 appendix A, Life Type kilobytes): of what came only the
+    /// peer's own, so that nobody else can use them up.
+    pub fn octets(&self) -> u64 {
+        self.octets
     }
 
     /// HASH(1) of an informational exchange or of the first message of quick mode: over the message ID and what follows

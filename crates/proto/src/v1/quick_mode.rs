@@ -9,7 +9,7 @@
 //! The responder installs the SA when HASH(3) has proved that message 1 was no replay, and repeats message 2 until then.
 
 use super::proposals::{self, Phase2Choice, Phase2Mismatch};
-use super::protection::{hashed, header};
+use super::protection::{hashed, header, unreadable};
 use super::sa::{IsakmpSa, arm, fingerprint};
 use super::unity;
 use crate::child::{self, Agreed, ChildSa, Lifetime, Parent, Selectors};
@@ -451,7 +451,7 @@ pub(super) fn receive(
     let opened =
         sa.keys().and_then(|keys| keys.open(h, datagram)).filter(|_| h.flags.contains(wire::Flags::ENCRYPTION));
     let Some(opened) = opened else {
-        sa.drop_datagram(cx, DropReason::NotProtected, path.remote);
+        sa.drop_datagram(cx, unreadable(h), path.remote);
         return None;
     };
     let (Some(chain), Some(rest)) = (opened.chain(), opened.after_hash()) else {

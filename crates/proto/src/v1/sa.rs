@@ -13,7 +13,7 @@ use crypto::KeyExchange;
 use crypto::v1::Hash;
 use model::dataplane::{Command, ShuntInstall};
 use model::{
-    ChildState, ChosenSuite, DropReason, Event, ExchangeMode, Failure, FailureKind, Identity, IkeState, Instant,
+    ChildState, ChosenSuite, DropReason, Event, ExchangeMode, Failure, FailureKind, Heard, Identity, IkeState, Instant,
     NatState, Retransmissions, Role, SaId, SaSnapshot, Tombstone,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -91,6 +91,15 @@ pub(super) struct AggressiveSent {
     pub id_body: Vec<u8>,
 }
 
+/// What was said without protection, by the peer or by anybody.
+#[derive(Clone, Copy)]
+pub(super) enum Hint {
+    /// An error.
+    Notify(V1NotifyType),
+    /// That the SA, or one of its Child SAs, is deleted.
+    Delete,
+}
+
 /// A message that may have to be sent again.
 #[derive(Clone)]
 pub(super) struct Sent {
@@ -147,6 +156,8 @@ pub(crate) struct IsakmpSa {
     pub replace_at: Option<Instant>,
     /// Responder: how long the initiator offered to keep this SA (RFC 2409 appendix A, Life Duration).
     pub(super) offered_lifetime: crate::child::Lifetime,
+    /// How many octets this SA may protect, both ways, where the peer sets a limit.
+    pub(super) volume: Option<u64>,
     /// Our last message of phase 1.
     pub(super) sent: Option<Sent>,
     pub(super) quick_modes: BTreeMap<u32, QuickMode>,
@@ -186,8 +197,10 @@ pub(crate) struct IsakmpSa {
     pub bypasses: Vec<ShuntInstall>,
     /// Authorities that the peer asked for, by their names in DER.
     pub(super) requested: Vec<Vec<u8>>,
-    /// What the peer reported without protection: never acted upon, but told when the negotiation fails.
-    pub(super) hint: Option<V1NotifyType>,
+    /// What the peer reported without protection, and when: never acted upon, but told when the negotiation or the SA fails.
+    pub(super) hint: Option<(Hint, Instant)>,
+    /// What came since our last message of phase 1 first went out.
+    pub(super) heard: Heard,
     /// What was wrong with a message of phase 1 that anybody can have sent: told when the peer's own does not come.
     pub(super) doubt: Option<Box<FailureKind>>,
 }
@@ -227,6 +240,7 @@ impl IsakmpSa {
             last_heard: now,
             replace_at: None,
             offered_lifetime: crate::child::Lifetime::default(),
+            volume: None,
             sent: None,
             quick_modes: BTreeMap::new(),
             used: std::collections::VecDeque::new(),
@@ -252,6 +266,7 @@ impl IsakmpSa {
             bypasses: Vec::new(),
             requested: Vec::new(),
             hint: None,
+            heard: Heard::default(),
             doubt: None,
         }
     }
@@ -433,6 +448,7 @@ impl IsakmpSa {
 
     pub fn snapshot(&self, cx: &Context, now: Instant) -> SaSnapshot {
         let connection = self.connection.as_deref();
+        let left = |role| self.replace_at.filter(|_| self.role == role).map(|at| at.since(now));
         SaSnapshot {
             id: self.id,
             name: self.name().to_string(),
@@ -456,7 +472,9 @@ impl IsakmpSa {
             established: self.established.map(|at| now.since(at)),
             phase1: self.phase1.map(|at| now.since(at)),
             rekey_in: None,
-            reauth_in: self.replace_at.map(|at| at.since(now)),
+            // Only the initiator authenticates anew; the responder sees it end.
+            reauth_in: left(Role::Initiator),
+            expires_in: left(Role::Responder),
             lifetime: connection.map(|c| c.rekey_time.max(c.reauth_time)).unwrap_or_default(),
             // A question whether the peer lives is a message of its own each time (RFC 3706 section 5.2).
             retransmissions: Retransmissions {
@@ -472,21 +490,25 @@ impl IsakmpSa {
             worker: cx.settings.worker,
             children: self.children.iter().map(|c| self.listed(c, cx, now)).collect(),
             suspicion: self.suspicion(),
+            heard: self.heard,
             configured_children: connection
                 .map_or_else(Vec::new, |c| c.children.iter().map(|c| c.name.clone()).collect()),
         }
     }
 
-    /// What speaks against a phase 1 under way, though it may come from anybody.
+    /// What speaks against a phase 1 under way, or an SA whose peer has been silent since, though it may come from anybody.
     fn suspicion(&self) -> Option<String> {
+        let hint = |(hint, _): (Hint, Instant)| match hint {
+            Hint::Notify(kind) => kind.to_string(),
+            Hint::Delete => model::DELETED.to_string(),
+        };
         if !self.is_half_open() {
-            return None;
+            // A sign of life that is proven outweighs it.
+            return self.hint.filter(|(_, at)| *at >= self.last_heard).map(hint);
         }
         let unreadable = matches!(&self.state, State::KeReplied(s) if s.unreadable);
         let doubt = self.doubt.as_ref().map(|kind| kind.code().to_string());
-        doubt
-            .or_else(|| unreadable.then(|| model::UNREADABLE.to_string()))
-            .or_else(|| self.hint.map(|hint| hint.to_string()))
+        doubt.or_else(|| unreadable.then(|| model::UNREADABLE.to_string())).or_else(|| self.hint.map(hint))
     }
 
     /// A Child SA as it is listed. IKEv1 has no word for replacing one: a newer one of the same selectors does it.
@@ -527,7 +549,7 @@ impl IsakmpSa {
     pub fn drop_datagram(&self, cx: &mut Context, reason: DropReason, from: SocketAddr) {
         cx.drops[reason as usize] += 1;
         cx.count(crate::context::Counter::Invalid);
-        cx.event(Event::Dropped { reason, from, sa: Some(self.id), waiting_for: self.waiting_for() });
+        cx.event(Event::Dropped { reason, from, spis: None, sa: Some(self.id), waiting_for: self.waiting_for() });
     }
 
     /// Hands a message to the socket, in fragments if need be.
@@ -548,6 +570,7 @@ impl IsakmpSa {
     ) {
         self.datagrams_out += 1;
         self.doubt = None; // it goes on
+        self.heard = Heard::default();
         self.transmit(cx, message.clone());
         cx.timers.cancel(self.id, Reason::Retransmit);
         // The responder of phase 1 leaves repetition to the initiator: an unproven address gets no more than it sent.
@@ -562,6 +585,7 @@ impl IsakmpSa {
     pub fn repeat(&mut self, cx: &mut Context, datagram: &[u8], from: SocketAddr) -> bool {
         let timer = cx.timers.deadline(self.id, Reason::Retransmit).is_some();
         let Some(sent) = self.sent.as_mut().filter(|s| s.answers == Some(fingerprint(datagram))) else { return false };
+        self.heard.repeated = self.heard.repeated.saturating_add(1);
         if timer || sent.repeated >= MAX_REPEATS {
             self.drop_datagram(cx, DropReason::RepeatLimit, from);
             return true;
@@ -613,12 +637,12 @@ impl IsakmpSa {
         let local = self.local_id.clone().unwrap_or(Identity::ANY);
         let refused = |remote| FailureKind::AuthenticationRefused { local: local.clone(), remote };
         let expected = self.connection.as_ref().map(|c| c.remote.id.clone()).filter(|id| !id.is_wildcard());
-        match (waiting_for, self.hint) {
-            (_, Some(V1NotifyType::NO_PROPOSAL_CHOSEN)) => {
+        match (waiting_for, self.hint.map(|(hint, _)| hint)) {
+            (_, Some(Hint::Notify(V1NotifyType::NO_PROPOSAL_CHOSEN))) => {
                 let (phase, found_by) = (model::Phase::Ike, model::Side::Peer);
                 FailureKind::NoProposalChosen { phase, found_by, mismatch: None, ours: ours() }
             }
-            (RuleId::MainMode6 | RuleId::AggressiveMode2, Some(_)) => refused(expected),
+            (RuleId::MainMode6 | RuleId::AggressiveMode2, Some(Hint::Notify(_))) => refused(expected),
             _ => FailureKind::NoAnswer { waiting_for, to: self.remote, sent, over, answered_before: false },
         }
     }
@@ -636,7 +660,9 @@ impl IsakmpSa {
             return FailureKind::PskMismatch { local, remote, tried: s.attempts.len() };
         }
         // What the initiator said without protection is likely the truth when it is silent from then on.
-        if let (Some(V1NotifyType::AUTHENTICATION_FAILED), State::AggressiveReplied(_)) = (self.hint, &self.state) {
+        if let (Some((Hint::Notify(V1NotifyType::AUTHENTICATION_FAILED), _)), State::AggressiveReplied(_)) =
+            (self.hint, &self.state)
+        {
             return FailureKind::AuthenticationRefused { local, remote: self.remote_id.clone() };
         }
         let waiting_for = self.waiting_for().unwrap_or(RuleId::MainMode3);

@@ -12,7 +12,7 @@ mod mode_config;
 mod xauth;
 
 use super::phase1;
-use super::protection::{hashed, header};
+use super::protection::{hashed, header, unreadable};
 use super::quick_mode;
 use super::sa::{IsakmpSa, State, arm, fingerprint};
 use crate::child;
@@ -338,7 +338,7 @@ pub(super) fn receive(
     }
     let opened = sa.keys().and_then(|keys| keys.open(h, datagram)).filter(|_| h.flags.contains(Flags::ENCRYPTION));
     let Some(opened) = opened else {
-        sa.drop_datagram(cx, DropReason::NotProtected, path.remote);
+        sa.drop_datagram(cx, unreadable(h), path.remote);
         return None;
     };
     let (Some(chain), Some(rest)) = (opened.chain(), opened.after_hash()) else {

@@ -563,7 +563,7 @@ impl IkeSa {
         cx.drops[reason as usize] += 1;
         cx.count(Counter::Invalid);
         let sa: Option<SaId> = Some(self.id);
-        cx.event(Event::Dropped { reason, from: path.remote, sa, waiting_for: self.waiting_for() });
+        cx.event(Event::Dropped { reason, from: path.remote, spis: None, sa, waiting_for: self.waiting_for() });
     }
 
     fn count_in(&self, cx: &mut Context, header: &Header) {

@@ -333,6 +333,7 @@ impl IkeSa {
             phase1: None,
             rekey_in: left(self.rekey_at),
             reauth_in: left(self.reauth_at),
+            expires_in: left(self.expires).filter(|_| self.rekey_at.is_none() && self.reauth_at.is_none()),
             lifetime,
             retransmissions: self.retransmissions,
             tasks_queued: self.queue.iter().map(Task::name).collect(),
@@ -340,6 +341,7 @@ impl IkeSa {
             worker: cx.settings.worker,
             children: self.children.iter().map(|c| c.snapshot(self.id, self.nat.any(), cx, now)).collect(),
             suspicion: None,
+            heard: model::Heard::default(),
             configured_children: connection
                 .map_or_else(Vec::new, |c| c.children.iter().map(|c| c.name.clone()).collect()),
         }

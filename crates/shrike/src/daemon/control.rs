@@ -201,6 +201,7 @@ impl Client {
             "list-sas" => self.list_sas(core, now, m),
             "list-conns" => self.list_conns(core, m),
             "shrike-list-ended" => self.list_ended(core, now),
+            "shrike-list-strays" => self.list_strays(core, now),
             "shrike-diagnose" => self.diagnose(core, now),
             "get-conns" => {
                 let names: Vec<String> = core.endpoint.connections().map(|c| c.name.clone()).collect();
@@ -332,6 +333,14 @@ impl Client {
         Message::new()
     }
 
+    /// Messages of SAs that are not here.
+    fn list_strays(&mut self, core: &mut Core, now: Instant) -> Message {
+        for stray in core.endpoint.strays(now) {
+            self.session.event("shrike-stray", &schema::stray(&stray));
+        }
+        Message::new()
+    }
+
     /// `shrike-diagnose`: what is wrong now, a finding for each connection.
     fn diagnose(&mut self, core: &mut Core, now: Instant) -> Message {
         let told = |c: &Arc<config::Connection>| schema::live_connections(&schema::list_conn(&describe(c)));
@@ -343,6 +352,7 @@ impl Client {
             ended: core.ended(now),
             remembers: true,
             running: Some(now.since(Instant::ZERO)),
+            strays: core.endpoint.strays(now),
             ..model::Live::default()
         };
         for found in diag::live(&live) {

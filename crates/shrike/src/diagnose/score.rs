@@ -78,6 +78,7 @@ pub(super) fn over_vici(sim: &Sim, node: NodeId) -> Live {
         .flat_map(|connection| schema::live_connections(&schema::list_conn(&crate::daemon::describe(connection))));
     let sas = sim.snapshots(node);
     let ended = sim.tombstones(node);
+    let strays = sim.endpoint(node).strays(sim.now());
     Live {
         connections: connections.collect(),
         sas: sas.iter().map(|sa| schema::snapshot(&schema::list_sa(sa)).unwrap()).collect(),
@@ -85,6 +86,7 @@ pub(super) fn over_vici(sim: &Sim, node: NodeId) -> Live {
         remembers: true,
         running: Some(WATCHED * SECOND),
         counters: BTreeMap::new(),
+        strays: strays.iter().map(|s| schema::stray_from(&schema::stray(s)).unwrap()).collect(),
     }
 }
 

@@ -9,6 +9,7 @@ mod names;
 mod sa;
 #[cfg(test)]
 pub(crate) mod samples;
+mod stray;
 
 pub use daemon::{
     AuthInfo, COUNTER_NAMES, ChildInfo, ConnectionInfo, Stats, VersionInfo, counters, counters_from, list_conn,
@@ -17,6 +18,7 @@ pub use daemon::{
 pub use failure::{tombstone, tombstone_from};
 pub use names::{identity_from, identity_text, rule_from, rule_name};
 pub use sa::{list_sa, snapshot, updown};
+pub use stray::{stray, stray_from};
 
 use crate::Message;
 use std::fmt;
@@ -35,6 +37,7 @@ pub const EVENTS: &[&str] = &[
     "ike-updown",
     "child-updown",
     "shrike-ended",
+    "shrike-stray",
     "shrike-finding",
 ];
 

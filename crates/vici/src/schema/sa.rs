@@ -5,7 +5,7 @@ use super::{SchemaError, hex, is_yes, items, parse_if_any, seconds};
 use crate::Message;
 use model::dataplane::{Binding, Counters, Mark, Mode};
 use model::{
-    Algorithm, ChildSnapshot, ChildState, ChosenSuite, Encryption, ExchangeMode, Identity, IkeState, NatState,
+    Algorithm, ChildSnapshot, ChildState, ChosenSuite, Encryption, ExchangeMode, Heard, Identity, IkeState, NatState,
     Retransmissions, Role, SaId, SaSnapshot,
 };
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -168,6 +168,10 @@ fn own_keys(m: &mut Message, sa: &SaSnapshot) {
         .maybe("shrike-remote-xauth-id", exact(&sa.remote_xauth_id))
         .maybe("shrike-phase1", whole_seconds(sa.phase1))
         .maybe("shrike-suspicion", sa.suspicion.as_deref())
+        .maybe("shrike-expires", whole_seconds(sa.expires_in))
+        .maybe("shrike-heard", nonzero(sa.heard.datagrams))
+        .maybe("shrike-heard-from-there", nonzero(sa.heard.from_there))
+        .maybe("shrike-heard-again", nonzero(sa.heard.repeated))
         .list_if_any("shrike-configured-children", &sa.configured_children);
 }
 
@@ -299,6 +303,12 @@ pub fn snapshot(message: &Message) -> Result<SaSnapshot, SchemaError> {
             sent: count("shrike-retransmits")?,
             total: count("shrike-retransmits-total")?,
             answered: count("shrike-repeated-answers")?,
+        },
+        expires_in: seconds(m, "shrike-expires")?,
+        heard: Heard {
+            datagrams: count("shrike-heard")?,
+            from_there: count("shrike-heard-from-there")?,
+            repeated: count("shrike-heard-again")?,
         },
         tasks_queued: tasks("tasks-queued"),
         tasks_active: tasks("tasks-active"),

@@ -87,6 +87,8 @@ pub(crate) fn established() -> SaSnapshot {
             },
         }],
         suspicion: None,
+        expires_in: None,
+        heard: model::Heard::default(),
         configured_children: vec!["net-net".into()],
     }
 }
@@ -119,6 +121,8 @@ pub(crate) fn connecting() -> SaSnapshot {
             ..likeness
         }],
         suspicion: None,
+        expires_in: None,
+        heard: model::Heard::default(),
         configured_children: Vec::new(),
         tasks_active: vec!["IKE_AUTH"],
         ..established()
@@ -277,6 +281,8 @@ pub(crate) fn any_snapshot() -> impl Strategy<Value = SaSnapshot> {
                 tasks_active,
                 worker,
                 children,
+                expires_in: rekey_in.is_none().then_some(age).flatten(),
+                heard: model::Heard { datagrams: sent, from_there: total, repeated: answered },
                 suspicion: nat[0].then(|| "NO_PROPOSAL_CHOSEN".to_string()),
                 configured_children,
             }

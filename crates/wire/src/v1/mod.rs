@@ -9,6 +9,7 @@ mod chain;
 mod payload;
 mod sa;
 mod vendor;
+mod vendor_names;
 
 pub use build::{ChainBuilder, message, padded_message};
 pub use chain::{Chain, ChainError, after_first_payload, parse_chain};

@@ -1,5 +1,6 @@
 //! Vendor IDs: those that change what is spoken, and the names of others.
 
+use super::vendor_names::{BEGINNINGS, TELDAT, WHOLE};
 use crate::registry::{EncapsulationMode, PayloadType};
 
 /// strongSwan's Vendor ID, of either version. Its numbers of the private ranges are good between those who send it.
@@ -101,75 +102,16 @@ impl std::fmt::Display for VendorId {
     }
 }
 
-/// What Vendor IDs tell of that change nothing here: implementations, and extensions that are not spoken. Each by its first
-/// octets, the longest first; what follows is a version.
-const OTHERS: &[(&str, &[u8])] = &[
-    ("Windows 2000", b"\x1e\x2b\x51\x69\x05\x99\x1c\x7d\x7c\x96\xfc\xbf\xb5\x87\xe4\x61\x00\x00\x00\x02"),
-    ("Windows XP", b"\x1e\x2b\x51\x69\x05\x99\x1c\x7d\x7c\x96\xfc\xbf\xb5\x87\xe4\x61\x00\x00\x00\x03"),
-    ("Windows Server 2003", b"\x1e\x2b\x51\x69\x05\x99\x1c\x7d\x7c\x96\xfc\xbf\xb5\x87\xe4\x61\x00\x00\x00\x04"),
-    ("Windows Vista", b"\x1e\x2b\x51\x69\x05\x99\x1c\x7d\x7c\x96\xfc\xbf\xb5\x87\xe4\x61\x00\x00\x00\x05"),
-    ("Windows Server 2008", b"\x1e\x2b\x51\x69\x05\x99\x1c\x7d\x7c\x96\xfc\xbf\xb5\x87\xe4\x61\x00\x00\x00\x06"),
-    ("Windows 7", b"\x1e\x2b\x51\x69\x05\x99\x1c\x7d\x7c\x96\xfc\xbf\xb5\x87\xe4\x61\x00\x00\x00\x07"),
-    ("Windows Server 2008 R2", b"\x1e\x2b\x51\x69\x05\x99\x1c\x7d\x7c\x96\xfc\xbf\xb5\x87\xe4\x61\x00\x00\x00\x08"),
-    ("Windows 8 or later", b"\x1e\x2b\x51\x69\x05\x99\x1c\x7d\x7c\x96\xfc\xbf\xb5\x87\xe4\x61\x00\x00\x00\x09"),
-    ("Check Point", b"\xf4\xed\x19\xe0\xc1\x14\xeb\x51\x6f\xaa\xac\x0e\xe3\x7d\xaf\x28\x07\xb4\x38\x1f"),
-    ("Juniper SRX", b"\xfd\x80\x88\x04\xdf\x73\xb1\x51\x50\x70\x9d\x87\x80\x44\xcd\xe0\xac\x1e\xfc\xde"),
-    ("NetScreen", b"\x69\x93\x69\x22\x87\x41\xc6\xd4\xca\x09\x4c\x93\xe2\x42\xc9\xde\x19\xe7\xb7\xc6"),
-    ("NetScreen", b"\x16\x6f\x93\x2d\x55\xeb\x64\xd8\xe4\xdf\x4f\xd3\x7e\x23\x13\xf0\xd0\xfd\x84\x51"),
-    ("NetScreen", b"\x4a\x43\x40\xb5\x43\xe0\x2b\x84\xc8\x8a\x8b\x96\xa8\xaf\x9e\xbe\x77\xd9\xac\xcc"),
-    ("ZyXEL ZyWALL", b"\x62\x50\x27\x74\x9d\x5a\xb9\x7f\x56\x16\xc1\x60\x27\x65\xcf\x48\x0a\x3b\x7d\x0b"),
-    ("ZyXEL ZyWALL router", b"\xb8\x58\xd1\xad\xdd\x08\xc1\xe8\xad\xaf\xea\x15\x06\x08\xaa\x44\x97\xaa\x6c\xc8"),
-    ("Cisco delete reason", b"CISCO-DELETE-REASON"),
-    ("Cisco dynamic route", b"CISCO-DYNAMIC-ROUTE"),
-    ("Cisco FlexVPN", b"FLEXVPN-SUPPORTED"),
-    ("strongSwan", &STRONGSWAN_VENDOR_ID),
-    ("KAME/racoon", b"\x70\x03\xcb\xc1\x09\x7d\xbe\x9c\x26\x00\xba\x69\x83\xbc\x8b\x35"),
-    ("Windows", b"\x1e\x2b\x51\x69\x05\x99\x1c\x7d\x7c\x96\xfc\xbf\xb5\x87\xe4\x61"),
-    ("Windows negotiation discovery", b"\xfb\x1d\xe3\xcd\xf3\x41\xb7\xea\x16\xb7\xe5\xbe\x08\x55\xf1\x20"),
-    ("Windows IKE CGA", b"\xe3\xa5\x96\x6a\x76\x37\x9f\xe7\x07\x22\x82\x31\xe5\xce\x86\x52"),
-    ("Windows AuthIP", b"\x21\x4c\xa4\xfa\xff\xa7\xf3\x2d\x67\x48\xe5\x30\x33\x95\xae\x83"),
-    ("Windows NLB fast failover", b"\x72\x87\x2b\x95\xfc\xda\x2e\xb7\x08\xef\xe3\x22\x11\x9b\x49\x71"),
-    ("Windows GSS-API", b"\xad\x2c\x0d\xd0\xb9\xc3\x20\x83\xcc\xba\x25\xb8\x86\x1e\xc4\x55"),
-    ("Cisco VPN 3000 client", b"\xf6\xf7\xef\xc7\xf5\xae\xb8\xcb\x15\x8c\xb9\xd0\x94\xba\x69\xe7"),
-    ("FortiGate", b"\x1d\x6e\x17\x8f\x6c\x2c\x0b\xe2\x84\x98\x54\x65\x45\x0f\xe9\xd4"),
-    ("FortiClient", b"\x4c\x53\x42\x7b\x6d\x46\x5d\x1b\x33\x7b\xb7\x55\xa3\x7a\x7f\xef"),
-    ("Fortinet endpoint control", b"\xb4\xf0\x1c\xa9\x51\xe9\xda\x8d\x0b\xaf\xbb\xd3\x4a\xd3\x04\x4e"),
-    ("NCP client", b"\x10\x1f\xb0\xb3\x5c\x5a\x4f\x4c\x08\xb9\x19\xf1\xcb\x97\x77\xb0"),
-    ("Shrew Soft client", b"\xf1\x4b\x94\xb7\xbf\xf1\xfe\xf0\x27\x73\xb8\xc4\x9f\xed\xed\x26"),
-    ("SafeNet SoftRemote", b"\x47\xbb\xe7\xc9\x93\xf1\xfc\x13\xb4\xe6\xd0\xdb\x56\x5c\x68\xe5"),
-    ("Netgear", b"\xdb\xfb\x81\xeb\x57\x60\xb0\x78\x85\x62\x06\x7d\xa1\x02\xd7\x55"),
-    ("Sidewinder", b"\x84\x04\xad\xf9\xcd\xa0\x57\x60\xb2\xca\x29\x2e\x4b\xff\x53\x7b"),
-    ("SSH Sentinel 1.4", b"\x63\xd9\xa1\xa7\x00\x94\x91\xb5\xa0\xa6\xfd\xeb\x2a\x82\x84\xf0"),
-    ("heartbeat notify", b"HeartBeat_Notify"),
-    ("ESP through NAT", b"\x50\x76\x0f\x62\x4c\x63\xe5\xc5\x3e\xea\x38\x6c\x68\x5c\xa0\x83"),
-    ("draft-stenberg-ipsec-nat-traversal-01", b"\x27\xba\xb5\xdc\x01\xea\x07\x60\xea\x4e\x31\x90\xac\x27\xc0\xd0"),
-    ("draft-stenberg-ipsec-nat-traversal-02", b"\x61\x05\xc4\x22\xe7\x68\x47\xe4\x3f\x96\x84\x80\x12\x92\xae\xcd"),
-    ("draft-ietf-ipsec-nat-t-ike", b"\x4d\xf3\x79\x28\xe9\xfc\x4f\xd1\xb3\x26\x21\x70\xd5\x15\xc6\x62"),
-    ("draft-ietf-ipsec-nat-t-ike-00", b"\x44\x85\x15\x2d\x18\xb6\xbb\xcd\x0b\xe8\xa8\x46\x95\x79\xdd\xcc"),
-    ("draft-ietf-ipsec-nat-t-ike-01", b"\x16\xf6\xca\x16\xe4\xa4\x06\x6d\x83\x82\x1a\x0f\x0a\xea\xa8\x62"),
-    ("draft-ietf-ipsec-nat-t-ike-04", b"\x99\x09\xb6\x4e\xed\x93\x7c\x65\x73\xde\x52\xac\xe9\x52\xfa\x6b"),
-    ("draft-ietf-ipsec-nat-t-ike-05", b"\x80\xd0\xbb\x3d\xef\x54\x56\x5e\xe8\x46\x45\xd4\xc8\x5c\xe3\xee"),
-    ("draft-ietf-ipsec-nat-t-ike-06", b"\x4d\x1e\x0e\x13\x6d\xea\xfa\x34\xc4\xf3\xea\x9f\x02\xec\x72\x85"),
-    ("draft-ietf-ipsec-nat-t-ike-07", b"\x43\x9b\x59\xf8\xba\x67\x6c\x4c\x77\x37\xae\x22\xea\xb8\xf5\x82"),
-    ("draft-ietf-ipsec-nat-t-ike-08", b"\x8f\x8d\x83\x82\x6d\x24\x6b\x6f\xc7\xa8\xa6\xa4\x28\xc1\x1d\xe8"),
-    ("FreeS/WAN", b"Linux FreeS/WAN"),
-    ("ZyXEL ZyWALL USG", b"\xf7\x58\xf2\x26\x68\x75\x0f\x03\xb0\x8d\xf6\xeb\xe1\xd0"),
-    ("Libreswan", b"OE-Libreswan-"),
-    ("Cisco VPN Concentrator", b"\x1f\x07\xf7\x0e\xaa\x65\x14\xd3\xb0\xfa\x96\x54\x2a"),
-    ("macOS", b"Mac OSX 10.x"),
-    ("OpenIKED", b"OpenIKED"),
-    ("SonicWall", b"\x40\x4b\xf4\x39\x52\x2c\xa3\xf6"),
-    ("SonicWall", b"\xda\x8e\x93\x78\x80\x01\x00\x00"),
-    ("Nortel Contivity", b"\x42\x4e\x45\x53\x00\x00\x00"),
-    ("SonicWall", b"\x5b\x36\x2b\xc8\x20\xf6"),
-    ("Cisco IOS", b"\x3e\x98\x40\x48"),
-    ("Openswan", b"OE"),
-];
-
 /// The name of what a Vendor ID tells of, if it is known: for logs, and for whoever wants to know what the peer is.
 pub fn vendor_name(octets: &[u8]) -> Option<&'static str> {
-    let other = || OTHERS.iter().find(|(_, begins)| octets.starts_with(begins)).map(|(name, _)| *name);
-    VendorId::recognise(octets).map(VendorId::name).or_else(other)
+    let whole = || {
+        let number = octets.try_into().ok().map(u128::from_be_bytes)?;
+        let at = WHOLE.binary_search_by_key(&number, |(known, _)| *known).ok()?;
+        WHOLE.get(at).map(|(_, name)| *name)
+    };
+    let begins = || BEGINNINGS.iter().find(|(_, begins)| octets.starts_with(begins)).map(|(name, _)| *name);
+    let teldat = || (octets.get(TELDAT.0..) == Some(TELDAT.1)).then_some("Teldat");
+    VendorId::recognise(octets).map(VendorId::name).or_else(whole).or_else(begins).or_else(teldat)
 }
 
 /// Which numbers NAT traversal uses: those of RFC 3947 or those of drafts 02 and 03.
@@ -237,10 +179,19 @@ mod tests {
 
     #[test]
     fn others_are_known_by_name() {
-        for (name, octets) in OTHERS {
+        for (name, octets) in BEGINNINGS {
             assert_eq!(vendor_name(octets), Some(*name), "another one begins alike and comes first");
         }
-        assert!(OTHERS.is_sorted_by_key(|(_, octets)| std::cmp::Reverse(octets.len())));
+        assert!(BEGINNINGS.is_sorted_by_key(|(_, octets)| std::cmp::Reverse(octets.len())));
+        for (number, name) in WHOLE {
+            let octets = number.to_be_bytes();
+            assert_eq!(vendor_name(&octets), Some(*name));
+            assert_eq!(vendor_name(&octets[1..]), None);
+            assert!(!BEGINNINGS.iter().any(|(_, begins)| octets.starts_with(begins)), "{name} is there twice");
+        }
+        assert!(WHOLE.is_sorted_by_key(|(number, _)| *number));
+        assert_eq!(vendor_name(b"123456789Teldat"), Some("Teldat"));
+        assert_eq!(vendor_name(b"12345678Teldat"), None);
         assert_eq!(vendor_name(VendorId::Xauth.octets()), Some("XAUTH"));
         let windows = [&0x1e2b_5169_0599_1c7d_7c96_fcbf_b587_e461_u128.to_be_bytes()[..], &[0, 0, 0, 99]].concat();
         assert_eq!(vendor_name(&windows), Some("Windows"));
