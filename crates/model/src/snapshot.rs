@@ -158,6 +158,8 @@ pub struct SaSnapshot {
     pub local_vips: Vec<IpAddr>,
     /// The peer's virtual addresses, which we assigned.
     pub remote_vips: Vec<IpAddr>,
+    /// What the peer had to say to its user (Unity's banner of Mode-Config, IKEv1): as it came, bounded, for nothing to act on.
+    pub banner: Option<String>,
     /// The agreed suite.
     pub suite: Option<ChosenSuite>,
     /// What NAT detection found.
@@ -174,7 +176,7 @@ pub struct SaSnapshot {
     pub rekey_in: Option<Duration>,
     /// Time to the next reauthentication, if planned.
     pub reauth_in: Option<Duration>,
-    /// The whole lifetime that is configured, for the tmsh view; zero when unlimited.
+    /// The whole lifetime, for the tmsh view: as configured, with IKEv1 what both ends agreed upon; zero when unlimited.
     pub lifetime: Duration,
     /// Retransmissions.
     pub retransmissions: Retransmissions,

@@ -449,6 +449,7 @@ impl IsakmpSa {
             remote_xauth_id: self.configuration.proven_user(),
             local_vips: self.configuration.own().to_vec(),
             remote_vips: self.configuration.assigned().to_vec(),
+            banner: self.configuration.banner.clone(),
             suite: self.suite,
             nat: self.nat,
             authentication: super::authentication::name(self.method),
@@ -457,7 +458,7 @@ impl IsakmpSa {
             phase1: self.phase1.map(|at| now.since(at)),
             rekey_in: None,
             reauth_in: self.replace_at.map(|at| at.since(now)),
-            lifetime: connection.map(|c| c.rekey_time.max(c.reauth_time)).unwrap_or_default(),
+            lifetime: super::phase1::agreed_lifetime(self).unwrap_or_default(),
             // A question whether the peer lives is a message of its own each time (RFC 3706 section 5.2).
             retransmissions: Retransmissions {
                 sent: self.retransmissions.sent.max(self.probe.1.saturating_sub(1)),
