@@ -151,6 +151,27 @@ impl Control {
         Ok(found)
     }
 
+    /// When the daemon was started, in its local time: `Nov 24 01:05:33 2026`.
+    ///
+    /// # Errors
+    /// The daemon's, or it does not say.
+    pub fn since(&mut self) -> Result<String, String> {
+        let stats = self.client.request("stats", Message::new()).map_err(|e| e.to_string())?;
+        let since = stats.get_section("uptime").and_then(|uptime| uptime.get_str("since"));
+        since.map(str::to_string).ok_or_else(|| "the daemon does not say since when it runs".to_string())
+    }
+
+    /// The certificates that the daemon has, in DER.
+    ///
+    /// # Errors
+    /// The daemon's.
+    pub fn certificates(&mut self) -> Result<Vec<Vec<u8>>, String> {
+        let mut found = Vec::new();
+        let each = |m: Message| found.extend(m.get("data").map(<[u8]>::to_vec));
+        self.client.streamed("list-certs", "list-cert", Message::new(), each).map_err(|e| e.to_string())?;
+        Ok(found)
+    }
+
     /// What comes up and what ends, until the daemon goes away.
     ///
     /// # Errors

@@ -781,6 +781,7 @@ pub(crate) fn describe(c: &config::Connection) -> ConnectionInfo {
             config::AuthMethod::Xauth => "XAuth".into(),
         },
         id: (round.id != Identity::ANY).then(|| round.id.to_string()),
+        xauth_id: round.xauth_id.clone(),
     };
     let action = |a: config::StartAction, none: &str, start: &str| match a {
         config::StartAction::None => none.to_string(),
