@@ -35,17 +35,21 @@ pub fn run(arguments: &[String], vici: Option<&str>, print: impl Fn(&str)) -> Re
             Ok(())
         }
         ["show-sa" | "ss", "isakmp"] => {
-            let created = |age: Duration| local_time(age, "%Y-%m-%d %H:%M:%S");
+            let mut control = open()?;
+            let mut sas = control.snapshots()?;
+            let now = listed_at(&control);
+            let created = |age: Duration| local_time(&now, age, "%Y-%m-%d %H:%M:%S");
             let options = Options { level: line.level, dialect: line.dialect, strict: line.strict, created: &created };
-            let mut sas = open()?.snapshots()?;
             // What is left of an ISAKMP SA that the peer deleted alone is phase 2: racoon lists it there only.
             sas.retain(|sa| sa.version != 1 || sa.state != IkeState::Deleting);
             print(&render(&sas, &options));
             Ok(())
         }
         ["show-sa" | "ss", "esp" | "ipsec"] => {
-            let sas = meant(&line, &mut open()?)?;
-            print(&render_ipsec(&sas, &|age| local_time(age, "%b %e %H:%M:%S %Y")));
+            let mut control = open()?;
+            let sas = meant(&line, &mut control)?;
+            let now = listed_at(&control);
+            print(&render_ipsec(&sas, &|age| local_time(&now, age, "%b %e %H:%M:%S %Y")));
             Ok(())
         }
         ["show-sa" | "ss", "ah"] => {
@@ -59,7 +63,8 @@ pub fn run(arguments: &[String], vici: Option<&str>, print: impl Fn(&str)) -> Re
         ["show-schedule" | "sc"] => {
             let mut control = open()?;
             let (sas, since) = (meant(&line, &mut control)?, control.since()?);
-            print(&render_schedule(&sas, running(&since)?, &|age| local_time(age, "%Y-%m-%d %H:%M:%S")));
+            let now = listed_at(&control);
+            print(&render_schedule(&sas, running(&since)?, &|age| local_time(&now, age, "%Y-%m-%d %H:%M:%S")));
             Ok(())
         }
         [verb] if TAKE_ARGUMENTS.contains(verb) => Err(format!("insufficient arguments\n{USAGE}")),
@@ -145,10 +150,15 @@ fn meant(line: &Line, control: &mut Control) -> Result<Vec<SaSnapshot>, String> 
     Ok(sas)
 }
 
-/// The local time that was `age` ago.
-fn local_time(age: Duration, format: &str) -> String {
-    let now = jiff::ZonedDateTime::now();
-    now.checked_sub(age).unwrap_or(now).strftime(format).to_string()
+/// The local time of the last listing: the daemon's, for what it says was so long before that. Ours where it says none.
+fn listed_at(control: &Control) -> jiff::ZonedDateTime {
+    let told = control.listed_at().and_then(|now| jiff::Timestamp::from_nanosecond(i128::from(now)).ok());
+    told.map_or_else(jiff::ZonedDateTime::now, |now| now.to_zoned_datetime(jiff::tz::TimeZone::system()))
+}
+
+/// The local time that was `age` before.
+fn local_time(now: &jiff::ZonedDateTime, age: Duration, format: &str) -> String {
+    now.checked_sub(age).unwrap_or_else(|_| now.clone()).strftime(format).to_string()
 }
 
 /// The time since a local time such as `Nov 24 01:05:33 2026`.
@@ -261,7 +271,7 @@ mod tests {
 
     #[test]
     fn since_when_the_daemon_runs() {
-        let hour_ago = local_time(Duration::from_secs(3600), "%b %d %H:%M:%S %Y");
+        let hour_ago = local_time(&jiff::ZonedDateTime::now(), Duration::from_secs(3600), "%b %d %H:%M:%S %Y");
         let seconds = running(&hour_ago).unwrap().as_secs();
         assert!((3599..3700).contains(&seconds), "{seconds}");
         assert!(running("yesterday").unwrap_err().starts_with("the daemon runs since 'yesterday', which is no time"));

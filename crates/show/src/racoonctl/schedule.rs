@@ -31,7 +31,9 @@ pub fn render_schedule(sas: &[SaSnapshot], running: Duration, created: &dyn Fn(D
     let mut rows: Vec<(usize, Timer)> = (1..).zip(timers).collect();
     rows.sort_by_key(|(index, t)| (t.left, *index));
     let row = |(index, t): (usize, Timer)| {
-        let (tick, due) = ((t.age + t.left).as_secs(), (running + t.left).as_secs());
+        // What is left comes in whole seconds, which are rounded down: so the age is rounded up.
+        let begun = t.age.as_secs() + u64::from(t.age.subsec_nanos() != 0);
+        let (tick, due) = (begun + t.left.as_secs(), (running + t.left).as_secs());
         format!("{index:<8} {tick:<8} {due:<8} {}\n", created(t.age))
     };
     std::iter::once("index    tick     xtime    created\n".to_string()).chain(rows.into_iter().map(row)).collect()
@@ -65,6 +67,10 @@ mod tests {
                         2        1800     1814     2026-11-24 00:50:09\n\
                         1        3600     3611     2026-11-24 00:50:06\n";
         assert_eq!(render_schedule(&[sa], secs(19), &created), recorded);
+        let mut sa = established();
+        sa.children.clear();
+        (sa.established, sa.rekey_in) = (Some(Duration::from_millis(500)), Some(secs(3599)));
+        assert!(render_schedule(&[sa], secs(19), &|_| String::new()).contains("\n1        3600     "));
         let nothing = "index    tick     xtime    created\n";
         assert_eq!(render_schedule(&[connecting()], secs(19), &created), nothing, "nothing has a lifetime yet");
     }

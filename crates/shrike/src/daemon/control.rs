@@ -289,13 +289,14 @@ impl Client {
 
     fn list_sas(&mut self, core: &mut Core, now: Instant, m: &Message) -> Message {
         let number = |key: &str| m.get_str(key).and_then(|t| t.parse::<u32>().ok());
+        let listed_at = core.calendar.at(now);
         for sa in core.snapshots(now) {
             let named = m.get_str("ike").is_none_or(|n| n == sa.name);
             let numbered = number("ike-id").is_none_or(|n| n == sa.id.0);
             let child = m.get_str("child").is_none_or(|n| sa.children.iter().any(|c| c.name == n));
             let child_id = number("child-id").is_none_or(|n| sa.children.iter().any(|c| c.id.0 == n));
             if named && numbered && child && child_id {
-                self.session.event("list-sa", &schema::list_sa(&sa));
+                self.session.event("list-sa", &schema::list_sa_at(&sa, listed_at));
             }
         }
         Message::new()
