@@ -235,6 +235,86 @@ secrets() {
     check 'secrets: in no log line and no listing' everything
 }
 
+# ---- an operator of racoon
+
+racoonctl() { "$LAB/racoonctl" -s "unix://$LAB/a/vici" "$@"; }
+# says TEXT -- ARGUMENTS   racoonctl prints this, whatever it thinks of the arguments
+says() {
+    local text=$1 output; shift 2
+    output=$(racoonctl "$@" 2>&1); [[ $output =~ $text ]] || { say "no '$text' in:" "$output"; return 1; }
+}
+as_racoon() {
+    subject_stop a; subject_stop b; ln -sf "$SHRIKE" "$LAB/racoonctl"
+    subject_start a userspace 'version = 1' '' && subject_start b userspace 'version = 1' '' || return 1
+    local nets='10.1.0.0/24/any 10.2.0.0/24/any any'
+    check 'racoonctl: establish-sa -w esp' racoonctl establish-sa -w esp inet $nets
+    check 'racoonctl: -l show-sa isakmp' says '192\.0\.2\.2\.500 .* 9 I 10 M 20[0-9-]+ [0-9:]+      1 $' -- -l show-sa isakmp
+    steady() { local n; for n in 1 2 3 4 5 6; do racoonctl show-sa isakmp; sleep 0.25; done | sort -u | wc -l | grep -qx 2; }
+    check 'racoonctl: Created is the same in each listing' steady
+    check 'racoonctl: show-sa internal' says '10\.1\.0\.0/24 +10\.2\.0\.0/24' -- show-sa internal
+    check 'racoonctl: show-schedule' says '^index    tick     xtime    created.1  ' -- show-schedule
+    check 'racoonctl: get-cert of a peer without one' says 'did not show a certificate: .* pre-shared-key' -- get-cert inet 192.0.2.1 192.0.2.2
+    check 'racoonctl: logout-user of nobody' says "no user 'carol' is logged in" -- logout-user carol
+    check 'racoonctl: -u without XAuth' says "'lab' has no user" -- establish-sa -u carol isakmp inet 192.0.2.1 192.0.2.2
+    check 'racoonctl: delete-sa esp' racoonctl delete-sa esp inet $nets
+    check 'racoonctl: it is gone' says 'No SAD entries' -- show-sa esp
+    check 'racoonctl: delete-sa esp again' says 'no IPsec SA between 10.1.0.0/24 and 10.2.0.0/24' -- delete-sa esp inet $nets
+    check 'racoonctl: delete-sa isakmp' racoonctl delete-sa isakmp inet 192.0.2.1 192.0.2.2
+    subject_stop a; subject_stop b
+    cat >"$LAB/a/swanctl.conf" <<CONF
+connections { lab { version = 1
+ local_addrs = 192.0.2.1
+ remote_addrs = 192.0.2.2
+ vips = 0.0.0.0
+ local { auth = psk
+ }
+ local-xauth { auth = xauth
+ xauth_id = carol
+ }
+ remote { auth = psk
+ }
+ children { lab { remote_ts = 10.2.0.0/24
+ } } } }
+secrets { ike { secret = "$LAB_PSK"
+ } }
+CONF
+    cat >"$LAB/b/swanctl.conf" <<CONF
+connections { lab { version = 1
+ local_addrs = 192.0.2.2
+ pools = road
+ local { auth = psk
+ }
+ remote { auth = psk
+ }
+ remote-xauth { auth = xauth
+ }
+ children { lab { local_ts = 10.2.0.0/24
+ } } } }
+pools { road { addrs = 10.3.0.0/24
+ 28672 = "Welcome to the lab"
+ } }
+secrets { ike { secret = "$LAB_PSK"
+ }
+ xauth-carol { id = carol
+ secret = "lab password: not a secret"
+ } }
+CONF
+    local node; for node in a b; do
+        rm -f "$LAB/$node/vici"
+        lab_spawn $node shrike "$SHRIKE" run --config "$LAB/$node/swanctl.conf" --vici "unix://$LAB/$node/vici" --data-plane userspace
+        lab_ready $node shrike 10 test -S "$LAB/$node/vici" || return 1
+    done
+    typed() { local output; output=$(printf '%s\n' "$1" | racoonctl vpn-connect -u carol 192.0.2.2 2>&1); [[ $output =~ $2 ]] || { say "$output"; return 1; }; }
+    check 'racoonctl: vpn-connect -u, no password' typed '' 'no password was given'
+    check 'racoonctl: vpn-connect -u, a wrong password' typed 'a wrong one' 'XAUTH_REFUSED|refused|password'
+    check 'racoonctl: vpn-connect -u, address and banner' typed 'lab password: not a secret' $'Bound to address 10\\.3\\.0\\.[0-9]+\n=+\nWelcome to the lab\n=+'
+    check 'racoonctl: logout-user at the gateway' "$LAB/racoonctl" -s "unix://$LAB/b/vici" logout-user carol
+    check 'racoonctl: the user is gone' lab_wait 3 says 'Phase2 *.?$' -- -l show-sa isakmp
+    racoonctl vpn-disconnect 192.0.2.2 >/dev/null 2>&1
+    forgotten() { ! racoonctl vpn-connect 192.0.2.2 >/dev/null 2>&1; }
+    check 'racoonctl: vpn-disconnect forgets the password' forgotten
+}
+
 lab_up
-starting; reloading; ending; talking; secrets
+starting; reloading; ending; talking; secrets; as_racoon
 finish

@@ -1,6 +1,7 @@
 //! `cargo xtask`: everything a developer of Shrike does besides editing. `cargo xtask test` is the place to start.
 
 mod checks;
+mod install;
 mod interop;
 mod layering;
 mod packages;
@@ -37,6 +38,10 @@ enum Task {
         #[arg(long)]
         full: bool,
     },
+    /// Build the program and install it, with racoonctl as its second name, unit, man page, completions and examples
+    Install(install::Options),
+    /// Remove what `install` has put there; configuration and history stay
+    Uninstall(install::Place),
     /// Build the program and show two endpoints at work: `shrike demo ARGUMENTS`
     Demo {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -79,6 +84,8 @@ fn main() -> ExitCode {
         Task::Test | Task::Ci => checks::all(&workspace, &mut report),
         Task::Layering => checks::layering(&workspace, &mut report),
         Task::Setup { full } => packages::install(&workspace, &mut report, full),
+        Task::Install(options) => return listed("installed", install::install(&workspace, &options)),
+        Task::Uninstall(place) => return listed("removed", install::uninstall(&place)),
         Task::Demo { arguments } => return demo(&workspace, &arguments),
         Task::Bench { arguments } => bench(&workspace, &mut report, &arguments),
         Task::Interop { peers } => interop::run(&workspace, &mut report, &peers),
@@ -87,6 +94,20 @@ fn main() -> ExitCode {
         Task::Nightly { fuzz_seconds } => checks::nightly(&workspace, &mut report, fuzz_seconds),
     }
     report.finish()
+}
+
+/// What was done with which files, or why nothing was.
+fn listed(what: &str, done: Result<Vec<std::path::PathBuf>, install::Error>) -> ExitCode {
+    match done {
+        Ok(files) => {
+            files.iter().for_each(|file| println!("{what} {}", file.display()));
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Not a check, so no report: the demonstration has the terminal to itself.

@@ -202,7 +202,11 @@ impl SettingsReader {
     /// `plugins.attr`, in the words of a pool.
     fn attributes(&mut self, section: &Section, above: &str) {
         self.settings.attributes.clear();
-        for entry in &section.entries {
+        // A plugin's own key, with a number for its priority: there is no plugin here, but `no` means that peers are not told.
+        if section.value("load").and_then(boolean) == Some(false) {
+            return;
+        }
+        for entry in section.entries.iter().filter(|entry| entry.name() != "load") {
             match pools::attributes_of(entry) {
                 Ok(found) => self.settings.attributes.extend(found),
                 Err(kind) => self.warn(entry, &format!("{above}.plugins.attr"), kind),

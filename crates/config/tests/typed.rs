@@ -436,6 +436,46 @@ fn empty_sections_of_the_daemons_settings_are_no_matter() {
     assert_eq!(keys, ["charon.nosuch"]);
 }
 
+/// What /etc/strongswan.conf and /etc/strongswan.d say on Debian 12 (strongSwan 5.9.8) without their comments.
+#[test]
+fn the_stock_settings_of_a_distribution_load_without_a_word() {
+    let loaded_plugins = "addrblock aes aesni af-alg agent attr ccm chapoly cmac connmark constraints counters ctr curl curve25519 \
+        dhcp dnskey drbg eap-aka eap-gtc eap-identity eap-md5 eap-mschapv2 eap-tls eap-tnc eap-ttls error-notify \
+        farp fips-prf forecast gcm gcrypt gmp ha hmac kdf ldap led lookip md5 mgf1 nonce openssl pem pgp pkcs1 \
+        pkcs12 pkcs7 pkcs8 pubkey random rc2 rdrand revocation sha1 sha2 socket-default sshkey test-vectors tnc- \
+        tnccs unity updown vici x509 xauth-eap xauth-generic xauth-pam xcbc";
+    let plugins: String =
+        loaded_plugins.split_whitespace().map(|name| format!("{name} {{\n load = yes\n }}\n")).collect();
+    let others = "bypass-lan { load = no\n }\n certexpire { load = yes\n csv { }\n }\n kernel-libipsec { load = no\n }\n\
+        eap-radius { load = yes\n dae { }\n forward { }\n servers { }\n xauth { }\n }\n\
+        kernel-netlink { load = yes\n spdh_thresh { ipv4 { }\n ipv6 { } }\n }\n\
+        pkcs11 { load = yes\n modules { <name> { } }\n }\n resolve { load = yes\n resolvconf { }\n }\n\
+        tpm { load = yes\n tcti { }\n }\n";
+    let text = format!(
+        "charon {{\n load_modular = yes\n plugins {{\n {plugins}{others} }}\n}}\n\
+         charon-systemd {{ journal {{ }} }}\n pki {{ scep {{ }} }}\n swanctl {{ }}\n charon {{ tnc {{ }} }}\n"
+    );
+    let (settings, warnings) = daemon_settings(&tree(&text));
+    assert_eq!(warnings, []);
+    assert_eq!(settings, config::DaemonSettings::default());
+    // The stock swanctl.conf does nothing but include a directory that is empty.
+    assert_eq!(loaded("include conf.d/*.conf\n").connections.len(), 0);
+}
+
+#[test]
+fn attributes_for_peers_are_told_unless_their_plugin_is_off() {
+    let attributes = |load: &str| {
+        let text = format!("charon {{\n plugins {{\n attr {{\n dns = 192.0.2.53\n {load}\n }}\n }}\n}}");
+        let (settings, warnings) = daemon_settings(&tree(&text));
+        assert_eq!(warnings, [], "{load}");
+        settings.attributes.len()
+    };
+    assert_eq!(
+        [attributes(""), attributes("load = yes"), attributes("load = 7"), attributes("load = no")],
+        [1, 1, 1, 0]
+    );
+}
+
 #[test]
 fn settings_of_the_daemon() {
     let (settings, warnings) = daemon_settings(&tree(

@@ -158,6 +158,8 @@ pub struct SaSnapshot {
     pub local_vips: Vec<IpAddr>,
     /// The peer's virtual addresses, which we assigned.
     pub remote_vips: Vec<IpAddr>,
+    /// What the peer had to say to its user (Unity's banner of Mode-Config, IKEv1): as it came, bounded, for nothing to act on.
+    pub banner: Option<String>,
     /// The agreed suite.
     pub suite: Option<ChosenSuite>,
     /// What NAT detection found.
@@ -176,7 +178,7 @@ pub struct SaSnapshot {
     pub reauth_in: Option<Duration>,
     /// Time to its end where nothing of ours renews it before: the other end does, or nobody.
     pub expires_in: Option<Duration>,
-    /// The whole lifetime that is configured, for the tmsh view; zero when unlimited.
+    /// The whole lifetime, for the tmsh view: as configured, with IKEv1 what both ends agreed upon; zero when unlimited.
     pub lifetime: Duration,
     /// Retransmissions.
     pub retransmissions: Retransmissions,

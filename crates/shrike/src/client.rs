@@ -38,6 +38,8 @@ pub enum Change {
 /// A connection to a daemon.
 pub struct Control {
     client: Client<UnixStream>,
+    /// The daemon's clock at the last listing, nanoseconds since 1970.
+    listed_at: Option<u64>,
 }
 
 impl Control {
@@ -59,7 +61,7 @@ impl Control {
             }
             _ => format!("{}: {e}", path.display()),
         })?;
-        Ok(Self { client: Client::new(stream) })
+        Ok(Self { client: Client::new(stream), listed_at: None })
     }
 
     /// Every SA that is live or being negotiated.
@@ -68,8 +70,12 @@ impl Control {
     /// The daemon's, or what it said makes no sense.
     pub fn snapshots(&mut self) -> Result<Vec<SaSnapshot>, String> {
         let (mut all, mut failed) = (Vec::new(), None);
+        let listed_at = &mut self.listed_at;
         let each = |m: Message| match schema::snapshot(&m) {
-            Ok(snapshot) => all.push(snapshot),
+            Ok(snapshot) => {
+                *listed_at = schema::listed_at(&m);
+                all.push(snapshot);
+            }
             Err(error) => failed = Some(error.to_string()),
         };
         self.client.streamed("list-sas", "list-sa", Message::new(), each).map_err(|e| e.to_string())?;
@@ -77,6 +83,11 @@ impl Control {
             Some(error) => Err(format!("the daemon lists an SA that cannot be understood: {error}")),
             None => Ok(all),
         }
+    }
+
+    /// The daemon's clock at the last [`Control::snapshots`], nanoseconds since 1970, if it tells.
+    pub fn listed_at(&self) -> Option<u64> {
+        self.listed_at
     }
 
     /// SAs that ended. Only Shrike remembers them: any other daemon has none.
@@ -154,6 +165,27 @@ impl Control {
         let mut found = Vec::new();
         let each = |m: Message| found.extend(m.sections().map(|(name, c)| (name.to_string(), c.clone())));
         self.client.streamed("list-conns", "list-conn", Message::new(), each).map_err(|e| e.to_string())?;
+        Ok(found)
+    }
+
+    /// When the daemon was started, in its local time: `Nov 24 01:05:33 2026`.
+    ///
+    /// # Errors
+    /// The daemon's, or it does not say.
+    pub fn since(&mut self) -> Result<String, String> {
+        let stats = self.client.request("stats", Message::new()).map_err(|e| e.to_string())?;
+        let since = stats.get_section("uptime").and_then(|uptime| uptime.get_str("since"));
+        since.map(str::to_string).ok_or_else(|| "the daemon does not say since when it runs".to_string())
+    }
+
+    /// The certificates that the daemon has, in DER.
+    ///
+    /// # Errors
+    /// The daemon's.
+    pub fn certificates(&mut self) -> Result<Vec<Vec<u8>>, String> {
+        let mut found = Vec::new();
+        let each = |m: Message| found.extend(m.get("data").map(<[u8]>::to_vec));
+        self.client.streamed("list-certs", "list-cert", Message::new(), each).map_err(|e| e.to_string())?;
         Ok(found)
     }
 

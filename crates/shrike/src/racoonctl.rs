@@ -1,77 +1,20 @@
 //! `racoonctl`, with racoon's option syntax: as `shrike racoonctl ...`, and under its own name when the program is
 //! installed as `racoonctl`.
 
+mod line;
+mod steer;
+
 use crate::client::Control;
-use model::{IkeState, SaId, SaSnapshot};
+use line::{Begin, Line, USAGE, Which, address_of, host};
+use model::{IkeState, SaSnapshot};
 use show::racoonctl::{
-    Dialect, NO_SAD_ENTRIES, Options, PHASE2_ESTABLISHED, event_line, events_of_end, events_of_phase1, render,
-    render_ipsec,
+    NO_SAD_ENTRIES, Options, PHASE2_ESTABLISHED, event_line, events_of_end, events_of_phase1, render, render_internal,
+    render_ipsec, render_schedule,
 };
-use std::net::{IpAddr, ToSocketAddrs};
+use std::io::{IsTerminal, Write};
 use std::time::Duration;
+use steer::Wanted;
 use vici::Message;
-
-const USAGE: &str = "usage: racoonctl [-l [-l [-l]]] [-s SOCKET] [--dialect racoon07|racoon08] [--strict] VERB
-  show-sa (ss) isakmp|esp|ah|ipsec        delete-sa (ds) isakmp inet|inet6 SRC DST
-  flush-sa (fs) isakmp|esp|ah|ipsec       establish-sa (es) [-w] [-n CONNECTION] isakmp inet|inet6 SRC DST
-  show-event (se)                         vpn-connect (vc) GATEWAY
-  reload-config (rc)                      vpn-disconnect (vd) GATEWAY";
-
-/// The command line.
-#[derive(Debug, PartialEq, Eq)]
-struct Line {
-    level: u8,
-    socket: Option<String>,
-    dialect: Dialect,
-    strict: bool,
-    words: Vec<String>,
-}
-
-impl Line {
-    /// Options come before the verb; what follows it is the verb's own.
-    fn parse(arguments: &[String]) -> Result<Self, String> {
-        let mut line = Self { level: 0, socket: None, dialect: Dialect::Racoon07, strict: false, words: Vec::new() };
-        let mut rest = arguments.iter();
-        while let Some(argument) = rest.next() {
-            let mut value = || rest.next().cloned().ok_or_else(|| format!("option {argument} needs a value\n{USAGE}"));
-            match argument.as_str() {
-                "--strict" => line.strict = true,
-                "--dialect" => {
-                    line.dialect = match value()?.as_str() {
-                        "racoon07" => Dialect::Racoon07,
-                        "racoon08" => Dialect::Racoon08,
-                        other => return Err(format!("'{other}' is no dialect: racoon07 or racoon08")),
-                    }
-                }
-                option if option.starts_with('-') => {
-                    // Letters in one word, as getopt has them: "-ll", "-lls SOCKET".
-                    let mut letters = option.get(1..).unwrap_or_default().chars();
-                    let invalid = || format!("Invalid option [{option}]\n{USAGE}");
-                    if option.len() < 2 || option.starts_with("--") {
-                        return Err(invalid());
-                    }
-                    while let Some(letter) = letters.next() {
-                        match letter {
-                            'l' => line.level = line.level.saturating_add(1),
-                            'd' => {} // racoon dumps its request here; there is nothing comparable
-                            's' => {
-                                let attached = letters.as_str().to_string();
-                                letters = "".chars();
-                                line.socket = Some(if attached.is_empty() { value()? } else { attached });
-                            }
-                            _ => return Err(invalid()),
-                        }
-                    }
-                }
-                verb => {
-                    line.words = std::iter::once(verb.to_string()).chain(rest.cloned()).collect();
-                    return Ok(line);
-                }
-            }
-        }
-        Err(USAGE.to_string())
-    }
-}
 
 /// Runs a racoonctl command line.
 ///
@@ -83,92 +26,122 @@ pub fn run(arguments: &[String], vici: Option<&str>, print: impl Fn(&str)) -> Re
     let open = || Control::open(socket.as_deref());
     let words: Vec<&str> = line.words.iter().map(String::as_str).collect();
     match words.as_slice() {
+        ["-V" | "--version"] => {
+            print(concat!("racoonctl of Shrike ", env!("CARGO_PKG_VERSION"), "\n"));
+            Ok(())
+        }
+        ["-h" | "--help"] => {
+            print(&format!("{USAGE}\n"));
+            Ok(())
+        }
         ["show-sa" | "ss", "isakmp"] => {
-            let created = |age: Duration| local_time(age, "%Y-%m-%d %H:%M:%S");
+            let mut control = open()?;
+            let mut sas = control.snapshots()?;
+            let now = listed_at(&control);
+            let created = |age: Duration| local_time(&now, age, "%Y-%m-%d %H:%M:%S");
             let options = Options { level: line.level, dialect: line.dialect, strict: line.strict, created: &created };
-            let mut sas = open()?.snapshots()?;
             // What is left of an ISAKMP SA that the peer deleted alone is phase 2: racoon lists it there only.
             sas.retain(|sa| sa.version != 1 || sa.state != IkeState::Deleting);
             print(&render(&sas, &options));
             Ok(())
         }
         ["show-sa" | "ss", "esp" | "ipsec"] => {
-            let sas = meant(&line, &mut open()?)?;
-            print(&render_ipsec(&sas, &|age| local_time(age, "%b %e %H:%M:%S %Y")));
+            let mut control = open()?;
+            let sas = meant(&line, &mut control)?;
+            let now = listed_at(&control);
+            print(&render_ipsec(&sas, &|age| local_time(&now, age, "%b %e %H:%M:%S %Y")));
             Ok(())
         }
         ["show-sa" | "ss", "ah"] => {
             print(NO_SAD_ENTRIES); // AH is not available
             Ok(())
         }
-        [
-            "show-sa" | "ss" | "flush-sa" | "fs" | "delete-sa" | "ds" | "vpn-connect" | "vc" | "vpn-disconnect" | "vd",
-        ] => Err(format!("insufficient arguments\n{USAGE}")),
+        ["show-sa" | "ss", "internal"] => {
+            print(&render_internal(&meant(&line, &mut open()?)?));
+            Ok(())
+        }
+        ["show-schedule" | "sc"] => {
+            let mut control = open()?;
+            let (sas, since) = (meant(&line, &mut control)?, control.since()?);
+            let now = listed_at(&control);
+            print(&render_schedule(&sas, running(&since)?, &|age| local_time(&now, age, "%Y-%m-%d %H:%M:%S")));
+            Ok(())
+        }
+        [verb] if TAKE_ARGUMENTS.contains(verb) => Err(format!("insufficient arguments\n{USAGE}")),
         ["show-event" | "se"] => show_events(&mut open()?, print),
         ["reload-config" | "rc"] => open()?.command("shrike-load", Message::new(), |_| {}).map(drop),
         ["flush-sa" | "fs", "isakmp"] => {
             let mut control = open()?;
             let all = meant(&line, &mut control)?;
-            all.iter().try_for_each(|sa| terminate(&mut control, "ike-id", sa.id))
+            all.iter().try_for_each(|sa| steer::terminate(&mut control, "ike-id", sa.id))
         }
         ["flush-sa" | "fs", "esp" | "ipsec"] => {
             let mut control = open()?;
             let all = meant(&line, &mut control)?;
-            all.iter().flat_map(|sa| &sa.children).try_for_each(|c| terminate(&mut control, "child-id", c.id))
+            all.iter().flat_map(|sa| &sa.children).try_for_each(|c| steer::terminate(&mut control, "child-id", c.id))
         }
         ["flush-sa" | "fs", "ah"] => Ok(()),
         ["show-sa" | "ss" | "flush-sa" | "fs", protocol] => Err(format!("unknown protocol {protocol}")),
-        ["delete-sa" | "ds", "isakmp", family @ ("inet" | "inet6"), source, destination] => {
-            let (source, destination) = (address_of(family, source)?, address_of(family, destination)?);
-            delete(&line, &mut open()?, Some(source), destination)
+        [verb @ ("delete-sa" | "ds"), which @ ..] => match Which::parse(verb, which)? {
+            Which::Isakmp { source, destination } => steer::delete(&line, &mut open()?, Some(source), destination),
+            Which::Esp { source, destination } => steer::delete_child(&line, &mut open()?, &source, &destination),
+        },
+        [verb @ ("establish-sa" | "es"), rest @ ..] => {
+            let (begin, which) = Begin::parse(rest)?;
+            let wanted = Wanted::of(Which::parse(verb, which)?);
+            steer::connect(&line, &mut open()?, &wanted, &begin).map(drop)
         }
-        ["establish-sa" | "es", rest @ ..] => {
-            let (mut rest, mut wait, mut named) = (rest, false, None);
-            loop {
-                (rest, wait, named) = match rest {
-                    ["-w", more @ ..] => (more, true, named),
-                    ["-n", name, more @ ..] => (more, wait, Some(*name)),
-                    ["-u", ..] => return Err(user_option()),
-                    _ => break,
-                };
-            }
-            match rest {
-                ["isakmp", family @ ("inet" | "inet6"), source, destination] => {
-                    let (source, destination) = (address_of(family, source)?, address_of(family, destination)?);
-                    let to = Gateway { named, source: Some(source), address: destination };
-                    connect(&line, &mut open()?, &to, wait)
-                }
-                _ => Err(format!(
-                    "establish-sa [-w] [-n CONNECTION] isakmp inet|inet6 SRC DST is what there is: IPsec SAs come with their ISAKMP SA\n{USAGE}"
-                )),
-            }
-        }
-        ["vpn-connect" | "vc", "-u", ..] => Err(user_option()),
-        ["vpn-connect" | "vc", gateway] => {
-            let (mut control, gateway) = (open()?, host(gateway)?);
-            connect(&line, &mut control, &Gateway { named: None, source: None, address: gateway }, true)?;
-            // racoon's words and spelling: scripts look for them.
-            let with = |sa: &&SaSnapshot| sa.remote.ip() == gateway && sa.established.is_some();
-            for sa in meant(&line, &mut control)?.iter().filter(with) {
-                sa.local_vips.iter().for_each(|address| print(&format!("Bound to address {address}\n")));
-            }
-            print("VPN connexion established\n");
+        [verb @ ("vpn-connect" | "vc"), rest @ ..] => {
+            let (begin, [gateway]) = Begin::parse(rest)? else {
+                return Err(format!("Invalid arguments to {verb}\n{USAGE}"));
+            };
+            let (gateway, mut control) = (host(gateway)?, open()?);
+            steer::connect(&line, &mut control, &Wanted::Gateway(gateway), &Begin { wait: true, ..begin })?;
+            let with = |sa: &SaSnapshot| sa.remote.ip() == gateway && sa.established.is_some();
+            print(&connected(meant(&line, &mut control)?.iter().find(|sa| with(sa)), columns()));
             Ok(())
         }
         ["vpn-disconnect" | "vd", gateway] => {
-            delete(&line, &mut open()?, None, host(gateway)?)?;
+            let (gateway, mut control) = (host(gateway)?, open()?);
+            steer::forget_password(&mut control, gateway);
+            steer::delete(&line, &mut control, None, gateway)?;
             print("VPN connexion terminated\n");
             Ok(())
         }
-        [
-            verb @ ("show-sa" | "ss" | "flush-sa" | "fs" | "delete-sa" | "ds" | "vpn-connect" | "vc" | "vpn-disconnect"
-            | "vd"),
-            ..,
-        ] => Err(format!("Invalid arguments to {verb}\n{USAGE}")),
+        ["logout-user" | "lu", user] => steer::log_out(&line, &mut open()?, user),
+        ["get-cert" | "gc", family @ ("inet" | "inet6"), source, destination] => {
+            let (source, destination) = (address_of(family, source)?, address_of(family, destination)?);
+            let der = steer::certificate(&line, &mut open()?, source, destination)?;
+            if std::io::stdout().is_terminal() {
+                return Err("a certificate is not text: send it to a file (racoonctl get-cert ... > peer.der)".into());
+            }
+            std::io::stdout().write_all(&der).map_err(|error| format!("cannot write the certificate: {error}"))
+        }
+        [verb, ..] if TAKE_ARGUMENTS.contains(verb) => Err(format!("Invalid arguments to {verb}\n{USAGE}")),
         [verb, ..] => Err(format!("Invalid command [{verb}]\n{USAGE}")),
         [] => Err(USAGE.to_string()),
     }
 }
+
+/// Verbs that do nothing by themselves.
+const TAKE_ARGUMENTS: [&str; 16] = [
+    "show-sa",
+    "ss",
+    "flush-sa",
+    "fs",
+    "delete-sa",
+    "ds",
+    "establish-sa",
+    "es",
+    "vpn-connect",
+    "vc",
+    "vpn-disconnect",
+    "vd",
+    "logout-user",
+    "lu",
+    "get-cert",
+    "gc",
+];
 
 /// The SAs that the command is about.
 fn meant(line: &Line, control: &mut Control) -> Result<Vec<SaSnapshot>, String> {
@@ -177,87 +150,48 @@ fn meant(line: &Line, control: &mut Control) -> Result<Vec<SaSnapshot>, String> 
     Ok(sas)
 }
 
-fn user_option() -> String {
-    "option -u is not available: the user is xauth_id of the connection's local section, the password in secrets.xauth"
-        .into()
+/// The local time of the last listing: the daemon's, for what it says was so long before that. Ours where it says none.
+fn listed_at(control: &Control) -> jiff::ZonedDateTime {
+    let told = control.listed_at().and_then(|now| jiff::Timestamp::from_nanosecond(i128::from(now)).ok());
+    told.map_or_else(jiff::ZonedDateTime::now, |now| now.to_zoned_datetime(jiff::tz::TimeZone::system()))
 }
 
-/// The local time that was `age` ago.
-fn local_time(age: Duration, format: &str) -> String {
-    let now = jiff::ZonedDateTime::now();
-    now.checked_sub(age).unwrap_or(now).strftime(format).to_string()
+/// The local time that was `age` before.
+fn local_time(now: &jiff::ZonedDateTime, age: Duration, format: &str) -> String {
+    now.checked_sub(age).unwrap_or_else(|_| now.clone()).strftime(format).to_string()
 }
 
-/// An address, with racoon's `[port]` behind it or without.
-fn address(text: &str) -> Result<IpAddr, String> {
-    let bare = text.split_once('[').map_or(text, |(bare, _)| bare);
-    bare.parse().map_err(|_| format!("'{text}' is no address"))
+/// The time since a local time such as `Nov 24 01:05:33 2026`.
+fn running(since: &str) -> Result<Duration, String> {
+    let wrong = |error: jiff::Error| format!("the daemon runs since '{since}', which is no time: {error}");
+    let started = jiff::civil::DateTime::strptime("%b %d %H:%M:%S %Y", since).map_err(wrong)?;
+    let zone = jiff::ZonedDateTime::now();
+    let started = started.to_zoned_datetime(zone.time_zone().clone()).map_err(wrong)?;
+    let seconds = zone.timestamp().as_second().saturating_sub(started.timestamp().as_second());
+    Ok(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
 }
 
-/// The same, of the family that was named before it.
-fn address_of(family: &str, text: &str) -> Result<IpAddr, String> {
-    let found = address(text)?;
-    if found.is_ipv6() == (family == "inet6") { Ok(found) } else { Err(format!("'{text}' is no address of {family}")) }
+/// Width of the terminal, as the shell tells.
+fn columns() -> usize {
+    std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok()).filter(|n| (1..=1000).contains(n)).unwrap_or(80)
 }
 
-/// A gateway, which may be a host name.
-fn host(text: &str) -> Result<IpAddr, String> {
-    address(text).or_else(|_| {
-        let found = (text, 500).to_socket_addrs().map_err(|error| format!("'{text}' is no address: {error}"))?;
-        found.map(|a| a.ip()).next().ok_or_else(|| format!("'{text}' is no address"))
-    })
-}
-
-fn terminate(control: &mut Control, key: &str, id: SaId) -> Result<(), String> {
-    let mut message = Message::new();
-    message.set(key, id.0.to_string()).set("timeout", "10000");
-    control.command("terminate", message, |_| {}).map(drop)
-}
-
-fn delete(line: &Line, control: &mut Control, source: Option<IpAddr>, destination: IpAddr) -> Result<(), String> {
-    let fits = |sa: &&SaSnapshot| sa.remote.ip() == destination && source.is_none_or(|s| sa.local.ip() == s);
-    let chosen: Vec<SaId> = meant(line, control)?.iter().filter(fits).map(|sa| sa.id).collect();
-    if chosen.is_empty() {
-        return Err(format!("no ISAKMP SA with {destination}"));
+/// What `vpn-connect` says in the end, in racoon's words and spelling, which scripts look for: the address that the gateway
+/// gave or that there is none, and its banner between rules.
+fn connected(sa: Option<&SaSnapshot>, width: usize) -> String {
+    let addresses = sa.map(|sa| sa.local_vips.as_slice()).unwrap_or_default();
+    let mut out: String = addresses.iter().map(|address| format!("Bound to address {address}\n")).collect();
+    if addresses.is_empty() {
+        out += "VPN connexion established\n";
     }
-    chosen.into_iter().try_for_each(|id| terminate(control, "ike-id", id))
-}
-
-/// With whom.
-struct Gateway<'a> {
-    /// Name of the connection, where it was given.
-    named: Option<&'a str>,
-    source: Option<IpAddr>,
-    address: IpAddr,
-}
-
-/// Brings the first child of the connection with this gateway up.
-fn connect(line: &Line, control: &mut Control, to: &Gateway<'_>, wait: bool) -> Result<(), String> {
-    let fits = |(name, connection): &(String, Message)| {
-        let version = !line.strict || connection.get_str("version") != Some("IKEv2");
-        // Any address is what most are written for; a named one is meant for others.
-        let has = |key: &str, address: IpAddr| {
-            let mut texts = connection.texts(key).peekable();
-            let text = address.to_string();
-            texts.peek().is_none() || texts.any(|other| other == text || other == "%any")
-        };
-        let ends = has("remote_addrs", to.address) && to.source.is_none_or(|source| has("local_addrs", source));
-        version && to.named.map_or(ends, |named| named == name)
-    };
-    let exact = |(_, connection): &(String, Message)| {
-        let text = to.address.to_string();
-        connection.texts("remote_addrs").any(|address| address == text)
-    };
-    let all: Vec<(String, Message)> = control.connections()?.into_iter().filter(fits).collect();
-    let chosen = all.iter().find(|c| exact(c)).or(all.first());
-    let child = |m: &Message| m.get_section("children").and_then(|c| c.sections().next().map(|(n, _)| n.to_string()));
-    let (name, child) = chosen.and_then(|(name, m)| Some((name, child(m)?))).ok_or_else(|| match to.named {
-        Some(named) => format!("no connection '{named}' with a child is loaded"),
-        None => format!("no connection with {} is loaded: set its remote_addrs", to.address),
-    })?;
-    let mut message = Message::new();
-    message.set("ike", name).set("child", &child).set("timeout", if wait { "60000" } else { "-1" });
-    control.command("initiate", message, |_| {}).map(drop)
+    if let Some(banner) = sa.and_then(|sa| sa.banner.as_deref()) {
+        let rule = "=".repeat(width);
+        // Whatever a gateway sends, it has no way to steer the terminal.
+        let harmless = |line: &str| line.chars().filter(|c| !c.is_control()).collect::<String>();
+        let lines: Vec<String> = banner.lines().map(harmless).collect();
+        out += &format!("{rule}\n{}\n{rule}\n", lines.join("\n"));
+    }
+    out
 }
 
 /// Racoon's event lines, until the daemon goes away.
@@ -276,47 +210,70 @@ fn show_events(control: &mut Control, print: impl Fn(&str)) -> Result<(), String
 mod tests {
     use super::*;
 
-    fn line(text: &str) -> Result<Line, String> {
-        Line::parse(&text.split_whitespace().map(str::to_string).collect::<Vec<_>>())
-    }
-
-    #[test]
-    fn options_are_racoons() {
-        let parsed = line("-ll show-sa isakmp").unwrap();
-        assert_eq!((parsed.level, parsed.words.as_slice()), (2, &["show-sa".to_string(), "isakmp".to_string()][..]));
-        assert_eq!(line("-l -l -l ss isakmp").unwrap().level, 3);
-        assert_eq!(line("--dialect racoon08 --strict ss esp").unwrap().dialect, Dialect::Racoon08);
-        assert_eq!(line("-s /run/x ss esp").unwrap().socket.as_deref(), Some("/run/x"));
-        // Options after the verb belong to the verb.
-        assert_eq!(line("es -w isakmp inet a b").unwrap().words.len(), 6);
-        let grouped = line("-lds /run/x -l ss esp").unwrap();
-        assert_eq!((grouped.level, grouped.socket.as_deref()), (2, Some("/run/x")));
-        assert_eq!(line("-ls/run/y ss esp").unwrap().socket.as_deref(), Some("/run/y"));
-        assert!(line("-x ss").unwrap_err().starts_with("Invalid option [-x]"));
-        assert!(line("-lx ss").unwrap_err().starts_with("Invalid option [-lx]"));
-        assert!(line("").unwrap_err().starts_with("usage"));
+    fn words(text: &str) -> Vec<String> {
+        text.split_whitespace().map(str::to_string).collect()
     }
 
     #[test]
     fn what_is_not_understood_is_named() {
-        let refused = |text: &str| {
-            let words: Vec<String> = text.split_whitespace().map(str::to_string).collect();
-            run(&words, Some("unix:///nonexistent/socket"), |_| {}).unwrap_err()
-        };
+        let refused = |text: &str| run(&words(text), Some("unix:///nonexistent/socket"), |_| {}).unwrap_err();
         assert!(refused("frobnicate").starts_with("Invalid command [frobnicate]"));
         assert!(refused("show-sa").starts_with("insufficient arguments"));
+        assert!(refused("establish-sa").starts_with("insufficient arguments"));
+        assert!(refused("get-cert").starts_with("insufficient arguments"));
         assert!(refused("show-sa bogus").starts_with("unknown protocol bogus"));
         assert!(refused("show-sa isakmp more").starts_with("Invalid arguments to show-sa"));
+        assert!(refused("vpn-connect -u carol").starts_with("Invalid arguments to vpn-connect"));
+        assert!(refused("get-cert inet 192.0.2.1").starts_with("Invalid arguments to get-cert"));
         assert!(
             refused("delete-sa isakmp inet6 192.0.2.1 192.0.2.2").starts_with("'192.0.2.1' is no address of inet6")
         );
-        assert!(refused("es -u carol isakmp inet 192.0.2.1 192.0.2.2").starts_with("option -u is not available"));
-        assert!(refused("show-sa isakmp").contains("no daemon serves /nonexistent/socket"));
+        assert!(refused("es ah inet 192.0.2.1 192.0.2.2 any").contains("use esp"));
+        for understood in [
+            "show-sa isakmp",
+            "ss internal",
+            "show-schedule",
+            "lu carol",
+            "gc inet 192.0.2.1 192.0.2.2",
+            "vc -u carol 192.0.2.2",
+            "es -u carol -n gw -w isakmp inet 192.0.2.1 192.0.2.2",
+            "ds esp inet 10.1.0.0/16/any 10.2.0.0/16/any any",
+        ] {
+            assert!(refused(understood).contains("no daemon serves /nonexistent/socket"), "{understood}");
+        }
     }
 
     #[test]
-    fn ports_in_brackets_are_left_out() {
-        assert_eq!(address("192.0.2.1[500]").unwrap(), IpAddr::from([192, 0, 2, 1]));
-        assert!(address("2001:db8::1").is_ok());
+    fn help_and_version_need_no_daemon() {
+        for (option, begins) in [("-V", "racoonctl of Shrike "), ("--help", "usage: racoonctl "), ("-h", "usage: ")] {
+            let printed = std::cell::RefCell::new(String::new());
+            run(&words(option), None, |text| printed.borrow_mut().push_str(text)).unwrap();
+            assert!(printed.borrow().starts_with(begins), "{option}");
+        }
+    }
+
+    #[test]
+    fn a_connection_is_told_in_racoons_words() {
+        assert_eq!(connected(None, 20), "VPN connexion established\n");
+        let mut listed = Message::new();
+        listed.section("gw", |m| {
+            m.set("uniqueid", "1").set("version", "1").set("state", "ESTABLISHED");
+            m.set("local-host", "192.0.2.1").set("local-port", "500");
+            m.set("remote-host", "192.0.2.2").set("remote-port", "500");
+        });
+        let mut sa = vici::schema::snapshot(&listed).unwrap();
+        sa.local_vips = vec!["10.3.0.1".parse().unwrap()];
+        sa.banner = Some("Welcome\r\n\u{1b}[31mto the lab\u{7}".into());
+        let rule = "=".repeat(20);
+        let expected = format!("Bound to address 10.3.0.1\n{rule}\nWelcome\n[31mto the lab\n{rule}\n");
+        assert_eq!(connected(Some(&sa), 20), expected);
+    }
+
+    #[test]
+    fn since_when_the_daemon_runs() {
+        let hour_ago = local_time(&jiff::ZonedDateTime::now(), Duration::from_secs(3600), "%b %d %H:%M:%S %Y");
+        let seconds = running(&hour_ago).unwrap().as_secs();
+        assert!((3599..3700).contains(&seconds), "{seconds}");
+        assert!(running("yesterday").unwrap_err().starts_with("the daemon runs since 'yesterday', which is no time"));
     }
 }

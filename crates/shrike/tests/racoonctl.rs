@@ -15,7 +15,11 @@ fn its_name_decides() {
     };
     let no_daemon = run(&["-lls", &format!("unix://{}", socket.display()), "show-sa", "isakmp"]);
     let bogus = run(&["bogus"]);
+    let told = |option: &str| String::from_utf8(Command::new(&program).arg(option).output().unwrap().stdout).unwrap();
+    let (version, help) = (told("-V"), told("--help"));
     std::fs::remove_dir_all(&directory).unwrap();
+    assert_eq!(version, format!("racoonctl of Shrike {}\n", env!("CARGO_PKG_VERSION")));
+    assert!(help.starts_with("usage: racoonctl [-l") && help.contains("vpn-connect (vc)"), "{help}");
     assert!(!no_daemon.0 && no_daemon.1.starts_with("racoonctl: no daemon serves"), "{}", no_daemon.1);
     assert!(!bogus.0 && bogus.1.starts_with("racoonctl: Invalid command [bogus]"), "{}", bogus.1);
 }

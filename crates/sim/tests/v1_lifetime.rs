@@ -123,6 +123,30 @@ fn the_isakmp_sa_ends_with_the_shorter_lifetime_too() {
     }
 }
 
+/// What JSON and tmsh show is what both ends agreed upon, not what one of them is configured to.
+#[test]
+fn the_listed_lifetime_is_the_one_that_was_agreed() {
+    for mode in ["aggressive = no", "aggressive = yes"] {
+        // (initiator's, responder's) reauth_time; the overtime is 100 s at both.
+        for (ours, theirs, agreed) in [("5000s", "1000s", 1100), ("1000s", "5000s", 1100)] {
+            let line =
+                |time: &str| format!("{mode}\nrekey_time = 0s\nreauth_time = {time}\nrand_time = 0s\nover_time = 100s");
+            let (sim, a, b) = up_with((&line(ours), &line(theirs)), &[], &[]);
+            for node in [a, b] {
+                let [sa] = &sim.snapshots(node)[..] else { panic!("one SA") };
+                assert_eq!(sa.lifetime, agreed * SECOND, "{mode}: {ours} and {theirs}");
+                let tmsh = show::tmsh::render_ike_sa(
+                    std::slice::from_ref(sa),
+                    &show::tmsh::Options { all_properties: true, ..Default::default() },
+                );
+                assert!(tmsh.contains("Life/Active Time: 1100/"), "{tmsh}");
+                let json = show::json::render(std::slice::from_ref(sa), &[], true);
+                assert!(json.contains("\"lifetime\": 1100"), "{json}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_random_part_longer_than_the_soft_limit_does_not_rekey_at_once() {
     // Without rekey_time that is an hour, and the random part two: the difference to life_time.

@@ -272,6 +272,8 @@ fn the_servers_networks_are_bounded_and_its_texts_are_one_line() {
             _ => None,
         })
         .collect();
+    let banner = sim.snapshots(a)[0].banner.clone();
+    assert_eq!(banner.as_deref(), Some("Welcome\r\n\u{1b}[31mto the lab"), "for whoever prints it to make harmless");
     assert_eq!(lines, [r"the peer's banner: Welcome\r\n\u{1b}[31mto the lab", "the peer's domain: lab.example"]);
 }
 

@@ -23,8 +23,16 @@ fn connection() -> ConnectionInfo {
         rekey_time: Duration::from_secs(14_400),
         unique: "no".into(),
         dpd_delay: Duration::from_secs(30),
-        local: vec![AuthInfo { class: "pre-shared key".into(), id: Some("moon.strongswan.org".into()) }],
-        remote: vec![AuthInfo { class: "pre-shared key".into(), id: Some("sun.strongswan.org".into()) }],
+        local: vec![AuthInfo {
+            class: "pre-shared key".into(),
+            id: Some("moon.strongswan.org".into()),
+            xauth_id: None,
+        }],
+        remote: vec![AuthInfo {
+            class: "pre-shared key".into(),
+            id: Some("sun.strongswan.org".into()),
+            xauth_id: None,
+        }],
         children: vec![ChildInfo {
             name: "net-net".into(),
             mode: "TUNNEL".into(),

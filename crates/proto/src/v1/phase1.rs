@@ -48,6 +48,11 @@ fn lifetime_of(connection: &Connection) -> Lifetime {
     Lifetime { time: Some(time).filter(|time| !time.is_zero()), octets: None }
 }
 
+/// How long both ends keep the ISAKMP SA: the shorter time of ours and what the peer has offered or told.
+pub(super) fn agreed_lifetime(sa: &IsakmpSa) -> Option<std::time::Duration> {
+    sa.connection.as_deref().map(lifetime_of).unwrap_or_default().shorter(sa.offered_lifetime).time
+}
+
 /// IDii_b or IDir_b: type, protocol 0, port 0, data (RFC 2407 section 4.6.2).
 pub(super) fn id_body(id: &Identity) -> Vec<u8> {
     let mut body = vec![id.kind().number(), 0, 0, 0];
@@ -466,6 +471,7 @@ pub(super) fn shortened(sa: &mut IsakmpSa, cx: &mut Context, lifetime: Lifetime)
     }
     let (Some(time), Some(established), Role::Initiator) = (lifetime.time, sa.established, sa.role) else { return };
     let ours = sa.connection.as_deref().map(lifetime_of).unwrap_or_default();
+    sa.offered_lifetime = sa.offered_lifetime.shorter(lifetime);
     // Where there is no time although we have a lifetime, the successor is being made already.
     let replacing = sa.replace_at.is_none() && ours.time.is_some();
     if ours.shorter(lifetime) == ours || replacing {

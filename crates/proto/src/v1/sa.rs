@@ -465,6 +465,7 @@ impl IsakmpSa {
             remote_xauth_id: self.configuration.proven_user(),
             local_vips: self.configuration.own().to_vec(),
             remote_vips: self.configuration.assigned().to_vec(),
+            banner: self.configuration.banner.clone(),
             suite: self.suite,
             nat: self.nat,
             authentication: super::authentication::name(self.method),
@@ -475,7 +476,7 @@ impl IsakmpSa {
             // Only the initiator authenticates anew; the responder sees it end.
             reauth_in: left(Role::Initiator),
             expires_in: left(Role::Responder),
-            lifetime: connection.map(|c| c.rekey_time.max(c.reauth_time)).unwrap_or_default(),
+            lifetime: super::phase1::agreed_lifetime(self).unwrap_or_default(),
             // A question whether the peer lives is a message of its own each time (RFC 3706 section 5.2).
             retransmissions: Retransmissions {
                 sent: self.retransmissions.sent.max(self.probe.1.saturating_sub(1)),

@@ -90,6 +90,8 @@ pub(super) struct Configuration {
     pub servers: Vec<IpAddr>,
     /// The networks behind the peer that it says are to be reached through it (UNITY_SPLIT_INCLUDE); none for all.
     pub included: Vec<TrafficSelector>,
+    /// What the peer had to say to the user.
+    pub banner: Option<String>,
     /// Why a user that proved itself is refused all the same.
     pub not_unique: Option<FailureKind>,
     /// Uniqueness is applied when XAuth is over: with INITIAL-CONTACT or without.

@@ -323,6 +323,7 @@ impl IkeSa {
             remote_xauth_id: None,
             local_vips: self.virtual_addresses.own.clone(),
             remote_vips: self.virtual_addresses.assigned.clone(),
+            banner: None,
             suite: self.suite,
             nat: self.nat,
             authentication: self

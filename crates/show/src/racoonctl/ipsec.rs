@@ -91,7 +91,9 @@ impl Entry {
         out += &format!("\tseq=0x00000000 flags=0x00000000 state={} \n", state(child));
         let age = child.installed.unwrap_or_default();
         let dated = |ago: Option<Duration>| ago.map_or_else(|| " ".repeat(20), date);
-        let from_start = |left: Option<Duration>| left.map_or(0, |left| (age + left).as_secs());
+        // What is left comes in whole seconds, which are rounded down: so the age is rounded up.
+        let begun = age.as_secs() + u64::from(age.subsec_nanos() != 0);
+        let from_start = |left: Option<Duration>| left.map_or(0, |left| begun + left.as_secs());
         let (hard, soft) = (from_start(child.expires_in), from_start(child.rekey_in));
         out += &format!("\tcreated: {}\tcurrent: {}\n", dated(child.installed), dated(Some(Duration::ZERO)));
         out += &format!("\tdiff: {}(s)\thard: {hard}(s)\tsoft: {soft}(s)\n", age.as_secs());

@@ -215,11 +215,18 @@ pub fn st(sa: &SaSnapshot, dialect: Dialect) -> u8 {
             (None, Role::Responder) => 2,
             (Some(Err(())), _) => 9,
         },
+        (IkeState::Established, Dialect::Racoon08) if dying(sa) => 10,
         (IkeState::Established, _) | (IkeState::Rekeying, Dialect::Racoon07) => 9,
         (IkeState::Rekeying | IkeState::Rekeyed, Dialect::Racoon08) => 10,
         (IkeState::Rekeyed | IkeState::Deleting | IkeState::Destroying, Dialect::Racoon07) => 10,
         (IkeState::Deleting | IkeState::Destroying, Dialect::Racoon08) => 11,
     }
+}
+
+/// Racoon takes an ISAKMP SA for dying when four fifths of its lifetime are over, at either end: its recordings show it.
+fn dying(sa: &SaSnapshot) -> bool {
+    let agreed = Some(sa.lifetime).filter(|lifetime| sa.version == 1 && !lifetime.is_zero());
+    agreed.zip(sa.phase1.or(sa.established)).is_some_and(|(lifetime, age)| age >= lifetime.mul_f64(0.8))
 }
 
 /// Racoon ties a pair of IPsec SAs to its ISAKMP SA when that is up, and forgets it with its Delete.

@@ -11,6 +11,7 @@ mod event;
 mod ipsec;
 mod isakmp;
 mod parse;
+mod schedule;
 #[cfg(test)]
 mod tests;
 
@@ -20,3 +21,4 @@ pub use isakmp::{
     Dialect, Endpoint, Exchange, Options, RacoonIsakmp, Status, project, render, render_rows, st, st_name,
 };
 pub use parse::{Column, ParseError, parse};
+pub use schedule::{render_internal, render_schedule};

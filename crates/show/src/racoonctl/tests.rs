@@ -197,6 +197,19 @@ fn every_state() {
 }
 
 #[test]
+fn four_fifths_of_a_lifetime_make_an_sa_dying() {
+    let of = |version, lifetime, age| {
+        let (lifetime, established, phase1) = (secs(lifetime), Some(secs(age)), Some(secs(age)));
+        let state = IkeState::Established;
+        let sa = SaSnapshot { version, state, lifetime, established, phase1, waiting_for: None, ..isakmp() };
+        (st(&sa, Dialect::Racoon07), st(&sa, Dialect::Racoon08))
+    };
+    // The recording has 20 s, and racoon's row changed after 16.
+    assert_eq!([of(1, 20, 15), of(1, 20, 16), of(1, 20, 20)], [(9, 9), (9, 10), (9, 10)]);
+    assert_eq!((of(1, 0, 100_000), of(2, 20, 19)), ((9, 9), (9, 9)), "without a limit, and IKEv2, which racoon lacks");
+}
+
+#[test]
 fn ten_has_two_names() {
     assert_eq!(st_name(10, Some(Dialect::Racoon07)), "expired");
     assert_eq!(st_name(10, Some(Dialect::Racoon08)), "dying");

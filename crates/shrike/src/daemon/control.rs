@@ -290,13 +290,14 @@ impl Client {
 
     fn list_sas(&mut self, core: &mut Core, now: Instant, m: &Message) -> Message {
         let number = |key: &str| m.get_str(key).and_then(|t| t.parse::<u32>().ok());
+        let listed_at = core.calendar.at(now);
         for sa in core.snapshots(now) {
             let named = m.get_str("ike").is_none_or(|n| n == sa.name);
             let numbered = number("ike-id").is_none_or(|n| n == sa.id.0);
             let child = m.get_str("child").is_none_or(|n| sa.children.iter().any(|c| c.name == n));
             let child_id = number("child-id").is_none_or(|n| sa.children.iter().any(|c| c.id.0 == n));
             if named && numbered && child && child_id {
-                self.session.event("list-sa", &schema::list_sa(&sa));
+                self.session.event("list-sa", &schema::list_sa_at(&sa, listed_at));
             }
         }
         Message::new()
@@ -791,6 +792,7 @@ pub(crate) fn describe(c: &config::Connection) -> ConnectionInfo {
             config::AuthMethod::Xauth => "XAuth".into(),
         },
         id: (round.id != Identity::ANY).then(|| round.id.to_string()),
+        xauth_id: round.xauth_id.clone(),
     };
     let action = |a: config::StartAction, none: &str, start: &str| match a {
         config::StartAction::None => none.to_string(),

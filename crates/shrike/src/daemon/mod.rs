@@ -22,7 +22,7 @@ pub(crate) use control::describe;
 pub(crate) use credentials::FromFiles;
 pub use plane::Choice;
 
-use crate::clock::{Clock, unix_seconds};
+use crate::clock::{Calendar, Clock, unix_seconds};
 use crate::history::{self, Recorder};
 use crate::log;
 use addresses::VirtualAddresses;
@@ -94,6 +94,8 @@ pub struct Core {
     pub plane: Box<dyn DataPlane>,
     /// Start, in local time.
     pub since: String,
+    /// When things happened, for clients.
+    pub calendar: Calendar,
     options: Options,
     /// Connections as the configuration file has them, with their lines.
     from_file: BTreeMap<String, Arc<Connection>>,
@@ -375,6 +377,7 @@ impl Daemon {
             follow_redirects: file.follow_redirects,
             ..Settings::default()
         };
+        let clock = Clock::new();
         let endpoint = Endpoint::new(settings, Box::new(crypto::SystemRandom));
         let signals = Signals::open().map_err(|e| format!("signals: {e}"))?;
         let mut routes = Routes::open().ok();
@@ -386,6 +389,7 @@ impl Daemon {
             endpoint,
             plane,
             since: jiff::ZonedDateTime::now().strftime("%b %d %H:%M:%S %Y").to_string(),
+            calendar: Calendar::new(clock.now()),
             options,
             from_file: BTreeMap::new(),
             secrets_from_file: Vec::new(),
@@ -407,7 +411,7 @@ impl Daemon {
         let mut daemon = Self {
             core,
             sockets,
-            clock: Clock::new(),
+            clock,
             poll,
             clients: BTreeMap::new(),
             next_client: FIRST_CLIENT,

@@ -126,6 +126,8 @@ pub struct AuthInfo {
     pub class: String,
     /// The identity, as configured.
     pub id: Option<String>,
+    /// The user's name, as configured.
+    pub xauth_id: Option<String>,
 }
 
 /// A child of a connection.
@@ -168,6 +170,7 @@ pub fn list_conn(conn: &ConnectionInfo) -> Message {
             for (n, round) in rounds.iter().enumerate() {
                 m.section(format!("{side}-{}", n + 1), |m| {
                     m.set("class", &round.class).maybe("id", round.id.as_ref());
+                    m.maybe("xauth_id", round.xauth_id.as_ref());
                 });
             }
         }

@@ -17,7 +17,7 @@ pub use daemon::{
 };
 pub use failure::{tombstone, tombstone_from};
 pub use names::{identity_from, identity_text, rule_from, rule_name};
-pub use sa::{list_sa, snapshot, updown};
+pub use sa::{list_sa, list_sa_at, listed_at, snapshot, updown};
 pub use stray::{stray, stray_from};
 
 use crate::Message;

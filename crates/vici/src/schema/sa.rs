@@ -85,6 +85,22 @@ pub fn list_sa(sa: &SaSnapshot) -> Message {
     m
 }
 
+/// The same with the daemon's clock, nanoseconds since 1970, at the moment of the listing: a client that prints when
+/// something happened prints the same each time.
+pub fn list_sa_at(sa: &SaSnapshot, now: u64) -> Message {
+    let mut m = Message::new();
+    m.section(section_name(sa), |m| {
+        ike_sa(m, sa, true);
+        m.number("shrike-now", now);
+    });
+    m
+}
+
+/// The daemon's clock in a `list-sa` event, nanoseconds since 1970: charon does not tell.
+pub fn listed_at(message: &Message) -> Option<u64> {
+    message.sections().next()?.1.get_str("shrike-now")?.parse().ok()
+}
+
 /// The `ike-updown` event (`with_children` false) or the `child-updown` event (true; the snapshot holds the child).
 pub fn updown(sa: &SaSnapshot, up: bool, with_children: bool) -> Message {
     let mut m = Message::new();
@@ -102,6 +118,18 @@ fn id_or_any(id: Option<&Identity>) -> String {
 
 fn whole_seconds(d: Option<Duration>) -> Option<u64> {
     d.map(|d| d.as_secs())
+}
+
+/// What is left of a time in whole seconds: the nanoseconds, if there are any.
+fn set_exact(m: &mut Message, key: &str, time: Option<Duration>) {
+    let nanoseconds = time.filter(|time| time.subsec_nanos() != 0).and_then(|time| u64::try_from(time.as_nanos()).ok());
+    m.maybe(key, nanoseconds);
+}
+
+/// A time in whole seconds, and exactly if that is told too.
+fn exact_from(m: &Message, key: &'static str, nanoseconds: &'static str) -> Result<Option<Duration>, SchemaError> {
+    let exact = parse_if_any::<u64>(m, nanoseconds)?.map(Duration::from_nanos);
+    Ok(exact.or(seconds(m, key)?))
 }
 
 fn ike_sa(m: &mut Message, sa: &SaSnapshot, with_children: bool) {
@@ -129,6 +157,7 @@ fn ike_sa(m: &mut Message, sa: &SaSnapshot, with_children: bool) {
         .maybe("reauth-time", whole_seconds(sa.reauth_in))
         .list_if_any("local-vips", &texts(&sa.local_vips))
         .list_if_any("remote-vips", &texts(&sa.remote_vips))
+        .maybe("shrike-banner", sa.banner.as_deref())
         .list_if_any("tasks-queued", &sa.tasks_queued)
         .list_if_any("tasks-active", &sa.tasks_active);
     let (installed, pending): (Vec<_>, Vec<_>) = sa.children.iter().partition(|child| child.installed.is_some());
@@ -166,8 +195,10 @@ fn own_keys(m: &mut Message, sa: &SaSnapshot) {
         .maybe("shrike-local-id", exact(&sa.local_id))
         .maybe("shrike-remote-id", exact(&sa.remote_id))
         .maybe("shrike-remote-xauth-id", exact(&sa.remote_xauth_id))
-        .maybe("shrike-phase1", whole_seconds(sa.phase1))
-        .maybe("shrike-suspicion", sa.suspicion.as_deref())
+        .maybe("shrike-phase1", whole_seconds(sa.phase1));
+    set_exact(m, "shrike-established-ns", sa.established);
+    set_exact(m, "shrike-phase1-ns", sa.phase1);
+    m.maybe("shrike-suspicion", sa.suspicion.as_deref())
         .maybe("shrike-expires", whole_seconds(sa.expires_in))
         .maybe("shrike-heard", nonzero(sa.heard.datagrams))
         .maybe("shrike-heard-from-there", nonzero(sa.heard.from_there))
@@ -244,14 +275,15 @@ fn child_sa(m: &mut Message, child: &ChildSnapshot) {
     }
     m.maybe("rekey-time", whole_seconds(child.rekey_in))
         .maybe("life-time", whole_seconds(child.expires_in))
-        .maybe("install-time", whole_seconds(child.installed))
-        .list("local-ts", child.local_ts.iter().map(ToString::to_string))
+        .maybe("install-time", whole_seconds(child.installed));
+    set_exact(m, "shrike-install-ns", child.installed);
+    m.list("local-ts", child.local_ts.iter().map(ToString::to_string))
         .list("remote-ts", child.remote_ts.iter().map(ToString::to_string));
 }
 
 /// The snapshot in a `list-sa`, `ike-updown` or `child-updown` event: the inverse of [`list_sa`].
 ///
-/// Times come back in whole seconds, and the Child SAs that are not installed yet behind the others. A message of another daemon lacks our own keys: the age is then the time since
+/// Times come back in whole seconds, save those since which something is up, and the Child SAs that are not installed yet behind the others. A message of another daemon lacks our own keys: the age is then the time since
 /// establishment, the authentication `unknown`, and the names of the children stand for the configured ones.
 ///
 /// # Errors
@@ -262,7 +294,7 @@ pub fn snapshot(message: &Message) -> Result<SaSnapshot, SchemaError> {
     let sections = [m.get_section("child-sas"), m.get_section(PENDING)];
     let children = sections.into_iter().flatten().flat_map(Message::sections).map(|(name, m)| child(name, m));
     let children = children.collect::<Result<Vec<_>, _>>()?;
-    let established = seconds(m, "established")?;
+    let established = exact_from(m, "established", "shrike-established-ns")?;
     let mut configured: Vec<String> = m.texts("shrike-configured-children").map(String::from).collect();
     if m.get("shrike-worker").is_none() {
         configured = children.iter().map(|c| c.name.clone()).collect();
@@ -291,6 +323,7 @@ pub fn snapshot(message: &Message) -> Result<SaSnapshot, SchemaError> {
         remote_xauth_id: identity(m, "shrike-remote-xauth-id", "remote-xauth-id"),
         local_vips: addresses(m, "local-vips")?,
         remote_vips: addresses(m, "remote-vips")?,
+        banner: m.get_str("shrike-banner").map(String::from),
         suite: suite_from(m)?,
         nat: NatState { local: is_yes(m, "nat-local"), remote: is_yes(m, "nat-remote"), forced: is_yes(m, "nat-fake") },
         authentication: interned(AUTHENTICATIONS, m.get_str("shrike-authentication").unwrap_or_default(), "unknown"),
@@ -313,7 +346,7 @@ pub fn snapshot(message: &Message) -> Result<SaSnapshot, SchemaError> {
         tasks_queued: tasks("tasks-queued"),
         tasks_active: tasks("tasks-active"),
         worker: count("shrike-worker")?,
-        phase1: seconds(m, "shrike-phase1")?,
+        phase1: exact_from(m, "shrike-phase1", "shrike-phase1-ns")?,
         suspicion: m.get_str("shrike-suspicion").map(String::from),
         children,
         configured_children: configured,
@@ -418,7 +451,7 @@ fn child(section: &str, m: &Message) -> Result<ChildSnapshot, SchemaError> {
         suite: suite_from(m)?,
         local_ts: items(m, "local-ts", selector_from)?,
         remote_ts: items(m, "remote-ts", selector_from)?,
-        installed: seconds(m, "install-time")?,
+        installed: exact_from(m, "install-time", "shrike-install-ns")?,
         rekey_in: seconds(m, "rekey-time")?,
         expires_in: seconds(m, "life-time")?,
         counters: Counters {
@@ -573,6 +606,20 @@ mod tests {
         let down = updown(&sa, false, true);
         assert_eq!(down.get("up"), None);
         assert!(snapshot(&down).unwrap().children[0].name == "net-net");
+    }
+
+    #[test]
+    fn since_when_it_is_up_is_told_to_the_nanosecond() {
+        let up = Duration::new(90, 123_456_789);
+        let mut sa = SaSnapshot { established: Some(up), phase1: Some(up), ..established() };
+        sa.children[0].installed = Some(up);
+        let message = list_sa_at(&sa, 1_800_000_000_987_654_321);
+        let back = snapshot(&message).unwrap();
+        assert_eq!((back.established, back.phase1, back.children[0].installed), (Some(up), Some(up), Some(up)));
+        assert_eq!(listed_at(&message), Some(1_800_000_000_987_654_321));
+        assert_eq!(listed_at(&list_sa(&sa)), None);
+        let m = message.sections().next().unwrap().1;
+        assert_eq!(m.get_str("established"), Some("90"), "strongSwan's key is as strongSwan has it");
     }
 
     proptest! {

@@ -219,11 +219,14 @@ fn note_networks(sa: &mut IsakmpSa, cx: &mut Context, attributes: &Attributes<'_
 }
 
 /// What the server has for the user to read: nothing acts on it.
-fn note_texts(sa: &IsakmpSa, cx: &mut Context, attributes: &Attributes<'_>) {
+fn note_texts(sa: &mut IsakmpSa, cx: &mut Context, attributes: &Attributes<'_>) {
     let texts = [(V1ConfigAttribute::UNITY_BANNER, "banner"), (V1ConfigAttribute::UNITY_DEF_DOMAIN, "domain")];
     for (class, what) in texts {
         let Some(value) = octets(attributes, class.0).filter(|value| !value.is_empty()) else { continue };
         let text = String::from_utf8_lossy(value.get(..MAX_TEXT).unwrap_or(value));
+        if class == V1ConfigAttribute::UNITY_BANNER {
+            sa.configuration.banner = Some(text.trim_end().to_string());
+        }
         // One line of the log, whatever the server sends.
         sa.log(cx, "IKE", 1, format!("the peer's {what}: {}", text.trim_end().escape_debug()));
     }
