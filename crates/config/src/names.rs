@@ -563,6 +563,20 @@ static TABLE: &[KeyDoc] = &[
         Only(NO, "not available in this version"),
         "Forget authentication details once established.",
     ),
+    key(
+        DAEMON,
+        "quick_crash_detection",
+        "yes",
+        Yes,
+        "Prove a restart to IKEv2 peers by a token, and believe theirs (RFC 6290): what was lost is made again at once. Not where several gateways share an address.",
+    ),
+    key(
+        DAEMON,
+        "quick_crash_detection_secret",
+        "/var/lib/shrike/qcd.secret",
+        Yes,
+        "File with the secret of that, made if it is missing. By itself only if its directory is there. No two gateways may have the same.",
+    ),
     key(DAEMON, "follow_redirects", "yes", Yes, "Whether a gateway may send us to another one (RFC 5685)."),
     key(
         DAEMON,

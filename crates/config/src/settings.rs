@@ -6,6 +6,9 @@ use crate::{Entry, Place, PoolAttribute, Section, pools};
 use std::fmt;
 use std::time::Duration;
 
+/// Where the secret is by which a restart is proven to peers, where nothing else is said.
+pub const CRASH_SECRET: &str = "/var/lib/shrike/qcd.secret";
+
 /// Settings of the daemon, with strongSwan's names and defaults.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DaemonSettings {
@@ -49,6 +52,10 @@ pub struct DaemonSettings {
     pub send_vendor_id: bool,
     /// Go where a gateway sends us (RFC 5685).
     pub follow_redirects: bool,
+    /// Prove a restart to peers, and believe theirs (RFC 6290).
+    pub quick_crash_detection: bool,
+    /// The file with the secret of that, made if it is missing; `None` for [`CRASH_SECRET`], if its directory is there.
+    pub quick_crash_detection_secret: Option<String>,
     /// Install routes for the traffic selectors.
     pub install_routes: bool,
     /// Behave as Cisco's clients and gateways do (IKEv1): one Child SA for all networks of a split tunnel, networks left out.
@@ -82,6 +89,8 @@ impl Default for DaemonSettings {
             rsa_pss: false,
             send_vendor_id: false,
             follow_redirects: true,
+            quick_crash_detection: true,
+            quick_crash_detection_secret: None,
             install_routes: true,
             cisco_unity: false,
             attributes: Vec::new(),
@@ -248,6 +257,11 @@ impl SettingsReader {
             "initiator_only" => put(&mut s.initiator_only, boolean(text), BOOLEAN),
             "cisco_unity" => put(&mut s.cisco_unity, boolean(text), BOOLEAN),
             "follow_redirects" => put(&mut s.follow_redirects, boolean(text), BOOLEAN),
+            "quick_crash_detection" => put(&mut s.quick_crash_detection, boolean(text), BOOLEAN),
+            "quick_crash_detection_secret" => {
+                let path = (!text.is_empty()).then(|| Some(text.to_string()));
+                put(&mut s.quick_crash_detection_secret, path, "the path of a file")
+            }
             "install_routes" => put(&mut s.install_routes, boolean(text), BOOLEAN),
             _ => return self.other(entry, section, text),
         };

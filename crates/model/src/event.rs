@@ -90,6 +90,8 @@ drop_reasons! {
     NameUnresolved => "name-unresolved",
     /// A wrong or outdated COOKIE.
     BadCookie => "bad-cookie",
+    /// A token of RFC 6290 that is not the peer's, or too many of them.
+    BadToken => "bad-token",
     /// A first message, and we answer none (`initiator_only`).
     InitiatorOnly => "initiator-only",
     /// An initiator's SPI of zero.

@@ -1,5 +1,6 @@
 //! All SAs of one worker: what comes in finds its SA, what goes out leaves in order.
 
+mod crash;
 mod half_open;
 mod initiation;
 mod outside;
@@ -361,11 +362,17 @@ impl Endpoint {
             return self.first_message(now, &header, bytes, path);
         }
         let Some((id, sa)) = self.by_spi.get(&own).and_then(|id| Some((*id, self.sas.get_mut(id)?))) else {
-            return self.cx.dropped(DropReason::UnknownSpi, path.remote);
+            self.cx.dropped(DropReason::UnknownSpi, path.remote);
+            return self.lost(now, &header, path);
         };
         let IkeSa::V2(sa) = sa else { return self.cx.dropped(DropReason::UnknownSpi, path.remote) };
         if sa.spis != header.spis {
             return self.cx.dropped(DropReason::UnknownSpi, path.remote);
+        }
+        match v2::claim(sa, &mut self.cx, now, &header, bytes, path) {
+            v2::Claim::None => {}
+            v2::Claim::Proven => return self.peer_restarted(now, id),
+            v2::Claim::Wrong => return sa.drop_datagram(&mut self.cx, DropReason::BadToken, path),
         }
         let known_exchange = (ExchangeType::IKE_AUTH.0..=ExchangeType::INFORMATIONAL.0).contains(&header.exchange.0);
         if !known_exchange {
@@ -754,7 +761,7 @@ fn to_trap(sa: &IkeSa, kind: &FailureKind) -> Vec<(String, String, SocketAddr, S
     let Some(connection) = sa.connection() else { return Vec::new() };
     let wanted = |c: &config::Child| match kind {
         FailureKind::PeerDeleted => c.close_action.traps(),
-        FailureKind::NoAnswer { answered_before: true, .. } => c.dpd_action.traps(),
+        FailureKind::NoAnswer { answered_before: true, .. } | FailureKind::PeerRestarted => c.dpd_action.traps(),
         _ => false,
     };
     let (mut local, mut remote) = sa.addresses();
@@ -770,7 +777,7 @@ fn others_to_retry(sa: &IkeSa, connection: &Connection, kind: &FailureKind) -> V
     let wanted = |name: &str| {
         connection.children.iter().find(|c| c.name == name).is_some_and(|c| match kind {
             FailureKind::PeerDeleted => c.close_action.starts(),
-            FailureKind::NoAnswer { answered_before: true, .. } => c.dpd_action.starts(),
+            FailureKind::NoAnswer { answered_before: true, .. } | FailureKind::PeerRestarted => c.dpd_action.starts(),
             _ => true,
         })
     };
@@ -785,7 +792,7 @@ fn retry_after(sa: &IkeSa, kind: &FailureKind) -> Option<(Arc<Connection>, usize
     let close_action = |c: &Connection, child: usize| c.children.get(child).map(|c| c.close_action);
     let answered_before = match kind {
         FailureKind::NoAnswer { answered_before, .. } => answered_before,
-        FailureKind::PeerDeleted => &true,
+        FailureKind::PeerDeleted | FailureKind::PeerRestarted => &true,
         _ => return None,
     };
     let connection = sa.connection().cloned()?;

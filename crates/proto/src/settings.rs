@@ -42,6 +42,9 @@ pub struct Settings {
     pub send_vendor_id: bool,
     /// Whether to go where a gateway sends us, and to say so (`follow_redirects`).
     pub follow_redirects: bool,
+    /// Whether to tell peers tokens by which we prove a restart, and to believe theirs (RFC 6290;
+    /// `quick_crash_detection`).
+    pub quick_crash_detection: bool,
     /// This worker's number.
     pub worker: u32,
     /// How many workers there are: our SPIs are chosen so that SPI modulo `workers` is `worker`.
@@ -70,6 +73,7 @@ impl Default for Settings {
             attributes: Vec::new(),
             send_vendor_id: false,
             follow_redirects: true,
+            quick_crash_detection: true,
             worker: 0,
             workers: 1,
             tombstones: 256,

@@ -10,6 +10,7 @@
 //! | [`rekey_ike_sa`] | CREATE_CHILD_SA for the IKE SA, section 1.3.2 |
 //! | [`informational`] | INFORMATIONAL, section 1.4 |
 //! | [`mobility`] | MOBIKE (RFC 4555), within INFORMATIONAL |
+//! | [`crash`] | quick crash detection (RFC 6290), within all protected exchanges and after a restart |
 //! | [`redirect`] | going to another gateway (RFC 5685), within all exchanges but CREATE_CHILD_SA |
 //! | [`fragments`] | messages in several datagrams (RFC 7383) |
 //! | [`exchange`] | what they share: message IDs, retransmission, protection, grammar (sections 2.1 to 2.3) |
@@ -17,6 +18,7 @@
 mod childless;
 mod configuration;
 mod cookie;
+mod crash;
 mod create_child_sa;
 mod exchange;
 mod fragments;
@@ -34,6 +36,7 @@ use crate::child;
 
 pub(crate) use configuration::wishes;
 pub(crate) use cookie::Cookies;
+pub(crate) use crash::{Claim, TokenMaker, answer_unknown, claim, either_known};
 pub(crate) use create_child_sa::{child_lifetime, further_child, only_for, triggered_by};
 pub(crate) use exchange::{Path, Task, Verdict};
 pub(crate) use ike_sa_init::{

@@ -22,7 +22,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use wire::grammar::RuleId;
-use wire::{HashAlgorithm, IkeSpi, SpiPair};
+use wire::{HashAlgorithm, IkeSpi, Secret, SpiPair};
 
 /// How far the SA is, with exactly what is known there.
 pub(crate) enum State {
@@ -146,6 +146,8 @@ pub(crate) struct IkeSa {
     pub virtual_addresses: VirtualAddresses,
     /// How the peer proved itself, in tmsh's words, once it has.
     pub proven_by: Option<&'static str>,
+    /// By this the peer proves that it has lost the IKE SA (RFC 6290).
+    pub peer_token: Option<Secret>,
 }
 
 impl IkeSa {
@@ -200,6 +202,7 @@ impl IkeSa {
             wishes: Vec::new(),
             virtual_addresses: VirtualAddresses::default(),
             proven_by: None,
+            peer_token: None,
         }
     }
 

@@ -4,6 +4,7 @@ mod addresses;
 mod begin;
 mod bypass;
 mod control;
+mod crash;
 mod credentials;
 mod drops;
 mod listener;
@@ -372,9 +373,13 @@ impl Daemon {
             attributes: file.attributes.clone(),
             send_vendor_id: file.send_vendor_id,
             follow_redirects: file.follow_redirects,
+            quick_crash_detection: file.quick_crash_detection,
             ..Settings::default()
         };
-        let endpoint = Endpoint::new(settings, Box::new(crypto::SystemRandom));
+        let mut endpoint = Endpoint::new(settings, Box::new(crypto::SystemRandom));
+        if let Some(secret) = crash_secret(file) {
+            endpoint.set_crash_secret(secret);
+        }
         let signals = Signals::open().map_err(|e| format!("signals: {e}"))?;
         let mut routes = Routes::open().ok();
         for address in routes.as_mut().map(VirtualAddresses::clear).unwrap_or_default() {
@@ -753,6 +758,24 @@ fn recorder(asked: Option<&str>) -> Option<Recorder> {
         }
         Err(error) => {
             log::line("DMN", 0, &format!("history: nothing is kept: {error}"));
+            None
+        }
+    }
+}
+
+/// What proves a restart to peers (RFC 6290), if it is wanted and can be kept. A daemon that cannot prove it is better than
+/// none.
+fn crash_secret(file: &config::DaemonSettings) -> Option<wire::Secret> {
+    let usual = Path::new(config::CRASH_SECRET);
+    let path = match file.quick_crash_detection_secret.as_deref().filter(|_| file.quick_crash_detection) {
+        Some(path) => Path::new(path),
+        None if file.quick_crash_detection && usual.parent().is_some_and(Path::is_dir) => usual,
+        None => return None,
+    };
+    match crash::secret(path) {
+        Ok(secret) => Some(secret),
+        Err(error) => {
+            log::line("DMN", 0, &format!("a restart cannot be proven to peers (RFC 6290): {error}"));
             None
         }
     }

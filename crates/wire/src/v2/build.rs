@@ -19,6 +19,8 @@ pub struct ChainBuilder {
     /// Where the last payload's generic header is.
     last: Option<usize>,
     octets: Vec<u8>,
+    /// See [`ChainBuilder::at_least`].
+    least: u8,
 }
 
 impl ChainBuilder {
@@ -43,6 +45,18 @@ impl ChainBuilder {
 
     fn parts(&mut self, kind: PayloadType, parts: &[&[u8]]) -> &mut Self {
         self.payload(kind, false, |out| parts.iter().for_each(|part| out.extend_from_slice(part)))
+    }
+
+    /// In an Encrypted payload: as much padding as it takes for payloads, padding and Pad Length to be this many octets,
+    /// which RFC 7296 section 3.14 leaves to the sender.
+    pub fn at_least(&mut self, octets: u8) -> &mut Self {
+        self.least = octets;
+        self
+    }
+
+    /// What [`ChainBuilder::at_least`] said.
+    pub(super) fn least(&self) -> usize {
+        self.least.into()
     }
 
     /// Security Association.
