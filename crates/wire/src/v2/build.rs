@@ -161,6 +161,11 @@ impl ChainBuilder {
         self.parts(PayloadType::EAP, &[message])
     }
 
+    /// Puzzle Solution (RFC 8019 section 8.2).
+    pub fn puzzle_solution(&mut self, keys: &[u8]) -> &mut Self {
+        self.raw(PayloadType::PS, false, keys)
+    }
+
     /// Any payload, its contents as they are: for extensions, and for tests of what peers may do.
     pub fn raw(&mut self, kind: PayloadType, critical: bool, body: &[u8]) -> &mut Self {
         self.payload(kind, critical, |out| out.extend_from_slice(body))
@@ -186,6 +191,7 @@ impl ChainBuilder {
             Payload::Cp { kind, attributes } => self
                 .cp(*kind, &attributes.iter().map(|attribute| (attribute.kind, attribute.value)).collect::<Vec<_>>()),
             Payload::Eap(message) => self.eap(message),
+            Payload::PuzzleSolution(keys) => self.puzzle_solution(keys),
             Payload::Encrypted { next, content, .. } => {
                 self.raw(PayloadType::SK, false, content);
                 self.set_last_next(*next)
