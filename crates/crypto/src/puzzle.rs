@@ -29,7 +29,7 @@ impl Puzzle {
     /// different keys of one length, from one octet to the preferred length of the function (section 8.2).
     pub fn check(&self, solution: &[u8]) -> Option<u32> {
         let length = solution.len() / PUZZLE_KEYS;
-        if solution.len() % PUZZLE_KEYS != 0 || !(1..=self.prf.key_len()).contains(&length) {
+        if !solution.len().is_multiple_of(PUZZLE_KEYS) || !(1..=self.prf.key_len()).contains(&length) {
             return None;
         }
         let keys: Vec<&[u8]> = solution.chunks_exact(length).collect();

@@ -18,7 +18,7 @@ use crate::names::Names;
 use crate::settings::Settings;
 use crate::timers::Reason;
 use crate::v1;
-use crate::v2::{self, Cookies, Path, State, Verdict};
+use crate::v2::{self, Gate, Path, State, Verdict};
 use config::{Connection, IkeVersion, SharedSecret, StartAction};
 use crypto::Random;
 use half_open::FirstKey;
@@ -77,6 +77,8 @@ pub enum Output {
     Resolve(String),
     /// Fetch the revocation list that is here, and tell [`Endpoint::list_fetched`].
     Fetch(String),
+    /// Solve this puzzle without keeping anything else waiting, and tell [`Endpoint::puzzle_solved`].
+    Solve(v2::PuzzleJob),
     /// Something happened.
     Event(Event),
 }
@@ -119,7 +121,7 @@ pub struct Endpoint {
     /// Half-open SAs by the initiator's address.
     half_open: BTreeMap<IpAddr, usize>,
     half_open_total: usize,
-    cookies: Cookies,
+    gate: Gate,
     tombstones: VecDeque<Tombstone>,
     names: Names,
     traps: BTreeMap<SaId, traps::Trap>,
@@ -140,7 +142,7 @@ impl Endpoint {
             first_keys: BTreeMap::new(),
             half_open: BTreeMap::new(),
             half_open_total: 0,
-            cookies: Cookies::new(),
+            gate: Gate::new(),
             tombstones: VecDeque::new(),
             names: Names::default(),
             traps: BTreeMap::new(),

@@ -18,6 +18,15 @@ pub struct Settings {
     pub block_threshold: usize,
     /// More half-open SAs than this in all are not begun; 0 switches the limit off (`init_limit_half_open`).
     pub half_open_limit: usize,
+    /// From this many half-open SAs on, an initiator has to solve a puzzle (RFC 8019), and from twice as many a harder one; 0
+    /// for never (`puzzle_threshold`).
+    pub puzzle_threshold: usize,
+    /// The same for half-open SAs from one address (`puzzle_threshold_ip`).
+    pub puzzle_threshold_peer: usize,
+    /// Zero bits that a puzzle asks for at least; 0 for no puzzles (`puzzle_difficulty`).
+    pub puzzle_difficulty: u8,
+    /// Zero bits of a puzzle that we solve at most; 0 for none (`puzzle_max_difficulty`).
+    pub puzzle_max_difficulty: u8,
     /// How often a NAT mapping is kept alive, zero for never (`keep_alive`).
     pub keepalive: Duration,
     /// The largest IP datagram that carries a fragment of an IKE message, in octets; 0 for what each version of IP has to
@@ -62,6 +71,10 @@ impl Default for Settings {
             cookie_threshold_peer: 3,
             block_threshold: 5,
             half_open_limit: 10_000,
+            puzzle_threshold: 1000,
+            puzzle_threshold_peer: 0,
+            puzzle_difficulty: 16,
+            puzzle_max_difficulty: 20,
             keepalive: Duration::from_secs(20),
             fragment_size: 1280,
             port: 500,

@@ -42,12 +42,10 @@ impl Endpoint {
         if let Some(limit) = self.over_half_open_limit(path.remote.ip()) {
             return self.cx.dropped(limit, path.remote);
         }
-        let settings = &self.cx.settings;
         let from_peer = self.half_open.get(&path.remote.ip()).copied().unwrap_or(0);
-        let over = |limit: usize, now: usize| limit != 0 && now >= limit;
-        let cookie_needed =
-            over(settings.cookie_threshold, self.half_open_total) || over(settings.cookie_threshold_peer, from_peer);
-        if cookie_needed && v2::asked_for_cookie(&mut self.cx, now, (header, bytes), path, &mut self.cookies) {
+        let demand = v2::Demand::of(&self.cx.settings, self.half_open_total, from_peer);
+        let served = self.serves(header.spis.initiator, path.remote);
+        if v2::turned_away(&mut self.cx, now, (header, bytes), path, &mut self.gate, (demand, served)) {
             return;
         }
         let Some(candidates) = self.candidates(now, path, IkeVersion::V1) else {
@@ -63,6 +61,12 @@ impl Endpoint {
             }
             v2::Response::Dropped(reason) => self.cx.dropped(reason, path.remote),
         }
+    }
+
+    /// Whether there is an SA already of an initiator with this SPI at this address.
+    fn serves(&self, spi: IkeSpi, from: SocketAddr) -> bool {
+        let with = |octet| FirstKey { spi, from, digest: [octet; 20] };
+        self.first_messages.range(with(0)..=with(u8::MAX)).next().is_some()
     }
 
     pub(super) fn over_half_open_limit(&self, peer: IpAddr) -> Option<DropReason> {

@@ -9,7 +9,7 @@ use super::keys::Keys;
 use super::mobility::{self, COOKIE_LEN};
 use super::redirect::Gateway;
 use super::sa::{IkeSa, State};
-use super::{crash, create_child_sa, ike_auth, informational, rekey_ike_sa};
+use super::{crash, create_child_sa, ike_auth, ike_sa_init, informational, rekey_ike_sa};
 use crate::context::{Context, Counter};
 use crate::timers::Reason;
 use model::{DropReason, Event, FailureKind, Instant, Role, SaId};
@@ -498,6 +498,9 @@ impl IkeSa {
 
     /// The answer did not come in time.
     pub fn retransmit(&mut self, cx: &mut Context, now: Instant) -> Verdict {
+        if ike_sa_init::without_solution(self, cx, now) {
+            return Verdict::Keep;
+        }
         let Some(pending) = &mut self.pending else { return Verdict::Keep };
         pending.resent += 1;
         let (resent, waiting_for) = (pending.resent, pending.waiting_for);

@@ -3,6 +3,7 @@
 //! | module | exchange |
 //! |---|---|
 //! | [`ike_sa_init`] | IKE_SA_INIT, section 1.2 |
+//! | [`puzzle`] | cookies and puzzles (RFC 8019) within that |
 //! | [`ike_auth`] | IKE_AUTH, section 1.2 |
 //! | [`childless`] | IKE_AUTH without a Child SA (RFC 6023) |
 //! | [`configuration`] | Configuration payloads in IKE_AUTH, sections 2.19 and 3.15 |
@@ -28,6 +29,7 @@ mod informational;
 mod keys;
 mod mobility;
 mod nat;
+mod puzzle;
 mod redirect;
 mod rekey_ike_sa;
 mod sa;
@@ -35,15 +37,14 @@ mod sa;
 use crate::child;
 
 pub(crate) use configuration::wishes;
-pub(crate) use cookie::Cookies;
 pub(crate) use crash::{Claim, TokenMaker, answer_unknown, claim, either_known};
 pub(crate) use create_child_sa::{child_lifetime, further_child, only_for, triggered_by};
 pub(crate) use exchange::{Path, Task, Verdict};
-pub(crate) use ike_sa_init::{
-    FirstMessage, Response, Wish, asked_for_cookie, initiate, notify_only, respond, response,
-};
+pub(crate) use ike_sa_init::{FirstMessage, Response, Wish, initiate, notify_only, puzzle_solved, respond, response};
 pub(crate) use informational::remove_child;
 pub use mobility::Movable;
+pub use puzzle::PuzzleJob;
+pub(crate) use puzzle::{Demand, Gate, turned_away};
 pub use redirect::Gateway;
 pub(crate) use redirect::Redirection;
 pub(crate) use sa::{IkeSa, State};

@@ -45,6 +45,10 @@ pub(crate) struct InitSent {
     pub nonce: Vec<u8>,
     pub key_exchange: KeyExchange,
     pub cookie: Vec<u8>,
+    /// The solution of the puzzle that came with the cookie.
+    pub solution: Vec<u8>,
+    /// Somebody is at the puzzle.
+    pub solving: bool,
     /// How often the peer made us begin again (COOKIE, INVALID_KE_PAYLOAD).
     pub retries: u32,
     pub pretend: Option<[u8; 20]>,

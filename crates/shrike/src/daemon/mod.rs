@@ -14,6 +14,7 @@ mod names;
 mod plane;
 mod signals;
 mod sockets;
+mod solver;
 mod updown;
 mod userspace;
 mod xfrm;
@@ -43,6 +44,7 @@ use plane::DataPlane;
 use proto::{Backoff, Endpoint, Input, Output, Selection, Settings};
 use signals::Signals;
 use sockets::Sockets;
+use solver::Solver;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -299,6 +301,7 @@ struct Daemon {
     socket: SocketFile,
     resolver: Resolver,
     fetcher: Fetcher,
+    solver: Solver,
     /// When to look what became of the network.
     check_network: Option<Instant>,
     drops: Drops,
@@ -362,6 +365,10 @@ impl Daemon {
                 0 => Settings::default().half_open_limit,
                 limit => limit as usize,
             },
+            puzzle_threshold: file.puzzle_threshold as usize,
+            puzzle_threshold_peer: file.puzzle_threshold_ip as usize,
+            puzzle_difficulty: file.puzzle_difficulty,
+            puzzle_max_difficulty: file.puzzle_max_difficulty,
             keepalive: file.keep_alive,
             fragment_size: file.fragment_size,
             port: file.port,
@@ -407,7 +414,8 @@ impl Daemon {
         let waker = Arc::new(waker);
         let thread = |e: std::io::Error| format!("cannot start a thread: {e}");
         let resolver = Resolver::start(Arc::clone(&waker)).map_err(thread)?;
-        let fetcher = Fetcher::start(waker).map_err(thread)?;
+        let fetcher = Fetcher::start(Arc::clone(&waker)).map_err(thread)?;
+        let solver = Solver::start(waker).map_err(thread)?;
         let mut daemon = Self {
             core,
             sockets,
@@ -420,6 +428,7 @@ impl Daemon {
             socket,
             resolver,
             fetcher,
+            solver,
             drops: Drops::new(),
             check_network: None,
         };
@@ -511,6 +520,7 @@ impl Daemon {
                 OUTSIDE => {
                     self.names(now);
                     self.lists(now);
+                    self.puzzles(now);
                 }
                 NETWORK => {
                     if self.core.changes.as_mut().is_some_and(NetworkChanges::changed) {
@@ -652,6 +662,7 @@ impl Daemon {
                 log::line("CFG", 1, &format!("fetching crl from '{uri}'"));
                 self.fetcher.fetch(uri);
             }
+            Output::Solve(job) => self.solver.solve(job),
             Output::Event(event) if self.core.never_up(&event) => {}
             Output::Event(event) => {
                 let (group, level, text) = event.log();
@@ -687,6 +698,13 @@ impl Daemon {
                 log::line("CFG", 0, &format!("cannot fetch the revocation list at '{uri}': {why}"));
             }
             self.core.endpoint.list_fetched(now, &uri, fetched.ok());
+        }
+    }
+
+    /// Puzzles have been solved.
+    fn puzzles(&mut self, now: Instant) {
+        while let Some((job, solution)) = self.solver.solved() {
+            self.core.endpoint.puzzle_solved(now, &job, solution.as_deref());
         }
     }
 

@@ -315,9 +315,9 @@ fn configuration(mut octets: Reader<'_>) -> Result<Payload<'_>, ParseError> {
 }
 
 /// RFC 8019 section 8.2: not empty, and a multiple of four octets.
-fn puzzle_solution(mut octets: Reader<'_>) -> Result<&[u8], ParseError> {
+fn puzzle_solution(octets: Reader<'_>) -> Result<&[u8], ParseError> {
     let (at, keys) = (octets.at(), octets.rest());
-    if keys.is_empty() || keys.len() % 4 != 0 {
+    if keys.is_empty() || !keys.len().is_multiple_of(4) {
         let why = Why::LengthOutOfRange { found: keys.len(), min: 4, max: keys.len() / 4 * 4 };
         return Err(ParseError::new(at, Field::PuzzleSolution, why));
     }
