@@ -59,10 +59,26 @@ fn handshakes(options: &Options) -> Table {
 /// A gateway that has one half-open SA, and so asks everybody else for a cookie if `cookies`; `others` connections that
 /// the initiators' addresses do not fit are looked at for each first message.
 fn half_open(first: &Datagram, cookies: bool, others: u32) -> Side {
-    let settings = responder(Suite::ALL[0], cookies).endpoint.settings().clone();
+    under_attack(first, cookies, others, false)
+}
+
+/// As [`half_open`]; with `puzzles` whoever has no solution of one gets it.
+fn under_attack(first: &Datagram, cookies: bool, others: u32, puzzles: bool) -> Side {
+    let mut settings = responder(Suite::ALL[0], cookies).endpoint.settings().clone();
+    (settings.puzzle_threshold, settings.puzzle_difficulty) = (usize::from(puzzles), 8);
     let mut gateway = gateway(Suite::ALL[0], settings, others);
     gateway.receive(first, &mut Vec::new());
     gateway
+}
+
+/// Makes the solution in a first message a wrong one: the octets of its Puzzle Solution payload, which is the second.
+fn spoil(message: &mut [u8]) {
+    const HEADER: usize = 28;
+    let length = |at: usize| message.get(at + 2..at + 4).map_or(0, |l| usize::from(l[0]) << 8 | usize::from(l[1]));
+    let second = HEADER + length(HEADER);
+    if let Some(octet) = message.get_mut(second + 5) {
+        *octet ^= 0x40;
+    }
 }
 
 /// CPU microseconds of each of these first messages, of which `leave` become half-open SAs.
@@ -91,6 +107,8 @@ fn cookies(options: &Options) -> Table {
         &[
             "Conditions as above, x25519 aes128gcm16. COOKIE: an IKE_SA_INIT, perhaps from a spoofed address, up to the",
             "cookie that answers it. Right COOKIE: the same again with the cookie, up to the half-open SA and our answer.",
+            "PUZZLE: RFC 8019, 8 bits of HMAC-SHA-256; while it is solved twice as many half-open SAs make it harder, and",
+            "some of the solutions are too easy then.",
         ],
     );
     let mut initiators = initiator(Suite::ALL[0], 0..BATCH);
@@ -112,6 +130,40 @@ fn cookies(options: &Options) -> Table {
         answers(&mut gateway, &requests, 0, &mut cookies);
         cookies.iter().for_each(|cookie| fresh.receive(cookie, &mut again));
         answers(&mut gateway, &again, again.len(), &mut Vec::new())
+    });
+    cookie_row(&mut table, options, "COOKIE and PUZZLE", Value::None, || {
+        answers(&mut under_attack(first, true, 0, true), flood, 0, &mut Vec::new())
+    });
+    cookie_row(&mut table, options, "wrong solution, up to its being dropped", Value::None, || {
+        let mut fresh = initiator(Suite::ALL[0], 1..BATCH);
+        let (mut requests, mut puzzles, mut again) = (Vec::new(), Vec::new(), Vec::new());
+        (1..BATCH).for_each(|n| fresh.initiate(n, &mut requests));
+        let mut gateway = under_attack(first, true, 0, true);
+        answers(&mut gateway, &requests, 0, &mut puzzles);
+        puzzles.iter().for_each(|puzzle| fresh.receive(puzzle, &mut again));
+        for request in &mut again {
+            spoil(&mut request.message);
+        }
+        let mut replies = Vec::new();
+        let start = cpu_time();
+        again.iter().for_each(|request| gateway.receive(request, &mut replies));
+        let taken = cpu_time() - start;
+        // The lottery has its winners, who cost as much as a right solution.
+        assert!(replies.len() <= 10, "nearly all are dropped");
+        milliseconds(taken, again.len() as u32) * 1000.0
+    });
+    cookie_row(&mut table, options, "right solution, up to our answer", Value::None, || {
+        let mut fresh = initiator(Suite::ALL[0], 1..BATCH);
+        let (mut requests, mut puzzles, mut again) = (Vec::new(), Vec::new(), Vec::new());
+        (1..BATCH).for_each(|n| fresh.initiate(n, &mut requests));
+        let mut gateway = under_attack(first, true, 0, true);
+        answers(&mut gateway, &requests, 0, &mut puzzles);
+        puzzles.iter().for_each(|puzzle| fresh.receive(puzzle, &mut again));
+        let (mut replies, start) = (Vec::new(), cpu_time());
+        again.iter().for_each(|request| gateway.receive(request, &mut replies));
+        let taken = cpu_time() - start;
+        assert_eq!(replies.len(), again.len(), "each has an answer: its IKE SA, or a harder puzzle");
+        milliseconds(taken, again.len() as u32) * 1000.0
     });
     cookie_row(&mut table, options, "no COOKIE asked, up to our answer", Value::None, || {
         answers(&mut half_open(first, false, 0), flood, flood.len(), &mut Vec::new())

@@ -171,6 +171,11 @@ impl Side {
                 Output::Event(Event::Ended(tombstone)) if self.failure.is_none() => {
                     self.failure = Some(format!("{:?}", tombstone.failure.kind));
                 }
+                Output::Solve(job) => {
+                    let mut solver = crypto::PuzzleSolver::new(job.puzzle.clone());
+                    while solver.work(1024) {}
+                    self.endpoint.puzzle_solved(self.now, &job, solver.solution());
+                }
                 _ => {}
             }
         }
@@ -206,6 +211,7 @@ pub fn responder(suite: Suite, cookies: bool) -> Side {
         cookie_threshold_peer: 0,
         block_threshold: 0,
         half_open_limit: 0,
+        puzzle_threshold: 0,
         ..Settings::default()
     };
     gateway(suite, unlimited, 0)

@@ -42,7 +42,7 @@ pub use pools::{Pool, PoolAttribute, pool};
 pub use secrets::{
     InvalidSecret, KeyPassphrase, SecretKind, SharedSecret, best_psk, decode_secret, passphrase, secret, xauth_secrets,
 };
-pub use settings::{DaemonSettings, Warning, WarningKind, daemon_settings};
+pub use settings::{CRASH_SECRET, DaemonSettings, Warning, WarningKind, daemon_settings};
 pub use shunt::Shunt;
 pub use sources::Sources;
 pub use syntax::{Entry, FileError, Files, MemoryFiles, Place, Section, is_valid_name, parse};

@@ -6,6 +6,9 @@ use crate::{Entry, Place, PoolAttribute, Section, pools};
 use std::fmt;
 use std::time::Duration;
 
+/// Where the secret is by which a restart is proven to peers, where nothing else is said.
+pub const CRASH_SECRET: &str = "/var/lib/shrike/qcd.secret";
+
 /// Settings of the daemon, with strongSwan's names and defaults.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DaemonSettings {
@@ -29,6 +32,14 @@ pub struct DaemonSettings {
     pub block_threshold: u32,
     /// Half-open IKE SAs before further ones are refused; 0 for never.
     pub init_limit_half_open: u32,
+    /// Half-open IKE SAs before puzzles are given (RFC 8019); 0 for never.
+    pub puzzle_threshold: u32,
+    /// The same for one address.
+    pub puzzle_threshold_ip: u32,
+    /// Zero bits that a puzzle asks for at least; 0 for no puzzles.
+    pub puzzle_difficulty: u8,
+    /// Zero bits of a puzzle that is solved at most; 0 for none.
+    pub puzzle_max_difficulty: u8,
     /// UDP port for IKE.
     pub port: u16,
     /// UDP port behind a NAT.
@@ -49,6 +60,10 @@ pub struct DaemonSettings {
     pub send_vendor_id: bool,
     /// Go where a gateway sends us (RFC 5685).
     pub follow_redirects: bool,
+    /// Prove a restart to peers, and believe theirs (RFC 6290).
+    pub quick_crash_detection: bool,
+    /// The file with the secret of that, made if it is missing; `None` for [`CRASH_SECRET`], if its directory is there.
+    pub quick_crash_detection_secret: Option<String>,
     /// Install routes for the traffic selectors.
     pub install_routes: bool,
     /// Behave as Cisco's clients and gateways do (IKEv1): one Child SA for all networks of a split tunnel, networks left out.
@@ -72,6 +87,10 @@ impl Default for DaemonSettings {
             cookie_threshold_ip: 3,
             block_threshold: 5,
             init_limit_half_open: 0,
+            puzzle_threshold: 1000,
+            puzzle_threshold_ip: 0,
+            puzzle_difficulty: 16,
+            puzzle_max_difficulty: 20,
             port: 500,
             port_nat_t: 4500,
             fragment_size: 1280,
@@ -82,6 +101,8 @@ impl Default for DaemonSettings {
             rsa_pss: false,
             send_vendor_id: false,
             follow_redirects: true,
+            quick_crash_detection: true,
+            quick_crash_detection_secret: None,
             install_routes: true,
             cisco_unity: false,
             attributes: Vec::new(),
@@ -185,6 +206,10 @@ fn number(text: &str) -> Option<u32> {
     unsigned(text).and_then(|n| u32::try_from(n).ok())
 }
 
+fn bits(text: &str, most: u8) -> Option<u8> {
+    unsigned(text).and_then(|n| u8::try_from(n).ok()).filter(|n| *n <= most)
+}
+
 fn port(text: &str) -> Option<u16> {
     unsigned(text).and_then(|n| u16::try_from(n).ok())
 }
@@ -239,6 +264,13 @@ impl SettingsReader {
             "cookie_threshold_ip" => put(&mut s.cookie_threshold_ip, number(text), NUMBER),
             "block_threshold" => put(&mut s.block_threshold, number(text), NUMBER),
             "init_limit_half_open" => put(&mut s.init_limit_half_open, number(text), NUMBER),
+            "puzzle_threshold" => put(&mut s.puzzle_threshold, number(text), NUMBER),
+            "puzzle_threshold_ip" => put(&mut s.puzzle_threshold_ip, number(text), NUMBER),
+            "puzzle_difficulty" => {
+                let bits = bits(text, 28).filter(|bits| *bits == 0 || *bits >= 8);
+                put(&mut s.puzzle_difficulty, bits, "a number of bits from 8 to 28, or 0 for no puzzles")
+            }
+            "puzzle_max_difficulty" => put(&mut s.puzzle_max_difficulty, bits(text, 32), "a number of bits up to 32"),
             "port" => put(&mut s.port, port(text), PORT),
             "port_nat_t" => put(&mut s.port_nat_t, port(text), PORT),
             "fragment_size" => {
@@ -252,6 +284,11 @@ impl SettingsReader {
             "initiator_only" => put(&mut s.initiator_only, boolean(text), BOOLEAN),
             "cisco_unity" => put(&mut s.cisco_unity, boolean(text), BOOLEAN),
             "follow_redirects" => put(&mut s.follow_redirects, boolean(text), BOOLEAN),
+            "quick_crash_detection" => put(&mut s.quick_crash_detection, boolean(text), BOOLEAN),
+            "quick_crash_detection_secret" => {
+                let path = (!text.is_empty()).then(|| Some(text.to_string()));
+                put(&mut s.quick_crash_detection_secret, path, "the path of a file")
+            }
             "install_routes" => put(&mut s.install_routes, boolean(text), BOOLEAN),
             _ => return self.other(entry, section, text),
         };

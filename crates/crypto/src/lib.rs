@@ -11,6 +11,7 @@
 //! | [`KeyExchange`] | an ephemeral private value and what it agrees with the peer |
 //! | [`Protection`] | the Encrypted payload of IKEv2 |
 //! | [`EspSealer`], [`EspOpener`] | ESP packets in place |
+//! | [`Puzzle`], [`PuzzleSolver`] | work that an initiator is asked for in a flood |
 //! | [`PrivateKey`], [`PublicKey`], [`Scheme`] | signatures of IKE, in all the forms the two versions have |
 //! | [`Certificate`], [`trust`] | X.509: reading, and paths to an authority |
 //! | [`v1`] | key schedule, hashes and encryption of IKEv1 |
@@ -30,6 +31,7 @@ mod esp;
 mod key_exchange;
 mod mac;
 mod protection;
+mod puzzle;
 mod random;
 mod signature;
 #[cfg(test)]
@@ -46,5 +48,6 @@ pub use esp::{EspOpener, EspSealer};
 pub use key_exchange::KeyExchange;
 pub use mac::{MacKey, equal, sha1};
 pub use protection::Protection;
+pub use puzzle::{PUZZLE_KEYS, Puzzle, PuzzleSolver};
 pub use random::{Random, SystemRandom};
 pub use signature::{InvalidPrivateKey, KeyKind, PrivateKey, PublicKey, Scheme};

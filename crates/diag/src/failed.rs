@@ -77,6 +77,7 @@ pub(crate) fn causes(tombstone: &Tombstone) -> Vec<Cause> {
         FailureKind::InstallFailed { .. } | FailureKind::NoVirtualAddress { .. } => vec![C::ChildFailed],
         FailureKind::PeerDeleted => vec![C::PeerDelete],
         FailureKind::Expired => vec![C::Lifetime],
+        FailureKind::PeerRestarted => vec![C::DpdTimeout],
         FailureKind::Terminated
         | FailureKind::Inactive { .. }
         | FailureKind::Replaced { .. }

@@ -93,6 +93,10 @@ drop_reasons! {
     NameUnresolved => "name-unresolved",
     /// A wrong or outdated COOKIE.
     BadCookie => "bad-cookie",
+    /// A first message without the solution of a puzzle, while there are many of them.
+    PuzzleUnsolved => "puzzle-unsolved",
+    /// A token of RFC 6290 that is not the peer's, or too many of them.
+    BadToken => "bad-token",
     /// A first message, and we answer none (`initiator_only`).
     InitiatorOnly => "initiator-only",
     /// An initiator's SPI of zero.

@@ -380,6 +380,8 @@ pub enum FailureKind {
         /// Its words.
         reason: String,
     },
+    /// The peer has proven that it restarted and lost it (RFC 6290).
+    PeerRestarted,
     /// The peer deleted it.
     PeerDeleted,
     /// The operator ended it.
@@ -445,6 +447,7 @@ impl FailureKind {
             Self::UnsupportedCritical { .. } => "UNSUPPORTED_CRITICAL_PAYLOAD",
             Self::BadPublicValue { .. } => "BAD_PUBLIC_VALUE",
             Self::InstallFailed { .. } => "INSTALL_FAILED",
+            Self::PeerRestarted => "PEER_RESTART",
             Self::PeerDeleted => "PEER_DELETE",
             Self::Terminated => "TERMINATED",
             Self::Replaced { .. } => "REPLACED",
@@ -582,6 +585,7 @@ impl FailureKind {
                 "the peer sends what RFC 7296 does not allow: report it to its vendor with a capture".into()
             }
             Self::InstallFailed { .. } => "see the reason of the data plane".into(),
+            Self::PeerRestarted => "find out why the peer restarted; dpd_action = restart makes the SA again by itself".into(),
             Self::PeerDeleted => "if this was not wanted, the peer's log says why it deleted the SA".into(),
             Self::Inactive { .. } => "set start_action = trap to have it back with the next packet".into(),
             Self::Terminated | Self::Replaced { .. } | Self::Redirected { .. } | Self::Expired => "nothing to do".into(),
@@ -784,6 +788,7 @@ impl fmt::Display for FailureKind {
                 write!(f, "the peer's public value is not valid in group {}", crate::Algorithm::from(*group))
             }
             Self::InstallFailed { reason } => write!(f, "the data plane could not install the SA: {reason}"),
+            Self::PeerRestarted => f.write_str("the peer has restarted and lost the SA"),
             Self::PeerDeleted => f.write_str("deleted by the peer"),
             Self::Terminated => f.write_str("terminated by the operator"),
             Self::Replaced { by } => write!(f, "replaced by {by}"),

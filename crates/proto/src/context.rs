@@ -88,6 +88,8 @@ pub(crate) struct Context {
     pub secrets: Vec<SharedSecret>,
     /// Certificates and private keys.
     pub credentials: crate::Credentials,
+    /// What proves to peers that we have lost an IKE SA.
+    pub tokens: crate::v2::TokenMaker,
     /// Virtual addresses for peers.
     pub pools: crate::Pools,
     /// This host's addresses that peers may be told of (MOBIKE).
@@ -137,6 +139,7 @@ impl Context {
             effects: Vec::new(),
             secrets: Vec::new(),
             credentials: crate::Credentials::default(),
+            tokens: crate::v2::TokenMaker::default(),
             pools: crate::Pools::default(),
             addresses: Vec::new(),
             peers: BTreeMap::new(),

@@ -1,5 +1,7 @@
 //! All SAs of one worker: what comes in finds its SA, what goes out leaves in order.
 
+mod crash;
+mod half_open;
 mod initiation;
 mod outside;
 mod redirect;
@@ -12,15 +14,16 @@ mod twins;
 pub use redirect::Clients;
 
 use crate::child::ChildSa;
-use crate::context::{COUNTERS, Context, Counter, Effect};
+use crate::context::{COUNTERS, Context, Effect};
 use crate::ike_sa::IkeSa;
 use crate::names::Names;
 use crate::settings::Settings;
 use crate::timers::Reason;
 use crate::v1;
-use crate::v2::{self, Cookies, Path, State, Verdict};
+use crate::v2::{self, Gate, Path, State, Verdict};
 use config::{Connection, IkeVersion, SharedSecret, StartAction};
 use crypto::Random;
+use half_open::FirstKey;
 use model::dataplane::{Command, PlaneEvent, ShuntInstall, VirtualAddress};
 use model::{
     Algorithm, ConfigRef, DropReason, Event, FailureKind, Instant, Role, SaId, SaSnapshot, StraySa, Tombstone,
@@ -78,6 +81,8 @@ pub enum Output {
     Resolve(String),
     /// Fetch the revocation list that is here, and tell [`Endpoint::list_fetched`].
     Fetch(String),
+    /// Solve this puzzle without keeping anything else waiting, and tell [`Endpoint::puzzle_solved`].
+    Solve(v2::PuzzleJob),
     /// Something happened.
     Event(Event),
 }
@@ -106,15 +111,6 @@ pub enum Started {
     AlreadyUp(SaId),
 }
 
-/// What tells one first message from another: two initiators behind one NAT may choose the same SPI, so that only the
-/// whole message does (RFC 7296 section 2.1).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct FirstKey {
-    spi: IkeSpi,
-    from: SocketAddr,
-    digest: [u8; 20],
-}
-
 /// All SAs of one worker.
 pub struct Endpoint {
     cx: Context,
@@ -129,7 +125,7 @@ pub struct Endpoint {
     /// Half-open SAs by the initiator's address.
     half_open: BTreeMap<IpAddr, usize>,
     half_open_total: usize,
-    cookies: Cookies,
+    gate: Gate,
     tombstones: VecDeque<Tombstone>,
     names: Names,
     traps: BTreeMap<SaId, traps::Trap>,
@@ -152,7 +148,7 @@ impl Endpoint {
             first_keys: BTreeMap::new(),
             half_open: BTreeMap::new(),
             half_open_total: 0,
-            cookies: Cookies::new(),
+            gate: Gate::new(),
             tombstones: VecDeque::new(),
             names: Names::default(),
             traps: BTreeMap::new(),
@@ -376,11 +372,17 @@ impl Endpoint {
             return self.first_message(now, &header, bytes, path);
         }
         let Some((id, sa)) = self.by_spi.get(&own).and_then(|id| Some((*id, self.sas.get_mut(id)?))) else {
-            return self.unknown_spi(now, &header, path);
+            self.unknown_spi(now, &header, path);
+            return self.lost(now, &header, path);
         };
         let IkeSa::V2(sa) = sa else { return self.unknown_spi(now, &header, path) };
         if sa.spis != header.spis {
             return self.unknown_spi(now, &header, path);
+        }
+        match v2::claim(sa, &mut self.cx, now, &header, bytes, path) {
+            v2::Claim::None => {}
+            v2::Claim::Proven => return self.peer_restarted(now, id),
+            v2::Claim::Wrong => return sa.drop_datagram(&mut self.cx, DropReason::BadToken, path),
         }
         let known_exchange = (ExchangeType::IKE_AUTH.0..=ExchangeType::INFORMATIONAL.0).contains(&header.exchange.0);
         if !known_exchange {
@@ -424,73 +426,6 @@ impl Endpoint {
         let IkeSa::V2(sa) = sa else { return self.unknown_spi(now, header, path) };
         let verdict = v2::response(sa, &mut self.cx, now, header, bytes, path);
         self.conclude(now, id, verdict);
-    }
-
-    fn first_message(&mut self, now: Instant, header: &Header, bytes: &[u8], path: Path) {
-        if !header.spis.responder.is_zero() || header.message_id != 0 || !header.from_initiator() {
-            return self.unknown_spi(now, header, path);
-        }
-        let key = FirstKey { spi: header.spis.initiator, from: path.remote, digest: crypto::sha1(&[bytes]) };
-        if let Some(sa) = self.first_messages.get(&key).and_then(|id| self.sas.get_mut(id)) {
-            let IkeSa::V2(sa) = sa else { return self.unknown_spi(now, header, path) };
-            // RFC 7296 section 2.1: the same request again gets the same answer again, and none once IKE_AUTH has come.
-            sa.datagrams_in += 1;
-            match sa.replies.repeat(bytes) {
-                Ok(reply) => {
-                    sa.retransmissions.answered += 1;
-                    sa.datagrams_out += 1;
-                    self.cx.transmit_all(path.local, path.remote, reply);
-                }
-                Err(reason) => sa.drop_datagram(&mut self.cx, reason, path),
-            }
-            return;
-        }
-        self.cx.count(Counter::IkeInitInRequest);
-        if let Some(limit) = self.over_half_open_limit(path.remote.ip()) {
-            return self.cx.dropped(limit, path.remote);
-        }
-        let settings = &self.cx.settings;
-        let from_peer = self.half_open.get(&path.remote.ip()).copied().unwrap_or(0);
-        let over = |limit: usize, now: usize| limit != 0 && now >= limit;
-        let cookie_needed =
-            over(settings.cookie_threshold, self.half_open_total) || over(settings.cookie_threshold_peer, from_peer);
-        if cookie_needed && v2::asked_for_cookie(&mut self.cx, now, (header, bytes), path, &mut self.cookies) {
-            return;
-        }
-        let Some(candidates) = self.candidates(now, path, IkeVersion::V1) else {
-            return self.cx.dropped(DropReason::NameUnresolved, path.remote);
-        };
-        let first = v2::FirstMessage { header, datagram: bytes, path, candidates };
-        match v2::respond(&mut self.cx, now, first) {
-            v2::Response::HalfOpen(sa) => self.half_open_begun(key, IkeSa::V2(sa)),
-            v2::Response::Stateless => {}
-            v2::Response::Refused(sa, kind) => {
-                let tombstone = sa.tombstone(&self.cx, now, kind, None);
-                self.cx.event(Event::Ended(Box::new(tombstone)));
-            }
-            v2::Response::Dropped(reason) => self.cx.dropped(reason, path.remote),
-        }
-    }
-
-    fn over_half_open_limit(&self, peer: IpAddr) -> Option<DropReason> {
-        if self.cx.settings.initiator_only {
-            return Some(DropReason::InitiatorOnly);
-        }
-        let over = |limit: usize, now: usize| limit != 0 && now >= limit;
-        if over(self.cx.settings.half_open_limit, self.half_open_total) {
-            return Some(DropReason::HalfOpenLimit);
-        }
-        let from_peer = self.half_open.get(&peer).copied().unwrap_or(0);
-        over(self.cx.settings.block_threshold, from_peer).then_some(DropReason::HalfOpenLimitPeer)
-    }
-
-    fn half_open_begun(&mut self, key: FirstKey, sa: IkeSa) {
-        self.by_spi.insert(sa.own_spi(), sa.id());
-        self.first_messages.insert(key, sa.id());
-        self.first_keys.insert(sa.id(), key);
-        *self.half_open.entry(key.from.ip()).or_default() += 1;
-        self.half_open_total += 1;
-        self.sas.insert(sa.id(), sa);
     }
 
     /// A message of IKEv1.
@@ -553,25 +488,6 @@ impl Endpoint {
                 self.cx.event(Event::Ended(Box::new(tombstone)));
             }
             v1::Response::Dropped(reason) => self.cx.dropped(reason, path.remote),
-        }
-    }
-
-    /// The SA counts as half-open no more, at the address its first message came from: what follows may come from another.
-    fn leave_half_open(&mut self, id: SaId) {
-        let Some(from) = self.first_keys.get(&id).map(|key| key.from.ip()) else { return };
-        self.half_open_total = self.half_open_total.saturating_sub(1);
-        if let Some(n) = self.half_open.get_mut(&from) {
-            *n -= 1;
-            if *n == 0 {
-                self.half_open.remove(&from);
-            }
-        }
-    }
-
-    /// The first message of this SA may come again, as a new one.
-    fn forget_first_message(&mut self, id: SaId) {
-        if let Some(key) = self.first_keys.remove(&id) {
-            self.first_messages.remove(&key);
         }
     }
 
@@ -868,7 +784,7 @@ fn to_trap(sa: &IkeSa, kind: &FailureKind) -> Vec<(String, String, SocketAddr, S
     let Some(connection) = sa.connection() else { return Vec::new() };
     let wanted = |c: &config::Child| match kind {
         FailureKind::PeerDeleted => c.close_action.traps(),
-        FailureKind::NoAnswer { answered_before: true, .. } => c.dpd_action.traps(),
+        FailureKind::NoAnswer { answered_before: true, .. } | FailureKind::PeerRestarted => c.dpd_action.traps(),
         _ => false,
     };
     let (mut local, mut remote) = sa.addresses();
@@ -884,7 +800,7 @@ fn others_to_retry(sa: &IkeSa, connection: &Connection, kind: &FailureKind) -> V
     let wanted = |name: &str| {
         connection.children.iter().find(|c| c.name == name).is_some_and(|c| match kind {
             FailureKind::PeerDeleted => c.close_action.starts(),
-            FailureKind::NoAnswer { answered_before: true, .. } => c.dpd_action.starts(),
+            FailureKind::NoAnswer { answered_before: true, .. } | FailureKind::PeerRestarted => c.dpd_action.starts(),
             _ => true,
         })
     };
@@ -899,7 +815,7 @@ fn retry_after(sa: &IkeSa, kind: &FailureKind) -> Option<(Arc<Connection>, usize
     let close_action = |c: &Connection, child: usize| c.children.get(child).map(|c| c.close_action);
     let answered_before = match kind {
         FailureKind::NoAnswer { answered_before, .. } => answered_before,
-        FailureKind::PeerDeleted => &true,
+        FailureKind::PeerDeleted | FailureKind::PeerRestarted => &true,
         _ => return None,
     };
     let connection = sa.connection().cloned()?;

@@ -37,4 +37,4 @@ pub use endpoint::{Clients, Endpoint, Input, Output, Selection, Started};
 pub use pools::{Lease, Pools};
 pub use settings::Settings;
 pub use timers::Reason;
-pub use v2::{Gateway, Movable};
+pub use v2::{Gateway, Movable, PuzzleJob};

@@ -18,6 +18,15 @@ pub struct Settings {
     pub block_threshold: usize,
     /// More half-open SAs than this in all are not begun; 0 switches the limit off (`init_limit_half_open`).
     pub half_open_limit: usize,
+    /// From this many half-open SAs on, an initiator has to solve a puzzle (RFC 8019), and from twice as many a harder one; 0
+    /// for never (`puzzle_threshold`).
+    pub puzzle_threshold: usize,
+    /// The same for half-open SAs from one address (`puzzle_threshold_ip`).
+    pub puzzle_threshold_peer: usize,
+    /// Zero bits that a puzzle asks for at least; 0 for no puzzles (`puzzle_difficulty`).
+    pub puzzle_difficulty: u8,
+    /// Zero bits of a puzzle that we solve at most; 0 for none (`puzzle_max_difficulty`).
+    pub puzzle_max_difficulty: u8,
     /// How often a NAT mapping is kept alive, zero for never (`keep_alive`).
     pub keepalive: Duration,
     /// The largest IP datagram that carries a fragment of an IKE message, in octets; 0 for what each version of IP has to
@@ -42,6 +51,9 @@ pub struct Settings {
     pub send_vendor_id: bool,
     /// Whether to go where a gateway sends us, and to say so (`follow_redirects`).
     pub follow_redirects: bool,
+    /// Whether to tell peers tokens by which we prove a restart, and to believe theirs (RFC 6290;
+    /// `quick_crash_detection`).
+    pub quick_crash_detection: bool,
     /// This worker's number.
     pub worker: u32,
     /// How many workers there are: our SPIs are chosen so that SPI modulo `workers` is `worker`.
@@ -59,6 +71,10 @@ impl Default for Settings {
             cookie_threshold_peer: 3,
             block_threshold: 5,
             half_open_limit: 10_000,
+            puzzle_threshold: 1000,
+            puzzle_threshold_peer: 0,
+            puzzle_difficulty: 16,
+            puzzle_max_difficulty: 20,
             keepalive: Duration::from_secs(20),
             fragment_size: 1280,
             port: 500,
@@ -70,6 +86,7 @@ impl Default for Settings {
             attributes: Vec::new(),
             send_vendor_id: false,
             follow_redirects: true,
+            quick_crash_detection: true,
             worker: 0,
             workers: 1,
             tombstones: 256,

@@ -132,6 +132,7 @@ impl Story<'_> {
                 | Output::AddAddress(_)
                 | Output::RemoveAddress(_)
                 | Output::Resolve(_)
+                | Output::Solve(_)
                 | Output::Fetch(_)
                 | Output::Event(_) => {}
             }

@@ -60,6 +60,7 @@ pub fn endpoint_v1(data: &[u8]) {
                     | Output::AddAddress(_)
                     | Output::RemoveAddress(_)
                     | Output::Resolve(_)
+                    | Output::Solve(_)
                     | Output::Fetch(_)
                     | Output::Event(_) => {}
                 }

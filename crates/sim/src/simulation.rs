@@ -73,6 +73,10 @@ pub struct Sim {
     pub undelivered: Vec<Datagram>,
     /// The revocation lists that nodes want fetched and that [`Sim::fetched`] has not told them of.
     pub fetches: Vec<(NodeId, String)>,
+    /// Whether puzzles (RFC 8019) are solved at once.
+    pub solves: bool,
+    /// Those that are not.
+    pub puzzles: Vec<(NodeId, proto::PuzzleJob)>,
     /// What the nodes are told when they ask for a host name.
     pub names: BTreeMap<String, Vec<IpAddr>>,
 }
@@ -97,6 +101,8 @@ impl Sim {
             wire: Vec::new(),
             undelivered: Vec::new(),
             fetches: Vec::new(),
+            solves: true,
+            puzzles: Vec::new(),
             names: BTreeMap::new(),
         }
     }
@@ -220,6 +226,12 @@ impl Sim {
                         let addresses = self.names.get(&name).cloned().unwrap_or_default();
                         self.nodes[node.0].endpoint.name_resolved(self.now, &name, addresses);
                     }
+                    Output::Solve(job) if self.solves => {
+                        let mut solver = crypto::PuzzleSolver::new(job.puzzle.clone());
+                        while solver.work(1024) {}
+                        self.nodes[node.0].endpoint.puzzle_solved(self.now, &job, solver.solution());
+                    }
+                    Output::Solve(job) => self.puzzles.push((node, job)),
                     Output::AddAddress(new) => self.log(node, Happened::AddAddress(new)),
                     Output::RemoveAddress(gone) => self.log(node, Happened::RemoveAddress(gone)),
                     Output::Keepalive { local, remote } => {

@@ -46,6 +46,7 @@ pub struct Site {
     auth: [String; 2],
     certificates: Vec<String>,
     authorities: Vec<String>,
+    crash_secret: Option<Vec<u8>>,
 }
 
 impl Site {
@@ -69,6 +70,7 @@ impl Site {
             auth: ["psk", "psk"].map(str::to_string),
             certificates: Vec::new(),
             authorities: Vec::new(),
+            crash_secret: None,
         }
     }
 
@@ -140,6 +142,12 @@ impl Site {
         self
     }
 
+    /// Lets it prove a restart (RFC 6290) by tokens of this secret.
+    pub fn crash_secret(mut self, secret: &[u8]) -> Self {
+        self.crash_secret = Some(secret.to_vec());
+        self
+    }
+
     /// Changes the settings.
     pub fn settings(mut self, change: impl FnOnce(&mut Settings)) -> Self {
         change(&mut self.settings);
@@ -203,6 +211,9 @@ impl Site {
             endpoint.load_connection(connection);
         }
         endpoint.set_secrets(config.secrets);
+        if let Some(secret) = &self.crash_secret {
+            endpoint.set_crash_secret(wire::Secret::new(secret.clone()));
+        }
         config.pools.into_iter().for_each(|pool| endpoint.pools_mut().load(pool));
         let credentials = endpoint.credentials_mut();
         credentials.set_clock(Instant::ZERO, FAKE_PKI_VALID);

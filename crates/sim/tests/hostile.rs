@@ -72,6 +72,7 @@ fn react(sim: &mut Sim, node: NodeId, datagram: &Datagram) -> Reaction {
                 | Output::AddAddress(_)
                 | Output::RemoveAddress(_)
                 | Output::Resolve(_)
+                | Output::Solve(_)
                 | Output::Fetch(_)
                 | Output::Event(_) => {}
             }

@@ -117,6 +117,8 @@ fields! {
     Configuration => "Configuration payload",
     /// The Extensible Authentication payload.
     Eap => "Extensible Authentication payload",
+    /// The Puzzle Solution payload.
+    PuzzleSolution => "Puzzle Solution payload",
     /// The Encrypted payload.
     Encrypted => "Encrypted payload",
     /// The Encrypted Fragment payload.

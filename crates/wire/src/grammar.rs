@@ -374,7 +374,7 @@ const V2_ROWS: [Rule; 15] = [
             with(
                 row(RuleId::IkeSaInitRequest, ExchangeType::IKE_SA_INIT, Initiator, Clear),
                 &[P::SA, P::KE, P::NONCE],
-                NOTHING,
+                &[P::PS], // RFC 8019 section 7.1.2
             ),
             "HDR, SAi1, KEi, Ni",
             "waiting for HDR, SAi1, KEi, Ni: the first message of an IKE SA",

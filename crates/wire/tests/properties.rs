@@ -27,6 +27,7 @@ enum Call {
     CertReq(u8, Vec<u8>),
     Cp(u8, Vec<(u16, Vec<u8>)>),
     Eap(u8, Vec<u8>),
+    PuzzleSolution(Vec<u32>),
 }
 
 impl Call {
@@ -54,6 +55,7 @@ impl Call {
                 chain.cp(CpType(*kind), &attributes)
             }
             Self::Eap(code, data) => chain.eap(&eap(*code, data)),
+            Self::PuzzleSolution(keys) => chain.puzzle_solution(&octets_of(keys)),
         };
     }
 
@@ -91,9 +93,14 @@ impl Call {
                         .eq(octets.iter().map(|(kind, value)| (*kind, &value[..])))
             }
             (Self::Eap(code, data), Payload::Eap(read)) => eap(*code, data) == *read,
+            (Self::PuzzleSolution(keys), Payload::PuzzleSolution(read)) => octets_of(keys) == *read,
             _ => false,
         }
     }
+}
+
+fn octets_of(keys: &[u32]) -> Vec<u8> {
+    keys.iter().flat_map(|key| key.to_be_bytes()).collect()
 }
 
 fn eap(code: u8, data: &[u8]) -> Vec<u8> {
@@ -174,6 +181,7 @@ fn call() -> impl Strategy<Value = Call> {
         (any::<u8>(), octets(80)).prop_map(|(encoding, data)| Call::CertReq(encoding, data)),
         (any::<u8>(), vec((0..0x8000u16, octets(20)), 0..6)).prop_map(|(kind, list)| Call::Cp(kind, list)),
         (any::<u8>(), octets(40)).prop_map(|(code, data)| Call::Eap(code, data)),
+        vec(any::<u32>(), 1..9).prop_map(Call::PuzzleSolution),
     ]
 }
 

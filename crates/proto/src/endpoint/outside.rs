@@ -1,9 +1,10 @@
-//! What the core asks the outside world for, and what it does with the answers: host names and revocation lists.
+//! What the core asks the outside world for, and what it does with the answers: host names, revocation lists and solved
+//! puzzles.
 
 use super::{Endpoint, Output};
 use crate::ike_sa::IkeSa;
 use crate::inquiries::Need;
-use crate::v2::{Path, State};
+use crate::v2::{self, Path, State};
 use crate::{names, policy};
 use config::{Connection, IkeVersion};
 use crypto::RevocationList;
@@ -12,6 +13,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 impl Endpoint {
+    /// A puzzle is solved, or cannot be (RFC 8019): the first message goes out again.
+    pub fn puzzle_solved(&mut self, now: Instant, job: &v2::PuzzleJob, solution: Option<&[u8]>) {
+        if let Some(sa) = self.sas.get_mut(&job.sa).and_then(IkeSa::v2) {
+            v2::puzzle_solved(sa, &mut self.cx, now, &job.puzzle, solution);
+        }
+    }
+
     /// A revocation list has been fetched from here, or could not be: what waited for it is looked at again.
     pub fn list_fetched(&mut self, now: Instant, uri: &str, list: Option<RevocationList>) {
         if let Some(list) = list {

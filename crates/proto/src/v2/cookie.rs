@@ -7,7 +7,9 @@
 //!                          <--  HDR(A,B), SAr1, KEr, Nr
 //! ```
 //!
-//! `Cookie = version | prf(secret, Ni | IPi | SPIi)`, as the RFC suggests; the port is covered too.
+//! `Cookie = version | terms | prf(secret, Ni | IPi | SPIi | terms)`, as the RFC suggests; the port is covered too. The terms
+//! are those of a puzzle that goes with it, if there is one (RFC 8019 section 7.1.1.3): function, zero bits, and when it was
+//! given.
 
 use crypto::{Prf, Random};
 use model::Instant;
@@ -18,8 +20,19 @@ use wire::{IkeSpi, PrfId, Secret};
 /// A secret is used this long for new cookies, and accepted twice as long.
 const ROTATION: Duration = Duration::from_secs(60);
 
-/// Octets of a cookie: one of version, and the MAC.
-const LENGTH: usize = 33;
+/// Octets of a cookie: one of version, the terms, and the MAC.
+const LENGTH: usize = 1 + TERMS_LEN + 32;
+/// Octets of the terms of a puzzle.
+const TERMS_LEN: usize = 5;
+
+/// What a cookie says that came back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Terms {
+    /// The puzzle that went with it: function and zero bits.
+    pub puzzle: Option<(PrfId, u8)>,
+    /// How long ago it was given; of a cookie without a puzzle that is not known.
+    pub age: Duration,
+}
 
 pub(crate) struct Cookies {
     current: Option<Generation>,
@@ -48,23 +61,47 @@ impl Cookies {
         }
     }
 
-    /// The cookie to ask for.
-    pub fn make(&mut self, now: Instant, rng: &mut dyn Random, nonce: &[u8], from: SocketAddr, spi: IkeSpi) -> Vec<u8> {
+    /// The cookie to ask for, with the puzzle that goes with it.
+    pub fn make(
+        &mut self,
+        now: Instant,
+        rng: &mut dyn Random,
+        nonce: &[u8],
+        from: SocketAddr,
+        spi: IkeSpi,
+        puzzle: Option<(PrfId, u8)>,
+    ) -> Vec<u8> {
         self.rotate(now, rng);
-        self.current.as_ref().map(|g| compute(g, nonce, from, spi)).unwrap_or_default()
+        let Some(generation) = &self.current else { return Vec::new() };
+        let terms = puzzle.map(|(prf, difficulty)| {
+            let ([a, b], seconds) = (prf.0.to_be_bytes(), now.since(generation.since).as_secs());
+            let [c, d] = u16::try_from(seconds).unwrap_or(u16::MAX).to_be_bytes();
+            [a, b, difficulty, c, d]
+        });
+        compute(generation, terms.as_ref().map_or(&[], |terms| &terms[..]), nonce, from, spi)
     }
 
-    /// Whether a returned cookie is one of ours for this initiator.
-    pub fn check(&self, now: Instant, cookie: &[u8], nonce: &[u8], from: SocketAddr, spi: IkeSpi) -> bool {
-        [&self.current, &self.previous].into_iter().flatten().any(|g| {
+    /// What a returned cookie says, if it is one of ours for this initiator.
+    pub fn check(&self, now: Instant, cookie: &[u8], nonce: &[u8], from: SocketAddr, spi: IkeSpi) -> Option<Terms> {
+        let terms = if cookie.len() == LENGTH { cookie.get(1..=TERMS_LEN).unwrap_or_default() } else { &[] };
+        let ours = |g: &&Generation| {
             now.since(g.since) < 2 * ROTATION
                 && cookie.first() == Some(&g.number)
-                && crypto::equal(cookie, &compute(g, nonce, from, spi))
+                && crypto::equal(cookie, &compute(g, terms, nonce, from, spi))
+        };
+        let generation = [&self.current, &self.previous].into_iter().flatten().find(ours)?;
+        let given = |seconds: u16| generation.since + Duration::from_secs(seconds.into());
+        Some(match *terms {
+            [a, b, difficulty, c, d] => Terms {
+                puzzle: Some((PrfId(u16::from_be_bytes([a, b])), difficulty)),
+                age: now.since(given(u16::from_be_bytes([c, d]))),
+            },
+            _ => Terms { puzzle: None, age: Duration::ZERO },
         })
     }
 }
 
-fn compute(generation: &Generation, nonce: &[u8], from: SocketAddr, spi: IkeSpi) -> Vec<u8> {
+fn compute(generation: &Generation, terms: &[u8], nonce: &[u8], from: SocketAddr, spi: IkeSpi) -> Vec<u8> {
     let port = from.port().to_be_bytes();
     let (v4, v6);
     let address: &[u8] = match from.ip() {
@@ -79,8 +116,9 @@ fn compute(generation: &Generation, nonce: &[u8], from: SocketAddr, spi: IkeSpi)
     };
     let mut cookie = Vec::with_capacity(LENGTH);
     cookie.push(generation.number);
+    cookie.extend_from_slice(terms);
     if let Ok(prf) = Prf::new(PrfId::HMAC_SHA2_256) {
-        let mac = prf.compute(generation.secret.expose(), &[nonce, address, &port, &spi.0]);
+        let mac = prf.compute(generation.secret.expose(), &[nonce, address, &port, &spi.0, terms]);
         cookie.extend_from_slice(mac.expose());
     }
     cookie
@@ -103,19 +141,31 @@ mod tests {
 
     #[test]
     fn a_cookie_proves_one_initiator_for_a_while() {
-        let (mut cookies, mut rng) = (Cookies::new(), Counter(0));
+        let mut rng = Counter(0);
         let (from, spi) = ("192.0.2.1:500".parse().unwrap(), IkeSpi::from(7));
         let at = |seconds| Instant::ZERO + Duration::from_secs(seconds);
-        let cookie = cookies.make(at(0), &mut rng, b"nonce", from, spi);
-        assert_eq!(cookie.len(), LENGTH);
-        assert!(cookies.check(at(10), &cookie, b"nonce", from, spi));
-        assert!(!cookies.check(at(10), &cookie, b"other", from, spi));
-        assert!(!cookies.check(at(10), &cookie, b"nonce", "192.0.2.2:500".parse().unwrap(), spi));
-        assert!(!cookies.check(at(10), &cookie, b"nonce", "192.0.2.1:501".parse().unwrap(), spi));
-        assert!(!cookies.check(at(10), &cookie, b"nonce", from, IkeSpi::from(8)));
-        assert!(!cookies.check(at(10), &[], b"nonce", from, spi));
-        let _ = cookies.make(at(61), &mut rng, b"nonce", from, spi);
-        assert!(cookies.check(at(61), &cookie, b"nonce", from, spi), "the previous secret still counts");
-        assert!(!cookies.check(at(121), &cookie, b"nonce", from, spi));
+        let prf = PrfId::HMAC_SHA2_256;
+        for puzzle in [None, Some((prf, 17))] {
+            let mut cookies = Cookies::new();
+            let _ = cookies.make(at(0), &mut rng, b"nonce", from, spi, None);
+            let cookie = cookies.make(at(20), &mut rng, b"nonce", from, spi, puzzle);
+            assert_eq!(cookie.len(), if puzzle.is_some() { LENGTH } else { LENGTH - TERMS_LEN });
+            let terms = cookies.check(at(30), &cookie, b"nonce", from, spi).expect("ours");
+            let age = if puzzle.is_some() { 10 } else { 0 };
+            assert_eq!(terms, Terms { puzzle, age: Duration::from_secs(age) });
+            assert_eq!(cookies.check(at(30), &cookie, b"other", from, spi), None);
+            assert_eq!(cookies.check(at(30), &cookie, b"nonce", "192.0.2.2:500".parse().unwrap(), spi), None);
+            assert_eq!(cookies.check(at(30), &cookie, b"nonce", "192.0.2.1:501".parse().unwrap(), spi), None);
+            assert_eq!(cookies.check(at(30), &cookie, b"nonce", from, IkeSpi::from(8)), None);
+            assert_eq!(cookies.check(at(30), &[], b"nonce", from, spi), None);
+            for at_octet in 0..cookie.len() {
+                let mut other = cookie.clone();
+                other[at_octet] ^= 1; // an easier puzzle, or a later time, among others
+                assert_eq!(cookies.check(at(30), &other, b"nonce", from, spi), None, "octet {at_octet}");
+            }
+            let _ = cookies.make(at(61), &mut rng, b"nonce", from, spi, None);
+            assert!(cookies.check(at(61), &cookie, b"nonce", from, spi).is_some(), "the previous secret still counts");
+            assert_eq!(cookies.check(at(121), &cookie, b"nonce", from, spi), None);
+        }
     }
 }

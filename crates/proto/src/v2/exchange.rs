@@ -9,7 +9,7 @@ use super::keys::Keys;
 use super::mobility::{self, COOKIE_LEN};
 use super::redirect::Gateway;
 use super::sa::{IkeSa, State};
-use super::{create_child_sa, ike_auth, informational, rekey_ike_sa};
+use super::{crash, create_child_sa, ike_auth, ike_sa_init, informational, rekey_ike_sa};
 use crate::context::{Context, Counter};
 use crate::timers::Reason;
 use model::{DropReason, Event, FailureKind, Instant, Role, SaId};
@@ -52,6 +52,8 @@ pub(crate) enum Task {
     TellAddresses,
     /// Does the peer receive at its new address (MOBIKE)?
     Routability { cookie: [u8; COOKIE_LEN] },
+    /// The peer is to know our token for an IKE SA that a rekeying made (RFC 6290 section 4.3).
+    TellToken,
     /// The peer is to go to another gateway (RFC 5685).
     Redirect { to: Gateway },
     /// Delete a Child SA, whose inbound SPI this is.
@@ -68,6 +70,7 @@ impl Task {
             Self::Auth => "IKE_AUTH",
             Self::Liveness => "IKE_DPD",
             Self::UpdateAddresses { .. } | Self::TellAddresses | Self::Routability { .. } => "IKE_MOBIKE",
+            Self::TellToken => "IKE_QCD",
             Self::Redirect { .. } => "IKE_REDIRECT",
             Self::CreateChild { .. } => "CHILD_CREATE",
             Self::RekeyChild { .. } => "CHILD_REKEY",
@@ -462,11 +465,14 @@ impl IkeSa {
         cx: &mut Context,
         now: Instant,
         exchange: ExchangeType,
-        chain: ChainBuilder,
+        mut chain: ChainBuilder,
         waiting_for: RuleId,
         task: Task,
     ) {
         let message_id = self.next_request;
+        if self.peer_token.is_some() {
+            chain.at_least(crash::LEAST_CONTENT);
+        }
         let header = self.header(exchange, message_id, false);
         let limit = self.fragment_limit(cx);
         let Some(keys) = self.keys_mut() else { return };
@@ -497,6 +503,9 @@ impl IkeSa {
 
     /// The answer did not come in time.
     pub fn retransmit(&mut self, cx: &mut Context, now: Instant) -> Verdict {
+        if ike_sa_init::without_solution(self, cx, now) {
+            return Verdict::Keep;
+        }
         let Some(pending) = &mut self.pending else { return Verdict::Keep };
         pending.resent += 1;
         let (resent, waiting_for) = (pending.resent, pending.waiting_for);

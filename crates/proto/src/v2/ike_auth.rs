@@ -20,6 +20,7 @@
 use super::child::{self, ChildSa};
 use super::childless;
 use super::configuration;
+use super::crash;
 use super::create_child_sa::with_trigger;
 use super::exchange::{Request, Task, Verdict};
 use super::ike_sa_init::{permits, request_certificate};
@@ -220,6 +221,7 @@ pub(super) fn send(sa: &mut IkeSa, cx: &mut Context, now: Instant, init_request:
         chain.id_r(IdType(expected.kind().number()), expected.data());
     }
     chain.auth(method, value.expose());
+    crash::tell(cx, &mut chain, sa.spis);
     if sa.initial_contact && !cx.has_another_at(sa.id, sa.remote.ip()) {
         // RFC 7296 section 2.4: this is the only IKE SA between these identities.
         chain.notify(ProtocolId::NONE, &[], NotifyType::INITIAL_CONTACT, &[]);
@@ -282,6 +284,7 @@ pub(super) fn response(sa: &mut IkeSa, cx: &mut Context, now: Instant, response:
     let (nonce_i, nonce_r) = (auth_nonces(&sa.state).0, auth_nonces(&sa.state).1);
     let childless = matches!(&sa.state, State::AuthSent(auth) if auth.childless);
     sa.become_established(cx);
+    crash::take(sa, cx, chain);
     configuration::take(sa, cx, chain);
     mobility::agree(sa, cx, &connection, chain, true);
     established(sa, cx, now);
@@ -491,6 +494,8 @@ pub(super) fn request(
     reply.id_r(IdType(local.kind().number()), local.data());
     send_certificates(&mut reply, &auth.certificates);
     reply.auth(auth.method, auth.value.expose());
+    crash::tell(cx, &mut reply, sa.spis);
+    crash::take(sa, cx, request.chain);
     sa.log(cx, "IKE", 1, format!("authentication of '{local}' (myself) with {}", auth.how));
     let only = request.chain.notify(NotifyType::INITIAL_CONTACT).is_some() && connection.unique != Unique::Never;
     let alone = only || connection.unique == Unique::Replace;

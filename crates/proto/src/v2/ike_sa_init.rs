@@ -14,23 +14,25 @@
 //! ```
 
 use super::child::{self, ChildSa};
-use super::cookie::Cookies;
 use super::exchange::{Path, Pending, Task, Verdict, count_out};
 use super::keys::Keys;
+use super::puzzle::PuzzleJob;
 use super::redirect::{self, Redirection};
 use super::sa::{AuthSent, HalfOpen, IkeSa, InitSent, State};
-use super::{childless, ike_auth, nat};
+use super::{childless, ike_auth, nat, puzzle};
 use crate::context::{Context, Effect};
 use crate::credentials::own_identity;
+use crate::endpoint::Output;
 use crate::timers::Reason;
 use config::{AuthMethod, Connection, Fragmentation};
-use crypto::KeyExchange;
+use crypto::{KeyExchange, Puzzle};
 use model::{
     Algorithm, ChosenSuite, DropReason, FailureKind, Instant, Mismatch, NatState, Phase, Proposal, ProposalProtocol,
     Role, SaId, Side, select,
 };
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 use wire::grammar::{self, Protection, RuleId, Sender};
 use wire::v1::STRONGSWAN_VENDOR_ID;
 use wire::v2::{Chain, ChainBuilder, message, parse_chain};
@@ -41,6 +43,9 @@ use wire::{
 
 /// Octets of our nonces: RFC 7296 section 2.10 wants at least half the PRF's key, 32 suffice for all.
 pub(super) const NONCE_LEN: usize = 32;
+
+/// How long a puzzle may take. At a Shrike a solution counts for a minute.
+const SOLVING_TIME: Duration = Duration::from_secs(45);
 
 /// How often a peer may send us back to the start before we take it for broken.
 pub(super) const MAX_RETRIES: u32 = 5;
@@ -80,7 +85,15 @@ pub(crate) fn initiate(cx: &mut Context, now: Instant, wish: Wish) -> Result<Ike
     let spis = SpiPair { initiator: cx.ike_spi(), responder: IkeSpi::ZERO };
     let nonce = cx.random::<NONCE_LEN>().to_vec();
     let pretend = connection.encap.then(|| cx.random());
-    let state = State::InitSent(Box::new(InitSent { nonce, key_exchange, cookie: Vec::new(), retries: 0, pretend }));
+    let state = State::InitSent(Box::new(InitSent {
+        nonce,
+        key_exchange,
+        cookie: Vec::new(),
+        solution: Vec::new(),
+        solving: false,
+        retries: 0,
+        pretend,
+    }));
     let number = wish.number.unwrap_or_else(|| cx.ike_id());
     let mut sa = IkeSa::new(number, Role::Initiator, spis, (wish.local, wish.remote), state, now);
     sa.redirection = Redirection { client: true, ..wish.redirection };
@@ -110,6 +123,9 @@ fn send(sa: &mut IkeSa, cx: &mut Context, now: Instant) {
     if !init.cookie.is_empty() {
         // RFC 7296 section 2.6: the cookie comes first, everything else stays as it was.
         chain.notify(ProtocolId::NONE, &[], NotifyType::COOKIE, &init.cookie);
+    }
+    if !init.solution.is_empty() {
+        chain.puzzle_solution(&init.solution); // RFC 8019 section 7.1.2
     }
     chain.sa(&child::offer(&connection.proposals, &[]));
     chain.ke(init.key_exchange.id(), init.key_exchange.public());
@@ -299,6 +315,30 @@ fn report_nat(sa: &IkeSa, cx: &mut Context) {
     sa.log(cx, "IKE", 0, text.to_string());
 }
 
+/// A puzzle is solved, or was given up.
+pub(crate) fn puzzle_solved(sa: &mut IkeSa, cx: &mut Context, now: Instant, puzzle: &Puzzle, solution: Option<&[u8]>) {
+    let State::InitSent(init) = &mut sa.state else { return };
+    if !init.solving || init.cookie != puzzle.content {
+        return; // too late
+    }
+    init.solving = false;
+    init.solution = solution.unwrap_or_default().to_vec();
+    let text = if solution.is_some() { "the puzzle is solved" } else { "the puzzle is not solved: trying without" };
+    sa.log(cx, "IKE", 1, text.to_string());
+    send(sa, cx, now);
+}
+
+/// Whether a puzzle takes too long now: then the cookie alone has to do.
+pub(super) fn without_solution(sa: &mut IkeSa, cx: &mut Context, now: Instant) -> bool {
+    let State::InitSent(init) = &mut sa.state else { return false };
+    if !std::mem::take(&mut init.solving) {
+        return false;
+    }
+    sa.log(cx, "IKE", 0, "the puzzle takes too long: trying without".to_string());
+    send(sa, cx, now);
+    true
+}
+
 /// The responder wants another try, or does not want at all.
 fn refusal(sa: &mut IkeSa, cx: &mut Context, now: Instant, header: &Header, chain: &Chain<'_>, path: Path) -> Verdict {
     let State::InitSent(init) = &mut sa.state else { return Verdict::Keep };
@@ -306,13 +346,32 @@ fn refusal(sa: &mut IkeSa, cx: &mut Context, now: Instant, header: &Header, chai
     if let Some(cookie) = chain.notify(NotifyType::COOKIE) {
         // RFC 7296 section 2.6: 1 to 64 octets.
         let repeated = init.cookie == cookie.data;
-        if !(1..=64).contains(&cookie.data.len()) || repeated || init.retries >= MAX_RETRIES {
+        if !(1..=64).contains(&cookie.data.len()) || repeated || init.retries >= MAX_RETRIES || init.solving {
             sa.drop_datagram(cx, DropReason::BadCookie, path);
             return Verdict::Keep;
         }
         init.cookie = cookie.data.to_vec();
+        init.solution.clear();
         init.retries += 1;
-        sa.log(cx, "IKE", 1, "the peer asks for a cookie: returning it".to_string());
+        let offers = |id| connection.proposals.iter().any(|p| p.prf.contains(&id));
+        let asked = chain.notify(NotifyType::PUZZLE).map(|n| puzzle::asked(&cx.settings, n.data, cookie.data, offers));
+        let (level, text) = match asked {
+            Some(puzzle::Asked::Work(puzzle)) => {
+                init.solving = true;
+                let text = format!("the peer asks for a puzzle of {} bits to be solved: at it", puzzle.difficulty);
+                // The first message is not repeated meanwhile: it would only bring another puzzle.
+                cx.timers.set(sa.id, Reason::Retransmit, now + SOLVING_TIME);
+                cx.outputs.push_back(Output::Solve(PuzzleJob { sa: sa.id, puzzle }));
+                sa.log(cx, "IKE", 1, text);
+                return Verdict::Keep;
+            }
+            Some(puzzle::Asked::TooHard(bits)) => (
+                0,
+                format!("the peer asks for a puzzle of {bits} bits, more than puzzle_max_difficulty: trying without"),
+            ),
+            Some(puzzle::Asked::Nothing) | None => (1, "the peer asks for a cookie: returning it".to_string()),
+        };
+        sa.log(cx, "IKE", level, text);
         send(sa, cx, now);
         return Verdict::Keep;
     }
@@ -390,30 +449,6 @@ pub(crate) enum Response {
     Refused(Box<IkeSa>, FailureKind),
     /// Nothing to answer.
     Dropped(DropReason),
-}
-
-/// Asks whoever has not proven its address for a cookie, and returns whether it did. This comes before anything that
-/// takes longer the more connections there are, and before anybody is asked for the addresses of a host name. What is no
-/// proper IKE_SA_INIT request is left to [`respond`].
-pub(crate) fn asked_for_cookie(
-    cx: &mut Context,
-    now: Instant,
-    (header, datagram): (&Header, &[u8]),
-    path: Path,
-    cookies: &mut Cookies,
-) -> bool {
-    let octets = datagram.get(HEADER_LEN..).unwrap_or_default();
-    let Ok(chain) = parse_chain(header.next_payload, octets, HEADER_LEN) else { return false };
-    let row = grammar::classify(ExchangeType::IKE_SA_INIT, Sender::Initiator, Protection::Clear, &chain.set());
-    let (Some(Ok(_)), Some(nonce)) = (row, chain.nonce()) else { return false };
-    let returned = chain.notify(NotifyType::COOKIE).map(|n| n.data);
-    if returned.is_some_and(|c| cookies.check(now, c, nonce, path.remote, header.spis.initiator)) {
-        return false;
-    }
-    // RFC 7296 section 2.6: no state, no public-key operation, and an answer shorter than the request.
-    let cookie = cookies.make(now, &mut *cx.rng, nonce, path.remote, header.spis.initiator);
-    notify_only(cx, header, path, NotifyType::COOKIE, &cookie);
-    true
 }
 
 /// Answers an IKE_SA_INIT request.
@@ -571,6 +606,11 @@ pub(crate) fn permits(connection: &Connection, suite: &ChosenSuite) -> bool {
 pub(crate) fn notify_only(cx: &mut Context, header: &Header, path: Path, kind: NotifyType, data: &[u8]) {
     let mut chain = ChainBuilder::new();
     chain.notify(ProtocolId::NONE, &[], kind, data);
+    stateless(cx, header, path, chain);
+}
+
+/// An answer in the clear, without any state.
+pub(super) fn stateless(cx: &mut Context, header: &Header, path: Path, chain: ChainBuilder) {
     let reply = Header {
         spis: header.spis,
         next_payload: PayloadType::NONE,

@@ -9,7 +9,7 @@ use super::child;
 use super::create_child_sa::further_child;
 use super::exchange::{Request, Task, Verdict};
 use super::sa::{IkeSa, State};
-use super::{mobility, redirect};
+use super::{crash, mobility, redirect};
 use crate::context::{Context, Effect};
 use model::{ChildState, Event, FailureKind, Instant, Phase, SaId};
 use wire::grammar::RuleId;
@@ -54,6 +54,7 @@ pub(super) fn request(
         }
     }
     if matches!(verdict, Verdict::Keep) {
+        crash::take(sa, cx, request.chain);
         mobility::serve(sa, cx, now, request, &mut reply);
         if let Some(to) = redirect::told(sa, cx, request.chain) {
             cx.effects.push(Effect::Redirect { sa: sa.id, to });
@@ -131,6 +132,7 @@ pub(super) fn start(sa: &mut IkeSa, cx: &mut Context, now: Instant, task: Task) 
             chain.delete_ike();
             sa.become_deleting(cx);
         }
+        Task::TellToken => crash::tell(cx, &mut chain, sa.spis),
         Task::Redirect { to } => redirect::write(&mut chain, to),
         task => mobility::write(sa, cx, task, &mut chain),
     }

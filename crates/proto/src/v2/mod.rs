@@ -3,6 +3,7 @@
 //! | module | exchange |
 //! |---|---|
 //! | [`ike_sa_init`] | IKE_SA_INIT, section 1.2 |
+//! | [`puzzle`] | cookies and puzzles (RFC 8019) within that |
 //! | [`ike_auth`] | IKE_AUTH, section 1.2 |
 //! | [`childless`] | IKE_AUTH without a Child SA (RFC 6023) |
 //! | [`configuration`] | Configuration payloads in IKE_AUTH, sections 2.19 and 3.15 |
@@ -10,6 +11,7 @@
 //! | [`rekey_ike_sa`] | CREATE_CHILD_SA for the IKE SA, section 1.3.2 |
 //! | [`informational`] | INFORMATIONAL, section 1.4 |
 //! | [`mobility`] | MOBIKE (RFC 4555), within INFORMATIONAL |
+//! | [`crash`] | quick crash detection (RFC 6290), within all protected exchanges and after a restart |
 //! | [`redirect`] | going to another gateway (RFC 5685), within all exchanges but CREATE_CHILD_SA |
 //! | [`fragments`] | messages in several datagrams (RFC 7383) |
 //! | [`exchange`] | what they share: message IDs, retransmission, protection, grammar (sections 2.1 to 2.3) |
@@ -17,6 +19,7 @@
 mod childless;
 mod configuration;
 mod cookie;
+mod crash;
 mod create_child_sa;
 mod exchange;
 mod fragments;
@@ -26,6 +29,7 @@ mod informational;
 mod keys;
 mod mobility;
 mod nat;
+mod puzzle;
 mod redirect;
 mod rekey_ike_sa;
 mod sa;
@@ -33,14 +37,14 @@ mod sa;
 use crate::child;
 
 pub(crate) use configuration::wishes;
-pub(crate) use cookie::Cookies;
+pub(crate) use crash::{Claim, TokenMaker, answer_unknown, claim, either_known};
 pub(crate) use create_child_sa::{child_lifetime, further_child, only_for, triggered_by};
 pub(crate) use exchange::{Path, Task, Verdict};
-pub(crate) use ike_sa_init::{
-    FirstMessage, Response, Wish, asked_for_cookie, initiate, notify_only, respond, response,
-};
+pub(crate) use ike_sa_init::{FirstMessage, Response, Wish, initiate, notify_only, puzzle_solved, respond, response};
 pub(crate) use informational::remove_child;
 pub use mobility::Movable;
+pub use puzzle::PuzzleJob;
+pub(crate) use puzzle::{Demand, Gate, turned_away};
 pub use redirect::Gateway;
 pub(crate) use redirect::Redirection;
 pub(crate) use sa::{IkeSa, State};

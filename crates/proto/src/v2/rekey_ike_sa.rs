@@ -12,6 +12,7 @@
 //! deleted by its maker, inherits nothing, and the other maker deletes the old one (section 2.8.2).
 
 use super::child;
+use super::crash;
 use super::create_child_sa::{Creating, Crossing, Refusal, What, exchange, first_group, other_group, retry_at};
 use super::exchange::{Request, Task, Verdict};
 use super::ike_sa_init::NONCE_LEN;
@@ -186,6 +187,7 @@ pub(super) fn response(sa: &mut IkeSa, cx: &mut Context, now: Instant, response:
         return end(sa, cx, FailureKind::InstallFailed { reason: "no keys for the new IKE SA".to_string() });
     };
     cx.count(Counter::IkeRekeyInitiator);
+    crash::take(&mut new, cx, chain);
     // An operator may have asked meanwhile for the end of what has a successor now.
     let asked = sa.queue.iter().find(|t| matches!(t, Task::DeleteIke { .. })).cloned();
     let by = new.id;
@@ -199,6 +201,9 @@ pub(super) fn response(sa: &mut IkeSa, cx: &mut Context, now: Instant, response:
         }
         crossing => {
             let redundant = crossing.as_ref().map(|c| c.made);
+            if asked.is_none() && crash::has_token(cx) {
+                new.queue.push_back(Task::TellToken);
+            }
             new.queue.extend(asked);
             sa.replaced_by = Some(by);
             tell_state(sa, cx, IkeState::Rekeying);
@@ -263,6 +268,7 @@ pub(super) fn serve(
     }]);
     reply.nonce(&nonce_r);
     reply.ke(key_exchange.id(), key_exchange.public());
+    crash::tell(cx, reply, spis);
     sa.log(cx, "IKE", 1, format!("the peer rekeys IKE_SA {}[{}]", connection.name, sa.id.0));
     cx.count(Counter::IkeRekeyResponder);
     let ours = sa.is_rekeying();

@@ -22,7 +22,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use wire::grammar::RuleId;
-use wire::{HashAlgorithm, IkeSpi, SpiPair};
+use wire::{HashAlgorithm, IkeSpi, Secret, SpiPair};
 
 /// How far the SA is, with exactly what is known there.
 pub(crate) enum State {
@@ -45,6 +45,10 @@ pub(crate) struct InitSent {
     pub nonce: Vec<u8>,
     pub key_exchange: KeyExchange,
     pub cookie: Vec<u8>,
+    /// The solution of the puzzle that came with the cookie.
+    pub solution: Vec<u8>,
+    /// Somebody is at the puzzle.
+    pub solving: bool,
     /// How often the peer made us begin again (COOKIE, INVALID_KE_PAYLOAD).
     pub retries: u32,
     pub pretend: Option<[u8; 20]>,
@@ -146,6 +150,8 @@ pub(crate) struct IkeSa {
     pub virtual_addresses: VirtualAddresses,
     /// How the peer proved itself, in tmsh's words, once it has.
     pub proven_by: Option<&'static str>,
+    /// By this the peer proves that it has lost the IKE SA (RFC 6290).
+    pub peer_token: Option<Secret>,
 }
 
 impl IkeSa {
@@ -200,6 +206,7 @@ impl IkeSa {
             wishes: Vec::new(),
             virtual_addresses: VirtualAddresses::default(),
             proven_by: None,
+            peer_token: None,
         }
     }
 

@@ -58,6 +58,7 @@ fn event_of(ended: &Tombstone) -> u16 {
     use FailureKind as Kind;
     match &ended.failure.kind {
         Kind::NoAnswer { answered_before: true, .. } if ended.sa.established.is_some() => 0x0105,
+        Kind::PeerRestarted => 0x0105,
         Kind::NoAnswer { .. } | Kind::HalfOpen { .. } => 0x0102,
         Kind::NoProposalChosen { phase: Phase::Ike, .. }
         | Kind::ChoiceNotOffered { phase: Phase::Ike, .. }

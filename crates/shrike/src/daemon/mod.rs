@@ -4,6 +4,7 @@ mod addresses;
 mod begin;
 mod bypass;
 mod control;
+mod crash;
 mod credentials;
 mod drops;
 mod listener;
@@ -13,6 +14,7 @@ mod names;
 mod plane;
 mod signals;
 mod sockets;
+mod solver;
 mod updown;
 mod userspace;
 mod xfrm;
@@ -42,6 +44,7 @@ use plane::DataPlane;
 use proto::{Backoff, Endpoint, Input, Output, Selection, Settings};
 use signals::Signals;
 use sockets::Sockets;
+use solver::Solver;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -301,6 +304,7 @@ struct Daemon {
     socket: SocketFile,
     resolver: Resolver,
     fetcher: Fetcher,
+    solver: Solver,
     /// When to look what became of the network.
     check_network: Option<Instant>,
     drops: Drops,
@@ -364,6 +368,10 @@ impl Daemon {
                 0 => Settings::default().half_open_limit,
                 limit => limit as usize,
             },
+            puzzle_threshold: file.puzzle_threshold as usize,
+            puzzle_threshold_peer: file.puzzle_threshold_ip as usize,
+            puzzle_difficulty: file.puzzle_difficulty,
+            puzzle_max_difficulty: file.puzzle_max_difficulty,
             keepalive: file.keep_alive,
             fragment_size: file.fragment_size,
             port: file.port,
@@ -375,10 +383,14 @@ impl Daemon {
             attributes: file.attributes.clone(),
             send_vendor_id: file.send_vendor_id,
             follow_redirects: file.follow_redirects,
+            quick_crash_detection: file.quick_crash_detection,
             ..Settings::default()
         };
         let clock = Clock::new();
-        let endpoint = Endpoint::new(settings, Box::new(crypto::SystemRandom));
+        let mut endpoint = Endpoint::new(settings, Box::new(crypto::SystemRandom));
+        if let Some(secret) = crash_secret(file) {
+            endpoint.set_crash_secret(secret);
+        }
         let signals = Signals::open().map_err(|e| format!("signals: {e}"))?;
         let mut routes = Routes::open().ok();
         for address in routes.as_mut().map(VirtualAddresses::clear).unwrap_or_default() {
@@ -407,7 +419,8 @@ impl Daemon {
         let waker = Arc::new(waker);
         let thread = |e: std::io::Error| format!("cannot start a thread: {e}");
         let resolver = Resolver::start(Arc::clone(&waker)).map_err(thread)?;
-        let fetcher = Fetcher::start(waker).map_err(thread)?;
+        let fetcher = Fetcher::start(Arc::clone(&waker)).map_err(thread)?;
+        let solver = Solver::start(waker).map_err(thread)?;
         let mut daemon = Self {
             core,
             sockets,
@@ -420,6 +433,7 @@ impl Daemon {
             socket,
             resolver,
             fetcher,
+            solver,
             drops: Drops::new(),
             check_network: None,
         };
@@ -511,6 +525,7 @@ impl Daemon {
                 OUTSIDE => {
                     self.names(now);
                     self.lists(now);
+                    self.puzzles(now);
                 }
                 NETWORK => {
                     if self.core.changes.as_mut().is_some_and(NetworkChanges::changed) {
@@ -652,6 +667,7 @@ impl Daemon {
                 log::line("CFG", 1, &format!("fetching crl from '{uri}'"));
                 self.fetcher.fetch(uri);
             }
+            Output::Solve(job) => self.solver.solve(job),
             Output::Event(event) if self.core.never_up(&event) => {}
             Output::Event(event) => {
                 let (group, level, text) = event.log();
@@ -687,6 +703,13 @@ impl Daemon {
                 log::line("CFG", 0, &format!("cannot fetch the revocation list at '{uri}': {why}"));
             }
             self.core.endpoint.list_fetched(now, &uri, fetched.ok());
+        }
+    }
+
+    /// Puzzles have been solved.
+    fn puzzles(&mut self, now: Instant) {
+        while let Some((job, solution)) = self.solver.solved() {
+            self.core.endpoint.puzzle_solved(now, &job, solution.as_deref());
         }
     }
 
@@ -758,6 +781,24 @@ fn recorder(asked: Option<&str>) -> Option<Recorder> {
         }
         Err(error) => {
             log::line("DMN", 0, &format!("history: nothing is kept: {error}"));
+            None
+        }
+    }
+}
+
+/// What proves a restart to peers (RFC 6290), if it is wanted and can be kept. A daemon that cannot prove it is better than
+/// none.
+fn crash_secret(file: &config::DaemonSettings) -> Option<wire::Secret> {
+    let usual = Path::new(config::CRASH_SECRET);
+    let path = match file.quick_crash_detection_secret.as_deref().filter(|_| file.quick_crash_detection) {
+        Some(path) => Path::new(path),
+        None if file.quick_crash_detection && usual.parent().is_some_and(Path::is_dir) => usual,
+        None => return None,
+    };
+    match crash::secret(path) {
+        Ok(secret) => Some(secret),
+        Err(error) => {
+            log::line("DMN", 0, &format!("a restart cannot be proven to peers (RFC 6290): {error}"));
             None
         }
     }

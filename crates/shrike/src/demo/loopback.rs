@@ -74,6 +74,7 @@ impl Gateway {
                 | Output::AddAddress(_)
                 | Output::RemoveAddress(_)
                 | Output::Resolve(_)
+                | Output::Solve(_)
                 | Output::Fetch(_) => {}
                 Output::Event(event) => {
                     let (group, level, text) = event.log();

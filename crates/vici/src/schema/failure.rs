@@ -211,7 +211,7 @@ fn values(m: &mut Message, kind: &Kind) {
         Kind::Replaced { by } => m.number("by", by.0),
         Kind::Redirected { to, by } => m.set("to", to).number("by", by.0),
         Kind::Inactive { after } => m.number("after-ms", milliseconds(*after)),
-        Kind::PeerDeleted | Kind::Terminated | Kind::Expired => m,
+        Kind::PeerRestarted | Kind::PeerDeleted | Kind::Terminated | Kind::Expired => m,
     };
 }
 
@@ -324,6 +324,7 @@ fn kind_from(code: &str, m: &Message) -> Result<Option<Kind>, SchemaError> {
         "UNSUPPORTED_CRITICAL_PAYLOAD" => Kind::UnsupportedCritical { payload: PayloadType(parse(m, "payload")?) },
         "BAD_PUBLIC_VALUE" => Kind::BadPublicValue { group: group("group")? },
         "INSTALL_FAILED" => Kind::InstallFailed { reason: text("reason")? },
+        "PEER_RESTART" => Kind::PeerRestarted,
         "PEER_DELETE" => Kind::PeerDeleted,
         "TERMINATED" => Kind::Terminated,
         "REPLACED" => Kind::Replaced { by: SaId(parse(m, "by")?) },
@@ -456,6 +457,7 @@ mod tests {
                 Kind::UnsupportedCritical { payload: PayloadType(n as u8) },
                 Kind::BadPublicValue { group },
                 Kind::InstallFailed { reason: text.clone() },
+                Kind::PeerRestarted,
                 Kind::PeerDeleted,
                 Kind::Terminated,
                 Kind::Replaced { by: SaId(n.into()) },

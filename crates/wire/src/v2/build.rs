@@ -19,6 +19,8 @@ pub struct ChainBuilder {
     /// Where the last payload's generic header is.
     last: Option<usize>,
     octets: Vec<u8>,
+    /// See [`ChainBuilder::at_least`].
+    least: u8,
 }
 
 impl ChainBuilder {
@@ -43,6 +45,18 @@ impl ChainBuilder {
 
     fn parts(&mut self, kind: PayloadType, parts: &[&[u8]]) -> &mut Self {
         self.payload(kind, false, |out| parts.iter().for_each(|part| out.extend_from_slice(part)))
+    }
+
+    /// In an Encrypted payload: as much padding as it takes for payloads, padding and Pad Length to be this many octets,
+    /// which RFC 7296 section 3.14 leaves to the sender.
+    pub fn at_least(&mut self, octets: u8) -> &mut Self {
+        self.least = octets;
+        self
+    }
+
+    /// What [`ChainBuilder::at_least`] said.
+    pub(super) fn least(&self) -> usize {
+        self.least.into()
     }
 
     /// Security Association.
@@ -147,6 +161,11 @@ impl ChainBuilder {
         self.parts(PayloadType::EAP, &[message])
     }
 
+    /// Puzzle Solution (RFC 8019 section 8.2).
+    pub fn puzzle_solution(&mut self, keys: &[u8]) -> &mut Self {
+        self.raw(PayloadType::PS, false, keys)
+    }
+
     /// Any payload, its contents as they are: for extensions, and for tests of what peers may do.
     pub fn raw(&mut self, kind: PayloadType, critical: bool, body: &[u8]) -> &mut Self {
         self.payload(kind, critical, |out| out.extend_from_slice(body))
@@ -172,6 +191,7 @@ impl ChainBuilder {
             Payload::Cp { kind, attributes } => self
                 .cp(*kind, &attributes.iter().map(|attribute| (attribute.kind, attribute.value)).collect::<Vec<_>>()),
             Payload::Eap(message) => self.eap(message),
+            Payload::PuzzleSolution(keys) => self.puzzle_solution(keys),
             Payload::Encrypted { next, content, .. } => {
                 self.raw(PayloadType::SK, false, content);
                 self.set_last_next(*next)

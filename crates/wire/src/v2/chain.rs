@@ -10,7 +10,7 @@ use crate::header::{HEADER_LEN, Header};
 use crate::payloads::Payloads;
 use crate::registry::{AuthMethod, NotifyType, PayloadType};
 
-/// Payloads that RFC 7296 section 1 and appendix C show once in a message and never with a `+`.
+/// Payloads that RFC 7296 section 1 and appendix C and RFC 8019 section 7 show once in a message and never with a `+`.
 const SINGLE: PayloadSet = PayloadSet::of(&[
     PayloadType::SA,
     PayloadType::KE,
@@ -22,6 +22,7 @@ const SINGLE: PayloadSet = PayloadSet::of(&[
     PayloadType::TSR,
     PayloadType::CP,
     PayloadType::EAP,
+    PayloadType::PS,
 ]);
 
 /// A checked chain: every payload understood, none there twice that may be there once.
@@ -162,6 +163,11 @@ impl<'a> Chain<'a> {
     /// The EAP message.
     pub fn eap(&self) -> Option<&'a [u8]> {
         self.find(|payload| if let Payload::Eap(message) = payload { Some(*message) } else { None })
+    }
+
+    /// The solution of a puzzle.
+    pub fn puzzle_solution(&self) -> Option<&'a [u8]> {
+        self.find(|payload| if let Payload::PuzzleSolution(keys) = payload { Some(*keys) } else { None })
     }
 
     /// Kind and attributes of the Configuration payload.

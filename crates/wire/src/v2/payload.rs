@@ -60,6 +60,8 @@ pub enum Payload<'a> {
     },
     /// Extensible Authentication: one EAP message.
     Eap(&'a [u8]),
+    /// Puzzle Solution (RFC 8019 section 8.2): four keys of one length.
+    PuzzleSolution(&'a [u8]),
     /// Encrypted and Authenticated.
     Encrypted {
         /// Type of the first inner payload.
@@ -174,6 +176,7 @@ impl Payload<'_> {
             Self::TsR(_) => PayloadType::TSR,
             Self::Cp { .. } => PayloadType::CP,
             Self::Eap(_) => PayloadType::EAP,
+            Self::PuzzleSolution(_) => PayloadType::PS,
             Self::Encrypted { .. } => PayloadType::SK,
             Self::EncryptedFragment { .. } => PayloadType::SKF,
             Self::Unknown { kind, .. } => *kind,
@@ -222,6 +225,7 @@ pub(super) fn parse_counting(raw: RawPayload<'_>) -> Result<(Payload<'_>, usize)
         PayloadType::TSR => return ts::parse(octets).map(|(selectors, skipped)| (Payload::TsR(selectors), skipped)),
         PayloadType::CP => configuration(octets)?,
         PayloadType::EAP => Payload::Eap(eap(octets)?),
+        PayloadType::PS => Payload::PuzzleSolution(puzzle_solution(octets)?),
         PayloadType::SK => Payload::Encrypted { next: raw.next, content: raw.body, offset: raw.body_offset() },
         PayloadType::SKF => fragment(raw.next, octets)?,
         kind => Payload::Unknown { kind, body: raw.body },
@@ -308,6 +312,16 @@ fn configuration(mut octets: Reader<'_>) -> Result<Payload<'_>, ParseError> {
         attributes.push(ConfigAttribute { kind: CpAttribute(u16::from_be_bytes([a, b]) & 0x7fff), value });
     }
     Ok(Payload::Cp { kind: CpType(kind), attributes })
+}
+
+/// RFC 8019 section 8.2: not empty, and a multiple of four octets.
+fn puzzle_solution(octets: Reader<'_>) -> Result<&[u8], ParseError> {
+    let (at, keys) = (octets.at(), octets.rest());
+    if keys.is_empty() || !keys.len().is_multiple_of(4) {
+        let why = Why::LengthOutOfRange { found: keys.len(), min: 4, max: keys.len() / 4 * 4 };
+        return Err(ParseError::new(at, Field::PuzzleSolution, why));
+    }
+    Ok(keys)
 }
 
 fn eap(mut octets: Reader<'_>) -> Result<&[u8], ParseError> {

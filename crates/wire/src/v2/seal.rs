@@ -29,13 +29,14 @@ pub struct SealedLayout {
 /// Lays out a message whose payloads are all inside an Encrypted payload. Next Payload and Length of `header` are filled
 /// in. `iv_len` and `icv_len` are octets; `block` is the cipher's block in octets, 1 where it has none, at most 256.
 ///
-/// Padding is zero octets of the least possible number (RFC 7296 section 3.14).
+/// Padding is zero octets, of the least possible number that [`ChainBuilder::at_least`] leaves (RFC 7296 section 3.14).
 ///
 /// # Panics
 /// Where the payload exceeds 65,535 octets.
 pub fn seal_layout(header: Header, chain: ChainBuilder, iv_len: usize, block: usize, icv_len: usize) -> SealedLayout {
+    let least = chain.least();
     let (next, content) = chain.finish();
-    lay_out(header, PayloadType::SK, next, &[], &content, [iv_len, block, icv_len])
+    lay_out(header, PayloadType::SK, next, &[], (&content, least), [iv_len, block, icv_len])
 }
 
 /// As [`seal_layout`] where the message fits `max_len` octets, else as many Encrypted Fragment messages of at most that
@@ -51,11 +52,12 @@ pub fn seal_fragment_layouts(
     icv_len: usize,
     max_len: usize,
 ) -> Option<Vec<SealedLayout>> {
+    let least = chain.least();
     let (first, content) = chain.finish();
     let sizes = [iv_len, block, icv_len];
     let overhead = HEADER_LEN + GENERIC_HEADER_LEN + iv_len + icv_len;
-    if overhead + padded_len(content.len(), block) <= max_len {
-        return Some(vec![lay_out(header, PayloadType::SK, first, &[], &content, sizes)]);
+    if overhead + padded_len(content.len(), least, block) <= max_len {
+        return Some(vec![lay_out(header, PayloadType::SK, first, &[], (&content, least), sizes)]);
     }
     let room = max_len.checked_sub(overhead + 4)?;
     let chunk = (room - room % block.max(1)).checked_sub(1).filter(|chunk| *chunk > 0)?;
@@ -65,14 +67,14 @@ pub fn seal_fragment_layouts(
         counters[..2].copy_from_slice(&number.to_be_bytes());
         counters[2..].copy_from_slice(&total.to_be_bytes());
         let next = if number == 1 { first } else { PayloadType::NONE };
-        lay_out(header, PayloadType::SKF, next, &counters, chunk, sizes)
+        lay_out(header, PayloadType::SKF, next, &counters, (chunk, 0), sizes)
     });
     Some(layouts.collect())
 }
 
-/// Octets of content, padding and Pad Length together.
-fn padded_len(content: usize, block: usize) -> usize {
-    (content + 1).next_multiple_of(block.max(1))
+/// Octets of content, padding and Pad Length together, at least `least`.
+fn padded_len(content: usize, least: usize, block: usize) -> usize {
+    (content + 1).max(least).next_multiple_of(block.max(1))
 }
 
 fn lay_out(
@@ -80,11 +82,11 @@ fn lay_out(
     kind: PayloadType,
     next: PayloadType,
     counters: &[u8],
-    content: &[u8],
+    (content, least): (&[u8], usize),
     [iv_len, block, icv_len]: [usize; 3],
 ) -> SealedLayout {
-    let body_len = padded_len(content.len(), block);
-    let padding = u8::try_from(body_len - content.len() - 1).expect("a block of at most 256 octets");
+    let body_len = padded_len(content.len(), least, block);
+    let padding = u8::try_from(body_len - content.len() - 1).expect("Pad Length is one octet");
     let payload_len = GENERIC_HEADER_LEN + counters.len() + iv_len + body_len + icv_len;
     let [high, low] = u16::try_from(payload_len).expect("a payload of at most 65,535 octets").to_be_bytes();
     let length = HEADER_LEN + payload_len;
