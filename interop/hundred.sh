@@ -1,7 +1,12 @@
 #!/bin/bash
 # A hundred rekeyings in a row under a stream of a thousand echo requests a second, with each peer: of the Child SA and of
-# the IKE SA, asked for at Shrike and at the peer. No request is lost but those on their way when time is up, nothing leaves
-# in clear text, and in the end there is one of each SA.
+# the IKE SA, asked for at Shrike and at the peer. No request is lost, nothing leaves in clear text, and in the end there is
+# one of each SA.
+#
+# Some are lost with two peers when a Child SA is rekeyed, which the other end cannot help: pluto as the responder sends by
+# the new SA before its answer has left, and iked takes the old SA away without waiting for what is on its way in it. Up to
+# one per rekeying is let pass there, as with strongSwan in Shrike's place (INTEROP_STANDIN=charon; 50 rekeyings in a guest:
+# pluto 35 and 1, iked 12 and 8 lost).
 #   hundred.sh [--times N] [PEER...]   PEER: charon, pluto, iked. Both ends on the kernel's ESP, so in a guest when this
 #                                      kernel has none (and with PF_KEY for iked). Nightly.
 . "$(dirname "$0")/lab.sh"
@@ -76,7 +81,9 @@ hundred() {
     lab_stop a ping
     [ $done -ge "$times" ] || { say "only $done of $times rekeyings; $(spis "$kind")"; return 1; }
     say "$title: $done rekeyings, ${sent:-no} echo requests, $((${sent:-0} - ${received:-0})) without answer"
-    [ "${sent:-0}" -ge $((done * 20)) ] && [ "$sent" = "$received" ] || return 1
+    local lost=0
+    case $peer/$kind in pluto/child | iked/child) lost=$done;; esac
+    [ "${sent:-0}" -ge $((done * 20)) ] && [ $((sent - received)) -le $lost ] || return 1
     for node in a b; do
         [ "$(sent $node "$CLEAR_TEXT")" = 0 ] || { say "CLEAR TEXT left node $node"; return 1; }
     done
@@ -102,7 +109,7 @@ for peer in "${peers[@]}"; do
             lab_up
             check "$title: both daemons start" start_both $peer "$lifetimes" || continue
             check "$title: established" established initiator &&
-                check "$title: $times times under 1 kHz, nothing lost, one of each" hundred $kind $by $peer &&
+                check "$title: $times times under 1 kHz, one of each in the end" hundred $kind $by $peer &&
                 check "$title: Shrike still runs" subject_alive a ||
                 { say "--- the daemon under test:"; subject_log a 40; say "--- the peer:"; peer_log $peer; }
         done
