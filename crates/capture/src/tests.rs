@@ -180,3 +180,82 @@ fn esp_counts_for_the_sa_that_was_there() {
     assert_eq!((tracks.sas.len(), tracks.sas[0].messages.len(), tracks.sas[0].messages[0].repeated), (1, 1, 2));
     assert_eq!(tracks.sas[0].esp, [1, 1], "not the packet from before");
 }
+
+/// A capture of the shared laboratory, read with keys.
+fn opened(name: &str, keys: &str) -> Option<Tracks> {
+    let root = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/vectors/pcap"));
+    if !root.exists() {
+        assert!(std::env::var_os("CI").is_none(), "CI must have the shared laboratory");
+        eprintln!("SKIP: no shared laboratory");
+        return None;
+    }
+    let keys = Keys::parse(keys.as_bytes());
+    assert_eq!(keys.refused, [], "{name}");
+    let mut tracker = Tracker::with_keys(keys);
+    let file = std::io::BufReader::new(std::fs::File::open(root.join(name)).unwrap());
+    let mut reader = Reader::new(file).unwrap();
+    while let Some(packet) = reader.next_packet().unwrap() {
+        if let Some(datagram) = decapsulate(packet.link, packet.octets) {
+            tracker.take(packet.nanoseconds.unwrap_or(0), &datagram);
+        }
+    }
+    Some(tracker.finish())
+}
+
+/// The line of `KEYS.txt` or `SECRETS.txt` in the laboratory that begins so, without its beginning.
+fn published(name: &str) -> String {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/vectors/pcap/wireshark/KEYS.txt");
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).unwrap_or_default().to_string()
+}
+
+/// What Wireshark publishes beside its captures opens them.
+#[test]
+fn published_keys_open_their_captures() {
+    for (file, name, messages, esp) in [
+        ("wireshark/ikev2-decrypt-aes256cbc.pcapng", "ikev2-decrypt-aes256cbc", 2, true),
+        ("wireshark/ikev2-decrypt-aes256gcm16.pcap", "ikev2-decrypt-aes256gcm16", 4, true),
+        ("wireshark/ikev2-decrypt-3des-sha1_160.pcap", "ikev2-decrypt-3des-sha1_160", 4, true),
+    ] {
+        let Some(tracks) = opened(file, &published(name)) else { return };
+        let [used] = &tracks.keys[..] else { panic!("{:?}", tracks.keys) };
+        assert_eq!((used.line, used.opened, used.failed), (1, messages, 0), "{file}: {used:?}");
+        let inside: Vec<_> = tracks.sas[0].messages.iter().filter_map(|m| m.inside.as_deref()).collect();
+        assert_eq!(inside.len() as u64, messages, "{file}");
+        let (request, answer) = (inside[0], inside[1]);
+        assert!(request.idi.is_some() && request.auth.is_some() && !request.tsi.is_empty(), "{file}: {request:?}");
+        assert!(answer.idr.is_some() && answer.auth.is_some(), "{file}: {answer:?}");
+        assert_eq!(answer.proposals.first().is_some_and(|p| p.protocol == wire::ProtocolId::ESP), esp, "{answer:?}");
+        if messages == 4 {
+            assert!(inside[2..].iter().any(|message| message.deletes_ike()), "{file}: {inside:?}");
+        }
+    }
+    let Some(tracks) = opened("wireshark/ikev1-certs.pcap", &published("ikev1-certs.pcap")) else { return };
+    let [used] = &tracks.keys[..] else { panic!("{:?}", tracks.keys) };
+    assert_eq!((used.failed, used.why), (0, None), "{used:?}");
+    let inside: Vec<_> = tracks.sas[0].messages.iter().filter_map(|m| m.inside.as_deref()).collect();
+    assert!(inside[0].idi.is_some() && inside[0].certificates == 1 && inside[1].idr.is_some(), "{inside:?}");
+    assert!(inside.iter().any(|m| !m.v1_proposals.is_empty() && m.key_exchange.is_some()), "{inside:?}");
+}
+
+#[test]
+fn a_wrong_key_opens_nothing_and_says_so() {
+    for (file, name) in [
+        ("wireshark/ikev2-decrypt-aes256cbc.pcapng", "ikev2-decrypt-aes256cbc"),
+        ("wireshark/ikev2-decrypt-aes256gcm16.pcap", "ikev2-decrypt-aes256gcm16"),
+        ("wireshark/ikev1-certs.pcap", "ikev1-certs.pcap"),
+    ] {
+        let line = published(name);
+        // Another key of the same length, which is no weak one.
+        let (at, _) = line.match_indices(',').nth(if name.starts_with("ikev2") { 1 } else { 0 }).unwrap_or_default();
+        let other: String =
+            line.char_indices().map(|(n, c)| if (at + 1..at + 9).contains(&n) { '7' } else { c }).collect();
+        let Some(tracks) = opened(file, &other) else { return };
+        let [used] = &tracks.keys[..] else { panic!("{:?}", tracks.keys) };
+        assert!(used.failed > 0 && used.why == Some(Unopened::WrongKey), "{file}: {used:?}");
+        assert!(tracks.sas[0].unopened[0] > 0, "{file}");
+    }
+    let stranger = "0123456789abcdef,00112233445566778899aabbccddeeff\n";
+    let Some(tracks) = opened("wireshark/ikev1-certs.pcap", stranger) else { return };
+    assert_eq!((tracks.keys[0].spis, tracks.keys[0].opened, tracks.keys[0].failed), (None, 0, 0));
+}

@@ -1,11 +1,12 @@
-//! Follows IKE SAs passively: every message of each, with who sent it and how often.
+//! Follows IKE SAs passively: every message of each, with who sent it and how often, and with keys what is inside.
 
-use crate::{Content, Datagram};
-use model::{ObservedMessage, ObservedSa, Role};
+use crate::decrypt::{V1, V2};
+use crate::{Content, Datagram, Keys, Unopened};
+use model::{ObservedInside, ObservedMessage, ObservedSa, Role};
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
-use wire::{Flags, HEADER_LEN, Header, IkeSpi, PayloadType};
+use wire::{Flags, HEADER_LEN, Header, IkeSpi, PayloadType, SpiPair};
 
 /// More SAs are counted only.
 const MAX_SAS: usize = 65_536;
@@ -20,6 +21,30 @@ struct Track {
     seen: BTreeMap<u64, usize>,
     /// ESP packets of its two addresses before it began.
     esp_before: [u64; 2],
+    opener: Opener,
+}
+
+/// What opens the encrypted messages of an SA.
+enum Opener {
+    /// No key was given, or none was looked for yet.
+    None,
+    V1(Box<V1>),
+    V2(Box<V2>),
+}
+
+/// What came of one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyUse {
+    /// The line of the table.
+    pub line: usize,
+    /// The SA that it is of, if that is in the capture.
+    pub spis: Option<SpiPair>,
+    /// Messages that it opened.
+    pub opened: u64,
+    /// Messages that it did not open.
+    pub failed: u64,
+    /// Why not, of the last one.
+    pub why: Option<Unopened>,
 }
 
 /// What was found.
@@ -33,6 +58,8 @@ pub struct Tracks {
     pub left_out: u64,
     /// Fragments of IP packets, which are not put together.
     pub fragments: u64,
+    /// What came of each key, in order of lines.
+    pub keys: Vec<KeyUse>,
 }
 
 /// Takes datagrams in order of time.
@@ -44,6 +71,8 @@ pub struct Tracker {
     unreadable: u64,
     left_out: u64,
     fragments: u64,
+    keys: Keys,
+    used: BTreeMap<usize, KeyUse>,
 }
 
 fn fingerprint(octets: &[u8]) -> u64 {
@@ -52,24 +81,14 @@ fn fingerprint(octets: &[u8]) -> u64 {
     hasher.finish()
 }
 
-/// What the clear part of a message says: whether there is an SA payload, and the types of notifications.
-fn clear(header: &Header, payloads: &[u8]) -> (bool, Vec<u16>) {
-    if header.version.major() == 2 {
-        let Ok(chain) = wire::v2::parse_chain(header.next_payload, payloads, HEADER_LEN) else {
-            return (false, Vec::new());
-        };
-        let has_sa = chain.payloads.iter().any(|(_, p)| matches!(p, wire::v2::Payload::Sa(_)));
-        (has_sa, chain.notifies().map(|n| n.kind.0).collect())
-    } else {
-        let Ok(chain) = wire::v1::parse_chain(header.next_payload, payloads, HEADER_LEN, true) else {
-            return (false, Vec::new());
-        };
-        let has_sa = chain.payloads.iter().any(|(_, p)| matches!(p, wire::v1::Payload::Sa(_)));
-        (has_sa, chain.notifies().map(|n| n.kind.0).collect())
-    }
-}
-
 impl Tracker {
+    /// One that opens what these keys open.
+    pub fn with_keys(keys: Keys) -> Self {
+        let unused = |line| (line, KeyUse { line, spis: None, opened: 0, failed: 0, why: None });
+        let used = keys.lines().map(unused).collect();
+        Self { keys, used, ..Self::default() }
+    }
+
     /// Takes one datagram, seen at this time (nanoseconds since 1970).
     pub fn take(&mut self, time: u64, datagram: &Datagram<'_>) {
         let (from, to) = (datagram.source, datagram.destination);
@@ -119,15 +138,34 @@ impl Tracker {
                     messages: Vec::new(),
                     more: 0,
                     esp: [0; 2],
+                    unopened: [0; 2],
                 };
                 let esp_before = self.esp_between(&sa);
-                self.tracks.push(Track { sa, seen: BTreeMap::new(), esp_before });
+                let phase1 = if version == 1 { self.keys.v1.remove(&header.spis.initiator) } else { None };
+                let opener = phase1.map_or(Opener::None, |key| Opener::V1(Box::new(V1::new(key))));
+                self.tracks.push(Track { sa, seen: BTreeMap::new(), esp_before, opener });
                 self.by_spi.insert(key, self.tracks.len() - 1);
                 self.tracks.len() - 1
             }
         };
         let Some(track) = self.tracks.get_mut(index) else { return };
-        track.take(time, (from, to), &header, octets);
+        if version == 2
+            && matches!(track.opener, Opener::None)
+            && let Some(keys) = self.keys.v2.remove(&(header.spis.initiator, header.spis.responder))
+        {
+            track.opener = Opener::V2(Box::new(V2::new(keys)));
+        }
+        // What follows the message is the link's, or nobody's.
+        let whole = usize::try_from(header.length).ok().and_then(|length| octets.get(..length)).unwrap_or(octets);
+        if let Some((line, result)) = track.take(time, (from, to), &header, whole)
+            && let Some(used) = self.used.get_mut(&line)
+        {
+            used.spis = Some(track.sa.spis);
+            match result {
+                Ok(()) => used.opened += 1,
+                Err(why) => (used.failed, used.why) = (used.failed + 1, Some(why)),
+            }
+        }
     }
 
     /// Everything is seen.
@@ -143,12 +181,36 @@ impl Tracker {
             unreadable: self.unreadable,
             left_out: self.left_out,
             fragments: self.fragments,
+            keys: self.used.into_values().collect(),
+        }
+    }
+}
+
+impl Opener {
+    /// Opens a message: which key did, and what is in it.
+    fn open(
+        &mut self,
+        header: &Header,
+        sender: Role,
+        octets: &[u8],
+    ) -> Option<(usize, Result<Option<ObservedInside>, Unopened>)> {
+        match self {
+            Self::None => None,
+            Self::V1(keys) => Some((keys.line(), keys.open(header, sender, octets))),
+            Self::V2(keys) => Some((keys.line(), keys.open(header, sender, octets))),
         }
     }
 }
 
 impl Track {
-    fn take(&mut self, time: u64, (from, to): (SocketAddr, SocketAddr), header: &Header, octets: &[u8]) {
+    /// Takes a message. If there is a key for it: its line, and whether it opened it.
+    fn take(
+        &mut self,
+        time: u64,
+        (from, to): (SocketAddr, SocketAddr),
+        header: &Header,
+        octets: &[u8],
+    ) -> Option<(usize, Result<(), Unopened>)> {
         if self.sa.spis.responder.is_zero() && !header.spis.responder.is_zero() {
             self.sa.spis.responder = header.spis.responder;
         }
@@ -156,7 +218,7 @@ impl Track {
         if let Some(message) = self.seen.get(&fingerprint).and_then(|at| self.sa.messages.get_mut(*at)) {
             message.repeated += 1;
             message.last = time;
-            return;
+            return None;
         }
         let sender = match self.sa.version {
             2 if header.from_initiator() => Role::Initiator,
@@ -172,28 +234,36 @@ impl Track {
             _ => Role::Initiator,
         };
         let response = self.sa.version == 2 && header.is_response();
-        // Further fragments of a message that is known. That it is repeated is told by its first fragment.
-        if header.next_payload == PayloadType::SKF {
-            let same = |m: &ObservedMessage| {
-                (m.sender, m.exchange, m.message_id, m.response)
-                    == (sender, header.exchange, header.message_id, response)
-            };
-            if let Some(at) = self.sa.messages.iter().position(same) {
-                let Some(message) = self.sa.messages.get_mut(at) else { return };
-                message.last = time;
-                return;
-            }
-        }
-        if self.sa.messages.len() >= MAX_MESSAGES {
-            self.sa.more += 1;
-            return;
-        }
         let encrypted = match self.sa.version {
             2 => matches!(header.next_payload, PayloadType::SK | PayloadType::SKF),
             _ => header.flags.contains(Flags::ENCRYPTION),
         };
-        let payloads = octets.get(HEADER_LEN..).unwrap_or_default();
-        let (has_sa, notifies) = if encrypted { (false, Vec::new()) } else { clear(header, payloads) };
+        // Further fragments of a message that is known. That it is repeated is told by its first fragment.
+        let same = |m: &ObservedMessage| {
+            (m.sender, m.exchange, m.message_id, m.response) == (sender, header.exchange, header.message_id, response)
+        };
+        let fragment = header.next_payload == PayloadType::SKF;
+        let known = self.sa.messages.iter().position(same).filter(|_| fragment);
+        if known.is_none() && self.sa.messages.len() >= MAX_MESSAGES {
+            self.sa.more += 1;
+            return None;
+        }
+        let opened = if encrypted { self.opener.open(header, sender, octets) } else { None };
+        let (outcome, inside) = match opened {
+            None => (None, None),
+            Some((line, Ok(inside))) => (Some((line, Ok(()))), inside.map(Box::new)),
+            Some((line, Err(why))) => {
+                let [i, r] = &mut self.sa.unopened;
+                *(if sender == Role::Initiator { i } else { r }) += 1;
+                (Some((line, Err(why))), None)
+            }
+        };
+        if let Some(message) = known.and_then(|at| self.sa.messages.get_mut(at)) {
+            message.last = time;
+            message.inside = message.inside.take().or(inside);
+            return outcome;
+        }
+        let (has_sa, notifies) = if encrypted { (false, Vec::new()) } else { self.clear(sender, header, octets) };
         self.seen.insert(fingerprint, self.sa.messages.len());
         self.sa.messages.push(ObservedMessage {
             sender,
@@ -209,6 +279,29 @@ impl Track {
             repeated: 0,
             notifies,
             has_sa,
+            inside,
         });
+        outcome
+    }
+
+    /// What the clear part of a message says: whether there is an SA payload, and the types of notifications.
+    fn clear(&mut self, sender: Role, header: &Header, octets: &[u8]) -> (bool, Vec<u16>) {
+        let payloads = octets.get(HEADER_LEN..).unwrap_or_default();
+        if header.version.major() == 2 {
+            let Ok(chain) = wire::v2::parse_chain(header.next_payload, payloads, HEADER_LEN) else {
+                return (false, Vec::new());
+            };
+            let has_sa = chain.payloads.iter().any(|(_, p)| matches!(p, wire::v2::Payload::Sa(_)));
+            (has_sa, chain.notifies().map(|n| n.kind.0).collect())
+        } else {
+            let Ok(chain) = wire::v1::parse_chain(header.next_payload, payloads, HEADER_LEN, true) else {
+                return (false, Vec::new());
+            };
+            if let Opener::V1(keys) = &mut self.opener {
+                keys.learn(sender, &chain);
+            }
+            let has_sa = chain.payloads.iter().any(|(_, p)| matches!(p, wire::v1::Payload::Sa(_)));
+            (has_sa, chain.notifies().map(|n| n.kind.0).collect())
+        }
     }
 }

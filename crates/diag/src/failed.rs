@@ -195,7 +195,7 @@ pub(crate) fn half_open(waiting_for: RuleId, repeated: u32) -> Vec<Cause> {
 }
 
 /// What an error of IKEv2 may mean that has no reason of its own.
-fn refused(phase: Phase, notify: NotifyType, secret: bool) -> Vec<Cause> {
+pub(crate) fn refused(phase: Phase, notify: NotifyType, secret: bool) -> Vec<Cause> {
     match (phase, notify) {
         (_, NotifyType::AUTHENTICATION_FAILED) if secret => vec![C::PskMismatch, C::PeerId, C::AuthFailed],
         (_, NotifyType::AUTHENTICATION_FAILED) => vec![C::AuthFailed, C::PeerId],
@@ -210,7 +210,7 @@ fn refused(phase: Phase, notify: NotifyType, secret: bool) -> Vec<Cause> {
 }
 
 /// The same for IKEv1.
-fn refused_v1(phase: Phase, notify: V1NotifyType, secret: bool) -> Vec<Cause> {
+pub(crate) fn refused_v1(phase: Phase, notify: V1NotifyType, secret: bool) -> Vec<Cause> {
     match (phase, notify) {
         (Phase::Ike, V1NotifyType::NO_PROPOSAL_CHOSEN) => {
             vec![C::Phase1Proposal, C::NoConfig, C::NegotiationMode, C::IkeVersion]

@@ -1,4 +1,4 @@
-//! Verdicts on what a passive observer saw, without keys.
+//! Verdicts on what a passive observer saw. Without keys this is here, what keys add in [`opened`].
 //!
 //! What decides is who sent the last message of which exchange, how often, and what was answered in the clear. What is
 //! encrypted tells by its length only: an answer with an error alone is shorter than any with a proof of identity.
@@ -24,6 +24,8 @@ const SILENT: u64 = 5_000_000_000;
 const MANY_LOSSES: u32 = 3;
 /// So many initiators that do not go on are no accident.
 const FLOOD: usize = 20;
+
+mod opened;
 
 use Cause as C;
 use Role::{Initiator, Responder};
@@ -78,12 +80,16 @@ pub fn observed(sas: &[ObservedSa]) -> Vec<Finding> {
     for (sa, _) in judged.iter().filter(|(_, verdict)| verdict.id == "peer-lost") {
         *losses.entry(pair(sa)).or_default() += 1;
     }
+    let deleted = opened::deleted_again_and_again(sas);
     let mut findings: Vec<Finding> = flood(&judged).into_iter().collect();
     let flooded = !findings.is_empty();
     for (n, (sa, mut verdict)) in judged.into_iter().enumerate() {
         // Who is part of a flood needs no finding of its own.
         if flooded && verdict.id == "never-established" && begun_only(sa) {
             continue;
+        }
+        if let Some(why) = deleted.get(&n) {
+            verdict = Verdict { id: "flapping", severity: Severity::Error, causes: vec![C::PeerDelete], ..fine(why) };
         }
         let over = match verdict.id {
             "never-established" => true,
@@ -105,6 +111,7 @@ pub fn observed(sas: &[ObservedSa]) -> Vec<Finding> {
         }
         let mut evidence = summary(sa);
         evidence.append(&mut verdict.evidence);
+        evidence.append(&mut opened::said(sa));
         findings.push(Finding {
             id: verdict.id,
             peer,
@@ -182,7 +189,8 @@ fn summary(sa: &ObservedSa) -> Vec<String> {
 }
 
 fn judge(sa: &ObservedSa) -> Verdict {
-    if sa.version == 2 { judge_v2(sa) } else { judge_v1(sa) }
+    let outside = || if sa.version == 2 { judge_v2(sa) } else { judge_v1(sa) };
+    opened::judge(sa).unwrap_or_else(outside)
 }
 
 /// The last request that was repeated and got no answer: the peer stopped answering.
@@ -566,6 +574,7 @@ mod tests {
                     repeated,
                     notifies,
                     has_sa: octets % 2 == 0,
+                    inside: None,
                 }
             },
         )
@@ -589,6 +598,7 @@ mod tests {
             repeated,
             notifies: Vec::new(),
             has_sa: false,
+            inside: None,
         };
         let verdict = |message_2: (u64, u64, u32), message_3: (u64, u64, u32), esp: [u64; 2]| {
             let phase_1 = (0..6).map(|n| {
@@ -600,7 +610,7 @@ mod tests {
             let spis = SpiPair { initiator: IkeSpi([1; 8]), responder: IkeSpi([2; 8]) };
             let messages = phase_1.chain(quick_mode).collect();
             let (initiator, responder) = (end(1), end(2));
-            let sa = ObservedSa { version: 1, spis, initiator, responder, messages, more: 0, esp };
+            let sa = ObservedSa { version: 1, spis, initiator, responder, messages, more: 0, esp, unopened: [0; 2] };
             let found = observed(&[sa]);
             (found[0].severity, found[0].causes.first().copied())
         };
@@ -622,7 +632,7 @@ mod tests {
             let responder = if answered { IkeSpi([2; 8]) } else { IkeSpi::ZERO };
             let spis = SpiPair { initiator: IkeSpi([1; 8]), responder };
             let ends = ([192, 0, 2, 1], 500).into();
-            let sa = ObservedSa { version, spis, initiator: ends, responder: ends, messages, more: 0, esp };
+            let sa = ObservedSa { version, spis, initiator: ends, responder: ends, messages, more: 0, esp, unopened: [0; 2] };
             let findings = observed(&[sa.clone(), sa]);
             prop_assert!(!findings.is_empty());
             for finding in findings {

@@ -1,8 +1,64 @@
-//! IKE SAs as somebody on the path sees them: what a packet capture holds without keys.
+//! IKE SAs as somebody on the path sees them: what a packet capture holds without keys, and with them.
 
-use crate::Role;
+use crate::{Identity, Role, TrafficSelector};
 use std::net::SocketAddr;
-use wire::{ExchangeType, SpiPair};
+use wire::{AuthMethod, ExchangeType, ProtocolId, SpiPair};
+
+/// The longest data of a notification that are kept: a group (RFC 7296 section 1.2) or a few SPIs; no cookie, no ticket.
+pub const NOTIFY_DATA: usize = 64;
+
+/// A notification inside a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObservedNotify {
+    /// Its type, in the registry of the version.
+    pub kind: u16,
+    /// Its data, at most [`NOTIFY_DATA`] octets of them.
+    pub data: Vec<u8>,
+}
+
+/// What an encrypted message says, read with keys that were given. No secret is in it: neither nonces, public values, proofs nor
+/// what a user typed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ObservedInside {
+    /// Notifications in order.
+    pub notifies: Vec<ObservedNotify>,
+    /// The initiator's identity.
+    pub idi: Option<Identity>,
+    /// The responder's identity; in an initiator's message the one that it wants (IKEv2).
+    pub idr: Option<Identity>,
+    /// How the sender proves its identity (IKEv2's AUTH payload).
+    pub auth: Option<AuthMethod>,
+    /// Certificates.
+    pub certificates: usize,
+    /// Whether there is an EAP message, or an attribute of XAuth.
+    pub user: bool,
+    /// XAuth's verdict on the user: whether it passed.
+    pub user_passed: Option<bool>,
+    /// IKEv2's proposals: of a Child SA, or of an IKE SA that replaces this one.
+    pub proposals: Vec<wire::v2::Proposal>,
+    /// IKEv1's proposals for IPsec SAs.
+    pub v1_proposals: Vec<wire::v1::Proposal>,
+    /// The initiator's traffic selectors; in IKEv1 at most one.
+    pub tsi: Vec<TrafficSelector>,
+    /// The responder's traffic selectors.
+    pub tsr: Vec<TrafficSelector>,
+    /// Whether there is a Key Exchange payload, and of which group (IKEv1 has it in the proposal, and 0 here).
+    pub key_exchange: Option<u16>,
+    /// Protocol of each SA that is deleted; ISAKMP or IKE for the one that carries the message.
+    pub deletes: Vec<ProtocolId>,
+}
+
+impl ObservedInside {
+    /// Whether there is a notification of this type.
+    pub fn says(&self, kind: u16) -> bool {
+        self.notifies.iter().any(|notify| notify.kind == kind)
+    }
+
+    /// Whether the SA that carries the message is deleted.
+    pub fn deletes_ike(&self) -> bool {
+        self.deletes.contains(&ProtocolId::IKE)
+    }
+}
 
 /// One message, with its repetitions.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +89,8 @@ pub struct ObservedMessage {
     pub notifies: Vec<u16>,
     /// Whether it has an SA payload in the clear.
     pub has_sa: bool,
+    /// What is encrypted in it, where a key opened it.
+    pub inside: Option<Box<ObservedInside>>,
 }
 
 /// An IKE SA, or an attempt to make one.
@@ -53,6 +111,8 @@ pub struct ObservedSa {
     /// ESP packets from the initiator's address to the responder's after the SA began, and the other way. They may belong
     /// to another SA of the same two addresses: the capture does not tell.
     pub esp: [u64; 2],
+    /// Whether a key was given for it and did not open some of its encrypted messages: how many of each end.
+    pub unopened: [u32; 2],
 }
 
 impl ObservedSa {

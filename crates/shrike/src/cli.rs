@@ -130,9 +130,18 @@ pub struct Diagnose {
     #[arg(long, value_name = "FILE")]
     pub pcap: Vec<String>,
 
+    /// Keys of IKE SAs in the captures: Wireshark's ikev1_decryption_table or ikev2_decryption_table, or both in one file. With
+    /// them what is encrypted is evidence, too: errors, identities, proposals, networks. They are never printed
+    #[arg(long, value_name = "FILE", requires = "pcap")]
+    pub keys: Option<String>,
+
     /// Also say whether this swanctl.conf would have accepted what each initiator began with, and if not, which line refuses
     #[arg(long, value_name = "FILE", requires = "pcap")]
     pub against: Option<String>,
+
+    /// Whose that configuration is; without it, its local_addrs say
+    #[arg(long, value_enum, requires = "against")]
+    pub end: Option<End>,
 
     /// Output of racoonctl show-sa isakmp, tmsh show net ipsec ike-sa, swanctl --list-sas, ipsec statusall, ipsec status,
     /// ikectl show sa, Cisco's show crypto isakmp sa, ikev2 sa or session, Juniper's show security ike security-associations,
@@ -153,6 +162,15 @@ pub struct Diagnose {
     /// The evidence for what is in order, too
     #[arg(long, short)]
     pub verbose: bool,
+}
+
+/// An end of a negotiation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum End {
+    /// Who begins.
+    Initiator,
+    /// Who answers.
+    Responder,
 }
 
 /// Say what a swanctl.conf holds that will not go well: lifetimes in the wrong order, weak algorithms, DPD without effect.

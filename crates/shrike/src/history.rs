@@ -4,14 +4,17 @@
 //! counted. A file that is damaged is set aside and a new one begun. `shrike history` reads the same file, also when no daemon
 //! runs; anybody else can with sqlite3.
 
+mod findings;
+
 use crate::clock::unix_milliseconds;
+use findings::Findings;
 use model::{Event, SaSnapshot, Tombstone};
 use rusqlite::{Connection, ErrorCode, OpenFlags, params};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -44,7 +47,7 @@ CREATE INDEX IF NOT EXISTS event_of_remote ON event (remote, id);";
 pub struct Row {
     /// Milliseconds since 1970.
     at: i64,
-    /// `ike-up`, `ike-down`, `child-up`, `child-down` or `ended`.
+    /// `ike-up`, `ike-down`, `child-up`, `child-down` or `ended`; `finding` where one begins, `finding-over` where it ends.
     kind: String,
     connection: String,
     local: String,
@@ -226,6 +229,7 @@ pub struct Recorder {
     thread: Option<JoinHandle<()>>,
     lost: Arc<AtomicU64>,
     restored: Vec<(i64, Tombstone)>,
+    findings: Mutex<Findings>,
 }
 
 impl Recorder {
@@ -236,7 +240,7 @@ impl Recorder {
     pub fn start(path: &Path, log: impl Fn(&str) + Send + 'static) -> Result<Self, String> {
         let (mut store, note) = Store::open(path)?;
         note.iter().for_each(|note| log(note));
-        let restored = store.ends();
+        let (restored, findings) = (store.ends(), Mutex::new(Findings::restored(&store.db)));
         let (sender, receiver): (SyncSender<Row>, Receiver<Row>) = sync_channel(QUEUE);
         let lost = Arc::new(AtomicU64::new(0));
         let left_out = Arc::clone(&lost);
@@ -257,14 +261,17 @@ impl Recorder {
             }
         };
         let thread = std::thread::Builder::new().name("history".into()).spawn(write).map_err(|e| e.to_string())?;
-        Ok(Self { sender: Some(sender), thread: Some(thread), lost, restored })
+        Ok(Self { sender: Some(sender), thread: Some(thread), lost, restored, findings })
     }
 
     /// Something happened. Never waits.
     pub fn event(&self, event: &Event) {
         let (Some(sender), Some(row)) = (&self.sender, Row::of(event)) else { return };
-        if let Err(TrySendError::Full(_)) = sender.try_send(row) {
-            self.lost.fetch_add(1, Ordering::Relaxed);
+        let further = self.findings.lock().map(|mut findings| findings.rows(event, &row)).unwrap_or_default();
+        for row in std::iter::once(row).chain(further) {
+            if let Err(TrySendError::Full(_)) = sender.try_send(row) {
+                self.lost.fetch_add(1, Ordering::Relaxed);
+            }
         }
     }
 

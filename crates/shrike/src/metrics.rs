@@ -17,6 +17,7 @@ use std::time::Duration;
 const MAX_CONNECTIONS: usize = 1000;
 /// A request may have so many octets, and so much time.
 const MAX_REQUEST: usize = 4096;
+const MAX_HEADERS: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A label's value.
@@ -129,28 +130,58 @@ fn ask(vici: Option<&str>) -> Result<Live, String> {
     Control::open(vici)?.live()
 }
 
+/// What a request asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    /// It is not whole, too long, or none.
+    Nothing,
+    /// The figures.
+    Metrics,
+    /// Another page.
+    Other,
+    /// Something that would change something.
+    Change,
+}
+
+impl Asked {
+    fn of(request: &[u8]) -> Self {
+        let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+        let mut parsed = httparse::Request::new(&mut headers);
+        match parsed.parse(request) {
+            Ok(httparse::Status::Complete(_)) if request.len() <= MAX_REQUEST => {}
+            _ => return Self::Nothing,
+        }
+        // RFC 9110 section 4.2.2: what follows `?` is a query, which the figures do not have.
+        let path = parsed.path.and_then(|path| path.split('?').next());
+        match (parsed.method, path) {
+            (Some("GET"), Some("/metrics")) => Self::Metrics,
+            (Some("GET"), _) => Self::Other,
+            _ => Self::Change,
+        }
+    }
+}
+
 /// Answers one request; a bad one is refused, a slow one is given up.
 fn answer(mut stream: TcpStream, text: impl FnOnce() -> String) -> std::io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut request = Vec::new();
     let mut buffer = [0; 1024];
+    let mut asked = Asked::Nothing;
     // A client that sends an octet now and then has as many reads as a whole request may have.
     for _ in 0..8 {
         let n = stream.read(&mut buffer)?;
         request.extend_from_slice(buffer.get(..n).unwrap_or_default());
-        if n == 0 || request.len() > MAX_REQUEST || request.windows(4).any(|end| end == b"\r\n\r\n") {
+        asked = Asked::of(&request);
+        if n == 0 || asked != Asked::Nothing || request.len() > MAX_REQUEST {
             break;
         }
     }
-    let whole = request.len() <= MAX_REQUEST && request.windows(4).any(|end| end == b"\r\n\r\n");
-    let line = String::from_utf8_lossy(&request);
-    let mut words = line.split(' ');
-    let (status, body) = match (whole, words.next(), words.next()) {
-        (true, Some("GET"), Some("/metrics")) => ("200 OK", text()),
-        (true, Some("GET"), Some(_)) => ("404 Not Found", "see /metrics\n".to_string()),
-        (true, Some(_), Some(_)) => ("405 Method Not Allowed", "GET only\n".to_string()),
-        _ => ("400 Bad Request", "this is no HTTP request\n".to_string()),
+    let (status, body) = match asked {
+        Asked::Metrics => ("200 OK", text()),
+        Asked::Other => ("404 Not Found", "see /metrics\n".to_string()),
+        Asked::Change => ("405 Method Not Allowed", "GET only\n".to_string()),
+        Asked::Nothing => ("400 Bad Request", "this is no HTTP request\n".to_string()),
     };
     let head = format!(
         "HTTP/1.1 {status}\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
@@ -231,7 +262,12 @@ mod tests {
         };
         let good = ask(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n".to_vec());
         assert!(good.starts_with("HTTP/1.1 200 OK\r\n") && good.ends_with("ike_daemon_up 0\n"), "{good}");
+        let query = ask(b"GET /metrics?name=ike HTTP/1.1\r\nAccept: text/plain\r\n\r\n".to_vec());
+        assert!(query.starts_with("HTTP/1.1 200 OK\r\n"), "{query}");
         assert!(ask(b"GET / HTTP/1.1\r\n\r\n".to_vec()).starts_with("HTTP/1.1 404"));
+        let many =
+            (0..MAX_HEADERS + 1).fold("GET /metrics HTTP/1.1\r\n".to_string(), |all, n| all + &format!("h{n}: x\r\n"));
+        assert!(ask(format!("{many}\r\n").into_bytes()).starts_with("HTTP/1.1 400"));
         assert!(ask(b"POST /metrics HTTP/1.1\r\n\r\n".to_vec()).starts_with("HTTP/1.1 405"));
         for bad in [b"\x16\x03\x01".to_vec(), vec![], b"GET /metrics".to_vec()] {
             assert!(ask(bad).starts_with("HTTP/1.1 400"));

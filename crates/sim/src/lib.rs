@@ -17,6 +17,7 @@
 
 pub mod fuzz;
 pub mod fuzz_v1;
+mod keys;
 mod network;
 pub mod peer;
 mod plane;

@@ -52,6 +52,8 @@ struct Node {
     nat: Option<usize>,
     log: Vec<LogEntry>,
     up: bool,
+    /// Where its random numbers began, and began again.
+    random: Vec<Rng>,
 }
 
 /// Nodes, the net between them, and one clock.
@@ -115,9 +117,10 @@ impl Sim {
                 self.nats.len() - 1
             })
         });
-        let endpoint = site.endpoint(self.rng.fork());
+        let rng = self.rng.fork();
+        let endpoint = site.endpoint(rng.clone());
         let plane = Recording::default();
-        self.nodes.push(Node { site, endpoint, plane, nat, log: Vec::new(), up: true });
+        self.nodes.push(Node { site, endpoint, plane, nat, log: Vec::new(), up: true, random: vec![rng] });
         NodeId(self.nodes.len() - 1)
     }
 
@@ -307,6 +310,7 @@ impl Sim {
     pub fn restart(&mut self, node: NodeId) {
         let rng = self.rng.fork();
         let node = &mut self.nodes[node.0];
+        node.random.push(rng.clone());
         node.endpoint = node.site.endpoint(rng);
         node.plane = Recording::default();
         node.up = true;
@@ -463,6 +467,11 @@ impl Sim {
     /// The log of a node.
     pub fn happened(&self, node: NodeId) -> &[LogEntry] {
         &self.nodes[node.0].log
+    }
+
+    /// Where the random numbers of a node began, and after each restart began again: who knows that knows its keys.
+    pub(crate) fn random(&self, node: NodeId) -> &[Rng] {
+        &self.nodes[node.0].random
     }
 
     /// The events of a node.

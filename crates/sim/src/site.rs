@@ -154,6 +154,11 @@ impl Site {
         self
     }
 
+    /// The pre-shared key, if it has one.
+    pub(crate) fn shared(&self) -> Option<&str> {
+        self.secret.as_deref()
+    }
+
     /// The configuration as written.
     pub fn configuration(&self) -> String {
         if let Some(text) = &self.text {

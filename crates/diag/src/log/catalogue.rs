@@ -127,7 +127,26 @@ static INDEX: LazyLock<BTreeMap<&'static str, Vec<u16>>> = LazyLock::new(|| {
     }
     index
 });
+/// Lengths of the words of the index, a bit for each, by their first letter: most words of a log are none of them.
+static LENGTHS: LazyLock<[u32; 256]> = LazyLock::new(|| {
+    let mut lengths = [0; 256];
+    for word in INDEX.keys() {
+        if let Some(lengths) = word.bytes().next().and_then(|first| lengths.get_mut(usize::from(first))) {
+            *lengths |= length_bit(word);
+        }
+    }
+    lengths
+});
 static PHRASES: LazyLock<Vec<&'static Phrase>> = LazyLock::new(|| all().collect());
+
+fn length_bit(word: &str) -> u32 {
+    1 << word.len().min(31)
+}
+
+fn is_indexed(word: &str) -> bool {
+    let lengths = word.bytes().next().and_then(|first| LENGTHS.get(usize::from(first)));
+    lengths.is_some_and(|lengths| lengths & length_bit(word) != 0)
+}
 
 fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).filter(|word| !word.is_empty())
@@ -145,7 +164,7 @@ impl Phrase {
 
 /// The phrase in a line of small letters, and its number.
 pub(super) fn look_up(line: &str) -> Option<(u16, Says)> {
-    let candidates = words(line).filter_map(|word| INDEX.get(word)).flatten();
+    let candidates = words(line).filter(|word| is_indexed(word)).filter_map(|word| INDEX.get(word)).flatten();
     let fits = |number: &&u16| PHRASES.get(usize::from(**number)).is_some_and(|phrase| phrase.is_in(line));
     let number = *candidates.filter(fits).min()?;
     PHRASES.get(usize::from(number)).map(|phrase| (number, phrase.says))

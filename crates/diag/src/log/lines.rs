@@ -1,5 +1,7 @@
 //! Octets to lines: of bounded length, without what a terminal would take for orders, whatever the octets are.
 
+use std::borrow::Cow;
+
 /// So many octets of a line are looked at. The longest lines of daemons list proposals, in about half of it.
 const MAX_LINE: usize = 4096;
 
@@ -17,8 +19,13 @@ impl Lines {
     pub fn feed(&mut self, mut octets: &[u8], mut take: impl FnMut(&str)) {
         while let Some(at) = octets.iter().position(|b| *b == b'\n') {
             let (line, rest) = octets.split_at(at);
-            self.keep(line);
-            self.flush(&mut take);
+            if self.rest.is_empty() && !self.skipping && line.len() <= MAX_LINE {
+                // Nearly all lines come whole: they need no copy.
+                take(&cleaned(line));
+            } else {
+                self.keep(line);
+                self.flush(&mut take);
+            }
             octets = rest.get(1..).unwrap_or_default();
         }
         self.keep(octets);
@@ -37,7 +44,7 @@ impl Lines {
             self.skipping = true;
             self.cut += 1;
         }
-        self.rest.extend(octets.iter().take(room));
+        self.rest.extend_from_slice(octets.get(..room.min(octets.len())).unwrap_or_default());
     }
 
     fn flush(&mut self, take: &mut impl FnMut(&str)) {
@@ -48,8 +55,11 @@ impl Lines {
 }
 
 /// As text, without control characters and escape sequences.
-fn cleaned(octets: &[u8]) -> String {
+fn cleaned(octets: &[u8]) -> Cow<'_, str> {
     let text = String::from_utf8_lossy(octets);
+    if text.bytes().all(|b| matches!(b, b' '..=b'~')) {
+        return text;
+    }
     let mut out = String::with_capacity(text.len());
     let mut characters = text.chars();
     while let Some(c) = characters.next() {
@@ -65,7 +75,7 @@ fn cleaned(octets: &[u8]) -> String {
             c => out.push(c),
         }
     }
-    out
+    out.into()
 }
 
 #[cfg(test)]

@@ -64,6 +64,9 @@ pub(super) fn xfrm(text: &str) -> Option<Vec<ListedSa>> {
             let mut words = rest.split_whitespace();
             let source = words.next();
             ends = source.zip(words.nth(1)).filter(|_| rest.contains(" dst "));
+        } else if ["dir ", "socket ", "tmpl "].iter().any(|word| line.trim_start().starts_with(word)) {
+            // `ip xfrm policy`, which begins alike: it lists what is wanted, not what is there.
+            ends = None;
         } else if line.starts_with([' ', '\t']) && line.trim_start().starts_with("proto ") && line.contains(" spi ") {
             let Some(mut new) = ends.take().and_then(|(source, destination)| sa(source, destination)) else { continue };
             let spi = behind(line, " spi ").map(first_word).unwrap_or_default();

@@ -252,6 +252,11 @@ fn ipsec_sas_of_three_programs() {
     let found = read(&format!("$ ip -s xfrm state\n{xfrm}"));
     let sas = &found.series[&Dialect::IpXfrm][0].sas;
     assert_eq!((sas.len(), sas[0].name.as_deref(), sas[0].lifetime), (2, Some("SPI 0xc1a2b3d4"), Some(3600)));
+    let policy = "src 10.2.0.0/16 dst 10.1.0.0/16 uid 0\n\tdir in action allow index 64 priority 375423\n\
+        \ttmpl src 192.0.2.2 dst 192.0.2.1\n\t\tproto esp spi 0x00000000(0) reqid 1(0x00000001) mode tunnel\n";
+    assert!(read(policy).series.is_empty(), "policies are no SAs");
+    let both = read(&format!("$ ip -s xfrm state\n{xfrm}$ ip -s xfrm policy\n{policy}"));
+    assert_eq!(both.series[&Dialect::IpXfrm].iter().map(|listing| listing.sas.len()).collect::<Vec<_>>(), [2]);
     let tmsh = "IPsec::SecurityAssociations\n172.16.1.1 -> 172.16.2.1\n-----\n  tmm: 6\n\
         \x20 Direction: out; SPI: 0xbec2922(200026402); Policy ID: 0xe991(59793)\n  Protocol: esp; Mode: tunnel; State: mature\n\
         172.16.2.1 -> 172.16.1.1\n-----\n  Direction: in; SPI: 0x7376bf9(121072633); Policy ID: 0x0(0)\nTotal records returned: 2\n";

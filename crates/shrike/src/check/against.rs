@@ -1,12 +1,16 @@
-//! A capture against a configuration: would we have accepted what an initiator began with, and if not, which line?
+//! A capture against a configuration: would we have accepted that negotiation, and if not, which line refuses?
 //!
-//! Each first message is given to a protocol core with the configuration, as if it had arrived. What is encrypted later
-//! (identities, proofs, networks; in aggressive mode the networks) cannot be judged without keys.
+//! Where the configuration is the responder's, each first message is given to a protocol core with it, as if it had arrived;
+//! where it is the initiator's, what was offered is compared with what it would offer. Which of the two it is, its addresses
+//! say, or the operator. What is encrypted later (identities, proofs, networks) is judged by [`inside`], if keys opened it.
 
+use super::inside::{self, Outcome};
 use super::{finding, trial};
+use crate::cli::End;
 use crate::daemon::load::{self, Loaded};
+use config::Connection;
 use diag::{Finding, Severity};
-use model::Instant;
+use model::{FailureKind, Instant, ObservedSa, Phase, Side};
 use proto::{Input, Output};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -21,21 +25,25 @@ pub(crate) struct Against {
     loaded: Loaded,
     first: BTreeMap<(SocketAddr, IkeSpi), (SocketAddr, Vec<u8>)>,
     left_out: u64,
+    /// Which end it is, if the operator says so.
+    end: Option<End>,
+    /// SAs of the captures of which something was opened.
+    opened: Vec<ObservedSa>,
 }
 
 impl Against {
-    /// With this configuration.
+    /// With this configuration, which is that of an end.
     ///
     /// # Errors
     /// It cannot be read, or makes no sense.
-    pub fn new(path: &str) -> Result<Self, String> {
+    pub fn new(path: &str, end: Option<End>) -> Result<Self, String> {
         let loaded = load::file(path)?;
         if let Some(refused) = loaded.refused.first() {
             return Err(format!(
                 "{refused}\n{path}: correct this before a capture is held against it (shrike check {path})"
             ));
         }
-        Ok(Self { path: path.to_string(), loaded, first: BTreeMap::new(), left_out: 0 })
+        Ok(Self { path: path.to_string(), loaded, first: BTreeMap::new(), left_out: 0, end, opened: Vec::new() })
     }
 
     /// Takes an IKE message of a capture.
@@ -58,16 +66,45 @@ impl Against {
         }
     }
 
+    /// Takes what became of the SAs of a capture, for what was opened of them.
+    pub fn take_opened(&mut self, sas: &[ObservedSa]) {
+        let read = sas.iter().filter(|sa| sa.messages.iter().any(|message| message.inside.is_some()));
+        self.opened.extend(read.take(MAX_FIRST.saturating_sub(self.opened.len())).cloned());
+    }
+
+    /// Which end the configuration is of an attempt between these addresses.
+    fn end(&self, from: SocketAddr, to: SocketAddr) -> Option<End> {
+        let is = |address: IpAddr| {
+            // An address that stands for any says nothing.
+            let specific = |c: &Connection| c.local_addrs.iter().any(|p| p.is_specific() && p.matches(address));
+            self.loaded.connections.iter().any(|c| specific(c))
+        };
+        let any = || self.loaded.connections.iter().any(|c| c.local_addrs.iter().any(|p| p.matches(to.ip())));
+        match self.end {
+            Some(end) => Some(end),
+            None if is(to.ip()) => Some(End::Responder),
+            None if is(from.ip()) => Some(End::Initiator),
+            None => any().then_some(End::Responder),
+        }
+    }
+
     /// What would have become of each, one finding for each initiator and verdict.
     pub fn findings(&self, notes: &mut Vec<String>) -> Vec<Finding> {
         let mut found: Vec<Finding> = Vec::new();
         let mut elsewhere = 0;
-        for ((from, _), (to, octets)) in &self.first {
-            if !self.loaded.connections.iter().any(|c| c.local_addrs.iter().any(|p| p.matches(to.ip()))) {
-                elsewhere += 1;
-                continue;
-            }
-            let judged = self.judge(*from, *to, octets);
+        for ((from, spi), (to, octets)) in &self.first {
+            let opened = || {
+                let same = |sa: &&ObservedSa| sa.spis.initiator == *spi && sa.initiator.ip() == from.ip();
+                self.opened.iter().find(same)
+            };
+            let judged = match self.end(*from, *to) {
+                Some(End::Responder) => self.judge(*from, *to, octets, opened()),
+                Some(End::Initiator) => self.judge_own(*from, *to, octets, opened()),
+                None => {
+                    elsewhere += 1;
+                    continue;
+                }
+            };
             let same = |f: &&mut Finding| (f.id, &f.peer, &f.why) == (judged.id, &judged.peer, &judged.why);
             match found.iter_mut().find(same) {
                 Some(known) => known.attempts += 1,
@@ -76,8 +113,8 @@ impl Against {
         }
         if elsewhere > 0 {
             notes.push(format!(
-                "{}: {elsewhere} attempts went to an address that is no local_addrs of any connection: only the \
-                 responder's end can be judged",
+                "{}: {elsewhere} attempts are between addresses of which none is in local_addrs of any connection: say which \
+                 end it is with --end",
                 self.path
             ));
         }
@@ -87,7 +124,89 @@ impl Against {
         found
     }
 
-    fn judge(&self, from: SocketAddr, to: SocketAddr, octets: &[u8]) -> Finding {
+    /// The connections for these addresses and this version, ours first.
+    fn connections(&self, local: IpAddr, remote: IpAddr, version: u8) -> Vec<&Connection> {
+        let fits = |c: &&Connection| {
+            let of = |patterns: &[config::AddressPattern], address| {
+                patterns.iter().any(|p| p.matches(address) || matches!(p, config::AddressPattern::Name(_)))
+            };
+            let speaks = match c.version {
+                config::IkeVersion::V1 => version == 1,
+                config::IkeVersion::V2 => version == 2,
+                _ => true,
+            };
+            speaks && of(&c.local_addrs, local) && of(&c.remote_addrs, remote)
+        };
+        self.loaded.connections.iter().map(std::sync::Arc::as_ref).filter(fits).collect()
+    }
+
+    /// The finding about what was encrypted; `None` where nothing of it was read.
+    fn inside(&self, peer: &str, outcome: Outcome, end: End) -> Option<Finding> {
+        let (verb, who) = match end {
+            End::Responder => ("accept", "the initiator's"),
+            End::Initiator => ("take", "the responder's"),
+        };
+        match outcome {
+            Outcome::Unread => None,
+            Outcome::Accepted(connection, child) => {
+                let child =
+                    child.map(|name| format!(", its networks and proposals child '{name}'")).unwrap_or_default();
+                let why = format!("{who} identity and way of proof fit connection '{connection}'{child}");
+                let mut good = finding("would-accept", peer, Severity::Ok, &[], why);
+                good.evidence.push("the proof itself is not checked: no secret of it is in a capture".to_string());
+                Some(good)
+            }
+            Outcome::Refused(refused) => {
+                let causes = [(refused.cause, format!("{} [{}]", refused.kind.remedy(), refused.place))];
+                let why = format!("we would not {verb} it: {}", refused.kind);
+                let mut found = finding("would-refuse", peer, Severity::Error, &causes, why);
+                found.evidence.push(format!("the line: {}", refused.place));
+                found
+                    .evidence
+                    .push("what was encrypted, as the keys opened it, against this configuration".to_string());
+                Some(found)
+            }
+        }
+    }
+
+    /// The configuration is the initiator's: what was offered against what it offers, and what was answered.
+    fn judge_own(&self, from: SocketAddr, to: SocketAddr, octets: &[u8], opened: Option<&ObservedSa>) -> Finding {
+        let peer = format!("{from} -> {to} (against {}, as initiator)", self.path);
+        let version = Header::parse(octets).map_or(2, |header| header.version.major());
+        let connections = self.connections(from.ip(), to.ip(), version);
+        let Some(first) = connections.first() else {
+            let remedy = (diag::Cause::NoConfig, diag::Cause::NoConfig.remedy().to_string());
+            let why = format!("no connection is for IKEv{version} from {} to {}", from.ip(), to.ip());
+            return finding("would-not-begin", peer, Severity::Error, &[remedy], why);
+        };
+        let offered = offers(octets);
+        let all: Vec<model::Proposal> = connections.iter().flat_map(|c| c.proposals.clone()).collect();
+        if let Some(offered) = offered
+            && let Err(mismatch) = model::select(&all, &offered)
+        {
+            let place = first.source.get("proposals");
+            let kind = FailureKind::NoProposalChosen {
+                phase: Phase::Ike,
+                found_by: Side::Us,
+                mismatch: Some(mismatch),
+                ours: all.iter().map(ToString::to_string).collect(),
+            };
+            let causes = [(diag::Cause::Phase1Proposal, format!("{} [{place}]", kind.remedy()))];
+            let why = format!("this configuration offers something else than what was sent: {kind}");
+            let mut other = finding("would-offer-else", peer, Severity::Error, &causes, why);
+            other.evidence.push(format!("the line: {place}"));
+            return other;
+        }
+        let outcome = opened.map_or(Outcome::Unread, |sa| inside::as_initiator(&connections, (from.ip(), to.ip()), sa));
+        self.inside(&peer, outcome, End::Initiator).unwrap_or_else(|| {
+            let why = "what was offered is what this configuration offers".to_string();
+            let mut good = finding("would-accept", &peer, Severity::Ok, &[], why);
+            good.evidence.push("what was answered under encryption is not judged without keys".to_string());
+            good
+        })
+    }
+
+    fn judge(&self, from: SocketAddr, to: SocketAddr, octets: &[u8], opened: Option<&ObservedSa>) -> Finding {
         let resolved: [IpAddr; 2] = [to.ip(), from.ip()];
         let mut endpoint = trial::endpoint((&self.path, &self.loaded), resolved);
         endpoint.handle(Instant::ZERO, Input::Datagram { local: to, remote: from, bytes: octets });
@@ -109,13 +228,22 @@ impl Against {
             refused.evidence.push("its first message, as captured, given to this configuration".to_string());
             return refused;
         }
+        if let Some(sa) = opened.filter(|_| accepted) {
+            let connections = self.connections(to.ip(), from.ip(), sa.version);
+            let outcome = inside::as_responder(&connections, (to.ip(), from.ip()), sa);
+            if let Some(found) = self.inside(&peer, outcome, End::Responder) {
+                return found;
+            }
+        }
         if accepted {
             let snapshots = endpoint.snapshots(Instant::ZERO);
             let name = snapshots.first().map(|sa| sa.name.clone()).unwrap_or_default();
             let by = if name.is_empty() { String::new() } else { format!(" by connection '{name}'") };
             let mut good =
                 finding("would-accept", peer, Severity::Ok, &[], format!("its first message would be accepted{by}"));
-            good.evidence.push("what comes encrypted (identities, proofs, networks) is not judged".to_string());
+            good.evidence.push(
+                "what comes encrypted (identities, proofs, networks) is not judged without keys (--keys)".to_string(),
+            );
             return good;
         }
         let causes = [(diag::Cause::NoConfig, diag::Cause::NoConfig.remedy().to_string())];
@@ -126,6 +254,13 @@ impl Against {
         silent.evidence.push(format!("dropped: {}", drops.join(", ")));
         silent
     }
+}
+
+/// The proposals of an IKEv2 message in the clear. Those of IKEv1 have values that no table here translates.
+fn offers(octets: &[u8]) -> Option<Vec<wire::v2::Proposal>> {
+    let (header, payloads) = Header::split(octets).ok().filter(|(header, _)| header.version.major() == 2)?;
+    let chain = wire::v2::parse_chain(header.next_payload, payloads, HEADER_LEN).ok()?;
+    chain.sa().map(<[wire::v2::Proposal]>::to_vec)
 }
 
 /// Whether an answer has an SA payload: it accepts.

@@ -4,14 +4,18 @@
 //! process, by the same protocol core that the daemon has ([`trial`]); so what is found is what would happen.
 
 mod against;
+mod certificates;
+mod inside;
 mod sanity;
 mod trial;
 
 use crate::cli::Check;
+use crate::clock::unix_seconds;
 use crate::daemon::load::{self, Loaded};
 use crate::diagnose::{as_json, as_text};
 use diag::{Cause, Finding, Severity};
 use std::process::ExitCode;
+use std::time::Duration;
 
 pub(crate) use against::Against;
 
@@ -40,24 +44,60 @@ fn finding(
 fn read(path: &str) -> Result<(Loaded, Vec<Finding>), String> {
     let mut loaded = load::file(path)?;
     let refused = std::mem::take(&mut loaded.refused);
-    let one = |why: String| {
+    let keys = std::mem::take(&mut loaded.refused_keys);
+    let one = |(why, key): (String, String)| {
         let (first, rest) = why.split_once('\n').unwrap_or((&why, ""));
-        let remedy = (Cause::NoConfig, "correct this line: the connection is not loaded as it stands".to_string());
+        let remedy = "correct this line: the connection is not loaded as it stands".to_string();
+        let remedy = (cause_of(&key), remedy);
         let mut found = finding("refused", path, Severity::Error, &[remedy], first);
         found.evidence.extend(rest.lines().map(str::to_string));
         found
     };
-    Ok((loaded, refused.into_iter().map(one).collect()))
+    Ok((loaded, refused.into_iter().zip(keys).map(one).collect()))
+}
+
+/// What a fault in a line would become, were it not refused: the cause that the key's value decides.
+fn cause_of(key: &str) -> Cause {
+    let last = key.rsplit('.').next().unwrap_or_default();
+    match last {
+        "proposals" => Cause::Phase1Proposal,
+        "esp_proposals" | "ah_proposals" => Cause::ChildFailed,
+        "certs" | "cacerts" | "cacert" | "ca_id" | "auth" | "revocation" | "file" | "crl_uris" => Cause::AuthFailed,
+        "secret" if ["rsa", "ecdsa", "private", "pkcs", "eap", "xauth"].iter().any(|kind| of_section(key, kind)) => {
+            Cause::AuthFailed
+        }
+        "secret" => Cause::PskMismatch,
+        "id" => Cause::PeerId,
+        "local_ts" | "remote_ts" => Cause::TrafficSelector,
+        "version" => Cause::IkeVersion,
+        "aggressive" => Cause::NegotiationMode,
+        "mode" => Cause::EncapsulationMode,
+        "encap" => Cause::NatTraversal,
+        "start_action" => Cause::NotStarted,
+        _ if last.starts_with("dpd_") => Cause::DpdTimeout,
+        _ if ["rekey_", "life_", "rand_", "reauth_", "over_time"].iter().any(|prefix| last.starts_with(prefix)) => {
+            Cause::Lifetime
+        }
+        _ => Cause::NoConfig,
+    }
+}
+
+/// Whether a key is in a section of `secrets` of this kind: `secrets.rsa-moon.secret`.
+fn of_section(key: &str, kind: &str) -> bool {
+    key.strip_prefix("secrets.").is_some_and(|section| section.starts_with(kind))
 }
 
 fn findings(how: &Check) -> Result<(Vec<Finding>, Vec<String>), String> {
     let (a, mut found) = read(&how.file)?;
     let mut notes = Vec::new();
+    let now = Duration::from_secs(unix_seconds());
     found.extend(sanity::one(&how.file, &a));
+    found.extend(certificates::one(&how.file, &a, now));
     if let Some(with) = &how.with {
         let (b, refused) = read(with)?;
         found.extend(refused);
         found.extend(sanity::one(with, &b));
+        found.extend(certificates::one(with, &b, now));
         found.extend(sanity::two((&how.file, &a), (with, &b)));
         found.extend(trial::each((&how.file, &a), (with, &b), &mut notes));
     }

@@ -189,6 +189,17 @@ fn one_file_is_judged_by_itself() {
     let (found, text) = alone("refused", &site("a", "b", "remote_adrs = x", "", "s"));
     assert_eq!(found, [Some("NO_CONFIG")]);
     assert!(text.contains("a.conf:5") && text.contains("remote_adrs"), "{text}");
+    for (name, lines, child, secret, cause) in [
+        ("r-proposal", "proposals = aes128-rot13", "", "s", "P1_PROPOSAL"),
+        ("r-esp", GOOD, "esp_proposals = rot13", "s", "CHILD_FAILED_IKE_KEPT"),
+        ("r-ts", GOOD, "local_ts = 10.0.0.0/99", "s", "TRAFFIC_SELECTOR"),
+        ("r-time", GOOD, "rekey_time = soon", "s", "LIFETIME"),
+        ("r-version", "version = 3", "", "s", "IKE_VERSION"),
+        ("r-secret", GOOD, "", "0sthis is no base64!", "PSK_MISMATCH"),
+    ] {
+        let (found, text) = alone(name, &site("a", "b", lines, child, secret));
+        assert!(found.contains(&Some(cause)), "{name}: {found:?} {text}");
+    }
     let how = Check { file: "/no/such/file".into(), with: None, json: false, verbose: false };
     assert!(findings(&how).unwrap_err().contains("/no/such/file"));
 }
@@ -203,7 +214,7 @@ fn a_capture_is_held_against_a_configuration() {
     sim.initiate(here, there);
     sim.run_for(std::time::Duration::from_secs(5));
     let against = |text: &str| {
-        let mut against = Against::new(&files.write("b.conf", text)).unwrap();
+        let mut against = Against::new(&files.write("b.conf", text), None).unwrap();
         sim.wire.iter().for_each(|(_, d)| against.take(d.from, d.to, &d.bytes));
         let mut notes = Vec::new();
         (against.findings(&mut notes), notes)
@@ -216,9 +227,75 @@ fn a_capture_is_held_against_a_configuration() {
     let (found, _) =
         against(&site("b", "a", GOOD, "", "s").replace("remote_addrs = 192.0.2.1", "remote_addrs = 192.0.2.77"));
     assert_eq!(found[0].causes.first(), Some(&Cause::NoConfig), "{found:?}");
-    let (found, notes) = against(&site("a", "b", GOOD, "", "s"));
-    assert!(found.is_empty() && notes[0].contains("only the responder's end"), "{notes:?}");
-    let error =
-        Against::new(&files.write("bad.conf", "connections { x { remote_adrs = y } }")).map(|_| ()).unwrap_err();
+    // The configuration of the other end of it.
+    let (found, _) = against(&site("a", "b", GOOD, "", "s"));
+    assert_eq!((found[0].id, found[0].severity), ("would-accept", Severity::Ok), "{found:?}");
+    let (found, _) = against(&site("a", "b", "proposals = aes256-sha512-x25519", "", "s"));
+    assert_eq!((found[0].id, found[0].causes.first()), ("would-offer-else", Some(&Cause::Phase1Proposal)), "{found:?}");
+    let elsewhere = site("a", "b", GOOD, "", "s").replace("local_addrs = 192.0.2.1", "local_addrs = 192.0.2.7");
+    let (found, notes) = against(&elsewhere);
+    assert!(found.is_empty() && notes[0].contains("say which end it is with --end"), "{notes:?}");
+    let bad = files.write("bad.conf", "connections { x { remote_adrs = y } }");
+    let error = Against::new(&bad, None).map(|_| ()).unwrap_err();
     assert!(error.contains("remote_adrs") && error.contains("correct this"), "{error}");
+}
+
+/// With keys, what was encrypted is held against a configuration too: of either end, in both versions.
+#[test]
+fn what_keys_open_is_held_against_a_configuration() {
+    let files = Files::new("against-keys");
+    for version in ["version = 2", "version = 1"] {
+        let lines = format!("{version}\n    {GOOD}");
+        let mut sim = sim::Sim::new(5);
+        let simulated =
+            |name, address, peer| sim::Site::new(name, address).to(peer).connection(version).connection(GOOD);
+        let a =
+            simulated("a", "192.0.2.1", "192.0.2.2").child("local_ts = 10.1.0.0/16").child("remote_ts = 10.2.0.0/16");
+        let b =
+            simulated("b", "192.0.2.2", "192.0.2.1").child("local_ts = 10.2.0.0/16").child("remote_ts = 10.1.0.0/16");
+        let (here, there) = (sim.add(a), sim.add(b));
+        sim.initiate(here, there);
+        sim.run_for(std::time::Duration::from_secs(5));
+        let keys = sim.decryption_tables(here);
+        let against = |text: &str| {
+            let mut against = Against::new(&files.write("b.conf", text), None).unwrap();
+            let mut tracker = capture::Tracker::with_keys(capture::Keys::parse(keys.as_bytes()));
+            for (time, d) in &sim.wire {
+                against.take(d.from, d.to, &d.bytes);
+                let content = capture::Content::Ike(&d.bytes);
+                tracker.take(time.as_nanos(), &capture::Datagram { source: d.from, destination: d.to, content });
+            }
+            against.take_opened(&tracker.finish().sas);
+            let found = against.findings(&mut Vec::new());
+            let first = found.first().unwrap().clone();
+            (first.id, first.causes.first().map(|cause| cause.code()), format!("{} {:?}", first.why, first.evidence))
+        };
+        let good = against(&site("b", "a", &lines, "", "s"));
+        assert!(good.0 == "would-accept" && good.2.contains("child 'net'"), "{version}: {good:?}");
+        let good = against(&site("a", "b", &lines, "", "s"));
+        assert!(good.0 == "would-accept" && good.2.contains("child 'net'"), "{version}: {good:?}");
+        for (own, peer, was, is, cause, line) in [
+            ("b", "a", "id = a.example", "id = c.example", "PEER_ID", "remote.id"),
+            ("b", "a", "local_ts = 10.2.0.0/16", "local_ts = 10.9.0.0/16", "TRAFFIC_SELECTOR", "local_ts"),
+            ("b", "a", "remote {\n      auth = psk", "remote {\n      auth = pubkey", "AUTH_FAILED", "remote.auth"),
+            (
+                "b",
+                "a",
+                "local_ts =",
+                "esp_proposals = aes256ctr-sha512\n        local_ts =",
+                "CHILD_FAILED_IKE_KEPT",
+                "esp_proposals",
+            ),
+            ("a", "b", "id = b.example", "id = c.example", "PEER_ID", "remote.id"),
+            ("a", "b", "remote_ts = 10.2.0.0/16", "remote_ts = 10.9.0.0/16", "TRAFFIC_SELECTOR", "remote_ts"),
+        ] {
+            // IKEv1 has the way of proof in the clear, and refuses it there.
+            if version == "version = 1" && cause == "AUTH_FAILED" {
+                continue;
+            }
+            let found = against(&site(own, peer, &lines, "", "s").replace(was, is));
+            assert_eq!((found.0, found.1), ("would-refuse", Some(cause)), "{version}, {own}, {is}: {found:?}");
+            assert!(found.2.contains(line), "{found:?}");
+        }
+    }
 }

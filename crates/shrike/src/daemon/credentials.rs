@@ -8,7 +8,7 @@
 //! | `private`, `rsa`, `ecdsa`, `pkcs8` | private keys |
 
 use config::{Authority, CertificateSource, Connection, KeyPassphrase};
-use crypto::{Certificate, InvalidPrivateKey, PrivateKey, RevocationList};
+use crypto::{Certificate, InvalidPrivateKey, PrivateKey, PublicKey, RevocationList};
 use proto::Credentials;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -28,6 +28,18 @@ pub struct Found {
     keys: Vec<PrivateKey>,
     /// What could not be used, each as a report for the operator.
     pub refused: Vec<String>,
+}
+
+impl Found {
+    /// The certificates of ends.
+    pub fn certificates(&self) -> &[Certificate] {
+        &self.certificates
+    }
+
+    /// Whether the private key of this public one is there.
+    pub fn has_key_for(&self, public: &PublicKey) -> bool {
+        self.keys.iter().any(|key| key.public().id() == public.id())
+    }
 }
 
 /// What an earlier reading of the directories put into the endpoint.

@@ -29,6 +29,9 @@ pub struct Loaded {
     pub credentials: Found,
     /// What was refused, each as a report for the operator.
     pub refused: Vec<String>,
+    /// Of each of `refused` what it is about: the key with its sections, or the name of the section whose files it is. Empty
+    /// where the key itself is unknown.
+    pub refused_keys: Vec<String>,
 }
 
 /// Reads `swanctl.conf`. A connection with a fault is refused alone: the others must not suffer for it.
@@ -53,6 +56,11 @@ pub fn file(path: &str) -> Result<Loaded, String> {
         }
         Err(errors) => {
             loaded.refused = errors.iter().take(20).map(report).collect();
+            let about = |e: &ConfigError| match e.kind {
+                config::ErrorKind::UnknownKey { .. } => String::new(),
+                _ => e.key.clone(),
+            };
+            loaded.refused_keys = errors.iter().take(20).map(about).collect();
             if errors.len() > 20 {
                 loaded.refused.push(format!("and {} errors more", errors.len() - 20));
             }
@@ -71,6 +79,7 @@ pub fn file(path: &str) -> Result<Loaded, String> {
     root.forget_secrets();
     let directory = Path::new(path).parent().unwrap_or(Path::new("."));
     loaded.credentials = credentials::read_all(directory, &passphrases);
+    loaded.refused_keys.resize(loaded.refused.len(), String::new());
     loaded.refused.append(&mut loaded.credentials.refused);
     for mut authority in std::mem::take(&mut loaded.authorities) {
         match credentials::resolve_authority(&mut authority, directory) {
@@ -87,6 +96,8 @@ pub fn file(path: &str) -> Result<Loaded, String> {
         }
     }
     loaded.connections = connections;
+    // All others are about certificates and keys in files.
+    loaded.refused_keys.resize(loaded.refused.len(), "certs".to_string());
     Ok(loaded)
 }
 

@@ -1,15 +1,16 @@
-//! `shrike diagnose`: what is wrong, of a running daemon, or from packet captures, listings and logs without keys.
+//! `shrike diagnose`: what is wrong, of a running daemon, or from packet captures (with keys or without), listings and logs.
 
 use crate::check::Against;
 use crate::cli::Diagnose;
 use crate::client::Control;
-use capture::{Content, Reader, Tracker, Tracks, decapsulate};
+use capture::{Content, KeyUse, Keys, Reader, Tracker, Tracks, Unopened, decapsulate};
 use diag::{Cause, Finding, Log, Severity, Sourced};
 use show::listing::{Dialect, Listings};
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::process::ExitCode;
+use zeroize::Zeroizing;
 
 /// Version of the JSON form.
 const SCHEMA: &str = "shrike.findings/1";
@@ -20,10 +21,10 @@ struct Unused {
     tracks: Tracks,
 }
 
-fn read(path: &str, mut against: Option<&mut Against>) -> Result<Unused, String> {
+fn read(path: &str, keys: Keys, mut against: Option<&mut Against>) -> Result<Unused, String> {
     let file = File::open(path).map_err(|error| format!("{path}: {error}"))?;
     let mut reader = Reader::new(BufReader::new(file)).map_err(|error| format!("{path}: {error}"))?;
-    let mut tracker = Tracker::default();
+    let mut tracker = Tracker::with_keys(keys);
     while let Some(packet) = reader.next_packet().map_err(|error| format!("{path}: {error}"))? {
         if let Some(datagram) = decapsulate(packet.link, packet.octets) {
             if let (Some(against), Content::Ike(octets)) = (against.as_mut(), datagram.content) {
@@ -95,9 +96,10 @@ fn findings(how: &Diagnose, vici: Option<&str>, print: impl Fn(&str)) -> Result<
     let mut sources = Vec::new();
     let mut notes = Vec::new();
     let mut from = |source: &String, findings| sources.push(Sourced { source: source.clone(), findings });
-    let mut against = how.against.as_deref().map(Against::new).transpose()?;
+    let mut against = how.against.as_deref().map(|path| Against::new(path, how.end)).transpose()?;
+    let table = how.keys.as_deref().map(|path| KeyTable::read(path, &mut notes)).transpose()?;
     for path in &how.pcap {
-        from(path, captured(path, against.as_mut(), &mut notes)?);
+        from(path, captured(path, table.as_ref(), against.as_mut(), &mut notes)?);
     }
     for path in &how.listing {
         from(path, listings(path, &mut notes)?);
@@ -128,8 +130,17 @@ fn running(vici: Option<&str>, notes: &mut Vec<String>) -> Result<Vec<Finding>, 
 }
 
 /// Findings from a capture.
-fn captured(path: &str, against: Option<&mut Against>, notes: &mut Vec<String>) -> Result<Vec<Finding>, String> {
-    let Unused { damaged, tracks } = read(path, against)?;
+fn captured(
+    path: &str,
+    table: Option<&KeyTable>,
+    mut against: Option<&mut Against>,
+    notes: &mut Vec<String>,
+) -> Result<Vec<Finding>, String> {
+    let keys = table.map(KeyTable::keys).unwrap_or_default();
+    let Unused { damaged, tracks } = read(path, keys, against.as_deref_mut())?;
+    if let Some(against) = against {
+        against.take_opened(&tracks.sas);
+    }
     let counted = [
         (damaged, "damaged records"),
         (tracks.unreadable, "datagrams on IKE's ports that are no IKE"),
@@ -137,6 +148,9 @@ fn captured(path: &str, against: Option<&mut Against>, notes: &mut Vec<String>) 
         (tracks.fragments, "fragments of IP packets, which are not put together"),
     ];
     notes.extend(counted.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{path}: left out {n} {what}")));
+    if let Some(table) = table {
+        notes.extend(table.outcome(path, &tracks.keys));
+    }
     if tracks.sas.is_empty() {
         notes.push(format!("{path}: no IKE message in it (UDP ports 500 and 4500)"));
     }
@@ -174,6 +188,60 @@ fn logged(path: &str, notes: &mut Vec<String>) -> Result<Vec<Finding>, String> {
     Ok(report.findings)
 }
 
+/// A file with keys. Its text is kept for the next capture, and wiped when it is no longer needed.
+struct KeyTable {
+    path: String,
+    text: Zeroizing<Vec<u8>>,
+}
+
+impl KeyTable {
+    /// Reads it, and says which lines make no sense.
+    ///
+    /// # Errors
+    /// It cannot be read, or has no key.
+    fn read(path: &str, notes: &mut Vec<String>) -> Result<Self, String> {
+        let text = std::fs::read(path).map_err(|error| format!("{path}: {error}"))?;
+        let table = Self { path: path.to_string(), text: Zeroizing::new(text) };
+        let keys = table.keys();
+        notes.extend(keys.refused.iter().take(20).map(|(line, why)| format!("{path}:{line}: left out: {why}")));
+        if keys.is_empty() {
+            let first = keys.refused.first().map(|(line, why)| format!("; line {line}: {why}")).unwrap_or_default();
+            return Err(format!(
+                "{path}: no key in it; expected are lines of Wireshark's ikev1_decryption_table or ikev2_decryption_table{first}"
+            ));
+        }
+        Ok(table)
+    }
+
+    fn keys(&self) -> Keys {
+        Keys::parse(&self.text)
+    }
+
+    /// What came of its keys in one capture, as far as somebody has to do something about it.
+    fn outcome<'a>(&'a self, capture: &'a str, uses: &'a [KeyUse]) -> impl Iterator<Item = String> + 'a {
+        uses.iter().filter_map(move |used| {
+            let place = format!("{}:{}", self.path, used.line);
+            let Some(spis) = used.spis else {
+                return Some(format!("{place}: not used: {capture} has no message that is encrypted for this SA"));
+            };
+            if used.opened > 0 && used.failed > 0 {
+                return Some(format!("{place}: opens {} messages, and {} not", used.opened, used.failed));
+            }
+            let why = match used.why? {
+                Unopened::WrongKey => "it is another SA's key, or of other algorithms",
+                Unopened::NoBeginning => "the capture lacks messages 1 to 4 of its phase 1, where decryption begins",
+                Unopened::Length(octets) => {
+                    return Some(format!(
+                        "{place}: opens no message of {spis} in {capture}: the algorithm of that phase 1 needs a key of {octets} octets"
+                    ));
+                }
+                Unopened::Algorithm => "the algorithm of that phase 1 is not known here",
+            };
+            Some(format!("{place}: opens no message of {spis} in {capture}: {why}"))
+        })
+    }
+}
+
 /// Findings for programs.
 pub(crate) fn as_json(findings: &[Finding], notes: &[String]) -> String {
     let document = serde_json::json!({ "schema": SCHEMA, "findings": findings, "notes": notes });
@@ -205,6 +273,8 @@ pub(crate) fn as_text(findings: &[Finding], notes: &[String], verbose: bool) -> 
     text
 }
 
+#[cfg(test)]
+mod recordings;
 #[cfg(test)]
 mod score;
 #[cfg(test)]

@@ -20,8 +20,19 @@ const EVERY: u32 = 10;
 const RETRY: u32 = 30;
 
 /// The sources, in the order of the marks of a [`Fault`].
-const SOURCES: [&str; 9] =
-    ["live a", "live b", "listing a", "listing b", "log a", "log b", "capture a", "capture b", "all"];
+const SOURCES: [&str; 11] = [
+    "live a",
+    "live b",
+    "listing a",
+    "listing b",
+    "log a",
+    "log b",
+    "capture a",
+    "capture b",
+    "keys a",
+    "keys b",
+    "all",
+];
 
 /// What a source must say.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -40,7 +51,7 @@ fn musts(marks: &str) -> Vec<Must> {
         'S' => Must::InSet,
         _ => Must::Nothing,
     };
-    marks.chars().filter(|mark| !mark.is_whitespace()).map(must).collect()
+    marks.chars().map(must).collect()
 }
 
 type Act = fn(&mut Sim, NodeId, NodeId);
@@ -51,6 +62,8 @@ struct Fault {
     /// The right cause; a second one where the catalogue has a finer name for the same.
     causes: &'static [&'static str],
     marks: &'static str,
+    /// The same for the captures of both ends with the keys of that end; without it, what the captures must say alone.
+    keyed: Option<&'static str>,
     a: Site,
     b: Option<Site>,
     /// Done before anything begins, and in every round after.
@@ -142,8 +155,9 @@ fn run(fault: &Fault) -> Evidence {
         }
         findings.push((4 + n, log.finish().findings));
     }
-    for (n, node) in [a, b].into_iter().enumerate() {
-        let mut tracker = Tracker::default();
+    for (n, node) in [a, b, a, b].into_iter().enumerate() {
+        let table = if n < 2 { String::new() } else { sim.decryption_tables(node) };
+        let mut tracker = Tracker::with_keys(Keys::parse(table.as_bytes()));
         for entry in sim.happened(node) {
             let (Happened::Sent(datagram) | Happened::Received(datagram)) = &entry.what else { continue };
             if !datagram.keepalive {
@@ -157,7 +171,7 @@ fn run(fault: &Fault) -> Evidence {
     let sourced =
         |(n, findings): &(usize, Vec<Finding>)| Sourced { source: SOURCES[*n].to_string(), findings: findings.clone() };
     let all = diag::merged(findings.iter().map(sourced).collect());
-    findings.push((8, all));
+    findings.push((SOURCES.len() - 1, all));
     Evidence { findings }
 }
 
@@ -201,7 +215,9 @@ fn every_fault_ends_in_its_cause() {
     let mut complaints = String::new();
     let mut second = 0;
     for fault in &faults {
-        let musts = musts(fault.marks);
+        let (alone, all) = fault.marks.split_at(fault.marks.len() - 1);
+        let keyed = fault.keyed.unwrap_or(&alone[alone.len() - 2..]);
+        let musts = musts(&format!("{alone}{keyed}{all}"));
         assert_eq!(musts.len(), SOURCES.len(), "{}", fault.name);
         let evidence = run(fault);
         let _ = write!(table, "{:<44} {:<22} ", fault.name, fault.causes[0]);
@@ -320,6 +336,7 @@ fn fault(name: impl Into<String>, causes: &'static [&'static str], marks: &'stat
         name: name.into(),
         causes,
         marks,
+        keyed: None,
         a,
         b: Some(b),
         before: |_, _, _| {},

@@ -238,7 +238,7 @@ fn captures_of_others() {
         return;
     }
     let worst = |name: &str| {
-        let Unused { tracks, .. } = read(&format!("{directory}/{name}"), None).unwrap();
+        let Unused { tracks, .. } = read(&format!("{directory}/{name}"), Keys::default(), None).unwrap();
         let findings = diag::observed(&tracks.sas);
         findings.iter().map(|f| (f.severity, f.causes.first().map(|c| c.code()))).max().unwrap()
     };

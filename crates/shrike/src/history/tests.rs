@@ -68,6 +68,32 @@ fn what_happened_is_there_after_a_restart() {
     assert!(restored[0].ended < Duration::from_secs(60));
 }
 
+/// Of several attempts that fail alike there is one finding, and it ends when the peer is up; a restart does not forget it.
+#[test]
+fn a_finding_begins_and_ends() {
+    let file = File::new("findings");
+    let events = events();
+    let failed: Vec<Event> = events.iter().filter(|event| matches!(event, Event::Ended(_))).cloned().collect();
+    let up: Vec<Event> = events.iter().filter(|event| matches!(event, Event::IkeUp(_))).cloned().collect();
+    assert_eq!((failed.len(), up.len()), (1, 1));
+    record(&file.0, &[&failed[..], &failed, &failed].concat());
+    let kinds = |kind: &str| {
+        let json: serde_json::Value = serde_json::from_str(&show(&file.0, Some("gw"), 50, true).unwrap()).unwrap();
+        let rows = json["events"].as_array().unwrap().clone();
+        rows.into_iter().filter(|row| row["kind"] == kind).collect::<Vec<_>>()
+    };
+    let began = kinds("finding");
+    assert_eq!((began.len(), &began[0]["code"], kinds("finding-over").len()), (1, &"PSK_MISMATCH".into(), 0));
+    assert!(began[0]["at"].as_i64().unwrap() > 0);
+    // Another daemon with the same file: the finding is still open, and the peer comes up.
+    record(&file.0, &[&failed[..], &up].concat());
+    let over = kinds("finding-over");
+    assert_eq!((kinds("finding").len(), over.len(), &over[0]["code"]), (1, 1, &"PSK_MISMATCH".into()));
+    assert!(over[0]["text"].as_str().unwrap().starts_with("PSK_MISMATCH is over after"), "{over:?}");
+    record(&file.0, &failed);
+    assert_eq!(kinds("finding").len(), 2, "it begins anew");
+}
+
 #[test]
 fn a_damaged_file_is_set_aside() {
     let file = File::new("damaged");
