@@ -252,7 +252,7 @@ as_racoon() {
     steady() { local n; for n in 1 2 3 4 5 6; do racoonctl show-sa isakmp; sleep 0.25; done | sort -u | wc -l | grep -qx 2; }
     check 'racoonctl: Created is the same in each listing' steady
     check 'racoonctl: show-sa internal' says '10\.1\.0\.0/24 +10\.2\.0\.0/24' -- show-sa internal
-    check 'racoonctl: show-schedule' says '^index    tick     xtime    created.1  ' -- show-schedule
+    check 'racoonctl: show-schedule' says $'^index    tick     xtime    created\n[123]        3[0-9]{3} ' -- show-schedule
     check 'racoonctl: get-cert of a peer without one' says 'did not show a certificate: .* pre-shared-key' -- get-cert inet 192.0.2.1 192.0.2.2
     check 'racoonctl: logout-user of nobody' says "no user 'carol' is logged in" -- logout-user carol
     check 'racoonctl: -u without XAuth' says "'lab' has no user" -- establish-sa -u carol isakmp inet 192.0.2.1 192.0.2.2
