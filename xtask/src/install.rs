@@ -48,6 +48,8 @@ pub enum Error {
     Taken(PathBuf),
     /// The same, where the link to be should lie.
     LinkTaken(PathBuf),
+    /// The prefix does not begin at the root, and a unit needs a whole path.
+    Relative(PathBuf),
     /// Nothing was installed here.
     NotInstalled(PathBuf),
     /// A file could not be read, written or removed.
@@ -69,6 +71,9 @@ impl fmt::Display for Error {
                  with --force-links",
                 path.display()
             ),
+            Error::Relative(prefix) => {
+                write!(f, "--prefix {} does not begin with '/': what is relative is --destdir", prefix.display())
+            }
             Error::NotInstalled(list) => write!(
                 f,
                 "{} is not there, so nothing was installed with this --prefix and --destdir: give the same ones as to install",
@@ -123,6 +128,9 @@ impl Layout {
 
 /// Builds the program where none is named, installs it, and says what lies where now.
 pub fn install(workspace: &Workspace, options: &Options) -> Result<Vec<PathBuf>, Error> {
+    if !options.place.prefix.is_absolute() {
+        return Err(Error::Relative(options.place.prefix.clone()));
+    }
     let program = match &options.program {
         Some(program) => program.clone(),
         None => {
@@ -332,6 +340,9 @@ mod tests {
         options.place.prefix = "/opt/shrike".into();
         install(&workspace(), &options).unwrap_or_else(|error| panic!("{error}"));
         let unit = fs::read_to_string(there.root("etc/systemd/system/shrike.service")).expect("the unit");
+        options.place.prefix = "here".into();
+        let relative = install(&workspace(), &options).err().map(|error| error.to_string());
+        assert!(relative.is_some_and(|error| error.contains("--prefix here does not begin with '/'")));
         assert!(
             unit.contains("ExecStart=/opt/shrike/sbin/shrike run")
                 && unit.contains("ExecReload=/opt/shrike/sbin/shrike load")

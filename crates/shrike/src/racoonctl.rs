@@ -8,8 +8,8 @@ use crate::client::Control;
 use line::{Begin, Line, USAGE, Which, address_of, host};
 use model::{IkeState, SaSnapshot};
 use show::racoonctl::{
-    NO_SAD_ENTRIES, Options, PHASE2_ESTABLISHED, event_line, events_of_end, events_of_phase1, render, render_internal,
-    render_ipsec, render_schedule,
+    Dialect, NO_SAD_ENTRIES, Options, PHASE1_DELETED, PHASE2_ESTABLISHED, event_line, events_of_end, events_of_phase1,
+    render, render_internal, render_ipsec, render_schedule,
 };
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
@@ -57,14 +57,14 @@ pub fn run(arguments: &[String], vici: Option<&str>, print: impl Fn(&str)) -> Re
             Ok(())
         }
         ["show-sa" | "ss", "internal"] => {
-            print(&render_internal(&meant(&line, &mut open()?)?));
+            print(&render_internal(&meant(&line, &mut open()?)?, line.level));
             Ok(())
         }
         ["show-schedule" | "sc"] => {
             let mut control = open()?;
             let (sas, since) = (meant(&line, &mut control)?, control.since()?);
             let now = listed_at(&control);
-            print(&render_schedule(&sas, running(&since)?, &|age| local_time(&now, age, "%Y-%m-%d %H:%M:%S")));
+            print(&render_schedule(&sas, running(&since, &now)?, &|age| local_time(&now, age, "%Y-%m-%d %H:%M:%S")));
             Ok(())
         }
         [verb] if TAKE_ARGUMENTS.contains(verb) => Err(format!("insufficient arguments\n{USAGE}")),
@@ -88,24 +88,34 @@ pub fn run(arguments: &[String], vici: Option<&str>, print: impl Fn(&str)) -> Re
         },
         [verb @ ("establish-sa" | "es"), rest @ ..] => {
             let (begin, which) = Begin::parse(rest)?;
-            let wanted = Wanted::of(Which::parse(verb, which)?);
-            steer::connect(&line, &mut open()?, &wanted, &begin).map(drop)
+            let (wanted, mut control) = (Wanted::of(Which::parse(verb, which)?), open()?);
+            steer::connect(&line, &mut control, &wanted, &begin)?;
+            if begin.wait {
+                print(&reached(&wanted, &meant(&line, &mut control)?));
+            }
+            Ok(())
         }
         [verb @ ("vpn-connect" | "vc"), rest @ ..] => {
             let (begin, [gateway]) = Begin::parse(rest)? else {
                 return Err(format!("Invalid arguments to {verb}\n{USAGE}"));
             };
             let (gateway, mut control) = (host(gateway)?, open()?);
-            steer::connect(&line, &mut control, &Wanted::Gateway(gateway), &Begin { wait: true, ..begin })?;
-            let with = |sa: &SaSnapshot| sa.remote.ip() == gateway && sa.established.is_some();
-            print(&connected(meant(&line, &mut control)?.iter().find(|sa| with(sa)), columns()));
+            let wanted = Wanted::Gateway(gateway);
+            steer::connect(&line, &mut control, &wanted, &Begin { wait: true, ..begin })?;
+            print(&reached(&wanted, &meant(&line, &mut control)?));
             Ok(())
         }
         ["vpn-disconnect" | "vd", gateway] => {
             let (gateway, mut control) = (host(gateway)?, open()?);
             steer::forget_password(&mut control, gateway);
+            let sas = meant(&line, &mut control)?;
             steer::delete(&line, &mut control, None, gateway)?;
-            print("VPN connexion terminated\n");
+            let ended = sas.iter().find(|sa| sa.remote.ip() == gateway);
+            print(&match (ended, line.dialect) {
+                // The newer one prints the event that it waited for.
+                (Some(sa), Dialect::Racoon08) => event_line(PHASE1_DELETED, sa.local, sa.remote),
+                _ => "VPN connexion terminated\n".to_string(),
+            });
             Ok(())
         }
         ["logout-user" | "lu", user] => steer::log_out(&line, &mut open()?, user),
@@ -162,18 +172,27 @@ fn local_time(now: &jiff::ZonedDateTime, age: Duration, format: &str) -> String 
 }
 
 /// The time since a local time such as `Nov 24 01:05:33 2026`.
-fn running(since: &str) -> Result<Duration, String> {
+fn running(since: &str, now: &jiff::ZonedDateTime) -> Result<Duration, String> {
     let wrong = |error: jiff::Error| format!("the daemon runs since '{since}', which is no time: {error}");
     let started = jiff::civil::DateTime::strptime("%b %d %H:%M:%S %Y", since).map_err(wrong)?;
-    let zone = jiff::ZonedDateTime::now();
-    let started = started.to_zoned_datetime(zone.time_zone().clone()).map_err(wrong)?;
-    let seconds = zone.timestamp().as_second().saturating_sub(started.timestamp().as_second());
-    Ok(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
+    let started = started.to_zoned_datetime(now.time_zone().clone()).map_err(wrong)?;
+    let nanoseconds = now.timestamp().as_nanosecond().saturating_sub(started.timestamp().as_nanosecond());
+    Ok(Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(0)))
 }
 
 /// Width of the terminal, as the shell tells.
 fn columns() -> usize {
     std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok()).filter(|n| (1..=1000).contains(n)).unwrap_or(80)
+}
+
+/// What is said when what was waited for is there: of phase 1 what `vpn-connect` says, of phase 2 the event.
+fn reached(wanted: &Wanted, sas: &[SaSnapshot]) -> String {
+    let sa = sas.iter().find(|sa| wanted.is(sa));
+    match (wanted, sa) {
+        (Wanted::Esp { .. }, Some(sa)) => event_line(PHASE2_ESTABLISHED, sa.local, sa.remote),
+        (Wanted::Esp { .. }, None) => String::new(),
+        _ => connected(sa, columns()),
+    }
 }
 
 /// What `vpn-connect` says in the end, in racoon's words and spelling, which scripts look for: the address that the gateway
@@ -271,9 +290,12 @@ mod tests {
 
     #[test]
     fn since_when_the_daemon_runs() {
-        let hour_ago = local_time(&jiff::ZonedDateTime::now(), Duration::from_secs(3600), "%b %d %H:%M:%S %Y");
-        let seconds = running(&hour_ago).unwrap().as_secs();
-        assert!((3599..3700).contains(&seconds), "{seconds}");
-        assert!(running("yesterday").unwrap_err().starts_with("the daemon runs since 'yesterday', which is no time"));
+        let now = jiff::Timestamp::from_millisecond(1_796_001_160_184).unwrap();
+        let now = now.to_zoned_datetime(jiff::tz::TimeZone::system());
+        let hour_ago = local_time(&now, Duration::from_secs(3600), "%b %d %H:%M:%S %Y");
+        assert_eq!(running(&hour_ago, &now), Ok(Duration::from_millis(3_600_184)));
+        assert!(
+            running("yesterday", &now).unwrap_err().starts_with("the daemon runs since 'yesterday', which is no time")
+        );
     }
 }

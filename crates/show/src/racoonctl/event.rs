@@ -37,6 +37,9 @@ pub fn events_of_phase1(sa: &SaSnapshot) -> Vec<u16> {
     std::iter::once(0x0100).chain(user).chain((sa.version == 1).then_some(0x0107)).collect()
 }
 
+/// The event of an ISAKMP SA that is gone.
+pub const PHASE1_DELETED: u16 = 0x0101;
+
 /// The event of an IPsec SA that came up.
 pub const PHASE2_ESTABLISHED: u16 = 0x0201;
 

@@ -9,7 +9,7 @@ use wire::SpiPair;
 use wire::grammar::{RuleId, rule};
 
 /// Columns of an address where both ends are printed.
-const WIDE: usize = 45;
+pub(super) const WIDE: usize = 45;
 /// Columns of the destination where it is the only address.
 pub(super) const NARROW: usize = 22;
 /// Columns of a date, `2024-11-09 08:58:30`.
@@ -64,7 +64,8 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    fn new(address: SocketAddr, width: usize) -> Self {
+    /// As a column of this width has it.
+    pub(super) fn new(address: SocketAddr, width: usize) -> Self {
         let (text, port) = (address.ip().to_string(), address.port());
         let room = width - port.to_string().len() - 1;
         let text: String = text.chars().take(room).collect();

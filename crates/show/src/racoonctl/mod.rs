@@ -15,7 +15,7 @@ mod schedule;
 #[cfg(test)]
 mod tests;
 
-pub use event::{PHASE2_ESTABLISHED, event_line, event_text, events_of_end, events_of_phase1};
+pub use event::{PHASE1_DELETED, PHASE2_ESTABLISHED, event_line, event_text, events_of_end, events_of_phase1};
 pub use ipsec::{NO_SAD_ENTRIES, render_ipsec};
 pub use isakmp::{
     Dialect, Endpoint, Exchange, Options, RacoonIsakmp, Status, project, render, render_rows, st, st_name,

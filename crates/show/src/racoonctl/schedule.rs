@@ -1,5 +1,6 @@
 //! `show-schedule`: the timers that an operator of racoon looks for there, the lifetimes.
 
+use super::isakmp::{Endpoint, NARROW, WIDE};
 use model::SaSnapshot;
 use std::time::Duration;
 
@@ -33,19 +34,22 @@ pub fn render_schedule(sas: &[SaSnapshot], running: Duration, created: &dyn Fn(D
     let row = |(index, t): (usize, Timer)| {
         // What is left comes in whole seconds, which are rounded down: so the age is rounded up.
         let begun = t.age.as_secs() + u64::from(t.age.subsec_nanos() != 0);
-        let (tick, due) = (begun + t.left.as_secs(), (running + t.left).as_secs());
+        let tick = begun + t.left.as_secs();
+        let due = running.saturating_sub(t.age).as_secs() + tick;
         format!("{index:<8} {tick:<8} {due:<8} {}\n", created(t.age))
     };
     std::iter::once("index    tick     xtime    created\n".to_string()).chain(rows.into_iter().map(row)).collect()
 }
 
-/// `show-sa internal`: source and destination of each phase 2 that the daemon has in its own table, also of one that still
-/// waits for phase 1, which no other listing of racoon's has.
-pub fn render_internal(sas: &[SaSnapshot]) -> String {
-    let mut out = format!("{:45} {:45} \n", "Source", "Destination");
-    for child in sas.iter().flat_map(|sa| &sa.children) {
-        let text = |list: &[model::TrafficSelector]| list.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-        out += &format!("{:45} {:45} \n", text(&child.local_ts), text(&child.remote_ts));
+/// `show-sa internal`: both ends of each phase 2 that the daemon has in its own table, also of one that still waits for
+/// phase 1, which no other listing of racoon's has. The columns are wider from `-l` on.
+pub fn render_internal(sas: &[SaSnapshot], level: u8) -> String {
+    let width = if level == 0 { NARROW } else { WIDE };
+    let mut out = format!("{:width$} {:width$}\n", "Source", "Destination");
+    for sa in sas {
+        for _ in &sa.children {
+            out += &format!("{:width$} {:width$} \n", Endpoint::new(sa.local, width), Endpoint::new(sa.remote, width));
+        }
     }
     out
 }
@@ -77,11 +81,14 @@ mod tests {
 
     #[test]
     fn phase_2_that_waits_is_in_the_internal_table() {
+        let text = render_internal(&[connecting()], 0);
+        let expected =
+            "Source                 Destination           \n192.168.0.1.500        192.168.0.9.500        \n";
+        assert_eq!(text, expected);
         let sas = [established(), isakmp()];
-        let text = render_internal(&sas);
-        let mut lines = text.lines();
-        assert!(lines.next().unwrap().starts_with("Source                                        Destination  "));
-        assert_eq!(lines.count(), sas.iter().map(|sa| sa.children.len()).sum::<usize>());
-        assert!(text.contains(&sas[1].children[0].remote_ts[0].to_string()), "{text}");
+        let text = render_internal(&sas, 1);
+        let children = sas.iter().map(|sa| sa.children.len()).sum::<usize>();
+        assert_eq!(text.lines().count(), 1 + children);
+        assert!(text.lines().skip(1).all(|line| line.len() == 92), "{text}");
     }
 }

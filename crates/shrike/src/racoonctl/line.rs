@@ -13,7 +13,7 @@ pub const USAGE: &str = "usage: racoonctl [-l [-l [-l]]] [-s SOCKET] [--dialect 
   vpn-connect (vc) [-u USER] GATEWAY          vpn-disconnect (vd) GATEWAY
   logout-user (lu) USER                       get-cert (gc) inet|inet6 SRC DST
 SA: isakmp inet|inet6 SRC DST
-    esp inet|inet6 SRC[/PREFIX[/PORT]] DST[/PREFIX[/PORT]] icmp|tcp|udp|gre|any";
+    esp inet|inet6 SRC[/PREFIX[/PORT]] DST[/PREFIX[/PORT]] [icmp|tcp|udp|gre|any]";
 
 /// The command line.
 #[derive(Debug, PartialEq, Eq)]
@@ -91,8 +91,8 @@ impl Which {
             ["isakmp", family @ ("inet" | "inet6"), source, destination] => {
                 Ok(Self::Isakmp { source: address_of(family, source)?, destination: address_of(family, destination)? })
             }
-            ["esp", family @ ("inet" | "inet6"), source, destination, protocol] => {
-                let selector = |text: &str| selector(family, text, protocol);
+            ["esp", family @ ("inet" | "inet6"), source, destination, rest @ ..] if rest.len() <= 1 => {
+                let selector = |text: &str| selector(family, text, rest.first().copied().unwrap_or("any"));
                 Ok(Self::Esp { source: selector(source)?, destination: selector(destination)? })
             }
             ["ah", ..] => {
@@ -241,6 +241,8 @@ mod tests {
             let expected: TrafficSelector = expected.parse().unwrap();
             assert_eq!(esp(text, protocol), expected.to_string(), "{text} {protocol}");
         }
+        assert_eq!(which("esp inet 10.1.0.0/16 10.2.0.0/16"), which("esp inet 10.1.0.0/16 10.2.0.0/16 any"));
+        assert_eq!(esp("10.1.0.0/16[80]", "tcp"), "10.1.0.0/16[tcp/http]");
         let refused = |text: &str| which(text).unwrap_err();
         assert!(
             refused("esp inet 10.1.0.0/33 10.2.0.0/16 any").starts_with("'10.1.0.0/33' is no end of an IPsec SA: ")

@@ -44,7 +44,7 @@ pub fn delete_child(
         all.filter(|c| carries(&c.local_ts, source) && carries(&c.remote_ts, destination)).map(|c| c.id).collect();
     if chosen.is_empty() {
         let what = format!("no IPsec SA between {source} and {destination}");
-        return Err(format!("{what}: 'racoonctl show-sa internal' lists what there is"));
+        return Err(format!("{what}: 'shrike show' lists what there is"));
     }
     chosen.into_iter().try_for_each(|id| terminate(control, "child-id", id))
 }
@@ -208,6 +208,20 @@ fn carries(child: &Message, key: &str, wanted: &TrafficSelector) -> bool {
         text.parse::<TrafficSelector>().is_ok_and(|ts| ts == *wanted)
             || (text == "dynamic" && wanted.start == wanted.end)
     })
+}
+
+impl Wanted {
+    /// Whether this SA is what was wanted, and up.
+    pub fn is(&self, sa: &SaSnapshot) -> bool {
+        let up = sa.established.is_some() && self.gateway().is_none_or(|address| sa.remote.ip() == address);
+        up && match self {
+            Self::Isakmp { source, .. } => sa.local.ip() == *source,
+            Self::Esp { source, destination } => {
+                sa.children.iter().any(|c| c.local_ts.contains(source) && c.remote_ts.contains(destination))
+            }
+            Self::Gateway(_) => true,
+        }
+    }
 }
 
 /// Brings it up.
