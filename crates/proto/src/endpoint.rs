@@ -587,7 +587,7 @@ impl Endpoint {
         };
         let others = same_peer.iter().filter(|other| **other != id).filter_map(|other| self.sas.get(other));
         let beside = others.filter(|other| other.name() == sa.name() && !other.is_closed());
-        let installed = beside.flat_map(IkeSa::children).filter(|child| child.is_installed());
+        let installed = beside.flat_map(IkeSa::lasting_children).filter(|child| child.is_installed());
         installed.map(|child| child.name.clone()).collect()
     }
 

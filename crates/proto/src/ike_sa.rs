@@ -170,6 +170,15 @@ impl IkeSa {
         either!(self, sa => &sa.children)
     }
 
+    /// The Child SAs that it has or makes, but for those that we are about to delete, with it or by themselves: these are no
+    /// reason not to begin anew.
+    pub fn lasting_children(&self) -> impl Iterator<Item = &ChildSa> {
+        self.children().iter().filter(|child| match self {
+            Self::V1(_) => true, // there a Delete is not answered: what is deleted is gone
+            Self::V2(sa) => !sa.is_leaving() && !sa.is_child_leaving(child),
+        })
+    }
+
     pub fn take_children(&mut self) -> Vec<ChildSa> {
         either!(self, sa => std::mem::take(&mut sa.children))
     }

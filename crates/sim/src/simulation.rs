@@ -322,6 +322,23 @@ impl Sim {
         self.nodes[node.0].up = false;
     }
 
+    /// A node stands still with all that it knows, as a suspended machine: it hears nothing, and its clock does not tick.
+    pub fn suspend(&mut self, node: NodeId) {
+        self.nodes[node.0].up = false;
+    }
+
+    /// A suspended node goes on. For it the clock jumps: everything that was due meanwhile is due now.
+    pub fn wake(&mut self, node: NodeId) {
+        self.nodes[node.0].up = true;
+    }
+
+    /// Forgets what was recorded: the nodes' logs and the datagrams. For simulations that are too long to keep them.
+    pub fn forget_records(&mut self) {
+        self.wire.clear();
+        self.undelivered.clear();
+        self.nodes.iter_mut().for_each(|node| node.log.clear());
+    }
+
     /// Begins the child `net` of the connection whose peer is `to`, on port 500.
     ///
     /// # Panics

@@ -28,9 +28,9 @@ impl Endpoint {
         };
         // Without an ISAKMP SA over it a Child SA is not what is asked for.
         let usable = |sa: &IkeSa| sa.name() == connection && !sa.is_closed() && !sa.is_orphaned();
-        let up = |sa: &&IkeSa| usable(sa) && sa.children().iter().any(|c| c.name == child);
+        let up = |sa: &&IkeSa| usable(sa) && sa.lasting_children().any(|c| c.name == child);
         if let Some(sa) = self.sas.values().find(up) {
-            let installed = sa.children().iter().any(|c| c.name == child && c.is_installed());
+            let installed = sa.lasting_children().any(|c| c.name == child && c.is_installed());
             return Ok(if installed { Started::AlreadyUp(sa.id()) } else { Started::Negotiation(sa.id()) });
         }
         if let Some(id) = self.add_child_v1(now, connection, child, (local, remote)) {

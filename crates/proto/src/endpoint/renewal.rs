@@ -84,7 +84,7 @@ impl Endpoint {
             let known = sa.connection().is_some_and(|c| c.children.iter().any(|c| c.name == child));
             usable && known && sa.name() == connection && sa.addresses().1.ip() == peer && sa.heir().is_none()
         };
-        let sa = self.sas.values_mut().filter(fits).find_map(IkeSa::v2)?;
+        let sa = self.sas.values_mut().filter(fits).filter_map(IkeSa::v2).find(|sa| !sa.is_leaving())?;
         v2::further_child(sa, &mut self.cx, child);
         if let Some(packet) = packet {
             v2::triggered_by(sa, packet);

@@ -164,7 +164,7 @@ impl Endpoint {
             let carries = |c: &crate::child::ChildSa| {
                 c.name == child && (!c.is_installed() || covers(&c.local_ts, &c.remote_ts, &wanted))
             };
-            same && sa.heir().is_none() && sa.children().iter().any(carries)
+            same && sa.heir().is_none() && sa.lasting_children().any(carries)
         };
         if self.sas.values().any(served) {
             return;

@@ -86,7 +86,7 @@ impl Endpoint {
 
 /// Established, and no other one takes its place or is replaced by it.
 fn stands_alone(sa: &v2::IkeSa) -> bool {
-    sa.is_established() && sa.replaces.is_none() && sa.heir().is_none() && !sa.undecided
+    sa.is_established() && !sa.is_leaving() && sa.replaces.is_none() && sa.heir().is_none() && !sa.undecided
 }
 
 /// Whether the two were begun by both ends at once for the same purpose.
@@ -108,6 +108,7 @@ fn carries_all_of(heir: &v2::IkeSa, old: &v2::IkeSa) -> bool {
     old.children.iter().filter(|child| child.is_installed()).all(|child| {
         heir.children.iter().any(|other| {
             other.is_installed()
+                && !heir.is_child_leaving(other)
                 && other.name == child.name
                 && other.local_ts == child.local_ts
                 && other.remote_ts == child.remote_ts

@@ -197,6 +197,10 @@ fn send(sa: &mut IkeSa, cx: &mut Context, now: Instant, task: Task, wanted: Opti
         _ => return,
     };
     let rekey = matches!(task, Task::RekeyChild { .. });
+    if !rekey && made_by_peer(sa, id) {
+        drop_placeholder(sa, cx, id);
+        return;
+    }
     let ready = |c: &&mut ChildSa| {
         c.id == id
             && if rekey { matches!(c.state, ChildState::Installed | ChildState::Rekeying) } else { !c.is_installed() }
@@ -402,6 +406,32 @@ fn again_later(sa: &mut IkeSa, cx: &mut Context, now: Instant, id: SaId) {
     cx.timers.set(sa.id, Reason::ChildLifetime(id), at);
 }
 
+/// Whether the peer has made what this placeholder is for, or more: both ends may want the same Child SA at once, and one
+/// is enough.
+fn made_by_peer(sa: &IkeSa, id: SaId) -> bool {
+    let Some(wanted) = sa.children.iter().find(|c| c.id == id) else { return false };
+    let includes = |list: &[TrafficSelector], all: &[TrafficSelector]| {
+        all.iter().all(|one| list.iter().any(|ts| ts.includes(one)))
+    };
+    sa.children.iter().any(|c| {
+        c.id != id
+            && c.name == wanted.name
+            && c.state == ChildState::Installed
+            && !sa.is_child_leaving(c)
+            && includes(&c.local_ts, &wanted.local_ts)
+            && includes(&c.remote_ts, &wanted.remote_ts)
+    })
+}
+
+/// The peer has made it: ours is not needed.
+fn drop_placeholder(sa: &mut IkeSa, cx: &mut Context, id: SaId) {
+    if let Some(at) = sa.children.iter().position(|c| c.id == id) {
+        let name = sa.children.remove(at).name;
+        sa.log(cx, "IKE", 1, format!("CHILD_SA {name} was made by the peer meanwhile"));
+    }
+    all_children_made(sa, cx);
+}
+
 /// A new IKE SA beside another has all the Child SAs that it is going to have: the other one goes.
 fn all_children_made(sa: &mut IkeSa, cx: &mut Context) {
     let more = sa.queue.iter().any(|t| matches!(t, Task::CreateChild { .. }));
@@ -448,6 +478,10 @@ fn refused(
             }
             Err(kind) => kind,
         },
+        (NotifyType::TEMPORARY_FAILURE, _) if !rekey && made_by_peer(sa, id) => {
+            drop_placeholder(sa, cx, id);
+            return Verdict::Keep;
+        }
         (NotifyType::TEMPORARY_FAILURE, _) => {
             sa.log(cx, "IKE", 1, format!("the peer cannot make CHILD_SA {name} just now: again later"));
             again_later(sa, cx, now, id);
@@ -548,6 +582,23 @@ pub(super) fn request(
     (reply, Verdict::Keep)
 }
 
+/// Whether the peer asks for the same further Child SA as our request under way, and ours is the one to be made. Both ends
+/// would have it twice. RFC 7296 has no rule for this; that of section 2.8.1 does: the request with the lower nonce is the one
+/// that comes to nothing, here before anything is installed. Both ends compare the same two.
+fn crosses_ours(sa: &IkeSa, config: Option<&config::Child>, asked: &Selectors, nonce: &[u8]) -> bool {
+    let Some(Creating { nonce: ours, what: What::Child { .. }, .. }) = &sa.creating else { return false };
+    let making = sa.pending.as_ref().and_then(|pending| match pending.task {
+        Task::CreateChild { child } => sa.children.iter().find(|c| c.id == child),
+        _ => None,
+    });
+    let same = |c: &ChildSa| {
+        config.is_some_and(|config| config.name == c.name)
+            && c.trigger.is_none()
+            && (&c.local_ts, &c.remote_ts) == (&asked.local, &asked.remote)
+    };
+    making.is_some_and(same) && ours.as_slice() > nonce
+}
+
 /// Whether a Delete of ours for this Child SA is queued or under way.
 fn closing(sa: &IkeSa, spi_in: u32) -> bool {
     let tasks = sa.queue.iter().chain(sa.pending.as_ref().map(|p| &p.task));
@@ -607,6 +658,10 @@ fn serve(
             let notify = if proposals { NotifyType::NO_PROPOSAL_CHOSEN } else { NotifyType::TS_UNACCEPTABLE };
             Refusal::fault(notify, kind, i)
         })?;
+    if old.is_none() && crosses_ours(sa, connection.children.get(index), &agreed.selectors, nonce_i) {
+        sa.log(cx, "IKE", 1, "the peer asks for the Child SA that we ask for: ours is made".to_string());
+        return Err(Refusal::plain(NotifyType::TEMPORARY_FAILURE));
+    }
     let spi_out = offered.iter().find(|p| p.number == agreed.number).and_then(wire::v2::Proposal::child_spi);
     let exchanged = exchange(cx, agreed.suite.key_exchange, chain.ke())?;
     let nonce_r = cx.random::<NONCE_LEN>().to_vec();

@@ -239,6 +239,21 @@ impl IkeSa {
         matches!(self.state, State::Established(_))
     }
 
+    fn asks_or_will_ask(&self, wanted: impl Fn(&Task) -> bool) -> bool {
+        self.queue.iter().chain(self.pending.as_ref().map(|pending| &pending.task)).any(wanted)
+    }
+
+    /// Whether we delete it, now or when its turn comes.
+    pub fn is_leaving(&self) -> bool {
+        matches!(self.state, State::Deleting(..)) || self.asks_or_will_ask(|t| matches!(t, Task::DeleteIke { .. }))
+    }
+
+    /// Whether we delete this Child SA, now or when its turn comes.
+    pub fn is_child_leaving(&self, child: &ChildSa) -> bool {
+        child.state == model::ChildState::Deleting
+            || self.asks_or_will_ask(|t| matches!(t, Task::DeleteChild { spi, .. } if *spi == child.spi_in))
+    }
+
     pub fn keys(&self) -> Option<&Keys> {
         match &self.state {
             State::HalfOpen(s) => Some(&s.keys),
