@@ -36,6 +36,14 @@ pub(crate) struct ChildSa {
     pub told: Option<Box<Selectors>>,
     /// The packet that asks for it, our side first.
     pub trigger: Option<(TrafficSelector, TrafficSelector)>,
+    /// IKEv2: our request that made it as a further Child SA. One of the peer's for the same may have been under way.
+    pub asked: Option<Box<Asked>>,
+}
+
+/// A request of ours: its nonce, and when it was answered.
+pub(crate) struct Asked {
+    pub nonce: Vec<u8>,
+    pub answered: Instant,
 }
 
 /// Selectors of both sides, as we see them.
@@ -426,6 +434,7 @@ impl ChildSa {
             succeeds: None,
             told: None,
             trigger: None,
+            asked: None,
         }
     }
 

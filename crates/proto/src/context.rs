@@ -58,6 +58,9 @@ pub(crate) enum Effect {
     Established { sa: SaId },
     /// Negotiate a child again, in an IKE SA of its own (`close_action = start`).
     Begin { connection: Arc<Connection>, child: String, local: SocketAddr, remote: SocketAddr },
+    /// The peer deleted a child that is to be there (`close_action = start`): made anew under this IKE SA, unless another one
+    /// carries it.
+    Remake { sa: SaId, child: String },
     /// IKEv1: Child SAs of the same peer that have lost their ISAKMP SA belong to this one now.
     Adopt { by: SaId },
     /// IKEv1: an ISAKMP SA is authenticated anew: the Child SAs of the old one belong to this one now.

@@ -570,25 +570,24 @@ impl Endpoint {
 
     // ------------------------------------------------------------------------------------------------------------ end
 
-    /// The children that an SA's connection has under other IKE SAs with the same peer. Both ends may have begun: what is up
-    /// beside an SA that is lost, or that never came up, must not come up once more. Those others find out by themselves if
-    /// they are lost too.
+    /// The children that an SA's connection has under other IKE SAs with the same peer, or that we are making there. Both
+    /// ends may have begun: what is up beside an SA that is lost, or that never came up, must not come up once more. Those
+    /// others find out by themselves if they are lost too.
     fn carried_by_others(&self, id: SaId) -> BTreeSet<String> {
         let Some(sa) = self.sas.get(&id) else { return BTreeSet::new() };
-        let known = sa.identities().filter(|_| sa.was_established());
-        let same_peer: Vec<SaId> = match known.and_then(|key| self.cx.peers.get(&key)) {
-            Some(sas) => sas.keys().copied().collect(),
-            None if sa.role() == Role::Initiator => {
-                let at = sa.addresses().1.ip();
-                let there = |(_, other): &(&SaId, &IkeSa)| other.was_established() && other.addresses().1.ip() == at;
-                self.sas.iter().filter(there).map(|(id, _)| *id).collect()
-            }
-            None => Vec::new(),
+        let at = sa.addresses().1.ip();
+        let established = sa.was_established();
+        let known = sa.identities().filter(|_| established).and_then(|key| self.cx.peers.get(&key));
+        let same_peer = |other: SaId, its: &IkeSa| match known {
+            Some(sas) if its.was_established() => sas.contains_key(&other),
+            _ => its.addresses().1.ip() == at && (sa.role() == Role::Initiator || established),
         };
-        let others = same_peer.iter().filter(|other| **other != id).filter_map(|other| self.sas.get(other));
-        let beside = others.filter(|other| other.name() == sa.name() && !other.is_closed());
-        let installed = beside.flat_map(IkeSa::lasting_children).filter(|child| child.is_installed());
-        installed.map(|child| child.name.clone()).collect()
+        let beside = self.sas.iter().filter(|(other, its)| {
+            **other != id && its.name() == sa.name() && !its.is_closed() && same_peer(**other, its)
+        });
+        let ours = |its: &IkeSa| its.is_established() || (its.is_half_open() && its.role() == Role::Initiator);
+        let carried = beside.map(|(_, its)| its).filter(|its| ours(its)).flat_map(IkeSa::lasting_children);
+        carried.map(|child| child.name.clone()).collect()
     }
 
     /// Carries out what a handler decided.
@@ -602,7 +601,8 @@ impl Endpoint {
         let alone = matches!(kind, FailureKind::PeerDeleted | FailureKind::NoAnswer { answered_before: true, .. });
         let heir = if alone { self.hand_on(id) } else { None };
         let kind = heir.map_or(kind, |by| FailureKind::Replaced { by });
-        let carried = self.carried_by_others(id);
+        let again = self.sas.get(&id).is_some_and(|sa| retry_after(sa, &kind).is_some());
+        let carried = if again { self.carried_by_others(id) } else { BTreeSet::new() };
         let (cx, Some(sa)) = (&mut self.cx, self.sas.get_mut(&id)) else { return };
         if sa.is_closed() && !sa.was_established() && sa.datagrams_in() == 0 {
             return;
@@ -716,6 +716,14 @@ impl Endpoint {
                     let index = connection.children.iter().position(|c| c.name == child).unwrap_or(usize::MAX);
                     if self.connections.contains_key(&connection.name) {
                         let _ = self.begin(now, connection, index, (local, remote), 1, None);
+                    }
+                }
+                Effect::Remake { sa: id, child } => {
+                    let carried = self.carried_by_others(id).contains(&child);
+                    let (cx, sa) = (&mut self.cx, self.sas.get_mut(&id).and_then(IkeSa::v2));
+                    if let Some(sa) = sa.filter(|sa| !carried && sa.is_established() && !sa.is_leaving()) {
+                        v2::further_child(sa, cx, &child);
+                        sa.next_task(cx, now);
                     }
                 }
                 Effect::Adopt { by } => self.adopt(now, by),

@@ -84,7 +84,11 @@ impl Endpoint {
             let known = sa.connection().is_some_and(|c| c.children.iter().any(|c| c.name == child));
             usable && known && sa.name() == connection && sa.addresses().1.ip() == peer && sa.heir().is_none()
         };
-        let sa = self.sas.values_mut().filter(fits).filter_map(IkeSa::v2).find(|sa| !sa.is_leaving())?;
+        let all =
+            self.sas.values_mut().filter(fits).filter_map(IkeSa::v2).filter(|sa| !sa.is_leaving()).map(|sa| sa.id);
+        let all: Vec<SaId> = all.collect();
+        let lasting = all.iter().find(|id| !self.is_twin_that_goes(**id)).or(all.first())?;
+        let sa = self.sas.get_mut(lasting).and_then(IkeSa::v2)?;
         v2::further_child(sa, &mut self.cx, child);
         if let Some(packet) = packet {
             v2::triggered_by(sa, packet);
@@ -123,6 +127,11 @@ impl Endpoint {
 
     /// A lifetime ends, or it is time to prepare for that.
     pub(super) fn renew(&mut self, now: Instant, id: SaId, reason: Reason) {
+        if reason == Reason::IkeLifetime
+            && let Some(by) = self.carrier_beside(id)
+        {
+            return self.end(now, id, FailureKind::Replaced { by });
+        }
         let Some(sa) = self.sas.get_mut(&id).filter(|sa| sa.is_established() || sa.is_orphaned()) else { return };
         let Some(sa) = sa.v2() else { return self.renew_v1(now, id, reason) };
         if let Reason::ChildLifetime(child) = reason {
@@ -486,5 +495,6 @@ impl Endpoint {
             }
             sa.next_task(&mut self.cx, now);
         }
+        self.twin_inherits(now, old, heir);
     }
 }

@@ -14,6 +14,7 @@
 //! the other and that one carries everything. Another implementation sees an ordinary Delete.
 
 use super::Endpoint;
+use crate::child::ChildSa;
 use crate::ike_sa::IkeSa;
 use crate::v2;
 use config::Unique;
@@ -25,9 +26,9 @@ use std::time::Duration;
 /// strongSwan's defaults repeats its first request.
 const AT_ONCE: Duration = Duration::from_secs(165);
 
-/// The SAs that stay, each with the one that goes.
+/// The SAs that stay, each with the one that goes, and since when both are up.
 #[derive(Default)]
-pub(super) struct Twins(BTreeMap<SaId, SaId>);
+pub(super) struct Twins(BTreeMap<SaId, (SaId, Instant)>);
 
 impl Endpoint {
     /// An IKE SA is up. If there is another one that was begun at the same time by the other end, and ours is the one that
@@ -45,7 +46,7 @@ impl Endpoint {
         }
         let (goes, stays) = (goes.id, stays.id);
         if let Some(sa) = self.sas.get_mut(&stays).and_then(IkeSa::v2) {
-            self.twins.0.insert(stays, goes);
+            self.twins.0.insert(stays, (goes, now));
             sa.enqueue(&mut self.cx, now, v2::Task::Liveness);
         }
     }
@@ -55,25 +56,64 @@ impl Endpoint {
         if self.twins.0.is_empty() {
             return;
         }
-        let Some((&stays, &goes)) = self.twins.0.iter().find(|(stays, goes)| **stays == id || **goes == id) else {
-            return;
-        };
+        let one_of = |(stays, (goes, _)): &(&SaId, &(SaId, Instant))| **stays == id || *goes == id;
+        let Some((&stays, &(goes, since))) = self.twins.0.iter().find(one_of) else { return };
         let both = self.ikev2(stays).zip(self.ikev2(goes));
-        let Some((heir, old)) = both.filter(|(heir, old)| stands_alone(heir) && stands_alone(old)) else {
-            self.twins.0.remove(&stays);
-            return;
-        };
+        // One that is being replaced has an heir soon, and one that ends is forgotten here too.
+        let Some((heir, old)) = both.filter(|(heir, old)| stands_alone(heir) && stands_alone(old)) else { return };
         // One request is under way at a time: a second one, or none, says that the first was answered.
         let proven = heir.next_request > 1 || (heir.next_request == 1 && heir.pending.is_none());
         if proven && old.pending.is_none() && old.queue.is_empty() && carries_all_of(heir, old) {
             self.twins.0.remove(&stays);
             self.retire(now, goes, stays);
+        } else if heir.children.is_empty()
+            && heir.pending.is_none()
+            && heir.queue.is_empty()
+            && since + AT_ONCE <= now
+            && old.children.iter().any(ChildSa::is_installed)
+        {
+            // What it carried was deleted and made anew under the other one: so it is that one that stays.
+            self.twins.0.remove(&stays);
+            self.retire(now, stays, goes);
+        }
+    }
+
+    /// The IKE SA that carries Child SAs for the same connection and peer beside this one, which has none and is asked nothing:
+    /// what was left over of two that began at once, and lost its children, is not rekeyed.
+    pub(super) fn carrier_beside(&self, id: SaId) -> Option<SaId> {
+        let idle = |sa: &&v2::IkeSa| sa.children.is_empty() && sa.queue.is_empty() && sa.pending.is_none();
+        let left = self.ikev2(id).filter(|sa| stands_alone(sa)).filter(idle)?;
+        let peer = left.local_id.clone().zip(left.remote_id.clone())?;
+        let known = self.cx.peers.get(&peer).into_iter().flatten();
+        let mut others = known.filter(|(other, at)| **other != id && at.ip() == left.remote.ip());
+        others.find_map(|(other, _)| {
+            let other = self.ikev2(*other).filter(|sa| stands_alone(sa) && sa.name() == left.name())?;
+            let wanted = other.connection.as_ref().is_some_and(|c| c.unique != Unique::Never);
+            (wanted && other.children.iter().any(ChildSa::is_installed)).then_some(other.id)
+        })
+    }
+
+    /// Whether this is one of two, and the one that goes as soon as it can.
+    pub(super) fn is_twin_that_goes(&self, id: SaId) -> bool {
+        self.twins.0.values().any(|(goes, _)| *goes == id)
+    }
+
+    /// A rekeying put `heir` in the place of one of the two.
+    pub(super) fn twin_inherits(&mut self, now: Instant, old: SaId, heir: SaId) {
+        for (goes, _) in self.twins.0.values_mut().filter(|(goes, _)| *goes == old) {
+            *goes = heir;
+        }
+        if let Some(goes) = self.twins.0.remove(&old)
+            && let Some(sa) = self.sas.get_mut(&heir).and_then(IkeSa::v2)
+        {
+            self.twins.0.insert(heir, goes);
+            sa.enqueue(&mut self.cx, now, v2::Task::Liveness);
         }
     }
 
     /// An SA is gone.
     pub(super) fn forget_twin(&mut self, id: SaId) {
-        self.twins.0.retain(|stays, goes| *stays != id && *goes != id);
+        self.twins.0.retain(|stays, (goes, _)| *stays != id && *goes != id);
     }
 
     fn ikev2(&self, id: SaId) -> Option<&v2::IkeSa> {

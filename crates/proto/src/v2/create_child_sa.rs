@@ -19,7 +19,7 @@
 //! the old pair. If both ends begin at once there are two new pairs; the one whose exchange has the lowest of the four
 //! nonces goes, by the hand that made it, and the other maker deletes the old pair (section 2.8.1).
 
-use super::child::{self, Agreed, ChildSa, Selectors};
+use super::child::{self, Agreed, Asked, ChildSa, Selectors};
 use super::exchange::{Request, Task, Verdict};
 use super::ike_auth::{answered_mode, ask_for_transport, child_up, on_wire, selectors, transport_of, transport_wish};
 use super::ike_sa_init::{MAX_RETRIES, NONCE_LEN};
@@ -41,6 +41,9 @@ use wire::{ExchangeType, IkeSpi, KeyExchangeId, NotifyType, ProtocolId, Secret};
 /// Seconds after which a request that failed for the time being is made again, and how much of that is random: both as
 /// with strongSwan.
 const RETRY: (f64, f64) = (15.0, 10.0);
+
+/// For so long a peer that uses strongSwan's defaults repeats a request.
+const REPEATED: Duration = Duration::from_secs(165);
 
 /// An IKE SA has at most so many Child SAs, or four times as many as are configured: a peer that makes one after the other
 /// and deletes none is stopped.
@@ -326,6 +329,9 @@ pub(super) fn response(sa: &mut IkeSa, cx: &mut Context, now: Instant, task: Tas
             // What we are to delete never carries what we send: the peer forgets it before we hear that it did.
             let lost = |c: &Crossing| nonce.as_slice().min(nonce_r) < c.lowest.as_slice();
             let mut new = new;
+            if old.is_none() {
+                new.asked = Some(Box::new(Asked { nonce: nonce.clone(), answered: now }));
+            }
             new.succeeds = crossing.as_ref().filter(|c| lost(c)).map(|c| c.made);
             sa.install(cx, now, new, agreed, keys, Role::Initiator);
             child_up(sa, cx, now, new_id);
@@ -582,21 +588,26 @@ pub(super) fn request(
     (reply, Verdict::Keep)
 }
 
-/// Whether the peer asks for the same further Child SA as our request under way, and ours is the one to be made. Both ends
-/// would have it twice. RFC 7296 has no rule for this; that of section 2.8.1 does: the request with the lower nonce is the one
-/// that comes to nothing, here before anything is installed. Both ends compare the same two.
-fn crosses_ours(sa: &IkeSa, config: Option<&config::Child>, asked: &Selectors, nonce: &[u8]) -> bool {
-    let Some(Creating { nonce: ours, what: What::Child { .. }, .. }) = &sa.creating else { return false };
-    let making = sa.pending.as_ref().and_then(|pending| match pending.task {
-        Task::CreateChild { child } => sa.children.iter().find(|c| c.id == child),
+/// Whether the peer asks for the same further Child SA as a request of ours, and ours is the one to be made, or is made: both
+/// ends would have it twice. RFC 7296 has no rule for this; that of section 2.8.1 does: the request with the lower nonce is
+/// the one that comes to nothing, here before anything is installed. Both ends compare the same two. A request that was
+/// under way then may come as late as the peer repeats it.
+fn crosses_ours(sa: &IkeSa, now: Instant, config: Option<&config::Child>, asked: &Selectors, nonce: &[u8]) -> bool {
+    let pending = sa.pending.as_ref().and_then(|pending| match (&pending.task, &sa.creating) {
+        (Task::CreateChild { child }, Some(Creating { nonce, what: What::Child { .. }, .. })) => Some((*child, nonce)),
         _ => None,
     });
-    let same = |c: &ChildSa| {
+    let request_for = |c: &ChildSa| match (&c.asked, &pending) {
+        (Some(asked), _) if asked.answered + REPEATED > now && !sa.is_child_leaving(c) => Some(asked.nonce.clone()),
+        (None, Some((child, nonce))) if *child == c.id => Some((*nonce).clone()),
+        _ => None,
+    };
+    let same = |c: &&ChildSa| {
         config.is_some_and(|config| config.name == c.name)
             && c.trigger.is_none()
             && (&c.local_ts, &c.remote_ts) == (&asked.local, &asked.remote)
     };
-    making.is_some_and(same) && ours.as_slice() > nonce
+    sa.children.iter().filter(same).filter_map(request_for).any(|ours| ours.as_slice() > nonce)
 }
 
 /// Whether a Delete of ours for this Child SA is queued or under way.
@@ -658,7 +669,7 @@ fn serve(
             let notify = if proposals { NotifyType::NO_PROPOSAL_CHOSEN } else { NotifyType::TS_UNACCEPTABLE };
             Refusal::fault(notify, kind, i)
         })?;
-    if old.is_none() && crosses_ours(sa, connection.children.get(index), &agreed.selectors, nonce_i) {
+    if old.is_none() && crosses_ours(sa, now, connection.children.get(index), &agreed.selectors, nonce_i) {
         sa.log(cx, "IKE", 1, "the peer asks for the Child SA that we ask for: ours is made".to_string());
         return Err(Refusal::plain(NotifyType::TEMPORARY_FAILURE));
     }

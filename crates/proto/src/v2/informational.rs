@@ -6,7 +6,6 @@
 //! ```
 
 use super::child;
-use super::create_child_sa::further_child;
 use super::exchange::{Request, Task, Verdict};
 use super::sa::{IkeSa, State};
 use super::{crash, mobility, redirect};
@@ -92,7 +91,7 @@ fn delete_by_peer_spi(sa: &mut IkeSa, cx: &mut Context, now: Instant, spi: u32) 
     let reason = if replaced { FailureKind::Replaced { by: sa.id } } else { FailureKind::PeerDeleted };
     remove_child(sa, cx, now, child, reason);
     if again {
-        further_child(sa, cx, &name);
+        cx.effects.push(Effect::Remake { sa: sa.id, child: name.clone() });
     }
     if let Some(connection) = sa.connection.as_ref().filter(|_| trap) {
         let (mut local, mut remote) = (sa.local, sa.remote);
