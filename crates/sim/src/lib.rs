@@ -17,6 +17,7 @@
 
 pub mod fuzz;
 pub mod fuzz_v1;
+mod hand;
 mod network;
 pub mod peer;
 mod plane;
@@ -24,6 +25,7 @@ mod rng;
 mod simulation;
 mod site;
 
+pub use hand::{Hand, HandNat, clear_parts};
 pub use network::{Block, Conditions, Datagram, Nat};
 pub use peer::{Opened, Parts, Peer};
 pub use plane::{Pair, Recording};
