@@ -17,17 +17,17 @@
 
 pub mod fuzz;
 pub mod fuzz_v1;
-mod hand;
 mod network;
 pub mod peer;
+mod peer_v1;
 mod plane;
 mod rng;
 mod simulation;
 mod site;
 
-pub use hand::{Hand, HandNat, clear_parts};
 pub use network::{Block, Conditions, Datagram, Nat};
 pub use peer::{Opened, Parts, Peer};
+pub use peer_v1::{Hand, HandNat, clear_parts};
 pub use plane::{Pair, Recording};
 pub use rng::Rng;
 pub use simulation::{Happened, Hook, LogEntry, NodeId, Sim};
