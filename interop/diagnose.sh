@@ -95,6 +95,12 @@ mixed() { # LINES-a LINES-b CHILD-a CHILD-b SECRET-b
 } }"
     subject_start a userspace "$1" "$3" && charon_start b libipsec "$2" "$4"
 }
+V1_LIVELY="$V1
+        dpd_delay = 1s" V2_LIVELY="$V2
+        dpd_delay = 1s"
+killed() { # and begun anew: charon goes on with what it had
+    begin && kill -KILL "$(lab_pid a "$(subject_name)")" && sleep 0.3 && subject_start a userspace "${!a}" '' && sleep 2.5
+}
 while IFS='|' read -r name expected act a b child_b secret; do
     cp "$LAB/daemon.conf" "$LAB.conf" && lab_up && mv "$LAB.conf" "$LAB/daemon.conf"
     check "diagnose/Shrike, $name: both daemons start" mixed "${!a}" "${!b}" "" "$child_b" "$secret" || continue
@@ -106,5 +112,7 @@ IKEv2, other secret|ERROR  PSK_MISMATCH|begin|V2|V2||other
 IKEv2, other networks|ERROR  TRAFFIC_SELECTOR|begin|V2|V2|local_ts = 10.99.0.0/24|
 IKEv2, nobody there|ERROR  NO_RESPONSE|gone|V2|V2||
 IKEv1, other secret|ERROR  PSK_MISMATCH|begin|V1|V1||other
+IKEv2, killed|WARNING  STALE_SA|killed|V2|V2_LIVELY||
+IKEv1, killed|WARNING  STALE_SA|killed|V1|V1_LIVELY||
 CASES
 finish

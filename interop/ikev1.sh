@@ -6,7 +6,8 @@
 #   ikev1.sh charon      strongSwan alone
 #   ikev1.sh xauth       XAuth and Mode-Config with strongSwan
 #   ikev1.sh vpnc        vpnc as a client: aggressive mode, XAuth, Mode-Config and its own ESP
-#   ikev1.sh pluto       libreswan alone
+#   ikev1.sh pluto       libreswan alone: main and aggressive mode, another group in quick mode, successors and deletes by
+#                        either end, liveness checks, NAT traversal forced (RFC 3947 and drafts), RSA certificates
 . "$(dirname "$0")/lab.sh"
 for part in kernel swanctl charon pluto subject scenario; do . "$INTEROP/lib/$part.sh"; done
 subject_required
@@ -316,6 +317,105 @@ CONF
     CONF_MORE=()
 }
 
+# both_start PLUTO-LINES SHRIKE-LINES SHRIKE-CHILD   the three in addition to what every case has
+both_start() {
+    PLUTO_SETUP=ikev1-policy=accept PLUTO_IKEV2=no pluto_start shim "ike=aes128-sha2_256;dh19
+    $1" && subject_start a userspace "version = 1
+        proposals = aes128-sha256-ecp256
+        $2" "$3" && whack --impair revival >/dev/null
+}
+# Of the Child SA that is in use: one that has a successor is listed beside it for a while.
+current_spi() { vici a --list-sas --raw | grep -o 'state=INSTALLED[^}]*spi-in=[0-9a-f]*' | grep -o '[0-9a-f]*$' | head -1; }
+has_successor() { local now; now=$(current_spi); [ -n "$now" ] && [ "$now" != "$1" ]; }
+rekeyed_by() { # COMMAND...
+    local before; before=$(current_spi)
+    "$@" >/dev/null && lab_wait 10 has_successor "$before" && vici_up a && peer_up || { vici a --list-sas; whack --status | grep '^000 #'; return 1; }
+}
+child_gone() { ! vici a --list-sas --raw | grep -q 'state=INSTALLED'; }
+child_deleted_by_shrike() { vici a --terminate --child lab --timeout 5 && both_gone; } # pluto's ISAKMP SA goes with its last Child SA
+child_deleted_by_peer() {
+    established initiator || return
+    local number; number=$(whack --status | sed -n 's/^000 #\([0-9]*\):.*IPsec SA established.*/\1/p' | tail -1)
+    whack --deletestate "$number" && lab_wait 5 child_gone || { vici a --list-sas; whack --status | grep '^000 #'; return 1; }
+}
+encapsulated() { established "$1" && vici a --list-sas --raw | grep -q 'encap=yes' && [ "$(sent a '192.0.2.1.4500 > 192.0.2.2.4500')" -gt 0 ]; }
+each_answers() { established initiator && answered_by a && answered_by b; }
+rsa_pki() { # a certificate for each node, of one authority
+    local node
+    mkdir -p "$PKI" &&
+        openssl req -x509 -newkey rsa:2048 -nodes -keyout "$PKI/ca.key" -out "$PKI/ca.pem" -days 30 -subj '/C=CH/O=Lab/CN=root' 2>/dev/null || return
+    for node in a b; do
+        openssl req -newkey rsa:2048 -nodes -keyout "$PKI/$node.key" -out "$PKI/$node.csr" -subj "/C=CH/O=Lab/CN=$node" 2>/dev/null &&
+            openssl x509 -req -in "$PKI/$node.csr" -CA "$PKI/ca.pem" -CAkey "$PKI/ca.key" -CAcreateserial -days 30 -out "$PKI/$node.pem" \
+                -extfile <(echo "subjectAltName=DNS:$node.example") 2>/dev/null || return
+    done
+    mkdir -p "$LAB"/a/{x509,x509ca,private} && cp "$PKI/a.pem" "$LAB/a/x509/own.pem" && cp "$PKI/a.key" "$LAB/a/private/own.key" &&
+        cp "$PKI/ca.pem" "$LAB/a/x509ca/" && openssl pkcs12 -export -inkey "$PKI/b.key" -in "$PKI/b.pem" -name b -passout pass: -out "$PKI/b.p12"
+}
+rsa_nss() { # DATABASE
+    pk12util -i "$PKI/b.p12" -d "$1" -W '' -K '' >/dev/null && certutil -A -d "$1" -n root -t CT,, -i "$PKI/ca.pem"
+}
+
+# What differs from main mode with a secret and no group of its own in quick mode.
+with_pluto_beyond() {
+    local PKI=$LAB/pki role draft plain='esp=aes_gcm128
+    pfs=no'
+    for role in initiator responder; do
+        lab_up
+        check "ikev1/pluto/aggressive/$role: both daemons start" both_start "$plain
+    aggressive=yes" 'aggressive = yes' 'esp_proposals = aes128gcm16' &&
+            check "ikev1/pluto/aggressive/$role: established" established $role || { subject_log a; peer_log; }
+    done
+    lab_up
+    check 'ikev1/pluto/pfs: both daemons start' both_start 'esp=aes128-sha2_256;dh14
+    pfs=yes' '' 'esp_proposals = aes128-sha256-modp2048' &&
+        check 'ikev1/pluto/pfs: established, quick mode with another group' established initiator &&
+        check 'ikev1/pluto/pfs: the Child SA rekeyed by Shrike' rekeyed_by vici a --rekey --child lab &&
+        check 'ikev1/pluto/pfs: the Child SA deleted by Shrike, gone at both' child_deleted_by_shrike &&
+        check 'ikev1/pluto/pfs: and by the peer' child_deleted_by_peer || { subject_log a; peer_log; }
+    lab_up # pluto rekeys what it began, when its time comes
+    check 'ikev1/pluto/rekeyed: both daemons start' both_start "$plain
+    salifetime=12s
+    rekeymargin=9s
+    rekeyfuzz=0%" '' 'esp_proposals = aes128gcm16' &&
+        check 'ikev1/pluto/rekeyed: established by the peer' established responder &&
+        check 'ikev1/pluto/rekeyed: the Child SA rekeyed by the peer' rekeyed_by true || { subject_log a; peer_log; }
+    lab_up
+    check 'ikev1/pluto/dpd: both daemons start' both_start "$plain
+    dpddelay=1
+    dpdtimeout=10
+    dpdaction=clear" 'dpd_delay = 1s' 'esp_proposals = aes128gcm16' &&
+        check 'ikev1/pluto/dpd: each answers R-U-THERE' each_answers || { subject_log a; peer_log; }
+    for draft in rfc drafts; do
+        role=initiator; [ $draft = drafts ] && role=responder
+        lab_up
+        check "ikev1/pluto/natt/$draft: both daemons start" both_start "$plain
+    encapsulation=yes
+    nat-ikev1-method=$draft" 'encap = yes' 'esp_proposals = aes128gcm16' &&
+            check "ikev1/pluto/natt/$draft: established on port 4500, in UDP" encapsulated $role || { subject_log a; peer_log; }
+    done
+    lab_up
+    CONF_MORE=([a]="connections { lab {
+    local { auth = pubkey
+        certs = own.pem
+        id = a.example }
+    remote { auth = pubkey
+        id = b.example } } }")
+    PLUTO_NSS=rsa_nss PLUTO_AUTHBY=rsasig
+    check 'ikev1/pluto/rsa: certificates are made' rsa_pki &&
+        check 'ikev1/pluto/rsa: both daemons start' both_start "$plain
+    leftcert=b
+    leftid=@b.example
+    leftsendcert=always
+    rightid=@a.example
+    rightca=%same" '' 'esp_proposals = aes128gcm16' &&
+        check 'ikev1/pluto/rsa: established by Shrike' established initiator &&
+        check 'ikev1/pluto/rsa: deleted by Shrike, gone at both' terminated_by_shrike &&
+        check 'ikev1/pluto/rsa: established by the peer' established responder || { subject_log a; peer_log; }
+    unset PLUTO_NSS PLUTO_AUTHBY
+    CONF_MORE=()
+}
+
 with_pluto() {
 if [ -x "$PLUTO_BIN/pluto" ] && command -v certutil cc >/dev/null; then
     peer_pluto
@@ -334,6 +434,7 @@ if [ -x "$PLUTO_BIN/pluto" ] && command -v certutil cc >/dev/null; then
         check "ikev1/pluto/main/$role: established" established $role &&
             check "ikev1/pluto/main/$role: deleted by the peer, gone at both" terminated_by_peer || peer_log
     done
+    with_pluto_beyond
 else
     say "SKIP: libreswan is not unpacked in $PLUTO_ROOT (cargo xtask setup)"
 fi

@@ -13,6 +13,7 @@ pluto_start() {
     local home=$LAB/b/pluto preload=
     rm -rf "$home" && mkdir -p "$home"/{run,policies,nss}
     certutil -N -d "sql:$home/nss" --empty-password || return 1
+    [ -z "${PLUTO_NSS:-}" ] || "$PLUTO_NSS" "sql:$home/nss" || return 1 # a function that fills it
     printf '%s %s : PSK "%s"\n' "$(outer a)" "$(outer b)" "$LAB_PSK" >"$home/ipsec.secrets"
     cat >"$home/ipsec.conf" <<CONF
 config setup
@@ -23,7 +24,7 @@ conn lab
     leftsubnet=$(network b)
     right=$(outer a)
     rightsubnet=$(network a)
-    authby=secret
+    authby=${PLUTO_AUTHBY:-secret}
     ikev2=${PLUTO_IKEV2:-insist}
     leftupdown=%disabled
     auto=add

@@ -1,6 +1,7 @@
 //! The typed connections: what the protocol core works with.
 
 use crate::binding::{interface_id, mark};
+use crate::ikev1;
 use crate::names::Scope;
 use crate::reader::{Reader, only_sections};
 use crate::values::{boolean, bytes, duration, unsigned};
@@ -471,12 +472,18 @@ fn read_connection(section: &Section, errors: &mut Vec<ConfigError>) -> Option<C
     }
     let [local, remote] = rounds;
     let v1 = c.version == IkeVersion::V1;
+    if v1 {
+        ikev1::check(&c.proposals, section, &format!("connections.{}", section.name), errors);
+    }
     let local = authentication(&local, "local", section, v1, &mut source, errors);
     let remote = authentication(&remote, "remote", section, v1, &mut source, errors);
     if let Some(children) = children {
         let path = format!("connections.{}.children", section.name);
         for section in only_sections(children, &path, errors) {
             let mut child = read_child(section, format!("{path}.{}", section.name), errors);
+            if v1 {
+                ikev1::check(&child.esp_proposals, section, &format!("{path}.{}", section.name), errors);
+            }
             let (own, binding) = (|key| child.source.is_set(key), &mut child.binding);
             binding.if_id_in = if own("if_id_in") { binding.if_id_in } else { interfaces.0 };
             binding.if_id_out = if own("if_id_out") { binding.if_id_out } else { interfaces.1 };

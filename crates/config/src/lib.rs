@@ -17,6 +17,7 @@ mod binding;
 mod build;
 mod connection;
 mod error;
+mod ikev1;
 mod lexer;
 pub mod names;
 mod pools;

@@ -56,7 +56,7 @@ pub(crate) fn causes(tombstone: &Tombstone) -> Vec<Cause> {
             without_message_6(&tombstone.sa, to.port(), secret).0
         }
         FailureKind::NoAnswer { waiting_for, to, .. } => unanswered(*waiting_for, to.port(), secret),
-        FailureKind::HalfOpen { waiting_for, repeated, .. } => half_open(*waiting_for, *repeated),
+        FailureKind::HalfOpen { waiting_for, repeated, .. } => half_open(&tombstone.sa, *waiting_for, *repeated),
         FailureKind::ModeMismatch { .. } => vec![C::NegotiationMode],
         FailureKind::EncapsulationMode { .. } => vec![C::EncapsulationMode],
         FailureKind::ChildlessMismatch { .. } => vec![C::ChildFailed],
@@ -177,11 +177,14 @@ pub(crate) fn without_message_6(sa: &SaSnapshot, port: u16, secret: bool) -> (Ve
 }
 
 /// What it may be that the initiator does not go on.
-pub(crate) fn half_open(waiting_for: RuleId, repeated: u32) -> Vec<Cause> {
+pub(crate) fn half_open(sa: &SaSnapshot, waiting_for: RuleId, repeated: u32) -> Vec<Cause> {
     match waiting_for {
         // Repetitions of a request whose answer was sent: it did not arrive.
         RuleId::IkeAuthRequest | RuleId::MainMode3 if repeated > 0 => vec![C::NoResponse, C::HalfOpen],
         RuleId::IkeAuthRequest => vec![C::HalfOpen, C::NatTraversal, C::NoResponse],
+        // With a NAT it is the first message to port 4500 (RFC 3947 section 4). With a wrong secret it would have come, and
+        // have been unreadable.
+        RuleId::MainMode5 if sa.nat.any() => vec![C::NatTraversal, C::PskMismatch, C::PeerId, C::AuthFailed],
         RuleId::MainMode5 => vec![C::PskMismatch, C::NatTraversal, C::PeerId, C::AuthFailed],
         RuleId::MainMode5Signature => vec![C::NatTraversal, C::AuthFailed, C::PeerId],
         RuleId::AggressiveMode3 | RuleId::AggressiveMode3Encrypted if repeated == 0 => {

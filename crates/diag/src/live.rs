@@ -515,7 +515,9 @@ impl Group<'_> {
             (Some(waiting), Role::Initiator) => {
                 (unanswered(waiting, sa.remote.port(), secret), rule(waiting).story.to_string())
             }
-            (Some(waiting), Role::Responder) => (half_open(waiting, again.answered), rule(waiting).story.to_string()),
+            (Some(waiting), Role::Responder) => {
+                (half_open(sa, waiting, again.answered), rule(waiting).story.to_string())
+            }
             // Another daemon: whether the responder's SPI is there is all that it says.
             (None, Role::Initiator) if sa.spis.responder.is_zero() => {
                 let rule_of = if sa.version == 1 { RuleId::MainMode2 } else { RuleId::IkeSaInitResponse };
@@ -527,7 +529,7 @@ impl Group<'_> {
             }
             (None, Role::Responder) => {
                 let waiting = if sa.version == 1 { RuleId::MainMode5 } else { RuleId::IkeAuthRequest };
-                (half_open(waiting, again.answered), "answered, and not established".to_string())
+                (half_open(sa, waiting, again.answered), "answered, and not established".to_string())
             }
         };
         // The peer's word, though anybody can have said it: it answers, and this is likely why not otherwise.

@@ -7,6 +7,7 @@ pub mod dataplane;
 mod event;
 mod failure;
 mod identity;
+pub mod ikev1;
 mod listed;
 mod live;
 mod name;

@@ -25,9 +25,7 @@ use config::{Connection, IkeVersion, SharedSecret, StartAction};
 use crypto::Random;
 use half_open::FirstKey;
 use model::dataplane::{Command, PlaneEvent, ShuntInstall, VirtualAddress};
-use model::{
-    Algorithm, ConfigRef, DropReason, Event, FailureKind, Instant, Role, SaId, SaSnapshot, StraySa, Tombstone,
-};
+use model::{Algorithm, ConfigRef, DropReason, Event, FailureKind, Instant, Role, SaId, SaSnapshot, Tombstone};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -552,12 +550,7 @@ impl Endpoint {
                     sa.follow(&mut self.cx, remote);
                 }
             }
-            PlaneEvent::UnknownSpi { spi, from } => {
-                self.stray(now, from, StraySa::Esp { spi });
-                let text =
-                    format!("ESP with unknown SPI {spi:08x} from {from}: that peer has a Child SA which we have not");
-                self.cx.event(Event::Step { sa: None, name: String::new(), group: "ESP", level: 1, text });
-            }
+            PlaneEvent::UnknownSpi { spi, from } => self.unknown_esp(now, spi, from),
         }
     }
 

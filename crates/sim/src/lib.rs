@@ -20,6 +20,7 @@ pub mod fuzz_v1;
 mod keys;
 mod network;
 pub mod peer;
+mod peer_v1;
 mod plane;
 mod rng;
 mod simulation;
@@ -27,6 +28,7 @@ mod site;
 
 pub use network::{Block, Conditions, Datagram, Nat};
 pub use peer::{Opened, Parts, Peer};
+pub use peer_v1::{Hand, HandNat, clear_parts};
 pub use plane::{Pair, Recording};
 pub use rng::Rng;
 pub use simulation::{Happened, Hook, LogEntry, NodeId, Sim};

@@ -436,3 +436,23 @@ fn an_operator_has_an_ike_sa_authenticate_anew() {
         assert_eq!(sim.with(a, |endpoint, now| endpoint.reauthenticate(now, &other)), 0);
     }
 }
+
+/// Only who began can authenticate anew (RFC 7296 section 2.8.3): to the other end the same time is that of the end.
+#[test]
+fn the_responder_of_a_reauthentication_is_shown_the_end() {
+    let site = |name: &str, own: &str, peer: &str| {
+        let site = Site::new(name, own).to(peer).connection("version = 2").connection("reauth_time = 1000s");
+        site.connection("rand_time = 0s").connection("over_time = 100s")
+    };
+    let mut sim = Sim::new(1);
+    let a = sim.add(site("a", "192.0.2.1", "192.0.2.2"));
+    let b = sim.add(site("b", "192.0.2.2", "192.0.2.1"));
+    sim.initiate(a, b);
+    sim.run_for(Duration::from_secs(5));
+    assert!(sim.carries(a, b));
+    let times = |node| {
+        let sa = sim.snapshots(node).remove(0);
+        (sa.rekey_in, sa.reauth_in.is_some(), sa.expires_in.is_some())
+    };
+    assert_eq!((times(a), times(b)), ((None, true, false), (None, false, true)));
+}

@@ -5,7 +5,7 @@
 use super::Endpoint;
 use crate::policy;
 use crate::v2::Path;
-use model::{Instant, Stray, StraySa};
+use model::{Event, Instant, Stray, StraySa};
 use std::net::IpAddr;
 use std::time::Duration;
 use wire::{ExchangeType, Header};
@@ -75,8 +75,15 @@ impl Endpoint {
         }
     }
 
+    /// The data plane has a packet of an ESP SA that is not here.
+    pub(super) fn unknown_esp(&mut self, now: Instant, spi: u32, from: IpAddr) {
+        self.stray(now, from, StraySa::Esp { spi });
+        let text = format!("ESP with unknown SPI {spi:08x} from {from}: that peer has a Child SA which we have not");
+        self.cx.event(Event::Step { sa: None, name: String::new(), group: "ESP", level: 1, text });
+    }
+
     /// Remembers it if the configuration names this address.
-    pub(super) fn stray(&mut self, now: Instant, from: IpAddr, sa: StraySa) {
+    fn stray(&mut self, now: Instant, from: IpAddr, sa: StraySa) {
         if self.strays.again(now, from, sa) || !self.strays.may_ask(now) {
             return;
         }

@@ -6,12 +6,13 @@
 
 use crate::child::Lifetime;
 use model::dataplane::Mode;
+use model::ikev1::{ESP_AUTHENTICATION, OAKLEY_ENCRYPTION, OAKLEY_HASH, esp_encryption, esp_transform};
 use model::{ChosenSuite, Mismatch, Proposal, select};
 use std::time::Duration;
 use wire::attributes::{Attributes, DataAttribute};
-use wire::registry::{EncryptionId, EsnId, IntegrityId, KeyExchangeId, PrfId, TransformType};
+use wire::registry::{EsnId, IntegrityId, KeyExchangeId, TransformType};
 use wire::v1::{AttributeValue, NatTraversal, Proposal as WireProposal, Sa, Transform};
-use wire::{EspTransformId, IpsecAttribute, OakleyAttribute, OakleyEncryption, ProtocolId, v2};
+use wire::{IpsecAttribute, OakleyAttribute, ProtocolId, v2};
 
 /// KEY_IKE (RFC 2407 section 4.4.2).
 const KEY_IKE: u8 = 1;
@@ -24,67 +25,6 @@ const KILOBYTE: u64 = 1000;
 
 /// The lifetime of a phase 2 offer that names none (RFC 2407 section 4.5).
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(28_800);
-
-/// (IKEv2 encryption ID, Oakley value) of RFC 2409 appendix A, RFC 3602 section 5.1 and RFC 4312 section 4.1. Combined and
-/// counter modes have none: phase 1 has no place for them.
-const OAKLEY_ENCRYPTION: &[(EncryptionId, OakleyEncryption)] = &[
-    (EncryptionId::BLOWFISH, OakleyEncryption::BLOWFISH_CBC),
-    (EncryptionId::TRIPLE_DES, OakleyEncryption::TRIPLE_DES_CBC),
-    (EncryptionId::AES_CBC, OakleyEncryption::AES_CBC),
-    (EncryptionId::CAMELLIA_CBC, OakleyEncryption::CAMELLIA_CBC),
-];
-
-/// (IKEv2 encryption ID, ESP transform ID) where they differ (RFC 4312 section 4.2, RFC 4543 section 9): below, a transform
-/// has one number in both versions.
-const ESP_ENCRYPTION: &[(EncryptionId, EspTransformId)] = &[
-    (EncryptionId::CAMELLIA_CBC, EspTransformId::CAMELLIA),
-    (EncryptionId::NULL_AES_GMAC, EspTransformId::NULL_AUTH_AES_GMAC),
-];
-
-/// The first number that is not the same in both versions.
-const ESP_ENCRYPTION_DIFFERS: u8 = EspTransformId::SEED_CBC.0;
-
-/// The transform ID of an encryption algorithm.
-fn esp_transform(id: EncryptionId) -> Option<u8> {
-    let differs = ESP_ENCRYPTION.iter().find(|(known, _)| *known == id).map(|(_, transform)| transform.0);
-    let same = |id: EncryptionId| {
-        let id = u8::try_from(id.0).ok()?;
-        (id < ESP_ENCRYPTION_DIFFERS || id == CHACHA20_POLY1305).then_some(id)
-    };
-    differs.or_else(|| same(id))
-}
-
-/// No document gives ChaCha20-Poly1305 a number of IKEv1; this is the one of IKEv2, as other implementations have it.
-const CHACHA20_POLY1305: u8 = 28;
-
-/// The encryption algorithm of a transform ID, as IKEv2 numbers it.
-fn esp_encryption(transform: u8) -> u16 {
-    match ESP_ENCRYPTION.iter().find(|(_, known)| known.0 == transform) {
-        Some((id, _)) => id.0,
-        None if transform < ESP_ENCRYPTION_DIFFERS || transform == CHACHA20_POLY1305 => transform.into(),
-        // Numbers of IKEv1 that IKEv2 gave to others stay out of their way.
-        None => 0x8000 | u16::from(transform),
-    }
-}
-
-/// (Oakley hash, the integrity algorithm and PRF that stand for it).
-const OAKLEY_HASH: &[(u16, IntegrityId, PrfId)] = &[
-    (1, IntegrityId::HMAC_MD5_96, PrfId::HMAC_MD5),
-    (2, IntegrityId::HMAC_SHA1_96, PrfId::HMAC_SHA1),
-    (4, IntegrityId::HMAC_SHA2_256_128, PrfId::HMAC_SHA2_256),
-    (5, IntegrityId::HMAC_SHA2_384_192, PrfId::HMAC_SHA2_384),
-    (6, IntegrityId::HMAC_SHA2_512_256, PrfId::HMAC_SHA2_512),
-];
-
-/// (DOI authentication algorithm, integrity algorithm) for ESP.
-const ESP_AUTH: &[(u16, IntegrityId)] = &[
-    (1, IntegrityId::HMAC_MD5_96),
-    (2, IntegrityId::HMAC_SHA1_96),
-    (5, IntegrityId::HMAC_SHA2_256_128),
-    (6, IntegrityId::HMAC_SHA2_384_192),
-    (7, IntegrityId::HMAC_SHA2_512_256),
-    (9, IntegrityId::AES_XCBC_96),
-];
 
 /// The Oakley hash of a suite.
 pub(super) fn hash_of(suite: &ChosenSuite) -> Option<u16> {
@@ -270,7 +210,7 @@ pub(super) fn phase2_offer(
             let integrity: Vec<Option<IntegrityId>> =
                 if encryption.is_aead() { vec![None] } else { p.integrity.iter().map(|i| Some(*i)).collect() };
             for integrity in integrity {
-                let auth = integrity.map(|i| ESP_AUTH.iter().find(|(_, id)| *id == i).map(|(v, _)| *v));
+                let auth = integrity.map(|i| ESP_AUTHENTICATION.iter().find(|(_, id)| *id == i).map(|(v, _)| *v));
                 let Some(id) = esp_transform(encryption.id).filter(|_| auth != Some(None)) else { continue };
                 let mut attributes = vec![short(IpsecAttribute::ENCAPSULATION_MODE.0, mode_value(mode, encapsulated))];
                 if let Some(bits) = encryption.key_length {
@@ -335,7 +275,7 @@ fn phase2_as_v2(t: &Transform) -> v2::Proposal {
     };
     let mut transforms = vec![encryption];
     if let Some(auth) = value(IpsecAttribute::AUTHENTICATION_ALGORITHM.0) {
-        let known = ESP_AUTH.iter().find(|(v, _)| *v == auth).map(|(_, id)| id.0);
+        let known = ESP_AUTHENTICATION.iter().find(|(v, _)| *v == auth).map(|(_, id)| id.0);
         transforms.push(v2::Transform::new(TransformType::INTEG, known.unwrap_or(0x8000 | auth)));
     }
     if let Some(group) = value(IpsecAttribute::GROUP_DESCRIPTION.0) {

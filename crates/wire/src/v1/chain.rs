@@ -111,7 +111,9 @@ pub fn parse_chain(first: PayloadType, chain: &[u8], base: usize, padded: bool) 
     let mut end = 0;
     for raw in Payloads::new(first, chain, base) {
         let raw = match raw {
-            Err(ParseError { what: Field::PayloadChain, why: Why::Trailing { octets }, .. }) if padded => {
+            Err(ParseError { what: Field::PayloadChain, why: Why::Trailing { octets }, .. })
+                if padded || aligns(chain, octets) =>
+            {
                 result.padding = octets;
                 break;
             }
@@ -131,6 +133,13 @@ pub fn parse_chain(first: PayloadType, chain: &[u8], base: usize, padded: bool) 
     }
     result.octets = chain.get(..end).unwrap_or_default();
     Ok(result)
+}
+
+/// Whether the last octets are what RFC 2408 section 3.6 has added to a message in the clear, whose payloads are of any
+/// length: padding that makes it a multiple of four octets long. libreswan sends it, as zeros.
+fn aligns(chain: &[u8], octets: usize) -> bool {
+    let padding = chain.len().checked_sub(octets).and_then(|at| chain.get(at..)).unwrap_or_default();
+    padding.len() < 4 && chain.len().is_multiple_of(4) && padding.iter().all(|octet| *octet == 0)
 }
 
 /// What follows the first payload, by the lengths in the generic headers and without padding: what HASH(1) and HASH(2)
@@ -284,6 +293,26 @@ mod tests {
     use super::super::{ChainBuilder, NatTraversal};
     use super::*;
     use crate::registry::{ProtocolId, V1IdType};
+
+    #[test]
+    fn a_message_in_the_clear_may_be_padded_to_four_octets() {
+        for length in 8..16 {
+            let mut builder = ChainBuilder::new();
+            builder.nonce(&vec![7; length]);
+            let (first, octets) = builder.finish();
+            let parse = |padding: &[u8]| {
+                let all = [&octets[..], padding].concat();
+                parse_chain(first, &all, 28, false).map(|chain| (chain.padding, chain.octets.len()))
+            };
+            let missing = octets.len().next_multiple_of(4) - octets.len();
+            for padding in 0..9 {
+                let zeros = vec![0; padding];
+                let good = padding == 0 || padding == missing;
+                assert_eq!(parse(&zeros).ok(), good.then_some((padding, octets.len())), "{length} and {padding}");
+            }
+            assert!(missing == 0 || parse(&vec![1; missing]).is_err(), "{length}");
+        }
+    }
 
     #[test]
     fn octets_are_kept_as_they_were_sent() {
