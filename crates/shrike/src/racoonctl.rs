@@ -107,7 +107,7 @@ pub fn run(arguments: &[String], vici: Option<&str>, print: impl Fn(&str)) -> Re
         }
         ["vpn-disconnect" | "vd", gateway] => {
             let (gateway, mut control) = (host(gateway)?, open()?);
-            steer::forget_password(&mut control, gateway);
+            steer::forget_password(&mut control, &gateway.to_string());
             let sas = meant(&line, &mut control)?;
             steer::delete(&line, &mut control, None, gateway)?;
             let ended = sas.iter().find(|sa| sa.remote.ip() == gateway);
