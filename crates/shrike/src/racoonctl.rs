@@ -23,14 +23,15 @@ use vici::Message;
 pub fn run(arguments: &[String], vici: Option<&str>, print: impl Fn(&str)) -> Result<(), String> {
     let line = Line::parse(arguments)?;
     let socket = line.socket.clone().or_else(|| vici.map(str::to_string));
-    let open = || Control::open(socket.as_deref());
+    // Its socket is named by -s here.
+    let open = || Control::open(socket.as_deref()).map_err(|error| error.replace("with --vici", "with -s"));
     let words: Vec<&str> = line.words.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["-V" | "--version"] => {
             print(concat!("racoonctl of Shrike ", env!("CARGO_PKG_VERSION"), "\n"));
             Ok(())
         }
-        ["-h" | "--help"] => {
+        [] | ["-h" | "--help"] => {
             print(&format!("{USAGE}\n"));
             Ok(())
         }
@@ -107,7 +108,7 @@ pub fn run(arguments: &[String], vici: Option<&str>, print: impl Fn(&str)) -> Re
         }
         ["vpn-disconnect" | "vd", gateway] => {
             let (gateway, mut control) = (host(gateway)?, open()?);
-            steer::forget_password(&mut control, gateway);
+            steer::forget_password(&mut control, &gateway.to_string());
             let sas = meant(&line, &mut control)?;
             steer::delete(&line, &mut control, None, gateway)?;
             let ended = sas.iter().find(|sa| sa.remote.ip() == gateway);
@@ -128,8 +129,11 @@ pub fn run(arguments: &[String], vici: Option<&str>, print: impl Fn(&str)) -> Re
             std::io::stdout().write_all(&der).map_err(|error| format!("cannot write the certificate: {error}"))
         }
         [verb, ..] if TAKE_ARGUMENTS.contains(verb) => Err(format!("Invalid arguments to {verb}\n{USAGE}")),
+        ["status" | "st", ..] => Err(
+            "status is not available: 'shrike show' has all of it and the reasons, 'shrike show --json' for programs"
+                .into(),
+        ),
         [verb, ..] => Err(format!("Invalid command [{verb}]\n{USAGE}")),
-        [] => Err(USAGE.to_string()),
     }
 }
 
@@ -237,6 +241,7 @@ mod tests {
     fn what_is_not_understood_is_named() {
         let refused = |text: &str| run(&words(text), Some("unix:///nonexistent/socket"), |_| {}).unwrap_err();
         assert!(refused("frobnicate").starts_with("Invalid command [frobnicate]"));
+        assert!(refused("status -v").contains("'shrike show' has all of it"));
         assert!(refused("show-sa").starts_with("insufficient arguments"));
         assert!(refused("establish-sa").starts_with("insufficient arguments"));
         assert!(refused("get-cert").starts_with("insufficient arguments"));
@@ -264,7 +269,9 @@ mod tests {
 
     #[test]
     fn help_and_version_need_no_daemon() {
-        for (option, begins) in [("-V", "racoonctl of Shrike "), ("--help", "usage: racoonctl "), ("-h", "usage: ")] {
+        for (option, begins) in
+            [("-V", "racoonctl of Shrike "), ("--help", "usage: racoonctl "), ("-h", "usage: "), ("", "usage: ")]
+        {
             let printed = std::cell::RefCell::new(String::new());
             run(&words(option), None, |text| printed.borrow_mut().push_str(text)).unwrap();
             assert!(printed.borrow().starts_with(begins), "{option}");

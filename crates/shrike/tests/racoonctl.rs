@@ -21,5 +21,6 @@ fn its_name_decides() {
     assert_eq!(version, format!("racoonctl of Shrike {}\n", env!("CARGO_PKG_VERSION")));
     assert!(help.starts_with("usage: racoonctl [-l") && help.contains("vpn-connect (vc)"), "{help}");
     assert!(!no_daemon.0 && no_daemon.1.starts_with("racoonctl: no daemon serves"), "{}", no_daemon.1);
+    assert!(no_daemon.1.contains("or name its socket with -s"), "{}", no_daemon.1);
     assert!(!bogus.0 && bogus.1.starts_with("racoonctl: Invalid command [bogus]"), "{}", bogus.1);
 }

@@ -227,9 +227,9 @@ impl Wanted {
 /// Brings it up.
 pub fn connect(line: &Line, control: &mut Control, wanted: &Wanted, begin: &Begin<'_>) -> Result<(), String> {
     let chosen = wanted.choose(line, begin.named, &control.connections()?)?;
+    let gateway = wanted.gateway().map_or_else(|| chosen.gateway.clone(), |address| address.to_string());
     if let Some(user) = begin.user {
         let password = for_user(&chosen, user).and_then(|()| password())?;
-        let gateway = wanted.gateway().map_or(chosen.gateway.clone(), |address| address.to_string());
         let mut message = Message::new();
         message.set("id", secret_name(&gateway)).set("type", "XAuth").octets("data", password.as_bytes());
         message.list("owners", [user]);
@@ -238,7 +238,11 @@ pub fn connect(line: &Line, control: &mut Control, wanted: &Wanted, begin: &Begi
     let mut message = Message::new();
     message.set("ike", &chosen.connection).set("child", &chosen.child);
     message.set("timeout", if begin.wait { "60000" } else { "-1" });
-    control.command("initiate", message, |_| {}).map(drop)
+    let done = control.command("initiate", message, |_| {}).map(drop);
+    if done.is_err() && begin.user.is_some() {
+        forget_password(control, &gateway); // a wrong one must not stand in the way of what is configured
+    }
+    done
 }
 
 /// The daemon takes the user's name from the connection: `-u` brings the password.
@@ -262,9 +266,9 @@ fn secret_name(gateway: &str) -> String {
 }
 
 /// Has the daemon forget the password that was typed for a gateway, if there is one.
-pub fn forget_password(control: &mut Control, gateway: IpAddr) {
+pub fn forget_password(control: &mut Control, gateway: &str) {
     let mut message = Message::new();
-    message.set("id", secret_name(&gateway.to_string()));
+    message.set("id", secret_name(gateway));
     // Most connections have none, and then there is nothing to forget.
     let _ = control.command("unload-shared", message, |_| {});
 }
