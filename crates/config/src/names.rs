@@ -486,6 +486,13 @@ static TABLE: &[KeyDoc] = &[
         "Zero bits that a puzzle asks for, 8 to 28; 0 for no puzzles. Each one doubles the work.",
     ),
     key(DAEMON, "puzzle_max_difficulty", "20", Yes, "Zero bits of a peer's puzzle that is still solved; 0 for none."),
+    key(
+        DAEMON,
+        "window_size",
+        "1",
+        Yes,
+        "How many requests an IKEv2 peer may have under way, up to 64 (RFC 7296 section 2.3).",
+    ),
     key(DAEMON, "port", "500", Yes, "UDP port for IKE."),
     key(DAEMON, "port_nat_t", "4500", Yes, "UDP port for IKE and ESP behind a NAT (RFC 3948)."),
     key(DAEMON, "keep_alive", "20s", Yes, "Interval of NAT keepalives (RFC 3948 section 2.3); 0 for none."),

@@ -29,6 +29,7 @@ use super::keys::{Keys, child_keys};
 use super::mobility;
 use super::redirect;
 use super::sa::{HalfOpen, IkeSa, State};
+use super::window;
 use crate::context::{Context, Effect};
 use crate::credentials::{Signature, method_name, own_identity, scheme_for, sends_certificate};
 use crate::policy;
@@ -222,6 +223,7 @@ pub(super) fn send(sa: &mut IkeSa, cx: &mut Context, now: Instant, init_request:
     }
     chain.auth(method, value.expose());
     crash::tell(cx, &mut chain, sa.spis);
+    window::announce(cx, &mut chain, &mut sa.replies);
     if sa.initial_contact {
         // RFC 7296 section 2.4: this is the only IKE SA between these identities.
         chain.notify(ProtocolId::NONE, &[], NotifyType::INITIAL_CONTACT, &[]);
@@ -495,6 +497,7 @@ pub(super) fn request(
     send_certificates(&mut reply, &auth.certificates);
     reply.auth(auth.method, auth.value.expose());
     crash::tell(cx, &mut reply, sa.spis);
+    window::announce(cx, &mut reply, &mut sa.replies);
     crash::take(sa, cx, request.chain);
     sa.log(cx, "IKE", 1, format!("authentication of '{local}' (myself) with {}", auth.how));
     let only = request.chain.notify(NotifyType::INITIAL_CONTACT).is_some() && connection.unique != Unique::Never;

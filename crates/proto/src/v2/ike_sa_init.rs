@@ -550,8 +550,7 @@ pub(crate) fn respond(cx: &mut Context, now: Instant, first: FirstMessage<'_>) -
     if let [only] = first.candidates.as_slice() {
         sa.connection = Some(Arc::clone(only));
     }
-    sa.replies.next = 1;
-    sa.replies.remember(first.datagram, std::slice::from_ref(&response));
+    sa.replies.remember(0, first.datagram, std::slice::from_ref(&response));
     sa.datagrams_in = 1;
     sa.datagrams_out = 1;
     sa.state = State::HalfOpen(Box::new(HalfOpen {

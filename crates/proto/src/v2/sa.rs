@@ -2,11 +2,12 @@
 
 use super::configuration::VirtualAddresses;
 use super::create_child_sa::Creating;
-use super::exchange::{Parked, Pending, Replies, Task};
+use super::exchange::{Parked, Pending, Task};
 use super::fragments::Reassembly;
 use super::keys::{AuthKeys, Keys};
 use super::mobility::Mobility;
 use super::redirect::Redirection;
+use super::window::Replies;
 use crate::child::{self, Agreed, ChildSa, Parent};
 use crate::context::Context;
 use crate::timers::Reason;
@@ -124,8 +125,6 @@ pub(crate) struct IkeSa {
     pub replies: Replies,
     /// Whether the peer takes fragments (RFC 7383).
     pub fragments: bool,
-    /// The peer's request of which not all fragments are here.
-    pub(super) partial_request: Reassembly,
     /// The peer's answer of which not all fragments are here.
     pub(super) partial_response: Reassembly,
     pub children: Vec<ChildSa>,
@@ -191,7 +190,6 @@ impl IkeSa {
             next_request: 0,
             replies: Replies::default(),
             fragments: false,
-            partial_request: Reassembly::default(),
             partial_response: Reassembly::default(),
             children: Vec::new(),
             retransmissions: Retransmissions::default(),
