@@ -324,6 +324,7 @@ impl IkeSa {
         }
         let Some(pending) = self.pending.take() else { return Verdict::Keep };
         cx.timers.cancel(self.id, Reason::Retransmit);
+        let probed = mobility::probes(pending.resent);
         let verdict = match checked {
             // RFC 7296 section 2.21: the peer took the request for done; an answer that makes no sense ends the SA.
             Err(kind) => Verdict::End(kind),
@@ -340,6 +341,9 @@ impl IkeSa {
             }
         };
         if matches!(verdict, Verdict::Keep) {
+            if probed {
+                mobility::answered_by(self, cx, now, path);
+            }
             self.next_task(cx, now);
         }
         verdict
@@ -471,7 +475,8 @@ impl IkeSa {
         self.retransmissions.total += 1;
         self.datagrams_out += 1;
         cx.event(Event::Retransmitted { sa: self.id, name: self.name().to_string(), waiting_for, attempt: resent });
-        cx.transmit_all(self.local, self.remote, message);
+        cx.transmit_all(self.local, self.remote, message.clone());
+        mobility::probe(self, cx, resent, &message);
         self.arm(cx, now, resent);
         Verdict::Keep
     }
