@@ -212,7 +212,13 @@ static TABLE: &[KeyDoc] = &[
         No("certificate policies are not available in this version; use cacerts"),
         "Certificate policies to require.",
     ),
-    key(AUTH, "pubkeys", "", No("raw public keys are not available in this version; use certs"), "Raw public keys."),
+    key(
+        AUTH,
+        "pubkeys",
+        "",
+        Yes,
+        "Public keys without a certificate (RFC 7670), by file below pubkey: ours to choose from, or those the peer must have one of.",
+    ),
     key(
         AUTH,
         "cacerts",

@@ -342,7 +342,7 @@ fn the_table_is_true() {
                     "ca_id" => "\"CN=root\"",
                     "xauth_id" => continue, // `xauth_and_virtual_addresses`
                     "vips" => "0.0.0.0",
-                    "certs" | "cacerts" => "gw.pem",
+                    "certs" | "cacerts" | "pubkeys" => "gw.pem",
                     "pools" => "p",
                     "updown" => "x",
                     "auth" => "psk",

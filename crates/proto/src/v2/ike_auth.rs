@@ -34,7 +34,7 @@ use crate::context::{Context, Effect};
 use crate::credentials::{Signature, method_name, own_identity, scheme_for, sends_certificate};
 use crate::policy;
 use config::{AuthMethod as Method, Connection, SharedSecret, Unique, best_psk};
-use crypto::{Certificate, KeyKind, Scheme};
+use crypto::{Certificate, KeyKind, RawKey, Scheme};
 use model::dataplane::Mode;
 use model::{CertificateProblem, Event, FailureKind, Identity, Instant, Role, Side, TrafficSelector, narrow};
 use std::net::IpAddr;
@@ -66,6 +66,8 @@ pub(super) struct Wanted {
     hashes: Vec<HashAlgorithm>,
     /// Whether it asked for a certificate.
     certificate: bool,
+    /// Whether it asked for a public key without one (RFC 7670 section 3).
+    raw: bool,
     /// Of which authorities, by the hashes of their keys.
     authorities: Vec<u8>,
 }
@@ -75,7 +77,8 @@ impl Wanted {
     pub(super) fn of(chain: &Chain<'_>, hashes: Vec<HashAlgorithm>) -> Self {
         let requests = || chain.cert_requests().filter(|(encoding, _)| *encoding == CertEncoding::X509_SIGNATURE);
         let authorities = requests().flat_map(|(_, hashes)| hashes.iter().copied()).collect();
-        Self { hashes, certificate: requests().next().is_some(), authorities }
+        let raw = chain.cert_requests().any(|(encoding, _)| encoding == CertEncoding::RAW_PUBLIC_KEY);
+        Self { hashes, certificate: requests().next().is_some(), raw, authorities }
     }
 
     fn names(&self, authority: &Certificate) -> bool {
@@ -95,6 +98,7 @@ struct Signed {
     value: Vec<u8>,
     scheme: Scheme,
     certificates: Vec<Certificate>,
+    raw: Option<RawKey>,
 }
 
 /// Signs as the connection says and the peer can check.
@@ -126,13 +130,18 @@ fn sign(
         }
     };
     let certificates = match sends_certificate(connection, wanted.certificate) {
-        true => std::iter::once(own.certificate).chain(own.between).collect(),
+        true => own.certificate.into_iter().chain(own.between).collect(),
         false => Vec::new(),
     };
-    Ok(Signed { method, value, scheme, certificates })
+    // A peer that has the key does not ask for it.
+    let raw = own.raw.filter(|_| sends_certificate(connection, wanted.raw));
+    Ok(Signed { method, value, scheme, certificates, raw })
 }
 
-fn send_certificates(chain: &mut ChainBuilder, certificates: &[Certificate]) {
+fn send_certificates(chain: &mut ChainBuilder, certificates: &[Certificate], raw: Option<&RawKey>) {
+    if let Some(raw) = raw {
+        chain.cert(CertEncoding::RAW_PUBLIC_KEY, raw.der());
+    }
     for certificate in certificates {
         chain.cert(CertEncoding::X509_SIGNATURE, certificate.der());
     }
@@ -205,7 +214,7 @@ pub(super) fn send(sa: &mut IkeSa, cx: &mut Context, now: Instant, init_request:
         let octets = signed_octets(&auth.keys, init_request, nonce, sk_p, &id);
         match sign(cx, &connection, &local, wanted, &octets) {
             Ok(signed) => {
-                send_certificates(&mut chain, &signed.certificates);
+                send_certificates(&mut chain, &signed.certificates, signed.raw.as_ref());
                 (signed.method, Secret::new(signed.value), signed.scheme.to_string())
             }
             Err(kind) => return Verdict::End(kind),
@@ -494,7 +503,7 @@ pub(super) fn request(
     sa.become_established(cx);
     sa.log(cx, "IKE", 1, format!("authentication of '{remote}' with {how} successful"));
     reply.id_r(IdType(local.kind().number()), local.data());
-    send_certificates(&mut reply, &auth.certificates);
+    send_certificates(&mut reply, &auth.certificates, auth.raw.as_ref());
     reply.auth(auth.method, auth.value.expose());
     crash::tell(cx, &mut reply, sa.spis);
     window::announce(cx, &mut reply, &mut sa.replies);
@@ -551,6 +560,7 @@ struct OwnProof {
     method: AuthMethod,
     value: Secret,
     certificates: Vec<Certificate>,
+    raw: Option<RawKey>,
     how: String,
 }
 
@@ -630,7 +640,10 @@ fn prove(
         // Section 2.16: leaving AUTH out asks for EAP.
         return Err(FailureKind::AuthMethodUnsupported { method: "EAP".into() });
     };
-    let local = if connection.local.id.is_wildcard() && connection.local.certs.is_empty() {
+    let local = if connection.local.id.is_wildcard()
+        && connection.local.certs.is_empty()
+        && connection.local.pubkeys.is_empty()
+    {
         asked_for.filter(|id| !id.is_wildcard()).unwrap_or_else(|| own_identity(connection, request.path.local))
     } else {
         own_identity(connection, request.path.local)
@@ -656,15 +669,16 @@ fn prove(
     let auth = if connection.local.method == Method::Pubkey {
         let octets = signed_octets(keys, message, nonce, sk_p, &own);
         let wanted = Wanted::of(chain, half_open.hashes.clone());
-        let Signed { method, value, scheme, certificates } = sign(cx, connection, &local, &wanted, &octets)?;
-        OwnProof { method, value: Secret::new(value), certificates, how: scheme.to_string() }
+        let Signed { method, value, scheme, certificates, raw } = sign(cx, connection, &local, &wanted, &octets)?;
+        OwnProof { method, value: Secret::new(value), certificates, raw, how: scheme.to_string() }
     } else {
         let missing = || FailureKind::PskMissing { local: local.clone(), remote: remote.clone() };
         let best = || best_psk(&cx.secrets, &local, remote).first().map(|s| (*s).clone());
         // Of several secrets it is the one that the peer used.
         let psk = proven.psk.or_else(best).ok_or_else(missing)?;
         let value = auth_value(keys, &psk, message, nonce, sk_p, &own);
-        OwnProof { method: AuthMethod::SHARED_KEY_MIC, value, certificates: Vec::new(), how: "pre-shared key".into() }
+        let (method, how) = (AuthMethod::SHARED_KEY_MIC, "pre-shared key".into());
+        OwnProof { method, value, certificates: Vec::new(), raw: None, how }
     };
     Ok(Authenticated {
         connection: Arc::clone(connection),

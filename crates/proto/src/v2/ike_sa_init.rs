@@ -286,7 +286,8 @@ pub(super) fn request_certificate<'a>(
     cx: &Context,
     connections: impl IntoIterator<Item = &'a Arc<Connection>>,
 ) {
-    let asking = |c: &&Arc<Connection>| c.remote.method == AuthMethod::Pubkey && c.send_certreq;
+    let asking =
+        |c: &&Arc<Connection>| c.remote.method == AuthMethod::Pubkey && c.send_certreq && c.remote.pubkeys.is_empty();
     let mut hashes: Vec<[u8; 20]> = Vec::new();
     for authority in connections.into_iter().filter(asking).flat_map(|c| cx.credentials.acceptable(c)) {
         let hash = authority.key_info_hash();

@@ -8,7 +8,7 @@
 //! | `private`, `rsa`, `ecdsa`, `pkcs8` | private keys |
 
 use config::{Authority, CertificateSource, Connection, KeyPassphrase};
-use crypto::{Certificate, InvalidPrivateKey, PrivateKey, RevocationList};
+use crypto::{Certificate, InvalidPrivateKey, PrivateKey, RawKey, RevocationList};
 use proto::Credentials;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -129,7 +129,7 @@ impl FromFiles {
     }
 }
 
-/// Reads the certificates that a connection names by file.
+/// Reads the certificates and public keys that a connection names by file.
 ///
 /// # Errors
 /// The first one that cannot be read, with the line that names it.
@@ -137,6 +137,26 @@ pub fn resolve(connection: &mut Connection, directory: &Path) -> Result<(), Stri
     let source = connection.source.clone();
     let ends = [("local", &mut connection.local), ("remote", &mut connection.remote)];
     for (side, end) in ends {
+        for source_of in &mut end.pubkeys {
+            let place = |why: String| format!("{}: {why}", source.get(&format!("{side}.pubkeys")));
+            let octets = match &*source_of {
+                CertificateSource::Der(der) => Zeroizing::new(der.clone()),
+                CertificateSource::File(name) => {
+                    read(&directory.join("pubkey").join(name)).map_err(|why| place(format!("{name}: {why}")))?
+                }
+            };
+            let key = RawKey::parse(&octets).map_err(|why| match &*source_of {
+                CertificateSource::File(name) => place(format!("{name}: {why}")),
+                CertificateSource::Der(_) => place(format!("what a client sent: {why}")),
+            })?;
+            *source_of = CertificateSource::Der(key.der().to_vec());
+        }
+        // As with strongSwan: who has nothing but one key is called by it.
+        if let ([CertificateSource::Der(der)], true) = (end.pubkeys.as_slice(), end.id == model::Identity::ANY)
+            && let Ok(key) = RawKey::from_der(der)
+        {
+            end.id = model::Identity::from_wire(model::IdKind::KeyId.number(), &key.id());
+        }
         for (key, below, list) in [("certs", "x509", &mut end.certs), ("cacerts", "x509ca", &mut end.cacerts)] {
             for certificate in list {
                 let octets = match certificate {
