@@ -455,8 +455,8 @@ impl IkeSa {
 
     /// The answer did not come in time.
     pub fn retransmit(&mut self, cx: &mut Context, now: Instant) -> Verdict {
-        if ike_sa_init::without_solution(self, cx, now) {
-            return Verdict::Keep;
+        if let Some(verdict) = ike_sa_init::without_solution(self, cx, now) {
+            return verdict;
         }
         let Some(pending) = &mut self.pending else { return Verdict::Keep };
         pending.resent += 1;

@@ -42,7 +42,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use wire::grammar::RuleId;
 use wire::v2::{Chain, ChainBuilder, Id};
-use wire::{AuthMethod, CertEncoding, ExchangeType, HashAlgorithm, IdType, NotifyType, ProtocolId, Secret};
+use wire::{
+    AuthMethod, CertEncoding, ExchangeType, HashAlgorithm, IdType, NotifyType, PayloadType, ProtocolId, Secret,
+};
 
 /// The Identification payload without its generic header, which AUTH covers (RFC 7296 section 2.15: RestOfIDPayload).
 fn id_body(kind: u8, data: &[u8]) -> Vec<u8> {
@@ -197,8 +199,15 @@ fn one_round(connection: &Connection) -> Result<(), FailureKind> {
 // ---------------------------------------------------------------------------------------------------------- initiator
 
 /// Sends IKE_AUTH. `init_request` is our IKE_SA_INIT request, which our AUTH covers.
-/// `wanted` is what its answer says about certificates.
-pub(super) fn send(sa: &mut IkeSa, cx: &mut Context, now: Instant, init_request: &[u8], wanted: &Wanted) -> Verdict {
+/// `wanted` is what its answer says about certificates, `solution` that of the puzzle in it, if there is one.
+pub(super) fn send(
+    sa: &mut IkeSa,
+    cx: &mut Context,
+    now: Instant,
+    init_request: &[u8],
+    wanted: &Wanted,
+    solution: &[u8],
+) -> Verdict {
     let (Some(connection), Some(local)) = (sa.connection.clone(), sa.local_id.clone()) else { return Verdict::Keep };
     if let Err(kind) = one_round(&connection) {
         return Verdict::End(kind);
@@ -252,6 +261,9 @@ pub(super) fn send(sa: &mut IkeSa, cx: &mut Context, now: Instant, init_request:
         ask_for_transport(&mut chain, transport_of(sa, larval));
     }
     sa.log(cx, "IKE", 1, format!("authentication of '{local}' (myself) with {how}"));
+    if !solution.is_empty() {
+        chain.in_front(PayloadType::PS, solution); // RFC 8019 section 7.2.2
+    }
     let answer = if childless { RuleId::IkeAuthChildRefusal } else { RuleId::IkeAuthResponse };
     sa.request(cx, now, ExchangeType::IKE_AUTH, chain, answer, Task::Auth);
     Verdict::Keep

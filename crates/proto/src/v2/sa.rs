@@ -4,6 +4,7 @@ use super::configuration::VirtualAddresses;
 use super::create_child_sa::Creating;
 use super::exchange::{Parked, Pending, Task};
 use super::fragments::Reassembly;
+use super::ike_auth::Wanted;
 use super::keys::{AuthKeys, Keys};
 use super::mobility::Mobility;
 use super::redirect::Redirection;
@@ -81,6 +82,16 @@ pub(crate) struct AuthSent {
     pub nonce_r: Vec<u8>,
     /// IKE_AUTH asks for no Child SA (RFC 6023).
     pub childless: bool,
+    /// IKE_AUTH waits for the solution of a puzzle.
+    pub(super) postponed: Option<Postponed>,
+}
+
+/// What IKE_AUTH is made of once its puzzle is solved (RFC 8019 section 7.2).
+pub(super) struct Postponed {
+    pub request: Vec<u8>,
+    pub wanted: Wanted,
+    /// What the puzzle is about: Nr and SPIr.
+    pub content: Vec<u8>,
 }
 
 /// One IKE SA.

@@ -261,4 +261,54 @@ mod tests {
         assert_eq!((credentials.keys().count(), credentials.authorities().len()), (1, 0));
         assert_eq!(credentials.certificates().len(), 1);
     }
+
+    #[test]
+    fn public_keys_are_read_by_file_or_as_a_client_sends_them_and_name_who_has_no_other_name() {
+        let directory = std::env::temp_dir().join(format!("shrike-pubkeys-{}", std::process::id()));
+        std::fs::create_dir_all(directory.join("pubkey")).unwrap();
+        std::fs::write(directory.join("pubkey/sun.pem"), fake_pki("sun.pub.pem")).unwrap();
+        std::fs::write(directory.join("pubkey/broken.pem"), b"-----BEGIN PUBLIC KEY-----\nMAMC\n").unwrap();
+        let sun = RawKey::parse(&fake_pki("sun.pub.pem")).unwrap();
+        let moon = RawKey::parse(&fake_pki("moon.pub.pem")).unwrap();
+        let load = |text: &str| {
+            let config = config::load(&config::parse("c", &MemoryFiles::one("c", text)).unwrap()).unwrap();
+            let mut connection = (*config.connections[0]).clone();
+            resolve(&mut connection, &directory).map(|()| connection)
+        };
+        let gw = load("connections { gw { local { auth = pubkey\n pubkeys = sun.pem\n id = sun.example } remote { auth = pubkey\n pubkeys = sun.pem } } }").unwrap();
+        let missing = load("connections { gw {\n local { auth = pubkey\n pubkeys = moon.pem } } }").unwrap_err();
+        let broken = load("connections { gw {\n remote { auth = pubkey\n pubkeys = broken.pem } } }").unwrap_err();
+        std::fs::remove_dir_all(&directory).unwrap();
+        assert_eq!(gw.local.pubkeys[0].der(), Some(sun.der()));
+        assert_eq!((gw.local.id.to_string().as_str(), gw.remote.id.data()), ("sun.example", &sun.id()[..]));
+        assert!(missing.starts_with("c:3 (connections.gw.local.pubkeys): moon.pem: No such file"), "{missing}");
+        assert!(broken.starts_with("c:3 (connections.gw.remote.pubkeys): broken.pem: no public key"), "{broken}");
+
+        // swanctl sends the file as it is, which may be no text (vici: section, key and value, list with one item).
+        let end = |side: &str, key: &[u8]| {
+            let length = u16::try_from(key.len()).unwrap().to_be_bytes();
+            let (name, auth) = (side.as_bytes(), "pubkey".as_bytes());
+            let mut out = vec![1, name.len() as u8];
+            out.extend_from_slice(name);
+            out.extend_from_slice(&[3, 4]);
+            out.extend_from_slice(b"auth");
+            out.extend_from_slice(&[0, auth.len() as u8]);
+            out.extend_from_slice(auth);
+            out.extend_from_slice(&[4, 7]);
+            out.extend_from_slice(b"pubkeys");
+            out.push(5);
+            out.extend_from_slice(&length);
+            out.extend_from_slice(key);
+            out.extend_from_slice(&[6, 2]);
+            out
+        };
+        for octets in [sun.der().to_vec(), fake_pki("sun.pub.pem")] {
+            let message = [end("local", &octets), end("remote", moon.der())].concat();
+            let message = vici::Message::decode(&message).unwrap();
+            let section = super::super::load::section("gw", &message);
+            let connection = super::super::load::connection(&section, &directory).unwrap();
+            assert_eq!(connection.local.pubkeys[0].der(), Some(sun.der()));
+            assert_eq!(connection.remote.id.data(), moon.id());
+        }
+    }
 }
