@@ -35,6 +35,8 @@ const MAX_LISTS: usize = 1024;
 pub struct Credentials {
     keys: Vec<Arc<PrivateKey>>,
     certificates: Vec<Certificate>,
+    /// Public keys of ends without a certificate, which are called by them.
+    raw_keys: Vec<RawKey>,
     authorities: Vec<Certificate>,
     revocation_lists: Vec<RevocationList>,
     /// Authorities of which is known where their revocation lists are, by name: the certificate and the places.
@@ -50,6 +52,7 @@ impl Default for Credentials {
         Self {
             keys: Vec::new(),
             certificates: Vec::new(),
+            raw_keys: Vec::new(),
             authorities: Vec::new(),
             revocation_lists: Vec::new(),
             places: BTreeMap::new(),
@@ -99,6 +102,18 @@ impl Credentials {
     /// Adds an end's certificate, ours or a peer's, which is trusted as it is.
     pub fn add_certificate(&mut self, certificate: Certificate) {
         add(&mut self.certificates, certificate);
+    }
+
+    /// Adds the public key of an end without a certificate: whoever has it is trusted to be the end that is called by it.
+    pub fn add_raw_key(&mut self, key: RawKey) {
+        if !self.raw_keys.contains(&key) {
+            self.raw_keys.push(key);
+        }
+    }
+
+    /// Forgets such a key.
+    pub fn remove_raw_key(&mut self, key: &RawKey) {
+        self.raw_keys.retain(|known| known != key);
     }
 
     /// Forgets an end's certificate.
@@ -271,6 +286,9 @@ impl Credentials {
             return raw::check(connection, remote, proof);
         }
         let sent = certificates(sent);
+        if let Some(key) = raw::known(&self.raw_keys, connection, remote).filter(|_| sent.is_empty()) {
+            return raw::check_key(key, connection, remote, proof);
+        }
         let known = named(&connection.remote.certs);
         // RFC 7296 section 3.6: the first certificate has the key that signed. Without one, it is one that we know.
         let candidates: Vec<&Certificate> = match sent.first() {

@@ -30,8 +30,12 @@ pub fn fake_certificate(name: &str) -> Certificate {
 /// # Panics
 /// If there is none of this name.
 fn raw_key(name: &str) -> config::CertificateSource {
+    config::CertificateSource::Der(read_raw_key(name).der().to_vec())
+}
+
+fn read_raw_key(name: &str) -> crypto::RawKey {
     let octets = std::fs::read(fake(&format!("{name}.pub.pem"))).unwrap_or_else(|e| panic!("{name}: {e}"));
-    config::CertificateSource::Der(crypto::RawKey::parse(&octets).expect("a public key").der().to_vec())
+    crypto::RawKey::parse(&octets).expect("a public key")
 }
 
 /// A node to be: addresses, settings and configuration. Without further words it has one connection `gw` with the child
@@ -58,6 +62,8 @@ pub struct Site {
     crash_secret: Option<Vec<u8>>,
     /// Our raw public key and the peer's.
     raw: Option<(String, Vec<String>)>,
+    /// The connection does not name the peer's.
+    any_raw_key: bool,
 }
 
 impl Site {
@@ -83,6 +89,7 @@ impl Site {
             authorities: Vec::new(),
             crash_secret: None,
             raw: None,
+            any_raw_key: false,
         }
     }
 
@@ -146,6 +153,12 @@ impl Site {
     /// raw public keys: ours, and the peer's.
     pub fn raw_keys(mut self, own: &str, peers: &[&str]) -> Self {
         self.raw = Some((own.to_string(), peers.iter().map(ToString::to_string).collect()));
+        self
+    }
+
+    /// Has its connections name no raw public key of the peer: each that it knows will do.
+    pub fn any_raw_key(mut self) -> Self {
+        self.any_raw_key = true;
         self
     }
 
@@ -230,7 +243,11 @@ impl Site {
             if let Some((own, peers)) = &self.raw {
                 let keys = |names: &[String]| names.iter().map(|name| raw_key(name)).collect();
                 let changed = std::sync::Arc::make_mut(&mut connection);
-                (changed.local.pubkeys, changed.remote.pubkeys) = (keys(std::slice::from_ref(own)), keys(peers));
+                changed.local.pubkeys = keys(std::slice::from_ref(own));
+                match self.any_raw_key {
+                    true => peers.iter().for_each(|name| endpoint.credentials_mut().add_raw_key(read_raw_key(name))),
+                    false => changed.remote.pubkeys = keys(peers),
+                }
             }
             endpoint.load_connection(connection);
         }

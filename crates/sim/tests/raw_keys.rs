@@ -93,6 +93,30 @@ fn the_identity_counts_too_and_an_end_without_one_is_called_by_its_key() {
 }
 
 #[test]
+fn a_gateway_that_names_no_key_takes_each_that_it_knows_by_that_name_and_no_other() {
+    let gateway = |keys: &[&str]| ends(2, ("sun", &["moon"]), ("moon", keys)).1.any_raw_key();
+    let (a, _) = ends(2, ("sun", &["moon"]), ("moon", &[]));
+    let (sim, a, b) = run(a.local_id(None), gateway(&["venus", "sun"]));
+    assert!(sim.carries(a, b), "{:?}", sim.tombstones(b).first().map(|t| &t.failure.kind));
+    assert_eq!(sim.snapshots(b)[0].remote_id.as_ref().unwrap().kind(), IdKind::KeyId);
+    // A key that it does not know, and one that it knows by another name: a key says nothing about any other identity.
+    for (own_id, known) in [(None, "venus"), (Some("venus.example"), "sun")] {
+        let (a, _) = ends(2, ("sun", &["moon"]), ("moon", &[]));
+        let (sim, _, b) = run(a.local_id(own_id), gateway(&[known]));
+        let kind = sim.tombstones(b)[0].failure.kind.clone();
+        assert!(matches!(kind, FailureKind::PeerCertificateMissing { .. }), "{kind:?}");
+    }
+    // Who calls itself by another's key has to have that one.
+    let (a, _) = ends(2, ("sun", &["moon"]), ("moon", &[]));
+    let octets = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/fake-pki/venus.pub.pem")).unwrap();
+    let venus: String =
+        crypto::RawKey::parse(&octets).unwrap().id().iter().map(|octet| format!("{octet:02x}")).collect();
+    let (sim, _, b) = run(a.local_id(Some(&format!("\"keyid:#{venus}\""))), gateway(&["venus", "sun"]));
+    let kind = sim.tombstones(b)[0].failure.kind.clone();
+    assert!(matches!(kind, FailureKind::SignatureInvalid { .. }), "{kind:?}");
+}
+
+#[test]
 fn what_auth_says_of_keys_holds_for_raw_ones() {
     let (a, b) = ends(2, ("sun", &["moon"]), ("moon", &["sun"]));
     let (sim, _, b) = run(a, b.auth("pubkey", "ecdsa-384"));

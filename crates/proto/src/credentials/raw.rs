@@ -41,16 +41,42 @@ pub(super) fn own(credentials: &Credentials, connection: &Connection) -> Result<
 /// Checks the peer's proof: one of the keys that the configuration names made it. Whatever the peer sends as its certificate
 /// does not matter.
 pub(super) fn check(connection: &Connection, remote: &Identity, proof: &Signature<'_>) -> Result<KeyKind, FailureKind> {
-    let signed_by =
-        |raw: &RawKey| proof.scheme.fits(raw.key().kind()) && raw.key().verify(proof.scheme, proof.signed, proof.value);
-    let Some(raw) = keys(&connection.remote.pubkeys).into_iter().find(signed_by) else {
-        let method = proof.scheme.to_string();
-        return Err(FailureKind::SignatureInvalid { remote: remote.clone(), method });
-    };
+    match keys(&connection.remote.pubkeys).iter().find(|raw| signed_by(raw, proof)) {
+        Some(raw) => check_key(raw, connection, remote, proof),
+        None => Err(invalid(remote, proof)),
+    }
+}
+
+/// The key by which a peer calls itself, if it is one that we know and the connection asks for no certificate.
+pub(super) fn known<'a>(all: &'a [RawKey], connection: &Connection, remote: &Identity) -> Option<&'a RawKey> {
+    let wanted = &connection.remote;
+    let asks = !wanted.certs.is_empty() || !wanted.cacerts.is_empty() || wanted.ca_id.is_some();
+    let called = |raw: &&RawKey| remote.data() == raw.id() || remote.data() == raw.key().id();
+    all.iter().find(called).filter(|_| remote.kind() == IdKind::KeyId && !asks)
+}
+
+fn signed_by(raw: &RawKey, proof: &Signature<'_>) -> bool {
+    proof.scheme.fits(raw.key().kind()) && raw.key().verify(proof.scheme, proof.signed, proof.value)
+}
+
+fn invalid(remote: &Identity, proof: &Signature<'_>) -> FailureKind {
+    FailureKind::SignatureInvalid { remote: remote.clone(), method: proof.scheme.to_string() }
+}
+
+/// Checks a proof by one key.
+pub(super) fn check_key(
+    raw: &RawKey,
+    connection: &Connection,
+    remote: &Identity,
+    proof: &Signature<'_>,
+) -> Result<KeyKind, FailureKind> {
+    if !signed_by(raw, proof) {
+        return Err(invalid(remote, proof));
+    }
     let (kind, rule) = (raw.key().kind(), &connection.remote.signature);
     let not_allowed = |detail| FailureKind::CertificateUntrusted {
-        subject: name(&raw),
-        issuer: name(&raw),
+        subject: name(raw),
+        issuer: name(raw),
         problem: CertificateProblem::NotAllowed,
         detail,
     };

@@ -5,6 +5,7 @@
 //! | `x509` | certificates of ends, ours and those of peers that are to be trusted as they are |
 //! | `x509ca` | certificates of authorities |
 //! | `x509crl` | revocation lists |
+//! | `pubkey` | public keys of ends without a certificate |
 //! | `private`, `rsa`, `ecdsa`, `pkcs8` | private keys |
 
 use config::{Authority, CertificateSource, Connection, KeyPassphrase};
@@ -25,6 +26,7 @@ pub struct Found {
     certificates: Vec<Certificate>,
     authorities: Vec<Certificate>,
     lists: Vec<RevocationList>,
+    raw_keys: Vec<RawKey>,
     keys: Vec<PrivateKey>,
     /// What could not be used, each as a report for the operator.
     pub refused: Vec<String>,
@@ -35,6 +37,7 @@ pub struct Found {
 pub struct FromFiles {
     certificates: Vec<Certificate>,
     authorities: Vec<Certificate>,
+    raw_keys: Vec<RawKey>,
     keys: BTreeSet<[u8; 20]>,
 }
 
@@ -75,7 +78,11 @@ pub fn read_all(directory: &Path, passphrases: &[KeyPassphrase]) -> Found {
             Ok(())
         });
     }
-    let (mut lists, mut keys) = (Vec::new(), Vec::new());
+    let (mut lists, mut keys, mut raw_keys) = (Vec::new(), Vec::new(), Vec::new());
+    each("pubkey", &mut |_, octets| {
+        raw_keys.push(RawKey::parse(octets).map_err(|e| e.to_string())?);
+        Ok(())
+    });
     each("x509crl", &mut |_, octets| {
         lists.push(RevocationList::parse(octets).map_err(|e| e.to_string())?);
         Ok(())
@@ -86,7 +93,7 @@ pub fn read_all(directory: &Path, passphrases: &[KeyPassphrase]) -> Found {
             Ok(())
         });
     }
-    Found { certificates, authorities, lists, keys, ..found }
+    Found { certificates, authorities, lists, raw_keys, keys, ..found }
 }
 
 /// The passphrases that swanctl.conf has for a key's file.
@@ -116,6 +123,11 @@ impl FromFiles {
         for old in self.authorities.drain(..).filter(|c| !found.authorities.contains(c)) {
             credentials.remove_authority(&old);
         }
+        for old in self.raw_keys.drain(..).filter(|key| !found.raw_keys.contains(key)) {
+            credentials.remove_raw_key(&old);
+        }
+        self.raw_keys.clone_from(&found.raw_keys);
+        found.raw_keys.into_iter().for_each(|key| credentials.add_raw_key(key));
         let keys: BTreeSet<[u8; 20]> = found.keys.iter().map(|key| key.public().id()).collect();
         for gone in self.keys.difference(&keys) {
             credentials.remove_key(gone);
