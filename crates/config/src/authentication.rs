@@ -78,23 +78,31 @@ impl SignatureRule {
     }
 }
 
-/// A certificate that the configuration names.
+/// A certificate that the configuration names, or a public key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CertificateSource {
-    /// A file; a relative name is below `x509`, or `x509ca` for an authority.
+    /// A file; a relative name is below `x509`, or `x509ca` for an authority and `pubkey` for a key.
     File(String),
-    /// The certificate itself, in DER.
+    /// The certificate itself, or the SubjectPublicKeyInfo of the key, in DER.
     Der(Vec<u8>),
 }
 
 impl CertificateSource {
     /// A file's name, or a certificate in PEM (RFC 7468 section 5). `None` for PEM that is broken.
     pub(crate) fn parse(text: &str) -> Option<Self> {
-        const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
-        let Some((_, rest)) = text.split_once(BEGIN) else {
+        Self::between(text, "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----")
+    }
+
+    /// A file's name, or a public key in PEM (RFC 7468 section 13). `None` for PEM that is broken.
+    pub(crate) fn parse_key(text: &str) -> Option<Self> {
+        Self::between(text, "-----BEGIN PUBLIC KEY-----", "-----END PUBLIC KEY-----")
+    }
+
+    fn between(text: &str, begin: &str, end: &str) -> Option<Self> {
+        let Some((_, rest)) = text.split_once(begin) else {
             return (!text.is_empty()).then(|| Self::File(text.to_string()));
         };
-        let (body, _) = rest.split_once("-----END CERTIFICATE-----")?;
+        let (body, _) = rest.split_once(end)?;
         let characters: String = body.chars().filter(|c| !c.is_whitespace()).collect();
         Some(Self::Der(base64(&characters)?.to_vec()))
     }
@@ -144,6 +152,9 @@ pub struct Authentication {
     pub xauth_id: Option<String>,
     /// Ours, with [`AuthMethod::Pubkey`]: the certificates to choose from; the peer's: those it must have one of.
     pub certs: Vec<CertificateSource>,
+    /// Public keys without a certificate (RFC 7670): ours to choose from; the peer's: those it must have one of, instead of
+    /// a certificate.
+    pub pubkeys: Vec<CertificateSource>,
     /// The peer's: authorities, one of which must be on the path of its certificate; any if empty.
     pub cacerts: Vec<CertificateSource>,
     /// The peer's: the subject of an authority that must be on that path, which may have wildcards.
@@ -162,6 +173,7 @@ impl Authentication {
             method,
             xauth_id: None,
             certs: Vec::new(),
+            pubkeys: Vec::new(),
             cacerts: Vec::new(),
             ca_id: None,
             revocation: RevocationPolicy::default(),

@@ -581,6 +581,12 @@ fn certificates(reader: &mut Reader<'_>, entry: &Entry) -> Option<Vec<Certificat
     reader.list(entry, |text| CertificateSource::parse(text).ok_or_else(broken))
 }
 
+fn public_keys(reader: &mut Reader<'_>, entry: &Entry) -> Option<Vec<CertificateSource>> {
+    const EXPECTED: &str = "names of files, or public keys in PEM";
+    let broken = || ErrorKind::Value { got: "<broken PEM>".into(), expected: EXPECTED };
+    reader.list(entry, |text| CertificateSource::parse_key(text).ok_or_else(broken))
+}
+
 fn action(reader: &mut Reader<'_>, entry: &Entry) -> Option<StartAction> {
     let words = [
         ("none", StartAction::None),
@@ -723,6 +729,7 @@ fn authentication(
             }
             "id" => {}
             "certs" => put(&mut found.certs, certificates(&mut reader, entry)),
+            "pubkeys" => put(&mut found.pubkeys, public_keys(&mut reader, entry)),
             "cacerts" => put(&mut found.cacerts, certificates(&mut reader, entry)),
             "ca_id" => match reader.text(entry).map(str::parse::<Identity>) {
                 Some(Ok(id)) => found.ca_id = Some(id),

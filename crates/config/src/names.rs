@@ -212,7 +212,13 @@ static TABLE: &[KeyDoc] = &[
         No("certificate policies are not available in this version; use cacerts"),
         "Certificate policies to require.",
     ),
-    key(AUTH, "pubkeys", "", No("raw public keys are not available in this version; use certs"), "Raw public keys."),
+    key(
+        AUTH,
+        "pubkeys",
+        "",
+        Yes,
+        "Public keys without a certificate (RFC 7670), by file below pubkey: ours to choose from, or those the peer must have one of.",
+    ),
     key(
         AUTH,
         "cacerts",
@@ -486,6 +492,13 @@ static TABLE: &[KeyDoc] = &[
         "Zero bits that a puzzle asks for, 8 to 28; 0 for no puzzles. Each one doubles the work.",
     ),
     key(DAEMON, "puzzle_max_difficulty", "20", Yes, "Zero bits of a peer's puzzle that is still solved; 0 for none."),
+    key(
+        DAEMON,
+        "window_size",
+        "1",
+        Yes,
+        "How many requests an IKEv2 peer may have under way, up to 64 (RFC 7296 section 2.3).",
+    ),
     key(DAEMON, "port", "500", Yes, "UDP port for IKE."),
     key(DAEMON, "port_nat_t", "4500", Yes, "UDP port for IKE and ESP behind a NAT (RFC 3948)."),
     key(DAEMON, "keep_alive", "20s", Yes, "Interval of NAT keepalives (RFC 3948 section 2.3); 0 for none."),

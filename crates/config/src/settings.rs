@@ -40,6 +40,8 @@ pub struct DaemonSettings {
     pub puzzle_difficulty: u8,
     /// Zero bits of a puzzle that is solved at most; 0 for none.
     pub puzzle_max_difficulty: u8,
+    /// How many requests an IKEv2 peer may have under way.
+    pub window_size: u32,
     /// UDP port for IKE.
     pub port: u16,
     /// UDP port behind a NAT.
@@ -91,6 +93,7 @@ impl Default for DaemonSettings {
             puzzle_threshold_ip: 0,
             puzzle_difficulty: 16,
             puzzle_max_difficulty: 20,
+            window_size: 1,
             port: 500,
             port_nat_t: 4500,
             fragment_size: 1280,
@@ -271,6 +274,9 @@ impl SettingsReader {
                 put(&mut s.puzzle_difficulty, bits, "a number of bits from 8 to 28, or 0 for no puzzles")
             }
             "puzzle_max_difficulty" => put(&mut s.puzzle_max_difficulty, bits(text, 32), "a number of bits up to 32"),
+            "window_size" => {
+                put(&mut s.window_size, number(text).filter(|n| (1..=64).contains(n)), "a number from 1 to 64")
+            }
             "port" => put(&mut s.port, port(text), PORT),
             "port_nat_t" => put(&mut s.port_nat_t, port(text), PORT),
             "fragment_size" => {

@@ -342,7 +342,7 @@ fn the_table_is_true() {
                     "ca_id" => "\"CN=root\"",
                     "xauth_id" => continue, // `xauth_and_virtual_addresses`
                     "vips" => "0.0.0.0",
-                    "certs" | "cacerts" => "gw.pem",
+                    "certs" | "cacerts" | "pubkeys" => "gw.pem",
                     "pools" => "p",
                     "updown" => "x",
                     "auth" => "psk",
@@ -480,16 +480,17 @@ fn attributes_for_peers_are_told_unless_their_plugin_is_off() {
 fn settings_of_the_daemon() {
     let (settings, warnings) = daemon_settings(&tree(
         "charon {\n load = random nonce\n retransmit_tries = 3\n retransmit_base = 1.5\n port = 501\n send_vendor_id = yes\n plugins { vici { socket = unix:///run/a } }\n filelog { x { } } }\n\
-         charon-systemd { port = 502\n keep_alive = 1m }\nshrike { port = 0\n install_routes = no\n quick_crash_detection = no\n puzzle_threshold = 7\n puzzle_threshold_ip = 2\n puzzle_difficulty = 12\n puzzle_max_difficulty = 0\n  quick_crash_detection_secret = /x/y }\nswanctl { load = pem }\nlibtls { x = y }",
+         charon-systemd { port = 502\n keep_alive = 1m }\nshrike { port = 0\n install_routes = no\n quick_crash_detection = no\n window_size = 9\n puzzle_threshold = 7\n puzzle_threshold_ip = 2\n puzzle_difficulty = 12\n puzzle_max_difficulty = 0\n  quick_crash_detection_secret = /x/y }\nswanctl { load = pem }\nlibtls { x = y }",
     ));
     assert_eq!(warnings, []);
     assert_eq!((settings.retransmit_tries, settings.retransmit_base, settings.port), (3, 1.5, 0));
     assert_eq!((settings.keep_alive, settings.install_routes), (60 * SECOND, false));
     assert!(settings.send_vendor_id && !config::DaemonSettings::default().send_vendor_id);
     assert_eq!(settings.vici_socket.as_deref(), Some("unix:///run/a"));
+    assert_eq!((settings.window_size, config::DaemonSettings::default().window_size), (9, 1));
     assert_eq!((settings.puzzle_threshold, settings.puzzle_threshold_ip), (7, 2));
     assert_eq!((settings.puzzle_difficulty, settings.puzzle_max_difficulty), (12, 0));
-    for wrong in ["puzzle_difficulty = 7", "puzzle_difficulty = 29", "puzzle_max_difficulty = 33"] {
+    for wrong in ["puzzle_difficulty = 7", "puzzle_difficulty = 29", "puzzle_max_difficulty = 33", "window_size = 0"] {
         let (settings, warnings) = daemon_settings(&tree(&format!("charon {{ {wrong}\n }}")));
         assert!(warnings[0].is_fatal() && settings == config::DaemonSettings::default(), "{wrong}");
     }

@@ -13,6 +13,7 @@
 //! | [`EspSealer`], [`EspOpener`] | ESP packets in place |
 //! | [`Puzzle`], [`PuzzleSolver`] | work that an initiator is asked for in a flood |
 //! | [`PrivateKey`], [`PublicKey`], [`Scheme`] | signatures of IKE, in all the forms the two versions have |
+//! | [`RawKey`] | public keys without a certificate |
 //! | [`Certificate`], [`trust`] | X.509: reading, and paths to an authority |
 //! | [`v1`] | key schedule, hashes and encryption of IKEv1 |
 //! | [`v2`] | key schedule and authentication values of IKEv2 |
@@ -33,6 +34,7 @@ mod mac;
 mod protection;
 mod puzzle;
 mod random;
+mod raw_key;
 mod signature;
 #[cfg(test)]
 mod testing;
@@ -50,4 +52,5 @@ pub use mac::{MacKey, equal, sha1};
 pub use protection::Protection;
 pub use puzzle::{PUZZLE_KEYS, Puzzle, PuzzleSolver};
 pub use random::{Random, SystemRandom};
+pub use raw_key::{InvalidPublicKey, RawKey, armour_key};
 pub use signature::{InvalidPrivateKey, KeyKind, PrivateKey, PublicKey, Scheme};

@@ -1,12 +1,14 @@
 //! Certificates, private keys and revocation lists: how an end proves itself with a signature, and how the other checks
 //! it. Both IKE versions use this; what is signed is theirs.
 
+mod raw;
+
 use crate::inquiries::{Inquiries, Need};
 use config::{
     AuthMethod, Authentication, CertificateSource, Connection, KeyType, RevocationPolicy, SendCert, SignatureRule,
 };
 use crypto::trust::{self, Revocation, Trust, Untrusted};
-use crypto::{AltName, Certificate, KeyKind, PrivateKey, PublicKey, RevocationList, Scheme};
+use crypto::{AltName, Certificate, KeyKind, PrivateKey, PublicKey, RawKey, RevocationList, Scheme};
 use model::{CertificateProblem, FailureKind, IdKind, Identity, Instant};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -33,6 +35,8 @@ const MAX_LISTS: usize = 1024;
 pub struct Credentials {
     keys: Vec<Arc<PrivateKey>>,
     certificates: Vec<Certificate>,
+    /// Public keys of ends without a certificate, which are called by them.
+    raw_keys: Vec<RawKey>,
     authorities: Vec<Certificate>,
     revocation_lists: Vec<RevocationList>,
     /// Authorities of which is known where their revocation lists are, by name: the certificate and the places.
@@ -48,6 +52,7 @@ impl Default for Credentials {
         Self {
             keys: Vec::new(),
             certificates: Vec::new(),
+            raw_keys: Vec::new(),
             authorities: Vec::new(),
             revocation_lists: Vec::new(),
             places: BTreeMap::new(),
@@ -97,6 +102,18 @@ impl Credentials {
     /// Adds an end's certificate, ours or a peer's, which is trusted as it is.
     pub fn add_certificate(&mut self, certificate: Certificate) {
         add(&mut self.certificates, certificate);
+    }
+
+    /// Adds the public key of an end without a certificate: whoever has it is trusted to be the end that is called by it.
+    pub fn add_raw_key(&mut self, key: RawKey) {
+        if !self.raw_keys.contains(&key) {
+            self.raw_keys.push(key);
+        }
+    }
+
+    /// Forgets such a key.
+    pub fn remove_raw_key(&mut self, key: &RawKey) {
+        self.raw_keys.retain(|known| known != key);
     }
 
     /// Forgets an end's certificate.
@@ -215,6 +232,9 @@ impl Credentials {
         wanted: impl Fn(&Certificate) -> bool,
     ) -> Result<Own, FailureKind> {
         let missing = |candidates| FailureKind::OwnCertificateMissing { local: id.clone(), candidates };
+        if !connection.local.pubkeys.is_empty() {
+            return raw::own(self, connection).map_err(missing);
+        }
         let named = named(&connection.local.certs);
         let mut rejected = Vec::new();
         let mut usable: Vec<Own> = Vec::new();
@@ -231,7 +251,8 @@ impl Credentials {
                     rejected.push(format!("{subject}: {}, which auth in local does not allow", public.kind()));
                 }
                 Some(key) if confirmed => usable.push(Own {
-                    certificate: certificate.clone(),
+                    certificate: Some(certificate.clone()),
+                    raw: None,
                     between: self.between(certificate),
                     key: Arc::clone(key),
                 }),
@@ -244,8 +265,8 @@ impl Credentials {
         }
         let roots: Vec<&Certificate> = self.authorities.iter().filter(|a| wanted(a)).collect();
         let asked_for = |own: &Own| {
-            let last = own.between.last().unwrap_or(&own.certificate);
-            roots.iter().any(|r| r.subject() == last.issuer() || own.between.contains(r))
+            let last = own.between.last().or(own.certificate.as_ref());
+            roots.iter().any(|r| last.is_some_and(|c| r.subject() == c.issuer()) || own.between.contains(r))
         };
         let best = usable.iter().position(asked_for).unwrap_or(0);
         if usable.is_empty() { Err(missing(rejected)) } else { Ok(usable.swap_remove(best)) }
@@ -261,7 +282,13 @@ impl Credentials {
         sent: impl Iterator<Item = (CertEncoding, &'a [u8])>,
         proof: &Signature<'_>,
     ) -> Result<KeyKind, FailureKind> {
+        if !connection.remote.pubkeys.is_empty() {
+            return raw::check(connection, remote, proof);
+        }
         let sent = certificates(sent);
+        if let Some(key) = raw::known(&self.raw_keys, connection, remote).filter(|_| sent.is_empty()) {
+            return raw::check_key(key, connection, remote, proof);
+        }
         let known = named(&connection.remote.certs);
         // RFC 7296 section 3.6: the first certificate has the key that signed. Without one, it is one that we know.
         let candidates: Vec<&Certificate> = match sent.first() {
@@ -351,7 +378,10 @@ impl Credentials {
 
 /// What we prove ourselves with.
 pub(crate) struct Own {
-    pub certificate: Certificate,
+    /// None for a raw public key.
+    pub certificate: Option<Certificate>,
+    /// The raw public key, if it is one.
+    pub raw: Option<RawKey>,
     /// The certificates between it and its authority, to be sent along.
     pub between: Vec<Certificate>,
     pub key: Arc<PrivateKey>,
@@ -408,6 +438,9 @@ fn confirms(certificate: &Certificate, id: &Identity) -> bool {
 /// Who an end with these certificates is, if the configuration does not say so or says what none of them confirms: the
 /// subject of the first one, as in strongSwan.
 pub(crate) fn certified_identity(local: &Authentication) -> Option<Identity> {
+    if let Some(key) = raw::keys(&local.pubkeys).first() {
+        return local.id.is_wildcard().then(|| Identity::from_wire(IdKind::KeyId.number(), &key.id()));
+    }
     let own = named(&local.certs);
     let first = own.first()?;
     let confirmed = !local.id.is_wildcard() && own.iter().any(|c| confirms(c, &local.id));
@@ -636,9 +669,9 @@ mod tests {
         own.add_authority(certificate(fake!("other.pem")));
         let root = certificate(fake!("root.pem")).key_info_hash();
         let by_root = own.own(&connection(), &id("sun.example"), |a| a.key_info_hash() == root).unwrap();
-        assert_eq!(by_root.certificate, certificate(fake!("sun.pem")));
+        assert_eq!(by_root.certificate, Some(certificate(fake!("sun.pem"))));
         let any = own.own(&connection(), &id("sun.example"), |_| false).unwrap();
-        assert_eq!(any.certificate, certificate(fake!("eve.pem")), "the first one");
+        assert_eq!(any.certificate, Some(certificate(fake!("eve.pem"))), "the first one");
         assert!(own.own(&connection(), &id("moon.example"), |_| true).is_err());
         own.remove_key(&by_root.key.public().id());
         let mut named = connection();

@@ -54,6 +54,9 @@ pub struct Settings {
     /// Whether to tell peers tokens by which we prove a restart, and to believe theirs (RFC 6290;
     /// `quick_crash_detection`).
     pub quick_crash_detection: bool,
+    /// How many requests a peer may have under way (RFC 7296 section 2.3), up to 64; with 1 nothing is announced
+    /// (`window_size`).
+    pub window_size: u32,
     /// This worker's number.
     pub worker: u32,
     /// How many workers there are: our SPIs are chosen so that SPI modulo `workers` is `worker`.
@@ -87,6 +90,7 @@ impl Default for Settings {
             send_vendor_id: false,
             follow_redirects: true,
             quick_crash_detection: true,
+            window_size: 1,
             worker: 0,
             workers: 1,
             tombstones: 256,

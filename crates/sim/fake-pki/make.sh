@@ -39,4 +39,7 @@ curve eve prime256v1
 end eve '/C=CH/O=Fake/CN=sun.example' other 7 'subjectAltName=DNS:sun.example'
 curve old prime256v1
 end old '/C=CH/O=Fake/CN=sun.example' root 8 'subjectAltName=DNS:sun.example' 30
+for name in moon sun venus carol eve mars; do
+    openssl x509 -in "$name.pem" -noout -pubkey >"$name.pub.pem"
+done
 rm -f root.key.pem other.key.pem between.key.pem

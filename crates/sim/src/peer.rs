@@ -260,14 +260,21 @@ impl Peer {
     /// Reads a message of the other end, decrypting if need be; `None` where it is not for this peer or not authentic.
     pub fn open(&self, datagram: &[u8]) -> Option<Opened> {
         let header = Header::parse(datagram).ok()?;
-        if header.next_payload != PayloadType::SK {
+        // A Puzzle Solution payload may stand in front (RFC 8019 section 7.2.2).
+        let front = match datagram.get(HEADER_LEN..HEADER_LEN + 4)? {
+            [next, _, high, low] if header.next_payload == PayloadType::PS && *next == PayloadType::SK.0 => {
+                usize::from(u16::from_be_bytes([*high, *low]))
+            }
+            _ => 0,
+        };
+        if header.next_payload != PayloadType::SK && front == 0 {
             let parts = raw(header.next_payload, datagram.get(HEADER_LEN..)?)?;
             return Some(Opened { header, parts });
         }
         let keys = self.keys.as_ref()?;
-        let first = PayloadType(*datagram.get(HEADER_LEN)?);
+        let first = PayloadType(*datagram.get(HEADER_LEN + front)?);
         let mut message = datagram.to_vec();
-        let range = keys.inbound.open(&mut message, HEADER_LEN + wire::GENERIC_HEADER_LEN).ok()?;
+        let range = keys.inbound.open(&mut message, HEADER_LEN + front + wire::GENERIC_HEADER_LEN).ok()?;
         let content = message.get(range)?;
         parse_chain(first, content, 0).ok()?;
         Some(Opened { header, parts: raw(first, content)? })

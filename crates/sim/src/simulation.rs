@@ -54,6 +54,8 @@ struct Node {
     up: bool,
     /// Where its random numbers began, and began again.
     random: Vec<Rng>,
+    /// Addresses beside the first.
+    more: Vec<IpAddr>,
 }
 
 /// Nodes, the net between them, and one clock.
@@ -120,7 +122,8 @@ impl Sim {
         let rng = self.rng.fork();
         let endpoint = site.endpoint(rng.clone());
         let plane = Recording::default();
-        self.nodes.push(Node { site, endpoint, plane, nat, log: Vec::new(), up: true, random: vec![rng] });
+        let (log, more, random) = (Vec::new(), Vec::new(), vec![rng]);
+        self.nodes.push(Node { site, endpoint, plane, nat, log, up: true, more, random });
         NodeId(self.nodes.len() - 1)
     }
 
@@ -192,7 +195,9 @@ impl Sim {
             return;
         }
         let to = datagram.to.ip();
-        let Some(index) = self.nodes.iter().position(|n| n.nat == nat && n.site.address == to) else {
+        let Some(index) =
+            self.nodes.iter().position(|n| n.nat == nat && (n.site.address == to || n.more.contains(&to)))
+        else {
             self.undelivered.push(datagram);
             return;
         };
@@ -293,6 +298,13 @@ impl Sim {
     /// The address of a node, behind its NAT if it has one.
     pub fn address(&self, node: NodeId) -> IpAddr {
         self.nodes[node.0].site.address
+    }
+
+    /// A node has one more address.
+    pub fn add_address(&mut self, node: NodeId, address: IpAddr) {
+        self.nodes[node.0].more.push(address);
+        let all = std::iter::once(self.address(node)).chain(self.nodes[node.0].more.iter().copied()).collect();
+        self.with(node, |endpoint, now| endpoint.set_addresses(now, all));
     }
 
     /// A node has another address, and lost the one before: its IKE SAs move if they can (MOBIKE).

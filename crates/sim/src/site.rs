@@ -25,6 +25,19 @@ pub fn fake_certificate(name: &str) -> Certificate {
     Certificate::parse(&octets).unwrap_or_else(|e| panic!("{name}: {e}"))
 }
 
+/// The public key of an end of `fake-pki`, as a configuration has it that has been read.
+///
+/// # Panics
+/// If there is none of this name.
+fn raw_key(name: &str) -> config::CertificateSource {
+    config::CertificateSource::Der(read_raw_key(name).der().to_vec())
+}
+
+fn read_raw_key(name: &str) -> crypto::RawKey {
+    let octets = std::fs::read(fake(&format!("{name}.pub.pem"))).unwrap_or_else(|e| panic!("{name}: {e}"));
+    crypto::RawKey::parse(&octets).expect("a public key")
+}
+
 /// A node to be: addresses, settings and configuration. Without further words it has one connection `gw` with the child
 /// `net`, both ends' identities `<name>.example` and the secret `swordfish`.
 #[derive(Clone)]
@@ -47,6 +60,10 @@ pub struct Site {
     certificates: Vec<String>,
     authorities: Vec<String>,
     crash_secret: Option<Vec<u8>>,
+    /// Our raw public key and the peer's.
+    raw: Option<(String, Vec<String>)>,
+    /// The connection does not name the peer's.
+    any_raw_key: bool,
 }
 
 impl Site {
@@ -71,6 +88,8 @@ impl Site {
             certificates: Vec::new(),
             authorities: Vec::new(),
             crash_secret: None,
+            raw: None,
+            any_raw_key: false,
         }
     }
 
@@ -127,6 +146,19 @@ impl Site {
     /// `auth` of our side and of the peer's, instead of `psk`.
     pub fn auth(mut self, local: &str, remote: &str) -> Self {
         self.auth = [local, remote].map(str::to_string);
+        self
+    }
+
+    /// Gives it the private key of this certificate of `fake-pki`, without the certificate, and lets both ends be known by
+    /// raw public keys: ours, and the peer's.
+    pub fn raw_keys(mut self, own: &str, peers: &[&str]) -> Self {
+        self.raw = Some((own.to_string(), peers.iter().map(ToString::to_string).collect()));
+        self
+    }
+
+    /// Has its connections name no raw public key of the peer: each that it knows will do.
+    pub fn any_raw_key(mut self) -> Self {
+        self.any_raw_key = true;
         self
     }
 
@@ -212,7 +244,16 @@ impl Site {
     pub fn endpoint(&self, rng: Rng) -> Endpoint {
         let mut endpoint = Endpoint::new(self.settings.clone(), Box::new(rng));
         let config = self.load();
-        for connection in config.connections {
+        for mut connection in config.connections {
+            if let Some((own, peers)) = &self.raw {
+                let keys = |names: &[String]| names.iter().map(|name| raw_key(name)).collect();
+                let changed = std::sync::Arc::make_mut(&mut connection);
+                changed.local.pubkeys = keys(std::slice::from_ref(own));
+                match self.any_raw_key {
+                    true => peers.iter().for_each(|name| endpoint.credentials_mut().add_raw_key(read_raw_key(name))),
+                    false => changed.remote.pubkeys = keys(peers),
+                }
+            }
             endpoint.load_connection(connection);
         }
         endpoint.set_secrets(config.secrets);
@@ -222,6 +263,10 @@ impl Site {
         config.pools.into_iter().for_each(|pool| endpoint.pools_mut().load(pool));
         let credentials = endpoint.credentials_mut();
         credentials.set_clock(Instant::ZERO, FAKE_PKI_VALID);
+        if let Some((own, _)) = &self.raw {
+            let key = std::fs::read(fake(&format!("{own}.key.pem"))).expect("a private key of fake-pki");
+            credentials.add_key(PrivateKey::parse(&key, None).expect("a private key"));
+        }
         for name in &self.certificates {
             credentials.add_certificate(fake_certificate(name));
             if let Ok(key) = std::fs::read(fake(&format!("{name}.key.pem"))) {

@@ -323,6 +323,66 @@ fn what_a_puzzle_asks_for_is_checked() {
     }
 }
 
+/// A responder that gives a puzzle with its answer to IKE_SA_INIT; what the initiator sends then.
+fn puzzled_by(peer: &mut Peer, difficulty: u8, solves: bool) -> (Sim, NodeId, Vec<Vec<u8>>) {
+    let mut sim = Sim::new(1);
+    let site = client(1).connection(sim::peer::PROPOSALS).child(sim::peer::ESP_PROPOSALS).connection("mobike = no");
+    let a = sim.add(site.settings(|s| s.puzzle_max_difficulty = 12));
+    sim.solves = solves;
+    let (local, remote) = ("192.0.2.101:500".parse().unwrap(), gateway_at());
+    assert!(sim.with(a, |endpoint, now| endpoint.initiate(now, "gw", "net", local, remote).is_ok()));
+    sim.run_for(Duration::from_millis(20));
+    assert!(peer.take_init(&sim.undelivered.pop().unwrap().bytes));
+    let mut parts = peer.init_parts();
+    let [high, low] = PrfId::HMAC_SHA2_256.0.to_be_bytes();
+    let kind = NotifyType::PUZZLE.0.to_be_bytes();
+    parts.push((PayloadType::NOTIFY, [&[0, 0][..], &kind, &[high, low, difficulty]].concat()));
+    let bytes = peer.init(&parts);
+    sim.inject(Datagram { from: remote, to: local, bytes, keepalive: false });
+    sim.run_for(Duration::from_millis(20));
+    let sent = std::mem::take(&mut sim.undelivered).into_iter().map(|d| d.bytes).collect();
+    (sim, a, sent)
+}
+
+#[test]
+fn a_puzzle_before_ike_auth_is_solved_in_front_of_what_is_encrypted() {
+    let mut peer = Peer::new(Role::Responder, 5);
+    let (mut sim, a, sent) = puzzled_by(&mut peer, 9, true);
+    let [auth] = sent.as_slice() else { panic!("{} messages", sent.len()) };
+    assert_eq!((auth[16], auth[18]), (PayloadType::PS.0, wire::ExchangeType::IKE_AUTH.0));
+    let length = usize::from(u16::from_be_bytes([auth[HEADER_LEN + 2], auth[HEADER_LEN + 3]]));
+    let solution = &auth[HEADER_LEN + 4..HEADER_LEN + length];
+    // Section 7.2.3: of Nr and SPIr.
+    let nonce = peer.init_parts().into_iter().find(|(kind, _)| *kind == PayloadType::NONCE).unwrap().1;
+    let content = [&nonce[..], &peer.spis().responder.0].concat();
+    let prf = Prf::new(PrfId::HMAC_SHA2_256).unwrap();
+    assert!(Puzzle { prf, difficulty: 9, content }.check(solution).unwrap() >= 9);
+    // It is authentic with the solution in front, and the negotiation goes on.
+    assert!(peer.open(auth).unwrap().has(PayloadType::IDI));
+    let parts = peer.auth_parts("b.example", b"swordfish", "192.0.2.2", "192.0.2.101");
+    let bytes = peer.protected(wire::ExchangeType::IKE_AUTH, 1, true, &parts);
+    let to = "192.0.2.101:500".parse().unwrap();
+    sim.inject(Datagram { from: gateway_at(), to, bytes, keepalive: false });
+    sim.run_for(SECOND);
+    assert_eq!(sim.plane(a).installed().count(), 1);
+}
+
+#[test]
+fn ike_auth_goes_out_without_a_solution_that_is_too_hard_or_takes_too_long() {
+    let mut peer = Peer::new(Role::Responder, 5);
+    let (sim, a, sent) = puzzled_by(&mut peer, 13, true);
+    assert_eq!(sent[0][16], PayloadType::SK.0);
+    assert!(said(&sim, a, "puzzle_max_difficulty"));
+    let mut peer = Peer::new(Role::Responder, 5);
+    let (mut sim, a, sent) = puzzled_by(&mut peer, 9, false);
+    assert_eq!((sent.len(), sim.puzzles.len()), (0, 1));
+    sim.run_for(44 * SECOND);
+    assert_eq!(sim.undelivered.len(), 0);
+    sim.run_for(2 * SECOND);
+    assert_eq!(sim.undelivered[0].bytes[16], PayloadType::SK.0);
+    assert!(said(&sim, a, "takes too long"));
+}
+
 #[test]
 fn in_a_flood_legitimate_initiators_are_served_and_memory_stays_as_it_is() {
     let threshold = 32;

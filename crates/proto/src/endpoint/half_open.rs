@@ -28,7 +28,7 @@ impl Endpoint {
             let IkeSa::V2(sa) = sa else { return self.unknown_spi(now, header, path) };
             // RFC 7296 section 2.1: the same request again gets the same answer again, and none once IKE_AUTH has come.
             sa.datagrams_in += 1;
-            match sa.replies.repeat(bytes) {
+            match sa.replies.repeat(header.message_id, bytes) {
                 Ok(reply) => {
                     sa.retransmissions.answered += 1;
                     sa.datagrams_out += 1;

@@ -16,7 +16,9 @@ impl Endpoint {
     /// A puzzle is solved, or cannot be (RFC 8019): the first message goes out again.
     pub fn puzzle_solved(&mut self, now: Instant, job: &v2::PuzzleJob, solution: Option<&[u8]>) {
         if let Some(sa) = self.sas.get_mut(&job.sa).and_then(IkeSa::v2) {
-            v2::puzzle_solved(sa, &mut self.cx, now, &job.puzzle, solution);
+            let verdict = v2::puzzle_solved(sa, &mut self.cx, now, &job.puzzle, solution);
+            self.conclude(now, job.sa, verdict);
+            self.carry_out_effects(now);
         }
     }
 

@@ -76,16 +76,15 @@ fn is_ecdsa(method: Method) -> bool {
     matches!(method, Method::ECDSA_SHA256_P256 | Method::ECDSA_SHA384_P384 | Method::ECDSA_SHA512_P521)
 }
 
-/// Whether a certificate's key signs by this method.
-fn fits(method: Method, certificate: &Certificate) -> bool {
+/// Whether a key of this kind signs by this method.
+fn fits(method: Method, kind: KeyKind) -> bool {
     let plain = match method {
         Method::XAUTH_INIT_RSA | Method::XAUTH_RESP_RSA | Method::HYBRID_INIT_RSA | Method::HYBRID_RESP_RSA => {
             Method::RSA_SIGNATURES
         }
         other => other,
     };
-    let own = certificate.public_key().and_then(|key| method_for(key.kind()));
-    own.is_some_and(|own| own == plain || (is_ecdsa(own) && is_ecdsa(plain)))
+    method_for(kind).is_some_and(|own| own == plain || (is_ecdsa(own) && is_ecdsa(plain)))
 }
 
 /// The method to agree on of those that a peer offers, `ours` being the one of our key. RFC 4754 section 3 ties each of its
@@ -276,12 +275,12 @@ pub(super) fn prove(
         local: local.clone(),
         candidates: vec![format!("the agreed method is {}, our key {}", name(sa.method), own.key.public().kind())],
     };
-    if !fits(sa.method, &own.certificate) {
+    if !fits(sa.method, own.key.public().kind()) {
         return Err(unfit());
     }
     let signature = own.key.sign(scheme, hash).ok_or_else(unfit)?;
     if sends_certificate(connection, !sa.requested.is_empty()) {
-        for certificate in std::iter::once(&own.certificate).chain(&own.between) {
+        for certificate in own.certificate.iter().chain(&own.between) {
             chain.cert(CertEncoding::X509_SIGNATURE, certificate.der());
         }
     }

@@ -1,14 +1,16 @@
 //! What all protected exchanges share: message IDs, retransmission, repeated answers, protection and grammar.
 //!
 //! RFC 7296 section 2.1: the initiator of an exchange repeats its request until it is answered; the responder repeats its
-//! answer only when the request is repeated. Section 2.2: each end counts its own requests. Our window is 1 (section
-//! 2.3): one request of ours under way, the others queue; a request of the peer is served whatever we wait for.
+//! answer only when the request is repeated (`window`). Section 2.2: each end counts its own requests. Whatever window the
+//! peer announces (section 2.3), one request of ours is under way and the others queue; a request of the peer is served
+//! whatever we wait for.
 
 use super::fragments::{self, Whole};
 use super::keys::Keys;
 use super::mobility::{self, COOKIE_LEN};
 use super::redirect::Gateway;
 use super::sa::{IkeSa, State};
+use super::window::fingerprint;
 use super::{crash, create_child_sa, ike_auth, ike_sa_init, informational, rekey_ike_sa};
 use crate::context::{Context, Counter};
 use crate::timers::Reason;
@@ -52,8 +54,9 @@ pub(crate) enum Task {
     TellAddresses,
     /// Does the peer receive at its new address (MOBIKE)?
     Routability { cookie: [u8; COOKIE_LEN] },
-    /// The peer is to know our token for an IKE SA that a rekeying made (RFC 6290 section 4.3).
-    TellToken,
+    /// The peer is to know, of an IKE SA that a rekeying made, our token (RFC 6290 section 4.3) and our window (RFC 7296
+    /// section 2.3).
+    TellMore,
     /// The peer is to go to another gateway (RFC 5685).
     Redirect { to: Gateway },
     /// Delete a Child SA, whose inbound SPI this is.
@@ -70,7 +73,7 @@ impl Task {
             Self::Auth => "IKE_AUTH",
             Self::Liveness => "IKE_DPD",
             Self::UpdateAddresses { .. } | Self::TellAddresses | Self::Routability { .. } => "IKE_MOBIKE",
-            Self::TellToken => "IKE_QCD",
+            Self::TellMore => "IKE_QCD",
             Self::Redirect { .. } => "IKE_REDIRECT",
             Self::CreateChild { .. } => "CHILD_CREATE",
             Self::RekeyChild { .. } => "CHILD_REKEY",
@@ -79,55 +82,6 @@ impl Task {
             Self::DeleteIke { .. } => "IKE_DELETE",
         }
     }
-}
-
-/// What the peer's last request was and what we answered.
-#[derive(Default)]
-pub(crate) struct Replies {
-    /// Message ID of the next new request.
-    pub next: u32,
-    /// The end of the last request, which covers its checksum: a repetition is the same to the last octet.
-    last_request: Vec<u8>,
-    last_reply: Vec<Vec<u8>>,
-    repeated: u32,
-}
-
-/// How many octets of a request identify it.
-const FINGERPRINT: usize = 16;
-
-/// One request is answered again at most this often: a peer's own limit is far below.
-const MAX_REPEATS: u32 = 64;
-
-impl Replies {
-    pub fn remember(&mut self, request: &[u8], reply: &[Vec<u8>]) {
-        self.last_request = fingerprint(request).to_vec();
-        self.last_reply = reply.to_vec();
-        self.repeated = 0;
-    }
-
-    /// The answer to give again to the same request.
-    pub fn repeat(&mut self, request: &[u8]) -> Result<Vec<Vec<u8>>, DropReason> {
-        if self.last_request != fingerprint(request) {
-            return Err(DropReason::UnexpectedMessageId);
-        }
-        self.again()
-    }
-
-    /// The answer to give again to a request that is known to be the last one.
-    pub fn again(&mut self) -> Result<Vec<Vec<u8>>, DropReason> {
-        if self.last_reply.is_empty() {
-            return Err(DropReason::UnexpectedMessageId);
-        }
-        if self.repeated >= MAX_REPEATS {
-            return Err(DropReason::RepeatLimit);
-        }
-        self.repeated += 1;
-        Ok(self.last_reply.clone())
-    }
-}
-
-pub(super) fn fingerprint(message: &[u8]) -> &[u8] {
-    message.get(message.len().saturating_sub(FINGERPRINT)..).unwrap_or(message)
 }
 
 /// What a handler decided about its SA.
@@ -186,13 +140,13 @@ impl IkeSa {
         datagram: &[u8],
         path: Path,
     ) -> Verdict {
-        if header.message_id.wrapping_add(1) == self.replies.next {
+        if self.replies.is_answered(header.message_id) {
             let fragment = header.next_payload == PayloadType::SKF;
             if fragment && fragments::counters(datagram).is_some_and(|(number, _)| number != 1) {
                 return Verdict::Keep; // RFC 7383 section 2.6.1: only the first fragment of a repetition counts
             }
-            let repeated = match self.replies.repeat(datagram) {
-                Err(_) if fragment && self.is_first_fragment(datagram) => self.replies.again(),
+            let repeated = match self.replies.repeat(header.message_id, datagram) {
+                Err(_) if fragment && self.is_first_fragment(datagram) => self.replies.again(header.message_id),
                 repeated => repeated,
             };
             match repeated {
@@ -211,7 +165,7 @@ impl IkeSa {
             }
             return Verdict::Keep;
         }
-        if header.message_id != self.replies.next || self.is_closed() {
+        if !self.replies.accepts(header.message_id) || self.is_closed() {
             self.drop_datagram(cx, DropReason::UnexpectedMessageId, path);
             return Verdict::Keep;
         }
@@ -233,7 +187,7 @@ impl IkeSa {
             Some(Parked { header, whole, path }) if header.is_response() => {
                 self.handle_response(cx, now, &header, whole, path)
             }
-            Some(Parked { header, whole, path }) if header.message_id == self.replies.next => {
+            Some(Parked { header, whole, path }) if self.replies.accepts(header.message_id) => {
                 self.handle_request(cx, now, &header, whole, path)
             }
             _ => Verdict::Keep,
@@ -264,7 +218,6 @@ impl IkeSa {
             self.parked = Some(Parked { header: *header, whole, path });
             return Verdict::Keep;
         }
-        self.replies.next = self.replies.next.wrapping_add(1);
         self.answer(cx, header, &whole.fingerprint, reply, path);
         if matches!(verdict, Verdict::Keep) {
             self.next_task(cx, now); // what the handler queued, behind its answer
@@ -275,7 +228,7 @@ impl IkeSa {
     /// Whether this is a request that only the end which has the Child SAs under this IKE SA makes, while that is not clear
     /// here: the loser of two IKE SAs (RFC 7296 section 2.8.2) only ever deletes it.
     pub fn tells_heir(&self, header: &Header, datagram: &[u8]) -> bool {
-        if !self.undecided || header.is_response() || header.message_id != self.replies.next {
+        if !self.undecided || header.is_response() || !self.replies.accepts(header.message_id) {
             return false;
         }
         if header.next_payload == PayloadType::SKF {
@@ -376,6 +329,7 @@ impl IkeSa {
         }
         let Some(pending) = self.pending.take() else { return Verdict::Keep };
         cx.timers.cancel(self.id, Reason::Retransmit);
+        let probed = mobility::probes(pending.resent);
         let verdict = match checked {
             // RFC 7296 section 2.21: the peer took the request for done; an answer that makes no sense ends the SA.
             Err(kind) => Verdict::End(kind),
@@ -392,6 +346,9 @@ impl IkeSa {
             }
         };
         if matches!(verdict, Verdict::Keep) {
+            if probed {
+                mobility::answered_by(self, cx, now, path);
+            }
             self.next_task(cx, now);
         }
         verdict
@@ -441,7 +398,7 @@ impl IkeSa {
         let limit = self.fragment_limit(cx);
         let Some(keys) = self.keys_mut() else { return };
         let reply = keys.seal(reply_header, chain, limit, &mut *cx.rng);
-        self.replies.remember(request, &reply);
+        self.replies.remember(header.message_id, request, &reply);
         self.datagrams_out += 1;
         count_out(cx, &reply_header);
         cx.transmit_all(path.local, path.remote, reply);
@@ -503,8 +460,8 @@ impl IkeSa {
 
     /// The answer did not come in time.
     pub fn retransmit(&mut self, cx: &mut Context, now: Instant) -> Verdict {
-        if ike_sa_init::without_solution(self, cx, now) {
-            return Verdict::Keep;
+        if let Some(verdict) = ike_sa_init::without_solution(self, cx, now) {
+            return verdict;
         }
         let Some(pending) = &mut self.pending else { return Verdict::Keep };
         pending.resent += 1;
@@ -523,7 +480,8 @@ impl IkeSa {
         self.retransmissions.total += 1;
         self.datagrams_out += 1;
         cx.event(Event::Retransmitted { sa: self.id, name: self.name().to_string(), waiting_for, attempt: resent });
-        cx.transmit_all(self.local, self.remote, message);
+        cx.transmit_all(self.local, self.remote, message.clone());
+        mobility::probe(self, cx, resent, &message);
         self.arm(cx, now, resent);
         Verdict::Keep
     }

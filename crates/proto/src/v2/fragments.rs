@@ -8,8 +8,9 @@
 //!
 //! What is kept is one request and one response in the making for each SA, limited in octets and in fragments.
 
-use super::exchange::{Path, fingerprint};
+use super::exchange::Path;
 use super::sa::IkeSa;
+use super::window::fingerprint;
 use crate::context::Context;
 use config::Fragmentation;
 use model::DropReason;
@@ -136,7 +137,10 @@ impl IkeSa {
             return None;
         };
         let fragment = Fragment { number, total, next, content, fingerprint: fingerprint(datagram) };
-        let reassembly = if header.is_response() { &mut self.partial_response } else { &mut self.partial_request };
+        let reassembly = match header.is_response() {
+            true => &mut self.partial_response,
+            false => self.replies.partial(header.message_id),
+        };
         match reassembly.take((header.exchange, header.message_id), &fragment) {
             Ok(whole) => {
                 if whole.is_some() {

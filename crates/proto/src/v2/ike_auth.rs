@@ -29,11 +29,12 @@ use super::keys::{Keys, child_keys};
 use super::mobility;
 use super::redirect;
 use super::sa::{HalfOpen, IkeSa, State};
+use super::window;
 use crate::context::{Context, Effect};
 use crate::credentials::{Signature, method_name, own_identity, scheme_for, sends_certificate};
 use crate::policy;
 use config::{AuthMethod as Method, Connection, SharedSecret, Unique, best_psk};
-use crypto::{Certificate, KeyKind, Scheme};
+use crypto::{Certificate, KeyKind, RawKey, Scheme};
 use model::dataplane::Mode;
 use model::{CertificateProblem, Event, FailureKind, Identity, Instant, Role, Side, TrafficSelector, narrow};
 use std::net::IpAddr;
@@ -41,7 +42,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use wire::grammar::RuleId;
 use wire::v2::{Chain, ChainBuilder, Id};
-use wire::{AuthMethod, CertEncoding, ExchangeType, HashAlgorithm, IdType, NotifyType, ProtocolId, Secret};
+use wire::{
+    AuthMethod, CertEncoding, ExchangeType, HashAlgorithm, IdType, NotifyType, PayloadType, ProtocolId, Secret,
+};
 
 /// The Identification payload without its generic header, which AUTH covers (RFC 7296 section 2.15: RestOfIDPayload).
 fn id_body(kind: u8, data: &[u8]) -> Vec<u8> {
@@ -65,6 +68,8 @@ pub(super) struct Wanted {
     hashes: Vec<HashAlgorithm>,
     /// Whether it asked for a certificate.
     certificate: bool,
+    /// Whether it asked for a public key without one (RFC 7670 section 3).
+    raw: bool,
     /// Of which authorities, by the hashes of their keys.
     authorities: Vec<u8>,
 }
@@ -74,7 +79,8 @@ impl Wanted {
     pub(super) fn of(chain: &Chain<'_>, hashes: Vec<HashAlgorithm>) -> Self {
         let requests = || chain.cert_requests().filter(|(encoding, _)| *encoding == CertEncoding::X509_SIGNATURE);
         let authorities = requests().flat_map(|(_, hashes)| hashes.iter().copied()).collect();
-        Self { hashes, certificate: requests().next().is_some(), authorities }
+        let raw = chain.cert_requests().any(|(encoding, _)| encoding == CertEncoding::RAW_PUBLIC_KEY);
+        Self { hashes, certificate: requests().next().is_some(), raw, authorities }
     }
 
     fn names(&self, authority: &Certificate) -> bool {
@@ -94,6 +100,7 @@ struct Signed {
     value: Vec<u8>,
     scheme: Scheme,
     certificates: Vec<Certificate>,
+    raw: Option<RawKey>,
 }
 
 /// Signs as the connection says and the peer can check.
@@ -125,13 +132,18 @@ fn sign(
         }
     };
     let certificates = match sends_certificate(connection, wanted.certificate) {
-        true => std::iter::once(own.certificate).chain(own.between).collect(),
+        true => own.certificate.into_iter().chain(own.between).collect(),
         false => Vec::new(),
     };
-    Ok(Signed { method, value, scheme, certificates })
+    // A peer that has the key does not ask for it.
+    let raw = own.raw.filter(|_| sends_certificate(connection, wanted.raw));
+    Ok(Signed { method, value, scheme, certificates, raw })
 }
 
-fn send_certificates(chain: &mut ChainBuilder, certificates: &[Certificate]) {
+fn send_certificates(chain: &mut ChainBuilder, certificates: &[Certificate], raw: Option<&RawKey>) {
+    if let Some(raw) = raw {
+        chain.cert(CertEncoding::RAW_PUBLIC_KEY, raw.der());
+    }
     for certificate in certificates {
         chain.cert(CertEncoding::X509_SIGNATURE, certificate.der());
     }
@@ -187,8 +199,15 @@ fn one_round(connection: &Connection) -> Result<(), FailureKind> {
 // ---------------------------------------------------------------------------------------------------------- initiator
 
 /// Sends IKE_AUTH. `init_request` is our IKE_SA_INIT request, which our AUTH covers.
-/// `wanted` is what its answer says about certificates.
-pub(super) fn send(sa: &mut IkeSa, cx: &mut Context, now: Instant, init_request: &[u8], wanted: &Wanted) -> Verdict {
+/// `wanted` is what its answer says about certificates, `solution` that of the puzzle in it, if there is one.
+pub(super) fn send(
+    sa: &mut IkeSa,
+    cx: &mut Context,
+    now: Instant,
+    init_request: &[u8],
+    wanted: &Wanted,
+    solution: &[u8],
+) -> Verdict {
     let (Some(connection), Some(local)) = (sa.connection.clone(), sa.local_id.clone()) else { return Verdict::Keep };
     if let Err(kind) = one_round(&connection) {
         return Verdict::End(kind);
@@ -204,7 +223,7 @@ pub(super) fn send(sa: &mut IkeSa, cx: &mut Context, now: Instant, init_request:
         let octets = signed_octets(&auth.keys, init_request, nonce, sk_p, &id);
         match sign(cx, &connection, &local, wanted, &octets) {
             Ok(signed) => {
-                send_certificates(&mut chain, &signed.certificates);
+                send_certificates(&mut chain, &signed.certificates, signed.raw.as_ref());
                 (signed.method, Secret::new(signed.value), signed.scheme.to_string())
             }
             Err(kind) => return Verdict::End(kind),
@@ -222,6 +241,7 @@ pub(super) fn send(sa: &mut IkeSa, cx: &mut Context, now: Instant, init_request:
     }
     chain.auth(method, value.expose());
     crash::tell(cx, &mut chain, sa.spis);
+    window::announce(cx, &mut chain, &mut sa.replies);
     if sa.initial_contact && !cx.has_another_at(sa.id, sa.remote.ip()) {
         // RFC 7296 section 2.4: this is the only IKE SA between these identities.
         chain.notify(ProtocolId::NONE, &[], NotifyType::INITIAL_CONTACT, &[]);
@@ -241,6 +261,9 @@ pub(super) fn send(sa: &mut IkeSa, cx: &mut Context, now: Instant, init_request:
         ask_for_transport(&mut chain, transport_of(sa, larval));
     }
     sa.log(cx, "IKE", 1, format!("authentication of '{local}' (myself) with {how}"));
+    if !solution.is_empty() {
+        chain.in_front(PayloadType::PS, solution); // RFC 8019 section 7.2.2
+    }
     let answer = if childless { RuleId::IkeAuthChildRefusal } else { RuleId::IkeAuthResponse };
     sa.request(cx, now, ExchangeType::IKE_AUTH, chain, answer, Task::Auth);
     Verdict::Keep
@@ -492,9 +515,10 @@ pub(super) fn request(
     sa.become_established(cx);
     sa.log(cx, "IKE", 1, format!("authentication of '{remote}' with {how} successful"));
     reply.id_r(IdType(local.kind().number()), local.data());
-    send_certificates(&mut reply, &auth.certificates);
+    send_certificates(&mut reply, &auth.certificates, auth.raw.as_ref());
     reply.auth(auth.method, auth.value.expose());
     crash::tell(cx, &mut reply, sa.spis);
+    window::announce(cx, &mut reply, &mut sa.replies);
     crash::take(sa, cx, request.chain);
     sa.log(cx, "IKE", 1, format!("authentication of '{local}' (myself) with {}", auth.how));
     let only = request.chain.notify(NotifyType::INITIAL_CONTACT).is_some() && connection.unique != Unique::Never;
@@ -548,6 +572,7 @@ struct OwnProof {
     method: AuthMethod,
     value: Secret,
     certificates: Vec<Certificate>,
+    raw: Option<RawKey>,
     how: String,
 }
 
@@ -627,7 +652,10 @@ fn prove(
         // Section 2.16: leaving AUTH out asks for EAP.
         return Err(FailureKind::AuthMethodUnsupported { method: "EAP".into() });
     };
-    let local = if connection.local.id.is_wildcard() && connection.local.certs.is_empty() {
+    let local = if connection.local.id.is_wildcard()
+        && connection.local.certs.is_empty()
+        && connection.local.pubkeys.is_empty()
+    {
         asked_for.filter(|id| !id.is_wildcard()).unwrap_or_else(|| own_identity(connection, request.path.local))
     } else {
         own_identity(connection, request.path.local)
@@ -653,15 +681,16 @@ fn prove(
     let auth = if connection.local.method == Method::Pubkey {
         let octets = signed_octets(keys, message, nonce, sk_p, &own);
         let wanted = Wanted::of(chain, half_open.hashes.clone());
-        let Signed { method, value, scheme, certificates } = sign(cx, connection, &local, &wanted, &octets)?;
-        OwnProof { method, value: Secret::new(value), certificates, how: scheme.to_string() }
+        let Signed { method, value, scheme, certificates, raw } = sign(cx, connection, &local, &wanted, &octets)?;
+        OwnProof { method, value: Secret::new(value), certificates, raw, how: scheme.to_string() }
     } else {
         let missing = || FailureKind::PskMissing { local: local.clone(), remote: remote.clone() };
         let best = || best_psk(&cx.secrets, &local, remote).first().map(|s| (*s).clone());
         // Of several secrets it is the one that the peer used.
         let psk = proven.psk.or_else(best).ok_or_else(missing)?;
         let value = auth_value(keys, &psk, message, nonce, sk_p, &own);
-        OwnProof { method: AuthMethod::SHARED_KEY_MIC, value, certificates: Vec::new(), how: "pre-shared key".into() }
+        let (method, how) = (AuthMethod::SHARED_KEY_MIC, "pre-shared key".into());
+        OwnProof { method, value, certificates: Vec::new(), raw: None, how }
     };
     Ok(Authenticated {
         connection: Arc::clone(connection),

@@ -18,7 +18,7 @@ use super::exchange::{Path, Pending, Task, Verdict, count_out};
 use super::keys::Keys;
 use super::puzzle::PuzzleJob;
 use super::redirect::{self, Redirection};
-use super::sa::{AuthSent, HalfOpen, IkeSa, InitSent, State};
+use super::sa::{AuthSent, HalfOpen, IkeSa, InitSent, Postponed, State};
 use super::{childless, ike_auth, nat, puzzle};
 use crate::context::{Context, Effect};
 use crate::credentials::own_identity;
@@ -254,14 +254,43 @@ pub(crate) fn response(
     if let Ok(true) = childless {
         childless::postpone(sa);
     }
-    let state =
-        AuthSent { keys, auth, response: datagram.to_vec(), nonce_i, nonce_r, childless: childless == Ok(true) };
+    let state = AuthSent {
+        keys,
+        auth,
+        response: datagram.to_vec(),
+        nonce_i,
+        nonce_r,
+        childless: childless == Ok(true),
+        postponed: None,
+    };
     sa.state = State::AuthSent(Box::new(state));
     if let Err(kind) = childless {
         return Verdict::End(kind);
     }
     let wanted = ike_auth::Wanted::of(&chain, hashes_of(&chain));
-    ike_auth::send(sa, cx, now, &request, &wanted)
+    // RFC 8019 section 7.2.3
+    let content = [nonce, &spis.responder.0].concat();
+    let offers = |id| connection.proposals.iter().any(|p| p.prf.contains(&id));
+    let asked = chain.notify(NotifyType::PUZZLE).map(|n| puzzle::asked(&cx.settings, n.data, &content, offers));
+    match asked {
+        Some(puzzle::Asked::Work(puzzle)) => {
+            let text = format!("the peer asks for a puzzle of {} bits to be solved: at it", puzzle.difficulty);
+            sa.log(cx, "IKE", 1, text);
+            if let State::AuthSent(auth) = &mut sa.state {
+                auth.postponed = Some(Postponed { request, wanted, content });
+            }
+            cx.timers.set(sa.id, Reason::Retransmit, now + SOLVING_TIME);
+            cx.outputs.push_back(Output::Solve(PuzzleJob { sa: sa.id, puzzle }));
+            return Verdict::Keep;
+        }
+        Some(puzzle::Asked::TooHard(bits)) => {
+            let text =
+                format!("the peer asks for a puzzle of {bits} bits, more than puzzle_max_difficulty: trying without");
+            sa.log(cx, "IKE", 0, text);
+        }
+        Some(puzzle::Asked::Nothing) | None => {}
+    }
+    ike_auth::send(sa, cx, now, &request, &wanted, &[])
 }
 
 /// The hashes with which we check signatures (RFC 7427 section 4): all but SHA-1, and that of EdDSA (RFC 8420 section 2).
@@ -286,7 +315,8 @@ pub(super) fn request_certificate<'a>(
     cx: &Context,
     connections: impl IntoIterator<Item = &'a Arc<Connection>>,
 ) {
-    let asking = |c: &&Arc<Connection>| c.remote.method == AuthMethod::Pubkey && c.send_certreq;
+    let asking =
+        |c: &&Arc<Connection>| c.remote.method == AuthMethod::Pubkey && c.send_certreq && c.remote.pubkeys.is_empty();
     let mut hashes: Vec<[u8; 20]> = Vec::new();
     for authority in connections.into_iter().filter(asking).flat_map(|c| cx.credentials.acceptable(c)) {
         let hash = authority.key_info_hash();
@@ -315,28 +345,49 @@ fn report_nat(sa: &IkeSa, cx: &mut Context) {
     sa.log(cx, "IKE", 0, text.to_string());
 }
 
-/// A puzzle is solved, or was given up.
-pub(crate) fn puzzle_solved(sa: &mut IkeSa, cx: &mut Context, now: Instant, puzzle: &Puzzle, solution: Option<&[u8]>) {
-    let State::InitSent(init) = &mut sa.state else { return };
-    if !init.solving || init.cookie != puzzle.content {
-        return; // too late
+/// A puzzle is solved, or was given up: what waited for it goes out.
+pub(crate) fn puzzle_solved(
+    sa: &mut IkeSa,
+    cx: &mut Context,
+    now: Instant,
+    puzzle: &Puzzle,
+    solution: Option<&[u8]>,
+) -> Verdict {
+    let waits = match &sa.state {
+        State::InitSent(init) => init.solving && init.cookie == puzzle.content,
+        State::AuthSent(auth) => auth.postponed.as_ref().is_some_and(|p| p.content == puzzle.content),
+        _ => false,
+    };
+    if !waits {
+        return Verdict::Keep; // too late
     }
-    init.solving = false;
-    init.solution = solution.unwrap_or_default().to_vec();
     let text = if solution.is_some() { "the puzzle is solved" } else { "the puzzle is not solved: trying without" };
     sa.log(cx, "IKE", 1, text.to_string());
-    send(sa, cx, now);
+    go_on(sa, cx, now, solution.unwrap_or_default()).unwrap_or(Verdict::Keep)
 }
 
-/// Whether a puzzle takes too long now: then the cookie alone has to do.
-pub(super) fn without_solution(sa: &mut IkeSa, cx: &mut Context, now: Instant) -> bool {
-    let State::InitSent(init) = &mut sa.state else { return false };
-    if !std::mem::take(&mut init.solving) {
-        return false;
-    }
+/// If a puzzle takes too long, it has to do without.
+pub(super) fn without_solution(sa: &mut IkeSa, cx: &mut Context, now: Instant) -> Option<Verdict> {
+    let verdict = go_on(sa, cx, now, &[])?;
     sa.log(cx, "IKE", 0, "the puzzle takes too long: trying without".to_string());
-    send(sa, cx, now);
-    true
+    Some(verdict)
+}
+
+/// Sends what waits for the solution of a puzzle, if anything does.
+fn go_on(sa: &mut IkeSa, cx: &mut Context, now: Instant, solution: &[u8]) -> Option<Verdict> {
+    match &mut sa.state {
+        State::InitSent(init) if init.solving => {
+            init.solving = false;
+            init.solution = solution.to_vec();
+            send(sa, cx, now);
+            Some(Verdict::Keep)
+        }
+        State::AuthSent(auth) => {
+            let Postponed { request, wanted, .. } = auth.postponed.take()?;
+            Some(ike_auth::send(sa, cx, now, &request, &wanted, solution))
+        }
+        _ => None,
+    }
 }
 
 /// The responder wants another try, or does not want at all.
@@ -550,8 +601,7 @@ pub(crate) fn respond(cx: &mut Context, now: Instant, first: FirstMessage<'_>) -
     if let [only] = first.candidates.as_slice() {
         sa.connection = Some(Arc::clone(only));
     }
-    sa.replies.next = 1;
-    sa.replies.remember(first.datagram, std::slice::from_ref(&response));
+    sa.replies.remember(0, first.datagram, std::slice::from_ref(&response));
     sa.datagrams_in = 1;
     sa.datagrams_out = 1;
     sa.state = State::HalfOpen(Box::new(HalfOpen {

@@ -8,7 +8,7 @@
 use super::child;
 use super::exchange::{Request, Task, Verdict};
 use super::sa::{IkeSa, State};
-use super::{crash, mobility, redirect};
+use super::{crash, mobility, redirect, window};
 use crate::context::{Context, Effect};
 use model::{ChildState, Event, FailureKind, Instant, Phase, SaId};
 use wire::grammar::RuleId;
@@ -131,7 +131,12 @@ pub(super) fn start(sa: &mut IkeSa, cx: &mut Context, now: Instant, task: Task) 
             chain.delete_ike();
             sa.become_deleting(cx);
         }
-        Task::TellToken => crash::tell(cx, &mut chain, sa.spis),
+        Task::TellMore => {
+            if sa.role == model::Role::Initiator {
+                crash::tell(cx, &mut chain, sa.spis);
+            }
+            window::announce(cx, &mut chain, &mut sa.replies);
+        }
         Task::Redirect { to } => redirect::write(&mut chain, to),
         task => mobility::write(sa, cx, task, &mut chain),
     }

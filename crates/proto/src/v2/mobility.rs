@@ -28,6 +28,12 @@ use wire::{NotifyType, ProtocolId};
 /// More addresses than this are not taken from a peer, nor told to one.
 const MAX_ADDRESSES: usize = 16;
 
+/// More pairs of addresses than this are not tried at once.
+const MAX_PATHS: usize = 8;
+
+/// A request is repeated so often where it went first before other pairs of addresses are tried as well.
+const LOYALTY: u32 = 1;
+
 /// Octets of COOKIE2: RFC 4555 section 4.2.5 has 8 to 64, and they must not be guessed.
 pub(super) const COOKIE_LEN: usize = 16;
 
@@ -336,6 +342,53 @@ pub(super) fn serve(sa: &mut IkeSa, cx: &mut Context, now: Instant, request: &Re
 /// Where the addresses of the peer's first IKE_AUTH request differ from what it says and it allows no NAT (section 3.9).
 pub(super) fn forbidden_nat(chain: &Chain<'_>, path: Path) -> bool {
     chain.notify(NotifyType::NO_NATS_ALLOWED).is_some_and(|claimed| !without_nat(claimed.data, path))
+}
+
+/// Where else the peer may be, and where else we may be seen from: each pair of addresses of one version of IP beside the one
+/// in use. Only the initiator looks for another path (section 3.11).
+fn other_paths(sa: &IkeSa, cx: &Context) -> Vec<(SocketAddr, SocketAddr)> {
+    if !sa.can_move() || !sa.mobility.decides {
+        return Vec::new();
+    }
+    let allowed = |a: &IpAddr| sa.connection.as_ref().is_none_or(|c| c.local_addrs.iter().any(|p| p.matches(*a)));
+    let ours = || std::iter::once(sa.local.ip()).chain(others(sa, cx).into_iter().filter(allowed));
+    let theirs =
+        std::iter::once(sa.remote.ip()).chain(sa.mobility.peer.iter().copied().filter(|a| *a != sa.remote.ip()));
+    let pairs = theirs.flat_map(|remote| ours().map(move |local| (local, remote)));
+    let usable = |(local, remote): &(IpAddr, IpAddr)| {
+        local.is_ipv4() == remote.is_ipv4() && (*local, *remote) != (sa.local.ip(), sa.remote.ip())
+    };
+    let with_ports =
+        |(local, remote)| (SocketAddr::new(local, sa.local.port()), SocketAddr::new(remote, sa.remote.port()));
+    pairs.filter(usable).take(MAX_PATHS).map(with_ports).collect()
+}
+
+/// Whether a request that was repeated so often is tried on other paths.
+pub(super) fn probes(resent: u32) -> bool {
+    resent > LOYALTY
+}
+
+/// The peer does not answer where it was: the request under way, which any path may bring, tests them all (section 3.10).
+pub(super) fn probe(sa: &mut IkeSa, cx: &mut Context, resent: u32, message: &[Vec<u8>]) {
+    if !probes(resent) {
+        return;
+    }
+    let paths = other_paths(sa, cx);
+    for (local, remote) in &paths {
+        if resent == LOYALTY + 1 {
+            sa.log(cx, "NET", 1, format!("no answer at {}: trying {}...{}", sa.remote.ip(), local.ip(), remote.ip()));
+        }
+        sa.datagrams_out += 1;
+        cx.transmit_all(*local, *remote, message.to_vec());
+    }
+}
+
+/// The answer to a request that tested other paths came by this one: that is the one to use now.
+pub(super) fn answered_by(sa: &mut IkeSa, cx: &mut Context, now: Instant, path: Path) {
+    let by = (path.local.ip(), path.remote.ip());
+    if other_paths(sa, cx).iter().any(|(local, remote)| (local.ip(), remote.ip()) == by) {
+        sa.roam(cx, now, by.0, by.1);
+    }
 }
 
 /// The ends of an IKE SA that may have to move, and the other addresses of its peer.

@@ -14,6 +14,7 @@
 //! | [`crash`] | quick crash detection (RFC 6290), within all protected exchanges and after a restart |
 //! | [`redirect`] | going to another gateway (RFC 5685), within all exchanges but CREATE_CHILD_SA |
 //! | [`fragments`] | messages in several datagrams (RFC 7383) |
+//! | [`window`] | the peer's requests in any order, and our answers (section 2.3) |
 //! | [`exchange`] | what they share: message IDs, retransmission, protection, grammar (sections 2.1 to 2.3) |
 
 mod childless;
@@ -33,6 +34,7 @@ mod puzzle;
 mod redirect;
 mod rekey_ike_sa;
 mod sa;
+mod window;
 
 use crate::child;
 

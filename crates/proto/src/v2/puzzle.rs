@@ -7,6 +7,13 @@
 //!                          <--  HDR(A,B), SAr1, KEr, Nr
 //! ```
 //!
+//! or, as initiator only, between IKE_SA_INIT and IKE_AUTH (section 7.2):
+//!
+//! ```text
+//!                          <--  HDR(A,B), SAr1, KEr, Nr, N(PUZZLE)
+//! HDR(A,B), PS, SK {...}   -->
+//! ```
+//!
 //! The responder keeps nothing: what it asked for and when is in the cookie (section 7.1.1.3). Who returns the cookie without
 //! a solution takes part in a lottery (section 7.1), so that initiators that know no puzzles have a chance, too.
 

@@ -201,8 +201,8 @@ pub(super) fn response(sa: &mut IkeSa, cx: &mut Context, now: Instant, response:
         }
         crossing => {
             let redundant = crossing.as_ref().map(|c| c.made);
-            if asked.is_none() && crash::has_token(cx) {
-                new.queue.push_back(Task::TellToken);
+            if asked.is_none() && (crash::has_token(cx) || cx.settings.window_size > 1) {
+                new.queue.push_back(Task::TellMore);
             }
             new.queue.extend(asked);
             sa.replaced_by = Some(by);
@@ -286,6 +286,9 @@ pub(super) fn serve(
         }
     };
     new.undecided = !inherits;
+    if inherits && cx.settings.window_size > 1 {
+        new.queue.push_back(Task::TellMore);
+    }
     cx.effects.push(Effect::Rekeyed { old: sa.id, new: Box::new(new), inherits, redundant: None });
     Ok(())
 }

@@ -2,11 +2,13 @@
 
 use super::configuration::VirtualAddresses;
 use super::create_child_sa::Creating;
-use super::exchange::{Parked, Pending, Replies, Task};
+use super::exchange::{Parked, Pending, Task};
 use super::fragments::Reassembly;
+use super::ike_auth::Wanted;
 use super::keys::{AuthKeys, Keys};
 use super::mobility::Mobility;
 use super::redirect::Redirection;
+use super::window::Replies;
 use crate::child::{self, Agreed, ChildSa, Parent};
 use crate::context::Context;
 use crate::timers::Reason;
@@ -80,6 +82,16 @@ pub(crate) struct AuthSent {
     pub nonce_r: Vec<u8>,
     /// IKE_AUTH asks for no Child SA (RFC 6023).
     pub childless: bool,
+    /// IKE_AUTH waits for the solution of a puzzle.
+    pub(super) postponed: Option<Postponed>,
+}
+
+/// What IKE_AUTH is made of once its puzzle is solved (RFC 8019 section 7.2).
+pub(super) struct Postponed {
+    pub request: Vec<u8>,
+    pub wanted: Wanted,
+    /// What the puzzle is about: Nr and SPIr.
+    pub content: Vec<u8>,
 }
 
 /// One IKE SA.
@@ -124,8 +136,6 @@ pub(crate) struct IkeSa {
     pub replies: Replies,
     /// Whether the peer takes fragments (RFC 7383).
     pub fragments: bool,
-    /// The peer's request of which not all fragments are here.
-    pub(super) partial_request: Reassembly,
     /// The peer's answer of which not all fragments are here.
     pub(super) partial_response: Reassembly,
     pub children: Vec<ChildSa>,
@@ -191,7 +201,6 @@ impl IkeSa {
             next_request: 0,
             replies: Replies::default(),
             fragments: false,
-            partial_request: Reassembly::default(),
             partial_response: Reassembly::default(),
             children: Vec::new(),
             retransmissions: Retransmissions::default(),

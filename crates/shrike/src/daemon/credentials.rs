@@ -5,10 +5,11 @@
 //! | `x509` | certificates of ends, ours and those of peers that are to be trusted as they are |
 //! | `x509ca` | certificates of authorities |
 //! | `x509crl` | revocation lists |
+//! | `pubkey` | public keys of ends without a certificate |
 //! | `private`, `rsa`, `ecdsa`, `pkcs8` | private keys |
 
 use config::{Authority, CertificateSource, Connection, KeyPassphrase};
-use crypto::{Certificate, InvalidPrivateKey, PrivateKey, PublicKey, RevocationList};
+use crypto::{Certificate, InvalidPrivateKey, PrivateKey, PublicKey, RawKey, RevocationList};
 use proto::Credentials;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,7 @@ pub struct Found {
     certificates: Vec<Certificate>,
     authorities: Vec<Certificate>,
     lists: Vec<RevocationList>,
+    raw_keys: Vec<RawKey>,
     keys: Vec<PrivateKey>,
     /// What could not be used, each as a report for the operator.
     pub refused: Vec<String>,
@@ -47,6 +49,7 @@ impl Found {
 pub struct FromFiles {
     certificates: Vec<Certificate>,
     authorities: Vec<Certificate>,
+    raw_keys: Vec<RawKey>,
     keys: BTreeSet<[u8; 20]>,
 }
 
@@ -87,7 +90,11 @@ pub fn read_all(directory: &Path, passphrases: &[KeyPassphrase]) -> Found {
             Ok(())
         });
     }
-    let (mut lists, mut keys) = (Vec::new(), Vec::new());
+    let (mut lists, mut keys, mut raw_keys) = (Vec::new(), Vec::new(), Vec::new());
+    each("pubkey", &mut |_, octets| {
+        raw_keys.push(RawKey::parse(octets).map_err(|e| e.to_string())?);
+        Ok(())
+    });
     each("x509crl", &mut |_, octets| {
         lists.push(RevocationList::parse(octets).map_err(|e| e.to_string())?);
         Ok(())
@@ -98,7 +105,7 @@ pub fn read_all(directory: &Path, passphrases: &[KeyPassphrase]) -> Found {
             Ok(())
         });
     }
-    Found { certificates, authorities, lists, keys, ..found }
+    Found { certificates, authorities, lists, raw_keys, keys, ..found }
 }
 
 /// The passphrases that swanctl.conf has for a key's file.
@@ -128,6 +135,11 @@ impl FromFiles {
         for old in self.authorities.drain(..).filter(|c| !found.authorities.contains(c)) {
             credentials.remove_authority(&old);
         }
+        for old in self.raw_keys.drain(..).filter(|key| !found.raw_keys.contains(key)) {
+            credentials.remove_raw_key(&old);
+        }
+        self.raw_keys.clone_from(&found.raw_keys);
+        found.raw_keys.into_iter().for_each(|key| credentials.add_raw_key(key));
         let keys: BTreeSet<[u8; 20]> = found.keys.iter().map(|key| key.public().id()).collect();
         for gone in self.keys.difference(&keys) {
             credentials.remove_key(gone);
@@ -141,7 +153,7 @@ impl FromFiles {
     }
 }
 
-/// Reads the certificates that a connection names by file.
+/// Reads the certificates and public keys that a connection names by file.
 ///
 /// # Errors
 /// The first one that cannot be read, with the line that names it.
@@ -149,6 +161,26 @@ pub fn resolve(connection: &mut Connection, directory: &Path) -> Result<(), Stri
     let source = connection.source.clone();
     let ends = [("local", &mut connection.local), ("remote", &mut connection.remote)];
     for (side, end) in ends {
+        for source_of in &mut end.pubkeys {
+            let place = |why: String| format!("{}: {why}", source.get(&format!("{side}.pubkeys")));
+            let octets = match &*source_of {
+                CertificateSource::Der(der) => Zeroizing::new(der.clone()),
+                CertificateSource::File(name) => {
+                    read(&directory.join("pubkey").join(name)).map_err(|why| place(format!("{name}: {why}")))?
+                }
+            };
+            let key = RawKey::parse(&octets).map_err(|why| match &*source_of {
+                CertificateSource::File(name) => place(format!("{name}: {why}")),
+                CertificateSource::Der(_) => place(format!("what a client sent: {why}")),
+            })?;
+            *source_of = CertificateSource::Der(key.der().to_vec());
+        }
+        // As with strongSwan: who has nothing but one key is called by it.
+        if let ([CertificateSource::Der(der)], true) = (end.pubkeys.as_slice(), end.id == model::Identity::ANY)
+            && let Ok(key) = RawKey::from_der(der)
+        {
+            end.id = model::Identity::from_wire(model::IdKind::KeyId.number(), &key.id());
+        }
         for (key, below, list) in [("certs", "x509", &mut end.certs), ("cacerts", "x509ca", &mut end.cacerts)] {
             for certificate in list {
                 let octets = match certificate {
@@ -252,5 +284,55 @@ mod tests {
         assert!(missing.starts_with("c:2 (connections.bad.local.certs): sun.pem: No such file"), "{missing}");
         assert_eq!((credentials.keys().count(), credentials.authorities().len()), (1, 0));
         assert_eq!(credentials.certificates().len(), 1);
+    }
+
+    #[test]
+    fn public_keys_are_read_by_file_or_as_a_client_sends_them_and_name_who_has_no_other_name() {
+        let directory = std::env::temp_dir().join(format!("shrike-pubkeys-{}", std::process::id()));
+        std::fs::create_dir_all(directory.join("pubkey")).unwrap();
+        std::fs::write(directory.join("pubkey/sun.pem"), fake_pki("sun.pub.pem")).unwrap();
+        std::fs::write(directory.join("pubkey/broken.pem"), b"-----BEGIN PUBLIC KEY-----\nMAMC\n").unwrap();
+        let sun = RawKey::parse(&fake_pki("sun.pub.pem")).unwrap();
+        let moon = RawKey::parse(&fake_pki("moon.pub.pem")).unwrap();
+        let load = |text: &str| {
+            let config = config::load(&config::parse("c", &MemoryFiles::one("c", text)).unwrap()).unwrap();
+            let mut connection = (*config.connections[0]).clone();
+            resolve(&mut connection, &directory).map(|()| connection)
+        };
+        let gw = load("connections { gw { local { auth = pubkey\n pubkeys = sun.pem\n id = sun.example } remote { auth = pubkey\n pubkeys = sun.pem } } }").unwrap();
+        let missing = load("connections { gw {\n local { auth = pubkey\n pubkeys = moon.pem } } }").unwrap_err();
+        let broken = load("connections { gw {\n remote { auth = pubkey\n pubkeys = broken.pem } } }").unwrap_err();
+        std::fs::remove_dir_all(&directory).unwrap();
+        assert_eq!(gw.local.pubkeys[0].der(), Some(sun.der()));
+        assert_eq!((gw.local.id.to_string().as_str(), gw.remote.id.data()), ("sun.example", &sun.id()[..]));
+        assert!(missing.starts_with("c:3 (connections.gw.local.pubkeys): moon.pem: No such file"), "{missing}");
+        assert!(broken.starts_with("c:3 (connections.gw.remote.pubkeys): broken.pem: no public key"), "{broken}");
+
+        // swanctl sends the file as it is, which may be no text (vici: section, key and value, list with one item).
+        let end = |side: &str, key: &[u8]| {
+            let length = u16::try_from(key.len()).unwrap().to_be_bytes();
+            let (name, auth) = (side.as_bytes(), "pubkey".as_bytes());
+            let mut out = vec![1, name.len() as u8];
+            out.extend_from_slice(name);
+            out.extend_from_slice(&[3, 4]);
+            out.extend_from_slice(b"auth");
+            out.extend_from_slice(&[0, auth.len() as u8]);
+            out.extend_from_slice(auth);
+            out.extend_from_slice(&[4, 7]);
+            out.extend_from_slice(b"pubkeys");
+            out.push(5);
+            out.extend_from_slice(&length);
+            out.extend_from_slice(key);
+            out.extend_from_slice(&[6, 2]);
+            out
+        };
+        for octets in [sun.der().to_vec(), fake_pki("sun.pub.pem")] {
+            let message = [end("local", &octets), end("remote", moon.der())].concat();
+            let message = vici::Message::decode(&message).unwrap();
+            let section = super::super::load::section("gw", &message);
+            let connection = super::super::load::connection(&section, &directory).unwrap();
+            assert_eq!(connection.local.pubkeys[0].der(), Some(sun.der()));
+            assert_eq!(connection.remote.id.data(), moon.id());
+        }
     }
 }

@@ -139,7 +139,11 @@ pub fn section(name: &str, message: &Message) -> Section {
             }
             Element::List { key, items } => {
                 let certificates = matches!(key.as_str(), "certs" | "cacerts" | "cacert");
-                let read = |i: &Vec<u8>| if certificates { certificate(i) } else { text(i) };
+                let read = |i: &Vec<u8>| match key.as_str() {
+                    "pubkeys" if i.starts_with(&[0x30]) => crypto::armour_key(i),
+                    _ if certificates => certificate(i),
+                    _ => text(i),
+                };
                 Entry::List { key: key.clone(), values: items.iter().map(read).collect(), at }
             }
             Element::Section { key, message } => Entry::Section(self::section(key, message)),

@@ -372,6 +372,7 @@ impl Daemon {
             puzzle_threshold_peer: file.puzzle_threshold_ip as usize,
             puzzle_difficulty: file.puzzle_difficulty,
             puzzle_max_difficulty: file.puzzle_max_difficulty,
+            window_size: file.window_size,
             keepalive: file.keep_alive,
             fragment_size: file.fragment_size,
             port: file.port,

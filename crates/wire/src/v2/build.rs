@@ -21,6 +21,8 @@ pub struct ChainBuilder {
     octets: Vec<u8>,
     /// See [`ChainBuilder::at_least`].
     least: u8,
+    /// See [`ChainBuilder::in_front`].
+    in_front: Option<(PayloadType, Vec<u8>)>,
 }
 
 impl ChainBuilder {
@@ -52,6 +54,18 @@ impl ChainBuilder {
     pub fn at_least(&mut self, octets: u8) -> &mut Self {
         self.least = octets;
         self
+    }
+
+    /// Where the chain goes into an Encrypted payload: this payload stands in front of that one, authenticated and not
+    /// encrypted (RFC 8019 section 7.2.2); with fragments in front of the first (RFC 7383 section 2.5.3).
+    pub fn in_front(&mut self, kind: PayloadType, body: &[u8]) -> &mut Self {
+        self.in_front = Some((kind, body.to_vec()));
+        self
+    }
+
+    /// What [`ChainBuilder::in_front`] said.
+    pub(super) fn taken_in_front(&mut self) -> Option<(PayloadType, Vec<u8>)> {
+        self.in_front.take()
     }
 
     /// What [`ChainBuilder::at_least`] said.

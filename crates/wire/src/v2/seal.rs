@@ -33,10 +33,16 @@ pub struct SealedLayout {
 ///
 /// # Panics
 /// Where the payload exceeds 65,535 octets.
-pub fn seal_layout(header: Header, chain: ChainBuilder, iv_len: usize, block: usize, icv_len: usize) -> SealedLayout {
-    let least = chain.least();
+pub fn seal_layout(
+    header: Header,
+    mut chain: ChainBuilder,
+    iv_len: usize,
+    block: usize,
+    icv_len: usize,
+) -> SealedLayout {
+    let (least, front) = (chain.least(), chain.taken_in_front());
     let (next, content) = chain.finish();
-    lay_out(header, PayloadType::SK, next, &[], (&content, least), [iv_len, block, icv_len])
+    lay_out(header, front.as_ref(), PayloadType::SK, next, &[], (&content, least), [iv_len, block, icv_len])
 }
 
 /// As [`seal_layout`] where the message fits `max_len` octets, else as many Encrypted Fragment messages of at most that
@@ -46,18 +52,19 @@ pub fn seal_layout(header: Header, chain: ChainBuilder, iv_len: usize, block: us
 /// `None` where `max_len` leaves no room for content or where 65,535 fragments do not suffice.
 pub fn seal_fragment_layouts(
     header: Header,
-    chain: ChainBuilder,
+    mut chain: ChainBuilder,
     iv_len: usize,
     block: usize,
     icv_len: usize,
     max_len: usize,
 ) -> Option<Vec<SealedLayout>> {
-    let least = chain.least();
+    let (least, front) = (chain.least(), chain.taken_in_front());
     let (first, content) = chain.finish();
     let sizes = [iv_len, block, icv_len];
-    let overhead = HEADER_LEN + GENERIC_HEADER_LEN + iv_len + icv_len;
+    let front_len = front.as_ref().map_or(0, |(_, body)| GENERIC_HEADER_LEN + body.len());
+    let overhead = HEADER_LEN + front_len + GENERIC_HEADER_LEN + iv_len + icv_len;
     if overhead + padded_len(content.len(), least, block) <= max_len {
-        return Some(vec![lay_out(header, PayloadType::SK, first, &[], (&content, least), sizes)]);
+        return Some(vec![lay_out(header, front.as_ref(), PayloadType::SK, first, &[], (&content, least), sizes)]);
     }
     let room = max_len.checked_sub(overhead + 4)?;
     let chunk = (room - room % block.max(1)).checked_sub(1).filter(|chunk| *chunk > 0)?;
@@ -67,7 +74,8 @@ pub fn seal_fragment_layouts(
         counters[..2].copy_from_slice(&number.to_be_bytes());
         counters[2..].copy_from_slice(&total.to_be_bytes());
         let next = if number == 1 { first } else { PayloadType::NONE };
-        lay_out(header, PayloadType::SKF, next, &counters, (chunk, 0), sizes)
+        let front = front.as_ref().filter(|_| number == 1);
+        lay_out(header, front, PayloadType::SKF, next, &counters, (chunk, 0), sizes)
     });
     Some(layouts.collect())
 }
@@ -79,6 +87,7 @@ fn padded_len(content: usize, least: usize, block: usize) -> usize {
 
 fn lay_out(
     header: Header,
+    front: Option<&(PayloadType, Vec<u8>)>,
     kind: PayloadType,
     next: PayloadType,
     counters: &[u8],
@@ -89,10 +98,17 @@ fn lay_out(
     let padding = u8::try_from(body_len - content.len() - 1).expect("Pad Length is one octet");
     let payload_len = GENERIC_HEADER_LEN + counters.len() + iv_len + body_len + icv_len;
     let [high, low] = u16::try_from(payload_len).expect("a payload of at most 65,535 octets").to_be_bytes();
-    let length = HEADER_LEN + payload_len;
+    let front_len = front.map_or(0, |(_, body)| GENERIC_HEADER_LEN + body.len());
+    let length = HEADER_LEN + front_len + payload_len;
 
     let mut message = Vec::with_capacity(length);
-    Header { next_payload: kind, length: length as u32, ..header }.write(&mut message);
+    let next_payload = front.map_or(kind, |(front, _)| *front);
+    Header { next_payload, length: length as u32, ..header }.write(&mut message);
+    if let Some((_, body)) = front {
+        let [high, low] = u16::try_from(front_len).expect("a payload of at most 65,535 octets").to_be_bytes();
+        message.extend_from_slice(&[kind.0, 0, high, low]);
+        message.extend_from_slice(body);
+    }
     message.extend_from_slice(&[next.0, 0, high, low]);
     message.extend_from_slice(counters);
     let iv_at = message.len();
@@ -207,5 +223,27 @@ mod tests {
         assert_eq!(strip_padding(&[9, 9, 2]).unwrap(), []);
         assert_eq!(strip_padding(&[9, 2]).unwrap_err().why, Why::LengthOutOfRange { found: 2, min: 0, max: 1 });
         assert!(strip_padding(&[]).is_err());
+    }
+
+    #[test]
+    fn a_payload_may_stand_in_front_of_the_encrypted_one_and_of_the_first_fragment_only() {
+        let mut chain = ChainBuilder::new();
+        chain.vendor_id(&[7; 200]).in_front(PayloadType::PS, &[1, 2, 3, 4]);
+        let whole = seal_layout(header(), chain.clone(), 8, 1, 16);
+        let at = HEADER_LEN;
+        assert_eq!(whole.message[16], PayloadType::PS.0);
+        assert_eq!(whole.message[at..at + 8], [PayloadType::SK.0, 0, 0, 8, 1, 2, 3, 4]);
+        assert_eq!((whole.message[at + 8], whole.aad_len), (PayloadType::VENDOR_ID.0, HEADER_LEN + 8 + 4));
+        assert_eq!(Header::parse(&whole.message).unwrap().length as usize, whole.message.len());
+        let parts = seal_fragment_layouts(header(), chain, 8, 1, 16, 160).unwrap();
+        assert!(parts.len() > 1 && parts.iter().all(|part| part.message.len() <= 160));
+        for (index, part) in parts.iter().enumerate() {
+            let first = if index == 0 { PayloadType::PS } else { PayloadType::SKF };
+            assert_eq!(part.message[16], first.0);
+            assert_eq!(Header::parse(&part.message).unwrap().length as usize, part.message.len());
+        }
+        let (second, front) = (&parts[0].message, HEADER_LEN + 8);
+        assert_eq!(second[HEADER_LEN], PayloadType::SKF.0);
+        assert_eq!(second[front + 4..front + 6], [0, 1], "Fragment Number");
     }
 }

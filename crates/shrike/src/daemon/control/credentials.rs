@@ -1,6 +1,6 @@
 //! The commands about certificates and private keys.
 
-use crypto::{Certificate, PrivateKey, RevocationList};
+use crypto::{Certificate, PrivateKey, RawKey, RevocationList};
 use proto::Credentials;
 use std::fmt::Write as _;
 use vici::{Message, schema};
@@ -17,7 +17,7 @@ fn octets(hex: &str) -> Option<Vec<u8>> {
     digits.len().is_multiple_of(2).then(|| digits.chunks(2).filter_map(|p| Some(p.first()? << 4 | p.get(1)?)).collect())
 }
 
-/// `load-cert {type = X509 | X509_CRL  flag = NONE | CA  data}`.
+/// `load-cert {type = X509 | X509_CRL | PUBKEY  flag = NONE | CA  data}`.
 pub fn load_cert(credentials: &mut Credentials, m: &Message) -> Message {
     let kind = m.get_str("type").unwrap_or("X509").to_ascii_uppercase();
     let flag = m.get_str("flag").unwrap_or("NONE").to_ascii_uppercase();
@@ -37,9 +37,13 @@ pub fn load_cert(credentials: &mut Credentials, m: &Message) -> Message {
             Ok(certificate) => credentials.add_certificate(certificate),
             Err(why) => return schema::refusal(why.to_string()),
         },
+        ("PUBKEY", _) => match RawKey::parse(data) {
+            Ok(key) => credentials.add_raw_key(key),
+            Err(why) => return schema::refusal(why.to_string()),
+        },
         _ => {
             return schema::refusal(format!(
-                "certificates of type {kind} with flag {flag} are not available in this version: X509 (NONE, CA) and X509_CRL are"
+                "certificates of type {kind} with flag {flag} are not available in this version: X509 (NONE, CA), X509_CRL and PUBKEY are"
             ));
         }
     }
