@@ -259,3 +259,48 @@ fn a_wrong_key_opens_nothing_and_says_so() {
     let Some(tracks) = opened("wireshark/ikev1-certs.pcap", stranger) else { return };
     assert_eq!((tracks.keys[0].spis, tracks.keys[0].opened, tracks.keys[0].failed), (None, 0, 0));
 }
+
+/// An ICMP message of this type and code about the beginning of a packet.
+fn icmp(kind: [u8; 2], mtu: u16, quoted: &[u8]) -> Vec<u8> {
+    let mut packet = vec![0x45, 0];
+    packet.extend(u16::try_from(28 + quoted.len()).unwrap().to_be_bytes());
+    packet.extend([0, 0, 0, 0, 64, 1, 0, 0, 198, 51, 100, 1, 192, 0, 2, 1]);
+    packet.extend([kind[0], kind[1], 0, 0, 0, 0]);
+    packet.extend(mtu.to_be_bytes());
+    packet.extend(quoted);
+    packet
+}
+
+#[test]
+fn routers_say_that_esp_is_too_long() {
+    let ip = |protocol: u8, content: &[u8]| {
+        let mut packet = vec![0x45, 0, 5, 220, 0, 0, 0x40, 0, 64, protocol, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2];
+        packet.extend(content);
+        packet
+    };
+    let esp = ip(50, &[0, 0, 0, 7, 0, 0, 0, 1]);
+    let in_udp = ip(17, &[0x11, 0x94, 0x11, 0x94, 5, 200, 0, 0, 0, 0, 0, 7]);
+    for quoted in [&esp, &in_udp] {
+        let message = icmp([3, 4], 1400, quoted);
+        let datagram = decapsulate(LinkType(101), &message).unwrap();
+        assert_eq!(datagram.content, Content::TooBig(1400));
+        assert_eq!(
+            (datagram.source.ip().to_string(), datagram.destination.ip().to_string()),
+            ("192.0.2.1".into(), "192.0.2.2".into())
+        );
+    }
+    assert_eq!(decapsulate(LinkType(101), &icmp([3, 1], 0, &esp)), None, "host unreachable is something else");
+    assert_eq!(decapsulate(LinkType(101), &icmp([3, 4], 1400, &ip(6, &[0; 8]))), None, "other traffic's");
+    let mut tracker = Tracker::default();
+    let mut init = vec![0; 28];
+    (init[7], init[17], init[18], init[19], init[27]) = (1, 0x20, 34, 0x08, 28);
+    let ends = [std::net::SocketAddr::from(([192, 0, 2, 2], 500)), ([192, 0, 2, 1], 500).into()];
+    tracker.take(1, &Datagram { source: ends[0], destination: ends[1], content: Content::Ike(&init) });
+    for (time, mtu) in [(2, 1400), (3, 1380), (4, 0)] {
+        let message = icmp([3, 4], mtu, &esp);
+        tracker.take(time, &decapsulate(LinkType(101), &message).unwrap());
+    }
+    let said = tracker.finish().sas[0].too_big.unwrap();
+    assert_eq!((said.sender, said.times, said.first, said.last), (model::Role::Responder, 3, 2, 4));
+    assert_eq!(said.mtu, 1380, "the least that anybody said");
+}
