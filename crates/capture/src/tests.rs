@@ -304,3 +304,69 @@ fn routers_say_that_esp_is_too_long() {
     assert_eq!((said.sender, said.times, said.first, said.last), (model::Role::Responder, 3, 2, 4));
     assert_eq!(said.mtu, 1380, "the least that anybody said");
 }
+
+proptest! {
+    /// What keys open may be anything: of the peer that has them, too. Nothing panics, and no more is kept than there was.
+    #[test]
+    fn what_keys_open_may_be_anything(
+        messages in proptest::collection::vec((any::<bool>(), 0u32..3, any::<u8>(), proptest::collection::vec(any::<u8>(), 0..120), 0u8..3), 1..12),
+    ) {
+        use crypto::{Cipher, Integrity, Protection, Random};
+        struct Zeros;
+        impl Random for Zeros {
+            fn fill(&mut self, out: &mut [u8]) {
+                out.fill(0);
+            }
+        }
+        let (key, mac) = ("11".repeat(16), "22".repeat(20));
+        let table = format!(
+            "0000000000000001,{key}\n0000000000000001,0000000000000002,{key},{key},AES-CBC-128,{mac},{mac},HMAC_SHA1_96\n"
+        );
+        let cipher = Cipher::new(wire::EncryptionId::AES_CBC, Some(128)).unwrap();
+        let integrity = Integrity::new(wire::IntegrityId::HMAC_SHA1_96).unwrap();
+        let sealing = Protection::new(cipher, Some(integrity), &[0x11; 16], &[0x22; 20]).unwrap();
+        let mut tracker = Tracker::with_keys(Keys::parse(table.as_bytes()));
+        let mut opened = 0;
+        for (time, (from_initiator, id, next, content, kind)) in messages.iter().enumerate() {
+            // An Encrypted payload, a fragment, or IKEv1.
+            let (first, exchange, version, flags) = match kind {
+                0 => (46, 35, 0x20, if *from_initiator { 0x08 } else { 0x20 }),
+                1 => (53, 35, 0x20, if *from_initiator { 0x08 } else { 0x20 }),
+                _ => (5, 2, 0x10, 1),
+            };
+            let mut octets = vec![0; 28];
+            (octets[7], octets[15], octets[16], octets[17], octets[18], octets[19]) = (1, 2, first, version, exchange, flags);
+            octets[20..24].copy_from_slice(&id.to_be_bytes());
+            if *kind < 2 {
+                let counters: &[u8] = if *kind == 1 { &[0, 1 + (id % 2) as u8, 0, 2] } else { &[] };
+                let padded = (content.len() + 1).next_multiple_of(16);
+                let length = 4 + counters.len() + 16 + padded + 12;
+                octets.extend([*next, 0]);
+                octets.extend((length as u16).to_be_bytes());
+                octets.extend(counters);
+                let iv_at = octets.len();
+                octets.extend([0; 16]);
+                octets.extend(content);
+                octets.resize(iv_at + 16 + padded - 1, 0);
+                octets.push((padded - content.len() - 1) as u8);
+                octets.extend([0; 12]);
+                let total = octets.len() as u32;
+                octets[24..28].copy_from_slice(&total.to_be_bytes());
+                sealing.seal(&mut octets, iv_at, 0, &mut Zeros);
+                opened += 1;
+            } else {
+                octets.extend(content);
+                let total = octets.len() as u32;
+                octets[24..28].copy_from_slice(&total.to_be_bytes());
+            }
+            let (a, b) = (([192, 0, 2, 1], 500).into(), ([192, 0, 2, 2], 500).into());
+            let (source, destination) = if *from_initiator { (a, b) } else { (b, a) };
+            tracker.take(time as u64, &Datagram { source, destination, content: Content::Ike(&octets) });
+        }
+        let tracks = tracker.finish();
+        let used: u64 = tracks.keys.iter().map(|key| key.opened + key.failed).sum();
+        prop_assert!(used <= messages.len() as u64 && tracks.keys.len() == 2);
+        let inside = tracks.sas.iter().flat_map(|sa| &sa.messages).filter(|m| m.inside.is_some()).count();
+        prop_assert!(inside <= opened);
+    }
+}
