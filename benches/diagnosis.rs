@@ -93,7 +93,7 @@ fn log(ike: usize) -> Vec<u8> {
     ];
     let mut out = Vec::new();
     for n in 0.. {
-        let line = if n % 100 < ike { IKE[n % IKE.len()] } else { OTHER[n % OTHER.len()] };
+        let line = if n % 100 < ike { IKE[(n / 100 + n) % IKE.len()] } else { OTHER[n % OTHER.len()] };
         out.extend(line.as_bytes());
         out.push(b'\n');
         if out.len() >= PIECE / 4 {

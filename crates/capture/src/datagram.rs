@@ -15,6 +15,9 @@ pub enum Content<'a> {
     Esp(u32),
     /// A fragment of an IP packet; not reassembled.
     Fragment,
+    /// A router's word that an ESP packet between these ends, the datagram's own, is too long for what follows (RFC 1191,
+    /// RFC 4443 section 3.2): octets of IP that would pass, 0 if it does not say.
+    TooBig(u32),
 }
 
 /// A packet of IKE or ESP.
@@ -59,7 +62,7 @@ pub fn decapsulate(link: LinkType, octets: &[u8]) -> Option<Datagram<'_>> {
 fn ipv4(packet: &[u8]) -> Option<Datagram<'_>> {
     let header = usize::from(packet.first()? & 0x0f) * 4;
     let protocol = *packet.get(9)?;
-    if !matches!(protocol, 17 | 50 | 51) || header < 20 {
+    if !matches!(protocol, 1 | 17 | 50 | 51) || header < 20 {
         return None;
     }
     let source = IpAddr::from(*packet.get(12..)?.first_chunk::<4>()?);
@@ -67,6 +70,11 @@ fn ipv4(packet: &[u8]) -> Option<Datagram<'_>> {
     // Octets after the total length are padding of the link.
     let end = usize::from(be16(packet, 2)?).clamp(header, packet.len().max(header));
     let fragment = be16(packet, 6)? & 0x3fff != 0;
+    if protocol == 1 {
+        // Destination Unreachable, fragmentation needed and DF set.
+        let icmp = packet.get(header..end).filter(|icmp| !fragment && icmp.starts_with(&[3, 4]))?;
+        return too_big(ipv4(icmp.get(8..)?)?, be16(icmp, 6)?.into());
+    }
     transport(protocol, source, destination, fragment, packet.get(header..end)?)
 }
 
@@ -90,7 +98,16 @@ fn ipv6(packet: &[u8]) -> Option<Datagram<'_>> {
         next = *rest.first()?;
         rest = rest.get(len..)?;
     }
+    if next == 58 {
+        let icmp = Some(rest).filter(|icmp| !fragment && icmp.starts_with(&[2, 0]))?;
+        return too_big(ipv6(icmp.get(8..)?)?, u32::from_be_bytes(*icmp.get(4..)?.first_chunk()?));
+    }
     transport(next, source, destination, fragment, rest)
+}
+
+/// What a router quotes: the packet that was too long.
+fn too_big(quoted: Datagram<'_>, mtu: u32) -> Option<Datagram<'_>> {
+    matches!(quoted.content, Content::Esp(_)).then_some(Datagram { content: Content::TooBig(mtu), ..quoted })
 }
 
 fn transport(mut protocol: u8, from: IpAddr, to: IpAddr, fragment: bool, mut octets: &[u8]) -> Option<Datagram<'_>> {

@@ -259,3 +259,114 @@ fn a_wrong_key_opens_nothing_and_says_so() {
     let Some(tracks) = opened("wireshark/ikev1-certs.pcap", stranger) else { return };
     assert_eq!((tracks.keys[0].spis, tracks.keys[0].opened, tracks.keys[0].failed), (None, 0, 0));
 }
+
+/// An ICMP message of this type and code about the beginning of a packet.
+fn icmp(kind: [u8; 2], mtu: u16, quoted: &[u8]) -> Vec<u8> {
+    let mut packet = vec![0x45, 0];
+    packet.extend(u16::try_from(28 + quoted.len()).unwrap().to_be_bytes());
+    packet.extend([0, 0, 0, 0, 64, 1, 0, 0, 198, 51, 100, 1, 192, 0, 2, 1]);
+    packet.extend([kind[0], kind[1], 0, 0, 0, 0]);
+    packet.extend(mtu.to_be_bytes());
+    packet.extend(quoted);
+    packet
+}
+
+#[test]
+fn routers_say_that_esp_is_too_long() {
+    let ip = |protocol: u8, content: &[u8]| {
+        let mut packet = vec![0x45, 0, 5, 220, 0, 0, 0x40, 0, 64, protocol, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2];
+        packet.extend(content);
+        packet
+    };
+    let esp = ip(50, &[0, 0, 0, 7, 0, 0, 0, 1]);
+    let in_udp = ip(17, &[0x11, 0x94, 0x11, 0x94, 5, 200, 0, 0, 0, 0, 0, 7]);
+    for quoted in [&esp, &in_udp] {
+        let message = icmp([3, 4], 1400, quoted);
+        let datagram = decapsulate(LinkType(101), &message).unwrap();
+        assert_eq!(datagram.content, Content::TooBig(1400));
+        assert_eq!(
+            (datagram.source.ip().to_string(), datagram.destination.ip().to_string()),
+            ("192.0.2.1".into(), "192.0.2.2".into())
+        );
+    }
+    assert_eq!(decapsulate(LinkType(101), &icmp([3, 1], 0, &esp)), None, "host unreachable is something else");
+    assert_eq!(decapsulate(LinkType(101), &icmp([3, 4], 1400, &ip(6, &[0; 8]))), None, "other traffic's");
+    let mut tracker = Tracker::default();
+    let mut init = vec![0; 28];
+    (init[7], init[17], init[18], init[19], init[27]) = (1, 0x20, 34, 0x08, 28);
+    let ends = [std::net::SocketAddr::from(([192, 0, 2, 2], 500)), ([192, 0, 2, 1], 500).into()];
+    tracker.take(1, &Datagram { source: ends[0], destination: ends[1], content: Content::Ike(&init) });
+    for (time, mtu) in [(2, 1400), (3, 1380), (4, 0)] {
+        let message = icmp([3, 4], mtu, &esp);
+        tracker.take(time, &decapsulate(LinkType(101), &message).unwrap());
+    }
+    let said = tracker.finish().sas[0].too_big.unwrap();
+    assert_eq!((said.sender, said.times, said.first, said.last), (model::Role::Responder, 3, 2, 4));
+    assert_eq!(said.mtu, 1380, "the least that anybody said");
+}
+
+proptest! {
+    /// What keys open may be anything: of the peer that has them, too. Nothing panics, and no more is kept than there was.
+    #[test]
+    fn what_keys_open_may_be_anything(
+        messages in proptest::collection::vec((any::<bool>(), 0u32..3, any::<u8>(), proptest::collection::vec(any::<u8>(), 0..120), 0u8..3), 1..12),
+    ) {
+        use crypto::{Cipher, Integrity, Protection, Random};
+        struct Zeros;
+        impl Random for Zeros {
+            fn fill(&mut self, out: &mut [u8]) {
+                out.fill(0);
+            }
+        }
+        let (key, mac) = ("11".repeat(16), "22".repeat(20));
+        let table = format!(
+            "0000000000000001,{key}\n0000000000000001,0000000000000002,{key},{key},AES-CBC-128,{mac},{mac},HMAC_SHA1_96\n"
+        );
+        let cipher = Cipher::new(wire::EncryptionId::AES_CBC, Some(128)).unwrap();
+        let integrity = Integrity::new(wire::IntegrityId::HMAC_SHA1_96).unwrap();
+        let sealing = Protection::new(cipher, Some(integrity), &[0x11; 16], &[0x22; 20]).unwrap();
+        let mut tracker = Tracker::with_keys(Keys::parse(table.as_bytes()));
+        let mut opened = 0;
+        for (time, (from_initiator, id, next, content, kind)) in messages.iter().enumerate() {
+            // An Encrypted payload, a fragment, or IKEv1.
+            let (first, exchange, version, flags) = match kind {
+                0 => (46, 35, 0x20, if *from_initiator { 0x08 } else { 0x20 }),
+                1 => (53, 35, 0x20, if *from_initiator { 0x08 } else { 0x20 }),
+                _ => (5, 2, 0x10, 1),
+            };
+            let mut octets = vec![0; 28];
+            (octets[7], octets[15], octets[16], octets[17], octets[18], octets[19]) = (1, 2, first, version, exchange, flags);
+            octets[20..24].copy_from_slice(&id.to_be_bytes());
+            if *kind < 2 {
+                let counters: &[u8] = if *kind == 1 { &[0, 1 + (id % 2) as u8, 0, 2] } else { &[] };
+                let padded = (content.len() + 1).next_multiple_of(16);
+                let length = 4 + counters.len() + 16 + padded + 12;
+                octets.extend([*next, 0]);
+                octets.extend((length as u16).to_be_bytes());
+                octets.extend(counters);
+                let iv_at = octets.len();
+                octets.extend([0; 16]);
+                octets.extend(content);
+                octets.resize(iv_at + 16 + padded - 1, 0);
+                octets.push((padded - content.len() - 1) as u8);
+                octets.extend([0; 12]);
+                let total = octets.len() as u32;
+                octets[24..28].copy_from_slice(&total.to_be_bytes());
+                sealing.seal(&mut octets, iv_at, 0, &mut Zeros);
+                opened += 1;
+            } else {
+                octets.extend(content);
+                let total = octets.len() as u32;
+                octets[24..28].copy_from_slice(&total.to_be_bytes());
+            }
+            let (a, b) = (([192, 0, 2, 1], 500).into(), ([192, 0, 2, 2], 500).into());
+            let (source, destination) = if *from_initiator { (a, b) } else { (b, a) };
+            tracker.take(time as u64, &Datagram { source, destination, content: Content::Ike(&octets) });
+        }
+        let tracks = tracker.finish();
+        let used: u64 = tracks.keys.iter().map(|key| key.opened + key.failed).sum();
+        prop_assert!(used <= messages.len() as u64 && tracks.keys.len() == 2);
+        let inside = tracks.sas.iter().flat_map(|sa| &sa.messages).filter(|m| m.inside.is_some()).count();
+        prop_assert!(inside <= opened);
+    }
+}

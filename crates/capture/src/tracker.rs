@@ -2,7 +2,7 @@
 
 use crate::decrypt::{V1, V2};
 use crate::{Content, Datagram, Keys, Unopened};
-use model::{ObservedInside, ObservedMessage, ObservedSa, Role};
+use model::{ObservedInside, ObservedMessage, ObservedSa, ObservedTooBig, Role};
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
@@ -68,6 +68,7 @@ pub struct Tracker {
     tracks: Vec<Track>,
     by_spi: BTreeMap<(IkeSpi, u8), usize>,
     esp: BTreeMap<(IpAddr, IpAddr), u64>,
+    too_big: BTreeMap<(IpAddr, IpAddr), ObservedTooBig>,
     unreadable: u64,
     left_out: u64,
     fragments: u64,
@@ -102,12 +103,32 @@ impl Tracker {
             }
             Content::Keepalive => {}
             Content::Fragment => self.fragments += 1,
+            Content::TooBig(mtu) => {
+                let pair = (from.ip(), to.ip());
+                if self.too_big.len() < MAX_PAIRS || self.too_big.contains_key(&pair) {
+                    let new = ObservedTooBig { sender: Role::Initiator, times: 0, mtu, first: time, last: time };
+                    let said = self.too_big.entry(pair).or_insert(new);
+                    let least = if said.mtu == 0 || mtu == 0 { said.mtu.max(mtu) } else { said.mtu.min(mtu) };
+                    (said.times, said.mtu, said.last) = (said.times.saturating_add(1), least, time);
+                }
+            }
         }
     }
 
     fn esp_between(&self, sa: &ObservedSa) -> [u64; 2] {
         let count = |from: SocketAddr, to: SocketAddr| self.esp.get(&(from.ip(), to.ip())).copied().unwrap_or(0);
         [count(sa.initiator, sa.responder), count(sa.responder, sa.initiator)]
+    }
+
+    /// What was said of either end's ESP, if it was said while the SA was there.
+    fn too_big_between(&self, sa: &ObservedSa) -> Option<ObservedTooBig> {
+        let begun = sa.messages.first().map_or(0, |message| message.first);
+        let of = |from: SocketAddr, to: SocketAddr, sender| {
+            let said = self.too_big.get(&(from.ip(), to.ip())).filter(|said| said.last >= begun)?;
+            Some(ObservedTooBig { sender, ..*said })
+        };
+        let [i, r] = [of(sa.initiator, sa.responder, Role::Initiator), of(sa.responder, sa.initiator, Role::Responder)];
+        i.into_iter().chain(r).max_by_key(|said| said.times)
     }
 
     fn message(&mut self, time: u64, from: SocketAddr, to: SocketAddr, octets: &[u8]) {
@@ -139,6 +160,7 @@ impl Tracker {
                     more: 0,
                     esp: [0; 2],
                     unopened: [0; 2],
+                    too_big: None,
                 };
                 let esp_before = self.esp_between(&sa);
                 let phase1 = if version == 1 { self.keys.v1.remove(&header.spis.initiator) } else { None };
@@ -171,6 +193,10 @@ impl Tracker {
     /// Everything is seen.
     pub fn finish(mut self) -> Tracks {
         let esp: Vec<[u64; 2]> = self.tracks.iter().map(|track| self.esp_between(&track.sa)).collect();
+        let too_big: Vec<_> = self.tracks.iter().map(|track| self.too_big_between(&track.sa)).collect();
+        for (track, said) in self.tracks.iter_mut().zip(too_big) {
+            track.sa.too_big = said;
+        }
         let finished = |(mut track, now): (Track, [u64; 2])| {
             let [before_i, before_r] = track.esp_before;
             track.sa.esp = [now[0].saturating_sub(before_i), now[1].saturating_sub(before_r)];

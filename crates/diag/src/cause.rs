@@ -60,13 +60,15 @@ pub enum Cause {
     CommitBit,
     /// The hash of a dead peer detection message is not where the other end looks for it.
     DpdOrder,
+    /// Packets of the tunnel are too long for the path between the ends.
+    PathMtu,
     /// Nothing began to negotiate.
     NotStarted,
 }
 
 impl Cause {
     /// All of them, in the order in which a negotiation meets them.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::NotStarted,
         Self::NoResponse,
         Self::NoConfig,
@@ -95,6 +97,7 @@ impl Cause {
         Self::StaleSa,
         Self::DpdTimeout,
         Self::DpdOrder,
+        Self::PathMtu,
     ];
 
     /// The cause with this code, in any letters; also by the other names of the same causes.
@@ -139,6 +142,7 @@ impl Cause {
             Self::EncapsulationMode => "ENCAP_MODE",
             Self::CommitBit => "COMMIT_BIT",
             Self::DpdOrder => "DPD_ORDER",
+            Self::PathMtu => "PATH_MTU",
             Self::NotStarted => "NOT_STARTED",
         }
     }
@@ -186,6 +190,9 @@ impl Cause {
             Self::CommitBit => "switch the commit bit off at the end that sets it",
             Self::DpdOrder => {
                 "bring the end that sends the notification before the hash up to date, or switch its DPD off"
+            }
+            Self::PathMtu => {
+                "lower the MTU of the tunnel or clamp the MSS of TCP, and let ICMP's \"packet too big\" reach the gateways"
             }
             Self::NotStarted => {
                 "send traffic that the SA is for, or initiate by hand; check routes, selectors and that not both ends wait"

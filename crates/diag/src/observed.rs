@@ -22,6 +22,10 @@ const MANY_ASKED: usize = 3;
 const SILENT: u64 = 5_000_000_000;
 /// So many times lost is no restart.
 const MANY_LOSSES: u32 = 3;
+/// Who takes a router's word sends no packets that are too long for minutes; so many reports over so many nanoseconds are
+/// of somebody who does not.
+const TOO_BIG: u32 = 5;
+const STILL_TOO_BIG: u64 = 30_000_000_000;
 /// So many initiators that do not go on are no accident.
 const FLOOD: usize = 20;
 
@@ -102,6 +106,11 @@ pub fn observed(sas: &[ObservedSa]) -> Vec<Finding> {
             verdict.evidence.push("a later attempt of the same two ends succeeded".to_string());
         }
         let peer = format!("{} -> {}", sa.initiator, sa.responder);
+        if let Some(found) = too_long(sa, &peer)
+            && !findings.iter().any(|f| (f.id, &f.peer) == (found.id, &found.peer))
+        {
+            findings.push(found);
+        }
         let same = |f: &&mut Finding| {
             f.peer == peer && (f.id, f.severity, &f.causes) == (verdict.id, verdict.severity, &verdict.causes)
         };
@@ -125,6 +134,29 @@ pub fn observed(sas: &[ObservedSa]) -> Vec<Finding> {
         });
     }
     findings
+}
+
+/// ESP that is too long for the path, and goes on to be.
+fn too_long(sa: &ObservedSa, peer: &str) -> Option<Finding> {
+    let said =
+        sa.too_big.filter(|said| said.times >= TOO_BIG && said.last.saturating_sub(said.first) >= STILL_TOO_BIG)?;
+    let sender = if said.sender == Initiator { "initiator" } else { "responder" };
+    let most = if said.mtu > 0 { format!("; {} octets would pass", said.mtu) } else { String::new() };
+    Some(Finding {
+        id: "path-mtu",
+        peer: peer.to_string(),
+        severity: Severity::Warning,
+        since: said.first,
+        attempts: 1,
+        causes: vec![C::PathMtu],
+        why: format!("the {sender}'s ESP packets are too long for the path: small ones pass, long ones are lost"),
+        evidence: vec![format!(
+            "routers said so {} times in {} s{most}",
+            said.times,
+            said.last.saturating_sub(said.first) / 1_000_000_000
+        )],
+        remedy: vec![C::PathMtu.remedy().into()],
+    })
 }
 
 /// Answered, and not gone on.
@@ -550,7 +582,9 @@ fn quick_modes(sa: &ObservedSa) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use model::ObservedTooBig;
     use proptest::prelude::*;
+    use std::net::SocketAddr;
     use wire::{IkeSpi, SpiPair};
 
     fn message() -> impl Strategy<Value = ObservedMessage> {
@@ -610,7 +644,17 @@ mod tests {
             let spis = SpiPair { initiator: IkeSpi([1; 8]), responder: IkeSpi([2; 8]) };
             let messages = phase_1.chain(quick_mode).collect();
             let (initiator, responder) = (end(1), end(2));
-            let sa = ObservedSa { version: 1, spis, initiator, responder, messages, more: 0, esp, unopened: [0; 2] };
+            let sa = ObservedSa {
+                version: 1,
+                spis,
+                initiator,
+                responder,
+                messages,
+                more: 0,
+                esp,
+                unopened: [0; 2],
+                too_big: None,
+            };
             let found = observed(&[sa]);
             (found[0].severity, found[0].causes.first().copied())
         };
@@ -623,6 +667,25 @@ mod tests {
         assert_eq!(verdict((11, 40, 2), (12, 41, 2), [5, 5]), (Severity::Ok, None), "... and was taken at last");
     }
 
+    #[test]
+    fn packets_that_stay_too_long_for_the_path_are_told() {
+        let end = |n: u8| SocketAddr::from(([192, 0, 2, n], 500));
+        let verdict = |times, last| {
+            let said = ObservedTooBig { sender: Responder, times, mtu: 1400, first: 0, last };
+            let spis = SpiPair { initiator: IkeSpi([1; 8]), responder: IkeSpi([2; 8]) };
+            let (messages, more, esp, unopened) = (Vec::new(), 0, [9, 9], [0; 2]);
+            let (initiator, responder, too_big) = (end(1), end(2), Some(said));
+            let sa = ObservedSa { version: 2, spis, initiator, responder, messages, more, esp, unopened, too_big };
+            observed(&[sa.clone(), sa])
+        };
+        let found = verdict(9, 60_000_000_000);
+        let [told, _] = &found[..] else { panic!("{found:?}") };
+        assert_eq!((told.severity, &told.causes[..]), (Severity::Warning, &[C::PathMtu][..]));
+        assert!(told.why.contains("responder's ESP") && told.evidence[0].contains("1400 octets"), "{told:?}");
+        assert_eq!(verdict(2, 60_000_000_000).len(), 1, "path MTU discovery does that");
+        assert_eq!(verdict(9, 1_000_000_000).len(), 1, "several packets that were under way");
+    }
+
     proptest! {
         /// Whatever was seen: there is a verdict, and a fault always has a cause, evidence and a remedy.
         #[test]
@@ -632,7 +695,7 @@ mod tests {
             let responder = if answered { IkeSpi([2; 8]) } else { IkeSpi::ZERO };
             let spis = SpiPair { initiator: IkeSpi([1; 8]), responder };
             let ends = ([192, 0, 2, 1], 500).into();
-            let sa = ObservedSa { version, spis, initiator: ends, responder: ends, messages, more: 0, esp, unopened: [0; 2] };
+            let sa = ObservedSa { version, spis, initiator: ends, responder: ends, messages, more: 0, esp, unopened: [0; 2], too_big: None };
             let findings = observed(&[sa.clone(), sa]);
             prop_assert!(!findings.is_empty());
             for finding in findings {

@@ -34,12 +34,24 @@ impl Cause {
             C::ChildFailed | C::TrafficSelector | C::Pfs | C::Phase2Timeout => children(self),
             C::SecurityProtocol | C::EncapsulationMode | C::CommitBit => forms(self),
             C::Lifetime | C::Collision | C::PeerDelete | C::StaleSa | C::DpdTimeout | C::DpdOrder => afterwards(self),
+            C::PathMtu => PATH_MTU,
         };
         Page { cause: self, means, listing, log, capture, change, rfc }
     }
 }
 
 type Texts = [&'static str; 6];
+
+const PATH_MTU: Texts = [
+    "The tunnel is up and carries small packets; long ones, with what ESP adds to them, do not fit a link on the way, and \
+     the sender does not learn it or does not act upon it.",
+    "established, with octets both ways; pings pass, transfers hang",
+    "no line: IKE has no part in it",
+    "ICMP \"fragmentation needed\" (or ICMPv6 \"packet too big\") about ESP again and again, or ESP in fragments of which \
+     one only arrives",
+    "lower the MTU of the tunnel's interface or route, or clamp the MSS of TCP to it; let ICMP pass to the gateways",
+    "RFC 4301 section 8, RFC 1191, RFC 8201",
+];
 
 fn beginning(cause: Cause) -> Texts {
     match cause {

@@ -76,6 +76,81 @@ pub fn redact(line: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// Which octets are of a kind.
+const fn table(kind: kinds::Kind) -> [bool; 256] {
+    let mut table = [false; 256];
+    let mut octet = 0;
+    while octet < 256 {
+        table[octet] = kinds::holds(kind, octet as u8);
+        octet += 1;
+    }
+    table
+}
+
+/// Kinds of octets, as tables: what is looked at once for each octet of a log should not be computed.
+mod kinds {
+    #[derive(Clone, Copy)]
+    pub enum Kind {
+        /// Letters, digits, `-` and `_`.
+        Word,
+        /// What the names of secrets begin with.
+        First,
+        /// What they end with.
+        Last,
+        /// What keys are written with in one piece.
+        Key,
+        /// What dumps are made of: digits, and what is between their groups.
+        Dump,
+    }
+
+    pub const fn holds(kind: Kind, b: u8) -> bool {
+        let small = b.to_ascii_lowercase();
+        match kind {
+            Kind::Word => b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'),
+            Kind::First => matches!(small, b'p' | b's' | b'k' | b'a' | b'e' | b'x' | b'r' | b'n'),
+            Kind::Last => {
+                matches!(small, b't' | b'd' | b'e' | b'k' | b's' | b'y' | b'n' | b'p' | b'h' | b'a' | b'm' | b'2')
+            }
+            Kind::Key => b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'='),
+            Kind::Dump => b.is_ascii_hexdigit() || matches!(b, b' ' | b'\t' | b':' | b','),
+        }
+    }
+}
+
+static WORD: [bool; 256] = table(kinds::Kind::Word);
+static FIRST: [bool; 256] = table(kinds::Kind::First);
+static LAST: [bool; 256] = table(kinds::Kind::Last);
+static KEY: [bool; 256] = table(kinds::Kind::Key);
+static DUMP: [bool; 256] = table(kinds::Kind::Dump);
+
+fn is(table: &[bool; 256], octet: u8) -> bool {
+    table.get(usize::from(octet)).is_some_and(|is| *is)
+}
+
+/// Words as octets, for a look at all of them.
+fn plain_words(line: &str) -> impl Iterator<Item = &[u8]> {
+    line.as_bytes().split(|b| !is(&WORD, *b)).filter(|word| word.len() >= 3)
+}
+
+/// Whether a word may be the name of a secret by its first and last letters; most are not.
+fn looks_like_name(word: &[u8]) -> bool {
+    let ends = word.last().is_some_and(|last| is(&LAST, *last));
+    ends && (word.first().is_some_and(|first| is(&FIRST, *first)) || word.iter().any(|b| matches!(b, b'-' | b'_')))
+}
+
+/// Whether so many octets of a kind stand side by side. It looks at every `length`th octet, and where that is of the kind
+/// at those before it.
+fn has_run(octets: &[u8], kind: &[bool; 256], length: usize) -> bool {
+    let mut start = 0;
+    while let Some(window) = octets.get(start..start + length) {
+        match window.iter().rposition(|b| !is(kind, *b)) {
+            Some(at) => start += at + 1,
+            None => return true,
+        }
+    }
+    false
+}
+
 /// Words with their places: runs of letters, digits, `-` and `_`.
 fn words(line: &str) -> impl Iterator<Item = (usize, &str)> {
     let in_word = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
@@ -103,7 +178,7 @@ fn may_name(word: &str) -> bool {
 /// Secrets behind a name.
 fn named(line: &str, secrets: &mut Vec<(usize, usize)>) {
     // Nearly all lines of a log have no such word: they are not looked at any further.
-    if !words(line).any(|(_, word)| may_name(word)) {
+    if !plain_words(line).any(|word| looks_like_name(word) && std::str::from_utf8(word).is_ok_and(may_name)) {
         return;
     }
     let mut first = true;
@@ -169,8 +244,21 @@ fn value_end(line: &str, start: usize, whole: bool) -> usize {
     start + length
 }
 
+/// Whether there may be something of [`dumped`]: a long word, or two groups of eight digits or eight of two side by side.
+fn may_be_dumped(line: &str) -> bool {
+    const TWO_OF_EIGHT: usize = 17;
+    has_run(line.as_bytes(), &DUMP, TWO_OF_EIGHT) || has_run(line.as_bytes(), &KEY, KEY_DIGITS)
+}
+
 /// Secrets by their looks: long hexadecimal numbers, dumps in groups, and lines of Base64.
 fn dumped(line: &str, secrets: &mut Vec<(usize, usize)>) {
+    // Nearly no line of a log has: it is not looked at any further.
+    if may_be_dumped(line) {
+        looked_through(line, secrets);
+    }
+}
+
+fn looked_through(line: &str, secrets: &mut Vec<(usize, usize)>) {
     let (mut groups, mut started, mut ended) = (0, 0, 0);
     let mut flush = |groups: usize, started: usize, ended: usize, width: usize| {
         // Keys in groups of eight digits, or in octets: `d56bba6c 3e061e8f ...`, `3C 27 A6 25 ...`.
@@ -272,7 +360,25 @@ mod tests {
         "13[CFG] loaded radius_secret: @",
     ];
 
+    #[test]
+    fn no_name_is_passed_over() {
+        let joined = SUFFIXES.iter().flat_map(|suffix| [format!("x_{suffix}"), format!("9-{suffix}")]);
+        let names = NAMES.iter().chain(&STATEMENTS).chain(&QUOTED).map(|name| name.to_string()).chain(joined);
+        for name in names.flat_map(|name| [name.to_uppercase(), name]) {
+            assert!(may_name(&name) && looks_like_name(name.as_bytes()), "{name}");
+            assert!(plain_words(&format!(" {name}=")).any(|word| word == name.as_bytes()), "{name}");
+        }
+    }
+
     proptest! {
+        /// Where the quick look sees nothing there is nothing.
+        #[test]
+        fn no_dump_is_passed_over(line in "([0-9a-f]{2}|[0-9a-f]{8}|[0-9a-f]{23,26}|[a-zA-Z0-9+/=]{20,50}|x|ä|[ :,.\\t]){0,24}") {
+            let mut found = Vec::new();
+            looked_through(&line, &mut found);
+            prop_assert!(found.is_empty() || may_be_dumped(&line), "{line}");
+        }
+
         #[test]
         fn a_secret_is_gone(place in 0..PLACES.len(), secret in "[A-Za-z0-9+/!%&]{8,40}") {
             let line = PLACES[place].replacen('@', "", usize::from(place == 1) * 2).replace('@', &secret);

@@ -22,7 +22,7 @@ pub use failure::{CertificateProblem, ConfigRef, Failure, FailureKind, RedirectP
 pub use identity::{IdKind, Identity, InvalidIdentity};
 pub use listed::{ListedSa, Listing};
 pub use live::{Live, LiveChild, LiveConnection, Stray, StraySa};
-pub use observed::{NOTIFY_DATA, ObservedInside, ObservedMessage, ObservedNotify, ObservedSa};
+pub use observed::{NOTIFY_DATA, ObservedInside, ObservedMessage, ObservedNotify, ObservedSa, ObservedTooBig};
 pub use selector::{InvalidSelector, TrafficSelector, narrow};
 pub use snapshot::{
     ChildSnapshot, ChildState, DELETED, ExchangeMode, Heard, IkeState, NatState, Retransmissions, SaSnapshot,

@@ -93,6 +93,21 @@ pub struct ObservedMessage {
     pub inside: Option<Box<ObservedInside>>,
 }
 
+/// What routers said of ESP packets that are too long for the path and must not be fragmented.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ObservedTooBig {
+    /// Whose packets.
+    pub sender: Role,
+    /// How often it was said.
+    pub times: u32,
+    /// The least length that would pass, in octets of IP; 0 where no router said (RFC 1191 section 3).
+    pub mtu: u32,
+    /// When it was said first, in nanoseconds since 1970.
+    pub first: u64,
+    /// When it was said last.
+    pub last: u64,
+}
+
 /// An IKE SA, or an attempt to make one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObservedSa {
@@ -113,6 +128,8 @@ pub struct ObservedSa {
     pub esp: [u64; 2],
     /// Whether a key was given for it and did not open some of its encrypted messages: how many of each end.
     pub unopened: [u32; 2],
+    /// Whether ESP of these two addresses is too long for the path; of the end of which that was said more often.
+    pub too_big: Option<ObservedTooBig>,
 }
 
 impl ObservedSa {

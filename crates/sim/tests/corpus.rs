@@ -73,6 +73,22 @@ fn capture(data: &[u8]) {
     diag::fuzzing::capture(&capture::fuzzing::capture(data));
 }
 
+fn opened(data: &[u8]) {
+    diag::fuzzing::capture(&capture::fuzzing::opened(data));
+}
+
+/// The keys of the corpus are those of its captures: what is replayed is what is inside.
+#[test]
+fn diagnose_keys() {
+    for file in corpus("diagnose_keys") {
+        let sas = capture::fuzzing::opened(&std::fs::read(&file).expect("a file"));
+        let read = sas.iter().flat_map(|sa| &sa.messages).any(|message| message.inside.is_some());
+        assert!(read, "{}: nothing is opened", file.display());
+    }
+    replay("diagnose_keys", opened);
+    replay_damaged("diagnose_keys", opened);
+}
+
 #[test]
 fn diagnose_log() {
     replay("diagnose_log", diag::fuzzing::log);

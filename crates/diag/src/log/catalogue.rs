@@ -6,6 +6,7 @@
 use super::own::OWN;
 use super::phrases::{CHILD, COURSE, IKE, PROOF};
 use crate::Cause;
+use memchr::memmem::Finder;
 use model::Role;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -137,7 +138,19 @@ static LENGTHS: LazyLock<[u32; 256]> = LazyLock::new(|| {
     }
     lengths
 });
-static PHRASES: LazyLock<Vec<&'static Phrase>> = LazyLock::new(|| all().collect());
+/// Phrases with a searcher for each part, which costs more to make than to use.
+static PHRASES: LazyLock<Vec<Searched>> = LazyLock::new(|| {
+    let searched = |phrase: &'static Phrase| {
+        let parts = phrase.parts.iter().map(|part| (Finder::new(part), part.len())).collect();
+        Searched { parts, says: phrase.says }
+    };
+    all().map(searched).collect()
+});
+
+struct Searched {
+    parts: Vec<(Finder<'static>, usize)>,
+    says: Says,
+}
 
 fn length_bit(word: &str) -> u32 {
     1 << word.len().min(31)
@@ -148,23 +161,35 @@ fn is_indexed(word: &str) -> bool {
     lengths.is_some_and(|lengths| lengths & length_bit(word) != 0)
 }
 
+/// The same words, found octet by octet: what is not ASCII separates.
+fn plain_words(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let begin = rest.bytes().position(|b| b.is_ascii_alphanumeric() || b == b'_')?;
+        let word = rest.get(begin..)?;
+        let length = word.bytes().position(|b| !(b.is_ascii_alphanumeric() || b == b'_')).unwrap_or(word.len());
+        rest = word.get(length..)?;
+        word.get(..length)
+    })
+}
+
 fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).filter(|word| !word.is_empty())
 }
 
-impl Phrase {
+impl Searched {
     fn is_in(&self, line: &str) -> bool {
-        let mut rest = Some(line);
-        self.parts.iter().all(|part| {
-            rest = rest.and_then(|rest| rest.split_once(part)).map(|(_, behind)| behind);
-            rest.is_some()
+        let mut rest = line.as_bytes();
+        self.parts.iter().all(|(finder, length)| {
+            let behind = finder.find(rest).and_then(|at| rest.get(at + length..));
+            behind.map(|behind| rest = behind).is_some()
         })
     }
 }
 
 /// The phrase in a line of small letters, and its number.
 pub(super) fn look_up(line: &str) -> Option<(u16, Says)> {
-    let candidates = words(line).filter(|word| is_indexed(word)).filter_map(|word| INDEX.get(word)).flatten();
+    let candidates = plain_words(line).filter(|word| is_indexed(word)).filter_map(|word| INDEX.get(word)).flatten();
     let fits = |number: &&u16| PHRASES.get(usize::from(**number)).is_some_and(|phrase| phrase.is_in(line));
     let number = *candidates.filter(fits).min()?;
     PHRASES.get(usize::from(number)).map(|phrase| (number, phrase.says))
@@ -183,6 +208,13 @@ mod tests {
             assert!(found.is_some(), "{line:?} is not found: its longest word is not a whole word");
         }
         assert_eq!(look_up("nothing of the kind"), None);
+    }
+
+    #[test]
+    fn words_are_the_same_either_way() {
+        for text in ["", "a", " ike_sa [1]: \u{e4}b.c\u{2003}d ", "\u{e4}", "x\u{e4}"] {
+            assert_eq!(words(text).collect::<Vec<_>>(), plain_words(text).collect::<Vec<_>>(), "{text:?}");
+        }
     }
 
     #[test]

@@ -64,8 +64,10 @@ fn addresses(text: &str) -> Vec<Found> {
     let in_address = |b: u8| b.is_ascii_hexdigit() || b == b'.' || b == b':';
     let octets = text.as_bytes();
     let (mut found, mut at) = (Vec::new(), 0);
-    while let Some(begin) = octets.get(at..).and_then(|rest| rest.iter().position(|b| in_address(*b))) {
-        let start = at + begin;
+    // Every address has a dot or a colon, and few words have.
+    while let Some(mark) = octets.get(at..).and_then(|rest| memchr::memchr2(b'.', b':', rest)) {
+        let before = octets.get(at..at + mark).unwrap_or_default();
+        let start = at + mark - before.iter().rev().take_while(|b| in_address(**b)).count();
         let length = octets.get(start..).unwrap_or_default().iter().take_while(|b| in_address(**b)).count();
         at = start + length;
         let run = text.get(start..at).unwrap_or_default();

@@ -17,7 +17,7 @@ pub(super) struct Lines {
 impl Lines {
     /// Takes the next piece of the stream, and gives each line that is complete to `take`.
     pub fn feed(&mut self, mut octets: &[u8], mut take: impl FnMut(&str)) {
-        while let Some(at) = octets.iter().position(|b| *b == b'\n') {
+        while let Some(at) = memchr::memchr(b'\n', octets) {
             let (line, rest) = octets.split_at(at);
             if self.rest.is_empty() && !self.skipping && line.len() <= MAX_LINE {
                 // Nearly all lines come whole: they need no copy.
@@ -56,10 +56,12 @@ impl Lines {
 
 /// As text, without control characters and escape sequences.
 fn cleaned(octets: &[u8]) -> Cow<'_, str> {
-    let text = String::from_utf8_lossy(octets);
-    if text.bytes().all(|b| matches!(b, b' '..=b'~')) {
-        return text;
+    if octets.iter().all(|b| matches!(b, b' '..=b'~'))
+        && let Ok(text) = std::str::from_utf8(octets)
+    {
+        return text.into();
     }
+    let text = String::from_utf8_lossy(octets);
     let mut out = String::with_capacity(text.len());
     let mut characters = text.chars();
     while let Some(c) = characters.next() {

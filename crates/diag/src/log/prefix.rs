@@ -249,8 +249,18 @@ fn address(text: &str) -> Option<IpAddr> {
 
 /// The first word and what is behind it.
 pub(super) fn word(text: &str) -> (&str, &str) {
-    let (first, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
-    (first, rest.trim_start())
+    // Nearly always an ASCII blank ends it; what is not ASCII may be a blank of another kind.
+    match text.bytes().position(|b| matches!(b, b' ' | b'\t'..=b'\r') || !b.is_ascii()) {
+        None => (text, ""),
+        Some(at) if text.as_bytes().get(at).is_some_and(u8::is_ascii) => {
+            let (first, rest) = text.split_at(at);
+            (first, rest.trim_start())
+        }
+        Some(_) => {
+            let (first, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+            (first, rest.trim_start())
+        }
+    }
 }
 
 const DAYS: [u64; 12] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334];

@@ -303,8 +303,9 @@ pub(super) fn deleted_again_and_again(sas: &[ObservedSa]) -> BTreeMap<usize, Str
     for (n, sa) in sas.iter().enumerate() {
         let delete = read(sa).find(|(m, inside)| inside.deletes_ike() && !m.response);
         let Some((message, _)) = delete else { continue };
-        let proved =
-            read(sa).filter(|(m, inside)| m.sender == Responder && inside.auth.is_some()).map(|(m, _)| m.first);
+        // In aggressive mode the responder proves itself in the clear, and the initiator's answer to that is encrypted.
+        let last = |m: &ObservedMessage| m.sender == Responder || m.exchange == ExchangeType::AGGRESSIVE;
+        let proved = read(sa).filter(|(m, inside)| last(m) && inside.auth.is_some()).map(|(m, _)| m.first);
         let Some(age) = proved.last().and_then(|at| message.first.checked_sub(at)) else { continue };
         let refused = read(sa).any(|(m, inside)| {
             m.exchange != ExchangeType::INFORMATIONAL_V1

@@ -1,6 +1,7 @@
 //! The control socket: vici sessions, and what each command does.
 
 mod credentials;
+mod findings;
 
 use super::Core;
 use super::load;
@@ -150,12 +151,7 @@ impl Client {
             }
             _ => {}
         }
-        if let Event::Ended(t) = event
-            && !t.failure.kind.is_ordinary()
-            && self.session.listens_to("shrike-finding")
-        {
-            self.session.event("shrike-finding", &finding(&t.sa.name, &diag::ended(t)));
-        }
+        findings::of_event(&mut self.session, event);
         let (group, level, text) = event.log();
         let control_log = self.waiting.as_ref().is_some_and(|w| i64::from(level) <= w.level && w.concerns(event));
         if control_log || self.session.listens_to("log") {
@@ -357,7 +353,7 @@ impl Client {
             ..model::Live::default()
         };
         for found in diag::live(&live) {
-            self.session.event("shrike-finding", &finding("", &found));
+            findings::tell(&mut self.session, "", &found);
         }
         Message::new()
     }
@@ -545,20 +541,6 @@ fn redirect(core: &mut Core, now: Instant, m: &Message) -> Message {
     };
     answer.set("matches", matches.to_string());
     answer
-}
-
-/// A finding, as the event `shrike-finding`: the fields of the JSON form, and the connection.
-fn finding(connection: &str, found: &diag::Finding) -> Message {
-    let mut m = Message::new();
-    m.set("id", found.id)
-        .set("connection", connection)
-        .set("peer", &found.peer)
-        .set("severity", found.severity.label().to_lowercase())
-        .list("causes", found.causes.iter().map(|cause| cause.code()))
-        .set("why", &found.why)
-        .list("evidence", &found.evidence)
-        .list("remedy", &found.remedy);
-    m
 }
 
 fn list(key: &str, names: Vec<String>) -> Message {

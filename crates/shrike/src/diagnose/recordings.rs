@@ -63,6 +63,37 @@ const ANSWERS: [Answer; 22] = [
     good("peers/pluto-v2"),
 ];
 
+/// Listings of other programs, as published, and captures of others' negotiations: file, and what is wrong in it.
+const FILES: [(&str, &[&str]); 27] = [
+    ("show/bigip/racoonctl-ll-show-sa-isakmp.txt", &[]),
+    ("show/bigip/tmsh-ike-sa-empty.txt", &[]),
+    ("show/bigip/tmsh-ipsec-sa-all-properties.txt", &[]),
+    ("show/cisco-genie/asa.ShowCryptoIkev2Sa.golden_output1_output.txt", &[]),
+    ("show/cisco-genie/asa.ShowCryptoIkev2Sa.golden_output2_output.txt", &[]),
+    ("show/cisco-genie/ios.ShowCryptoSession.golden_output1_output.txt", &[]),
+    ("show/cisco-genie/iosxe.ShowCryptoIkev2Sa.golden_output1_output.txt", &[]),
+    ("show/cisco-genie/iosxe.ShowCryptoIkev2Sa.golden_output2_output.txt", &[]),
+    ("show/cisco-genie/iosxe.ShowCryptoIkev2SaDetail.golden_output4_output.txt", &[]),
+    ("show/cisco-genie/iosxe.ShowCryptoIsakmpSaDetail.golden_output_isakmp_no_ipv6_output.txt", &[]),
+    ("show/cisco-genie/iosxe.ShowCryptoIsakmpSa.golden_output_isakmp_output.txt", &["NO_RESPONSE"]),
+    ("show/ntc-templates/cisco_asa_show_crypto_ikev1_sa_detail.raw", &[]),
+    ("show/racoonctl/l-vagrant-1.txt", &[]),
+    ("show/strongswan-docs/swanctlListSas.adoc", &[]),
+    ("show/libreswan-wiki/Read-status-output.md", &["NO_RESPONSE"]),
+    ("pcap/wireshark/ikev1-certs.pcap", &[]),
+    ("pcap/wireshark/ikev2-decrypt-aes256cbc.pcapng", &[]),
+    ("pcap/wireshark/ikev2-decrypt-aes256gcm16.pcap", &[]),
+    ("pcap/wireshark/ikev2-decrypt-3des-sha1_160.pcap", &[]),
+    ("pcap/corelight/ipsec-ikev1-isakmp-main-mode.pcap", &[]),
+    ("pcap/corelight/ipsec-ikev1-isakmp-aggressive-mode.pcap", &[]),
+    ("pcap/arkime/IKEv1.pcap", &[]),
+    ("pcap/ndpi/esp.pcapng", &[]),
+    ("pcap/ndpi/ah.pcapng", &[]),
+    ("pcap/tcpdump/isakmp4500.pcap", &["P2_TIMEOUT"]),
+    ("pcap/scapy/ikev2_notify_redirect.pcap", &["P1_PROPOSAL"]),
+    ("pcap/libreswan/02-isakmp-vid-first.pcap", &["NO_RESPONSE"]),
+];
+
 /// The laboratory's words for pluto's causes in ours.
 fn of_pluto(cause: &str) -> &'static [&'static str] {
     match cause {
@@ -193,6 +224,9 @@ fn recordings_of_real_daemons_are_read_rightly() {
         score.folder(&root.join(answer.folder), answer);
     }
     score.pluto(&root.join("logs/pluto"));
+    for (name, causes) in FILES {
+        score.file(&root, name, causes);
+    }
     let mut text = format!("{:<66} {:<8} {:<22} verdict\n{}", "recording", "source", "cause", score.table);
     let _ = writeln!(text, "\n{:<10} {:>6} {:>7} {:>6} {:>7}", "source", "first", "in set", "wrong", "silent");
     for (source, [first, set, wrong, silent]) in &score.tallies {
@@ -212,6 +246,26 @@ fn recordings_of_real_daemons_are_read_rightly() {
 }
 
 impl Score {
+    /// A listing or a capture; of a capture that the laboratory has keys of, also with them.
+    fn file(&mut self, root: &Path, name: &str, causes: &[&str]) {
+        let path = root.join(name).to_string_lossy().into_owned();
+        if !name.starts_with("pcap/") {
+            let findings = listings(&path, &mut Vec::new()).unwrap_or_else(|error| panic!("{error}"));
+            return self.row(name, "listing", causes, (true, true), &findings);
+        }
+        let capture =
+            |keys| diag::observed(&read(&path, keys, None).unwrap_or_else(|error| panic!("{error}")).tracks.sas);
+        self.row(name, "capture", causes, (true, true), &capture(Keys::default()));
+        let published = std::fs::read_to_string(root.join("pcap/wireshark/KEYS.txt")).unwrap_or_default();
+        let file = name.rsplit('/').next().unwrap_or_default();
+        let of_file = |line: &&str| line.split_once(": ").is_some_and(|(of, _)| file.starts_with(of));
+        if let Some((_, table)) = published.lines().find(of_file).and_then(|line| line.split_once(": ")) {
+            let keys = Keys::parse(table.as_bytes());
+            assert_eq!((keys.len(), keys.refused.len()), (1, 0), "{name}");
+            self.row(name, "keys", causes, (true, true), &capture(keys));
+        }
+    }
+
     /// Consoles and logs of pluto, each scenario with its answer. An end that cannot know may be silent.
     fn pluto(&mut self, root: &Path) {
         let mut folders: Vec<PathBuf> = std::fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();

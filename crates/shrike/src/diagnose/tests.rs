@@ -228,6 +228,106 @@ fn what_is_no_capture_is_refused_and_json_has_a_schema() {
     assert!(document["notes"][0].as_str().unwrap().contains("no IKE message"));
 }
 
+/// A pcap file of what went over the wire, raw IPv4 in UDP.
+fn pcap_of(sim: &Sim) -> Vec<u8> {
+    let mut file = 0xd4c3_b2a1_u32.to_be_bytes().to_vec();
+    file.extend([2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 0, 0, 101, 0, 0, 0]);
+    for (time, datagram) in sim.wire.iter().filter(|(_, datagram)| !datagram.keepalive) {
+        let (std::net::SocketAddr::V4(from), std::net::SocketAddr::V4(to)) = (datagram.from, datagram.to) else {
+            continue;
+        };
+        let marker: &[u8] = if to.port() == 500 { &[] } else { &[0; 4] };
+        let length = 28 + marker.len() + datagram.bytes.len();
+        let nanoseconds = time.as_nanos();
+        for word in [nanoseconds / 1_000_000_000, nanoseconds % 1_000_000_000 / 1000, length as u64, length as u64] {
+            file.extend((word as u32).to_le_bytes());
+        }
+        file.extend([0x45, 0]);
+        file.extend((length as u16).to_be_bytes());
+        file.extend([0, 0, 0, 0, 64, 17, 0, 0]);
+        file.extend(from.ip().octets());
+        file.extend(to.ip().octets());
+        file.extend(from.port().to_be_bytes());
+        file.extend(to.port().to_be_bytes());
+        file.extend(((length - 20) as u16).to_be_bytes());
+        file.extend([0, 0]);
+        file.extend(marker);
+        file.extend(&datagram.bytes);
+    }
+    file
+}
+
+/// What `shrike diagnose --pcap F --keys TABLE` prints, and how bad it is, of two sites and with this done to the table.
+fn with_keys(
+    name: &str,
+    here: Site,
+    there: Site,
+    change: impl Fn(String) -> String,
+) -> (Result<Severity, String>, String) {
+    let mut sim = Sim::new(3);
+    let (here, there) = (sim.add(here), sim.add(there));
+    sim.initiate(here, there);
+    sim.run_for(60 * SECOND);
+    let path = |kind: &str| std::env::temp_dir().join(format!("shrike-diagnose-{name}-{kind}-{}", std::process::id()));
+    let (pcap, table) = (path("pcap"), path("keys"));
+    std::fs::write(&pcap, pcap_of(&sim)).unwrap();
+    let lines = sim.decryption_tables(here);
+    assert!(!lines.is_empty(), "the simulation knows its keys");
+    std::fs::write(&table, change(lines)).unwrap();
+    let keys = Some(table.to_string_lossy().into_owned());
+    let how = Diagnose { keys, verbose: true, ..how(&pcap, false) };
+    let printed = std::cell::RefCell::new(String::new());
+    let result = findings(&how, None, |text| printed.borrow_mut().push_str(text));
+    std::fs::remove_file(pcap).unwrap();
+    std::fs::remove_file(table).unwrap();
+    (result, printed.into_inner())
+}
+
+/// The longest runs of hexadecimal digits in a text: keys are 32 and more.
+fn longest_digits(text: &str) -> usize {
+    text.split(|c: char| !c.is_ascii_hexdigit()).map(str::len).max().unwrap_or(0)
+}
+
+#[test]
+fn keys_open_a_capture_and_are_not_printed() {
+    let same = |table: String| format!("# keys of a simulation\n{table}");
+    for lines in [&[][..], &V1, &AGGRESSIVE] {
+        let (result, text) = with_keys("good", a(lines), b(lines), same);
+        assert_eq!(result, Ok(Severity::Ok), "{lines:?}: {text}");
+        assert!(text.contains("ESP "), "{lines:?}: {text}");
+        // Aggressive mode names itself in the clear.
+        assert!(lines == AGGRESSIVE || text.contains("'a.example'"), "{lines:?}: {text}");
+        assert!(longest_digits(&text) < 24 && !text.contains("opens no message"), "{lines:?}: {text}");
+    }
+    // Without keys it might as well be another network, or phase 2's proposal, or a group.
+    let (result, text) = with_keys("networks", a(&V1), b(&V1).child("local_ts = 10.99.0.0/16"), same);
+    assert!(result == Ok(Severity::Error) && text.contains("  ERROR  TRAFFIC_SELECTOR\n"), "{text}");
+    assert!(text.contains("answers quick mode with INVALID_ID_INFORMATION"), "{text}");
+    let (result, text) = with_keys("secret", a(&V1), b(&V1).secret(Some("another secret")), same);
+    assert!(result == Ok(Severity::Error) && text.contains("  ERROR  PSK_MISMATCH\n"), "{text}");
+    assert!(text.contains("different pre-shared keys"), "{text}");
+}
+
+#[test]
+fn a_key_that_does_not_fit_is_named_by_its_line() {
+    let wrong = |table: String| {
+        let fields: Vec<&str> = table.trim().split(',').collect();
+        let other = "5a".repeat(fields[2].len() / 2);
+        let line = fields.iter().enumerate().map(|(n, field)| if matches!(n, 2 | 3) { other.as_str() } else { field });
+        format!("# a comment\nthis is no line of a table\n{}\n", line.collect::<Vec<_>>().join(","))
+    };
+    let (result, text) = with_keys("wrong", a(&[]), b(&[]), wrong);
+    assert_eq!(result, Ok(Severity::Ok), "what is seen from outside still counts: {text}");
+    assert!(text.contains(":2: left out: 1 fields"), "{text}");
+    assert!(text.contains(":3: opens no message of") && text.contains("another SA's key"), "{text}");
+    assert!(!text.contains("5a5a5a"), "{text}");
+    let (result, _) = with_keys("none", a(&[]), b(&[]), |_| "nothing\n".to_string());
+    assert!(result.unwrap_err().contains("no key in it"), "a table without a key is no table");
+    let stranger = |_| "0123456789abcdef,00112233445566778899aabbccddeeff\n".to_string();
+    let (_, text) = with_keys("stranger", a(&[]), b(&[]), stranger);
+    assert!(text.contains(":1: not used"), "{text}");
+}
+
 /// Captures of other implementations, where a copy of the laboratory lies beside the workspace.
 #[test]
 fn captures_of_others() {
