@@ -348,7 +348,9 @@ fn authenticated(sa: &ObservedSa, proofs: &[&ObservedMessage], judged: &[&Observ
     let used = sa.esp != [0, 0] || sa.messages.iter().any(|m| m.exchange == ExchangeType::CREATE_CHILD_SA);
     let last = judged.iter().max_by_key(|m| m.message_id);
     let causes = [C::PskMismatch, C::PeerId, C::AuthFailed];
-    if let Some(last) = last.filter(|m| !used && m.octets <= REFUSAL_OCTETS) {
+    // Where a key has opened it there is nothing to guess.
+    let closed = |m: &&ObservedMessage| m.inside.as_ref().is_none_or(|inside| inside.auth.is_none());
+    if let Some(last) = last.copied().filter(|m| !used && m.octets <= REFUSAL_OCTETS).filter(closed) {
         let why = "the responder refuses IKE_AUTH: its answer is too short for a proof of its identity";
         let mut verdict = fault(Severity::Error, &causes, why);
         verdict.evidence.push(format!("the IKE_AUTH response has {} octets", last.octets));

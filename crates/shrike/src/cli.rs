@@ -437,6 +437,14 @@ mod tests {
     }
 
     #[test]
+    fn keys_and_ends_belong_to_captures_and_configurations() {
+        let takes = |line: &str| Cli::try_parse_from(line.split(' ')).is_ok();
+        assert!(takes("shrike diagnose --pcap t --keys k --against c --end initiator"));
+        assert!(!takes("shrike diagnose --keys k") && !takes("shrike diagnose --pcap t --end initiator"));
+        assert!(!takes("shrike diagnose --pcap t --against c --end both"));
+    }
+
+    #[test]
     fn watch_takes_times_and_a_command() {
         for (text, seconds) in [("60s", 60), ("30", 30), ("5m", 300), ("1h", 3600)] {
             assert_eq!(interval(text), Ok(seconds));

@@ -235,6 +235,14 @@ fn a_capture_is_held_against_a_configuration() {
     let elsewhere = site("a", "b", GOOD, "", "s").replace("local_addrs = 192.0.2.1", "local_addrs = 192.0.2.7");
     let (found, notes) = against(&elsewhere);
     assert!(found.is_empty() && notes[0].contains("say which end it is with --end"), "{notes:?}");
+    // The operator says whose it is where no address does.
+    let told = |end| {
+        let mut against = Against::new(&files.write("b.conf", &elsewhere), Some(end)).unwrap();
+        sim.wire.iter().for_each(|(_, d)| against.take(d.from, d.to, &d.bytes));
+        against.findings(&mut Vec::new()).first().map(|found| (found.id, found.peer.contains("as initiator")))
+    };
+    assert_eq!(told(crate::cli::End::Initiator), Some(("would-not-begin", true)));
+    assert_eq!(told(crate::cli::End::Responder), Some(("would-refuse", false)));
     let bad = files.write("bad.conf", "connections { x { remote_adrs = y } }");
     let error = Against::new(&bad, None).map(|_| ()).unwrap_err();
     assert!(error.contains("remote_adrs") && error.contains("correct this"), "{error}");

@@ -79,6 +79,19 @@ fn a_refusal_of_ike_auth_is_judged_by_the_method() {
 }
 
 #[test]
+fn a_short_answer_that_is_opened_is_no_refusal() {
+    let short = |inside| {
+        let mut answer =
+            message(Responder, AUTH, 1, 0, ObservedInside { proposals: Vec::new(), ..proves(PSK, "b.example") });
+        answer.octets = 100;
+        answer.inside = answer.inside.filter(|_| inside);
+        verdict(&[sa(2, 1, vec![message(Initiator, AUTH, 1, 0, asks(PSK)), answer])])
+    };
+    assert_eq!((short(false).1, short(false).2[0]), (Severity::Error, "PSK_MISMATCH"), "it looks like one");
+    assert_eq!(short(true).1, Severity::Ok, "it has a proof, and no Child SA");
+}
+
+#[test]
 fn who_refuses_the_responder_has_the_same_secret() {
     let gives_up = || message(Initiator, ExchangeType::INFORMATIONAL, 2, 0, says(NotifyType::AUTHENTICATION_FAILED.0));
     for (method, name, expected) in [
