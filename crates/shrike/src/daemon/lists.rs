@@ -2,11 +2,11 @@
 //!
 //! Plain HTTP is what RFC 5280 section 4.2.1.13 has in mind: a list is signed, and TLS would need revocation lists itself.
 
+use super::aside::Aside;
 use crypto::RevocationList;
 use mio::Waker;
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::time::Duration;
 
 /// How many fetches may wait.
@@ -18,49 +18,20 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest list that is read, in octets.
 const MAX_LIST: u64 = 16 << 20;
 
-/// Where, and the list there or why there is none.
-pub type Fetched = (String, Result<RevocationList, String>);
+/// Fetches lists: each place with the list there, or why there is none.
+pub type Fetcher = Aside<String, (String, Result<RevocationList, String>)>;
 
-/// Fetches, one after the other.
-pub struct Fetcher {
-    wanted: SyncSender<String>,
-    fetched: Receiver<Fetched>,
-}
-
-impl Fetcher {
-    /// Begins; `waker` is woken at each answer.
-    ///
-    /// # Errors
-    /// There is no thread to be had.
-    pub fn start(waker: Arc<Waker>) -> io::Result<Self> {
-        let (wanted, asked) = sync_channel(MAX_WAITING);
-        let (tell, fetched) = channel();
-        std::thread::Builder::new().name("crl".into()).spawn(move || serve(&asked, &tell, &waker))?;
-        Ok(Self { wanted, fetched })
-    }
-
-    /// Has it fetched. With too many waiting already it is not: whoever needs it asks again.
-    pub fn fetch(&self, uri: String) {
-        let _ = self.wanted.try_send(uri);
-    }
-
-    /// The next one that is there, or could not be had.
-    pub fn fetched(&self) -> Option<Fetched> {
-        self.fetched.try_recv().ok()
-    }
-}
-
-fn serve(asked: &Receiver<String>, tell: &Sender<Fetched>, waker: &Waker) {
+/// Begins; `waker` is woken at each answer.
+///
+/// # Errors
+/// There is no thread to be had.
+pub fn start(waker: Arc<Waker>) -> io::Result<Fetcher> {
     let configuration = ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).max_redirects(3).build();
     let agent = ureq::Agent::new_with_config(configuration);
-    while let Ok(uri) = asked.recv() {
+    Aside::start("crl", MAX_WAITING, waker, move |uri: String| {
         let list = fetch(&agent, &uri);
-        if tell.send((uri, list)).is_err() {
-            return;
-        }
-        // If it cannot be woken, the next thing that happens shows the answer.
-        let _ = waker.wake();
-    }
+        (uri, list)
+    })
 }
 
 fn fetch(agent: &ureq::Agent, uri: &str) -> Result<RevocationList, String> {
@@ -123,12 +94,12 @@ mod tests {
     fn a_list_or_the_reason_wakes_the_daemon() {
         let uri = server(vec![answer("200 OK", &list()), answer("404 Not Found", b""), answer("200 OK", b"<html>")]);
         let mut poll = Poll::new().unwrap();
-        let fetcher = Fetcher::start(Arc::new(Waker::new(poll.registry(), Token(7)).unwrap())).unwrap();
+        let fetcher = start(Arc::new(Waker::new(poll.registry(), Token(7)).unwrap())).unwrap();
         for expected in [None, Some("404"), Some("no revocation list")] {
-            fetcher.fetch(uri.clone());
+            fetcher.ask(uri.clone());
             let mut events = Events::with_capacity(1);
             poll.poll(&mut events, Some(Duration::from_secs(30))).unwrap();
-            let (from, fetched) = fetcher.fetched().unwrap();
+            let (from, fetched) = fetcher.answer().unwrap();
             assert_eq!(from, uri);
             match (fetched, expected) {
                 (Ok(_), None) => {}

@@ -1,6 +1,7 @@
 //! The daemon: sockets, timers, data plane and control socket around one [`Endpoint`].
 
 mod addresses;
+mod aside;
 mod begin;
 mod bypass;
 mod control;
@@ -419,9 +420,9 @@ impl Daemon {
         let waker = Waker::new(poll.registry(), OUTSIDE).map_err(|e| format!("epoll: {e}"))?;
         let waker = Arc::new(waker);
         let thread = |e: std::io::Error| format!("cannot start a thread: {e}");
-        let resolver = Resolver::start(Arc::clone(&waker)).map_err(thread)?;
-        let fetcher = Fetcher::start(Arc::clone(&waker)).map_err(thread)?;
-        let solver = Solver::start(waker).map_err(thread)?;
+        let resolver = names::start(Arc::clone(&waker)).map_err(thread)?;
+        let fetcher = lists::start(Arc::clone(&waker)).map_err(thread)?;
+        let solver = solver::start(waker).map_err(thread)?;
         let mut daemon = Self {
             core,
             sockets,
@@ -666,9 +667,9 @@ impl Daemon {
             Output::Resolve(name) => self.resolver.ask(name),
             Output::Fetch(uri) => {
                 log::line("CFG", 1, &format!("fetching crl from '{uri}'"));
-                self.fetcher.fetch(uri);
+                self.fetcher.ask(uri);
             }
-            Output::Solve(job) => self.solver.solve(job),
+            Output::Solve(job) => self.solver.ask(job),
             Output::Event(event) if self.core.never_up(&event) => {}
             Output::Event(event) => {
                 let (group, level, text) = event.log();
@@ -699,7 +700,7 @@ impl Daemon {
 
     /// Revocation lists have been fetched.
     fn lists(&mut self, now: Instant) {
-        while let Some((uri, fetched)) = self.fetcher.fetched() {
+        while let Some((uri, fetched)) = self.fetcher.answer() {
             if let Err(why) = &fetched {
                 log::line("CFG", 0, &format!("cannot fetch the revocation list at '{uri}': {why}"));
             }
@@ -709,7 +710,7 @@ impl Daemon {
 
     /// Puzzles have been solved.
     fn puzzles(&mut self, now: Instant) {
-        while let Some((job, solution)) = self.solver.solved() {
+        while let Some((job, solution)) = self.solver.answer() {
             self.core.endpoint.puzzle_solved(now, &job, solution.as_deref());
         }
     }
