@@ -58,8 +58,8 @@ pub(crate) enum Effect {
     Established { sa: SaId },
     /// Negotiate a child again, in an IKE SA of its own (`close_action = start`).
     Begin { connection: Arc<Connection>, child: String, local: SocketAddr, remote: SocketAddr },
-    /// The peer deleted a child that is to be there (`close_action = start`): made anew under this IKE SA, unless another one
-    /// carries it.
+    /// A child that is to be there is gone, deleted by the peer (`close_action = start`) or at the end of its lifetime: made anew
+    /// under this IKE SA, unless another one carries it.
     Remake { sa: SaId, child: String },
     /// IKEv1: Child SAs of the same peer that have lost their ISAKMP SA belong to this one now.
     Adopt { by: SaId },

@@ -456,3 +456,30 @@ fn the_responder_of_a_reauthentication_is_shown_the_end() {
     };
     assert_eq!((times(a), times(b)), ((None, true, false), (None, false, true)));
 }
+
+/// A silence that is longer than the lifetime of a Child SA takes it away at both ends; it comes back with the net, and once.
+#[test]
+fn a_child_whose_lifetime_ended_in_a_silence_comes_back() {
+    for action in ["start_action = start", "close_action = start"] {
+        for silence in [40, 60, 90] {
+            let mut sim = Sim::new(silence);
+            let site = |name: &str, own: &str, peer: &str| {
+                let lifetimes = "rekey_time = 20s\nlife_time = 30s\nrand_time = 2s";
+                Site::new(name, own).to(peer).connection("dpd_delay = 0s").child(action).child(lifetimes)
+            };
+            let a = sim.add(site("a", "192.0.2.1", "192.0.2.2"));
+            let b = sim.add(site("b", "192.0.2.2", "192.0.2.1"));
+            sim.initiate(a, b);
+            sim.run_for(Duration::from_secs(10));
+            assert!(sim.carries(a, b));
+            sim.set_conditions(Conditions::losing(1000));
+            sim.run_for(Duration::from_secs(silence));
+            sim.set_conditions(Conditions::default());
+            let back = sim.run_until(Duration::from_secs(120), |sim| sim.pairs(a, b) == 1);
+            assert!(back.is_some(), "{action}, {silence} s");
+            sim.run_for(Duration::from_secs(200));
+            assert_eq!((sim.endpoint(a).sizes(), sim.endpoint(b).sizes()), ((1, 0), (1, 0)), "{action}, {silence} s");
+            assert!(sim.run_until(Duration::from_secs(10), |sim| sim.pairs(a, b) == 1).is_some());
+        }
+    }
+}

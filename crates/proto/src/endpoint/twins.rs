@@ -143,15 +143,17 @@ fn are_twins(new: &v2::IkeSa, other: &v2::IkeSa) -> bool {
         && (new.local.ip(), new.remote.ip()) == (other.local.ip(), other.remote.ip())
 }
 
-/// Whether each Child SA of `old` has one in `heir` for the same traffic.
+/// Whether each Child SA of `old` has one in `heir` for the same traffic, and there is one at all: a child that was just deleted
+/// may be about to be made anew.
 fn carries_all_of(heir: &v2::IkeSa, old: &v2::IkeSa) -> bool {
-    old.children.iter().filter(|child| child.is_installed()).all(|child| {
-        heir.children.iter().any(|other| {
-            other.is_installed()
-                && !heir.is_child_leaving(other)
-                && other.name == child.name
-                && other.local_ts == child.local_ts
-                && other.remote_ts == child.remote_ts
+    heir.children.iter().any(ChildSa::is_installed)
+        && old.children.iter().filter(|child| child.is_installed()).all(|child| {
+            heir.children.iter().any(|other| {
+                other.is_installed()
+                    && !heir.is_child_leaving(other)
+                    && other.name == child.name
+                    && other.local_ts == child.local_ts
+                    && other.remote_ts == child.remote_ts
+            })
         })
-    })
 }

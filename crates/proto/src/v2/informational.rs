@@ -153,7 +153,15 @@ pub(super) fn response(sa: &mut IkeSa, cx: &mut Context, now: Instant, task: Tas
     match task {
         Task::DeleteIke { reason } => Verdict::End(reason),
         Task::DeleteChild { spi, reason } => {
-            if let Some(child) = sa.children.iter().find(|c| c.spi_in == spi).map(|c| c.id) {
+            if let Some((child, name)) = sa.children.iter().find(|c| c.spi_in == spi).map(|c| (c.id, c.name.clone())) {
+                // Its lifetime ended before a successor was made, as after a long silence: who began has it made anew.
+                // Where the peer began that is its part, by its `close_action`.
+                let config = sa.connection.as_ref().and_then(|c| child::config_of(c, &name));
+                let wanted = config.is_some_and(|c| c.close_action.starts() && sa.role == model::Role::Initiator)
+                    || config.is_some_and(|c| c.start_action.starts());
+                if wanted && reason == FailureKind::Expired {
+                    cx.effects.push(Effect::Remake { sa: sa.id, child: name });
+                }
                 remove_child(sa, cx, now, child, reason);
             }
             Verdict::Keep
