@@ -91,6 +91,20 @@ fn nobody_looks_for_another_path_without_mobike_or_without_addresses_or_where_th
     }
 }
 
+/// Gateways tell all their addresses, those of the networks behind them too: no way leads there but the tunnel.
+#[test]
+fn addresses_behind_the_gateways_are_no_paths() {
+    let (a, b) = sites();
+    let (mut sim, a, _) = tunnel(a, b, &["10.1.0.1"], &["10.2.0.1"]);
+    cut(&mut sim, "192.0.2.1", "192.0.2.2");
+    let before = sim.wire.len();
+    sim.run_for(100 * SECOND);
+    let inner = |ip: IpAddr| [address("10.1.0.1"), address("10.2.0.1")].contains(&ip);
+    assert!(sim.wire.len() > before + 2);
+    assert!(!sim.wire[before..].iter().any(|(_, d)| inner(d.from.ip()) || inner(d.to.ip())));
+    assert!(way(&sim, a).is_none_or(|way| way.1 == address("192.0.2.2")));
+}
+
 #[test]
 fn where_datagrams_are_lost_both_ends_agree_about_the_path_all_the_same() {
     let (a, b) = sites();

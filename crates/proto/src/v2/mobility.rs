@@ -355,8 +355,19 @@ fn other_paths(sa: &IkeSa, cx: &Context) -> Vec<(SocketAddr, SocketAddr)> {
     let theirs =
         std::iter::once(sa.remote.ip()).chain(sa.mobility.peer.iter().copied().filter(|a| *a != sa.remote.ip()));
     let pairs = theirs.flat_map(|remote| ours().map(move |local| (local, remote)));
+    // An address within the networks of a tunnel, where the one in use is not, is an inner one: no way leads there but the
+    // tunnel itself.
+    let holds = |ts: &TrafficSelector, a: IpAddr| ts.start <= a && a <= ts.end;
+    let inner = |all: &[TrafficSelector], a: IpAddr, now: IpAddr| all.iter().any(|ts| holds(ts, a) && !holds(ts, now));
+    let within = |local: IpAddr, remote: IpAddr| {
+        sa.children.iter().any(|child| {
+            inner(&child.local_ts, local, sa.local.ip()) || inner(&child.remote_ts, remote, sa.remote.ip())
+        })
+    };
     let usable = |(local, remote): &(IpAddr, IpAddr)| {
-        local.is_ipv4() == remote.is_ipv4() && (*local, *remote) != (sa.local.ip(), sa.remote.ip())
+        local.is_ipv4() == remote.is_ipv4()
+            && (*local, *remote) != (sa.local.ip(), sa.remote.ip())
+            && !within(*local, *remote)
     };
     let with_ports =
         |(local, remote)| (SocketAddr::new(local, sa.local.port()), SocketAddr::new(remote, sa.remote.port()));
