@@ -114,11 +114,9 @@ pub(super) fn receive(
             ProtocolId::ESP => {
                 let spis: Vec<u32> = delete.child_spis().collect();
                 for spi in spis {
-                    if let Some(child) = sa.children.iter().find(|c| c.spi_out == spi && c.is_installed()).map(|c| c.id)
-                    {
-                        let name = sa.children.iter().find(|c| c.id == child).map(|c| c.name.clone());
-                        remove_child(sa, cx, now, child, FailureKind::PeerDeleted);
-                        wanted_back.extend(name);
+                    match deleted_by_peer(sa, cx, now, spi) {
+                        Some(name) => wanted_back.push(name),
+                        None => cx.effects.push(Effect::DeletedElsewhere { under: sa.id, spi }),
                     }
                 }
             }
@@ -153,6 +151,14 @@ pub(super) fn receive(
         }
     }
     ended
+}
+
+/// The peer deletes the SA of ESP with its own SPI (RFC 2408 section 3.15). Returns the child's name if it is here.
+pub(crate) fn deleted_by_peer(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, spi: u32) -> Option<String> {
+    let child = sa.children.iter().find(|c| c.is_installed() && c.spi_out == spi)?;
+    let (id, name) = (child.id, child.name.clone());
+    remove_child(sa, cx, now, id, FailureKind::PeerDeleted);
+    Some(name)
 }
 
 /// `close_action`: the peer closed a Child SA, and no successor of it is there.

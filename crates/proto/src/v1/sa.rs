@@ -191,6 +191,8 @@ pub(crate) struct IsakmpSa {
     pub behind: Vec<(Header, Vec<u8>, Path)>,
     /// Its time is over and a new one is being made; until that is there it is used as before.
     pub dying: bool,
+    /// Its successor, which is up and has its Child SAs: nothing is begun under this one any more, and it goes shortly.
+    pub replaced_by: Option<SaId>,
     /// Whether both ends behave as Cisco's clients and gateways do.
     pub(super) unity: bool,
     /// What the peer wants left out of its networks: it passes in the clear.
@@ -262,6 +264,7 @@ impl IsakmpSa {
             parked: None,
             behind: Vec::new(),
             dying: false,
+            replaced_by: None,
             unity: false,
             bypasses: Vec::new(),
             requested: Vec::new(),
@@ -342,6 +345,16 @@ impl IsakmpSa {
         let what = if count == 1 { "its Child SA stays" } else { "its Child SAs stay" };
         self.log(cx, "IKE", 0, format!("the ISAKMP SA alone is gone: {what} until a lifetime ends"));
         self.enter(cx, State::Orphaned);
+    }
+
+    /// Its successor is up. Until this time it only answers the peer; not beyond what was agreed to be its lifetime.
+    pub fn leave_by(&mut self, cx: &mut Context, by: SaId, at: Instant) {
+        (self.replaced_by, self.dying, self.replace_at) = (Some(by), true, None);
+        let end = self.established.zip(super::phase1::agreed_lifetime(self)).map(|(up, lifetime)| up + lifetime);
+        cx.timers.set(self.id, Reason::IkeLifetime, end.map_or(at, |end| end.min(at)));
+        // The successor asks whether the peer lives, and keeps the NAT's mapping.
+        cx.timers.cancel(self.id, Reason::Liveness);
+        cx.timers.cancel(self.id, Reason::Keepalive);
     }
 
     /// Takes the Child SAs of another ISAKMP SA with the same peer over, with their timers and the virtual addresses that

@@ -1,0 +1,74 @@
+//! IKEv1: how an ISAKMP SA, or a Child SA, leaves its place to its successor with a peer that does things in another order
+//! than we.
+
+use model::{Event, FailureKind, IkeState};
+use proto::Selection;
+use sim::{NodeId, Sim, Site};
+use std::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn sites() -> (Site, Site) {
+    let more = |site: Site| site.connection("version = 1").connection("proposals = aes128-sha256-x25519");
+    (more(Site::new("a", "192.0.2.1").to("192.0.2.2")), more(Site::new("b", "192.0.2.2").to("192.0.2.1")))
+}
+
+fn up(a: Site, b: Site) -> (Sim, NodeId, NodeId) {
+    let mut sim = Sim::new(1);
+    let (a, b) = (sim.add(a), sim.add(b));
+    sim.initiate(a, b);
+    assert!(sim.run_until(10 * SECOND, |sim| sim.carries(a, b)).is_some(), "{:?}", sim.tombstones(a));
+    sim.settle(SECOND);
+    (sim, a, b)
+}
+
+/// When the initiator's second ISAKMP SA is up.
+fn authenticates_anew(sim: &mut Sim, a: NodeId) {
+    let twice = |sim: &Sim| sim.events(a).filter(|(_, e)| matches!(e, Event::IkeUp(_))).count() == 2;
+    sim.run_until(600 * SECOND, twice).expect("a second ISAKMP SA");
+}
+
+/// strongSwan moves the Child SAs in a job after message 6: a Delete of the old ISAKMP SA that comes before takes them along.
+#[test]
+fn an_isakmp_sa_stays_for_a_while_beside_its_successor() {
+    for (over_time, stays) in [("60s", 10), ("4s", 4)] {
+        let (a, b) = sites();
+        let life = format!("reauth_time = 500s\n rand_time = 0s\n over_time = {over_time}");
+        let (mut sim, a, b) = up(a.connection(&life), b);
+        let (first, child) = (sim.snapshots(a)[0].id, sim.snapshots(a)[0].children[0].id);
+        authenticates_anew(&mut sim, a);
+        let (began, sent) = (sim.now(), sim.wire.len());
+        sim.run_for((stays - 1) * SECOND);
+        let said = sim.wire[sent..].iter().filter(|(_, d)| d.from.ip() == sim.address(a)).count();
+        assert_eq!(said, 0, "nothing is said of the old one");
+        let both = sim.snapshots(a);
+        let (old, new): (Vec<_>, Vec<_>) = both.iter().partition(|sa| sa.id == first);
+        assert_eq!((old.len(), new.len()), (1, 1));
+        assert_eq!((old[0].state, old[0].children.len()), (IkeState::Rekeying, 0));
+        assert_eq!((new[0].state, new[0].children[0].id), (IkeState::Established, child));
+        // What is begun, is begun under the new one.
+        let selection = Selection { child: Some("net".into()), ..Selection::default() };
+        assert_eq!(sim.with(a, |endpoint, now| endpoint.rekey(now, &selection)), 1);
+        sim.run_for(3 * SECOND);
+        let ended = sim.tombstones(a).into_iter().find(|t| t.sa.id == first && t.child.is_none()).expect("gone");
+        assert_eq!(ended.failure.kind, FailureKind::Replaced { by: new[0].id });
+        let stayed = ended.at.since(began);
+        assert!(stayed > (stays - 1) * SECOND && stayed <= stays * SECOND, "{over_time}: {stayed:?}");
+        assert!(sim.carries(a, b) && sim.carries(b, a));
+        assert_eq!((sim.snapshots(a).len(), sim.snapshots(b).len()), (1, 1));
+    }
+}
+
+/// While both are there the ends may have a Child SA under different ones.
+#[test]
+fn what_is_deleted_under_the_successor_is_gone_at_both_ends() {
+    for child in [Some("net".to_string()), None] {
+        let (a, b) = sites();
+        let (mut sim, a, b) = up(a.connection("reauth_time = 500s\n rand_time = 0s"), b);
+        authenticates_anew(&mut sim, a);
+        sim.run_for(SECOND);
+        sim.terminate(a, &Selection { child, ..Selection::default() });
+        sim.run_for(SECOND);
+        assert_eq!((sim.plane(a).installed().count(), sim.plane(b).installed().count()), (0, 0));
+    }
+}
