@@ -5,6 +5,7 @@ use model::{Event, FailureKind, IkeState};
 use proto::Selection;
 use sim::{NodeId, Sim, Site};
 use std::time::Duration;
+use wire::{ExchangeType, Header};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -70,5 +71,54 @@ fn what_is_deleted_under_the_successor_is_gone_at_both_ends() {
         sim.terminate(a, &Selection { child, ..Selection::default() });
         sim.run_for(SECOND);
         assert_eq!((sim.plane(a).installed().count(), sim.plane(b).installed().count()), (0, 0));
+    }
+}
+
+/// A site with the children `one`, `two` and `three`; `foreign` is a child whose network the peer does not know.
+fn three(name: &str, foreign: &str) -> Site {
+    let (own, peer) = if name == "a" { ("1", "2") } else { ("2", "1") };
+    let children = ["one", "two", "three"].iter().enumerate().map(|(n, child)| {
+        let net = if *child == foreign { 77 } else { n };
+        format!("{child} {{\n local_ts = 10.{own}.{net}.0/24\n remote_ts = 10.{peer}.{net}.0/24\n }}\n")
+    });
+    let children: String = children.collect();
+    Site::new(name, &format!("192.0.2.{own}")).text(&format!(
+        "connections {{ gw {{
+  version = 1
+  proposals = aes128-sha256-x25519
+  local_addrs = 192.0.2.{own}
+  remote_addrs = 192.0.2.{peer}
+  local {{ auth = psk }}
+  remote {{ auth = psk }}
+  children {{ {children} }} }} }}
+secrets {{ ike {{ secret = swordfish }} }}"
+    ))
+}
+
+/// strongSwan forgets the quick modes that it has half done when it refuses another one: ours go one after the other, and a
+/// refusal is of the one under way.
+#[test]
+fn quick_modes_of_ours_go_one_after_the_other() {
+    for refused in ["", "one", "two", "three"] {
+        let mut sim = Sim::new(1);
+        let (a, b) = (sim.add(three("a", "")), sim.add(three("b", refused)));
+        let (local, remote) = ("192.0.2.1:500".parse().unwrap(), "192.0.2.2:500".parse().unwrap());
+        for child in ["one", "two", "three"] {
+            sim.with(a, |endpoint, now| endpoint.initiate(now, "gw", child, local, remote)).expect("it begins");
+        }
+        sim.run_for(5 * SECOND);
+        let of_a = sim.wire.iter().filter(|(_, d)| d.from == local).filter_map(|(_, d)| Header::parse(&d.bytes).ok());
+        let mut ids: Vec<u32> = of_a.filter(|h| h.exchange == ExchangeType::QUICK_MODE).map(|h| h.message_id).collect();
+        ids.dedup();
+        assert_eq!(ids.len(), 3, "{refused}: none begins before the one before it is over: {ids:?}");
+        let mut up: Vec<String> = sim.snapshots(a)[0].children.iter().map(|c| c.name.clone()).collect();
+        up.sort();
+        let mut expected = vec!["one", "three", "two"];
+        expected.retain(|child| *child != refused);
+        assert_eq!(up, expected);
+        assert_eq!(sim.pairs(a, b), expected.len());
+        let failed: Vec<_> = sim.tombstones(a).into_iter().map(|t| (t.child, t.failure.kind.code())).collect();
+        let expected = [(Some(refused.to_string()), "TRAFFIC_SELECTOR")];
+        assert_eq!(failed, if refused.is_empty() { &[][..] } else { &expected[..] });
     }
 }

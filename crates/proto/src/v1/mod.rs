@@ -22,6 +22,7 @@ mod proposals;
 mod protection;
 mod quick_mode;
 mod sa;
+mod selectors;
 mod transaction;
 mod unity;
 

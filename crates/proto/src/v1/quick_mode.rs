@@ -11,6 +11,7 @@
 use super::proposals::{self, Phase2Choice, Phase2Mismatch};
 use super::protection::{hashed, header, unreadable};
 use super::sa::{IsakmpSa, arm, fingerprint};
+use super::selectors::{add_id, selector};
 use super::unity;
 use crate::child::{self, Agreed, ChildSa, Lifetime, Parent, Selectors};
 use crate::context::{Context, Effect};
@@ -23,11 +24,11 @@ use model::dataplane::Mode;
 use model::{
     DropReason, Event, ExchangeMode, FailureKind, Instant, Phase, Proposal, Role, SaId, Side, TrafficSelector, narrow,
 };
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::Duration;
 use wire::grammar::RuleId;
 use wire::v1::{Chain, ChainBuilder, Id, NatTraversal, Sa};
-use wire::{ExchangeType, Header, ProtocolId, Secret, V1IdType, V1NotifyType};
+use wire::{ExchangeType, Header, ProtocolId, Secret, V1NotifyType};
 
 /// Octets of our nonces.
 const NONCE_LEN: usize = 32;
@@ -48,6 +49,14 @@ pub(super) struct QuickMode {
     resent: u32,
     repeated: u32,
     since: Instant,
+}
+
+/// A quick mode of ours that waits until the one under way is over: strongSwan forgets what it has half done when another
+/// one comes, and a refusal, which does not say what it is of (RFC 2408 section 3.14 leaves that open), is of the one.
+pub(super) struct Queued {
+    child: SaId,
+    /// The Child SA whose successor this is to be.
+    pub rekeys: Option<SaId>,
 }
 
 enum Step {
@@ -76,6 +85,11 @@ struct Replied {
 }
 
 impl QuickMode {
+    /// Whether we began it and wait for message 2.
+    pub fn is_ours(&self) -> bool {
+        matches!(self.step, Step::Sent(_))
+    }
+
     /// The Child SA whose successor is being negotiated.
     pub fn rekeys(&self) -> Option<SaId> {
         match &self.step {
@@ -91,75 +105,6 @@ impl QuickMode {
             Step::Done(_) => None,
         }
     }
-}
-
-/// A selector as an ID payload (RFC 2407 section 4.6.2): an address, a subnet or a range.
-fn add_id(chain: &mut ChainBuilder, ts: &TrafficSelector) {
-    let port = if ts.any_port() { 0 } else { ts.start_port };
-    let octets = |a: IpAddr| match a {
-        IpAddr::V4(a) => a.octets().to_vec(),
-        IpAddr::V6(a) => a.octets().to_vec(),
-    };
-    let six = ts.is_ipv6();
-    let width = if six { 128 } else { 32 };
-    match ts.prefix() {
-        Some(prefix) if prefix == width => {
-            let kind = if six { V1IdType::IPV6_ADDR } else { V1IdType::IPV4_ADDR };
-            chain.id(kind, ts.protocol, port, &octets(ts.start));
-        }
-        Some(prefix) => {
-            let kind = if six { V1IdType::IPV6_ADDR_SUBNET } else { V1IdType::IPV4_ADDR_SUBNET };
-            let mask = match six {
-                true => IpAddr::V6(Ipv6Addr::from_bits(u128::MAX.checked_shl(u32::from(128 - prefix)).unwrap_or(0))),
-                false => IpAddr::V4(Ipv4Addr::from_bits(u32::MAX.checked_shl(u32::from(32 - prefix)).unwrap_or(0))),
-            };
-            chain.id(kind, ts.protocol, port, &[octets(ts.start), octets(mask)].concat());
-        }
-        None => {
-            let kind = if six { V1IdType::IPV6_ADDR_RANGE } else { V1IdType::IPV4_ADDR_RANGE };
-            chain.id(kind, ts.protocol, port, &[octets(ts.start), octets(ts.end)].concat());
-        }
-    }
-}
-
-/// The reverse. `None` for what is no address.
-fn selector(id: Id<'_>) -> Option<TrafficSelector> {
-    let v4 = |d: &[u8]| d.first_chunk::<4>().map(|a| IpAddr::from(Ipv4Addr::from(*a)));
-    let v6 = |d: &[u8]| d.first_chunk::<16>().map(|a| IpAddr::from(Ipv6Addr::from(*a)));
-    let two = |n: usize| (id.data.len() == 2 * n).then(|| id.data.split_at_checked(n)).flatten();
-    let mut ts = match id.kind {
-        V1IdType::IPV4_ADDR if id.data.len() == 4 => TrafficSelector::host(v4(id.data)?),
-        V1IdType::IPV6_ADDR if id.data.len() == 16 => TrafficSelector::host(v6(id.data)?),
-        V1IdType::IPV4_ADDR_SUBNET => {
-            let (address, mask) = two(4)?;
-            let mask = u32::from_be_bytes(*mask.first_chunk()?);
-            let prefix = mask.leading_ones();
-            (mask.count_ones() == prefix).then_some(())?;
-            TrafficSelector::subnet(v4(address)?, u8::try_from(prefix).ok()?)?
-        }
-        V1IdType::IPV6_ADDR_SUBNET => {
-            let (address, mask) = two(16)?;
-            let mask = u128::from_be_bytes(*mask.first_chunk()?);
-            let prefix = mask.leading_ones();
-            (mask.count_ones() == prefix).then_some(())?;
-            TrafficSelector::subnet(v6(address)?, u8::try_from(prefix).ok()?)?
-        }
-        V1IdType::IPV4_ADDR_RANGE => {
-            let (first, last) = two(4)?;
-            TrafficSelector { start: v4(first)?, end: v4(last)?, ..TrafficSelector::any(false) }
-        }
-        V1IdType::IPV6_ADDR_RANGE => {
-            let (first, last) = two(16)?;
-            TrafficSelector { start: v6(first)?, end: v6(last)?, ..TrafficSelector::any(true) }
-        }
-        _ => return None,
-    };
-    (ts.start <= ts.end).then_some(())?;
-    ts.protocol = id.protocol;
-    if id.port != 0 {
-        (ts.start_port, ts.end_port) = (id.port, id.port);
-    }
-    Some(ts)
 }
 
 pub(super) fn message_id(sa: &IsakmpSa, cx: &mut Context) -> u32 {
@@ -189,7 +134,7 @@ pub(super) fn begin(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, index: us
             let new = ChildSa::larval(cx, config, selectors.clone());
             let id = new.id;
             sa.children.push(new);
-            offer(sa, cx, now, config, id, &selectors, None);
+            enqueue(sa, cx, now, id, None);
         }
     }
 }
@@ -200,12 +145,35 @@ fn begin_one(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, config: &config:
         // Since it was made an address may have been assigned.
         (larval.local_ts, larval.remote_ts) = (selectors.local.clone(), selectors.remote.clone());
         let larval = larval.id;
-        return offer(sa, cx, now, config, larval, &selectors, None);
+        return enqueue(sa, cx, now, larval, None);
     }
-    let new = ChildSa::larval(cx, config, selectors.clone());
+    let new = ChildSa::larval(cx, config, selectors);
     let id = new.id;
     sa.children.push(new);
-    offer(sa, cx, now, config, id, &selectors, None);
+    enqueue(sa, cx, now, id, None);
+}
+
+/// Begins phase 2 for a Child SA that is not there yet, at once or when the quick modes before it are over.
+fn enqueue(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, child: SaId, rekeys: Option<SaId>) {
+    let begun = |q: &QuickMode| matches!(&q.step, Step::Sent(offer) if offer.child == child);
+    if sa.queued.iter().any(|q| q.child == child) || sa.quick_modes.values().any(begun) {
+        return;
+    }
+    sa.queued.push_back(Queued { child, rekeys });
+    next(sa, cx, now);
+}
+
+/// One quick mode of ours after the other.
+fn next(sa: &mut IsakmpSa, cx: &mut Context, now: Instant) {
+    while !sa.quick_modes.values().any(QuickMode::is_ours) {
+        let Some(Queued { child, rekeys }) = sa.queued.pop_front() else { return };
+        let connection = sa.connection.clone();
+        // What was ended meanwhile is not begun any more.
+        let Some(larval) = sa.children.iter().find(|c| c.id == child && !c.is_installed()) else { continue };
+        let selectors = Selectors { local: larval.local_ts.clone(), remote: larval.remote_ts.clone() };
+        let Some(config) = connection.as_ref().and_then(|c| child::config_of(c, &larval.name)) else { continue };
+        offer(sa, cx, now, config, child, &selectors, rekeys);
+    }
 }
 
 /// A lifetime of a Child SA, or a volume, is reached: the end that made it makes its successor, the other end waits until
@@ -246,10 +214,10 @@ pub(crate) fn rekey(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, old: SaId
     let at = child.expires.map_or(again, |end| end.min(again));
     cx.timers.set(sa.id, Reason::ChildLifetime(old), at);
     sa.log(cx, "IKE", 1, format!("rekeying CHILD_SA {}", config.name));
-    let new = ChildSa::larval(cx, config, selectors.clone());
+    let new = ChildSa::larval(cx, config, selectors);
     let id = new.id;
     sa.children.push(new);
-    offer(sa, cx, now, config, id, &selectors, Some(old));
+    enqueue(sa, cx, now, id, Some(old));
     true
 }
 
@@ -397,12 +365,13 @@ fn give_up(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, id: u32, kind: Fai
     retire(sa, id);
     let tombstone = sa.tombstone(cx, now, kind, Some(child.as_deref().unwrap_or("-")));
     cx.event(Event::Ended(Box::new(tombstone)));
+    next(sa, cx, now);
     replace_when_done(sa, cx);
 }
 
 /// The SA that this one replaces may go when everything has been negotiated anew.
 pub(super) fn replace_when_done(sa: &mut IsakmpSa, cx: &mut Context) {
-    let under_way = sa.quick_modes.values().any(|q| matches!(q.step, Step::Sent(_)));
+    let under_way = sa.quick_modes.values().any(QuickMode::is_ours) || !sa.queued.is_empty();
     if under_way || !sa.children.iter().any(ChildSa::is_installed) {
         return;
     }
@@ -781,6 +750,7 @@ fn message2(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, id: u32, chain: &
                 sa.superseded.insert(old, child);
                 overlap(sa, cx, now, old);
             }
+            next(sa, cx, now);
             replace_when_done(sa, cx);
         }
         Err(kind) => give_up(sa, cx, now, id, kind),
@@ -875,7 +845,7 @@ fn install(
 
 /// The peer refused the phase 2 that is under way, in a protected Notify.
 pub(super) fn refused(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, notify: V1NotifyType) {
-    let under_way = sa.quick_modes.iter().find(|(_, q)| matches!(q.step, Step::Sent(_))).map(|(id, _)| *id);
+    let under_way = sa.quick_modes.iter().find(|(_, q)| q.is_ours()).map(|(id, _)| *id);
     let Some(id) = under_way else { return };
     let Some(QuickMode { step: Step::Sent(offer), .. }) = sa.quick_modes.get(&id) else { return };
     let child = sa.children.iter().find(|c| c.id == offer.child);

@@ -3,7 +3,7 @@
 use super::authentication::Proof;
 use super::fragments;
 use super::protection::Keys;
-use super::quick_mode::QuickMode;
+use super::quick_mode::{Queued, QuickMode};
 use crate::child::ChildSa;
 use crate::context::Context;
 use crate::timers::Reason;
@@ -161,6 +161,8 @@ pub(crate) struct IsakmpSa {
     /// Our last message of phase 1.
     pub(super) sent: Option<Sent>,
     pub(super) quick_modes: BTreeMap<u32, QuickMode>,
+    /// Quick modes of ours that are to follow the one under way.
+    pub(super) queued: std::collections::VecDeque<Queued>,
     /// Message IDs of exchanges that are over: each is used once (RFC 2408 section 3.1).
     pub(super) used: std::collections::VecDeque<u32>,
     /// Sequence number of the R-U-THERE under way, and how many went unanswered.
@@ -245,6 +247,7 @@ impl IsakmpSa {
             volume: None,
             sent: None,
             quick_modes: BTreeMap::new(),
+            queued: std::collections::VecDeque::new(),
             used: std::collections::VecDeque::new(),
             probe: (0, 0),
             children: Vec::new(),
@@ -339,6 +342,7 @@ impl IsakmpSa {
         cx.timers.cancel_all(self.id);
         keep.into_iter().for_each(|(reason, at)| cx.timers.set(self.id, reason, at));
         self.quick_modes.clear();
+        self.queued.clear();
         self.children.retain(ChildSa::is_installed);
         self.replace_at = None;
         let count = self.children.len();
@@ -395,7 +399,8 @@ impl IsakmpSa {
 
     /// Whether a successor of this Child SA is up or being negotiated.
     pub(super) fn rekeying(&self, child: SaId) -> bool {
-        self.superseded.contains_key(&child) || self.quick_modes.values().any(|q| q.rekeys() == Some(child))
+        let queued = || self.queued.iter().any(|q| q.rekeys == Some(child));
+        self.superseded.contains_key(&child) || self.quick_modes.values().any(|q| q.rekeys() == Some(child)) || queued()
     }
 
     /// A message ID that must not be used again.
@@ -687,6 +692,7 @@ impl IsakmpSa {
         cx.timers.cancel_all(self.id);
         self.release_addresses(cx, now);
         self.quick_modes.clear();
+        self.queued.clear();
         self.children.clear();
         (self.parked, self.behind) = (None, Vec::new());
         for shunt in std::mem::take(&mut self.bypasses) {
