@@ -662,6 +662,8 @@ impl IsakmpSa {
                 FailureKind::NoProposalChosen { phase, found_by, mismatch: None, ours: ours() }
             }
             (RuleId::MainMode6 | RuleId::AggressiveMode2, Some(Hint::Notify(_))) => refused(expected),
+            // Who has no secret for us says so when it needs one.
+            (RuleId::MainMode4, Some(Hint::Notify(V1NotifyType::AUTHENTICATION_FAILED))) => refused(expected),
             _ => FailureKind::NoAnswer { waiting_for, to: self.remote, sent, over, answered_before: false },
         }
     }
