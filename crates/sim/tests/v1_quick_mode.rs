@@ -29,7 +29,7 @@ fn exchange(message: &[u8]) -> ExchangeType {
 fn a_delete_may_name_our_own_spi() {
     let (mut hand, first) = initiator();
     hand.answer_quick_mode(&first, SPI, None);
-    let (sa, _) = (hand.endpoint.snapshots(hand.now).remove(0), ());
+    let sa = hand.endpoint.snapshots(hand.now).remove(0);
     let spi = sa.children[0].spi_in;
     assert_eq!(sa.children[0].spi_out, u32::from_be_bytes(SPI));
     hand.say(ExchangeType::INFORMATIONAL_V1, |chain| {
@@ -41,4 +41,42 @@ fn a_delete_may_name_our_own_spi() {
     });
     assert_eq!(hand.ended, [FailureKind::PeerDeleted]);
     assert!(hand.endpoint.snapshots(hand.now)[0].children.is_empty());
+}
+
+/// strongSwan as the responder returns its own, narrower network. What is returned is installed if it lies within what was
+/// offered; what lies outside is refused, and the responder hears of it.
+#[test]
+fn identities_that_come_back_narrower_hold() {
+    let half = |mut id: [u8; 12]| {
+        id[11] = 128;
+        id
+    };
+    for (ours, theirs, good) in [
+        (OURS, THEIRS, true),
+        (OURS, half(THEIRS), true),
+        (half(OURS), THEIRS, true),
+        (OURS, [4, 0, 0, 0, 10, 2, 0, 0, 255, 255, 254, 0], false),
+        ([4, 0, 0, 0, 10, 9, 0, 0, 255, 255, 255, 0], THEIRS, false),
+        ([4, 6, 0, 80, 10, 1, 0, 0, 255, 255, 255, 0], THEIRS, true),
+        ([2, 0, 0, 0, b'a', b'.', b'e', b'x', b'a', b'm', b'p', b'l'], THEIRS, false),
+    ] {
+        let (mut hand, first) = initiator();
+        let sent = hand.answer_quick_mode(&first, SPI, Some([&ours, &theirs]));
+        let children = hand.endpoint.snapshots(hand.now).remove(0).children;
+        assert_eq!(sent.len(), 1, "{ours:?} {theirs:?}");
+        if good {
+            assert_eq!((exchange(&sent[0]), children.len()), (ExchangeType::QUICK_MODE, 1), "{ours:?} {theirs:?}");
+            let width = |id: [u8; 12]| 24 + u32::from(id[11] == 128);
+            let text = children[0].remote_ts[0].to_string();
+            assert_eq!(text, format!("10.2.0.0/{}", width(theirs)));
+            assert!(children[0].local_ts[0].to_string().starts_with(&format!("10.1.0.0/{}", width(ours))));
+            continue;
+        }
+        assert!(children.is_empty(), "{ours:?} {theirs:?}");
+        assert!(matches!(hand.ended[..], [FailureKind::TsUnacceptable { found_by: Side::Us, .. }]), "{:?}", hand.ended);
+        assert_eq!(exchange(&sent[0]), ExchangeType::INFORMATIONAL_V1);
+        let said = hand.open(&sent[0]);
+        let (_, notify) = said.iter().find(|(kind, _)| *kind == PayloadType::V1_NOTIFY).expect("a Notify");
+        assert_eq!(notify[6..8], [0, 18], "INVALID-ID-INFORMATION");
+    }
 }

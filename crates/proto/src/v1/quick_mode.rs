@@ -753,7 +753,12 @@ fn message2(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, id: u32, chain: &
             next(sa, cx, now);
             replace_when_done(sa, cx);
         }
-        Err(kind) => give_up(sa, cx, now, id, kind),
+        Err(kind) => {
+            if matches!(kind, FailureKind::TsUnacceptable { .. }) {
+                notify(sa, cx, V1NotifyType::INVALID_ID_INFORMATION);
+            }
+            give_up(sa, cx, now, id, kind);
+        }
     }
 }
 
@@ -784,8 +789,13 @@ fn finish(
         Phase2Mismatch::Mode(own, peer) => FailureKind::EncapsulationMode { tunnel: own == Mode::Tunnel, peer },
     })?;
     let (local, remote) = (larval.local_ts.first().copied(), larval.remote_ts.first().copied());
-    let echoed = |n: usize, own: Option<TrafficSelector>| chain.id(n).is_none_or(|id| selector(id) == own);
-    if !echoed(0, local) || !echoed(1, remote) {
+    // RFC 2409 section 5.5 has the responder return what was offered. Some return what they have configured, where that is
+    // less: docs/adr/020.
+    let returned = |n: usize, offered: Option<TrafficSelector>| match chain.id(n) {
+        None => Some(offered),
+        Some(id) => selector(id).filter(|back| offered.is_some_and(|offered| offered.includes(back))).map(Some),
+    };
+    let (Some(local), Some(remote)) = (returned(0, local), returned(1, remote)) else {
         let (local, remote) = (larval.local_ts.clone(), larval.remote_ts.clone());
         let back = |n: usize| chain.id(n).and_then(selector).into_iter().collect();
         return Err(FailureKind::TsUnacceptable {
@@ -795,7 +805,7 @@ fn finish(
             peer_local: back(1),
             peer_remote: back(0),
         });
-    }
+    };
     larval.spi_out = choice.spi;
     // RFC 2407 section 4.5.4: the responder's lifetime is the shorter one, by a Notify or, with some peers, in the answer.
     let about = |spi: &[u8]| spi.is_empty() || spi == choice.spi.to_be_bytes();
