@@ -1,7 +1,7 @@
 //! IKEv1: how an ISAKMP SA, or a Child SA, leaves its place to its successor with a peer that does things in another order
 //! than we.
 
-use model::{Event, FailureKind, IkeState};
+use model::{ChildState, Event, FailureKind, IkeState};
 use proto::Selection;
 use sim::{NodeId, Sim, Site};
 use std::time::Duration;
@@ -121,4 +121,28 @@ fn quick_modes_of_ours_go_one_after_the_other() {
         let expected = [(Some(refused.to_string()), "TRAFFIC_SELECTOR")];
         assert_eq!(failed, if refused.is_empty() { &[][..] } else { &expected[..] });
     }
+}
+
+/// The successor of a Child SA is being made when the ISAKMP SA is replaced: it is made under the new one, and at once.
+#[test]
+fn a_rekeying_under_way_goes_on_under_the_successor() {
+    let (a, b) = sites();
+    let life = |site: Site| site.child("rekey_time = 495s\n life_time = 600s\n rand_time = 0s");
+    let (mut sim, a, b) = up(life(a).connection("reauth_time = 500s\n rand_time = 0s"), life(b));
+    let child = sim.snapshots(a)[0].children[0].id;
+    // Its messages get lost until the new ISAKMP SA is up.
+    let first = sim.snapshots(a)[0].spis;
+    sim.set_hook(Some(Box::new(move |_, datagram| {
+        let lost =
+            Header::parse(&datagram.bytes).is_ok_and(|h| h.exchange == ExchangeType::QUICK_MODE && h.spis == first);
+        if lost { Vec::new() } else { vec![(Duration::ZERO, datagram.clone())] }
+    })));
+    authenticates_anew(&mut sim, a);
+    sim.run_for(2 * SECOND);
+    let new = sim.snapshots(a).into_iter().find(|sa| sa.spis != first).expect("the new one");
+    let (mut old, mut successors): (Vec<_>, Vec<_>) = new.children.into_iter().partition(|c| c.id == child);
+    assert_eq!((old.len(), successors.len()), (1, 1), "{:?}", sim.tombstones(a));
+    assert_eq!((old.remove(0).state, successors.remove(0).state), (ChildState::Rekeyed, ChildState::Installed));
+    sim.run_for(100 * SECOND);
+    assert!(sim.carries(a, b) && sim.plane(a).installed().count() == 1);
 }

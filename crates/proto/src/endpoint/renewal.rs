@@ -171,7 +171,7 @@ impl Endpoint {
         let (cx, Some(IkeSa::V1(sa))) = (&mut self.cx, self.sas.get_mut(&id)) else { return };
         if let (Reason::IkeLifetime, Some(by)) = (reason, sa.replaced_by) {
             // What the peer made under it meanwhile stays too.
-            self.hand_on(id);
+            self.hand_on(now, id);
             return self.end(now, id, FailureKind::Replaced { by });
         }
         if let Reason::ChildLifetime(child) = reason {
@@ -186,7 +186,7 @@ impl Endpoint {
         let names: Vec<String> = sa.children.iter().map(|c| c.name.clone()).collect();
         if overdue || !names.first().is_some_and(|name| self.beside(now, id, name)) {
             // The peer may have made a new one, and go on with the Child SAs of this one.
-            if let Some(by) = self.hand_on(id) {
+            if let Some(by) = self.hand_on(now, id) {
                 return self.end(now, id, FailureKind::Replaced { by });
             }
             // Not every initiator renews an ISAKMP SA before it needs one: it has Child SAs, and comes when they are due.
@@ -223,21 +223,21 @@ impl Endpoint {
     }
 
     /// IKEv1: this ISAKMP SA is no more. Returns the one that has its Child SAs now, if there is another.
-    pub(super) fn hand_on(&mut self, id: SaId) -> Option<SaId> {
+    pub(super) fn hand_on(&mut self, now: Instant, id: SaId) -> Option<SaId> {
         let peer = self.isakmp_peer(id)?;
         let same = |other: &SaId| *other != id && self.isakmp_peer(*other).as_ref() == Some(&peer);
         let mut others =
             self.sas.iter().rev().filter(|(other, sa)| sa.is_established() && sa.heir().is_none() && same(other));
         let heir = others.next().map(|(other, _)| *other)?;
-        self.take_over(id, heir).then_some(heir)
+        self.take_over(now, id, heir).then_some(heir)
     }
 
     /// Child SAs go from one ISAKMP SA to another. False if there were none.
-    fn take_over(&mut self, from: SaId, to: SaId) -> bool {
+    fn take_over(&mut self, now: Instant, from: SaId, to: SaId) -> bool {
         let Some(IkeSa::V1(mut old)) = self.sas.remove(&from) else { return false };
         let any = old.children.iter().any(ChildSa::is_installed);
         if let (true, Some(IkeSa::V1(new))) = (any, self.sas.get_mut(&to)) {
-            new.take_over(&mut self.cx, &mut old);
+            new.take_over(&mut self.cx, now, &mut old);
         }
         self.sas.insert(from, IkeSa::V1(old));
         any
@@ -246,7 +246,7 @@ impl Endpoint {
     /// An ISAKMP SA that was made beside an old one is up: the Child SAs move, untouched, and only what is missing is
     /// negotiated.
     pub(super) fn succeed(&mut self, now: Instant, old: SaId, by: SaId) {
-        self.take_over(old, by);
+        self.take_over(now, old, by);
         self.adopt(now, by);
         if let (cx, Some(IkeSa::V1(sa))) = (&mut self.cx, self.sas.get_mut(&by)) {
             v1::begin_wanted(sa, cx, now);
@@ -271,7 +271,7 @@ impl Endpoint {
     pub(super) fn adopt(&mut self, now: Instant, by: SaId) {
         let Some(peer) = self.isakmp_peer(by) else { return };
         for id in self.orphans(|orphan| orphan == peer) {
-            self.take_over(id, by);
+            self.take_over(now, id, by);
             self.bury_orphan(now, id);
         }
     }

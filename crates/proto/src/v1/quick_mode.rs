@@ -369,6 +369,28 @@ fn give_up(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, id: u32, kind: Fai
     replace_when_done(sa, cx);
 }
 
+/// Another ISAKMP SA takes over: ours that are not done are not gone on with. Returns the names of the children that were to
+/// be made by them and are no successors.
+pub(super) fn abandon(sa: &mut IsakmpSa, cx: &mut Context) -> Vec<String> {
+    let ours: Vec<u32> = sa.quick_modes.iter().filter(|(_, q)| q.is_ours()).map(|(id, _)| *id).collect();
+    let mut begun: Vec<(SaId, Option<SaId>)> = sa.queued.drain(..).map(|q| (q.child, q.rekeys)).collect();
+    for id in ours {
+        cx.timers.cancel(sa.id, Reason::Exchange(id));
+        if let Some(QuickMode { step: Step::Sent(offer), .. }) = sa.quick_modes.remove(&id) {
+            begun.push((offer.child, offer.rekeys));
+        }
+        retire(sa, id);
+    }
+    let mut wanted = Vec::new();
+    for (child, rekeys) in begun {
+        if let Some(position) = sa.children.iter().position(|c| c.id == child && !c.is_installed()) {
+            let larval = sa.children.remove(position);
+            wanted.extend(rekeys.is_none().then_some(larval.name));
+        }
+    }
+    wanted
+}
+
 /// The SA that this one replaces may go when everything has been negotiated anew.
 pub(super) fn replace_when_done(sa: &mut IsakmpSa, cx: &mut Context) {
     let under_way = sa.quick_modes.values().any(QuickMode::is_ours) || !sa.queued.is_empty();

@@ -363,7 +363,12 @@ impl IsakmpSa {
 
     /// Takes the Child SAs of another ISAKMP SA with the same peer over, with their timers and the virtual addresses that
     /// they use.
-    pub fn take_over(&mut self, cx: &mut Context, old: &mut Self) {
+    pub fn take_over(&mut self, cx: &mut Context, now: Instant, old: &mut Self) {
+        let rekeyed: Vec<SaId> = old.children.iter().map(|c| c.id).filter(|c| old.successor_due(*c)).collect();
+        let unfinished = super::quick_mode::abandon(old, cx);
+        let config = self.connection.clone();
+        let index = |name: &String| config.as_ref()?.children.iter().position(|c| c.name == *name);
+        self.wanted.extend(unfinished.iter().filter_map(index));
         let moved = (self.local, self.remote, self.nat.any()) != (old.local, old.remote, old.nat.any());
         let (stay, go): (Vec<ChildSa>, Vec<ChildSa>) =
             std::mem::take(&mut old.children).into_iter().partition(|c| !c.is_installed());
@@ -373,6 +378,10 @@ impl IsakmpSa {
             if let Some(at) = cx.timers.deadline(old.id, reason) {
                 cx.timers.cancel(old.id, reason);
                 cx.timers.set(self.id, reason, at);
+            }
+            if rekeyed.contains(&child.id) {
+                // Its successor was being made under the old one.
+                cx.timers.set(self.id, reason, now);
             }
             if old.initiated.remove(&child.id) {
                 self.initiated.insert(child.id);
@@ -401,6 +410,11 @@ impl IsakmpSa {
     pub(super) fn rekeying(&self, child: SaId) -> bool {
         let queued = || self.queued.iter().any(|q| q.rekeys == Some(child));
         self.superseded.contains_key(&child) || self.quick_modes.values().any(|q| q.rekeys() == Some(child)) || queued()
+    }
+
+    /// Whether a successor of this Child SA is being negotiated.
+    fn successor_due(&self, child: SaId) -> bool {
+        self.rekeying(child) && !self.superseded.contains_key(&child)
     }
 
     /// A message ID that must not be used again.
