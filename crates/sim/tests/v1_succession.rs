@@ -146,3 +146,24 @@ fn a_rekeying_under_way_goes_on_under_the_successor() {
     sim.run_for(100 * SECOND);
     assert!(sim.carries(a, b) && sim.plane(a).installed().count() == 1);
 }
+
+/// An end that makes the successor of what the other one made: the other one does not make one too.
+#[test]
+fn a_successor_that_the_peer_made_is_enough() {
+    let (a, b) = sites();
+    let life = |site: Site| site.child("rekey_time = 500s\n life_time = 600s\n rand_time = 0s");
+    let (mut sim, a, b) = up(life(a), life(b));
+    let child = sim.snapshots(a)[0].children[0].id;
+    sim.run_for(490 * SECOND);
+    // A Delete of the old one gets lost, or the peer sends none.
+    let from = sim.address(b);
+    sim.set_hook(Some(Box::new(move |_, datagram| {
+        let informational = Header::parse(&datagram.bytes).is_ok_and(|h| h.exchange == ExchangeType::INFORMATIONAL_V1);
+        if datagram.from.ip() == from && informational { Vec::new() } else { vec![(Duration::ZERO, datagram.clone())] }
+    })));
+    let selection = Selection { child: Some("net".into()), ..Selection::default() };
+    assert_eq!(sim.with(b, |endpoint, now| endpoint.rekey(now, &selection)), 1);
+    sim.run_for(50 * SECOND);
+    assert_eq!(sim.plane(a).installs, 2, "none of ours beside the peer's");
+    assert!(sim.plane(a).get(child).is_none() && sim.carries(a, b) && sim.carries(b, a));
+}

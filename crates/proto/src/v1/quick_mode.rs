@@ -733,10 +733,25 @@ fn accept(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, a: Accept<'_>) -> O
 /// Responder: the initiator is alive. The SA is installed.
 fn message3(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, id: u32) {
     cx.timers.cancel(sa.id, Reason::Exchange(id));
-    let Some(Step::Replied(replied)) = sa.quick_modes.remove(&id).map(|q| q.step) else { return };
+    let Some(QuickMode { step: Step::Replied(replied), since, .. }) = sa.quick_modes.remove(&id) else { return };
     retire(sa, id);
     let Replied { child, agreed, keys, encapsulated, .. } = *replied;
+    let new = child.id;
     install(sa, cx, now, child, agreed, keys, encapsulated, Role::Responder);
+    succeeded_by_peer(sa, new, since);
+}
+
+/// What we made and the peer makes again, with the same selectors, has a successor: ours would be one too many. Only what was
+/// up before the peer began: of two that are made at once each end would take the other's for the successor.
+fn succeeded_by_peer(sa: &mut IsakmpSa, new: SaId, begun: Instant) {
+    let Some(made) = sa.children.iter().find(|c| c.id == new && c.is_installed()) else { return };
+    let same = |c: &&ChildSa| {
+        let equal = (&c.name, &c.local_ts, &c.remote_ts) == (&made.name, &made.local_ts, &made.remote_ts);
+        c.id != new && equal && c.installed.is_some_and(|up| up < begun) && !sa.rekeying(c.id)
+    };
+    let old = sa.children.iter().filter(same).map(|c| c.id).filter(|id| sa.initiated.contains(id));
+    let old: Vec<SaId> = old.collect();
+    sa.superseded.extend(old.into_iter().map(|old| (old, new)));
 }
 
 /// Initiator: `HDR*, HASH(3) -->`, and the SA is installed.
