@@ -8,6 +8,8 @@
 //!
 //! The responder installs the SA when HASH(3) has proved that message 1 was no replay, and repeats message 2 until then.
 
+mod queue;
+
 use super::proposals::{self, Phase2Choice, Phase2Mismatch};
 use super::protection::{hashed, header, unreadable};
 use super::sa::{IsakmpSa, arm, fingerprint};
@@ -24,6 +26,8 @@ use model::dataplane::Mode;
 use model::{
     DropReason, Event, ExchangeMode, FailureKind, Instant, Phase, Proposal, Role, SaId, Side, TrafficSelector, narrow,
 };
+pub(super) use queue::{Queued, abandon};
+use queue::{enqueue, next};
 use std::net::IpAddr;
 use std::time::Duration;
 use wire::grammar::RuleId;
@@ -49,14 +53,6 @@ pub(super) struct QuickMode {
     resent: u32,
     repeated: u32,
     since: Instant,
-}
-
-/// A quick mode of ours that waits until the one under way is over: strongSwan forgets what it has half done when another
-/// one comes, and a refusal, which does not say what it is of (RFC 2408 section 3.14 leaves that open), is of the one.
-pub(super) struct Queued {
-    child: SaId,
-    /// The Child SA whose successor this is to be.
-    pub rekeys: Option<SaId>,
 }
 
 enum Step {
@@ -151,29 +147,6 @@ fn begin_one(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, config: &config:
     let id = new.id;
     sa.children.push(new);
     enqueue(sa, cx, now, id, None);
-}
-
-/// Begins phase 2 for a Child SA that is not there yet, at once or when the quick modes before it are over.
-fn enqueue(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, child: SaId, rekeys: Option<SaId>) {
-    let begun = |q: &QuickMode| matches!(&q.step, Step::Sent(offer) if offer.child == child);
-    if sa.queued.iter().any(|q| q.child == child) || sa.quick_modes.values().any(begun) {
-        return;
-    }
-    sa.queued.push_back(Queued { child, rekeys });
-    next(sa, cx, now);
-}
-
-/// One quick mode of ours after the other.
-fn next(sa: &mut IsakmpSa, cx: &mut Context, now: Instant) {
-    while !sa.quick_modes.values().any(QuickMode::is_ours) {
-        let Some(Queued { child, rekeys }) = sa.queued.pop_front() else { return };
-        let connection = sa.connection.clone();
-        // What was ended meanwhile is not begun any more.
-        let Some(larval) = sa.children.iter().find(|c| c.id == child && !c.is_installed()) else { continue };
-        let selectors = Selectors { local: larval.local_ts.clone(), remote: larval.remote_ts.clone() };
-        let Some(config) = connection.as_ref().and_then(|c| child::config_of(c, &larval.name)) else { continue };
-        offer(sa, cx, now, config, child, &selectors, rekeys);
-    }
 }
 
 /// A lifetime of a Child SA, or a volume, is reached: the end that made it makes its successor, the other end waits until
@@ -367,28 +340,6 @@ fn give_up(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, id: u32, kind: Fai
     cx.event(Event::Ended(Box::new(tombstone)));
     next(sa, cx, now);
     replace_when_done(sa, cx);
-}
-
-/// Another ISAKMP SA takes over: ours that are not done are not gone on with. Returns the names of the children that were to
-/// be made by them and are no successors.
-pub(super) fn abandon(sa: &mut IsakmpSa, cx: &mut Context) -> Vec<String> {
-    let ours: Vec<u32> = sa.quick_modes.iter().filter(|(_, q)| q.is_ours()).map(|(id, _)| *id).collect();
-    let mut begun: Vec<(SaId, Option<SaId>)> = sa.queued.drain(..).map(|q| (q.child, q.rekeys)).collect();
-    for id in ours {
-        cx.timers.cancel(sa.id, Reason::Exchange(id));
-        if let Some(QuickMode { step: Step::Sent(offer), .. }) = sa.quick_modes.remove(&id) {
-            begun.push((offer.child, offer.rekeys));
-        }
-        retire(sa, id);
-    }
-    let mut wanted = Vec::new();
-    for (child, rekeys) in begun {
-        if let Some(position) = sa.children.iter().position(|c| c.id == child && !c.is_installed()) {
-            let larval = sa.children.remove(position);
-            wanted.extend(rekeys.is_none().then_some(larval.name));
-        }
-    }
-    wanted
 }
 
 /// The SA that this one replaces may go when everything has been negotiated anew.
