@@ -201,6 +201,30 @@ check 'ikev1/charon/several: both daemons start' start_both &&
     { check 'ikev1/charon/several: one of three is refused, the others carry traffic' others_carry || { "$SHRIKE" --vici "unix://$LAB/a/vici" show; subject_log a 30; peer_log; }; }
 CONF_MORE=()
 
+# charon, asked for more than it has, returns the narrower network (RFC 2409 section 5.5 does not have that).
+start_both() {
+    CONF_MORE=([b]="connections { lab { children { lab { local_ts = 10.2.0.0/25 } } } }")
+    charon_v1 "$lines" '' && subject_start a userspace "$lines" ''
+}
+narrower() { established initiator && vici a --list-sas | grep -q '^    remote 10\.2\.0\.0/25$' && traffic || { vici a --list-sas; return 1; }; }
+lab_up
+check 'ikev1/charon/narrower: both daemons start' start_both &&
+    { check 'ikev1/charon/narrower: the network that charon returns holds, traffic' narrower || { subject_log a; peer_log; }; }
+
+# Shrike rejects whom charon says it is in message 6: charon, to which the ISAKMP SA is up, drops it.
+start_both() {
+    CONF_MORE=([b]="connections { lab { local { id = b.example } } }
+secrets { ike-lab { id-3 = b.example } }")
+    charon_v1 "$lines" '' && subject_start a userspace "$lines" ''
+}
+rejected() {
+    ! vici_initiate a >/dev/null && lab_wait 3 vici_gone b && grep -q 'received INVALID_ID_INFORMATION error notify' "$LAB/b/charon.log"
+}
+lab_up
+check 'ikev1/charon/rejected: both daemons start' start_both &&
+    { check 'ikev1/charon/rejected: charon hears why, and has no ISAKMP SA' rejected || { vici b --list-sas; subject_log a; peer_log; }; }
+CONF_MORE=()
+
 # A peer that is killed is dead after dpd_timeout, not after five questions.
 lines='version = 1
         proposals = aes128-sha256-x25519'
