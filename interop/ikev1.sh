@@ -153,6 +153,78 @@ check 'ikev1/charon/reauth: both daemons start' start_both &&
     check 'ikev1/charon/reauth: established' established responder &&
     { check 'ikev1/charon/reauth: the same Child SA under a new ISAKMP SA, no packet lost' moves || { subject_log a 30; peer_log; }; }
 
+# Shrike authenticates anew. charon moves the Child SA in a job after message 6: it must not be deleted with the old ISAKMP SA.
+start_both() {
+    charon_v1 "$lines" 'esp_proposals = aes128gcm16' && subject_start a userspace "$lines
+        reauth_time = 4s
+        rand_time = 0s
+        over_time = 3s" 'esp_proposals = aes128gcm16'
+}
+one_each() { # at charon
+    local listing; listing=$(vici b --list-sas --raw)
+    [ "$(grep -o 'state=ESTABLISHED' <<<"$listing" | wc -l)" = 1 ] && [ "$(grep -o 'state=INSTALLED' <<<"$listing" | wc -l)" = 1 ]
+}
+authenticates_anew() {
+    local times
+    inside a ping -q -c 170 -i 0.1 -W 2 -I "$(inner a)" "$(inner b)" >"$LAB/ping.log" 2>&1
+    grep -q ' 0% packet loss' "$LAB/ping.log" || { cat "$LAB/ping.log"; return 1; }
+    times=$(grep -c 'IKE_SA lab\[[0-9]*\] established' "$LAB/a/shrike.log")
+    [ "$times" -ge 4 ] || { say "established $times times"; return 1; }
+    lab_wait 8 one_each && traffic || { vici b --list-sas; return 1; }
+}
+lab_up
+check 'ikev1/charon/reauth by Shrike: both daemons start' start_both &&
+    check 'ikev1/charon/reauth by Shrike: established' established initiator &&
+    { check 'ikev1/charon/reauth by Shrike: four times, no packet lost, one SA and one child at charon' authenticates_anew || { subject_log a 30; peer_log; }; }
+
+# Several children at once, one of which charon refuses: the others are made and stay.
+several() { # SIDE OTHER-SIDE NETWORK-OF-two ACTION
+    printf '%s\n' 'connections { lab { children {' "lab { $4 }" "two { $1 = $3
+        $2 = $(network a)
+        $4 }" "three { $1 = 10.22.0.0/24
+        $2 = $(network a)
+        $4 }" '} } }'
+}
+start_both() {
+    CONF_MORE=([a]="$(several remote_ts local_ts 10.21.0.0/24 'start_action = start')" [b]="$(several local_ts remote_ts 10.77.0.0/24 '')")
+    inside b ip address add 10.22.0.1/24 dev lo
+    charon_v1 "$lines" '' && subject_start a userspace "$lines" ''
+}
+others_carry() {
+    two() { [ "$(vici a --list-sas --raw | grep -o 'state=INSTALLED' | wc -l)" = 2 ] && [ "$(vici b --list-sas --raw | grep -o 'state=INSTALLED' | wc -l)" = 2 ]; }
+    lab_wait 8 two && traffic || { vici a --list-sas; vici b --list-sas; return 1; }
+    inside a ping -q -c 3 -i 0.2 -W 2 -I "$(inner a)" 10.22.0.1 && inside b ping -q -c 3 -i 0.2 -W 2 -I 10.22.0.1 "$(inner a)" || return
+    "$SHRIKE" --vici "unix://$LAB/a/vici" show | grep -q 'lab #[0-9]* / two .*\(TRAFFIC_SELECTOR\|refused\|selector\)'
+}
+lab_up
+check 'ikev1/charon/several: both daemons start' start_both &&
+    { check 'ikev1/charon/several: one of three is refused, the others carry traffic' others_carry || { "$SHRIKE" --vici "unix://$LAB/a/vici" show; subject_log a 30; peer_log; }; }
+CONF_MORE=()
+
+# charon, asked for more than it has, returns the narrower network (RFC 2409 section 5.5 does not have that).
+start_both() {
+    CONF_MORE=([b]="connections { lab { children { lab { local_ts = 10.2.0.0/25 } } } }")
+    charon_v1 "$lines" '' && subject_start a userspace "$lines" ''
+}
+narrower() { established initiator && vici a --list-sas | grep -q '^    remote 10\.2\.0\.0/25$' && traffic || { vici a --list-sas; return 1; }; }
+lab_up
+check 'ikev1/charon/narrower: both daemons start' start_both &&
+    { check 'ikev1/charon/narrower: the network that charon returns holds, traffic' narrower || { subject_log a; peer_log; }; }
+
+# Shrike rejects whom charon says it is in message 6: charon, to which the ISAKMP SA is up, drops it.
+start_both() {
+    CONF_MORE=([b]="connections { lab { local { id = b.example } } }
+secrets { ike-lab { id-3 = b.example } }")
+    charon_v1 "$lines" '' && subject_start a userspace "$lines" ''
+}
+rejected() {
+    ! vici_initiate a >/dev/null && lab_wait 3 vici_gone b && grep -q 'received INVALID_ID_INFORMATION error notify' "$LAB/b/charon.log"
+}
+lab_up
+check 'ikev1/charon/rejected: both daemons start' start_both &&
+    { check 'ikev1/charon/rejected: charon hears why, and has no ISAKMP SA' rejected || { vici b --list-sas; subject_log a; peer_log; }; }
+CONF_MORE=()
+
 # A peer that is killed is dead after dpd_timeout, not after five questions.
 lines='version = 1
         proposals = aes128-sha256-x25519'

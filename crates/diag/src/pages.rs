@@ -215,7 +215,7 @@ fn children(cause: Cause) -> Texts {
             "RFC 2409 section 5.5, RFC 7296 sections 1.2 and 2.21.2",
         ],
         C::TrafficSelector => [
-            "The networks of the ends are not each other's mirror image. IKEv1 wants equality, IKEv2 may narrow.",
+            "The networks of the ends are not each other's mirror image. In IKEv1 what the initiator asks for must lie within what the responder has, IKEv2 may narrow.",
             "ST 9 with Phase2 0; ESTABLISHED without a child, or with fewer children than selectors",
             "TS_UNACCEPTABLE, INVALID-ID-INFORMATION, 'failed to get sainfo', 'value mismatch', \
              'traffic selectors unacceptable'",

@@ -65,6 +65,8 @@ pub(crate) enum Effect {
     Adopt { by: SaId },
     /// IKEv1: an ISAKMP SA is authenticated anew: the Child SAs of the old one belong to this one now.
     Succeed { old: SaId, by: SaId },
+    /// IKEv1: the peer deletes, under this ISAKMP SA, an SA of ESP that another one with the same peer may have.
+    DeletedElsewhere { under: SaId, spi: u32 },
     /// Wait for traffic of a child (`close_action = trap`).
     Trap { connection: String, child: String, local: SocketAddr, remote: SocketAddr },
     /// An SA with the first Child SA of another one is up beside it: it takes the others over, then the old one goes.

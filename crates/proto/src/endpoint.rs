@@ -592,7 +592,7 @@ impl Endpoint {
         // IKEv1: by the Delete of an ISAKMP SA the peer does not mean the Child SAs, which it deletes by themselves.
         // Where it does not answer under this one it may under another, or is soon found to be dead there too.
         let alone = matches!(kind, FailureKind::PeerDeleted | FailureKind::NoAnswer { answered_before: true, .. });
-        let heir = if alone { self.hand_on(id) } else { None };
+        let heir = if alone { self.hand_on(now, id).or_else(|| self.sas.get(&id).and_then(IkeSa::heir)) } else { None };
         let kind = heir.map_or(kind, |by| FailureKind::Replaced { by });
         let again = self.sas.get(&id).is_some_and(|sa| retry_after(sa, &kind).is_some());
         let carried = if again { self.carried_by_others(id) } else { BTreeSet::new() };
@@ -720,6 +720,7 @@ impl Endpoint {
                     }
                 }
                 Effect::Adopt { by } => self.adopt(now, by),
+                Effect::DeletedElsewhere { under, spi } => self.deleted_elsewhere(now, under, spi),
                 Effect::Succeed { old, by } => self.succeed(now, old, by),
                 Effect::OnlySa { sa: except, local, remote, forgotten } => {
                     let identities = (local, remote);

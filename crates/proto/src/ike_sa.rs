@@ -131,10 +131,10 @@ impl IkeSa {
         matches!(self, Self::V2(sa) if sa.peer_does_childless)
     }
 
-    /// The IKE SA that takes over the Child SAs of this one.
+    /// The IKE SA that takes over the Child SAs of this one, or has done so (IKEv1).
     pub fn heir(&self) -> Option<SaId> {
         match self {
-            Self::V1(_) => None,
+            Self::V1(sa) => sa.replaced_by,
             Self::V2(sa) => sa.heir(),
         }
     }

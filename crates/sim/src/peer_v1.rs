@@ -293,6 +293,31 @@ impl Hand {
         self.give(&bytes)
     }
 
+    /// The hand is the responder of quick mode: the answer to this message 1, which offers one suite and no key exchange,
+    /// with this SPI, and these ID payloads instead of those that were offered. What the endpoint sends then.
+    ///
+    /// # Panics
+    /// If it is no message 1.
+    pub fn answer_quick_mode(&mut self, first: &[u8], spi: [u8; 4], ids: Option<[&[u8]; 2]>) -> Vec<Vec<u8>> {
+        let id = Header::parse(first).expect("a header").message_id;
+        let offered = self.open(first);
+        let nonce = of(&offered, PayloadType::V1_NONCE);
+        let mut suite = of(&offered, PayloadType::V1_SA);
+        suite[16..20].copy_from_slice(&spi); // behind DOI and situation, and the head of the proposal
+        let offered_ids =
+            offered.iter().filter(|(kind, _)| *kind == PayloadType::V1_ID).map(|(_, body)| body.as_slice());
+        let ids = ids.map_or_else(|| offered_ids.collect(), |ids| ids.to_vec());
+        let mut chain = ChainBuilder::new();
+        chain.hash(&[0; 32]).raw(PayloadType::V1_SA, &suite).nonce(&NONCE);
+        ids.into_iter().for_each(|id| {
+            chain.raw(PayloadType::V1_ID, id);
+        });
+        let good = crypto::v1::hash2(prf(), &self.keys().ids.skeyid_a, id, &nonce, chain.after_first());
+        chain.fill_first(good.expose());
+        let bytes = self.seal(ExchangeType::QUICK_MODE, id, chain);
+        self.give(&bytes)
+    }
+
     /// An encrypted message with a wrong HASH: not the peer's.
     pub fn forge(&mut self, id: u32, octets: usize) -> Vec<Vec<u8>> {
         let mut chain = ChainBuilder::new();

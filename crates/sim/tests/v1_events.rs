@@ -100,7 +100,7 @@ fn phase_1_anew() {
     let a = sim.add(site("a", "10.9.0.1", "10.9.0.2", "reauth_time = 100s\n rand_time = 0s"));
     let b = sim.add(site("b", "10.9.0.2", "10.9.0.1", ""));
     sim.initiate(a, b);
-    sim.run_for(105 * SECOND);
+    sim.run_for(115 * SECOND);
     let ends = "10.9.0.1[500] -> 10.9.0.2[500]";
     let up = format!("Phase 1 established : {ends}\nPhase 1 mode configuration done : {ends}\n");
     let expected = format!("{up}Phase 2 established : {ends}\n{up}Phase 1 deleted : {ends}\n");

@@ -156,11 +156,17 @@ fn an_identity_that_nobody_expects() {
 #[test]
 fn a_responder_that_is_someone_else() {
     for mode in MODES {
-        let (sim, a, _) = attempt(site_a().connection(mode).remote_id("c.example"), site_b().connection(mode));
+        let (sim, a, b) = attempt(site_a().connection(mode).remote_id("c.example"), site_b().connection(mode));
         let failure = sim.failure(a);
         let expected = FailureKind::IdentityMismatch { received: id("b.example"), expected: id("c.example") };
         assert_eq!(failure.kind, expected, "{failure}");
         assert_eq!(sim.plane(a).installs, 0);
+        // In main mode its ISAKMP SA is up when it hears of it: a notification why, and a Delete.
+        let told = if mode == MODES[0] { 2 } else { 1 };
+        assert_eq!((informationals(&sim, a), sim.endpoint(b).sizes()), (told, (0, 0)), "{mode}");
+        if mode == MODES[0] {
+            assert_eq!(sim.failure(b).kind, FailureKind::PeerDeleted);
+        }
     }
 }
 
@@ -188,7 +194,9 @@ fn a_peer_that_speaks_ikev2_only() {
 #[test]
 fn no_secret_for_the_peer() {
     for mode in MODES {
-        let (sim, _, b) = attempt(site_a().connection(mode), site_b().connection(mode).secret(None));
+        let (sim, a, b) = attempt(site_a().connection(mode), site_b().connection(mode).secret(None));
+        // The other end is told once, and knows more than that there is no answer.
+        assert!(matches!(sim.failure(a).kind, FailureKind::AuthenticationRefused { .. }), "{mode} {}", sim.failure(a));
         assert!(matches!(sim.failure(b).kind, FailureKind::PskMissing { .. }), "{mode} {}", sim.failure(b));
         let (sim, a, _) = attempt(site_a().connection(mode).secret(None), site_b().connection(mode));
         assert!(matches!(sim.failure(a).kind, FailureKind::PskMissing { .. }), "{mode} {}", sim.failure(a));

@@ -508,7 +508,7 @@ fn the_children_of_a_phase_1_that_is_replaced_move() {
         let life = |site: Site| site.connection(mode).connection("reauth_time = 500s").connection("rand_time = 0s");
         let (mut sim, a, b) = up(life(a), b.connection(mode));
         let before = [a, b].map(|n| (sim.plane(n).installed().next().unwrap().child, sim.snapshots(n)[0].id));
-        sim.run_for(510 * SECOND);
+        sim.run_for(520 * SECOND);
         for (node, (child, first)) in [a, b].into_iter().zip(before) {
             let left = sim.snapshots(node);
             assert_eq!((left.len(), sim.endpoint(node).sizes()), (1, (1, 0)), "{mode}");

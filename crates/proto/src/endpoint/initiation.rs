@@ -94,7 +94,7 @@ impl Endpoint {
     ) -> Option<SaId> {
         let cx = &mut self.cx;
         let mut own = self.sas.values_mut().filter_map(|sa| match sa {
-            IkeSa::V1(sa) if sa.name() == connection && !sa.is_closed() => Some(sa),
+            IkeSa::V1(sa) if sa.name() == connection && !sa.is_closed() && sa.replaced_by.is_none() => Some(sa),
             _ => None,
         });
         own.find_map(|sa| {

@@ -17,6 +17,10 @@ use std::time::Duration;
 /// new IKE SA beside an old one may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long an ISAKMP SA stays beside its successor: a peer moves the Child SAs in its own time, and until it has, a Delete
+/// of the old one would take them along (strongSwan does it in a job after message 6 of main mode).
+const LINGER: Duration = Duration::from_secs(10);
+
 impl Endpoint {
     /// Replaces keys before their time: of the Child SAs that a selection names, else of IKE SAs. Returns how many are
     /// affected; events tell how it goes. An ISAKMP SA (IKEv1) cannot be
@@ -165,6 +169,11 @@ impl Endpoint {
     /// IKEv1: the initiator makes a new SA beside the old one; where that is not our part, or did not work, the SA ends.
     fn renew_v1(&mut self, now: Instant, id: SaId, reason: Reason) {
         let (cx, Some(IkeSa::V1(sa))) = (&mut self.cx, self.sas.get_mut(&id)) else { return };
+        if let (Reason::IkeLifetime, Some(by)) = (reason, sa.replaced_by) {
+            // What the peer made under it meanwhile stays too.
+            self.hand_on(now, id);
+            return self.end(now, id, FailureKind::Replaced { by });
+        }
         if let Reason::ChildLifetime(child) = reason {
             let name = sa.children.iter().find(|c| c.id == child).map(|c| c.name.clone());
             if v1::child_lifetime(sa, cx, now, child) {
@@ -177,7 +186,7 @@ impl Endpoint {
         let names: Vec<String> = sa.children.iter().map(|c| c.name.clone()).collect();
         if overdue || !names.first().is_some_and(|name| self.beside(now, id, name)) {
             // The peer may have made a new one, and go on with the Child SAs of this one.
-            if let Some(by) = self.hand_on(id) {
+            if let Some(by) = self.hand_on(now, id) {
                 return self.end(now, id, FailureKind::Replaced { by });
             }
             // Not every initiator renews an ISAKMP SA before it needs one: it has Child SAs, and comes when they are due.
@@ -214,20 +223,21 @@ impl Endpoint {
     }
 
     /// IKEv1: this ISAKMP SA is no more. Returns the one that has its Child SAs now, if there is another.
-    pub(super) fn hand_on(&mut self, id: SaId) -> Option<SaId> {
+    pub(super) fn hand_on(&mut self, now: Instant, id: SaId) -> Option<SaId> {
         let peer = self.isakmp_peer(id)?;
         let same = |other: &SaId| *other != id && self.isakmp_peer(*other).as_ref() == Some(&peer);
-        let mut others = self.sas.iter().rev().filter(|(other, sa)| sa.is_established() && same(other));
+        let mut others =
+            self.sas.iter().rev().filter(|(other, sa)| sa.is_established() && sa.heir().is_none() && same(other));
         let heir = others.next().map(|(other, _)| *other)?;
-        self.take_over(id, heir).then_some(heir)
+        self.take_over(now, id, heir).then_some(heir)
     }
 
     /// Child SAs go from one ISAKMP SA to another. False if there were none.
-    fn take_over(&mut self, from: SaId, to: SaId) -> bool {
+    fn take_over(&mut self, now: Instant, from: SaId, to: SaId) -> bool {
         let Some(IkeSa::V1(mut old)) = self.sas.remove(&from) else { return false };
         let any = old.children.iter().any(ChildSa::is_installed);
         if let (true, Some(IkeSa::V1(new))) = (any, self.sas.get_mut(&to)) {
-            new.take_over(&mut self.cx, &mut old);
+            new.take_over(&mut self.cx, now, &mut old);
         }
         self.sas.insert(from, IkeSa::V1(old));
         any
@@ -236,10 +246,24 @@ impl Endpoint {
     /// An ISAKMP SA that was made beside an old one is up: the Child SAs move, untouched, and only what is missing is
     /// negotiated.
     pub(super) fn succeed(&mut self, now: Instant, old: SaId, by: SaId) {
-        self.take_over(old, by);
+        self.take_over(now, old, by);
         self.adopt(now, by);
         if let (cx, Some(IkeSa::V1(sa))) = (&mut self.cx, self.sas.get_mut(&by)) {
             v1::begin_wanted(sa, cx, now);
+        }
+    }
+
+    /// The peer deletes a Child SA under another ISAKMP SA than the one that has it here: while an old one stays beside a new
+    /// one the ends may differ in that.
+    pub(super) fn deleted_elsewhere(&mut self, now: Instant, under: SaId, spi: u32) {
+        let Some(peer) = self.isakmp_peer(under) else { return };
+        let same = |id: &SaId| *id != under && self.isakmp_peer(*id).as_ref() == Some(&peer);
+        let others: Vec<SaId> = self.sas.keys().copied().filter(same).collect();
+        for id in others {
+            let (cx, Some(IkeSa::V1(sa))) = (&mut self.cx, self.sas.get_mut(&id)) else { continue };
+            if v1::deleted_by_peer(sa, cx, now, spi).is_some() {
+                return self.bury_orphan(now, id);
+            }
         }
     }
 
@@ -247,7 +271,7 @@ impl Endpoint {
     pub(super) fn adopt(&mut self, now: Instant, by: SaId) {
         let Some(peer) = self.isakmp_peer(by) else { return };
         for id in self.orphans(|orphan| orphan == peer) {
-            self.take_over(id, by);
+            self.take_over(now, id, by);
             self.bury_orphan(now, id);
         }
     }
@@ -278,7 +302,8 @@ impl Endpoint {
         let (mut local, mut remote) = sa.addresses();
         let connection = sa.connection().and_then(|c| self.connections.get(&c.name)).cloned();
         let Some(connection) = connection else { return };
-        let begun = |sa: &IkeSa| sa.name() == connection.name && (sa.is_half_open() || sa.is_established());
+        let lasts = |sa: &IkeSa| sa.is_half_open() || (sa.is_established() && sa.heir().is_none());
+        let begun = |sa: &IkeSa| sa.name() == connection.name && lasts(sa);
         if self.sas.values().any(begun) {
             return;
         }
@@ -366,8 +391,18 @@ impl Endpoint {
                 }
                 sa.next_task(&mut self.cx, now);
             }
-            _ => self.retire(now, old, by),
+            Some(_) => self.retire(now, old, by),
+            None => self.linger(now, old, by),
         }
+    }
+
+    /// IKEv1: the old ISAKMP SA leaves its place, and goes when the peer has had time to move its Child SAs.
+    fn linger(&mut self, now: Instant, old: SaId, by: SaId) {
+        let Some(IkeSa::V1(sa)) = self.sas.get_mut(&old).filter(|sa| sa.is_established()) else {
+            return self.retire(now, old, by);
+        };
+        let over_time = sa.connection.as_ref().map(|c| c.over_time).filter(|time| !time.is_zero());
+        sa.leave_by(&mut self.cx, by, now + over_time.map_or(LINGER, |time| time.min(LINGER)));
     }
 
     /// The Child SAs of an IKE SA that are parts of what is configured, as a peer narrowed it for one packet or another, and

@@ -176,6 +176,7 @@ fn message2(
     };
     let remote = identity(id);
     if connection.remote.id.matches(&remote).is_none() {
+        tell(cx, (sa.local, sa.remote), h.spis, V1NotifyType::INVALID_ID_INFORMATION);
         return Some(FailureKind::IdentityMismatch { received: remote, expected: connection.remote.id.clone() });
     }
     let publics = (s.key_exchange.public().to_vec(), ke.to_vec());
@@ -185,6 +186,7 @@ fn message2(
     } else {
         let secrets = best_psk(&cx.secrets, &local, &remote);
         let Some(psk) = secrets.first().map(|p| (*p).clone()) else {
+            tell(cx, (sa.local, sa.remote), h.spis, V1NotifyType::AUTHENTICATION_FAILED);
             return Some(FailureKind::PskMissing { local, remote });
         };
         keys(&suite, hash, &psk, nonces, &shared, h.spis, both)?

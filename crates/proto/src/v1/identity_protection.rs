@@ -190,6 +190,12 @@ fn message3(
         }
     }
     if attempts.is_empty() {
+        // Once, for the SA ends. The initiator has shown that it is where it says: message 3 has our cookie.
+        let mut why = ChainBuilder::new();
+        why.notify(wire::ProtocolId::IKE, &[], V1NotifyType::AUTHENTICATION_FAILED, &[]);
+        let id = u32::from_be_bytes(cx.random()).max(1);
+        sa.datagrams_out += 1;
+        cx.transmit(path.local, path.remote, message(header(sa.spis, ExchangeType::INFORMATIONAL_V1, id), why));
         let local = Identity::from(path.local.ip());
         return Some(FailureKind::PskMissing { local, remote: Identity::from(path.remote.ip()) });
     }
@@ -502,6 +508,7 @@ fn message6(
     let connection = sa.connection.clone()?;
     sa.remote_id = Some(believed.id.clone());
     if connection.remote.id.matches(&believed.id).is_none() {
+        reject(sa, cx, &believed.opened, V1NotifyType::INVALID_ID_INFORMATION);
         return Some(FailureKind::IdentityMismatch { received: believed.id, expected: connection.remote.id.clone() });
     }
     let by = (sa.method, Role::Responder);
@@ -513,13 +520,36 @@ fn message6(
             }
             return None;
         }
-        Err(kind) => return Some(kind),
+        Err(kind) => {
+            reject(sa, cx, &believed.opened, V1NotifyType::AUTHENTICATION_FAILED);
+            return Some(kind);
+        }
     }
     if let State::IdSent(s) = &mut sa.state {
         s.keys.accept(&believed.opened);
     }
     finish(sa, cx, now);
     None
+}
+
+/// Message 6 is the responder's, and it is not the one that is meant. To it the ISAKMP SA is up: it hears why, and that there
+/// is none.
+fn reject(sa: &mut IsakmpSa, cx: &mut Context, message6: &Opened, notify: V1NotifyType) {
+    let spis = sa.spis;
+    let ids = [(); 2].map(|()| u32::from_be_bytes(cx.random()).max(1));
+    let State::IdSent(s) = &mut sa.state else { return };
+    s.keys.accept(message6);
+    let [why, gone] = ids;
+    let why = informational::sealed(&mut s.keys, spis, why, |rest| {
+        rest.notify_isakmp(spis, notify, &[]);
+    });
+    let gone = informational::sealed(&mut s.keys, spis, gone, |rest| {
+        rest.delete_isakmp(spis);
+    });
+    for message in [why, gone] {
+        sa.datagrams_out += 1;
+        sa.transmit(cx, message);
+    }
 }
 
 /// The initiator is done with phase 1 and goes on with phase 2.

@@ -10,6 +10,7 @@
 use super::protection::{Keys, hashed, header};
 use super::quick_mode;
 use super::sa::{Hint, IsakmpSa, State};
+use crate::child::ChildSa;
 use crate::context::{Context, Effect};
 use crate::timers::Reason;
 use crate::v2::Path;
@@ -114,11 +115,9 @@ pub(super) fn receive(
             ProtocolId::ESP => {
                 let spis: Vec<u32> = delete.child_spis().collect();
                 for spi in spis {
-                    if let Some(child) = sa.children.iter().find(|c| c.spi_out == spi && c.is_installed()).map(|c| c.id)
-                    {
-                        let name = sa.children.iter().find(|c| c.id == child).map(|c| c.name.clone());
-                        remove_child(sa, cx, now, child, FailureKind::PeerDeleted);
-                        wanted_back.extend(name);
+                    match deleted_by_peer(sa, cx, now, spi) {
+                        Some(name) => wanted_back.push(name),
+                        None => cx.effects.push(Effect::DeletedElsewhere { under: sa.id, spi }),
                     }
                 }
             }
@@ -153,6 +152,16 @@ pub(super) fn receive(
         }
     }
     ended
+}
+
+/// The peer deletes the SA of ESP with its own SPI (RFC 2408 section 3.15), or with ours: strongSwan names that one when it
+/// could not install the pair. Returns the child's name if it is here.
+pub(crate) fn deleted_by_peer(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, spi: u32) -> Option<String> {
+    let with = |spi_of: fn(&ChildSa) -> u32| sa.children.iter().find(|c| c.is_installed() && spi_of(c) == spi);
+    let child = with(|c| c.spi_out).or_else(|| with(|c| c.spi_in))?;
+    let (id, name) = (child.id, child.name.clone());
+    remove_child(sa, cx, now, id, FailureKind::PeerDeleted);
+    Some(name)
 }
 
 /// `close_action`: the peer closed a Child SA, and no successor of it is there.
@@ -195,7 +204,9 @@ fn stale(sa: &IsakmpSa, chain: &Chain<'_>) -> bool {
 fn names(delete: &wire::v1::Delete<'_>, sa: &IsakmpSa) -> bool {
     match delete.protocol {
         ProtocolId::IKE => delete.iter().any(|spi| spi == super::identity_protection::spi_of(sa)),
-        ProtocolId::ESP => delete.child_spis().any(|spi| sa.children.iter().any(|c| c.spi_out == spi)),
+        ProtocolId::ESP => {
+            delete.child_spis().any(|spi| sa.children.iter().any(|c| c.spi_out == spi || c.spi_in == spi))
+        }
         _ => false,
     }
 }

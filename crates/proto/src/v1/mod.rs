@@ -22,10 +22,11 @@ mod proposals;
 mod protection;
 mod quick_mode;
 mod sa;
+mod selectors;
 mod transaction;
 mod unity;
 
-pub(crate) use informational::{delete_child, delete_isakmp, delete_isakmp_alone, probe};
+pub(crate) use informational::{delete_child, delete_isakmp, delete_isakmp_alone, deleted_by_peer, probe};
 pub(crate) use phase1::{FirstMessage, Response, Wish, add_child, begin_wanted, initiate, respond};
 pub(crate) use quick_mode::{child_lifetime, rekey};
 pub(crate) use sa::IsakmpSa;

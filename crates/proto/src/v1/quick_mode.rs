@@ -8,9 +8,12 @@
 //!
 //! The responder installs the SA when HASH(3) has proved that message 1 was no replay, and repeats message 2 until then.
 
+mod queue;
+
 use super::proposals::{self, Phase2Choice, Phase2Mismatch};
 use super::protection::{hashed, header, unreadable};
 use super::sa::{IsakmpSa, arm, fingerprint};
+use super::selectors::{add_id, selector};
 use super::unity;
 use crate::child::{self, Agreed, ChildSa, Lifetime, Parent, Selectors};
 use crate::context::{Context, Effect};
@@ -23,11 +26,13 @@ use model::dataplane::Mode;
 use model::{
     DropReason, Event, ExchangeMode, FailureKind, Instant, Phase, Proposal, Role, SaId, Side, TrafficSelector, narrow,
 };
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+pub(super) use queue::{Queued, abandon};
+use queue::{enqueue, next};
+use std::net::IpAddr;
 use std::time::Duration;
 use wire::grammar::RuleId;
 use wire::v1::{Chain, ChainBuilder, Id, NatTraversal, Sa};
-use wire::{ExchangeType, Header, ProtocolId, Secret, V1IdType, V1NotifyType};
+use wire::{ExchangeType, Header, ProtocolId, Secret, V1NotifyType};
 
 /// Octets of our nonces.
 const NONCE_LEN: usize = 32;
@@ -76,6 +81,11 @@ struct Replied {
 }
 
 impl QuickMode {
+    /// Whether we began it and wait for message 2.
+    pub fn is_ours(&self) -> bool {
+        matches!(self.step, Step::Sent(_))
+    }
+
     /// The Child SA whose successor is being negotiated.
     pub fn rekeys(&self) -> Option<SaId> {
         match &self.step {
@@ -91,75 +101,6 @@ impl QuickMode {
             Step::Done(_) => None,
         }
     }
-}
-
-/// A selector as an ID payload (RFC 2407 section 4.6.2): an address, a subnet or a range.
-fn add_id(chain: &mut ChainBuilder, ts: &TrafficSelector) {
-    let port = if ts.any_port() { 0 } else { ts.start_port };
-    let octets = |a: IpAddr| match a {
-        IpAddr::V4(a) => a.octets().to_vec(),
-        IpAddr::V6(a) => a.octets().to_vec(),
-    };
-    let six = ts.is_ipv6();
-    let width = if six { 128 } else { 32 };
-    match ts.prefix() {
-        Some(prefix) if prefix == width => {
-            let kind = if six { V1IdType::IPV6_ADDR } else { V1IdType::IPV4_ADDR };
-            chain.id(kind, ts.protocol, port, &octets(ts.start));
-        }
-        Some(prefix) => {
-            let kind = if six { V1IdType::IPV6_ADDR_SUBNET } else { V1IdType::IPV4_ADDR_SUBNET };
-            let mask = match six {
-                true => IpAddr::V6(Ipv6Addr::from_bits(u128::MAX.checked_shl(u32::from(128 - prefix)).unwrap_or(0))),
-                false => IpAddr::V4(Ipv4Addr::from_bits(u32::MAX.checked_shl(u32::from(32 - prefix)).unwrap_or(0))),
-            };
-            chain.id(kind, ts.protocol, port, &[octets(ts.start), octets(mask)].concat());
-        }
-        None => {
-            let kind = if six { V1IdType::IPV6_ADDR_RANGE } else { V1IdType::IPV4_ADDR_RANGE };
-            chain.id(kind, ts.protocol, port, &[octets(ts.start), octets(ts.end)].concat());
-        }
-    }
-}
-
-/// The reverse. `None` for what is no address.
-fn selector(id: Id<'_>) -> Option<TrafficSelector> {
-    let v4 = |d: &[u8]| d.first_chunk::<4>().map(|a| IpAddr::from(Ipv4Addr::from(*a)));
-    let v6 = |d: &[u8]| d.first_chunk::<16>().map(|a| IpAddr::from(Ipv6Addr::from(*a)));
-    let two = |n: usize| (id.data.len() == 2 * n).then(|| id.data.split_at_checked(n)).flatten();
-    let mut ts = match id.kind {
-        V1IdType::IPV4_ADDR if id.data.len() == 4 => TrafficSelector::host(v4(id.data)?),
-        V1IdType::IPV6_ADDR if id.data.len() == 16 => TrafficSelector::host(v6(id.data)?),
-        V1IdType::IPV4_ADDR_SUBNET => {
-            let (address, mask) = two(4)?;
-            let mask = u32::from_be_bytes(*mask.first_chunk()?);
-            let prefix = mask.leading_ones();
-            (mask.count_ones() == prefix).then_some(())?;
-            TrafficSelector::subnet(v4(address)?, u8::try_from(prefix).ok()?)?
-        }
-        V1IdType::IPV6_ADDR_SUBNET => {
-            let (address, mask) = two(16)?;
-            let mask = u128::from_be_bytes(*mask.first_chunk()?);
-            let prefix = mask.leading_ones();
-            (mask.count_ones() == prefix).then_some(())?;
-            TrafficSelector::subnet(v6(address)?, u8::try_from(prefix).ok()?)?
-        }
-        V1IdType::IPV4_ADDR_RANGE => {
-            let (first, last) = two(4)?;
-            TrafficSelector { start: v4(first)?, end: v4(last)?, ..TrafficSelector::any(false) }
-        }
-        V1IdType::IPV6_ADDR_RANGE => {
-            let (first, last) = two(16)?;
-            TrafficSelector { start: v6(first)?, end: v6(last)?, ..TrafficSelector::any(true) }
-        }
-        _ => return None,
-    };
-    (ts.start <= ts.end).then_some(())?;
-    ts.protocol = id.protocol;
-    if id.port != 0 {
-        (ts.start_port, ts.end_port) = (id.port, id.port);
-    }
-    Some(ts)
 }
 
 pub(super) fn message_id(sa: &IsakmpSa, cx: &mut Context) -> u32 {
@@ -189,7 +130,7 @@ pub(super) fn begin(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, index: us
             let new = ChildSa::larval(cx, config, selectors.clone());
             let id = new.id;
             sa.children.push(new);
-            offer(sa, cx, now, config, id, &selectors, None);
+            enqueue(sa, cx, now, id, None);
         }
     }
 }
@@ -200,12 +141,12 @@ fn begin_one(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, config: &config:
         // Since it was made an address may have been assigned.
         (larval.local_ts, larval.remote_ts) = (selectors.local.clone(), selectors.remote.clone());
         let larval = larval.id;
-        return offer(sa, cx, now, config, larval, &selectors, None);
+        return enqueue(sa, cx, now, larval, None);
     }
-    let new = ChildSa::larval(cx, config, selectors.clone());
+    let new = ChildSa::larval(cx, config, selectors);
     let id = new.id;
     sa.children.push(new);
-    offer(sa, cx, now, config, id, &selectors, None);
+    enqueue(sa, cx, now, id, None);
 }
 
 /// A lifetime of a Child SA, or a volume, is reached: the end that made it makes its successor, the other end waits until
@@ -246,10 +187,10 @@ pub(crate) fn rekey(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, old: SaId
     let at = child.expires.map_or(again, |end| end.min(again));
     cx.timers.set(sa.id, Reason::ChildLifetime(old), at);
     sa.log(cx, "IKE", 1, format!("rekeying CHILD_SA {}", config.name));
-    let new = ChildSa::larval(cx, config, selectors.clone());
+    let new = ChildSa::larval(cx, config, selectors);
     let id = new.id;
     sa.children.push(new);
-    offer(sa, cx, now, config, id, &selectors, Some(old));
+    enqueue(sa, cx, now, id, Some(old));
     true
 }
 
@@ -397,12 +338,13 @@ fn give_up(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, id: u32, kind: Fai
     retire(sa, id);
     let tombstone = sa.tombstone(cx, now, kind, Some(child.as_deref().unwrap_or("-")));
     cx.event(Event::Ended(Box::new(tombstone)));
+    next(sa, cx, now);
     replace_when_done(sa, cx);
 }
 
 /// The SA that this one replaces may go when everything has been negotiated anew.
 pub(super) fn replace_when_done(sa: &mut IsakmpSa, cx: &mut Context) {
-    let under_way = sa.quick_modes.values().any(|q| matches!(q.step, Step::Sent(_)));
+    let under_way = sa.quick_modes.values().any(QuickMode::is_ours) || !sa.queued.is_empty();
     if under_way || !sa.children.iter().any(ChildSa::is_installed) {
         return;
     }
@@ -742,10 +684,25 @@ fn accept(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, a: Accept<'_>) -> O
 /// Responder: the initiator is alive. The SA is installed.
 fn message3(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, id: u32) {
     cx.timers.cancel(sa.id, Reason::Exchange(id));
-    let Some(Step::Replied(replied)) = sa.quick_modes.remove(&id).map(|q| q.step) else { return };
+    let Some(QuickMode { step: Step::Replied(replied), since, .. }) = sa.quick_modes.remove(&id) else { return };
     retire(sa, id);
     let Replied { child, agreed, keys, encapsulated, .. } = *replied;
+    let new = child.id;
     install(sa, cx, now, child, agreed, keys, encapsulated, Role::Responder);
+    succeeded_by_peer(sa, new, since);
+}
+
+/// What we made and the peer makes again, with the same selectors, has a successor: ours would be one too many. Only what was
+/// up before the peer began: of two that are made at once each end would take the other's for the successor.
+fn succeeded_by_peer(sa: &mut IsakmpSa, new: SaId, begun: Instant) {
+    let Some(made) = sa.children.iter().find(|c| c.id == new && c.is_installed()) else { return };
+    let same = |c: &&ChildSa| {
+        let equal = (&c.name, &c.local_ts, &c.remote_ts) == (&made.name, &made.local_ts, &made.remote_ts);
+        c.id != new && equal && c.installed.is_some_and(|up| up < begun) && !sa.rekeying(c.id)
+    };
+    let old = sa.children.iter().filter(same).map(|c| c.id).filter(|id| sa.initiated.contains(id));
+    let old: Vec<SaId> = old.collect();
+    sa.superseded.extend(old.into_iter().map(|old| (old, new)));
 }
 
 /// Initiator: `HDR*, HASH(3) -->`, and the SA is installed.
@@ -781,9 +738,15 @@ fn message2(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, id: u32, chain: &
                 sa.superseded.insert(old, child);
                 overlap(sa, cx, now, old);
             }
+            next(sa, cx, now);
             replace_when_done(sa, cx);
         }
-        Err(kind) => give_up(sa, cx, now, id, kind),
+        Err(kind) => {
+            if matches!(kind, FailureKind::TsUnacceptable { .. }) {
+                notify(sa, cx, V1NotifyType::INVALID_ID_INFORMATION);
+            }
+            give_up(sa, cx, now, id, kind);
+        }
     }
 }
 
@@ -814,8 +777,13 @@ fn finish(
         Phase2Mismatch::Mode(own, peer) => FailureKind::EncapsulationMode { tunnel: own == Mode::Tunnel, peer },
     })?;
     let (local, remote) = (larval.local_ts.first().copied(), larval.remote_ts.first().copied());
-    let echoed = |n: usize, own: Option<TrafficSelector>| chain.id(n).is_none_or(|id| selector(id) == own);
-    if !echoed(0, local) || !echoed(1, remote) {
+    // RFC 2409 section 5.5 has the responder return what was offered. Some return what they have configured, where that is
+    // less: docs/adr/020.
+    let returned = |n: usize, offered: Option<TrafficSelector>| match chain.id(n) {
+        None => Some(offered),
+        Some(id) => selector(id).filter(|back| offered.is_some_and(|offered| offered.includes(back))).map(Some),
+    };
+    let (Some(local), Some(remote)) = (returned(0, local), returned(1, remote)) else {
         let (local, remote) = (larval.local_ts.clone(), larval.remote_ts.clone());
         let back = |n: usize| chain.id(n).and_then(selector).into_iter().collect();
         return Err(FailureKind::TsUnacceptable {
@@ -825,7 +793,7 @@ fn finish(
             peer_local: back(1),
             peer_remote: back(0),
         });
-    }
+    };
     larval.spi_out = choice.spi;
     // RFC 2407 section 4.5.4: the responder's lifetime is the shorter one, by a Notify or, with some peers, in the answer.
     let about = |spi: &[u8]| spi.is_empty() || spi == choice.spi.to_be_bytes();
@@ -875,7 +843,7 @@ fn install(
 
 /// The peer refused the phase 2 that is under way, in a protected Notify.
 pub(super) fn refused(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, notify: V1NotifyType) {
-    let under_way = sa.quick_modes.iter().find(|(_, q)| matches!(q.step, Step::Sent(_))).map(|(id, _)| *id);
+    let under_way = sa.quick_modes.iter().find(|(_, q)| q.is_ours()).map(|(id, _)| *id);
     let Some(id) = under_way else { return };
     let Some(QuickMode { step: Step::Sent(offer), .. }) = sa.quick_modes.get(&id) else { return };
     let child = sa.children.iter().find(|c| c.id == offer.child);

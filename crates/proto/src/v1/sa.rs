@@ -3,7 +3,7 @@
 use super::authentication::Proof;
 use super::fragments;
 use super::protection::Keys;
-use super::quick_mode::QuickMode;
+use super::quick_mode::{Queued, QuickMode};
 use crate::child::ChildSa;
 use crate::context::Context;
 use crate::timers::Reason;
@@ -161,6 +161,8 @@ pub(crate) struct IsakmpSa {
     /// Our last message of phase 1.
     pub(super) sent: Option<Sent>,
     pub(super) quick_modes: BTreeMap<u32, QuickMode>,
+    /// Quick modes of ours that are to follow the one under way.
+    pub(super) queued: std::collections::VecDeque<Queued>,
     /// Message IDs of exchanges that are over: each is used once (RFC 2408 section 3.1).
     pub(super) used: std::collections::VecDeque<u32>,
     /// Sequence number of the R-U-THERE under way, and how many went unanswered.
@@ -191,6 +193,8 @@ pub(crate) struct IsakmpSa {
     pub behind: Vec<(Header, Vec<u8>, Path)>,
     /// Its time is over and a new one is being made; until that is there it is used as before.
     pub dying: bool,
+    /// Its successor, which is up and has its Child SAs: nothing is begun under this one any more, and it goes shortly.
+    pub replaced_by: Option<SaId>,
     /// Whether both ends behave as Cisco's clients and gateways do.
     pub(super) unity: bool,
     /// What the peer wants left out of its networks: it passes in the clear.
@@ -243,6 +247,7 @@ impl IsakmpSa {
             volume: None,
             sent: None,
             quick_modes: BTreeMap::new(),
+            queued: std::collections::VecDeque::new(),
             used: std::collections::VecDeque::new(),
             probe: (0, 0),
             children: Vec::new(),
@@ -262,6 +267,7 @@ impl IsakmpSa {
             parked: None,
             behind: Vec::new(),
             dying: false,
+            replaced_by: None,
             unity: false,
             bypasses: Vec::new(),
             requested: Vec::new(),
@@ -336,6 +342,7 @@ impl IsakmpSa {
         cx.timers.cancel_all(self.id);
         keep.into_iter().for_each(|(reason, at)| cx.timers.set(self.id, reason, at));
         self.quick_modes.clear();
+        self.queued.clear();
         self.children.retain(ChildSa::is_installed);
         self.replace_at = None;
         let count = self.children.len();
@@ -344,9 +351,24 @@ impl IsakmpSa {
         self.enter(cx, State::Orphaned);
     }
 
+    /// Its successor is up. Until this time it only answers the peer; not beyond what was agreed to be its lifetime.
+    pub fn leave_by(&mut self, cx: &mut Context, by: SaId, at: Instant) {
+        (self.replaced_by, self.dying, self.replace_at) = (Some(by), true, None);
+        let end = self.established.zip(super::phase1::agreed_lifetime(self)).map(|(up, lifetime)| up + lifetime);
+        cx.timers.set(self.id, Reason::IkeLifetime, end.map_or(at, |end| end.min(at)));
+        // The successor asks whether the peer lives, and keeps the NAT's mapping.
+        cx.timers.cancel(self.id, Reason::Liveness);
+        cx.timers.cancel(self.id, Reason::Keepalive);
+    }
+
     /// Takes the Child SAs of another ISAKMP SA with the same peer over, with their timers and the virtual addresses that
     /// they use.
-    pub fn take_over(&mut self, cx: &mut Context, old: &mut Self) {
+    pub fn take_over(&mut self, cx: &mut Context, now: Instant, old: &mut Self) {
+        let rekeyed: Vec<SaId> = old.children.iter().map(|c| c.id).filter(|c| old.successor_due(*c)).collect();
+        let unfinished = super::quick_mode::abandon(old, cx);
+        let config = self.connection.clone();
+        let index = |name: &String| config.as_ref()?.children.iter().position(|c| c.name == *name);
+        self.wanted.extend(unfinished.iter().filter_map(index));
         let moved = (self.local, self.remote, self.nat.any()) != (old.local, old.remote, old.nat.any());
         let (stay, go): (Vec<ChildSa>, Vec<ChildSa>) =
             std::mem::take(&mut old.children).into_iter().partition(|c| !c.is_installed());
@@ -356,6 +378,10 @@ impl IsakmpSa {
             if let Some(at) = cx.timers.deadline(old.id, reason) {
                 cx.timers.cancel(old.id, reason);
                 cx.timers.set(self.id, reason, at);
+            }
+            if rekeyed.contains(&child.id) {
+                // Its successor was being made under the old one.
+                cx.timers.set(self.id, reason, now);
             }
             if old.initiated.remove(&child.id) {
                 self.initiated.insert(child.id);
@@ -382,7 +408,13 @@ impl IsakmpSa {
 
     /// Whether a successor of this Child SA is up or being negotiated.
     pub(super) fn rekeying(&self, child: SaId) -> bool {
-        self.superseded.contains_key(&child) || self.quick_modes.values().any(|q| q.rekeys() == Some(child))
+        let queued = || self.queued.iter().any(|q| q.rekeys == Some(child));
+        self.superseded.contains_key(&child) || self.quick_modes.values().any(|q| q.rekeys() == Some(child)) || queued()
+    }
+
+    /// Whether a successor of this Child SA is being negotiated.
+    fn successor_due(&self, child: SaId) -> bool {
+        self.rekeying(child) && !self.superseded.contains_key(&child)
     }
 
     /// A message ID that must not be used again.
@@ -644,6 +676,8 @@ impl IsakmpSa {
                 FailureKind::NoProposalChosen { phase, found_by, mismatch: None, ours: ours() }
             }
             (RuleId::MainMode6 | RuleId::AggressiveMode2, Some(Hint::Notify(_))) => refused(expected),
+            // Who has no secret for us says so when it needs one.
+            (RuleId::MainMode4, Some(Hint::Notify(V1NotifyType::AUTHENTICATION_FAILED))) => refused(expected),
             _ => FailureKind::NoAnswer { waiting_for, to: self.remote, sent, over, answered_before: false },
         }
     }
@@ -674,6 +708,7 @@ impl IsakmpSa {
         cx.timers.cancel_all(self.id);
         self.release_addresses(cx, now);
         self.quick_modes.clear();
+        self.queued.clear();
         self.children.clear();
         (self.parked, self.behind) = (None, Vec::new());
         for shunt in std::mem::take(&mut self.bypasses) {
