@@ -203,6 +203,9 @@ pub(crate) struct IsakmpSa {
     pub(super) heard: Heard,
     /// What was wrong with a message of phase 1 that anybody can have sent: told when the peer's own does not come.
     pub(super) doubt: Option<Box<FailureKind>>,
+    /// Whether a message of phase 1 was sent as often as it may be without the peer's answer. Why that was may be known by
+    /// hearsay only ([`Self::hint`], [`Self::doubt`]), so that it decides nothing.
+    pub gave_up: bool,
 }
 
 impl IsakmpSa {
@@ -268,6 +271,7 @@ impl IsakmpSa {
             hint: None,
             heard: Heard::default(),
             doubt: None,
+            gave_up: false,
         }
     }
 
@@ -607,7 +611,8 @@ impl IsakmpSa {
         sent.resent += 1;
         let (resent, since, message) = (sent.resent, sent.since, sent.message.clone());
         if resent > cx.settings.backoff.tries {
-            return Some(self.gave_up(waiting_for, resent, now.since(since)));
+            self.gave_up = true;
+            return Some(self.silence(waiting_for, resent, now.since(since)));
         }
         self.retransmissions.sent = resent;
         self.retransmissions.total += 1;
@@ -630,7 +635,7 @@ impl IsakmpSa {
     }
 
     /// What a silence in phase 1 means, with what the peer said unprotected.
-    fn gave_up(&self, waiting_for: RuleId, sent: u32, over: std::time::Duration) -> FailureKind {
+    fn silence(&self, waiting_for: RuleId, sent: u32, over: std::time::Duration) -> FailureKind {
         if let Some(doubt) = &self.doubt {
             return FailureKind::clone(doubt);
         }
