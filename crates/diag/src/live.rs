@@ -3,11 +3,12 @@
 //! A daemon that keeps the reason of every end ([`Live::remembers`]) gives one verdict; of another one the state of a
 //! negotiation and its counters of messages say what is possible.
 
-use crate::failed::{causes, half_open, unanswered, without_message_6};
+use crate::failed::{before_proof, causes, half_open, unanswered, without_message_6};
 use crate::{Cause, Finding, Severity};
 use Cause as C;
 use model::{
     ChildState, DELETED, FailureKind, IkeState, Live, LiveConnection, Role, SaSnapshot, Stray, Tombstone, UNREADABLE,
+    UNREADABLE_TEXT,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -153,7 +154,14 @@ fn kept(id: &'static str, severity: Severity, tombstone: &Tombstone) -> Finding 
     let mut found = verdict(id, severity, &causes(tombstone), shortened(tombstone.failure.kind.to_string()));
     if let Some(first) = found.remedy.first_mut() {
         let place = tombstone.failure.config.as_ref().map(|place| format!(" [{place}]")).unwrap_or_default();
-        *first = format!("{}{place}", tombstone.failure.kind.remedy()).into();
+        let remedy = if before_proof(tombstone) {
+            "no proof was sent yet: set aggressive = yes at both ends or at neither, then compare auth (XAuth at one end \
+             only?) and our identity with what the peer expects"
+                .to_string()
+        } else {
+            tombstone.failure.kind.remedy()
+        };
+        *first = format!("{remedy}{place}").into();
     }
     found.evidence.push(format!(
         "{} s ago: {} ({} datagrams sent, {} received)",
@@ -168,7 +176,8 @@ fn kept(id: &'static str, severity: Severity, tombstone: &Tombstone) -> Finding 
         let secret = matches!(tombstone.sa.authentication, "pre-shared-key" | "unknown");
         found.evidence.push(without_message_6(&tombstone.sa, to.port(), secret).1);
     }
-    let said = tombstone.sa.suspicion.as_deref().filter(|said| *said != UNREADABLE);
+    let said = tombstone.sa.suspicion.as_deref();
+    let said = said.filter(|said| *said != UNREADABLE || tombstone.sa.role == Role::Initiator);
     found.evidence.extend(said.map(unprotected));
     found
 }
@@ -207,6 +216,7 @@ fn seconds(duration: Duration) -> String {
 /// Evidence: what the peer, or anybody, said without protection.
 fn unprotected(said: &str) -> String {
     match said {
+        UNREADABLE => UNREADABLE_TEXT.to_string(),
         DELETED => "a Delete of the SA came unprotected: not acted upon".to_string(),
         error => format!("the peer reports {error}, unprotected: not acted upon"),
     }
@@ -569,7 +579,7 @@ impl Group<'_> {
             again.answered
         ));
         found.evidence.extend(said.map(|said| match said {
-            UNREADABLE => "the peer's proof came and cannot be decrypted".to_string(),
+            UNREADABLE if sa.role == Role::Responder => "the peer's proof came and cannot be decrypted".to_string(),
             said => unprotected(said),
         }));
         found.evidence.extend(counted.map(|(_, evidence)| evidence));

@@ -26,7 +26,7 @@ pub use observed::{NOTIFY_DATA, ObservedInside, ObservedMessage, ObservedNotify,
 pub use selector::{InvalidSelector, TrafficSelector, narrow};
 pub use snapshot::{
     ChildSnapshot, ChildState, DELETED, ExchangeMode, Heard, IkeState, NatState, Retransmissions, SaSnapshot,
-    Tombstone, UNREADABLE,
+    Tombstone, UNREADABLE, UNREADABLE_TEXT,
 };
 pub use suite::{
     Algorithm, ChosenSuite, Dimension, Encryption, InvalidProposal, Mismatch, Proposal, ProposalProtocol, select,

@@ -98,6 +98,8 @@ pub(super) enum Hint {
     Notify(V1NotifyType),
     /// That the SA, or one of its Child SAs, is deleted.
     Delete,
+    /// Something encrypted that we cannot open.
+    Unreadable,
 }
 
 /// A message that may have to be sent again.
@@ -506,6 +508,7 @@ impl IsakmpSa {
         let hint = |(hint, _): (Hint, Instant)| match hint {
             Hint::Notify(kind) => kind.to_string(),
             Hint::Delete => model::DELETED.to_string(),
+            Hint::Unreadable => model::UNREADABLE.to_string(),
         };
         if !self.is_half_open() {
             // A sign of life that is proven outweighs it.
@@ -649,6 +652,13 @@ impl IsakmpSa {
                 FailureKind::NoProposalChosen { phase, found_by, mismatch: None, ours: ours() }
             }
             (RuleId::MainMode6 | RuleId::AggressiveMode2, Some(Hint::Notify(_))) => refused(expected),
+            // Of a pre-shared key the keys are made (RFC 2409 section 5): with another one nothing can be read.
+            (RuleId::MainMode6, Some(Hint::Unreadable))
+                if matches!(super::authentication::name(self.method), "pre-shared-key") =>
+            {
+                let remote = expected.unwrap_or_else(|| Identity::from(self.remote.ip()));
+                FailureKind::PskMismatch { local, remote, tried: 1 }
+            }
             _ => FailureKind::NoAnswer { waiting_for, to: self.remote, sent, over, answered_before: false },
         }
     }
@@ -666,8 +676,10 @@ impl IsakmpSa {
             return FailureKind::PskMismatch { local, remote, tried: s.attempts.len() };
         }
         // What the initiator said without protection is likely the truth when it is silent from then on.
-        if let (Some((Hint::Notify(V1NotifyType::AUTHENTICATION_FAILED), _)), State::AggressiveReplied(_)) =
-            (self.hint, &self.state)
+        if let (
+            Some((Hint::Notify(V1NotifyType::AUTHENTICATION_FAILED) | Hint::Unreadable, _)),
+            State::AggressiveReplied(_),
+        ) = (self.hint, &self.state)
         {
             return FailureKind::AuthenticationRefused { local, remote: self.remote_id.clone() };
         }
