@@ -3,6 +3,7 @@
 //! Nothing here reads a clock, opens a socket or decides anything: these are the values that the protocol core, the data
 //! planes, the control protocol and the listings hand to each other.
 
+mod codes;
 pub mod dataplane;
 mod event;
 mod failure;
