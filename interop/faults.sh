@@ -100,10 +100,18 @@ configuration_faults() {
     plain; CONF_MORE[b]='secrets { ike-lab {
         secret = "another secret"
     } }'
-    i=(AUTH_FAILED "as '192.0.2.1' to '192.0.2.2'" 'wrong pre-shared key') r=(PSK_MISMATCH "'192.0.2.1' and '192.0.2.2'")
+    i=(AUTH_FAILED "as '192.0.2.1' to '192.0.2.2'" 'does not accept our proof') r=(PSK_MISMATCH "'192.0.2.1' and '192.0.2.2'")
     [ $peer = charon ] && r+=("WHERE(secrets.ike-lab.secret)")
     [ $peer = shrike ] && r=(PSK_MISMATCH "'192.0.2.2' and '192.0.2.1'" "WHERE(secrets.ike-lab.secret)")
     fault 'wrong secret' i r true only_refused
+
+    # In IKEv1 the secret is part of the keys: neither end can read what the other one sends last.
+    plain; CONF_MORE[b]='secrets { ike-lab {
+        secret = "another secret"
+    } }'
+    lines_a='version = 1' lines_b='version = 1'
+    i=(PSK_MISMATCH "'192.0.2.1' and '192.0.2.2'" 'WHERE(secrets.ike-lab.secret)') r=(PSK_MISMATCH 'pre-shared keys differ')
+    fault 'wrong secret, IKEv1' i r
 
     plain; CONF_MORE[a]='secrets { ike-lab {
         id-2 = elsewhere.example
@@ -155,13 +163,15 @@ configuration_faults() {
 }
 
 path_faults() {
-    peer_off() {
+    peer_off() { # [CONNECTION-LINE]
         plain; subject_stop a; peer_stop
-        subject_start a userspace '' '' || return
+        subject_start a userspace "${1:-}" '' || return
         begin a 20
-        says a NO_RESPONSE '192.0.2.2:500' '4 datagrams' 'WHERE(connections.lab.remote_addrs)'
+        says a NO_RESPONSE '192.0.2.2:500' '4 datagrams' 'WHERE(connections.lab.remote_addrs)' 'check that 192.0.2.2 runs IKE'
     }
     check "faults/$peer: peer off" peer_off || both_logs
+    peer_off_v1() { peer_off 'version = 1'; }
+    check "faults/$peer: peer off, IKEv1" peer_off_v1 || both_logs
     port_blocked() {
         plain; lines_a='mobike = yes' lines_b='mobike = yes'
         restart || return

@@ -649,6 +649,7 @@ fn xauth_round(
     side: &str,
     base: &str,
     v1: bool,
+    source: &mut Sources,
     errors: &mut Vec<ConfigError>,
 ) -> Option<Authentication> {
     let mut reader = Reader::new(Scope::Authentication, format!("{base}.{}", round.name), errors);
@@ -677,6 +678,8 @@ fn xauth_round(
             _ => reader.other(entry),
         }
     }
+    let places = std::mem::take(&mut reader.places);
+    source.add(&format!("{side}-xauth."), &format!("{}.", round.name), places);
     Some(found)
 }
 
@@ -697,7 +700,7 @@ fn authentication(
     let mut further: Vec<Authentication> = Vec::new();
     for round in more {
         if further.is_empty() {
-            further.extend(xauth_round(round, side, &base, v1, errors));
+            further.extend(xauth_round(round, side, &base, v1, source, errors));
         } else {
             let why = "there is one round of XAuth; remove the section";
             let key = format!("{base}.{}", round.name);

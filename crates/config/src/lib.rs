@@ -20,6 +20,7 @@ mod error;
 mod ikev1;
 mod lexer;
 pub mod names;
+mod one_pair;
 mod pools;
 mod reader;
 mod secrets;
@@ -39,6 +40,7 @@ pub use connection::{
 };
 pub use error::{ConfigError, ErrorKind};
 pub use names::suggestion;
+pub use one_pair::OnePairOnly;
 pub use pools::{Pool, PoolAttribute, pool};
 pub use secrets::{
     InvalidSecret, KeyPassphrase, SecretKind, SharedSecret, best_psk, decode_secret, passphrase, secret, xauth_secrets,

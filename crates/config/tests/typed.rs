@@ -571,3 +571,19 @@ fn marks_and_xfrm_interfaces() {
         assert!(matches!(refused(&text)[0].kind, ErrorKind::Value { .. }), "{wrong}");
     }
 }
+
+#[test]
+fn several_networks_of_a_child_are_one_pair_in_ikev1() {
+    let of = |version: u8, remote: &str, ts: &str| {
+        let children = format!("children {{ net {{ local_ts = 10.1.0.0/16\n remote_ts = {ts} }} }}");
+        one(&format!("version = {version}\nremote_addrs = {remote}\n{children}")).one_pair_only()
+    };
+    let found = of(1, "192.0.2.1", "10.2.0.0/16, 10.3.0.0/16");
+    assert_eq!(found.len(), 1);
+    assert_eq!((found[0].child.as_str(), found[0].networks), ("net", (1, 2)));
+    let text = found[0].to_string();
+    assert!(text.contains("write a child for each") && text.contains("net.remote_ts"), "{text}");
+    assert_eq!(of(1, "192.0.2.1", "10.2.0.0/16"), []);
+    assert_eq!(of(2, "192.0.2.1", "10.2.0.0/16, 10.3.0.0/16"), []);
+    assert_eq!(of(1, "%any", "10.2.0.0/16, 10.3.0.0/16"), [], "a responder takes each pair");
+}

@@ -2,7 +2,7 @@
 
 use crate::Cause;
 use Cause as C;
-use model::{FailureKind, Phase, SaSnapshot, Side, Tombstone};
+use model::{ExchangeMode, FailureKind, Phase, Role, SaSnapshot, Side, Tombstone};
 use wire::grammar::RuleId;
 use wire::{NotifyType, TransformType, V1NotifyType};
 
@@ -27,6 +27,11 @@ pub(crate) fn causes(tombstone: &Tombstone) -> Vec<Cause> {
         | FailureKind::PeerCertificateMissing { .. }
         | FailureKind::CertificateUntrusted { .. }
         | FailureKind::SignatureInvalid { .. } => vec![C::AuthFailed],
+        FailureKind::AuthenticationRefused { .. } if before_proof(tombstone) => {
+            // Last, that it has no secret at all for who we say we are.
+            let missing = if secret { vec![C::PskMismatch] } else { Vec::new() };
+            [vec![C::NegotiationMode, C::AuthFailed, C::PeerId], missing].concat()
+        }
         FailureKind::AuthenticationRefused { .. } => unknown(secret),
         FailureKind::NoProposalChosen { phase, found_by: Side::Us, mismatch, .. } => {
             let differing = mismatch.iter().flat_map(|m| m.differing.iter().map(|(dimension, ..)| dimension.0));
@@ -66,7 +71,11 @@ pub(crate) fn causes(tombstone: &Tombstone) -> Vec<Cause> {
         FailureKind::NoConfig { .. } => vec![C::NoConfig],
         FailureKind::WrongVersion { .. } => vec![C::IkeVersion],
         FailureKind::PeerRefused { phase, notify } => refused(*phase, *notify, secret),
-        FailureKind::PeerRefusedV1 { phase, notify } => refused_v1(*phase, *notify, secret),
+        FailureKind::PeerRefusedV1 { phase, notify } => {
+            // In main mode the key is part of the keys (RFC 2409 section 5), and these opened the refusal: it is right.
+            let in_question = secret && tombstone.sa.mode != Some(ExchangeMode::IdentityProtection);
+            refused_v1(*phase, *notify, in_question)
+        }
         FailureKind::MessageInvalid { rule, .. } => match rule {
             // What a wrong key makes of a message looks like one with other payloads.
             RuleId::MainMode5 | RuleId::MainMode6 => unknown(true),
@@ -83,6 +92,15 @@ pub(crate) fn causes(tombstone: &Tombstone) -> Vec<Cause> {
         | FailureKind::Replaced { .. }
         | FailureKind::Redirected { .. } => Vec::new(),
     }
+}
+
+/// Whether the peer refused our message 1 of aggressive mode: what there is of a proof comes with message 3 (RFC 2409
+/// section 5.4), so that it was not the secret.
+pub(crate) fn before_proof(tombstone: &Tombstone) -> bool {
+    let sa = &tombstone.sa;
+    let refused = matches!(tombstone.failure.kind, FailureKind::AuthenticationRefused { .. });
+    let waiting = matches!(sa.waiting_for, Some(RuleId::AggressiveMode2 | RuleId::AggressiveMode2Signature));
+    refused && waiting && sa.version == 1 && sa.role == Role::Initiator
 }
 
 /// What differs in a proposal.
@@ -184,6 +202,10 @@ pub(crate) fn half_open(sa: &SaSnapshot, waiting_for: RuleId, repeated: u32) -> 
         RuleId::IkeAuthRequest => vec![C::HalfOpen, C::NatTraversal, C::NoResponse],
         // With a NAT it is the first message to port 4500 (RFC 3947 section 4). With a wrong secret it would have come, and
         // have been unreadable.
+        // Only a daemon that tells what it waits for would have told of that, too.
+        RuleId::MainMode5 if sa.nat.any() && sa.waiting_for.is_some() => {
+            vec![C::NatTraversal, C::PeerId, C::AuthFailed]
+        }
         RuleId::MainMode5 if sa.nat.any() => vec![C::NatTraversal, C::PskMismatch, C::PeerId, C::AuthFailed],
         RuleId::MainMode5 => vec![C::PskMismatch, C::NatTraversal, C::PeerId, C::AuthFailed],
         RuleId::MainMode5Signature => vec![C::NatTraversal, C::AuthFailed, C::PeerId],

@@ -16,6 +16,7 @@ mod log;
 mod merge;
 mod observed;
 mod pages;
+mod reasons;
 mod redact;
 mod watch;
 
@@ -27,5 +28,6 @@ pub use log::{Log, LogReport};
 pub use merge::{Sourced, merged};
 pub use observed::observed;
 pub use pages::Page;
+pub use reasons::Reason;
 pub use redact::{REDACTED, redact};
 pub use watch::{Change, Condition, Watch, Watched};

@@ -3,11 +3,12 @@
 //! A daemon that keeps the reason of every end ([`Live::remembers`]) gives one verdict; of another one the state of a
 //! negotiation and its counters of messages say what is possible.
 
-use crate::failed::{causes, half_open, unanswered, without_message_6};
+use crate::failed::{before_proof, causes, half_open, unanswered, without_message_6};
 use crate::{Cause, Finding, Severity};
 use Cause as C;
 use model::{
     ChildState, DELETED, FailureKind, IkeState, Live, LiveConnection, Role, SaSnapshot, Stray, Tombstone, UNREADABLE,
+    UNREADABLE_TEXT,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -28,6 +29,8 @@ const LONG: Duration = Duration::from_secs(300);
 const PACKETS: u64 = 20;
 /// And so long.
 const ONE_WAY: Duration = Duration::from_secs(30);
+/// Who is sent to and says nothing for so long may not get it.
+const SILENT: Duration = Duration::from_secs(120);
 /// Messages of an SA that is over are late for no longer than this.
 const LATE: Duration = Duration::from_secs(60);
 /// So many half-open peers are no accident.
@@ -153,7 +156,14 @@ fn kept(id: &'static str, severity: Severity, tombstone: &Tombstone) -> Finding 
     let mut found = verdict(id, severity, &causes(tombstone), shortened(tombstone.failure.kind.to_string()));
     if let Some(first) = found.remedy.first_mut() {
         let place = tombstone.failure.config.as_ref().map(|place| format!(" [{place}]")).unwrap_or_default();
-        *first = format!("{}{place}", tombstone.failure.kind.remedy()).into();
+        let remedy = if before_proof(tombstone) {
+            "no proof was sent yet: set aggressive = yes at both ends or at neither, then compare auth (XAuth at one end \
+             only?) and our identity with what the peer expects"
+                .to_string()
+        } else {
+            tombstone.failure.kind.remedy()
+        };
+        *first = format!("{remedy}{place}").into();
     }
     found.evidence.push(format!(
         "{} s ago: {} ({} datagrams sent, {} received)",
@@ -168,7 +178,8 @@ fn kept(id: &'static str, severity: Severity, tombstone: &Tombstone) -> Finding 
         let secret = matches!(tombstone.sa.authentication, "pre-shared-key" | "unknown");
         found.evidence.push(without_message_6(&tombstone.sa, to.port(), secret).1);
     }
-    let said = tombstone.sa.suspicion.as_deref().filter(|said| *said != UNREADABLE);
+    let said = tombstone.sa.suspicion.as_deref();
+    let said = said.filter(|said| *said != UNREADABLE || tombstone.sa.role == Role::Initiator);
     found.evidence.extend(said.map(unprotected));
     found
 }
@@ -207,6 +218,7 @@ fn seconds(duration: Duration) -> String {
 /// Evidence: what the peer, or anybody, said without protection.
 fn unprotected(said: &str) -> String {
     match said {
+        UNREADABLE => UNREADABLE_TEXT.to_string(),
         DELETED => "a Delete of the SA came unprotected: not acted upon".to_string(),
         error => format!("the peer reports {error}, unprotected: not acted upon"),
     }
@@ -367,6 +379,15 @@ impl Group<'_> {
                 return found;
             }
         }
+        // An ordinary end only where something takes its place.
+        let over = |t: &&&Tombstone| matches!(t.failure.kind, FailureKind::Expired) && t.ended < RECENT;
+        for tombstone in self.ended.iter().filter(over) {
+            let Some(child) = &tombstone.child else { continue };
+            let Some(name) = wanted.iter().find(|name| *name == child && newest(name).is_none()) else { continue };
+            let mut found = kept("expired", Severity::Warning, tombstone);
+            found.why = format!("established, without its child '{name}': its lifetime ended before it was rekeyed");
+            return found;
+        }
         if sa.retransmissions.sent >= 2 {
             let sent = sa.retransmissions.sent;
             let mut found = verdict("peer-silent", Severity::Warning, &[C::DpdTimeout], "established, and silent now");
@@ -459,6 +480,8 @@ impl Group<'_> {
         if let Some(tombstone) = latest.filter(|t| t.sa.established.is_some()) {
             let severity = match tombstone.failure.kind {
                 FailureKind::PeerDeleted if self.starts() => Severity::Warning,
+                // Somebody should have renewed it.
+                FailureKind::Expired => Severity::Warning,
                 _ => Severity::Info,
             };
             let mut found = kept("ended", severity, tombstone);
@@ -569,7 +592,7 @@ impl Group<'_> {
             again.answered
         ));
         found.evidence.extend(said.map(|said| match said {
-            UNREADABLE => "the peer's proof came and cannot be decrypted".to_string(),
+            UNREADABLE if sa.role == Role::Responder => "the peer's proof came and cannot be decrypted".to_string(),
             said => unprotected(said),
         }));
         found.evidence.extend(counted.map(|(_, evidence)| evidence));
@@ -640,7 +663,7 @@ impl Group<'_> {
             let long = child.installed.is_some_and(|installed| installed >= ONE_WAY);
             long && child.counters.packets_in == 0 && child.counters.packets_out >= PACKETS
         });
-        let child = deaf.next()?;
+        let Some(child) = deaf.next() else { return self.gone_silent() };
         let why = format!("'{}' is up, and nothing comes back through it", child.name);
         let mut found = verdict("one-way", Severity::Warning, &[C::NatTraversal, C::TrafficSelector], why);
         found.evidence.push(format!("{} packets out, none in", child.counters.packets_out));
@@ -652,6 +675,26 @@ impl Group<'_> {
         if let Some(line) = found.remedy.first_mut() {
             *line = first.into();
         }
+        Some(found)
+    }
+
+    /// Packets go out now, and the last one that came in is long ago: information, for what is sent may want no answer.
+    fn gone_silent(&self) -> Option<Finding> {
+        let mut children = self.sas.iter().filter(|sa| up(sa)).flat_map(|sa| &sa.children);
+        let (child, quiet) = children.find_map(|child| {
+            let counters = &child.counters;
+            let (quiet, sent) = (counters.idle_in?, counters.idle_out?);
+            let silent = carries(child.state) && quiet >= SILENT && sent < ONE_WAY && counters.packets_out >= PACKETS;
+            silent.then_some((child, quiet))
+        })?;
+        let why = format!("'{}' sends, and has received nothing for {}", child.name, seconds(quiet));
+        let mut found = verdict("one-way", Severity::Info, &[C::StaleSa, C::NatTraversal], why);
+        found.evidence.push(format!(
+            "{} packets out, {} in, the last one {} ago",
+            child.counters.packets_out,
+            child.counters.packets_in,
+            seconds(quiet)
+        ));
         Some(found)
     }
 }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use wire::grammar::{RuleId, rule};
 use wire::registry::KeyExchangeId;
-use wire::{NotifyType, PayloadType, V1NotifyType};
+use wire::{NotifyType, PayloadType, V1NotifyType, Version};
 
 /// Which end found the fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -482,6 +482,9 @@ impl FailureKind {
             Self::IdentityMismatch { received, expected } => {
                 format!("set remote.id = {received} here, or local.id = {expected} at the peer")
             }
+            Self::XauthRefused { user, found_by: Side::Us, .. } if *user == Identity::ANY => {
+                "have the client ask for, or be configured with, a user name and password".into()
+            }
             Self::XauthRefused { found_by: Side::Us, known: true, .. } => {
                 "compare the user's password at the client with the one here".into()
             }
@@ -496,7 +499,14 @@ impl FailureKind {
                 format!("add ike-NAME {{ id = {remote}  secret = ... }} to secrets, or this identity to a secret that is there")
             },
             Self::AuthMethodUnsupported { .. } => "configure auth = psk or auth = pubkey, one round, at both ends".into(),
-            Self::AuthMethodMismatch { .. } => "make auth in remote here the same as auth in local at the peer".into(),
+            Self::AuthMethodMismatch { expected, received } if expected.contains("XAUTH") != received.contains("XAUTH") => {
+                "have XAuth at both ends or at neither: a second section with auth = xauth, in remote of the gateway and in \
+                 local of its client"
+                    .into()
+            }
+            Self::AuthMethodMismatch { .. } => {
+                "make auth in remote here the same as auth in local at the peer".into()
+            }
             Self::OwnCertificateMissing { local, .. } => format!(
                 "put a certificate for {local} into x509 and its key into private, or name it with certs in local; \
                  an encrypted key needs its passphrase in secrets"
@@ -531,20 +541,34 @@ impl FailureKind {
                 format!("compare {} with the peer's: its log says which algorithm it missed", phase.proposal_key())
             }
             Self::InvalidKeyExchange { wanted, .. } => format!("add {} to proposals, or our group at the peer", crate::Algorithm::from(*wanted).keyword()),
-            Self::ChoiceNotOffered { .. } => "the peer violates RFC 7296 section 2.7: report it to its vendor".into(),
+            Self::ChoiceNotOffered { .. } => {
+                "the peer must choose from what it is offered (RFC 7296 section 2.7; in IKEv1 RFC 2408 section 4.2): report it \
+                 to its vendor"
+                    .into()
+            },
             Self::TsUnacceptable { found_by: Side::Us, .. } => {
                 "make local_ts here the mirror of remote_ts at the peer, and the reverse".into()
             }
             Self::TsUnacceptable { .. } => "local_ts and remote_ts must mirror the peer's: its log shows what it expects".into(),
             Self::NoAnswer { answered_before: true, to, .. } => format!(
-                "check that {} runs and can be reached; dpd_action = restart makes the SA again by itself",
+                "check that {} runs and can be reached; dpd_action = restart makes the SA again by itself, with keyingtries = 0 \
+                 as often as that takes",
                 to.ip()
             ),
-            Self::NoAnswer { to, waiting_for, .. } if to.port() == 4500 && *waiting_for != RuleId::IkeSaInitResponse => {
-                "port 500 works and 4500 does not: open UDP 4500 in both directions, or the peer drops IKE_AUTH silently".into()
-            }
-            Self::NoAnswer { waiting_for: RuleId::IkeSaInitResponse, to, .. } => {
+            Self::NoAnswer { waiting_for, to, .. } if is_first_answer(*waiting_for) => {
                 format!("check that {} runs IKE, that UDP {} reaches it and that the answer finds its way back", to.ip(), to.port())
+            }
+            // With a NAT, message 5 is the first one to port 4500 (RFC 3947 section 4).
+            Self::NoAnswer { to, waiting_for: RuleId::MainMode6 | RuleId::MainMode6Signature, .. } if to.port() == 4500 => {
+                "port 500 works and 4500 does not: open UDP 4500 in both directions, or the peer drops message 5 silently".into()
+            }
+            Self::NoAnswer { waiting_for, .. } if rule(*waiting_for).version == Version::V1 => {
+                "the peer answered what came before and not this: it could not use it, as its log says, or large and \
+                 fragmented datagrams are lost"
+                    .into()
+            }
+            Self::NoAnswer { to, .. } if to.port() == 4500 => {
+                "port 500 works and 4500 does not: open UDP 4500 in both directions, or the peer drops IKE_AUTH silently".into()
             }
             Self::NoAnswer { .. } => "the peer answered IKE_SA_INIT but not this: it may drop large or fragmented datagrams".into(),
             Self::HalfOpen { repeated, .. } if *repeated > 0 => {
@@ -577,11 +601,25 @@ impl FailureKind {
                 format!("have {to} resolved here to an address of the same version of IP as ours, or redirect to an address")
             }
             Self::NoConfig { local, remote } => {
-                format!("add a connection with remote_addrs = {} and local_addrs = {} (or %any)", remote.ip(), local.ip())
+                format!(
+                    "add a connection with remote_addrs = {} and local_addrs = {} (or %any); one that has them already is for \
+                     the other version of IKE, or the other mode: version = 0 takes both versions",
+                    remote.ip(),
+                    local.ip()
+                )
             }
             Self::WrongVersion { .. } => "set the same version at both ends".into(),
+            Self::PeerRefusedV1 { phase: Phase::Ike, .. } => {
+                "the peer's log says why; often it is our identity, or XAuth at one end only (a second section with auth = xauth)".into()
+            }
             Self::PeerRefused { .. } | Self::PeerRefusedV1 { .. } => "the peer's log says why".into(),
-            Self::MessageInvalid { .. } | Self::UnsupportedCritical { .. } | Self::BadPublicValue { .. } => {
+            Self::MessageInvalid { rule: id, .. } if rule(*id).version == Version::V1 => {
+                "the peer sends what RFC 2409 does not allow: report it to its vendor with a capture".into()
+            }
+            Self::BadPublicValue { .. } => {
+                "the peer sends what the RFCs of IKE do not allow: report it to its vendor with a capture".into()
+            }
+            Self::MessageInvalid { .. } | Self::UnsupportedCritical { .. } => {
                 "the peer sends what RFC 7296 does not allow: report it to its vendor with a capture".into()
             }
             Self::InstallFailed { .. } => "see the reason of the data plane".into(),
@@ -591,6 +629,14 @@ impl FailureKind {
             Self::Terminated | Self::Replaced { .. } | Self::Redirected { .. } | Self::Expired => "nothing to do".into(),
         }
     }
+}
+
+/// Whether this answers the first message of all, so that without it nothing was heard of the peer.
+fn is_first_answer(id: RuleId) -> bool {
+    matches!(
+        id,
+        RuleId::IkeSaInitResponse | RuleId::MainMode2 | RuleId::AggressiveMode2 | RuleId::AggressiveMode2Signature
+    )
 }
 
 /// What the proposals of a phase are called in the configuration.
@@ -632,6 +678,9 @@ impl fmt::Display for FailureKind {
             Self::IdentityMismatch { received, expected } => {
                 write!(f, "the peer says it is '{received}', we expect '{expected}'")
             }
+            Self::XauthRefused { user, found_by: Side::Us, .. } if *user == Identity::ANY => {
+                f.write_str("XAuth: the client sent no user name")
+            }
             Self::XauthRefused { user, found_by: Side::Us, known: true } => {
                 write!(f, "XAuth: the password of user '{user}' is wrong")
             }
@@ -643,7 +692,7 @@ impl fmt::Display for FailureKind {
             }
             Self::PskMismatch { local, remote, tried } => write!(
                 f,
-                "pre-shared keys differ: the peer's AUTH does not fit {} for '{local}' and '{remote}'",
+                "pre-shared keys differ: the peer's proof does not fit {} for '{local}' and '{remote}'",
                 match tried {
                     1 => "our secret".to_string(),
                     several => format!("any of our {several} secrets"),
@@ -679,15 +728,10 @@ impl fmt::Display for FailureKind {
             }
             Self::AuthenticationRefused { local, remote } => {
                 write!(f, "the peer refused our authentication as '{local}'")?;
-                match remote {
-                    Some(id) => write!(
-                        f,
-                        " to '{id}': wrong pre-shared key, a certificate it does not trust, or an identity it does not accept"
-                    ),
-                    None => f.write_str(
-                        ": wrong pre-shared key, a certificate it does not trust, or an identity it does not accept",
-                    ),
+                if let Some(id) = remote {
+                    write!(f, " to '{id}'")?;
                 }
+                f.write_str(": it does not accept our proof, or our identity")
             }
             Self::NoProposalChosen { phase, found_by: Side::Us, mismatch, ours } => match mismatch {
                 Some(m) if !m.differing.is_empty() => write!(f, "no {} proposal in common: {m}", proposal(*phase)),

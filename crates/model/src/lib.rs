@@ -3,6 +3,7 @@
 //! Nothing here reads a clock, opens a socket or decides anything: these are the values that the protocol core, the data
 //! planes, the control protocol and the listings hand to each other.
 
+mod codes;
 pub mod dataplane;
 mod event;
 mod failure;
@@ -26,7 +27,7 @@ pub use observed::{NOTIFY_DATA, ObservedInside, ObservedMessage, ObservedNotify,
 pub use selector::{InvalidSelector, TrafficSelector, narrow};
 pub use snapshot::{
     ChildSnapshot, ChildState, DELETED, ExchangeMode, Heard, IkeState, NatState, Retransmissions, SaSnapshot,
-    Tombstone, UNREADABLE,
+    Tombstone, UNREADABLE, UNREADABLE_TEXT,
 };
 pub use suite::{
     Algorithm, ChosenSuite, Dimension, Encryption, InvalidProposal, Mismatch, Proposal, ProposalProtocol, select,

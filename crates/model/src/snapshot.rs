@@ -214,8 +214,12 @@ pub struct Heard {
 /// [`SaSnapshot::suspicion`]: an unprotected Delete named the SA.
 pub const DELETED: &str = "DELETE";
 
-/// [`SaSnapshot::suspicion`]: the peer's proof came and could not be decrypted.
+/// [`SaSnapshot::suspicion`]: at the responder, the peer's proof came and could not be decrypted; at the initiator, an
+/// encrypted message came, of the peer or of anybody, that could not be opened.
 pub const UNREADABLE: &str = "UNREADABLE";
+
+/// The initiator's [`UNREADABLE`] in words.
+pub const UNREADABLE_TEXT: &str = "an encrypted message came that our keys do not open";
 
 /// One Child SA (IKEv1: IPsec SA pair).
 #[derive(Clone, Debug)]

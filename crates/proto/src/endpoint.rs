@@ -818,6 +818,8 @@ fn retry_after(sa: &IkeSa, kind: &FailureKind) -> Option<(Arc<Connection>, usize
     let answered_before = match kind {
         FailureKind::NoAnswer { answered_before, .. } => answered_before,
         FailureKind::PeerDeleted | FailureKind::PeerRestarted => &true,
+        // The reason is hearsay: anybody can have sent what is not protected (RFC 2409 section 5.7).
+        _ if sa.gave_up_unanswered() => &false,
         _ => return None,
     };
     let connection = sa.connection().cloned()?;

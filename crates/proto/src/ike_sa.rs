@@ -84,6 +84,11 @@ impl IkeSa {
         matches!(self, Self::V1(sa) if sa.is_orphaned())
     }
 
+    /// IKEv1: whether it ended because nothing that counts came in answer, whatever was said without protection.
+    pub fn gave_up_unanswered(&self) -> bool {
+        matches!(self, Self::V1(sa) if sa.gave_up)
+    }
+
     /// Whether a message of its peer cannot be judged before a revocation list is fetched.
     pub fn waits_for_list(&self) -> bool {
         match self {

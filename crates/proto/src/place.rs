@@ -1,7 +1,8 @@
 //! Which line of the configuration a failure is about.
 
 use config::{Connection, SharedSecret, best_psk, xauth_secrets};
-use model::{CertificateProblem, ConfigRef, FailureKind, Side, narrow};
+use model::{CertificateProblem, ConfigRef, FailureKind, Phase, Side, narrow};
+use wire::V1NotifyType;
 
 /// The place to look at, if the failure is about one; `child` names the Child SA that failed alone.
 pub(crate) fn of(
@@ -25,6 +26,17 @@ pub(crate) fn of(
             "remote.id"
         }
         FailureKind::NotAddressed { .. } => "local.id",
+        // XAuth is a round of its own, in a section of its own.
+        FailureKind::AuthMethodMismatch { expected, received }
+            if expected.contains("XAUTH") != received.contains("XAUTH")
+                && connection.is_some_and(|c| c.source.is_set("remote-xauth.auth")) =>
+        {
+            "remote-xauth.auth"
+        }
+        FailureKind::PeerRefusedV1 { phase: Phase::Child, notify: V1NotifyType::INVALID_ID_INFORMATION } => "remote_ts",
+        FailureKind::PeerRefusedV1 { phase: Phase::Child, .. } => Phase::Child.proposal_key(),
+        FailureKind::PeerRefusedV1 { phase: Phase::Ike, notify: V1NotifyType::INVALID_ID_INFORMATION } => "local.id",
+        FailureKind::PeerRefusedV1 { phase: Phase::Ike, .. } => "local.auth",
         FailureKind::AuthMethodUnsupported { .. }
         | FailureKind::AuthMethodMismatch { .. }
         | FailureKind::PeerCertificateMissing { .. }

@@ -5,7 +5,7 @@
 //! do about it (`do`); an ordinary end has one line.
 
 use model::dataplane::Mode;
-use model::{ChildSnapshot, ChildState, IkeState, Role, SaSnapshot, Tombstone, UNREADABLE};
+use model::{ChildSnapshot, ChildState, IkeState, Role, SaSnapshot, Tombstone, UNREADABLE, UNREADABLE_TEXT};
 use std::fmt::Display;
 use std::time::Duration;
 use wire::grammar::rule;
@@ -182,6 +182,9 @@ impl Page {
             self.labelled(2, "sent", &format!("the request again {}, {answer}", times(r.sent)));
         }
         match sa.suspicion.as_deref() {
+            Some(UNREADABLE) if sa.role == Role::Initiator => {
+                self.labelled(2, "heard", &format!("{UNREADABLE_TEXT}: anybody can have sent it"));
+            }
             Some(UNREADABLE) => {
                 self.labelled(2, "heard", "a proof that cannot be decrypted: the pre-shared keys seem to differ");
             }
@@ -371,7 +374,11 @@ mod tests {
         assert!(shown.contains("  sent    the request again 2 times, no good answer yet\n"), "{shown}");
         assert!(shown.contains("  heard   NO_PROPOSAL_CHOSEN from the peer, unprotected: not acted upon,"), "{shown}");
         sa.suspicion = Some(UNREADABLE.into());
-        assert!(show(&[sa], &[]).contains("a proof that cannot be decrypted"));
+        sa.role = Role::Responder;
+        assert!(show(&[sa.clone()], &[]).contains("a proof that cannot be decrypted"));
+        sa.role = Role::Initiator;
+        let shown = show(&[sa], &[]);
+        assert!(shown.contains("  heard   an encrypted message came that our keys do not open"), "{shown}");
     }
 
     #[test]
@@ -469,7 +476,7 @@ IKE SAs: 1 failed
 gw-gw #7  FAILED PSK_MISMATCH 20s ago
   local   moon.strongswan.org at 192.168.0.1:4500
   remote  sun.strongswan.org at 192.168.0.2:4500, behind NAT
-  why:    pre-shared keys differ: the peer's AUTH does not fit our secret for
+  why:    pre-shared keys differ: the peer's proof does not fit our secret for
           'moon.strongswan.org' and 'sun.strongswan.org'
   where:  /etc/swanctl/swanctl.conf:31 (secrets.ike-gw.secret)
   do:     make the secrets of this pair of identities equal at both ends

@@ -142,3 +142,39 @@ fn a_delete_in_the_clear_does_not_end_phase_1() {
     assert!(sim.carries(a, b));
     assert_eq!(suspicion(&sim, a), None);
 }
+
+/// One forged datagram for each attempt must not end `keyingtries = 0`: the reason is kept, and decides nothing.
+#[test]
+fn a_forged_refusal_does_not_end_the_attempts() {
+    let site = |name, own, peer| Site::new(name, own).to(peer).connection("version = 1").connection("keyingtries = 0");
+    for mode in ["aggressive = no", "aggressive = yes"] {
+        for said in [V1NotifyType::NO_PROPOSAL_CHOSEN, V1NotifyType::AUTHENTICATION_FAILED] {
+            let mut sim = Sim::new(5);
+            let a = sim.add(site("a", "192.0.2.1", "192.0.2.2").connection(mode));
+            let b = sim.add(site("b", "192.0.2.2", "192.0.2.1").connection(mode));
+            let (of_b, silent) = (sim.address(b), sim::Block { to: Some(sim.address(b)), ..sim::Block::default() });
+            sim.blocks.push(silent);
+            sim.initiate(a, b);
+            for attempt in 1..=3 {
+                let spis = sim.snapshots(a)[0].spis;
+                let mut chain = ChainBuilder::new();
+                chain.notify(ProtocolId::IKE, &[], said, &[]);
+                say(&mut sim, a, spis, chain);
+                assert_eq!(suspicion(&sim, a).as_deref(), Some(said.to_string().as_str()));
+                sim.run_until(400 * SECOND, |sim| sim.tombstones(a).len() == attempt);
+                let ended = sim.tombstones(a).into_iter().max_by_key(|t| t.at).unwrap();
+                let told = match (said, mode) {
+                    (V1NotifyType::NO_PROPOSAL_CHOSEN, _) => "IKE_PROPOSAL",
+                    (_, "aggressive = yes") => "AUTH_FAILED",
+                    _ => "NO_RESPONSE",
+                };
+                assert_eq!(ended.failure.kind.code(), told, "{mode}: the reason is told as before");
+                sim.run_until(400 * SECOND, |sim| sim.snapshots(a).iter().any(|sa| sa.state == IkeState::Connecting));
+                assert_eq!(sim.snapshots(a).len(), 1, "{mode}, {said}: it goes on after attempt {attempt}");
+            }
+            sim.blocks.retain(|block| block.to != Some(of_b));
+            sim.run_for(60 * SECOND);
+            assert!(sim.carries(a, b), "{mode}, {said}: the peer is there");
+        }
+    }
+}

@@ -146,6 +146,11 @@ fn an_identity_that_nobody_expects_is_refused_at_once() {
     assert!(matches!(sim.failure(b).kind, FailureKind::IdentityUnknown { .. }), "{:?}", sim.failure(b));
     let failure = sim.failure(a);
     assert!(matches!(failure.kind, FailureKind::PeerRefusedV1 { .. }), "{failure:?}");
+    // The refusal could be read, so that the secret is right (RFC 2409 section 5).
+    let found = diag::ended(&sim.tombstones(a)[0]);
+    assert!(!found.causes.contains(&diag::Cause::PskMismatch) && !found.causes.is_empty(), "{found:?}");
+    assert!(found.remedy[0].contains("identity") && found.remedy[0].contains("XAuth at one end only"), "{found:?}");
+    assert!(failure.config.is_some_and(|place| place.key.starts_with("connections.gw.local.")));
     assert_eq!(sim.endpoint(a).sizes(), (0, 0));
 }
 

@@ -74,9 +74,9 @@ pub(super) fn receive(
     }
     let opened = sa.keys().and_then(|keys| keys.open(h, datagram));
     let (Some(opened), false) = (opened, h.message_id == 0) else {
-        // Before phase 1 is done nothing can be read; the likely content is the peer's refusal.
+        // The likely content is the peer's refusal, but whose it is and what it says cannot be known.
         if sa.is_half_open() {
-            sa.hint.get_or_insert((Hint::Notify(V1NotifyType::AUTHENTICATION_FAILED), now));
+            sa.hint.get_or_insert((Hint::Unreadable, now));
         }
         sa.drop_datagram(cx, DropReason::Undecryptable, path.remote);
         return None;

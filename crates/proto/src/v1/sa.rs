@@ -98,6 +98,8 @@ pub(super) enum Hint {
     Notify(V1NotifyType),
     /// That the SA, or one of its Child SAs, is deleted.
     Delete,
+    /// Something encrypted that we cannot open.
+    Unreadable,
 }
 
 /// A message that may have to be sent again.
@@ -207,6 +209,9 @@ pub(crate) struct IsakmpSa {
     pub(super) heard: Heard,
     /// What was wrong with a message of phase 1 that anybody can have sent: told when the peer's own does not come.
     pub(super) doubt: Option<Box<FailureKind>>,
+    /// Whether a message of phase 1 was sent as often as it may be without the peer's answer. Why that was may be known by
+    /// hearsay only ([`Self::hint`], [`Self::doubt`]), so that it decides nothing.
+    pub gave_up: bool,
 }
 
 impl IsakmpSa {
@@ -274,6 +279,7 @@ impl IsakmpSa {
             hint: None,
             heard: Heard::default(),
             doubt: None,
+            gave_up: false,
         }
     }
 
@@ -534,6 +540,7 @@ impl IsakmpSa {
         let hint = |(hint, _): (Hint, Instant)| match hint {
             Hint::Notify(kind) => kind.to_string(),
             Hint::Delete => model::DELETED.to_string(),
+            Hint::Unreadable => model::UNREADABLE.to_string(),
         };
         if !self.is_half_open() {
             // A sign of life that is proven outweighs it.
@@ -639,7 +646,8 @@ impl IsakmpSa {
         sent.resent += 1;
         let (resent, since, message) = (sent.resent, sent.since, sent.message.clone());
         if resent > cx.settings.backoff.tries {
-            return Some(self.gave_up(waiting_for, resent, now.since(since)));
+            self.gave_up = true;
+            return Some(self.silence(waiting_for, resent, now.since(since)));
         }
         self.retransmissions.sent = resent;
         self.retransmissions.total += 1;
@@ -662,7 +670,7 @@ impl IsakmpSa {
     }
 
     /// What a silence in phase 1 means, with what the peer said unprotected.
-    fn gave_up(&self, waiting_for: RuleId, sent: u32, over: std::time::Duration) -> FailureKind {
+    fn silence(&self, waiting_for: RuleId, sent: u32, over: std::time::Duration) -> FailureKind {
         if let Some(doubt) = &self.doubt {
             return FailureKind::clone(doubt);
         }
@@ -678,6 +686,13 @@ impl IsakmpSa {
             (RuleId::MainMode6 | RuleId::AggressiveMode2, Some(Hint::Notify(_))) => refused(expected),
             // Who has no secret for us says so when it needs one.
             (RuleId::MainMode4, Some(Hint::Notify(V1NotifyType::AUTHENTICATION_FAILED))) => refused(expected),
+            // Of a pre-shared key the keys are made (RFC 2409 section 5): with another one nothing can be read.
+            (RuleId::MainMode6, Some(Hint::Unreadable))
+                if matches!(super::authentication::name(self.method), "pre-shared-key") =>
+            {
+                let remote = expected.unwrap_or_else(|| Identity::from(self.remote.ip()));
+                FailureKind::PskMismatch { local, remote, tried: 1 }
+            }
             _ => FailureKind::NoAnswer { waiting_for, to: self.remote, sent, over, answered_before: false },
         }
     }
@@ -695,8 +710,10 @@ impl IsakmpSa {
             return FailureKind::PskMismatch { local, remote, tried: s.attempts.len() };
         }
         // What the initiator said without protection is likely the truth when it is silent from then on.
-        if let (Some((Hint::Notify(V1NotifyType::AUTHENTICATION_FAILED), _)), State::AggressiveReplied(_)) =
-            (self.hint, &self.state)
+        if let (
+            Some((Hint::Notify(V1NotifyType::AUTHENTICATION_FAILED) | Hint::Unreadable, _)),
+            State::AggressiveReplied(_),
+        ) = (self.hint, &self.state)
         {
             return FailureKind::AuthenticationRefused { local, remote: self.remote_id.clone() };
         }

@@ -71,6 +71,13 @@ fn connection_alone(path: &str, c: &Connection) -> Vec<Finding> {
             say(C::Lifetime, why, "rand_time", "make it a tenth of the shorter time");
         }
     }
+    for child in c.one_pair_only() {
+        let remedy = format!("write a child for each pair of networks [{}]", child.place);
+        let causes = [(C::TrafficSelector, remedy)];
+        let mut one = finding("unwise", &peer, Severity::Warning, &causes, child.to_string());
+        one.evidence.push(child.place.to_string());
+        found.push(one);
+    }
     let life = [c.rekey_time, c.reauth_time].into_iter().filter(|time| !time.is_zero()).min();
     for child in &c.children {
         found.extend(child_alone(&peer, c, child, life));

@@ -307,3 +307,18 @@ fn what_keys_open_is_held_against_a_configuration() {
         }
     }
 }
+
+#[test]
+fn several_networks_in_one_child_of_ikev1_are_told() {
+    let files = Files::new("one-pair");
+    let told = |version: &str| {
+        let text = site("a", "b", version, "", "s").replace("10.2.0.0/16", "10.2.0.0/16, 10.3.0.0/16");
+        let how = Check { file: files.write("a.conf", &text), with: None, json: false, verbose: false };
+        let (found, notes) = findings(&how).unwrap();
+        as_text(&found, &notes, true)
+    };
+    let text = told("version = 1");
+    let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(flat.contains("IKEv1 negotiates one pair of networks") && flat.contains("a child for each pair"), "{text}");
+    assert!(!told("version = 2").contains("one pair"));
+}

@@ -165,6 +165,9 @@ impl Core {
         let written = self.from_file.get(&connection.name).filter(|c| load::same(c, &connection));
         let connection = written.cloned().unwrap_or(connection);
         log::line("CFG", 1, &format!("loaded connection '{}'", connection.name));
+        if !known {
+            warn_of_one_pair(&connection);
+        }
         self.endpoint.load_connection(Arc::clone(&connection));
         if !known {
             self.start_actions(now, &connection);
@@ -242,6 +245,7 @@ impl Core {
             self.endpoint.add_secret(secret);
         }
         for connection in &loaded.connections {
+            warn_of_one_pair(connection);
             self.endpoint.load_connection(Arc::clone(connection));
         }
         log::line("CFG", 0, &format!("loaded {summary}"));
@@ -338,6 +342,13 @@ pub fn run(mut options: Options) -> Result<(), String> {
 }
 
 /// Where the control socket is: command line, else `SHRIKE_VICI`, else strongswan.conf, else charon's place.
+/// What a child of IKEv1 leaves out, which nobody is told of otherwise.
+fn warn_of_one_pair(connection: &Connection) {
+    for child in connection.one_pair_only() {
+        log::line("CFG", 0, &format!("connection '{}', {child}", connection.name));
+    }
+}
+
 fn socket_path(options: &Options, settings: &config::DaemonSettings) -> Result<PathBuf, String> {
     let uri = options.vici.clone().or_else(|| settings.vici_socket.clone());
     crate::client::socket_path(uri.as_deref())

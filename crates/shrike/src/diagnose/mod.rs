@@ -77,10 +77,11 @@ pub fn run(how: &Diagnose, vici: Option<&str>, print: impl Fn(&str), complain: i
     }
 }
 
-/// The page of a cause, or without a code all causes with what they mean.
+/// The page of a cause, what a reason means that `shrike show` and the log print, with the page of its cause, or without a
+/// code all causes with what they mean.
 ///
 /// # Errors
-/// There is no such cause.
+/// There is no such cause or reason.
 pub fn explain(code: Option<&str>) -> Result<String, String> {
     let Some(code) = code else {
         let line = |cause: &Cause| format!("{cause:<22} {}\n", cause.page().means);
@@ -88,7 +89,8 @@ pub fn explain(code: Option<&str>) -> Result<String, String> {
     };
     let cause = Cause::from_code(code);
     let unknown = || format!("'{code}' is no cause; 'shrike explain' lists all");
-    cause.map(|cause| cause.page().to_string()).ok_or_else(unknown)
+    let page = cause.map(|cause| cause.page().to_string());
+    page.or_else(|| diag::Reason::from_code(code).map(|reason| reason.to_string())).ok_or_else(unknown)
 }
 
 /// The worst of what was found and printed.

@@ -208,6 +208,9 @@ fn causes_are_explained() {
     let all = explain(None).unwrap();
     assert_eq!(all.lines().count(), Cause::ALL.len());
     assert!(explain(Some("psk-mismatch")).unwrap().starts_with("PSK_MISMATCH\n  means:"));
+    for code in model::FailureKind::CODES {
+        assert!(explain(Some(code)).unwrap().starts_with(code), "{code}");
+    }
     assert!(explain(Some("BLUE_MOON")).unwrap_err().contains("'BLUE_MOON' is no cause"));
 }
 

@@ -468,6 +468,7 @@ mod tests {
                 Kind::Inactive { after: ms },
             ];
             for kind in kinds {
+                prop_assert!(Kind::CODES.contains(&kind.code()), "{} is missing in CODES", kind.code());
                 let t = ended(kind);
                 let back = round_trip(&t).unwrap();
                 prop_assert_eq!(format!("{back:?}"), format!("{t:?}"));
