@@ -5,7 +5,7 @@ use model::{FailureKind, Identity, IkeState, Phase, Side};
 use sim::{Block, NodeId, Sim, Site};
 use std::time::Duration;
 use wire::grammar::RuleId;
-use wire::{ExchangeType, Header};
+use wire::{ExchangeType, Header, V1NotifyType};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MODES: [&str; 2] = ["aggressive = no", "aggressive = yes"];
@@ -173,7 +173,8 @@ fn a_responder_that_is_someone_else() {
         let told = if mode == MODES[0] { 2 } else { 1 };
         assert_eq!((informationals(&sim, a), sim.endpoint(b).sizes()), (told, (0, 0)), "{mode}");
         if mode == MODES[0] {
-            assert_eq!(sim.failure(b).kind, FailureKind::PeerDeleted);
+            let notify = V1NotifyType::INVALID_ID_INFORMATION;
+            assert_eq!(sim.failure(b).kind, FailureKind::PeerRefusedV1 { phase: Phase::Ike, notify });
         }
     }
 }

@@ -30,6 +30,12 @@ pub(super) const OWN: &[Phrase] = &[
     fault(
         Ike,
         Specific,
+        &[C::PeerId],
+        &["ended: the peer refused the ike sa with invalid_id_information", "[peer_refused]"],
+    ),
+    fault(
+        Ike,
+        Specific,
         &[C::DhGroup, C::Phase1Proposal],
         &["ended: no ike proposal in common: key exchange group:", "[ike_proposal]"],
     ),

@@ -263,7 +263,9 @@ fn judge_v1(sa: &ObservedSa) -> Option<Verdict> {
             Some((m, kinds.into_iter().find(|kind| kind.is_error())?))
         })
     };
-    if quick.is_empty() && !proved {
+    // An initiator that does not accept message 6 says so, and there is no quick mode.
+    let rejected = errors().any(|(m, _)| m.sender == Initiator);
+    if quick.is_empty() && (!proved || rejected) {
         let (message, kind) = errors().next()?;
         // One key opens both ends' messages: both made it of the same pre-shared key.
         let mut causes = refused_v1(Phase::Ike, kind, false);

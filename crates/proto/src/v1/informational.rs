@@ -14,7 +14,7 @@ use crate::child::ChildSa;
 use crate::context::{Context, Effect};
 use crate::timers::Reason;
 use crate::v2::Path;
-use model::{DropReason, Event, FailureKind, Instant, Phase, SaId};
+use model::{DropReason, Event, FailureKind, Instant, Phase, Role, SaId};
 use wire::v1::{Chain, ChainBuilder, parse_chain};
 use wire::{ExchangeType, Flags, HEADER_LEN, Header, ProtocolId, SpiPair, V1NotifyType};
 
@@ -109,7 +109,8 @@ pub(super) fn receive(
             ProtocolId::IKE => {
                 let own = super::identity_protection::spi_of(sa);
                 if delete.iter().any(|spi| spi == own) {
-                    ended = Some(FailureKind::PeerDeleted);
+                    let rejected = sa.rejected.map(|notify| FailureKind::PeerRefusedV1 { phase: Phase::Ike, notify });
+                    ended = Some(rejected.filter(|_| sa.children.is_empty()).unwrap_or(FailureKind::PeerDeleted));
                 }
             }
             ProtocolId::ESP => {
@@ -144,6 +145,12 @@ pub(super) fn receive(
                 super::phase1::shortened(sa, cx, super::proposals::lifetime_in(&data));
             }
             V1NotifyType::INITIAL_CONTACT => super::phase1::apply_uniqueness(sa, cx, true),
+            V1NotifyType::INVALID_ID_INFORMATION | V1NotifyType::AUTHENTICATION_FAILED
+                if protocol == ProtocolId::IKE && begun_by_peer_alone(sa) =>
+            {
+                sa.log(cx, "IKE", 1, "the peer does not accept us as who we say that we are".to_string());
+                sa.rejected = Some(kind);
+            }
             error if error.is_error() => {
                 sa.log(cx, "IKE", 1, format!("received {error} error notify"));
                 quick_mode::refused(sa, cx, now, error);
@@ -162,6 +169,11 @@ pub(crate) fn deleted_by_peer(sa: &mut IsakmpSa, cx: &mut Context, now: Instant,
     let (id, name) = (child.id, child.name.clone());
     remove_child(sa, cx, now, id, FailureKind::PeerDeleted);
     Some(name)
+}
+
+/// Whether the peer began phase 1 and no phase 2 has followed: then what it refuses is message 6.
+fn begun_by_peer_alone(sa: &IsakmpSa) -> bool {
+    sa.role == Role::Responder && sa.children.is_empty() && sa.quick_modes.is_empty()
 }
 
 /// `close_action`: the peer closed a Child SA, and no successor of it is there.

@@ -205,6 +205,8 @@ pub(crate) struct IsakmpSa {
     pub(super) requested: Vec<Vec<u8>>,
     /// What the peer reported without protection, and when: never acted upon, but told when the negotiation or the SA fails.
     pub(super) hint: Option<(Hint, Instant)>,
+    /// Responder: why the initiator does not accept message 6, authentic, before anything was negotiated.
+    pub(super) rejected: Option<V1NotifyType>,
     /// What came since our last message of phase 1 first went out.
     pub(super) heard: Heard,
     /// What was wrong with a message of phase 1 that anybody can have sent: told when the peer's own does not come.
@@ -277,6 +279,7 @@ impl IsakmpSa {
             bypasses: Vec::new(),
             requested: Vec::new(),
             hint: None,
+            rejected: None,
             heard: Heard::default(),
             doubt: None,
             gave_up: false,
