@@ -603,7 +603,7 @@ impl FailureKind {
             Self::NoConfig { local, remote } => {
                 format!(
                     "add a connection with remote_addrs = {} and local_addrs = {} (or %any); one that has them already is for \
-                     the other version of IKE, or the other mode: version = 0 takes both versions",
+                     the other version of IKE: version = 0 takes both",
                     remote.ip(),
                     local.ip()
                 )
