@@ -130,7 +130,9 @@ impl Mesh {
         for (node, _) in std::mem::take(&mut self.asleep) {
             self.sim.wake(node);
         }
-        // Whoever an operator or the peer left without an SA wants one.
+        // What was begun in the bad net comes to its end, one way or the other: a first message may have been changed on its
+        // way, and then the proof fails. Whoever has no SA then, by that or by an operator, wants one.
+        self.run(170);
         for node in self.nodes.clone() {
             self.start(node);
         }

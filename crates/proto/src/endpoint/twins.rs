@@ -18,7 +18,7 @@ use crate::child::ChildSa;
 use crate::ike_sa::IkeSa;
 use crate::v2;
 use config::Unique;
-use model::{Instant, Role, SaId};
+use model::{Instant, SaId};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -37,17 +37,20 @@ impl Endpoint {
         let Some(new) = self.ikev2(id) else { return };
         let Some(peer) = new.local_id.clone().zip(new.remote_id.clone()) else { return };
         let known = self.cx.peers.get(&peer).into_iter().flatten();
-        let mut others = known.filter(|(_, at)| at.ip() == new.remote.ip()).filter_map(|(other, _)| self.ikev2(*other));
-        let Some(twin) = others.find(|other| are_twins(new, other)) else { return };
+        let others = known.filter(|(_, at)| at.ip() == new.remote.ip()).filter_map(|(other, _)| self.ikev2(*other));
         let spis = |sa: &v2::IkeSa| (sa.spis.initiator, sa.spis.responder);
-        let (goes, stays) = if spis(new) < spis(twin) { (new, twin) } else { (twin, new) };
-        if goes.role != Role::Initiator {
-            return; // the peer began it, and deletes it
-        }
-        let (goes, stays) = (goes.id, stays.id);
-        if let Some(sa) = self.sas.get_mut(&stays).and_then(IkeSa::v2) {
+        // There may be more than one, of which the peer has lost some: each has to show that it is there.
+        let pairs: Vec<(SaId, SaId)> = others
+            .filter(|other| are_twins(new, other))
+            .map(|twin| if spis(new) < spis(twin) { (new, twin) } else { (twin, new) })
+            .filter(|(goes, _)| began(goes)) // else the peer did, and deletes it
+            .map(|(goes, stays)| (goes.id, stays.id))
+            .collect();
+        for (goes, stays) in pairs {
             self.twins.0.insert(stays, (goes, now));
-            sa.enqueue(&mut self.cx, now, v2::Task::Liveness);
+            if let Some(sa) = self.sas.get_mut(&stays).and_then(IkeSa::v2) {
+                sa.enqueue(&mut self.cx, now, v2::Task::Liveness);
+            }
         }
     }
 
@@ -57,7 +60,13 @@ impl Endpoint {
             return;
         }
         let one_of = |(stays, (goes, _)): &(&SaId, &(SaId, Instant))| **stays == id || *goes == id;
-        let Some((&stays, &(goes, since))) = self.twins.0.iter().find(one_of) else { return };
+        let pairs = self.twins.0.iter().filter(one_of).map(|(stays, (goes, since))| (*stays, *goes, *since));
+        for pair in pairs.collect::<Vec<_>>() {
+            self.close_one_of(now, pair);
+        }
+    }
+
+    fn close_one_of(&mut self, now: Instant, (stays, goes, since): (SaId, SaId, Instant)) {
         let both = self.ikev2(stays).zip(self.ikev2(goes));
         // One that is being replaced has an heir soon, and one that ends is forgotten here too.
         let Some((heir, old)) = both.filter(|(heir, old)| stands_alone(heir) && stands_alone(old)) else { return };
@@ -129,6 +138,11 @@ fn stands_alone(sa: &v2::IkeSa) -> bool {
     sa.is_established() && !sa.is_leaving() && sa.replaces.is_none() && sa.heir().is_none() && !sa.undecided
 }
 
+/// Whether we began it: rekeying may exchange the roles, and does not change this.
+fn began(sa: &v2::IkeSa) -> bool {
+    sa.redirection.client
+}
+
 /// Whether the two were begun by both ends at once for the same purpose.
 fn are_twins(new: &v2::IkeSa, other: &v2::IkeSa) -> bool {
     let wanted = |sa: &v2::IkeSa| sa.connection.as_ref().is_some_and(|c| c.unique != Unique::Never);
@@ -138,7 +152,7 @@ fn are_twins(new: &v2::IkeSa, other: &v2::IkeSa) -> bool {
     single(new)
         && single(other)
         && at_once
-        && new.role != other.role
+        && began(new) != began(other)
         && new.name() == other.name()
         && (new.local.ip(), new.remote.ip()) == (other.local.ip(), other.remote.ip())
 }
