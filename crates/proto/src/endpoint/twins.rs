@@ -143,16 +143,16 @@ fn began(sa: &v2::IkeSa) -> bool {
     sa.redirection.client
 }
 
-/// Whether the two were begun by both ends at once for the same purpose.
+/// Whether the two were begun at once for the same purpose: by both ends, or by one that thought the other one lost.
 fn are_twins(new: &v2::IkeSa, other: &v2::IkeSa) -> bool {
     let wanted = |sa: &v2::IkeSa| sa.connection.as_ref().is_some_and(|c| c.unique != Unique::Never);
     let bare = |sa: &v2::IkeSa| sa.virtual_addresses.own.is_empty() && sa.virtual_addresses.assigned.is_empty();
     let single = |sa: &v2::IkeSa| stands_alone(sa) && wanted(sa) && bare(sa);
     let at_once = other.established.is_some_and(|up| new.created <= up + AT_ONCE);
-    single(new)
+    new.id != other.id
+        && single(new)
         && single(other)
         && at_once
-        && began(new) != began(other)
         && new.name() == other.name()
         && (new.local.ip(), new.remote.ip()) == (other.local.ip(), other.remote.ip())
 }
