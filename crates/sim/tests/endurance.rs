@@ -206,5 +206,5 @@ fn small_meshes() {
 
 #[test]
 fn a_larger_mesh() {
-    if long() { report(64, 10, 2) } else { report(8, 1, 1) }
+    if long() { report(64, 2, 1) } else { report(8, 1, 1) }
 }
