@@ -123,6 +123,7 @@ pub struct Endpoint {
     /// Half-open SAs by the initiator's address.
     half_open: BTreeMap<IpAddr, usize>,
     half_open_total: usize,
+    half_open_v1: usize,
     gate: Gate,
     tombstones: VecDeque<Tombstone>,
     names: Names,
@@ -146,6 +147,7 @@ impl Endpoint {
             first_keys: BTreeMap::new(),
             half_open: BTreeMap::new(),
             half_open_total: 0,
+            half_open_v1: 0,
             gate: Gate::new(),
             tombstones: VecDeque::new(),
             names: Names::default(),
@@ -472,7 +474,7 @@ impl Endpoint {
             let _ = sa.repeat(&mut self.cx, bytes, path.remote);
             return;
         }
-        if let Some(limit) = self.over_half_open_limit(path.remote.ip()) {
+        if let Some(limit) = self.over_half_open_limit(path.remote.ip(), IkeVersion::V1) {
             return self.cx.dropped(limit, path.remote);
         }
         let Some(candidates) = self.candidates(now, path, IkeVersion::V2) else {

@@ -289,6 +289,38 @@ fn a_flood_from_everywhere_leaves_a_bounded_number_of_half_open_sas() {
     assert_eq!(sim.endpoint(b).sizes(), (1, 0), "the flood has passed");
 }
 
+/// IKEv1 has no COOKIE: a flood of it from everywhere takes half of the places, and IKEv2 still gets in. Then all is over.
+#[test]
+fn a_flood_of_ikev1_leaves_room_for_ikev2() {
+    let mut sim = Sim::new(1);
+    let a = sim.add(site_a());
+    let both = "version = 0\nproposals = aes128gcm16-prfsha256-x25519, aes128-sha256-x25519";
+    let b = sim.add(Site::new("b", "192.0.2.2").to("%any").connection(both).settings(|s| s.half_open_limit = 40));
+    let mut first = Sim::new(2);
+    let [c, d] = [("192.0.2.1", "192.0.2.2"), ("192.0.2.2", "192.0.2.1")].map(|(own, peer)| {
+        first.add(Site::new("c", own).to(peer).connection("version = 1\nproposals = aes128-sha256-x25519"))
+    });
+    first.initiate(c, d);
+    let message = first.wire[0].1.bytes.clone();
+    for n in 0..2000u16 {
+        let mut bytes = message.clone();
+        bytes[..2].copy_from_slice(&(n + 1).to_be_bytes());
+        let from = std::net::SocketAddr::from(([198, 18, (n >> 8) as u8, n as u8], 500));
+        let answers = sim.with(b, |endpoint, now| {
+            endpoint
+                .handle(now, Input::Datagram { local: "192.0.2.2:500".parse().unwrap(), remote: from, bytes: &bytes });
+            transmitted(endpoint)
+        });
+        assert!(answers.iter().map(Vec::len).sum::<usize>() <= bytes.len(), "amplification");
+    }
+    assert_eq!(sim.endpoint(b).sizes(), (20, 20));
+    assert_eq!(sim.dropped(b, DropReason::HalfOpenLimit), 1980);
+    sim.initiate(a, b);
+    assert!(sim.run_until(SECOND, |sim| sim.carries(a, b)).is_some());
+    sim.run_for(200 * SECOND);
+    assert_eq!(sim.endpoint(b).sizes(), (1, 0), "the flood has passed");
+}
+
 #[test]
 fn one_address_cannot_take_all_places() {
     let mut sim = Sim::new(1);

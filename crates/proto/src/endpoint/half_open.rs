@@ -39,7 +39,7 @@ impl Endpoint {
             return;
         }
         self.cx.count(Counter::IkeInitInRequest);
-        if let Some(limit) = self.over_half_open_limit(path.remote.ip()) {
+        if let Some(limit) = self.over_half_open_limit(path.remote.ip(), IkeVersion::V2) {
             return self.cx.dropped(limit, path.remote);
         }
         let from_peer = self.half_open.get(&path.remote.ip()).copied().unwrap_or(0);
@@ -69,12 +69,16 @@ impl Endpoint {
         self.first_messages.range(with(0)..=with(u8::MAX)).next().is_some()
     }
 
-    pub(super) fn over_half_open_limit(&self, peer: IpAddr) -> Option<DropReason> {
+    /// Whether there are too many half-open SAs for one more. IKEv1 has nothing like COOKIE, so that spoofed addresses fill what
+    /// it may have: half of the places, the others are IKEv2's.
+    pub(super) fn over_half_open_limit(&self, peer: IpAddr, version: IkeVersion) -> Option<DropReason> {
         if self.cx.settings.initiator_only {
             return Some(DropReason::InitiatorOnly);
         }
         let over = |limit: usize, now: usize| limit != 0 && now >= limit;
-        if over(self.cx.settings.half_open_limit, self.half_open_total) {
+        let limit = self.cx.settings.half_open_limit;
+        let share = limit.div_ceil(2);
+        if over(limit, self.half_open_total) || (version == IkeVersion::V1 && over(share, self.half_open_v1)) {
             return Some(DropReason::HalfOpenLimit);
         }
         let from_peer = self.half_open.get(&peer).copied().unwrap_or(0);
@@ -87,6 +91,7 @@ impl Endpoint {
         self.first_keys.insert(sa.id(), key);
         *self.half_open.entry(key.from.ip()).or_default() += 1;
         self.half_open_total += 1;
+        self.half_open_v1 += usize::from(matches!(sa, IkeSa::V1(_)));
         self.sas.insert(sa.id(), sa);
     }
 
@@ -94,6 +99,9 @@ impl Endpoint {
     pub(super) fn leave_half_open(&mut self, id: SaId) {
         let Some(from) = self.first_keys.get(&id).map(|key| key.from.ip()) else { return };
         self.half_open_total = self.half_open_total.saturating_sub(1);
+        if matches!(self.sas.get(&id), Some(IkeSa::V1(_))) {
+            self.half_open_v1 = self.half_open_v1.saturating_sub(1);
+        }
         if let Some(n) = self.half_open.get_mut(&from) {
             *n -= 1;
             if *n == 0 {
