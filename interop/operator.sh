@@ -263,6 +263,8 @@ as_racoon() {
     check 'racoonctl: vpn-disconnect in the newer dialect' says '^Phase 1 deleted : 192.0.2.1.500. -> 192.0.2.2.500.$' -- --dialect racoon08 vpn-disconnect 192.0.2.2
     check 'racoonctl: vpn-connect' says '^VPN connexion established$' -- vpn-connect 192.0.2.2
     check 'racoonctl: delete-sa isakmp' racoonctl delete-sa isakmp inet 192.0.2.1 192.0.2.2
+    check 'racoonctl: phase 1 alone' says '^VPN connexion established$' -- establish-sa -w isakmp inet 192.0.2.1 192.0.2.2
+    check 'racoonctl: ... nothing over it' says '192\.0\.2\.2\.500 .* 9 I 10 M 20[0-9-]+ [0-9:]+      0 $' -- -l show-sa isakmp
     subject_stop a; subject_stop b
     cat >"$LAB/a/swanctl.conf" <<CONF
 connections { lab { version = 1

@@ -415,3 +415,33 @@ fn both_begin_at_once() {
         assert_eq!((of_a, of_b), (sim.pairs(a, b), sim.pairs(a, b)), "{mode}: nothing at one end only");
     }
 }
+
+/// Phase 1 alone, as `racoonctl establish-sa isakmp` has it, in both modes; quick mode comes when it is asked for.
+#[test]
+fn phase_1_alone() {
+    for aggressive in ["no", "yes"] {
+        let mut sim = Sim::new(9);
+        let site = |name: &str, own: &str, peer: &str| {
+            Site::new(name, own).to(peer).connection("version = 1").connection(&format!("aggressive = {aggressive}"))
+        };
+        let a = sim.add(site("a", "192.0.2.1", "192.0.2.2"));
+        let b = sim.add(site("b", "192.0.2.2", "192.0.2.1"));
+        let at = |address: &str| std::net::SocketAddr::new(address.parse().unwrap(), 500);
+        let phase1 = |sim: &mut Sim| {
+            sim.with(a, |endpoint, now| {
+                endpoint.initiate_childless(now, "gw", at("192.0.2.1"), at("192.0.2.2")).expect("it can begin")
+            })
+        };
+        assert!(matches!(phase1(&mut sim), proto::Started::Negotiation(_)));
+        sim.run_for(Duration::from_secs(60));
+        for node in [a, b] {
+            let sas = sim.snapshots(node);
+            assert_eq!((sas.len(), sas[0].state, sas[0].children.len()), (1, model::IkeState::Established, 0));
+        }
+        assert!(matches!(phase1(&mut sim), proto::Started::AlreadyUp(_)));
+        sim.initiate(a, b);
+        sim.run_for(Duration::from_secs(5));
+        assert!(sim.carries(a, b));
+        assert_eq!(sim.snapshots(a).len(), 1, "over the one that is there");
+    }
+}

@@ -51,7 +51,8 @@ impl Endpoint {
         }
     }
 
-    /// Begins an IKE SA of a connection without any Child SA (RFC 6023).
+    /// Begins an IKE SA of a connection without any Child SA: RFC 6023, and phase 1 alone of IKEv1, to which quick mode may
+    /// come later (RFC 2409 section 2).
     ///
     /// # Errors
     /// Why it cannot even begin.
@@ -67,14 +68,9 @@ impl Endpoint {
             return Err(Failure { kind: FailureKind::NoConfig { local, remote }, config: None });
         };
         let source = found.source.get("childless");
-        if found.version == IkeVersion::V1 {
-            return Err(Failure {
-                kind: FailureKind::WrongVersion { peer: 1 },
-                config: Some(found.source.get("version")),
-            });
-        }
         let own = |sa: &&IkeSa| {
-            sa.name() == connection && !sa.is_closed() && sa.heir().is_none() && sa.addresses().1.ip() == remote.ip()
+            let usable = !sa.is_closed() && !sa.is_orphaned() && sa.heir().is_none();
+            usable && sa.name() == connection && sa.addresses().1.ip() == remote.ip()
         };
         if let Some(sa) = self.sas.values().find(own) {
             let id = sa.id();

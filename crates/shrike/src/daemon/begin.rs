@@ -98,16 +98,13 @@ impl Core {
         started.map_err(|failure| format!("{failure}; {}", failure.kind.remedy()))
     }
 
-    /// Begins to negotiate an IKE SA without a Child SA (RFC 6023).
+    /// Begins to negotiate an IKE SA without a Child SA (RFC 6023), or phase 1 of IKEv1 alone.
     ///
     /// # Errors
     /// Why it cannot begin, and what to do.
     pub fn initiate_childless(&mut self, now: Instant, ike: &str) -> Result<Started, String> {
         let found = self.endpoint.connections().find(|c| c.name == ike).cloned();
         let connection = found.ok_or_else(|| format!("there is no connection '{ike}'"))?;
-        if connection.version == config::IkeVersion::V1 {
-            return Err(format!("'{ike}' is of IKEv1, where an ISAKMP SA is made for a child: name it (--child NAME)"));
-        }
         let remote = self.remote_address(&connection)?;
         let local = self.local_address(&connection, remote)?;
         let from = SocketAddr::new(local, self.own_port(connection.local_port));

@@ -92,7 +92,7 @@ fn names(name: &AltName, id: &Identity) -> bool {
 
 /// What is to be brought up.
 pub enum Wanted {
-    /// Phase 1 between these ends. It is made for a phase 2, so the first child of the connection comes with it.
+    /// Phase 1 between these ends, and nothing over it. In IKEv2 an IKE SA is made with a Child SA: the first one comes too.
     Isakmp { source: IpAddr, destination: IpAddr },
     /// The child that carries this.
     Esp { source: TrafficSelector, destination: TrafficSelector },
@@ -103,7 +103,8 @@ pub enum Wanted {
 /// A child of a connection that is loaded.
 struct Chosen {
     connection: String,
-    child: String,
+    /// None for phase 1 alone.
+    child: Option<String>,
     /// Names of users in its own rounds with XAuth.
     users: Vec<Option<String>>,
     gateway: String,
@@ -133,9 +134,10 @@ impl Wanted {
         let (connection, m, child) = found.ok_or_else(|| self.nothing(named, all))?;
         let rounds =
             m.sections().filter(|(key, round)| key.starts_with("local") && round.get_str("class") == Some("XAuth"));
+        let alone = matches!(self, Self::Isakmp { .. }) && m.get_str("version") == Some("IKEv1");
         Ok(Chosen {
             connection: connection.clone(),
-            child,
+            child: (!alone).then_some(child),
             users: rounds
                 .map(|(_, round)| round.get_str("xauth_id").or(round.get_str("id")).map(str::to_string))
                 .collect(),
@@ -236,7 +238,7 @@ pub fn connect(line: &Line, control: &mut Control, wanted: &Wanted, begin: &Begi
         control.command("load-shared", message, |_| {})?;
     }
     let mut message = Message::new();
-    message.set("ike", &chosen.connection).set("child", &chosen.child);
+    message.set("ike", &chosen.connection).maybe("child", chosen.child.as_deref());
     message.set("timeout", if begin.wait { "60000" } else { "-1" });
     let done = control.command("initiate", message, |_| {}).map(drop);
     if done.is_err() && begin.user.is_some() {
@@ -361,7 +363,9 @@ mod tests {
     }
 
     fn chosen(wanted: &Wanted, named: Option<&str>, strict: bool) -> Result<String, String> {
-        wanted.choose(&line(strict), named, &loaded()).map(|c| format!("{}/{}", c.connection, c.child))
+        wanted
+            .choose(&line(strict), named, &loaded())
+            .map(|c| format!("{}/{}", c.connection, c.child.as_deref().unwrap_or("phase 1 alone")))
     }
 
     #[test]
@@ -372,6 +376,12 @@ mod tests {
         assert_eq!(chosen(&to("192.0.2.3"), None, false).unwrap(), "new/host");
         assert_eq!(chosen(&to("192.0.2.3"), None, true).unwrap(), "anybody/first", "IKEv2 is not racoon's");
         assert_eq!(chosen(&to("192.0.2.9"), Some("gw"), false).unwrap(), "gw/net");
+        let phase1 = |address: &str| Wanted::Isakmp {
+            source: "192.0.2.1".parse().unwrap(),
+            destination: address.parse().unwrap(),
+        };
+        assert_eq!(chosen(&phase1("192.0.2.2"), None, false).unwrap(), "gw/phase 1 alone");
+        assert_eq!(chosen(&phase1("192.0.2.3"), None, false).unwrap(), "new/host", "an IKE SA has a Child SA");
         assert_eq!(chosen(&esp("10.1.0.0/16", "10.2.0.0/16"), None, false).unwrap(), "gw/net");
         assert_eq!(chosen(&esp("10.1.0.0/16", "10.2.0.7/32[tcp/80]"), None, false).unwrap(), "gw/web");
         assert_eq!(chosen(&esp("192.0.2.1/32", "192.0.2.3/32"), None, false).unwrap(), "new/host");
