@@ -208,3 +208,9 @@ fn small_meshes() {
 fn a_larger_mesh() {
     if long() { report(64, 2, 1) } else { report(8, 1, 1) }
 }
+
+/// A request for a further child that the peer repeats until ours has made that child, and ours was rekeyed meanwhile.
+#[test]
+fn a_late_request_for_a_child_that_was_rekeyed_meanwhile() {
+    endure(228, 4, 5);
+}

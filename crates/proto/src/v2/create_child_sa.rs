@@ -329,9 +329,10 @@ pub(super) fn response(sa: &mut IkeSa, cx: &mut Context, now: Instant, task: Tas
             // What we are to delete never carries what we send: the peer forgets it before we hear that it did.
             let lost = |c: &Crossing| nonce.as_slice().min(nonce_r) < c.lowest.as_slice();
             let mut new = new;
-            if old.is_none() {
-                new.asked = Some(Box::new(Asked { nonce: nonce.clone(), answered: now }));
-            }
+            new.asked = match old {
+                None => Some(Box::new(Asked { nonce: nonce.clone(), answered: now })),
+                Some(old) => asked_before(sa, old),
+            };
             new.succeeds = crossing.as_ref().filter(|c| lost(c)).map(|c| c.made);
             sa.install(cx, now, new, agreed, keys, Role::Initiator);
             child_up(sa, cx, now, new_id);
@@ -588,6 +589,11 @@ pub(super) fn request(
     (reply, Verdict::Keep)
 }
 
+/// The request that made the Child SA which is rekeyed: the peer's for the same may come even later.
+fn asked_before(sa: &mut IkeSa, old: SaId) -> Option<Box<Asked>> {
+    sa.children.iter_mut().find(|c| c.id == old)?.asked.take()
+}
+
 /// Whether the peer asks for the same further Child SA as a request of ours, and ours is the one to be made, or is made: both
 /// ends would have it twice. RFC 7296 has no rule for this; that of section 2.8.1 does: the request with the lower nonce is
 /// the one that comes to nothing, here before anything is installed. Both ends compare the same two. A request that was
@@ -683,6 +689,7 @@ fn serve(
     };
     // Everything is checked: from here on the SA changes.
     let mut new = ChildSa::larval(cx, config, agreed.selectors.clone());
+    new.asked = old.as_ref().and_then(|(old, _)| asked_before(sa, *old));
     new.spi_out = spi_out;
     new.succeeds = old.as_ref().map(|(old, _)| *old);
     let new_id = new.id;
