@@ -201,7 +201,7 @@ fn long() -> bool {
 
 #[test]
 fn small_meshes() {
-    if long() { report(4, 20, 200) } else { report(4, 2, 4) }
+    if long() { report(4, 20, 1000) } else { report(4, 2, 4) }
 }
 
 #[test]
