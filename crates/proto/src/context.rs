@@ -2,6 +2,7 @@
 
 use crate::endpoint::Output;
 use crate::inquiries::Need;
+use crate::peers::Peers;
 use crate::settings::Settings;
 use crate::timers::Timers;
 use config::{Connection, SharedSecret};
@@ -99,8 +100,8 @@ pub(crate) struct Context {
     pub pools: crate::Pools,
     /// This host's addresses that peers may be told of (MOBIKE).
     pub addresses: Vec<std::net::IpAddr>,
-    /// Established SAs by our identity and the peer's, with the peer's address.
-    pub peers: BTreeMap<(Identity, Identity), BTreeMap<SaId, SocketAddr>>,
+    /// Established SAs by identities and by the peer's address.
+    pub peers: Peers,
     pub counters: [u64; COUNTERS.len()],
     pub drops: [u64; DropReason::ALL.len()],
     next_ike: u32,
@@ -147,7 +148,7 @@ impl Context {
             tokens: crate::v2::TokenMaker::default(),
             pools: crate::Pools::default(),
             addresses: Vec::new(),
-            peers: BTreeMap::new(),
+            peers: Peers::default(),
             counters: [0; COUNTERS.len()],
             drops: [0; DropReason::ALL.len()],
             next_ike: 1,
@@ -237,14 +238,14 @@ impl Context {
 
     /// Whether this peer has an SA from another place. From the same one it may replace its own.
     pub fn held_elsewhere(&self, local: &Identity, remote: &Identity, at: SocketAddr) -> bool {
-        let known = self.peers.get(&(local.clone(), remote.clone()));
+        let known = self.peers.with(&(local.clone(), remote.clone()));
         known.is_some_and(|sas| sas.values().any(|other| *other != at))
     }
 
     /// Whether another SA than `sa` is up with whoever is at this address. INITIAL_CONTACT is for an end that has none, and
     /// the peer would drop what came up because it began at the same time (RFC 7296 section 2.4).
     pub fn has_another_at(&self, sa: SaId, at: std::net::IpAddr) -> bool {
-        self.peers.values().flatten().any(|(other, address)| *other != sa && address.ip() == at)
+        self.peers.another_at(sa, at)
     }
 
     pub fn count(&mut self, counter: Counter) {

@@ -8,6 +8,7 @@ mod redirect;
 mod renewal;
 mod shunts;
 mod strays;
+mod table;
 mod traps;
 mod twins;
 
@@ -113,7 +114,7 @@ pub enum Started {
 pub struct Endpoint {
     cx: Context,
     connections: BTreeMap<String, Arc<Connection>>,
-    sas: BTreeMap<SaId, IkeSa>,
+    sas: table::Table,
     /// By the SPI that we chose.
     by_spi: BTreeMap<IkeSpi, SaId>,
     /// Responder's SAs by their first message, which has no SPI of ours.
@@ -141,7 +142,7 @@ impl Endpoint {
         Self {
             cx: Context::new(settings, rng),
             connections: BTreeMap::new(),
-            sas: BTreeMap::new(),
+            sas: table::Table::default(),
             by_spi: BTreeMap::new(),
             first_messages: BTreeMap::new(),
             first_keys: BTreeMap::new(),
@@ -171,6 +172,8 @@ impl Endpoint {
             Input::Plane(event) => self.plane_event(now, event),
         }
         self.carry_out_effects(now);
+        #[cfg(debug_assertions)]
+        assert!(self.sas.is_consistent());
     }
 
     /// The next thing it wants, until there is none.
@@ -329,8 +332,7 @@ impl Endpoint {
 
     /// How many IKE SAs there are, and how many of them are half-open.
     pub fn sizes(&self) -> (usize, usize) {
-        let live = self.sas.values().filter(|sa| !sa.is_closed());
-        (live.clone().count(), live.filter(|sa| sa.is_half_open()).count())
+        self.sas.sizes()
     }
 
     /// Counters by swanctl's names.
@@ -523,13 +525,10 @@ impl Endpoint {
     }
 
     fn plane_event(&mut self, now: Instant, event: PlaneEvent) {
-        let owner = |sas: &BTreeMap<SaId, IkeSa>, child: SaId| {
-            sas.values().find(|sa| sa.children().iter().any(|c| c.id == child)).map(IkeSa::id)
-        };
         match event {
-            PlaneEvent::Failed { child, .. } if self.forget_trap(child) || self.forget_shunt(child) => {}
+            PlaneEvent::Failed { child, .. } if self.forget_policy(child) => {}
             PlaneEvent::Traffic { child, idle } => {
-                if let Some(id) = owner(&self.sas, child) {
+                if let Some(id) = self.sas.owner(child) {
                     self.traffic(now, id, child, idle);
                 }
             }
@@ -537,18 +536,20 @@ impl Endpoint {
                 self.acquire(now, trap, traps::Packet { source, destination, protocol });
             }
             PlaneEvent::Failed { child, reason } => {
-                self.lose_child(now, child, owner(&self.sas, child), FailureKind::InstallFailed { reason })
+                let owner = self.sas.owner(child);
+                self.lose_child(now, child, owner, FailureKind::InstallFailed { reason });
             }
             PlaneEvent::HardExpire { child } => {
-                self.lose_child(now, child, owner(&self.sas, child), FailureKind::Expired)
+                let owner = self.sas.owner(child);
+                self.lose_child(now, child, owner, FailureKind::Expired);
             }
             PlaneEvent::SoftExpire { child } => {
-                if let Some(id) = owner(&self.sas, child) {
+                if let Some(id) = self.sas.owner(child) {
                     self.volume_spent(now, id, child);
                 }
             }
             PlaneEvent::PeerMoved { child, remote } => {
-                if let Some(sa) = owner(&self.sas, child).and_then(|id| self.sas.get_mut(&id)) {
+                if let Some(sa) = self.sas.owner(child).and_then(|id| self.sas.get_mut(&id)) {
                     sa.follow(&mut self.cx, remote);
                 }
             }
@@ -568,21 +569,25 @@ impl Endpoint {
     /// The children that an SA's connection has under other IKE SAs with the same peer, or that we are making there. Both
     /// ends may have begun: what is up beside an SA that is lost, or that never came up, must not come up once more. Those
     /// others find out by themselves if they are lost too.
-    fn carried_by_others(&self, id: SaId) -> BTreeSet<String> {
+    fn carried_by_others(&mut self, id: SaId) -> BTreeSet<String> {
         let Some(sa) = self.sas.get(&id) else { return BTreeSet::new() };
         let at = sa.addresses().1.ip();
         let established = sa.was_established();
-        let known = sa.identities().filter(|_| established).and_then(|key| self.cx.peers.get(&key));
+        let (name, role) = (sa.name().to_string(), sa.role());
+        let known = sa.identities().filter(|_| established).and_then(|key| self.cx.peers.with(&key));
         let same_peer = |other: SaId, its: &IkeSa| match known {
             Some(sas) if its.was_established() => sas.contains_key(&other),
-            _ => its.addresses().1.ip() == at && (sa.role() == Role::Initiator || established),
+            _ => its.addresses().1.ip() == at && (role == Role::Initiator || established),
         };
-        let beside = self.sas.iter().filter(|(other, its)| {
-            **other != id && its.name() == sa.name() && !its.is_closed() && same_peer(**other, its)
-        });
+        let there: BTreeSet<SaId> = self.sas.named_at(&name, at).map(IkeSa::id).collect();
+        let of_peer = known.into_iter().flat_map(BTreeMap::keys).copied();
+        let all: BTreeSet<SaId> = of_peer.chain(there).filter(|other| *other != id).collect();
         let ours = |its: &IkeSa| its.is_established() || (its.is_half_open() && its.role() == Role::Initiator);
-        let carried = beside.map(|(_, its)| its).filter(|its| ours(its)).flat_map(IkeSa::lasting_children);
-        carried.map(|child| child.name.clone()).collect()
+        let beside = all
+            .iter()
+            .filter_map(|other| self.sas.get(other))
+            .filter(|its| its.name() == name && !its.is_closed() && same_peer(its.id(), its) && ours(its));
+        beside.flat_map(IkeSa::lasting_children).map(|child| child.name.clone()).collect()
     }
 
     /// Carries out what a handler decided.
@@ -626,13 +631,8 @@ impl Endpoint {
         let outlived = outlived && matches!(sa, IkeSa::V1(_));
         let trapped = to_trap(sa, &kind);
         let tombstone = sa.tombstone(cx, now, kind);
-        if let Some(key) = sa.identities().filter(|_| sa.was_established())
-            && let Some(sas) = cx.peers.get_mut(&key)
-        {
-            sas.remove(&id);
-            if sas.is_empty() {
-                cx.peers.remove(&key);
-            }
+        if let Some(key) = sa.identities().filter(|_| sa.was_established()) {
+            cx.peers.forget(id, &key);
         }
         let down = (sa.was_established() && !sa.is_orphaned()).then(|| Box::new(sa.snapshot(cx, now)));
         if outlived {
@@ -729,7 +729,7 @@ impl Endpoint {
                     if forgotten {
                         self.forget_orphans(now, &identities, except);
                     }
-                    let known = self.cx.peers.get(&identities);
+                    let known = self.cx.peers.with(&identities);
                     // What came up while the new one was negotiated, because both ends began at once, is not from before:
                     // else each end would delete the other's.
                     let begun = self.sas.get(&except).map_or(now, IkeSa::created);

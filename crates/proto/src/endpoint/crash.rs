@@ -31,7 +31,7 @@ impl Endpoint {
         });
         let text = format!("peer {} has restarted and lost the IKE SA: its token proves it", sa.remote.ip());
         sa.log(&mut self.cx, "IKE", 1, text);
-        let known = self.sas.get(&id).and_then(IkeSa::identities).and_then(|key| self.cx.peers.get(&key));
+        let known = self.sas.get(&id).and_then(IkeSa::identities).and_then(|key| self.cx.peers.with(&key));
         let others: Vec<SaId> =
             known.into_iter().flat_map(BTreeMap::keys).copied().filter(|other| *other != id).collect();
         for other in others {

@@ -27,9 +27,9 @@ impl Endpoint {
             return Err(Failure { kind: FailureKind::NoConfig { local, remote }, config: None });
         };
         // Without an ISAKMP SA over it a Child SA is not what is asked for.
-        let usable = |sa: &IkeSa| sa.name() == connection && !sa.is_closed() && !sa.is_orphaned();
+        let usable = |sa: &IkeSa| !sa.is_closed() && !sa.is_orphaned();
         let up = |sa: &&IkeSa| usable(sa) && sa.lasting_children().any(|c| c.name == child);
-        if let Some(sa) = self.sas.values().find(up) {
+        if let Some(sa) = self.sas.named(connection).find(up) {
             let installed = sa.lasting_children().any(|c| c.name == child && c.is_installed());
             return Ok(if installed { Started::AlreadyUp(sa.id()) } else { Started::Negotiation(sa.id()) });
         }
@@ -68,11 +68,8 @@ impl Endpoint {
             return Err(Failure { kind: FailureKind::NoConfig { local, remote }, config: None });
         };
         let source = found.source.get("childless");
-        let own = |sa: &&IkeSa| {
-            let usable = !sa.is_closed() && !sa.is_orphaned() && sa.heir().is_none();
-            usable && sa.name() == connection && sa.addresses().1.ip() == remote.ip()
-        };
-        if let Some(sa) = self.sas.values().find(own) {
+        let own = |sa: &&IkeSa| !sa.is_closed() && !sa.is_orphaned() && sa.heir().is_none();
+        if let Some(sa) = self.sas.named_at(connection, remote.ip()).find(own) {
             let id = sa.id();
             return Ok(if sa.is_established() { Started::AlreadyUp(id) } else { Started::Negotiation(id) });
         }
@@ -88,14 +85,14 @@ impl Endpoint {
         child: &str,
         at: (SocketAddr, SocketAddr),
     ) -> Option<SaId> {
-        let cx = &mut self.cx;
-        let mut own = self.sas.values_mut().filter_map(|sa| match sa {
-            IkeSa::V1(sa) if sa.name() == connection && !sa.is_closed() && sa.replaced_by.is_none() => Some(sa),
-            _ => None,
+        let own = self.sas.named_at(connection, at.1.ip()).filter(|sa| match sa {
+            IkeSa::V1(sa) => !sa.is_closed() && sa.replaced_by.is_none() && sa.local.ip() == at.0.ip(),
+            IkeSa::V2(_) => false,
         });
-        own.find_map(|sa| {
-            let there = (sa.local.ip(), sa.remote.ip()) == (at.0.ip(), at.1.ip());
-            (there && v1::add_child(sa, cx, now, child)).then_some(sa.id)
+        let own: Vec<SaId> = own.map(IkeSa::id).collect();
+        own.into_iter().find(|id| {
+            let sa = self.sas.get_mut(id).and_then(IkeSa::v1);
+            sa.is_some_and(|sa| v1::add_child(sa, &mut self.cx, now, child))
         })
     }
 
@@ -110,8 +107,7 @@ impl Endpoint {
     ) -> Result<SaId, FailureKind> {
         // Another SA of this connection may be on its way: INITIAL_CONTACT would have the peer drop it.
         // Another connection may be for the same two identities; at this address it may turn out to be so.
-        let same = |sa: &&IkeSa| sa.name() == connection.name || sa.addresses().1.ip() == remote.ip();
-        let known = self.sas.values().any(|sa| !sa.is_closed() && same(&sa));
+        let known = self.sas.named(&connection.name).next().is_some() || self.sas.at(remote.ip()).next().is_some();
         let initial_contact = !known && replaces.is_none() && connection.unique != config::Unique::Never;
         let sa = if connection.version == IkeVersion::V1 {
             let wish = v1::Wish { connection, child, local, remote, attempt, replaces, initial_contact };

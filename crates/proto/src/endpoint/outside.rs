@@ -8,7 +8,7 @@ use crate::v2::{self, Path, State};
 use crate::{names, policy};
 use config::{Connection, IkeVersion};
 use crypto::RevocationList;
-use model::{Instant, SaId};
+use model::Instant;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -28,8 +28,7 @@ impl Endpoint {
             self.cx.credentials.add_revocation_list(list);
         }
         self.cx.credentials.list_answered(now, uri);
-        let waiting: Vec<SaId> = self.sas.iter().filter(|(_, sa)| sa.waits_for_list()).map(|(id, _)| *id).collect();
-        for id in waiting {
+        for id in self.sas.waiting_for_list() {
             match self.sas.get_mut(&id) {
                 Some(IkeSa::V1(sa)) => {
                     let (parked, behind) = (sa.parked.take(), std::mem::take(&mut sa.behind));

@@ -57,7 +57,7 @@ impl Endpoint {
 
     /// The gateway of this IKE SA sends us elsewhere.
     pub(super) fn follow_redirect(&mut self, now: Instant, id: SaId, to: &Gateway) {
-        let going = self.redirects.contains_key(&id) || self.sas.values().any(|other| other.replaces() == Some(id));
+        let going = self.redirects.contains_key(&id) || !self.sas.replacing(id).is_empty();
         let Some(sa) = self.sas.get_mut(&id).and_then(IkeSa::v2).filter(|_| !going) else { return };
         if sa.is_closed() || sa.heir().is_some() {
             return;

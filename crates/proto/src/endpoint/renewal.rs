@@ -10,6 +10,7 @@ use crate::timers::Reason;
 use crate::v1;
 use crate::v2::{self, Task, Verdict};
 use model::{Event, FailureKind, Identity, Instant, Role, SaId, TrafficSelector};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -83,14 +84,13 @@ impl Endpoint {
         peer: IpAddr,
         packet: Option<(TrafficSelector, TrafficSelector)>,
     ) -> Option<SaId> {
-        let fits = |sa: &&mut IkeSa| {
+        let fits = |sa: &&IkeSa| {
             let usable = sa.is_established() || (sa.is_half_open() && sa.role() == Role::Initiator);
             let known = sa.connection().is_some_and(|c| c.children.iter().any(|c| c.name == child));
-            usable && known && sa.name() == connection && sa.addresses().1.ip() == peer && sa.heir().is_none()
+            let lasts = matches!(sa, IkeSa::V2(sa) if !sa.is_leaving());
+            usable && known && lasts && sa.heir().is_none()
         };
-        let all =
-            self.sas.values_mut().filter(fits).filter_map(IkeSa::v2).filter(|sa| !sa.is_leaving()).map(|sa| sa.id);
-        let all: Vec<SaId> = all.collect();
+        let all: Vec<SaId> = self.sas.named_at(connection, peer).filter(fits).map(IkeSa::id).collect();
         let lasting = all.iter().find(|id| !self.is_twin_that_goes(**id)).or(all.first())?;
         let sa = self.sas.get_mut(lasting).and_then(IkeSa::v2)?;
         v2::further_child(sa, &mut self.cx, child);
@@ -199,8 +199,8 @@ impl Endpoint {
             }
             return self.end(now, id, FailureKind::Expired);
         }
-        let new = self.sas.values_mut().find(|sa| sa.replaces() == Some(id));
-        if let Some(IkeSa::V1(new)) = new {
+        let new = self.sas.replacing(id).first().copied();
+        if let Some(IkeSa::V1(new)) = new.and_then(|new| self.sas.get_mut(&new)) {
             for child in names.iter().skip(1) {
                 v1::add_child(new, &mut self.cx, now, child);
             }
@@ -226,9 +226,9 @@ impl Endpoint {
     pub(super) fn hand_on(&mut self, now: Instant, id: SaId) -> Option<SaId> {
         let peer = self.isakmp_peer(id)?;
         let same = |other: &SaId| *other != id && self.isakmp_peer(*other).as_ref() == Some(&peer);
-        let mut others =
-            self.sas.iter().rev().filter(|(other, sa)| sa.is_established() && sa.heir().is_none() && same(other));
-        let heir = others.next().map(|(other, _)| *other)?;
+        let lasts = |other: &SaId| self.sas.get(other).is_some_and(|sa| sa.is_established() && sa.heir().is_none());
+        let known = self.cx.peers.with(&peer.1).into_iter().flat_map(BTreeMap::keys).copied();
+        let heir = known.rev().find(|other| lasts(other) && same(other))?;
         self.take_over(now, id, heir).then_some(heir)
     }
 
@@ -257,8 +257,10 @@ impl Endpoint {
     /// one the ends may differ in that.
     pub(super) fn deleted_elsewhere(&mut self, now: Instant, under: SaId, spi: u32) {
         let Some(peer) = self.isakmp_peer(under) else { return };
+        let orphans = self.sas.orphans();
         let same = |id: &SaId| *id != under && self.isakmp_peer(*id).as_ref() == Some(&peer);
-        let others: Vec<SaId> = self.sas.keys().copied().filter(same).collect();
+        let known = self.cx.peers.with(&peer.1).into_iter().flat_map(BTreeMap::keys).copied();
+        let others: BTreeSet<SaId> = known.chain(orphans).filter(same).collect();
         for id in others {
             let (cx, Some(IkeSa::V1(sa))) = (&mut self.cx, self.sas.get_mut(&id)) else { continue };
             if v1::deleted_by_peer(sa, cx, now, spi).is_some() {
@@ -283,9 +285,8 @@ impl Endpoint {
         }
     }
 
-    fn orphans(&self, of: impl Fn((String, (Identity, Identity))) -> bool) -> Vec<SaId> {
-        let orphaned = self.sas.iter().filter(|(_, sa)| sa.is_orphaned()).map(|(id, _)| *id);
-        orphaned.filter(|id| self.isakmp_peer(*id).is_some_and(&of)).collect()
+    fn orphans(&mut self, of: impl Fn((String, (Identity, Identity))) -> bool) -> Vec<SaId> {
+        self.sas.orphans().into_iter().filter(|id| self.isakmp_peer(*id).is_some_and(&of)).collect()
     }
 
     /// The last Child SA is gone.
@@ -303,8 +304,7 @@ impl Endpoint {
         let connection = sa.connection().and_then(|c| self.connections.get(&c.name)).cloned();
         let Some(connection) = connection else { return };
         let lasts = |sa: &IkeSa| sa.is_half_open() || (sa.is_established() && sa.heir().is_none());
-        let begun = |sa: &IkeSa| sa.name() == connection.name && lasts(sa);
-        if self.sas.values().any(begun) {
+        if self.sas.named(&connection.name).any(lasts) {
             return;
         }
         let Some(index) = connection.children.iter().position(|c| Some(c.name.as_str()) == child) else { return };
@@ -348,10 +348,7 @@ impl Endpoint {
         let Some(sa) = self.sas.get(&id).filter(|sa| sa.role() == Role::Initiator) else { return false };
         let (mut local, mut remote) = sa.addresses();
         let connection = sa.connection().cloned().filter(|c| self.connections.contains_key(&c.name));
-        let (Some(connection), false) = (connection, self.sas.values().any(|other| other.replaces() == Some(id)))
-        else {
-            return false;
-        };
+        let (Some(connection), true) = (connection, self.sas.replacing(id).is_empty()) else { return false };
         let index = connection.children.iter().position(|c| c.name == child).unwrap_or(usize::MAX);
         // Should the new one fail, this one ends all the same, later.
         let end = now + connection.over_time.max(PATIENCE);
@@ -447,8 +444,9 @@ impl Endpoint {
         new.start_lifetime(&mut self.cx, now);
         new.note_peer(&mut self.cx);
         self.sas.insert(id, IkeSa::V2(Box::new(new)));
-        for sa in self.sas.values_mut().filter(|sa| sa.replaces() == Some(old)) {
-            sa.set_replaces(id); // a new IKE SA is being made beside the old one
+        for beside in self.sas.replacing(old) {
+            // A new IKE SA is being made beside the old one.
+            self.sas.get_mut(&beside).into_iter().for_each(|sa| sa.set_replaces(id));
         }
         if inherits {
             self.inherit(now, old, id);
@@ -483,8 +481,7 @@ impl Endpoint {
 
     /// Both ends rekey the IKE SA, and the peer speaks of Child SAs under the one that it made: that is the one.
     pub(super) fn peer_has_decided(&mut self, now: Instant, heir: SaId) {
-        let old = self.sas.values().find(|sa| sa.heir() == Some(heir)).map(IkeSa::id);
-        if let Some(old) = old {
+        if let Some(old) = self.sas.with_heir(heir).first().copied() {
             self.inherit(now, old, heir);
         }
     }

@@ -58,8 +58,12 @@ impl Endpoint {
         self.shunts.values().chain(of_peers)
     }
 
-    /// The data plane has it no more, or never had it.
-    pub(super) fn forget_shunt(&mut self, id: SaId) -> bool {
+    /// The data plane has a trap or a shunt no more, or never had it. False if it is neither, as where it is a Child SA.
+    pub(super) fn forget_policy(&mut self, id: SaId) -> bool {
+        self.sas.owner(id).is_none() && (self.forget_trap(id) || self.forget_shunt(id))
+    }
+
+    fn forget_shunt(&mut self, id: SaId) -> bool {
         let mut found = self.shunts.remove(&id).is_some();
         for sa in self.sas.values_mut().filter_map(IkeSa::v1) {
             let before = sa.bypasses.len();

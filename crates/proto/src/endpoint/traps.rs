@@ -160,17 +160,17 @@ impl Endpoint {
             return;
         }
         let served = |sa: &IkeSa| {
-            let same = sa.name() == connection.name && sa.addresses().1.ip() == remote.ip() && !sa.is_closed();
+            let same = !sa.is_closed();
             let carries = |c: &crate::child::ChildSa| {
                 c.name == child && (!c.is_installed() || covers(&c.local_ts, &c.remote_ts, &wanted))
             };
             same && sa.heir().is_none() && sa.lasting_children().any(carries)
         };
-        if self.sas.values().any(served) {
+        if self.sas.named_at(&connection.name, remote.ip()).any(served) {
             return;
         }
-        let others = |sa: &IkeSa| sa.name() == connection.name && sa.children().iter().any(|c| c.name == child);
-        if self.sas.values().any(others)
+        let others = |sa: &IkeSa| sa.children().iter().any(|c| c.name == child);
+        if self.sas.named(&connection.name).any(others)
             && let Some(trap) = self.traps.get_mut(&id)
         {
             trap.asked.retain(|(_, until)| *until > now);

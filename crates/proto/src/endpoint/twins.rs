@@ -36,7 +36,7 @@ impl Endpoint {
     pub(super) fn find_twin(&mut self, now: Instant, id: SaId) {
         let Some(new) = self.ikev2(id) else { return };
         let Some(peer) = new.local_id.clone().zip(new.remote_id.clone()) else { return };
-        let known = self.cx.peers.get(&peer).into_iter().flatten();
+        let known = self.cx.peers.with(&peer).into_iter().flatten();
         let others = known.filter(|(_, at)| at.ip() == new.remote.ip()).filter_map(|(other, _)| self.ikev2(*other));
         let spis = |sa: &v2::IkeSa| (sa.spis.initiator, sa.spis.responder);
         // There may be more than one, of which the peer has lost some: each has to show that it is there.
@@ -93,7 +93,7 @@ impl Endpoint {
         let idle = |sa: &&v2::IkeSa| sa.children.is_empty() && sa.queue.is_empty() && sa.pending.is_none();
         let left = self.ikev2(id).filter(|sa| stands_alone(sa)).filter(idle)?;
         let peer = left.local_id.clone().zip(left.remote_id.clone())?;
-        let known = self.cx.peers.get(&peer).into_iter().flatten();
+        let known = self.cx.peers.with(&peer).into_iter().flatten();
         let mut others = known.filter(|(other, at)| **other != id && at.ip() == left.remote.ip());
         others.find_map(|(other, _)| {
             let other = self.ikev2(*other).filter(|sa| stands_alone(sa) && sa.name() == left.name())?;

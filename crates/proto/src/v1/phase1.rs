@@ -399,7 +399,7 @@ pub(super) fn complete(sa: &mut IsakmpSa, cx: &mut Context, now: Instant) {
     sa.established = Some(now);
     let Some(connection) = sa.connection.clone() else { return };
     if let Some(identities) = sa.identities() {
-        cx.peers.entry(identities).or_default().insert(sa.id, sa.remote);
+        cx.peers.note(sa.id, identities, sa.remote);
     }
     if !connection.dpd_delay.is_zero() && sa.dead_peer_detection {
         cx.timers.set(sa.id, Reason::Liveness, now + connection.dpd_delay);

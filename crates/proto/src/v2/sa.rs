@@ -322,7 +322,7 @@ impl IkeSa {
     /// Keeps the list of established peers up to date, where uniqueness is looked up.
     pub fn note_peer(&self, cx: &mut Context) {
         if let (Some(_), Some(local), Some(remote)) = (self.established, &self.local_id, &self.remote_id) {
-            cx.peers.entry((local.clone(), remote.clone())).or_default().insert(self.id, self.remote);
+            cx.peers.note(self.id, (local.clone(), remote.clone()), self.remote);
         }
     }
 
