@@ -6,11 +6,13 @@
 //! numbers.
 
 mod flood;
+mod many;
 mod measure;
 mod peers;
 mod table;
 
 pub use flood::{Phase, Siege};
+pub use many::{Idle, Many};
 pub use measure::{Options, cpu_time, median, milliseconds, nanoseconds_each};
 pub use peers::{Batch, Datagram, Rekeying, Side, Suite, batch, gateway, initiator, rekeyings, responder};
 pub use table::{Table, Value};

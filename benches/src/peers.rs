@@ -146,6 +146,12 @@ impl Side {
         }
     }
 
+    /// Begins to delete every IKE SA.
+    pub fn terminate(&mut self, out: &mut Vec<Datagram>) {
+        self.endpoint.terminate(self.now, &Selection::default());
+        self.outputs(out);
+    }
+
     /// Begins to replace the keys of every IKE SA, or of every Child SA.
     pub fn rekey(&mut self, what: Rekeying, out: &mut Vec<Datagram>) -> usize {
         let begun = self.endpoint.rekey(self.now, &what.selection());
@@ -206,19 +212,28 @@ impl Side {
 /// A gateway for everybody who knows the key. Its limits for half-open SAs are off, or so low that every initiator after
 /// the first has to return a cookie.
 pub fn responder(suite: Suite, cookies: bool) -> Side {
-    let unlimited = Settings {
-        cookie_threshold: usize::from(cookies),
+    gateway(suite, Settings { cookie_threshold: usize::from(cookies), ..unlimited() }, 0)
+}
+
+/// Settings without limits for half-open SAs.
+pub(crate) fn unlimited() -> Settings {
+    Settings {
+        cookie_threshold: 0,
         cookie_threshold_peer: 0,
         block_threshold: 0,
         half_open_limit: 0,
         puzzle_threshold: 0,
         ..Settings::default()
-    };
-    gateway(suite, unlimited, 0)
+    }
 }
 
 /// A gateway for everybody who knows the key, with `others` connections beside that are for one peer each.
 pub fn gateway(suite: Suite, settings: Settings, others: u32) -> Side {
+    gateway_with(suite, settings, others, "")
+}
+
+/// The same, with `lines` in the connection for everybody.
+pub(crate) fn gateway_with(suite: Suite, settings: Settings, others: u32, lines: &str) -> Side {
     let Suite { ike, esp, version, .. } = suite;
     let other = |n: u32| {
         let address = Ipv4Addr::from(u32::from(Ipv4Addr::new(172, 16, 0, 0)) + n);
@@ -233,6 +248,7 @@ pub fn gateway(suite: Suite, settings: Settings, others: u32) -> Side {
              version = {version}
              proposals = {ike}
              local_addrs = {RESPONDER}
+             {lines}
              local {{
                auth = psk
                id = gateway.example
@@ -368,7 +384,7 @@ impl Rekeying {
 }
 
 /// How long an end keeps an IKE SA that was deleted, to answer the Delete again, and somewhat more.
-const CLOSED: Duration = Duration::from_secs(31);
+pub(crate) const CLOSED: Duration = Duration::from_secs(31);
 
 /// The initiators `numbers` set up an IKE SA with a Child SA each, which is not measured, and then each replaces `what`:
 /// CREATE_CHILD_SA, the Delete of the old SA, and the end of what is remembered of it.

@@ -497,7 +497,7 @@ static TABLE: &[KeyDoc] = &[
         "window_size",
         "1",
         Yes,
-        "How many requests an IKEv2 peer may have under way, up to 64 (RFC 7296 section 2.3).",
+        "How many requests an IKEv2 peer may have under way, and we with it, up to 64 (RFC 7296 section 2.3).",
     ),
     key(DAEMON, "port", "500", Yes, "UDP port for IKE."),
     key(DAEMON, "port_nat_t", "4500", Yes, "UDP port for IKE and ESP behind a NAT (RFC 3948)."),

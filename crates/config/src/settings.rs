@@ -40,7 +40,7 @@ pub struct DaemonSettings {
     pub puzzle_difficulty: u8,
     /// Zero bits of a puzzle that is solved at most; 0 for none.
     pub puzzle_max_difficulty: u8,
-    /// How many requests an IKEv2 peer may have under way.
+    /// How many requests an IKEv2 peer may have under way, and we with a peer that takes them.
     pub window_size: u32,
     /// UDP port for IKE.
     pub port: u16,

@@ -54,8 +54,8 @@ pub struct Settings {
     /// Whether to tell peers tokens by which we prove a restart, and to believe theirs (RFC 6290;
     /// `quick_crash_detection`).
     pub quick_crash_detection: bool,
-    /// How many requests a peer may have under way (RFC 7296 section 2.3), up to 64; with 1 nothing is announced
-    /// (`window_size`).
+    /// How many requests a peer may have under way (RFC 7296 section 2.3), up to 64, and we if it takes as many; with 1
+    /// nothing is announced (`window_size`).
     pub window_size: u32,
     /// This worker's number.
     pub worker: u32,

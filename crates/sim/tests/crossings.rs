@@ -1,5 +1,5 @@
 //! The table of crossings (RFC 7296 sections 2.8 and 2.25): whatever both ends begin at once, and whichever message is lost,
-//! both have the same SAs afterwards. `SHRIKE_SIM_LONG=1` tries more moments and seeds.
+//! both have the same SAs afterwards, with one request under way at a time and with four. `SHRIKE_SIM_LONG=1` tries more moments and seeds.
 //!
 //! |                      | rekey child | rekey IKE SA | authenticate anew | delete child | delete IKE SA |
 //! |---|---|---|---|---|---|
@@ -57,12 +57,14 @@ struct Crossing {
     delay: u32,
     lost: Option<u32>,
     seed: u64,
+    /// How many requests each end may have under way.
+    window: u32,
 }
 
-fn tunnel(seed: u64) -> (Sim, NodeId, NodeId) {
+fn tunnel(seed: u64, window: u32) -> (Sim, NodeId, NodeId) {
     let mut sim = Sim::new(seed);
     let [a, b] = [("a", "192.0.2.1", "192.0.2.2"), ("b", "192.0.2.2", "192.0.2.1")]
-        .map(|(name, own, peer)| sim.add(Site::new(name, own).to(peer)));
+        .map(|(name, own, peer)| sim.add(Site::new(name, own).to(peer).settings(|s| s.window_size = window)));
     sim.initiate(a, b);
     sim.run_until(10 * SECOND, |sim| sim.carries(a, b)).expect("a tunnel");
     sim.settle(10 * SECOND);
@@ -71,7 +73,7 @@ fn tunnel(seed: u64) -> (Sim, NodeId, NodeId) {
 
 /// The first end takes its step, the other one a little later; returns whether there was a usable pair all the time.
 fn cross(of: Crossing) -> (Sim, NodeId, NodeId, bool) {
-    let (mut sim, a, b) = tunnel(of.seed);
+    let (mut sim, a, b) = tunnel(of.seed, of.window);
     let sent = Rc::new(Cell::new(0));
     if let Some(lost) = of.lost {
         sim.set_hook(Some(Box::new(move |_, datagram| {
@@ -134,7 +136,9 @@ fn against_all(first: Step) {
     for second in STEPS {
         for (delay, seed) in delays.iter().flat_map(|delay| (0..seeds).map(move |seed| (*delay, seed))) {
             for lost in std::iter::once(None).chain((0..12).map(Some)) {
-                agree(Crossing { first, second, delay, lost, seed });
+                for window in if long || delay % 20 == 0 { &[1, 4][..] } else { &[1] } {
+                    agree(Crossing { first, second, delay, lost, seed, window: *window });
+                }
             }
         }
     }

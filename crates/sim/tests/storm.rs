@@ -16,6 +16,10 @@ fn mesh(seed: u64, size: usize) -> (Sim, Vec<NodeId>) {
 }
 
 fn mesh_with(seed: u64, size: usize, line: &str) -> (Sim, Vec<NodeId>) {
+    mesh_of(seed, size, line, |_| 1)
+}
+
+fn mesh_of(seed: u64, size: usize, line: &str, window: impl Fn(usize) -> u32) -> (Sim, Vec<NodeId>) {
     let mut sim = Sim::new(seed);
     let nodes: Vec<NodeId> = (0..size)
         .map(|n| {
@@ -24,6 +28,7 @@ fn mesh_with(seed: u64, size: usize, line: &str) -> (Sim, Vec<NodeId>) {
                 .connection("dpd_delay = 30s")
                 .connection("proposals = aes128gcm16-prfsha256-x25519")
                 .connection(line)
+                .settings(|s| s.window_size = window(n))
                 .child("dpd_action = restart");
             for other in (0..size).filter(|other| *other != n) {
                 site = site.to(&address(other));
@@ -35,7 +40,11 @@ fn mesh_with(seed: u64, size: usize, line: &str) -> (Sim, Vec<NodeId>) {
 }
 
 fn storm(seed: u64, size: usize) {
-    let (mut sim, nodes) = mesh(seed, size);
+    storm_in(mesh(seed, size), seed);
+}
+
+fn storm_in((mut sim, nodes): (Sim, Vec<NodeId>), seed: u64) {
+    let size = nodes.len();
     sim.set_conditions(Conditions { loss: 200, duplicate: 100, reorder: 200, corrupt: 10, ..Conditions::default() });
     for a in &nodes {
         for b in nodes.iter().filter(|b| *b != a) {
@@ -117,7 +126,10 @@ fn four_nodes_many_times() {
 /// Operators and crashes at random over a bad net, with short lifetimes. Once the net is good again both ends of every
 /// pair agree on every SA: nothing is installed at one end only, which would swallow packets.
 fn churn(seed: u64) {
-    let (mut sim, nodes) = mesh(seed, 3);
+    churn_in(mesh(seed, 3), seed);
+}
+
+fn churn_in((mut sim, nodes): (Sim, Vec<NodeId>), seed: u64) {
     let mut rng = Rng::new(seed ^ 0x5eed);
     sim.set_conditions(Conditions { loss: 150, duplicate: 100, reorder: 200, corrupt: 10, ..Conditions::default() });
     for _ in 0..40 {
@@ -170,5 +182,18 @@ fn operators_and_crashes_at_random() {
     let seeds = if std::env::var_os("SHRIKE_SIM_LONG").is_some() { 2000 } else { 40 };
     for seed in 0..seeds {
         churn(seed);
+    }
+}
+
+/// The same where ends have several requests under way, not all of them equally many.
+#[test]
+fn with_windows_of_all_sizes() {
+    let long = std::env::var_os("SHRIKE_SIM_LONG").is_some();
+    let windows = |n: usize| [4, 1, 16, 4][n % 4];
+    for seed in 0..if long { 300 } else { 6 } {
+        storm_in(mesh_of(seed, 4, "", windows), seed);
+    }
+    for seed in 0..if long { 2000 } else { 20 } {
+        churn_in(mesh_of(seed, 3, "", |_| 4), seed);
     }
 }

@@ -25,7 +25,7 @@ impl Endpoint {
     /// is done. What else is between the two ends is probably lost too, and asked for at once.
     pub(super) fn peer_restarted(&mut self, now: Instant, id: SaId) {
         let Some(sa) = self.sas.get_mut(&id).and_then(IkeSa::v2) else { return };
-        let asked = sa.pending.as_ref().and_then(|pending| match &pending.task {
+        let asked = sa.pending.tasks().find_map(|task| match task {
             Task::DeleteIke { reason } => Some(reason.clone()),
             _ => None,
         });
@@ -35,7 +35,7 @@ impl Endpoint {
         let others: Vec<SaId> =
             known.into_iter().flat_map(BTreeMap::keys).copied().filter(|other| *other != id).collect();
         for other in others {
-            if let Some(sa) = self.sas.get_mut(&other).and_then(IkeSa::v2).filter(|sa| sa.pending.is_none()) {
+            if let Some(sa) = self.sas.get_mut(&other).and_then(IkeSa::v2).filter(|sa| sa.pending.is_empty()) {
                 sa.enqueue(&mut self.cx, now, Task::Liveness);
             }
         }

@@ -503,7 +503,7 @@ impl Endpoint {
             |t: &Task| matches!(t, Task::CreateChild { .. } | Task::RekeyChild { .. } | Task::DeleteChild { .. });
         let of_addresses = |t: &Task| matches!(t, Task::UpdateAddresses { .. } | Task::TellAddresses);
         // Whether the peer heard of an update under way it does not tell, and under the old IKE SA it obeys none any more.
-        let update = sa.queue.iter().chain(sa.pending.as_ref().map(|p| &p.task)).find(|t| of_addresses(t)).cloned();
+        let update = sa.queue.iter().chain(sa.pending.tasks()).find(|t| of_addresses(t)).cloned();
         let (mut tasks, stay): (Vec<Task>, Vec<Task>) =
             sa.queue.drain(..).filter(|t| !of_addresses(t) && *t != Task::TellMore).partition(of_child);
         tasks.splice(0..0, update);

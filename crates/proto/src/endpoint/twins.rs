@@ -70,13 +70,13 @@ impl Endpoint {
         let both = self.ikev2(stays).zip(self.ikev2(goes));
         // One that is being replaced has an heir soon, and one that ends is forgotten here too.
         let Some((heir, old)) = both.filter(|(heir, old)| stands_alone(heir) && stands_alone(old)) else { return };
-        // One request is under way at a time: a second one, or none, says that the first was answered.
-        let proven = heir.next_request > 1 || (heir.next_request == 1 && heir.pending.is_none());
-        if proven && old.pending.is_none() && old.queue.is_empty() && carries_all_of(heir, old) {
+        // More requests than are under way: one was answered.
+        let proven = usize::try_from(heir.next_request).is_ok_and(|sent| sent > heir.pending.len());
+        if proven && old.pending.is_empty() && old.queue.is_empty() && carries_all_of(heir, old) {
             self.twins.0.remove(&stays);
             self.retire(now, goes, stays);
         } else if heir.children.is_empty()
-            && heir.pending.is_none()
+            && heir.pending.is_empty()
             && heir.queue.is_empty()
             && since + AT_ONCE <= now
             && old.children.iter().any(ChildSa::is_installed)
@@ -90,7 +90,7 @@ impl Endpoint {
     /// The IKE SA that carries Child SAs for the same connection and peer beside this one, which has none and is asked nothing:
     /// what was left over of two that began at once, and lost its children, is not rekeyed.
     pub(super) fn carrier_beside(&self, id: SaId) -> Option<SaId> {
-        let idle = |sa: &&v2::IkeSa| sa.children.is_empty() && sa.queue.is_empty() && sa.pending.is_none();
+        let idle = |sa: &&v2::IkeSa| sa.children.is_empty() && sa.queue.is_empty() && sa.pending.is_empty();
         let left = self.ikev2(id).filter(|sa| stands_alone(sa)).filter(idle)?;
         let peer = left.local_id.clone().zip(left.remote_id.clone())?;
         let known = self.cx.peers.with(&peer).into_iter().flatten();

@@ -187,18 +187,12 @@ pub(crate) fn child_lifetime(sa: &mut IkeSa, cx: &mut Context, now: Instant, id:
 
 /// Sends a queued request.
 pub(super) fn start(sa: &mut IkeSa, cx: &mut Context, now: Instant, task: Task) {
-    send(sa, cx, now, task, None, 0);
-    if sa.pending.is_none() {
-        sa.next_task(cx, now); // what it was for is gone
-    }
-}
-
-fn send(sa: &mut IkeSa, cx: &mut Context, now: Instant, task: Task, wanted: Option<KeyExchangeId>, retries: u32) {
     let Some(connection) = sa.connection.clone() else { return };
     let id = match task {
         Task::CreateChild { child } | Task::RekeyChild { child } => child,
         _ => return,
     };
+    let (wanted, retries) = sa.other_groups.remove(&id).map_or((None, 0), |(group, retries)| (Some(group), retries));
     let rekey = matches!(task, Task::RekeyChild { .. });
     if !rekey && made_by_peer(sa, id) {
         drop_placeholder(sa, cx, id);
@@ -241,8 +235,9 @@ fn send(sa: &mut IkeSa, cx: &mut Context, now: Instant, task: Task, wanted: Opti
     let doing =
         if rekey { format!("rekeying CHILD_SA {name}{{{number}}}") } else { format!("creating CHILD_SA {name}") };
     sa.log(cx, "IKE", 1, doing);
-    sa.creating = Some(Creating { nonce, key_exchange, retries, gone: Vec::new(), what });
-    sa.request(cx, now, ExchangeType::CREATE_CHILD_SA, chain, RuleId::CreateChildSaResponse, task);
+    let creating = Creating { nonce, key_exchange, retries, gone: Vec::new(), what };
+    let (exchange, waiting_for) = (ExchangeType::CREATE_CHILD_SA, RuleId::CreateChildSaResponse);
+    sa.request(cx, now, exchange, chain, waiting_for, task, Some(creating));
 }
 
 /// The first key exchange group of the proposals that can be done.
@@ -268,8 +263,14 @@ pub(super) fn other_group(
 }
 
 /// The peer answers.
-pub(super) fn response(sa: &mut IkeSa, cx: &mut Context, now: Instant, task: Task, response: &Request<'_>) -> Verdict {
-    let (Some(creating), Some(connection)) = (sa.creating.take(), sa.connection.clone()) else { return Verdict::Keep };
+pub(super) fn response(
+    sa: &mut IkeSa,
+    cx: &mut Context,
+    now: Instant,
+    (task, creating): (Task, Creating),
+    response: &Request<'_>,
+) -> Verdict {
+    let Some(connection) = sa.connection.clone() else { return Verdict::Keep };
     let id = match task {
         Task::CreateChild { child } | Task::RekeyChild { child } => child,
         _ => return Verdict::Keep,
@@ -441,7 +442,7 @@ fn drop_placeholder(sa: &mut IkeSa, cx: &mut Context, id: SaId) {
 
 /// A new IKE SA beside another has all the Child SAs that it is going to have: the other one goes.
 fn all_children_made(sa: &mut IkeSa, cx: &mut Context) {
-    let more = sa.queue.iter().any(|t| matches!(t, Task::CreateChild { .. }));
+    let more = sa.queue.iter().chain(sa.pending.tasks()).any(|t| matches!(t, Task::CreateChild { .. }));
     if let Some(old) = sa.replaces.take_if(|_| !more) {
         cx.effects.push(Effect::Retire { old, by: sa.id });
     }
@@ -480,7 +481,9 @@ fn refused(
     let kind = match (notify, error) {
         (NotifyType::INVALID_KE_PAYLOAD, Some(error)) => match other_group(proposals, &creating, error) {
             Ok(group) => {
-                send(sa, cx, now, task, Some(group), creating.retries + 1);
+                // Before everything else, as soon as the window has room.
+                sa.other_groups.insert(id, (group, creating.retries + 1));
+                sa.queue.push_front(task);
                 return Verdict::Keep;
             }
             Err(kind) => kind,
@@ -599,14 +602,16 @@ fn asked_before(sa: &mut IkeSa, old: SaId) -> Option<Box<Asked>> {
 /// the one that comes to nothing, here before anything is installed. Both ends compare the same two. A request that was
 /// under way then may come as late as the peer repeats it.
 fn crosses_ours(sa: &IkeSa, now: Instant, config: Option<&config::Child>, asked: &Selectors, nonce: &[u8]) -> bool {
-    let pending = sa.pending.as_ref().and_then(|pending| match (&pending.task, &sa.creating) {
-        (Task::CreateChild { child }, Some(Creating { nonce, what: What::Child { .. }, .. })) => Some((*child, nonce)),
-        _ => None,
-    });
-    let request_for = |c: &ChildSa| match (&c.asked, &pending) {
-        (Some(asked), _) if asked.answered + REPEATED > now && !sa.is_child_leaving(c) => Some(asked.nonce.clone()),
-        (None, Some((child, nonce))) if *child == c.id => Some((*nonce).clone()),
-        _ => None,
+    let under_way = |id: SaId| {
+        let request = sa.pending.iter().find(|request| request.task == Task::CreateChild { child: id });
+        request.and_then(|request| request.creating.as_ref()).map(|creating| creating.nonce.clone())
+    };
+    let request_for = |c: &ChildSa| match &c.asked {
+        Some(asked) => {
+            let counts = asked.answered + REPEATED > now && !sa.is_child_leaving(c);
+            counts.then(|| asked.nonce.clone())
+        }
+        None => under_way(c.id),
     };
     let same = |c: &&ChildSa| {
         config.is_some_and(|config| config.name == c.name)
@@ -618,7 +623,7 @@ fn crosses_ours(sa: &IkeSa, now: Instant, config: Option<&config::Child>, asked:
 
 /// Whether a Delete of ours for this Child SA is queued or under way.
 fn closing(sa: &IkeSa, spi_in: u32) -> bool {
-    let tasks = sa.queue.iter().chain(sa.pending.as_ref().map(|p| &p.task));
+    let tasks = sa.queue.iter().chain(sa.pending.tasks());
     tasks.into_iter().any(|t| matches!(t, Task::DeleteChild { spi, .. } if *spi == spi_in))
 }
 
@@ -651,7 +656,7 @@ fn serve(
             let known =
                 |c: &&ChildSa| named.protocol == ProtocolId::ESP && c.is_installed() && c.spi_out.to_be_bytes() == spi;
             let Some(old) = sa.children.iter().find(known) else {
-                if sa.creating.is_some() {
+                if sa.pending.creating().next().is_some() {
                     // The peer may mean the one that we are making: it knew that first.
                     return Err(Refusal::plain(NotifyType::TEMPORARY_FAILURE));
                 }
@@ -704,10 +709,9 @@ fn serve(
     if let Some((old, name)) = old {
         sa.log(cx, "IKE", 1, format!("the peer rekeys CHILD_SA {name}{{{}}}", old.0));
         cx.count(Counter::ChildRekey);
-        let ours = matches!(sa.pending.as_ref().map(|p| &p.task), Some(Task::RekeyChild { child }) if *child == old);
-        match sa.creating.as_mut().map(|c| &mut c.what) {
+        match sa.pending.rekeying(old) {
             // Section 2.25.1: both at once; the answer to our request decides.
-            Some(What::Rekeyed { crossing, .. }) if ours => {
+            Some(What::Rekeyed { crossing, .. }) => {
                 *crossing = Some(Crossing { lowest: nonce_i.min(&nonce_r).to_vec(), made: new_id });
             }
             _ => mark_replaced(sa, cx, old),

@@ -1,21 +1,24 @@
 //! What all protected exchanges share: message IDs, retransmission, repeated answers, protection and grammar.
 //!
 //! RFC 7296 section 2.1: the initiator of an exchange repeats its request until it is answered; the responder repeats its
-//! answer only when the request is repeated (`window`). Section 2.2: each end counts its own requests. Whatever window the
-//! peer announces (section 2.3), one request of ours is under way and the others queue; a request of the peer is served
-//! whatever we wait for.
+//! answer only when the request is repeated (`window`). Section 2.2: each end counts its own requests. As many
+//! requests of ours are under way as the peer's window has room for (section 2.3, `outstanding`), and the others queue; a
+//! request of the peer is served whatever we wait for.
 
+use super::create_child_sa::Creating;
 use super::fragments::{self, Whole};
 use super::keys::Keys;
 use super::mobility::{self, COOKIE_LEN};
+use super::outstanding::{LAST_ID, LAST_IDS};
 use super::redirect::Gateway;
 use super::sa::{IkeSa, State};
 use super::window::fingerprint;
-use super::{crash, create_child_sa, ike_auth, ike_sa_init, informational, rekey_ike_sa};
+use super::{crash, create_child_sa, ike_auth, ike_sa_init, informational, rekey_ike_sa, window};
 use crate::context::{Context, Counter};
 use crate::timers::Reason;
 use model::{DropReason, Event, FailureKind, Instant, Role, SaId};
 use std::net::SocketAddr;
+use std::time::Duration;
 use wire::grammar::{self, Protection, RuleId, Sender, Violation};
 use wire::v2::{Chain, ChainBuilder, ChainError, parse_chain};
 use wire::{ExchangeType, Flags, Header, NotifyType, PayloadType, ProtocolId, Version};
@@ -31,6 +34,10 @@ pub(crate) struct Pending {
     pub since: Instant,
     pub waiting_for: RuleId,
     pub task: Task,
+    /// When it is to be sent again.
+    pub due: Option<Instant>,
+    /// What a CREATE_CHILD_SA request needs when its answer comes.
+    pub creating: Option<Box<Creating>>,
 }
 
 /// What a request is for.
@@ -66,6 +73,16 @@ pub(crate) enum Task {
 }
 
 impl Task {
+    /// Whether it makes, replaces or deletes a Child SA.
+    pub fn is_of_child(&self) -> bool {
+        matches!(self, Self::CreateChild { .. } | Self::RekeyChild { .. } | Self::DeleteChild { .. })
+    }
+
+    /// Whether nothing else is asked at the same time: what it changes is the IKE SA itself, or where it is.
+    fn is_alone(&self) -> bool {
+        !self.is_of_child() && !matches!(self, Self::Liveness | Self::TellMore)
+    }
+
     /// strongSwan's name, for listings.
     pub fn name(&self) -> &'static str {
         match self {
@@ -204,11 +221,13 @@ impl IkeSa {
                     Some(Ok(rule)) => {
                         self.follow(cx, path);
                         let request = Request { chain: &chain, rule: rule.id, path };
-                        match header.exchange {
+                        let (reply, verdict) = match header.exchange {
                             ExchangeType::IKE_AUTH => ike_auth::request(self, cx, now, &request),
                             ExchangeType::CREATE_CHILD_SA => create_child_sa::request(self, cx, now, &request),
                             _ => informational::request(self, cx, now, &request),
-                        }
+                        };
+                        window::take(self, cx, &chain, &verdict);
+                        (reply, verdict)
                     }
                     violation => self.ungrammatical_request(cx, violation.and_then(Result::err)),
                 }
@@ -287,8 +306,7 @@ impl IkeSa {
         datagram: &[u8],
         path: Path,
     ) -> Verdict {
-        let expected =
-            self.pending.as_ref().is_some_and(|p| (p.message_id, p.exchange) == (header.message_id, header.exchange));
+        let expected = self.pending.get(header.message_id).is_some_and(|p| p.exchange == header.exchange);
         if !expected {
             self.drop_datagram(cx, DropReason::UnexpectedResponse, path);
             return Verdict::Keep;
@@ -321,28 +339,30 @@ impl IkeSa {
             }
         });
         self.last_heard = now;
-        if let (Ok((chain, rule)), Some(Pending { task: Task::Auth, .. })) = (&checked, &self.pending)
+        if let (Ok((chain, rule)), Some(Pending { task: Task::Auth, .. })) =
+            (&checked, self.pending.get(header.message_id))
             && ike_auth::waits(self, cx, now, &Request { chain, rule: *rule, path })
         {
             self.parked = Some(Parked { header: *header, whole, path });
             return Verdict::Keep;
         }
-        let Some(pending) = self.pending.take() else { return Verdict::Keep };
-        cx.timers.cancel(self.id, Reason::Retransmit);
+        let Some(pending) = self.pending.take(header.message_id) else { return Verdict::Keep };
+        self.partial_responses.remove(&header.message_id);
+        self.arm(cx);
         let probed = mobility::probes(pending.resent);
         let verdict = match checked {
             // RFC 7296 section 2.21: the peer took the request for done; an answer that makes no sense ends the SA.
             Err(kind) => Verdict::End(kind),
             Ok((chain, rule)) => {
                 let response = Request { chain: &chain, rule, path };
-                match pending.task {
-                    Task::Auth => ike_auth::response(self, cx, now, &response),
-                    task @ (Task::CreateChild { .. } | Task::RekeyChild { .. }) => {
-                        create_child_sa::response(self, cx, now, task, &response)
-                    }
-                    Task::RekeyIke => rekey_ike_sa::response(self, cx, now, &response),
-                    task => informational::response(self, cx, now, task, &response),
-                }
+                let verdict = match (pending.task, pending.creating) {
+                    (Task::Auth, _) => ike_auth::response(self, cx, now, &response),
+                    (Task::RekeyIke, Some(creating)) => rekey_ike_sa::response(self, cx, now, *creating, &response),
+                    (task, Some(creating)) => create_child_sa::response(self, cx, now, (task, *creating), &response),
+                    (task, None) => informational::response(self, cx, now, task, &response),
+                };
+                window::take(self, cx, &chain, &verdict);
+                verdict
             }
         };
         if matches!(verdict, Verdict::Keep) {
@@ -416,7 +436,8 @@ impl IkeSa {
         Header { spis, next_payload: PayloadType::NONE, version, exchange, flags, message_id, length: 0 }
     }
 
-    /// Sends a protected request. There must be none under way.
+    /// Sends a protected request. The window must have room for it.
+    #[allow(clippy::too_many_arguments)] // each is another thing, and there is nothing that has several
     pub fn request(
         &mut self,
         cx: &mut Context,
@@ -425,6 +446,7 @@ impl IkeSa {
         mut chain: ChainBuilder,
         waiting_for: RuleId,
         task: Task,
+        creating: Option<Creating>,
     ) {
         let message_id = self.next_request;
         if self.peer_token.is_some() {
@@ -434,36 +456,51 @@ impl IkeSa {
         let limit = self.fragment_limit(cx);
         let Some(keys) = self.keys_mut() else { return };
         let message = keys.seal(header, chain, limit, &mut *cx.rng);
-        self.next_request += 1;
-        self.begin(cx, now, Pending { message_id, exchange, message, resent: 0, since: now, waiting_for, task });
+        self.next_request = self.next_request.saturating_add(1);
+        let (creating, due) = (creating.map(Box::new), None);
+        let pending =
+            Pending { message_id, exchange, message, resent: 0, since: now, waiting_for, task, due, creating };
+        self.begin(cx, now, pending);
     }
 
     /// Sends a request for the first time.
-    pub fn begin(&mut self, cx: &mut Context, now: Instant, pending: Pending) {
+    pub fn begin(&mut self, cx: &mut Context, now: Instant, mut pending: Pending) {
         count_out(cx, &self.header(pending.exchange, pending.message_id, false));
         self.datagrams_out += 1;
         cx.transmit_all(self.local, self.remote, pending.message.clone());
-        self.pending = Some(pending);
-        self.arm(cx, now, 0);
+        pending.due = next_time(cx, now, 0);
+        self.pending.insert(pending);
+        self.arm(cx);
     }
 
-    fn arm(&mut self, cx: &mut Context, now: Instant, resent: u32) -> bool {
-        let random = u32::from_be_bytes(cx.random());
-        match cx.settings.backoff.delay(resent, random) {
-            Some(delay) => {
-                cx.timers.set(self.id, Reason::Retransmit, now + delay);
-                true
-            }
-            None => false,
+    /// Sets the timer for the request that is to be sent again first.
+    fn arm(&self, cx: &mut Context) {
+        match self.pending.due() {
+            Some(due) => cx.timers.set(self.id, Reason::Retransmit, due),
+            None => cx.timers.cancel(self.id, Reason::Retransmit),
         }
     }
 
-    /// The answer did not come in time.
+    /// Answers did not come in time.
     pub fn retransmit(&mut self, cx: &mut Context, now: Instant) -> Verdict {
         if let Some(verdict) = ike_sa_init::without_solution(self, cx, now) {
             return verdict;
         }
-        let Some(pending) = &mut self.pending else { return Verdict::Keep };
+        let due: Vec<u32> =
+            self.pending.iter().filter(|p| p.due.is_some_and(|due| due <= now)).map(|p| p.message_id).collect();
+        let mut verdict = Verdict::Keep;
+        for message_id in due {
+            if matches!(verdict, Verdict::Keep) {
+                verdict = self.repeat(cx, now, message_id);
+            }
+        }
+        self.arm(cx);
+        verdict
+    }
+
+    /// Sends a request again, if that was not done often enough.
+    fn repeat(&mut self, cx: &mut Context, now: Instant, message_id: u32) -> Verdict {
+        let Some(pending) = self.pending.iter_mut().find(|p| p.message_id == message_id) else { return Verdict::Keep };
         pending.resent += 1;
         let (resent, waiting_for) = (pending.resent, pending.waiting_for);
         if resent > cx.settings.backoff.tries {
@@ -476,50 +513,98 @@ impl IkeSa {
             return Verdict::End(FailureKind::NoAnswer { waiting_for, to: self.remote, sent, over, answered_before });
         }
         let message = pending.message.clone();
-        self.retransmissions.sent = resent;
+        pending.due = next_time(cx, now, resent);
+        self.retransmissions.sent = self.pending.resent();
         self.retransmissions.total += 1;
         self.datagrams_out += 1;
         cx.event(Event::Retransmitted { sa: self.id, name: self.name().to_string(), waiting_for, attempt: resent });
         cx.transmit_all(self.local, self.remote, message.clone());
         mobility::probe(self, cx, resent, &message);
-        self.arm(cx, now, resent);
         Verdict::Keep
     }
 
-    /// Queues a request, and sends it if nothing is under way.
+    /// Queues a request, and sends it if that can be done now.
     pub fn enqueue(&mut self, cx: &mut Context, now: Instant, task: Task) {
         let same = |t: &Task| *t == task;
-        if !self.queue.iter().any(same) && !self.pending.as_ref().is_some_and(|p| same(&p.task)) {
+        if !self.queue.iter().chain(self.pending.tasks()).any(same) {
             self.queue.push_back(task);
         }
         self.next_task(cx, now);
     }
 
-    /// Sends the next queued request if nothing is under way.
+    /// Sends the queued requests that can be sent now, in order.
     pub fn next_task(&mut self, cx: &mut Context, now: Instant) {
-        if self.pending.is_some() || !self.is_established() {
-            return;
+        self.retransmissions.sent = self.pending.resent();
+        if self.next_request >= LAST_IDS {
+            self.save_message_ids(now);
         }
-        // Under an IKE SA that has a successor nothing is asked any more but its end, and nothing yet under one of which it
-        // is not clear whether it is the successor.
-        let only_end = self.replaced_by.is_some() || self.undecided;
-        if only_end && !matches!(self.queue.front(), Some(Task::DeleteIke { .. })) {
-            return;
-        }
-        self.retransmissions.sent = 0;
-        if let Some(task) = self.queue.pop_front() {
-            match task {
-                Task::CreateChild { .. } | Task::RekeyChild { .. } => create_child_sa::start(self, cx, now, task),
-                Task::RekeyIke => rekey_ike_sa::start(self, cx, now),
-                task => informational::start(self, cx, now, task),
+        while self.is_established() {
+            // Under an IKE SA that has a successor nothing is asked any more but its end, and nothing yet under one of which
+            // it is not clear whether it is the successor.
+            let only_end = self.replaced_by.is_some() || self.undecided;
+            match self.queue.front() {
+                Some(task) if only_end && !matches!(task, Task::DeleteIke { .. }) => return,
+                Some(task) if self.may_ask(task) => {}
+                _ => return,
             }
+            match self.queue.pop_front() {
+                Some(task @ (Task::CreateChild { .. } | Task::RekeyChild { .. })) => {
+                    create_child_sa::start(self, cx, now, task);
+                }
+                Some(Task::RekeyIke) => rekey_ike_sa::start(self, cx, now),
+                Some(task) => informational::start(self, cx, now, task),
+                None => return,
+            }
+        }
+    }
+
+    /// Whether this can be asked beside what is under way.
+    fn may_ask(&self, task: &Task) -> bool {
+        if self.pending.is_empty() {
+            return true;
+        }
+        // RFC 7296 section 2.25: two requests that concern the same SA never cross each other.
+        let alone = task.is_alone() || self.pending.tasks().any(Task::is_alone);
+        let child = |task: &Task| match task {
+            Task::CreateChild { child } | Task::RekeyChild { child } => self.children.iter().find(|c| c.id == *child),
+            Task::DeleteChild { spi, .. } => self.children.iter().find(|c| c.spi_in == *spi),
+            _ => None,
+        };
+        let creates = |task: &Task| matches!(task, Task::CreateChild { .. });
+        let beside = |other: &Task| match (child(task), child(other)) {
+            // What is asked for twice may be made once: the first answer tells whether the second is of use.
+            (Some(ours), Some(theirs)) => {
+                ours.id != theirs.id && !(creates(task) && creates(other) && ours.name == theirs.name)
+            }
+            _ => true,
+        };
+        !alone && self.pending.admits(self.next_request) && self.pending.tasks().all(beside)
+    }
+
+    /// The message IDs come to their end, and must not begin again (RFC 7296 section 2.2): a successor is asked for before
+    /// anything else, and when that is too late, the end alone.
+    fn save_message_ids(&mut self, now: Instant) {
+        const SOON: Duration = Duration::from_secs(60);
+        let of_ike = |task: &Task| matches!(task, Task::RekeyIke | Task::DeleteIke { .. });
+        if self.next_request >= LAST_ID {
+            self.queue.retain(|task| matches!(task, Task::DeleteIke { .. }));
+            if self.queue.is_empty() {
+                self.queue.push_back(Task::DeleteIke { reason: FailureKind::Expired });
+            }
+            return;
+        }
+        let asked = self.queue.iter().chain(self.pending.tasks()).any(of_ike);
+        // The peer may not be able to just now.
+        let again = self.rekey_at.is_some_and(|at| at < now + SOON);
+        if !asked && !again {
+            self.queue.push_front(Task::RekeyIke);
         }
     }
 
     /// Nothing authentic was heard for `dpd_delay`: an empty INFORMATIONAL asks (RFC 7296 section 2.4).
     pub fn check_liveness(&mut self, cx: &mut Context, now: Instant) {
-        let delay = self.connection.as_ref().map_or(std::time::Duration::ZERO, |c| c.dpd_delay);
-        if now.since(self.last_heard) >= delay && self.pending.is_none() {
+        let delay = self.connection.as_ref().map_or(Duration::ZERO, |c| c.dpd_delay);
+        if now.since(self.last_heard) >= delay && self.pending.is_empty() {
             self.enqueue(cx, now, Task::Liveness);
         }
         let quiet = now.since(self.last_heard).min(delay / 2);
@@ -544,9 +629,9 @@ impl IkeSa {
     /// lost learns what happened instead of timing out.
     pub fn close(&mut self, cx: &mut Context, now: Instant) {
         cx.timers.cancel_all(self.id);
-        self.pending = None;
+        self.pending.clear();
+        self.partial_responses.clear();
         self.queue.clear();
-        self.creating = None;
         self.children.clear();
         self.release_addresses(cx, now);
         self.state = State::Closed;
@@ -562,6 +647,12 @@ impl IkeSa {
             State::InitSent(_) | State::Closed => None,
         }
     }
+}
+
+/// When a request that was sent again so often is to be sent again next.
+fn next_time(cx: &mut Context, now: Instant, resent: u32) -> Option<Instant> {
+    let random = u32::from_be_bytes(cx.random());
+    cx.settings.backoff.delay(resent, random).map(|delay| now + delay)
 }
 
 pub(crate) fn count_out(cx: &mut Context, header: &Header) {
@@ -591,4 +682,31 @@ pub(crate) fn counter(exchange: ExchangeType, response: bool, inbound: bool) -> 
         (ExchangeType::INFORMATIONAL, false, true) => InfoOutResponse,
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::{IkeSpi, SpiPair};
+
+    #[test]
+    fn before_the_message_ids_are_used_up_a_successor_is_asked_for_and_then_the_end() {
+        let (at, now) = ("192.0.2.1:500".parse().unwrap(), Instant::ZERO + Duration::from_secs(1000));
+        let spis = SpiPair { initiator: IkeSpi([1; 8]), responder: IkeSpi([2; 8]) };
+        let mut sa = IkeSa::new(SaId(1), Role::Initiator, spis, (at, at), State::Closed, now);
+        sa.queue.push_back(Task::Liveness);
+        // When it is due anyway in an hour is too late.
+        (sa.next_request, sa.rekey_at) = (LAST_IDS, Some(now + Duration::from_secs(3600)));
+        sa.save_message_ids(now);
+        sa.save_message_ids(now);
+        assert_eq!(sa.queue, [Task::RekeyIke, Task::Liveness], "once");
+        // The peer could not just now: again in a while, and what else is to be said is said.
+        sa.queue.pop_front();
+        sa.rekey_at = Some(now + Duration::from_secs(15));
+        sa.save_message_ids(now);
+        assert_eq!(sa.queue, [Task::Liveness]);
+        sa.next_request = LAST_ID;
+        sa.save_message_ids(now);
+        assert_eq!(sa.queue, [Task::DeleteIke { reason: FailureKind::Expired }]);
+    }
 }

@@ -6,7 +6,8 @@
 //! HDR, SKF(3 of 3) {...}             -->
 //! ```
 //!
-//! What is kept is one request and one response in the making for each SA, limited in octets and in fragments.
+//! What is kept are requests and responses in the making within the windows (RFC 7296 section 2.3), each limited in octets
+//! and in fragments.
 
 use super::exchange::Path;
 use super::sa::IkeSa;
@@ -138,7 +139,7 @@ impl IkeSa {
         };
         let fragment = Fragment { number, total, next, content, fingerprint: fingerprint(datagram) };
         let reassembly = match header.is_response() {
-            true => &mut self.partial_response,
+            true => self.partial_responses.entry(header.message_id).or_default(),
             false => self.replies.partial(header.message_id),
         };
         match reassembly.take((header.exchange, header.message_id), &fragment) {

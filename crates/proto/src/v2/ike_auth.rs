@@ -265,7 +265,7 @@ pub(super) fn send(
         chain.in_front(PayloadType::PS, solution); // RFC 8019 section 7.2.2
     }
     let answer = if childless { RuleId::IkeAuthChildRefusal } else { RuleId::IkeAuthResponse };
-    sa.request(cx, now, ExchangeType::IKE_AUTH, chain, answer, Task::Auth);
+    sa.request(cx, now, ExchangeType::IKE_AUTH, chain, answer, Task::Auth, None);
     Verdict::Keep
 }
 
@@ -299,7 +299,15 @@ pub(super) fn response(sa: &mut IkeSa, cx: &mut Context, now: Instant, response:
             // whose answer nobody needs.
             let mut chain = ChainBuilder::new();
             chain.notify(ProtocolId::NONE, &[], NotifyType::AUTHENTICATION_FAILED, &[]);
-            sa.request(cx, now, ExchangeType::INFORMATIONAL, chain, RuleId::InformationalResponse, Task::Liveness);
+            sa.request(
+                cx,
+                now,
+                ExchangeType::INFORMATIONAL,
+                chain,
+                RuleId::InformationalResponse,
+                Task::Liveness,
+                None,
+            );
             return Verdict::End(kind);
         }
     };

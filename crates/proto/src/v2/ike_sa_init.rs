@@ -149,6 +149,8 @@ fn send(sa: &mut IkeSa, cx: &mut Context, now: Instant) {
         since: now,
         waiting_for: RuleId::IkeSaInitResponse,
         task: Task::Init,
+        due: None,
+        creating: None,
     };
     sa.begin(cx, now, pending);
 }
@@ -232,7 +234,7 @@ pub(crate) fn response(
         Err(error) => return Verdict::End(FailureKind::InstallFailed { reason: error.to_string() }),
     };
     let found = nat::detect(&chain, spis, sa.local, sa.remote, init.pretend.is_some());
-    let request = sa.pending.take().and_then(|p| p.message.into_iter().next()).unwrap_or_default();
+    let request = sa.pending.take(0).and_then(|p| p.message.into_iter().next()).unwrap_or_default();
     // Everything is checked: from here on the SA changes.
     cx.timers.cancel(sa.id, Reason::Retransmit);
     sa.retransmissions.sent = 0;

@@ -74,15 +74,15 @@ pub(super) fn request(
 fn delete_by_peer_spi(sa: &mut IkeSa, cx: &mut Context, now: Instant, spi: u32) -> Option<u32> {
     let Some(child) = sa.children.iter().find(|c| c.spi_out == spi).map(|c| c.id) else {
         sa.log(cx, "IKE", 1, format!("the peer deletes the Child SA with SPI {spi:08x}: there is none"));
-        if let Some(creating) = sa.creating.as_mut().filter(|c| c.gone.len() < MAX_GONE) {
+        // The answer to any of our requests may bring it.
+        for creating in sa.pending.creating_mut().filter(|c| c.gone.len() < MAX_GONE) {
             creating.gone.push(spi);
         }
         return None;
     };
     let spi_in = sa.children.iter().find(|c| c.id == child).map(|c| c.spi_in);
     // Section 1.4.1: if we deleted it at the same time, the SPI is not named in the answer.
-    let ours_too =
-        sa.pending.as_ref().is_some_and(|p| matches!(&p.task, Task::DeleteChild { spi, .. } if Some(*spi) == spi_in));
+    let ours_too = sa.pending.tasks().any(|task| matches!(task, Task::DeleteChild { spi, .. } if Some(*spi) == spi_in));
     let replaced = sa.children.iter().any(|c| c.id == child && c.state == ChildState::Rekeyed);
     let name = sa.children.iter().find(|c| c.id == child).map(|c| c.name.clone()).unwrap_or_default();
     let config = sa.connection.as_ref().and_then(|c| child::config_of(c, &name));
@@ -122,7 +122,7 @@ pub(super) fn start(sa: &mut IkeSa, cx: &mut Context, now: Instant, task: Task) 
     match &task {
         Task::DeleteChild { spi, .. } => {
             let Some(child) = sa.children.iter_mut().find(|c| c.spi_in == *spi) else {
-                return sa.next_task(cx, now); // gone meanwhile
+                return; // gone meanwhile
             };
             child.state = ChildState::Deleting;
             chain.delete(ProtocolId::ESP, &[spi.to_be_bytes()]);
@@ -140,7 +140,7 @@ pub(super) fn start(sa: &mut IkeSa, cx: &mut Context, now: Instant, task: Task) 
         Task::Redirect { to } => redirect::write(&mut chain, to),
         task => mobility::write(sa, cx, task, &mut chain),
     }
-    sa.request(cx, now, ExchangeType::INFORMATIONAL, chain, RuleId::InformationalResponse, task);
+    sa.request(cx, now, ExchangeType::INFORMATIONAL, chain, RuleId::InformationalResponse, task, None);
 }
 
 /// The peer answered one of our requests.

@@ -190,10 +190,9 @@ impl IkeSa {
         self.move_to(cx, to.0, to.1);
         self.queue.retain(|t| !matches!(t, Task::UpdateAddresses { .. } | Task::TellAddresses));
         // Section 3.5: what is under way goes on at the new addresses, at once.
-        if let Some(pending) = &self.pending {
-            let message = pending.message.clone();
+        for pending in self.pending.iter() {
             self.datagrams_out += 1;
-            cx.transmit_all(self.local, self.remote, message);
+            cx.transmit_all(self.local, self.remote, pending.message.clone());
         }
         if !self.can_move() {
             return; // it is on its end, or another one has its Child SAs

@@ -30,6 +30,7 @@ mod informational;
 mod keys;
 mod mobility;
 mod nat;
+mod outstanding;
 mod puzzle;
 mod redirect;
 mod rekey_ike_sa;

@@ -32,9 +32,6 @@ use wire::{ExchangeType, IkeSpi, KeyExchangeId, NotifyType, ProtocolId, Secret, 
 /// Sends our request.
 pub(super) fn start(sa: &mut IkeSa, cx: &mut Context, now: Instant) {
     send(sa, cx, now, None, 0);
-    if sa.pending.is_none() {
-        sa.next_task(cx, now);
-    }
 }
 
 fn send(sa: &mut IkeSa, cx: &mut Context, now: Instant, wanted: Option<KeyExchangeId>, retries: u32) {
@@ -50,8 +47,9 @@ fn send(sa: &mut IkeSa, cx: &mut Context, now: Instant, wanted: Option<KeyExchan
     sa.log(cx, "IKE", 1, format!("rekeying IKE_SA {}[{}]", connection.name, sa.id.0));
     let from = sa.ike_state();
     let what = What::Ike { spi, crossing: None };
-    sa.creating = Some(Creating { nonce, key_exchange: Some(key_exchange), retries, gone: Vec::new(), what });
-    sa.request(cx, now, ExchangeType::CREATE_CHILD_SA, chain, RuleId::CreateChildSaIkeRekeyResponse, Task::RekeyIke);
+    let creating = Creating { nonce, key_exchange: Some(key_exchange), retries, gone: Vec::new(), what };
+    let (exchange, waiting_for) = (ExchangeType::CREATE_CHILD_SA, RuleId::CreateChildSaIkeRekeyResponse);
+    sa.request(cx, now, exchange, chain, waiting_for, Task::RekeyIke, Some(creating));
     tell_state(sa, cx, from);
 }
 
@@ -113,8 +111,14 @@ fn successor(sa: &IkeSa, cx: &mut Context, now: Instant, made: &Made, nonces: (&
 // ---------------------------------------------------------------------------------------------------------- initiator
 
 /// The peer answers.
-pub(super) fn response(sa: &mut IkeSa, cx: &mut Context, now: Instant, response: &Request<'_>) -> Verdict {
-    let (Some(creating), Some(connection)) = (sa.creating.take(), sa.connection.clone()) else { return Verdict::Keep };
+pub(super) fn response(
+    sa: &mut IkeSa,
+    cx: &mut Context,
+    now: Instant,
+    creating: Creating,
+    response: &Request<'_>,
+) -> Verdict {
+    let Some(connection) = sa.connection.clone() else { return Verdict::Keep };
     let What::Ike { spi, crossing } = &creating.what else { return Verdict::Keep };
     let chain = response.chain;
     if response.rule != RuleId::CreateChildSaIkeRekeyResponse {
@@ -233,10 +237,7 @@ pub(super) fn serve(
 ) -> Result<(), Refusal> {
     let chain = request.chain;
     let ending = sa.queue.iter().any(|t| matches!(t, Task::DeleteIke { .. }));
-    let of_child = matches!(
-        sa.pending.as_ref().map(|p| &p.task),
-        Some(Task::CreateChild { .. } | Task::RekeyChild { .. } | Task::DeleteChild { .. })
-    );
+    let of_child = sa.pending.tasks().any(Task::is_of_child);
     if ending || of_child || sa.heir().is_some() || sa.undecided {
         // RFC 7296 section 2.25.1: not while we change a Child SA.
         return Err(Refusal::plain(NotifyType::TEMPORARY_FAILURE));
@@ -271,10 +272,9 @@ pub(super) fn serve(
     crash::tell(cx, reply, spis);
     sa.log(cx, "IKE", 1, format!("the peer rekeys IKE_SA {}[{}]", connection.name, sa.id.0));
     cx.count(Counter::IkeRekeyResponder);
-    let ours = sa.is_rekeying();
-    let inherits = match sa.creating.as_mut().map(|c| &mut c.what) {
+    let inherits = match sa.pending.rekeying_ike() {
         // Section 2.25.2: both at once; the answer to our request decides who inherits.
-        Some(What::Ike { crossing, .. }) if ours => {
+        Some(What::Ike { crossing, .. }) => {
             *crossing = Some(Crossing { lowest: nonce_i.min(&nonce_r).to_vec(), made: new.id });
             false
         }

@@ -2,11 +2,12 @@
 
 use super::configuration::VirtualAddresses;
 use super::create_child_sa::Creating;
-use super::exchange::{Parked, Pending, Task};
+use super::exchange::{Parked, Task};
 use super::fragments::Reassembly;
 use super::ike_auth::Wanted;
 use super::keys::{AuthKeys, Keys};
 use super::mobility::Mobility;
+use super::outstanding::Outstanding;
 use super::redirect::Redirection;
 use super::window::Replies;
 use crate::child::{self, Agreed, ChildSa, Parent};
@@ -19,12 +20,12 @@ use model::{
     ChosenSuite, Event, Failure, FailureKind, Identity, IkeState, Instant, NatState, Retransmissions, Role, SaId,
     SaSnapshot, Tombstone,
 };
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use wire::grammar::RuleId;
-use wire::{HashAlgorithm, IkeSpi, Secret, SpiPair};
+use wire::{HashAlgorithm, IkeSpi, KeyExchangeId, Secret, SpiPair};
 
 /// How far the SA is, with exactly what is known there.
 pub(crate) enum State {
@@ -119,14 +120,12 @@ pub(crate) struct IkeSa {
     pub reauth_end: Option<Instant>,
     /// When it ends, unless it is replaced before.
     pub expires: Option<Instant>,
-    /// What our CREATE_CHILD_SA request under way needs when it is answered.
-    pub creating: Option<Creating>,
     /// The IKE SA that took its place, to which the Child SAs belong now.
     pub replaced_by: Option<SaId>,
     /// The peer made it while we rekey too: it is not clear yet whether it inherits the Child SAs.
     pub undecided: bool,
-    /// The request under way.
-    pub pending: Option<Pending>,
+    /// The requests under way.
+    pub pending: Outstanding,
     /// A message that cannot be judged before a revocation list is fetched.
     pub(super) parked: Option<Parked>,
     /// Requests waiting for their turn.
@@ -136,8 +135,10 @@ pub(crate) struct IkeSa {
     pub replies: Replies,
     /// Whether the peer takes fragments (RFC 7383).
     pub fragments: bool,
-    /// The peer's answer of which not all fragments are here.
-    pub(super) partial_response: Reassembly,
+    /// The peer's answers of which not all fragments are here, by message ID: of requests under way only.
+    pub(super) partial_responses: BTreeMap<u32, Reassembly>,
+    /// Child SAs for which the peer wants another key exchange, and how often it has (INVALID_KE_PAYLOAD).
+    pub(super) other_groups: BTreeMap<SaId, (KeyExchangeId, u32)>,
     pub children: Vec<ChildSa>,
     pub retransmissions: Retransmissions,
     pub datagrams_in: u32,
@@ -192,16 +193,16 @@ impl IkeSa {
             reauth_at: None,
             reauth_end: None,
             expires: None,
-            creating: None,
             replaced_by: None,
             undecided: false,
-            pending: None,
+            pending: Outstanding::default(),
             parked: None,
             queue: VecDeque::new(),
             next_request: 0,
             replies: Replies::default(),
             fragments: false,
-            partial_response: Reassembly::default(),
+            partial_responses: BTreeMap::new(),
+            other_groups: BTreeMap::new(),
             children: Vec::new(),
             retransmissions: Retransmissions::default(),
             datagrams_in: 0,
@@ -249,7 +250,7 @@ impl IkeSa {
     }
 
     fn asks_or_will_ask(&self, wanted: impl Fn(&Task) -> bool) -> bool {
-        self.queue.iter().chain(self.pending.as_ref().map(|pending| &pending.task)).any(wanted)
+        self.queue.iter().chain(self.pending.tasks()).any(wanted)
     }
 
     /// Whether we delete it, now or when its turn comes.
@@ -297,7 +298,7 @@ impl IkeSa {
         match self.state {
             State::HalfOpen(_) => Some(RuleId::IkeAuthRequest),
             State::Closed => None,
-            _ => self.pending.as_ref().map(|p| p.waiting_for),
+            _ => self.pending.first().map(|p| p.waiting_for),
         }
     }
 
@@ -369,7 +370,7 @@ impl IkeSa {
             lifetime,
             retransmissions: self.retransmissions,
             tasks_queued: self.queue.iter().map(Task::name).collect(),
-            tasks_active: self.pending.iter().map(|p| p.task.name()).collect(),
+            tasks_active: self.pending.tasks().map(Task::name).collect(),
             worker: cx.settings.worker,
             children: self.children.iter().map(|c| c.snapshot(self.id, self.nat.any(), cx, now)).collect(),
             suspicion: None,
@@ -461,11 +462,11 @@ impl IkeSa {
 
     /// Whether a request of ours to rekey the IKE SA is under way.
     pub fn is_rekeying(&self) -> bool {
-        self.pending.as_ref().is_some_and(|p| p.task == Task::RekeyIke)
+        self.pending.tasks().any(|task| *task == Task::RekeyIke)
     }
 
     /// The IKE SA to which the Child SAs go when this one ends.
     pub fn heir(&self) -> Option<SaId> {
-        self.replaced_by.or_else(|| self.creating.as_ref().and_then(Creating::crossing_ike))
+        self.replaced_by.or_else(|| self.pending.creating().find_map(Creating::crossing_ike))
     }
 }

@@ -3,11 +3,13 @@
 //! RFC 7296 section 2.3: until it is told otherwise a peer has one request under way. Whoever announces more with
 //! SET_WINDOW_SIZE takes them in any order, and keeps as many answers.
 
+use super::exchange::Verdict;
 use super::fragments::Reassembly;
+use super::sa::IkeSa;
 use crate::context::Context;
 use model::DropReason;
 use std::collections::BTreeMap;
-use wire::v2::ChainBuilder;
+use wire::v2::{Chain, ChainBuilder};
 use wire::{NotifyType, ProtocolId};
 
 /// How many octets of a request identify it.
@@ -112,6 +114,17 @@ pub(super) fn announce(cx: &Context, chain: &mut ChainBuilder, replies: &mut Rep
     if window > 1 {
         chain.notify(ProtocolId::NONE, &[], NotifyType::SET_WINDOW_SIZE, &window.to_be_bytes());
         replies.widen(window);
+    }
+}
+
+/// What the peer says about its window, once it has proven itself: as many requests of ours may be under way, if we want
+/// as many (section 2.3).
+pub(super) fn take(sa: &mut IkeSa, cx: &mut Context, chain: &Chain<'_>, verdict: &Verdict) {
+    let told = chain.notify(NotifyType::SET_WINDOW_SIZE).and_then(|n| <[u8; 4]>::try_from(n.data).ok());
+    let Some(told) = told.filter(|_| sa.is_established() && matches!(verdict, Verdict::Keep)) else { return };
+    let window = u32::from_be_bytes(told).min(cx.settings.window_size).min(MAX_WINDOW);
+    if sa.pending.widen(window) {
+        sa.log(cx, "IKE", 2, format!("the peer takes {} requests at once: {window} of ours", u32::from_be_bytes(told)));
     }
 }
 
