@@ -30,10 +30,12 @@ pub const ALL: &[Script] = &[
     ("matrix", Some("--kernel")),
     ("transport", None),
     ("shunts", None),
+    ("together", None),
 ];
 
 /// Those that run at night beside all others: what takes too long for every day.
-pub const NIGHTLY: &[Script] = &[("rekey", Some("--all")), ("rekey", Some("--kernel-all")), ("hundred", None)];
+pub const NIGHTLY: &[Script] =
+    &[("rekey", Some("--all")), ("rekey", Some("--kernel-all")), ("hundred", None), ("together", Some("--long"))];
 
 /// `cargo xtask interop [PEER...]`: builds the program and runs these scripts, or all.
 pub fn run(workspace: &Workspace, report: &mut Report, peers: &[String]) {

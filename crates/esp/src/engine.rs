@@ -1,5 +1,6 @@
 //! The userspace data plane: commands in, packets in and out, events out.
 
+use crate::early::Early;
 use crate::packet::InnerPacket;
 use crate::replay::{ReplayError, ReplayWindow};
 use crate::sa::{ChildSa, HEADER};
@@ -51,6 +52,8 @@ drop_reasons! {
     Truncated => "esp-truncated",
     /// Inbound: no SA has this SPI.
     UnknownSpi => "esp-unknown-spi",
+    /// Inbound: its Child SA is being negotiated; kept until then.
+    Early => "esp-early",
     /// Inbound: sequence number zero, which nobody may send.
     SequenceZero => "esp-sequence-zero",
     /// Inbound: left of the anti-replay window.
@@ -213,6 +216,9 @@ pub struct Engine {
     drops: [u64; DropReason::ALL.len()],
     /// The second in which unknown SPIs are counted, and how many were reported in it.
     unknown_spis: (Instant, u32),
+    early: Early,
+    /// Early packets whose Child SA is installed now.
+    due: VecDeque<(SocketAddr, Vec<u8>)>,
 }
 
 impl Engine {
@@ -227,8 +233,17 @@ impl Engine {
     /// [`EngineError`]; nothing has changed then.
     pub fn apply(&mut self, now: Instant, command: &Command) -> Result<(), EngineError> {
         match command {
-            Command::Install(install) => self.install(now, install),
+            Command::Expect { child, spi, .. } => {
+                self.early.expect(now, *child, *spi);
+                Ok(())
+            }
+            Command::Install(install) => {
+                self.install(now, install)?;
+                self.due.extend(self.early.take(install.child));
+                Ok(())
+            }
             Command::Delete { child } => {
+                self.early.take(*child);
                 self.remove(*child);
                 Ok(())
             }
@@ -376,6 +391,11 @@ impl Engine {
         }
     }
 
+    /// The next packet that came before its Child SA was installed, with where it came from: to be opened now.
+    pub fn poll_early(&mut self) -> Option<(SocketAddr, Vec<u8>)> {
+        self.due.pop_front()
+    }
+
     fn try_open(
         &mut self,
         now: Instant,
@@ -386,6 +406,9 @@ impl Engine {
         let spi = u32::from_be_bytes([s0, s1, s2, s3]);
         let slot = self.by_spi.get(&spi).copied();
         let Some(sa) = slot.and_then(|slot| self.slots.get_mut(slot)?.as_deref_mut()) else {
+            if self.early.keep(now, spi, packet, from) {
+                return Err(DropReason::Early);
+            }
             self.report_unknown_spi(now, spi, from);
             return Err(DropReason::UnknownSpi);
         };
@@ -446,6 +469,12 @@ impl Engine {
         }
         sa.inbound.traffic.count(now, inner.length);
         let (child, length) = (sa.child, inner.length);
+        if std::mem::take(&mut sa.takes_over_when_used) && sa.policies {
+            // RFC 7296 section 2.8: the peer has it, and may forget the old one at any time.
+            self.spd.remove(child, &sa.remote_ts);
+            let target = Target::Slot(slot.unwrap_or_default());
+            sa.age = Some(self.spd.insert(child, target, &sa.local_ts, &sa.remote_ts, Place::First));
+        }
         if sa.hard_expires() {
             self.volume_spent(child);
         } else if sa.soft_expires() {

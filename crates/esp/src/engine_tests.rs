@@ -79,6 +79,7 @@ fn install(child: u32, suite: Suite) -> ChildInstall {
         policies: true,
         priority: None,
         succeeds: None,
+        takes_over_when_used: false,
         updown: None,
         updown_environment: Vec::new(),
         soft_bytes: None,
@@ -380,6 +381,66 @@ fn soft_limits_are_reported_once_and_hard_ones_kill() {
     assert_eq!(a.next_timeout(), None);
     assert_eq!(a.seal(deadline, &ping(), &mut Vec::new()), Outbound::NoPolicy);
     a.apply(deadline, &Command::Delete { child: SaId(1) }).unwrap();
+}
+
+/// RFC 7296 section 2.8: a responder sends by the old one until something authentic comes by the new one.
+#[test]
+fn a_successor_takes_over_when_the_peer_uses_it() {
+    let suite = SUITES[0];
+    let (mut a, mut b) = pair(install(1, suite));
+    let (first, second) = (0x2001u32.to_be_bytes(), 0x2002u32.to_be_bytes());
+    let new = ChildInstall { succeeds: Some(SaId(1)), takes_over_when_used: true, ..install(2, suite) };
+    b.apply(T0, &Command::Install(Box::new(ChildInstall { succeeds: None, ..mirrored(new.clone()) }))).unwrap();
+    a.apply(T0, &Command::Install(Box::new(new))).unwrap();
+    assert_eq!(sealed(&mut a, &ping())[..4], first);
+    let pong = packet("10.2.0.1", "10.1.0.1", 1, &[0; 8]);
+    let mut forged = sealed(&mut b, &pong);
+    *forged.last_mut().unwrap() ^= 1;
+    assert_eq!(a.open(T0, &mut forged, left()), Verdict::Drop(DropReason::Integrity));
+    assert_eq!(sealed(&mut a, &ping())[..4], first, "that proves nothing");
+    assert!(matches!(a.open(T0, &mut sealed(&mut b, &pong), left()), Verdict::Deliver { child: SaId(2), .. }));
+    assert_eq!(sealed(&mut a, &ping())[..4], second);
+    a.apply(T0, &Command::Delete { child: SaId(1) }).unwrap();
+    assert_eq!(sealed(&mut a, &ping())[..4], second);
+    a.apply(T0, &Command::Delete { child: SaId(2) }).unwrap();
+    assert_eq!(a.seal(T0, &ping(), &mut Vec::new()), Outbound::NoPolicy);
+}
+
+#[test]
+fn what_comes_before_its_child_sa_is_kept_within_bounds() {
+    let suite = SUITES[0];
+    let (mut a, mut b) = (engine(install(2, suite)), Engine::new());
+    let expect = |spi| Command::Expect { child: SaId(2), spi, local: RIGHT.parse().unwrap(), encapsulated: true };
+    b.apply(T0, &expect(0x2002)).unwrap();
+    let mut packets = [sealed(&mut a, &ping()), sealed(&mut a, &ping())];
+    for packet in &mut packets {
+        assert_eq!(b.open(T0, packet, left()), Verdict::Drop(DropReason::Early));
+    }
+    assert_eq!((b.poll_event(), b.poll_early()), (None, None), "nobody knows yet whose they are");
+    b.apply(T0, &Command::Install(Box::new(mirrored(install(2, suite))))).unwrap();
+    for packet in &packets {
+        let (from, mut kept) = b.poll_early().unwrap();
+        assert_eq!((&kept, from), (packet, left()));
+        assert!(matches!(b.open(T0, &mut kept, from), Verdict::Deliver { child: SaId(2), .. }));
+    }
+    assert_eq!(b.poll_early(), None);
+
+    let mut big = [0x20_u8; 60_000];
+    big[..4].copy_from_slice(&0x3000u32.to_be_bytes());
+    b.apply(T0, &expect(0x3000)).unwrap();
+    assert_eq!(b.open(T0, &mut big.clone(), left()), Verdict::Drop(DropReason::Early));
+    assert_eq!(b.open(T0, &mut big.clone(), left()), Verdict::Drop(DropReason::UnknownSpi), "64 KiB are enough");
+    let later = T0 + Duration::from_secs(10);
+    b.apply(T0, &expect(0x4000)).unwrap();
+    big[..4].copy_from_slice(&0x4000u32.to_be_bytes());
+    assert_eq!(b.open(later, &mut big.clone(), left()), Verdict::Drop(DropReason::UnknownSpi), "nothing came of it");
+    for spi in 0x5000..0x5011 {
+        b.apply(later, &expect(spi)).unwrap();
+    }
+    for (spi, kept) in [(0x5000u32, DropReason::UnknownSpi), (0x5001, DropReason::Early)] {
+        big[..4].copy_from_slice(&spi.to_be_bytes());
+        assert_eq!(b.open(later, &mut big.clone(), left()), Verdict::Drop(kept), "sixteen at once");
+    }
 }
 
 #[test]

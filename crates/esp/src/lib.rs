@@ -10,6 +10,7 @@
 //! header is left as it is: the TTL is decremented by the forwarding path on either side of the TUN device. In transport mode
 //! the inner header does not travel, and the receiver makes another with the addresses that it knows.
 
+mod early;
 mod engine;
 mod packet;
 mod replay;

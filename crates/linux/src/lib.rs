@@ -9,12 +9,14 @@
 //! | [`Tun`] | the device whose packets the userspace data plane protects |
 //! | [`Routes`] | addresses, links, routes and policy rules over rtnetlink |
 //! | [`Xfrm`] | the kernel's own ESP as a data plane |
+//! | [`EarlyPackets`] | what comes before the kernel has the SA |
 //! | [`updown`] | the script that tells the operator's firewall about a Child SA |
 //! | [`Namespace`] | network namespaces for tests and the demonstration |
 //! | [`harden_process`] | no core dumps, no debugger: the process holds keys |
 #![allow(unsafe_code)]
 
 mod batch;
+mod early;
 mod namespace;
 mod netlink;
 mod port_holder;
@@ -31,6 +33,7 @@ pub mod updown;
 mod xfrm;
 
 pub use batch::{MAX_BATCH, Received, RecvBatch, Transmit};
+pub use early::{EarlyPacket, EarlyPackets};
 pub use namespace::{Namespace, NamespaceError};
 pub use netlink::NetlinkError;
 pub use port_holder::PortHolder;

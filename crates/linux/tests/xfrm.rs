@@ -4,8 +4,8 @@ mod common;
 
 use common::{install, namespace, skip};
 use linux::{
-    Acquire, LocalAddress, Namespace, RawEsp, Route, RouteTarget, Routes, SocketOptions, Tun, Udp, WhyNot, Xfrm,
-    XfrmError, XfrmEvent,
+    Acquire, EarlyPackets, LocalAddress, Namespace, RawEsp, Route, RouteTarget, Routes, SocketOptions, Tun, Udp,
+    WhyNot, Xfrm, XfrmError, XfrmEvent,
 };
 use model::dataplane::{ChildInstall, Command, EspSa, Mode, PlaneEvent, TrapInstall};
 use model::{Encryption, SaId};
@@ -301,6 +301,77 @@ fn packets_cross_are_counted_and_survive_a_move() {
     sender.send_to(b"clear", "10.2.0.1:7777").unwrap();
     receiver.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
     assert!(receiver.recv_from(&mut [0; 100]).is_err(), "the inbound policy refuses clear text");
+}
+
+#[test]
+fn a_successor_takes_over_when_the_peer_uses_it() {
+    let Some((left, right)) = two_ends() else { return };
+    let (mut a, mut b) = (left.run(|| Xfrm::open().unwrap()).unwrap(), right.run(|| Xfrm::open().unwrap()).unwrap());
+    apply_install(&mut a, install(1));
+    apply_install(&mut b, mirrored(install(1)));
+    apply_install(&mut a, ChildInstall { succeeds: Some(SaId(1)), takes_over_when_used: true, ..install(2) });
+    apply_install(&mut b, mirrored(install(2)));
+    let here = left.run(|| std::net::UdpSocket::bind("10.1.0.1:7777").unwrap()).unwrap();
+    let there = right.run(|| std::net::UdpSocket::bind("10.2.0.1:7777").unwrap()).unwrap();
+    let sent_by = |a: &mut Xfrm| {
+        let before = a.counters(u64::MAX, SaId(1)).unwrap().packets_out;
+        here.send_to(b"there", "10.2.0.1:7777").unwrap();
+        assert_eq!(recv_timeout(&there).unwrap(), b"there");
+        if a.counters(u64::MAX, SaId(1)).unwrap().packets_out > before { 1 } else { 2 }
+    };
+    assert_eq!(sent_by(&mut a), 1);
+    for _ in 0..2 {
+        there.send_to(b"back", "10.1.0.1:7777").unwrap();
+        assert_eq!(recv_timeout(&here).unwrap(), b"back");
+    }
+    assert_eq!(a.events().unwrap(), [], "that it was used is no reason to replace it");
+    assert_eq!(sent_by(&mut a), 2);
+    a.apply(&Command::Delete { child: SaId(1) }).unwrap();
+    a.apply(&Command::Delete { child: SaId(2) }).unwrap();
+    assert_eq!(a.count().unwrap(), (0, 0));
+}
+
+#[test]
+fn what_came_before_its_sa_is_received_afterwards() {
+    let Some((left, right)) = two_ends() else { return };
+    let options = SocketOptions { kernel_esp_in_udp: true, bypass_policies: true, ..SocketOptions::default() };
+    let any: SocketAddr = "0.0.0.0:4500".parse().unwrap();
+    let _sockets = (
+        left.run(|| Udp::bind(any, &options).unwrap()).unwrap(),
+        right.run(|| Udp::bind(any, &options).unwrap()).unwrap(),
+    );
+    let (l, r): (SocketAddr, SocketAddr) = ("192.0.2.1:4500".parse().unwrap(), "192.0.2.2:4500".parse().unwrap());
+    let (mut a, mut b) = (left.run(|| Xfrm::open().unwrap()).unwrap(), right.run(|| Xfrm::open().unwrap()).unwrap());
+    let sender = left.run(|| std::net::UdpSocket::bind("10.1.0.1:0").unwrap()).unwrap();
+    let receiver = right.run(|| std::net::UdpSocket::bind("10.2.0.1:7777").unwrap()).unwrap();
+    receiver.set_nonblocking(true).unwrap();
+    for (number, encapsulated) in [(1, false), (2, true)] {
+        let child = ChildInstall { local: l, remote: r, encapsulated, ..install(number) };
+        let theirs = mirrored(child.clone());
+        let keep = || EarlyPackets::open(theirs.inbound.spi, r, encapsulated).unwrap();
+        let (tap, other) = right.run(|| (keep(), EarlyPackets::open(0x7777_7777, r, encapsulated).unwrap())).unwrap();
+        apply_install(&mut a, child);
+        for n in 0..3u8 {
+            sender.send_to(&[n; 9], "10.2.0.1:7777").unwrap();
+        }
+        assert!(receiver.recv_from(&mut [0; 100]).is_err(), "there is no SA");
+        apply_install(&mut b, theirs);
+        let packets = tap.take();
+        assert_eq!((packets.len(), other.take().len()), (3, 0), "of this SPI only");
+        right.run(|| packets.iter().for_each(|packet| packet.receive().unwrap())).unwrap();
+        receiver.set_nonblocking(false).unwrap();
+        for (n, packet) in (0..3u8).zip(&packets) {
+            assert_eq!(packet.source(), SocketAddr::new(l.ip(), if encapsulated { 4500 } else { 0 }));
+            assert_eq!(recv_timeout(&receiver).unwrap(), [n; 9]);
+        }
+        receiver.set_nonblocking(true).unwrap();
+        right.run(|| packets[0].receive().unwrap()).unwrap();
+        assert!(receiver.recv_from(&mut [0; 100]).is_err(), "once: the kernel has it in its window");
+        assert_eq!(b.counters(u64::MAX, SaId(number)).unwrap().packets_in, 3);
+        for end in [&mut a, &mut b] {
+            end.apply(&Command::Delete { child: SaId(number) }).unwrap();
+        }
+    }
 }
 
 #[test]

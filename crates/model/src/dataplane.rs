@@ -80,6 +80,9 @@ pub struct ChildInstall {
     /// The Child SA that this one succeeds by the peer's wish. As long as it is installed, it carries what we send: the peer
     /// receives by the new one only when it has our answer (RFC 7296 section 2.8).
     pub succeeds: Option<SaId>,
+    /// An authentic packet that comes by this Child SA proves that the peer has it: from then on it carries what we send,
+    /// though the one that it succeeds is still there (RFC 7296 section 2.8).
+    pub takes_over_when_used: bool,
     /// Name of the connection and of the child in the configuration.
     pub connection: String,
     /// Name of the child in the configuration.
@@ -200,6 +203,18 @@ pub struct ShuntInstall {
 pub enum Command {
     /// Install both directions and the policies of a Child SA.
     Install(Box<ChildInstall>),
+    /// The Child SA is being negotiated, and a peer may send by it before the answer that makes it is here: keep such
+    /// packets, within bounds, until it is installed.
+    Expect {
+        /// The Child SA to come.
+        child: SaId,
+        /// The SPI by which we are going to receive.
+        spi: u32,
+        /// Our address and port.
+        local: SocketAddr,
+        /// Whether ESP travels inside UDP.
+        encapsulated: bool,
+    },
     /// Remove a Child SA with its policies.
     Delete {
         /// The Child SA.

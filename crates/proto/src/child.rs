@@ -32,6 +32,8 @@ pub(crate) struct ChildSa {
     pub expires: Option<Instant>,
     /// The Child SA that it succeeds by the peer's wish.
     pub succeeds: Option<SaId>,
+    /// A packet that comes by it makes it the one to send by, before what it succeeds is gone.
+    pub takes_over_when_used: bool,
     /// The identities of its quick mode, where both ends carry less than these say (Unity).
     pub told: Option<Box<Selectors>>,
     /// The packet that asks for it, our side first.
@@ -432,6 +434,7 @@ impl ChildSa {
             installed: None,
             expires: None,
             succeeds: None,
+            takes_over_when_used: false,
             told: None,
             trigger: None,
             asked: None,
@@ -591,6 +594,7 @@ pub(crate) fn install(
         binding: child.binding,
         policies: config.policies,
         succeeds: child.succeeds,
+        takes_over_when_used: child.takes_over_when_used,
         priority: config.priority,
         updown: config.updown.clone(),
         updown_environment: vec![

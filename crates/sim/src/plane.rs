@@ -20,6 +20,8 @@ pub struct Recording {
     pub updates: usize,
     /// How long ago a Child SA carried its last packet, which it reports when asked; none for those that are not here.
     pub idle: BTreeMap<SaId, std::time::Duration>,
+    /// Child SAs that are to come, with the SPIs by which they are going to receive; the last ones only.
+    expected: Vec<(SaId, u32)>,
     fail: Option<String>,
     failed: Vec<SaId>,
     /// What no data plane should be asked to do, in words.
@@ -51,6 +53,11 @@ impl Recording {
         self.installed.get(self.order.last()?)
     }
 
+    /// Whether packets by this SPI are kept for a Child SA to come.
+    pub fn expects(&self, spi: u32) -> bool {
+        self.expected.iter().any(|(_, expected)| *expected == spi)
+    }
+
     /// The traps, by number.
     pub fn traps(&self) -> impl Iterator<Item = &TrapInstall> {
         self.traps.values()
@@ -69,8 +76,19 @@ impl Recording {
     /// Carries a command out; returns what is to be reported.
     pub(crate) fn carry_out(&mut self, command: Command) -> Option<PlaneEvent> {
         match command {
+            Command::Expect { child, spi, .. } => {
+                // Nothing tells that a negotiation came to nothing: a real data plane forgets by time.
+                if self.expected.len() == 64 {
+                    self.expected.remove(0);
+                }
+                self.expected.push((child, spi));
+            }
             Command::Install(install) => {
                 let child = install.child;
+                if self.expected.iter().any(|(of, spi)| *of == child && *spi != install.inbound.spi) {
+                    self.violations.push(format!("Child SA {child} was expected by another SPI"));
+                }
+                self.expected.retain(|(expected, _)| *expected != child);
                 if let Some(reason) = self.fail.take() {
                     self.failed.push(child);
                     return Some(PlaneEvent::Failed { child, reason });

@@ -149,6 +149,49 @@ fn the_responder_installs_before_it_answers() {
     assert_eq!(order, [true, false]);
 }
 
+/// RFC 7296 section 2.8: the initiator keeps what a hasty responder sends before its answer is here; the responder sends by
+/// the new one as soon as the initiator is seen to have it.
+#[test]
+fn no_end_waits_for_what_the_other_has_shown() {
+    let (mut sim, a, b) = tunnel(site_a(), site_b());
+    let from = sim.happened(a).len();
+    rekey(&mut sim, a, &the_child());
+    let order: Vec<bool> = sim.happened(a)[from..]
+        .iter()
+        .filter_map(|e| match &e.what {
+            Happened::Plane(Command::Expect { .. }) => Some(true),
+            Happened::Sent(d) if is(d, ExchangeType::CREATE_CHILD_SA, false) => Some(false),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(order, [true, false], "it is ready before the peer can have the SPI");
+    sim.run_until(SECOND, |sim| spis(sim, b).len() == 2).expect("the responder has both");
+    let new = sim.plane(b).installed().last().unwrap();
+    assert!(new.takes_over_when_used && new.succeeds.is_some());
+    assert!(sim.plane(a).expects(new.outbound.spi), "not installed yet");
+    sim.settle(SECOND);
+    one_of_each(&sim, a, b);
+    let installed = sim.plane(a).installed().next().unwrap();
+    assert!(!installed.takes_over_when_used && !sim.plane(a).expects(installed.inbound.spi));
+    assert_eq!(sim.plane(a).violations, [] as [&str; 0]);
+}
+
+/// Of two new Child SAs that cross one goes: packets by it must not make it the one to send by.
+#[test]
+fn crossing_child_sas_wait_for_the_decision() {
+    for seed in 0..8 {
+        let (mut sim, a, b) = seeded(seed, site_a(), site_b());
+        rekey(&mut sim, a, &the_child());
+        rekey(&mut sim, b, &the_child());
+        sim.settle(SECOND);
+        for node in [a, b] {
+            let hasty =
+                |what: &Happened| matches!(what, Happened::Plane(Command::Install(i)) if i.takes_over_when_used);
+            assert!(!sim.happened(node).iter().any(|e| hasty(&e.what)), "seed {seed}");
+        }
+    }
+}
+
 #[test]
 fn time_and_volume_rekey_at_either_end() {
     for at_a in [true, false] {

@@ -18,7 +18,7 @@ use model::{Encryption, SaId, TrafficSelector};
 use policies::{Policy, PolicyKey, Rule, set_policy};
 use selector::{Selector, selectors};
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
@@ -76,6 +76,8 @@ pub struct Xfrm {
     by_inbound: HashMap<u32, SaId>,
     by_outbound: HashMap<(IpAddr, u32), SaId>,
     policies: HashMap<PolicyKey, Policy>,
+    /// Child SAs that rule when a packet comes by them.
+    unused: HashSet<SaId>,
 }
 
 impl Xfrm {
@@ -93,6 +95,7 @@ impl Xfrm {
             by_inbound: HashMap::new(),
             by_outbound: HashMap::new(),
             policies: HashMap::new(),
+            unused: HashSet::new(),
         })
     }
 
@@ -147,6 +150,7 @@ impl Xfrm {
                 self.update(*child, *local, *remote, *encapsulated)
             }
             Command::Reselect { child, local_ts, remote_ts } => self.reselect(*child, local_ts, remote_ts),
+            Command::Expect { .. } => Ok(()), // whoever can check what comes keeps it
             Command::ReportTraffic { .. } => Ok(()), // whoever knows the wall clock asks for the counters
             Command::Trap(trap) => {
                 self.add_rule(trap.trap, Rule::trap(trap), selectors(&trap.local_ts, &trap.remote_ts)?)
@@ -172,6 +176,9 @@ impl Xfrm {
             return Err(error);
         }
         let child = install.child;
+        if tells_of_use(install) {
+            self.unused.insert(child);
+        }
         self.register(Installed { install: Box::new(install.clone()), selectors });
         if let Err(error) = self.set_policies(child) {
             let _ = self.delete(child);
@@ -231,6 +238,7 @@ impl Xfrm {
 
     fn delete(&mut self, child: SaId) -> Result<(), XfrmError> {
         let Some(Installed { install, selectors }) = self.children.remove(&child) else { return Ok(()) };
+        self.unused.remove(&child);
         self.by_inbound.remove(&install.inbound.spi);
         self.by_outbound.remove(&(install.remote.ip(), install.outbound.spi));
         // Policies first: without their SAs they would only make the kernel ask for new ones.
@@ -299,7 +307,11 @@ impl Xfrm {
             icmp: install.binding.icmp,
             limits: Limits {
                 soft_octets: install.soft_bytes,
-                soft_packets: install.soft_packets,
+                soft_packets: match side {
+                    // The second packet has it reported that there was a first, which was authentic.
+                    Side::Inbound if tells_of_use(install) => Some(1),
+                    _ => install.soft_packets,
+                },
                 hard_octets: install.hard_bytes,
                 hard_packets: install.hard_packets,
                 hard_seconds: install.hard_lifetime.map(|lifetime| lifetime.as_secs().max(1)),
@@ -430,7 +442,26 @@ impl Xfrm {
         for reply in replies.iter().filter(|reply| reply.kind == message::ACQUIRE) {
             self.note_waiting(reply);
         }
-        Ok(replies.iter().filter_map(|reply| self.event(reply)).collect())
+        let mut events: Vec<XfrmEvent> = replies.iter().filter_map(|reply| self.event(reply)).collect();
+        events.retain(|event| match event {
+            XfrmEvent::Plane(PlaneEvent::SoftExpire { child }) if self.unused.remove(child) => {
+                self.take_over(*child);
+                false
+            }
+            _ => true,
+        });
+        Ok(events)
+    }
+
+    /// A Child SA was used by the peer: it rules from now on, though the one that it succeeds is still there.
+    fn take_over(&mut self, child: SaId) {
+        let Some(Installed { install, selectors }) = self.children.get(&child) else { return };
+        let rule = Rule::of(install);
+        for selector in selectors {
+            self.policies.entry(rule.key(selector)).or_default().prefer(child, rule.rank());
+        }
+        // Should the kernel refuse, the one before goes on until it is removed.
+        let _ = self.set_policies(child);
     }
 
     fn note_waiting(&mut self, reply: &crate::netlink::Reply) {
@@ -502,6 +533,11 @@ impl AsRawFd for Xfrm {
     fn as_raw_fd(&self) -> RawFd {
         self.notifications.as_raw_fd()
     }
+}
+
+/// Whether the kernel reports the first packets of this inbound SA, by a soft limit: not where there is another one.
+fn tells_of_use(install: &ChildInstall) -> bool {
+    install.takes_over_when_used && install.policies && install.soft_packets.or(install.soft_bytes).is_none()
 }
 
 /// Adds an SA and removes it: the inner result is the kernel's answer to the addition.

@@ -38,6 +38,12 @@ impl Policy {
         }
     }
 
+    /// It rules over its equals from now on.
+    pub(super) fn prefer(&mut self, user: SaId, rank: Rank) {
+        self.users.retain(|(_, other)| *other != user);
+        self.add(user, rank);
+    }
+
     pub(super) fn ruler(&self) -> Option<SaId> {
         self.users.last().map(|(_, user)| *user)
     }
@@ -200,8 +206,9 @@ impl Xfrm {
 /// The directions in which a mode has policies: only tunnels are forwarded into.
 fn directions(mode: Mode) -> &'static [Direction] {
     match mode {
-        Mode::Tunnel => &[Direction::In, Direction::Forward, Direction::Out],
-        Mode::Transport => &[Direction::In, Direction::Out],
+        // Outbound first: what is sent by an SA that the peer is about to forget is lost.
+        Mode::Tunnel => &[Direction::Out, Direction::In, Direction::Forward],
+        Mode::Transport => &[Direction::Out, Direction::In],
     }
 }
 
@@ -274,6 +281,9 @@ mod tests {
         assert_eq!(policy.ruler(), Some(new), "before one that was there earlier");
         policy.add_after(SaId(4), Rank::Child, Some(SaId(9)));
         assert_eq!(policy.ruler(), Some(SaId(4)), "there is nothing to wait for");
+        policy.add_after(SaId(5), Rank::Child, Some(SaId(4)));
+        policy.prefer(SaId(5), Rank::Child);
+        assert_eq!(policy.ruler(), Some(SaId(5)), "it is known to be there");
     }
 
     #[test]

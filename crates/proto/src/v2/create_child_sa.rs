@@ -31,6 +31,7 @@ use crate::context::{Context, Counter, Effect};
 use crate::timers::Reason;
 use config::Connection;
 use crypto::KeyExchange;
+use model::dataplane::Command;
 use model::{ChildState, Event, FailureKind, Instant, Mismatch, Phase, Proposal, Role, SaId, Side, TrafficSelector};
 use std::sync::Arc;
 use std::time::Duration;
@@ -216,6 +217,10 @@ pub(super) fn start(sa: &mut IkeSa, cx: &mut Context, now: Instant, task: Task) 
         chain.notify(ProtocolId::ESP, &listed.spi_in.to_be_bytes(), NotifyType::REKEY_SA, &[]);
         listed.state = ChildState::Rekeying;
         let new = ChildSa { mode: listed.mode, ..ChildSa::larval(cx, config, ts.clone()) };
+        // By section 2.8 a responder goes on with the old one until it hears from us by the new one. Some do not: what they
+        // send is here before the answer is, or before it is read.
+        let (local, encapsulated) = (sa.local, sa.nat.any());
+        cx.plane(Command::Expect { child: new.id, spi: new.spi_in, local, encapsulated });
         (new.spi_in, What::Rekeyed { proposals: proposals.clone(), new: Box::new(new), crossing: None })
     } else {
         (listed.spi_in, What::Child { proposals: proposals.clone() })
@@ -714,7 +719,12 @@ fn serve(
             Some(What::Rekeyed { crossing, .. }) => {
                 *crossing = Some(Crossing { lowest: nonce_i.min(&nonce_r).to_vec(), made: new_id });
             }
-            _ => mark_replaced(sa, cx, old),
+            _ => {
+                // Section 2.8: what comes by the new one proves that the initiator has it. Not where two new ones are made
+                // at once: this may be the one that goes.
+                new.takes_over_when_used = true;
+                mark_replaced(sa, cx, old);
+            }
         }
     }
     sa.install(cx, now, new, agreed, keys, Role::Responder);

@@ -625,6 +625,7 @@ impl Daemon {
                         Command::Install(install) => install.child,
                         Command::Delete { child } | Command::Update { child, .. } => *child,
                         Command::Reselect { child, .. } | Command::ReportTraffic { child } => *child,
+                        Command::Expect { child, .. } => *child,
                         Command::Trap(trap) => trap.trap,
                         Command::RemoveTrap { trap } => *trap,
                         Command::Shunt(shunt) => shunt.shunt,

@@ -97,6 +97,7 @@ mod tests {
             policies: true,
             priority: None,
             succeeds: None,
+            takes_over_when_used: false,
             updown,
             updown_environment: Vec::new(),
             soft_bytes: None,

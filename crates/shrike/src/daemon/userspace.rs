@@ -94,6 +94,10 @@ impl Userspace {
 
     fn install(&mut self, now: Instant, command: &Command, install: &ChildInstall) -> Result<(), String> {
         self.engine.apply(now, command).map_err(|e| e.to_string())?;
+        while let Some((from, mut packet)) = self.engine.poll_early() {
+            let verdict = self.engine.open(now, &mut packet, from);
+            self.deliver(&verdict, &packet);
+        }
         let wanted = if install.policies { self.add_routes(&install.local_ts, &install.remote_ts) } else { Vec::new() };
         self.scripts.run(install, self.tun.name(), Verb::Up);
         self.installed.insert(install.child, (install.clone(), wanted));
@@ -228,7 +232,9 @@ impl DataPlane for Userspace {
                 }
                 self.engine.apply(now, command).map_err(|e| e.to_string())
             }
-            Command::ReportTraffic { .. } => self.engine.apply(now, command).map_err(|e| e.to_string()),
+            Command::ReportTraffic { .. } | Command::Expect { .. } => {
+                self.engine.apply(now, command).map_err(|e| e.to_string())
+            }
             Command::Trap(trap) => {
                 self.engine.apply(now, command).map_err(|e| e.to_string())?;
                 let routes = self.add_routes(&trap.local_ts, &trap.remote_ts);

@@ -5,13 +5,21 @@ use super::plane::DataPlane;
 use super::sockets::Sockets;
 use super::updown::Scripts;
 use crate::{clock, log};
+use esp::{Engine, Verdict};
 use linux::updown::Verb;
-use linux::{Acquire, Route, RouteTarget, Routes, Rule, SOCKET_MARK, Xfrm, XfrmEvent, tunnel_routes};
-use model::dataplane::{ChildInstall, Command, Counters, PlaneEvent, TrapInstall};
+use linux::{Acquire, EarlyPackets, Route, RouteTarget, Routes, Rule, SOCKET_MARK, Xfrm, XfrmEvent, tunnel_routes};
+use model::dataplane::{Binding, ChildInstall, Command, Counters, PlaneEvent, TrapInstall};
 use model::{Instant, SaId, TrafficSelector};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
+use std::time::Duration;
+
+/// So many Child SAs are waited for at once, each with a socket of its own; a further one takes the place of the oldest.
+const MOST_EXPECTED: usize = 16;
+
+/// After this time a negotiation has come to nothing, or what was kept for it is of no use.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The kernel's data plane.
 pub struct Kernel {
@@ -19,6 +27,8 @@ pub struct Kernel {
     routes: Option<Routes>,
     rules: Vec<Rule>,
     installed: BTreeMap<SaId, (ChildInstall, String, Vec<Route>)>,
+    /// Child SAs to come, until when, and the packets that are there before.
+    expected: VecDeque<(SaId, Instant, EarlyPackets)>,
     traps: BTreeMap<SaId, (TrapInstall, Vec<Route>)>,
     shunts: Vec<SaId>,
     bypasses: Bypasses,
@@ -46,7 +56,48 @@ impl Kernel {
         }
         let (installed, traps, events) = (BTreeMap::new(), BTreeMap::new(), VecDeque::new());
         let (shunts, bypasses, scripts) = (Vec::new(), Bypasses::default(), Scripts::start());
-        Ok(Self { xfrm, routes, rules, installed, traps, shunts, bypasses, events, scripts, install_routes })
+        let expected = VecDeque::new();
+        Ok(Self { xfrm, routes, rules, installed, expected, traps, shunts, bypasses, events, scripts, install_routes })
+    }
+
+    fn expect(&mut self, now: Instant, child: SaId, spi: u32, local: SocketAddr, encapsulated: bool) {
+        match EarlyPackets::open(spi, local, encapsulated) {
+            Ok(tap) => {
+                if self.expected.len() >= MOST_EXPECTED {
+                    self.expected.pop_front();
+                }
+                self.expected.push_back((child, now + PATIENCE, tap));
+            }
+            Err(error) => log::line("KNL", 2, &format!("cannot keep packets that come before their SA: {error}")),
+        }
+    }
+
+    /// Gives the kernel what came before the Child SA was there. The kernel holds no policy against it, so that is done
+    /// here: what our own ESP would not deliver does not come in.
+    fn receive_early(&mut self, now: Instant, install: &ChildInstall) {
+        let Some(at) = self.expected.iter().position(|(child, ..)| *child == install.child) else { return };
+        let Some((_, _, tap)) = self.expected.remove(at) else { return };
+        // Marks, interfaces and the operator's own policies are the kernel's alone.
+        if !install.policies || install.binding != Binding::default() {
+            return;
+        }
+        let packets = tap.take();
+        if packets.is_empty() {
+            return;
+        }
+        let mut judge = Engine::new();
+        let like = ChildInstall { priority: None, succeeds: None, ..install.clone() };
+        if judge.apply(now, &Command::Install(Box::new(like))).is_err() {
+            return;
+        }
+        for packet in packets {
+            let verdict = judge.open(now, &mut packet.esp().to_vec(), packet.source());
+            if matches!(verdict, Verdict::Deliver { .. })
+                && let Err(error) = packet.receive()
+            {
+                log::line("KNL", 2, &format!("a packet that came before its SA is lost: {error}"));
+            }
+        }
     }
 
     /// The interface that has our address, which scripts want to know.
@@ -126,7 +177,11 @@ impl DataPlane for Kernel {
     fn apply(&mut self, now: Instant, command: &Command) -> Result<(), String> {
         let done = self.xfrm.apply(command).map_err(|e| e.to_string());
         match command {
+            Command::Expect { child, spi, local, encapsulated } => {
+                self.expect(now, *child, *spi, *local, *encapsulated);
+            }
             Command::Install(install) if done.is_ok() => {
+                self.receive_early(now, install);
                 let ends = (install.local.ip(), install.remote.ip());
                 // Packets of an XFRM interface are routed to that, by the operator.
                 let routes = match install.policies && install.binding.if_id_out.is_none() {
@@ -228,10 +283,12 @@ impl DataPlane for Kernel {
     }
 
     fn next_timeout(&self) -> Option<Instant> {
-        None
+        self.expected.front().map(|(_, until, _)| *until)
     }
 
-    fn timeout(&mut self, _now: Instant) {}
+    fn timeout(&mut self, now: Instant) {
+        self.expected.retain(|(_, until, _)| *until > now);
+    }
 
     fn drops(&self) -> Vec<(&'static str, u64)> {
         Vec::new()
