@@ -138,7 +138,9 @@ impl Course {
             Says::ChildBegun => {}
             Says::ChildUp => {
                 self.children = self.children.saturating_add(1);
-                self.succeed(|place| place == Place::Child);
+                // Whatever an IKE SA's own line says: it carries a Child SA.
+                let carried = self.attempt.take().is_some();
+                self.succeed(|place| place == Place::Child || carried && place == Place::Ike);
             }
             Says::Repeated => {
                 // A log may begin in the middle of an attempt.
@@ -168,7 +170,13 @@ impl Course {
                 self.reach(Stage::Keyed);
             }
             Says::Refused => {
+                let of_v1 = self.attempt.as_ref().filter(|attempt| attempt.version == 1);
                 let causes: &[Cause] = match self.secret {
+                    // Nothing was proved yet that could be wrong: the responder has no use for the identity in message 1.
+                    _ if of_v1.is_some_and(|a| a.role == Role::Initiator && a.stage < Stage::Keyed) => {
+                        &[C::PeerId, C::NegotiationMode, C::AuthFailed, C::PskMismatch, C::NoConfig]
+                    }
+                    _ if of_v1.is_some() => &[C::PskMismatch, C::PeerId, C::AuthFailed, C::NegotiationMode],
                     Some(true) => &[C::PskMismatch, C::PeerId, C::AuthFailed],
                     Some(false) => &[C::AuthFailed, C::PeerId],
                     None => &[C::AuthFailed, C::PskMismatch, C::PeerId],
