@@ -222,7 +222,6 @@ ikev2 "lab" active ${S[$node.mode]/tunnel/} esp from ${S[$node.lts]} to ${S[$nod
     childsa enc $(iked_cipher "$esp_enc") auth $(iked_hash "$esp_hash") ${S[$node.pfs]:+group ${S[$node.pfs]}} \\
     srcid ${S[$node.id]} dstid ${S[$node.expects]} ${S[$node.ikelife]:+ikelifetime ${S[$node.ikelife]}} ${S[$node.childlife]:+lifetime ${S[$node.childlife]}} $proof
 CONF
-    [ "$node" = a ] || sed -i 's/"lab" active/"lab" passive/' "$home/iked.conf"
     chmod 600 "$home/iked.conf"
     lab_spawn "$node" iked sh -c "mount --bind '$home/etc' /etc/iked && exec \"\$@\"" iked iked -d -S -vv -f "$home/iked.conf" -s "$home/iked.sock"
     lab_ready "$node" iked 30 grep -q 'config_getstatic:.*stickyaddress' "$LAB/$node/iked.log"
