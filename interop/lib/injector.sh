@@ -146,7 +146,7 @@ node_pluto() { # NODE
     rightsubnet=${S[$node.rts]}"
     [ -n "${S[$node.ikelife]}" ] && lines+="
     ikelifetime=${S[$node.ikelife]}
-    rekeymargin=3s
+    rekeymargin=1s
     rekeyfuzz=0%"
     [ -n "${S[$node.childlife]}" ] && lines+="
     salifetime=${S[$node.childlife]}

@@ -65,7 +65,8 @@ pub fn diag_score(workspace: &Workspace, report: &mut Report, recordings: Option
         None => {}
         Some(Ok(directory)) => _ = command.env("SHRIKE_RECORDINGS", directory),
         Some(Err(error)) => {
-            return report.record("diag-score", Outcome::Fail(format!("cannot read the recordings: {error}")));
+            report.record("diag-score", Outcome::Fail(format!("cannot read the recordings: {error}")));
+            return;
         }
     }
     report.command("diag-score", &mut command);

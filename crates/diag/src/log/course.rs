@@ -243,7 +243,8 @@ impl Course {
         self.attempt = Some(Attempt {
             role,
             version,
-            aggressive: false,
+            // pluto and charon say it in the line that begins, racoon in one of its own.
+            aggressive: at.text.to_ascii_lowercase().contains("aggressive mode"),
             stage: Stage::Begun,
             nat: false,
             at: at.time,
@@ -333,7 +334,10 @@ impl Course {
         if place != Place::Either {
             return (place, causes);
         }
-        let child = self.is_up();
+        // Of IKEv2, what is refused after IKE_SA_INIT is the Child SA: IKE_AUTH has no other proposal (RFC 7296 section 1.2).
+        let in_auth = |a: &Attempt| (a.version, a.role, a.stage) == (2, Role::Initiator, Stage::Keyed);
+        let proposal = matches!(causes, [C::Phase1Proposal, ..]) && self.attempt.as_ref().is_some_and(in_auth);
+        let child = self.is_up() || proposal;
         let causes = match causes {
             [C::Phase1Proposal, ..] if child => CHILD_PROPOSAL,
             [C::TrafficSelector, C::PeerId] if child => &[C::TrafficSelector],

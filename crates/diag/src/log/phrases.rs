@@ -76,7 +76,7 @@ pub(super) const COURSE: &[Phrase] = &[
     says(&["sent main mode i3"], Keyed),
     says(&["sent main mode r2"], Keyed),
     says(&["processed ike_sa_init response"], Keyed),
-    says(&["recv ike_sa_init res"], Keyed),
+    says(&["recv ike_sa_init res"], Answered),
     says(&["send ike_auth req"], Keyed),
     says(&["nat not detected"], Keyed),
     says(&["nat detected"], Nat),
