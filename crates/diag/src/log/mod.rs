@@ -277,7 +277,7 @@ pub(crate) fn of_end(reason: &str) -> Option<&'static [crate::Cause]> {
     use crate::Cause as C;
     match catalogue::look_up(&format!("ended: {reason}").to_ascii_lowercase())?.1 {
         Says::Fault(_, _, causes) => Some(causes),
-        Says::Refused => Some(&[C::PskMismatch, C::PeerId, C::AuthFailed]),
+        Says::Refused => Some(&[C::PskMismatch, C::PeerId, C::AuthFailed, C::NegotiationMode]),
         Says::HalfOpen => Some(&[C::HalfOpen, C::NatTraversal, C::NoResponse]),
         _ => None,
     }

@@ -109,6 +109,11 @@ fn negotiation(sa: &mut ListedSa, version: &str, rest: &str) {
     }
     if sa.st.is_none() {
         let answered = sa.spis.is_some_and(|spis| !spis.responder.is_zero());
-        sa.st = Some(if answered { 5 } else { 3 });
+        // How far IKEv1 is beyond that, the SPIs do not tell.
+        sa.st = match (answered, sa.version) {
+            (false, _) => Some(3),
+            (true, Some(1)) => None,
+            (true, _) => Some(5),
+        };
     }
 }
