@@ -6,6 +6,9 @@
 # namespaces are shrike-a.PID and shrike-b.PID, the files live below $LAB. Several runs may go on side by side, and
 # lab_down (which a trap calls however the script ends) stops only processes that lab_spawn started.
 #
+# With LAB_MIDDLE=yes a third node stands in the cable, the router m: what it drops or translates, one end sends and the
+# other never sees.
+#
 # tcpdump writes down what each node *sends* for as long as the laboratory is up ($LAB/NODE/wire.log), so that
 # every later question - was it ESP, did anything leave in clear text, was a request answered - is asked of one record.
 
@@ -45,7 +48,9 @@ lab_up() {
         inside $node sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0 \
             net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.all.accept_redirects=0
     done
-    ip link add veth0 netns "$(namespace a)" type veth peer name veth0 netns "$(namespace b)"
+    if [ -n "${LAB_MIDDLE:-}" ]; then lab_middle; else
+        ip link add veth0 netns "$(namespace a)" type veth peer name veth0 netns "$(namespace b)"
+    fi
     for node in a b; do
         inside $node ip addr add "$(outer $node)/24" dev veth0
         inside $node ip link set veth0 up
@@ -59,11 +64,25 @@ lab_up() {
     done
 }
 
+# The router in the cable. Each end asks the other for its hardware address as before, and gets the router's.
+lab_middle() {
+    local node
+    ip netns add "$(namespace m)" || die "this machine does not allow network namespaces"
+    inside m sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0 \
+        net.ipv4.conf.all.send_redirects=0
+    for node in a b; do
+        ip link add veth0 netns "$(namespace $node)" type veth peer name to-$node netns "$(namespace m)"
+        inside m ip link set to-$node up
+        inside m sysctl -qw net.ipv4.conf.to-$node.proxy_arp=1 net.ipv4.neigh.to-$node.proxy_delay=0
+        inside m ip route add "$(outer $node)/32" dev to-$node
+    done
+}
+
 # Stop what lab_spawn started, the newest first; then remove the namespaces and the files.
 lab_down() {
     local pid node
     [ -f "$LAB/pids" ] && for pid in $(tac "$LAB/pids" | cut -d' ' -f1); do lab_kill "$pid"; done
-    for node in a b; do
+    for node in a b m; do
         if ip netns list 2>/dev/null | grep -qw "^$(namespace $node)"; then
             ip netns pids "$(namespace $node)" | xargs -r kill -KILL 2>/dev/null
             ip netns del "$(namespace $node)"
@@ -75,7 +94,7 @@ lab_down() {
 # A run that was killed outright could not clean up; its namespaces are recognised by a number no process has.
 lab_sweep() {
     local name
-    ip netns list 2>/dev/null | awk '$1 ~ /^shrike-[ab]\.[0-9]+$/ { print $1 }' | while read -r name; do
+    ip netns list 2>/dev/null | awk '$1 ~ /^shrike-[abm]\.[0-9]+$/ { print $1 }' | while read -r name; do
         [ -d "/proc/${name##*.}" ] && continue
         ip netns pids "$name" | xargs -r kill -KILL 2>/dev/null
         ip netns del "$name"

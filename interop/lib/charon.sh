@@ -24,6 +24,7 @@ charon-systemd {
     filelog {
         stderr {
             default = ${INTEROP_CHARON_LOG:-1}
+            ${CHARON_LOG_MORE:-}
         }
     }
 }

@@ -20,7 +20,9 @@ kernel_required() {
         local pass=() name
         # Not every guest kernel that there may be has PF_KEY; this one has.
         [ "$what" = esp ] || export VMLAB_BACKEND=${VMLAB_BACKEND:-uml7}
-        for name in ${!INTEROP_@} ${!SHRIKE@}; do pass+=(-e "$name"); done
+        for name in ${!INTEROP_@} ${!INJECT_@} ${!SHRIKE@}; do pass+=(-e "$name"); done
+        # What the guest writes stays in the guest, but for this.
+        [ -z "${INJECT_RECORDINGS:-}" ] || pass+=(-w "$INJECT_RECORDINGS")
         exec "$runner" -t "${INTEROP_VM_SECONDS:-300}" ${pass[@]+"${pass[@]}"} -- "$@" </dev/null
     done
     skip "this kernel has no $what, and there is no vm-run (set VM_RUN) to boot one that has"

@@ -1,5 +1,6 @@
 //! The checks in the order in which they fail cheapest.
 
+use std::path::Path;
 use std::process::Command;
 
 use crate::report::{Outcome, Report};
@@ -55,10 +56,20 @@ fn tests(workspace: &Workspace, report: &mut Report) {
 }
 
 /// `cargo xtask diag-score`: the tests that are the score, with the tables they print.
-pub fn diag_score(workspace: &Workspace, report: &mut Report) {
+pub fn diag_score(workspace: &Workspace, report: &mut Report, recordings: Option<&Path>) {
     let score =
         ["test", "--quiet", "-p", "shrike", "--bin", "shrike", "diagnose::", "--", "--nocapture", "--test-threads=1"];
-    report.command("diag-score", &mut workspace.cargo(&score));
+    let mut command = workspace.cargo(&score);
+    // The tests run elsewhere.
+    match recordings.map(std::fs::canonicalize) {
+        None => {}
+        Some(Ok(directory)) => _ = command.env("SHRIKE_RECORDINGS", directory),
+        Some(Err(error)) => {
+            report.record("diag-score", Outcome::Fail(format!("cannot read the recordings: {error}")));
+            return;
+        }
+    }
+    report.command("diag-score", &mut command);
 }
 
 fn has_nextest(workspace: &Workspace) -> bool {

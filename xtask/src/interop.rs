@@ -21,6 +21,7 @@ pub const ALL: &[Script] = &[
     ("certificates", None),
     ("diagnose", None),
     ("faults", None),
+    ("inject", Some("--quick")),
     ("matrix", None),
     ("operator", None),
     ("charon", Some("--kernel")),
@@ -34,8 +35,13 @@ pub const ALL: &[Script] = &[
 ];
 
 /// Those that run at night beside all others: what takes too long for every day.
-pub const NIGHTLY: &[Script] =
-    &[("rekey", Some("--all")), ("rekey", Some("--kernel-all")), ("hundred", None), ("together", Some("--long"))];
+pub const NIGHTLY: &[Script] = &[
+    ("rekey", Some("--all")),
+    ("rekey", Some("--kernel-all")),
+    ("hundred", None),
+    ("together", Some("--long")),
+    ("inject", Some("--all")),
+];
 
 /// `cargo xtask interop [PEER...]`: builds the program and runs these scripts, or all.
 pub fn run(workspace: &Workspace, report: &mut Report, peers: &[String]) {

@@ -58,7 +58,11 @@ enum Task {
         peers: Vec<String>,
     },
     /// The diagnosis' score: faults made in simulation and recordings of other daemons, and what each source says of them
-    DiagScore,
+    DiagScore {
+        /// A directory of what `interop/inject.sh` recorded (INJECT_RECORDINGS), in place of the ones in the tree
+        #[arg(long)]
+        recordings: Option<std::path::PathBuf>,
+    },
     /// strongSwan's scenarios (../shared/suite): Shrike on all hosts, then on one side only, both ways
     Suite(suite::Options),
     /// The long forms: the whole suite, long simulations, fuzzing
@@ -89,7 +93,7 @@ fn main() -> ExitCode {
         Task::Demo { arguments } => return demo(&workspace, &arguments),
         Task::Bench { arguments } => bench(&workspace, &mut report, &arguments),
         Task::Interop { peers } => interop::run(&workspace, &mut report, &peers),
-        Task::DiagScore => checks::diag_score(&workspace, &mut report),
+        Task::DiagScore { recordings } => checks::diag_score(&workspace, &mut report, recordings.as_deref()),
         Task::Suite(options) => suite::run(&workspace, &mut report, &options),
         Task::Nightly { fuzz_seconds } => checks::nightly(&workspace, &mut report, fuzz_seconds),
     }

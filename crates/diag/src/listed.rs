@@ -142,10 +142,22 @@ fn judge(peer: &str, courses: &[Course<'_>], timed: bool, last: usize) -> Findin
     let newest = courses.iter().max_by_key(|c| c.listed_last);
     let source = newest.and_then(|c| c.told.source.as_deref());
     let name = source.map_or_else(|| peer.to_string(), |source| format!("{source} -> {peer}"));
+    if let Some(mut found) = kept(&name, courses, last) {
+        found.attempts = attempts;
+        return found;
+    }
     let mut found = match (good.as_slice(), newest) {
         ([], Some(course)) => {
             let (causes, why) = stuck(course.told);
             let certain = timed || attempts > 1;
+            // A negotiation that was under way at one moment and is over at the next has met its end meanwhile: a listing does not
+            // say which, and what it waited for at that moment is not why.
+            if attempts == 1 && course.listed_first == course.listed_last && course.listed_last < last {
+                let why = "an attempt was listed once, and is over; what became of it is not listed".to_string();
+                let mut found = finding("attempted", name, Severity::Info, &[], why);
+                found.evidence.push(row(course.told));
+                return found;
+            }
             let severity = if certain { Severity::Error } else { Severity::Warning };
             let mut found = finding("never-established", name, severity, causes, why);
             if !certain {
@@ -163,6 +175,25 @@ fn judge(peer: &str, courses: &[Course<'_>], timed: bool, last: usize) -> Findin
         found.evidence.insert(0, row(course.told));
     }
     found
+}
+
+/// What the listing itself says of SAs that ended, where nothing better has taken their place.
+fn kept(name: &str, courses: &[Course<'_>], last: usize) -> Option<Finding> {
+    let current = |course: &&Course<'_>| course.told.ended.is_none() && course.listed_last == last;
+    let up = || courses.iter().filter(current).filter(|course| course.told.established);
+    let childless = up().all(|course| course.told.phase2 == Some(0));
+    let telling = |course: &&Course<'_>| {
+        let of_child = course.told.name.as_deref().is_some_and(|name| name.contains(" / "));
+        course.listed_last == last && if of_child { childless } else { up().next().is_none() }
+    };
+    let ended = courses.iter().filter(|course| course.told.ended.is_some()).filter(telling);
+    let course = ended.max_by_key(|course| course.listed_first)?;
+    let reason = course.told.ended.as_deref()?;
+    let causes = crate::log::of_end(reason)?;
+    let id = if up().next().is_some() { "no-phase-2" } else { "never-established" };
+    let mut found = finding(id, name.to_string(), Severity::Error, causes, reason.to_string());
+    found.evidence.push(row(course.told));
+    Some(found)
 }
 
 /// A row in a line.
@@ -185,7 +216,7 @@ fn established(name: String, good: &[&Course<'_>], last: usize) -> Finding {
     let ike = good.iter().all(|course| !course.told.ipsec);
     if ike && gaps.len() >= 2 && gaps.iter().all(|gap| *gap < TOO_SOON) {
         let average = gaps.iter().sum::<u64>() as f64 / gaps.len() as f64 / 1000.0;
-        let causes = [C::Lifetime, C::PeerDelete, C::Collision];
+        let causes = [C::Lifetime, C::PeerDelete, C::Collision, C::AuthFailed];
         let why = format!("established again and again: a new ISAKMP SA about every {average:.0} s");
         return finding("flapping", name, Severity::Error, &causes, why);
     }
@@ -290,6 +321,11 @@ fn unanswered(sa: &ListedSa) -> bool {
 }
 
 fn stuck_v2(sa: &ListedSa) -> (&'static [Cause], &'static str) {
+    // OpenIKED believes the peer, and has no Child SA from it: that is all that keeps it from the next state.
+    if sa.state.as_deref() == Some("AUTH_SUCCESS") && sa.role == Some(Role::Initiator) {
+        let why = "the peer is authenticated, and has refused the Child SA";
+        return (&[C::ChildFailed, C::TrafficSelector, C::EncapsulationMode], why);
+    }
     match sa.role {
         _ if unanswered(sa) => {
             (&[C::NoResponse, C::NoConfig, C::Phase1Proposal, C::IkeVersion], "waiting for the answer to IKE_SA_INIT")
@@ -338,10 +374,10 @@ fn stuck_v1(sa: &ListedSa) -> (&'static [Cause], &'static str) {
         ),
         (Some(Role::Initiator), Some(6..=8), _) if floated => {
             let why = "waiting for message 6: the responder got no message 5 on port 4500, or could not use it";
-            (&[C::PskMismatch, C::NatTraversal, C::PeerId, C::AuthFailed], why)
+            (&[C::PskMismatch, C::NatTraversal, C::PeerId, C::AuthFailed, C::NegotiationMode], why)
         }
         (Some(Role::Initiator), Some(6..=8), _) => (
-            &[C::PskMismatch, C::PeerId, C::AuthFailed],
+            &[C::PskMismatch, C::PeerId, C::AuthFailed, C::NegotiationMode],
             "waiting for message 6: the responder could not use message 5",
         ),
         (Some(Role::Responder), Some(1..=2), _) => {

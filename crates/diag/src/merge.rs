@@ -81,7 +81,11 @@ fn one(mut members: Vec<(usize, Finding)>, names: &[String]) -> Vec<Finding> {
     }
     // One cause alone is said by who knows; several are what is possible.
     let known = |cause: &Cause| members.iter().any(|(_, f)| f.severity == Severity::Error && f.causes == [*cause]);
-    causes.sort_by_key(|(sources, cause)| (!known(cause), std::cmp::Reverse(*sources)));
+    // Of those that as many name, the one that they think likelier.
+    let place = |cause: &Cause| -> usize {
+        members.iter().filter(|(_, f)| telling(f)).filter_map(|(_, f)| f.causes.iter().position(|c| c == cause)).sum()
+    };
+    causes.sort_by_key(|(sources, cause)| (!known(cause), std::cmp::Reverse(*sources), place(cause)));
     lead.causes = causes.into_iter().map(|(_, cause)| cause).collect();
     // Who names a cause may know what to change for it: more than the cause by itself says.
     let special = |cause: &Cause| {

@@ -348,11 +348,13 @@ fn authenticated(sa: &ObservedSa, proofs: &[&ObservedMessage], judged: &[&Observ
     let used = sa.esp != [0, 0] || sa.messages.iter().any(|m| m.exchange == ExchangeType::CREATE_CHILD_SA);
     let last = judged.iter().max_by_key(|m| m.message_id);
     let causes = [C::PskMismatch, C::PeerId, C::AuthFailed];
+    // OpenIKED refuses so what is wrong with the Child SA alone, too.
+    let refused = [C::PskMismatch, C::PeerId, C::AuthFailed, C::ChildFailed, C::TrafficSelector];
     // Where a key has opened it there is nothing to guess.
     let closed = |m: &&ObservedMessage| m.inside.as_ref().is_none_or(|inside| inside.auth.is_none());
     if let Some(last) = last.copied().filter(|m| !used && m.octets <= REFUSAL_OCTETS).filter(closed) {
         let why = "the responder refuses IKE_AUTH: its answer is too short for a proof of its identity";
-        let mut verdict = fault(Severity::Error, &causes, why);
+        let mut verdict = fault(Severity::Error, &refused, why);
         verdict.evidence.push(format!("the IKE_AUTH response has {} octets", last.octets));
         return verdict;
     }
@@ -447,8 +449,12 @@ fn judge_v1(sa: &ObservedSa) -> Verdict {
             let heard = after.filter(|m| m.sender == Responder).count() > 0;
             let told =
                 sa.messages.iter().any(|m| m.sender == Responder && m.exchange == ExchangeType::INFORMATIONAL_V1);
-            let causes: &[Cause] =
-                if floated && !heard { &[C::NatTraversal, C::PskMismatch, C::PeerId] } else { &secret };
+            // A responder may look at the mode when it knows the identity only (strongSwan's charon).
+            let causes: &[Cause] = match (floated && !heard, told) {
+                (true, _) => &[C::NatTraversal, C::PskMismatch, C::PeerId],
+                (_, true) => &[C::PskMismatch, C::PeerId, C::AuthFailed, C::NegotiationMode],
+                _ => &secret,
+            };
             let severity = if told { Severity::Error } else { unless_once(again) };
             let mut verdict = fault(severity, causes, waiting(RuleId::MainMode6));
             verdict
@@ -479,6 +485,12 @@ fn judge_v1(sa: &ObservedSa) -> Verdict {
     }
 }
 
+/// Whether a message of the responder's belongs to phase 1 itself.
+fn begun_by_responder(sa: &ObservedSa) -> bool {
+    let phase_1 = [ExchangeType::AGGRESSIVE, ExchangeType::IDENTITY_PROTECTION];
+    sa.messages.iter().any(|m| m.sender == Responder && phase_1.contains(&m.exchange))
+}
+
 /// What the ends said in the clear.
 fn refused_v1(sa: &ObservedSa) -> Option<Verdict> {
     let mut said = sa.messages.iter().filter(|m| m.exchange == ExchangeType::INFORMATIONAL_V1 && !m.encrypted);
@@ -492,6 +504,10 @@ fn refused_v1(sa: &ObservedSa) -> Option<Verdict> {
         V1NotifyType::INVALID_MAJOR_VERSION => &[C::IkeVersion],
         V1NotifyType::INVALID_COOKIE => &[C::StaleSa],
         V1NotifyType::INVALID_ID_INFORMATION => &[C::PeerId],
+        // Message 1 proves nothing: the responder has no use for who it says that it comes from, or for its mode.
+        V1NotifyType::AUTHENTICATION_FAILED if sender == Responder && !begun_by_responder(sa) => {
+            &[C::PeerId, C::NegotiationMode, C::AuthFailed, C::PskMismatch, C::NoConfig]
+        }
         V1NotifyType::AUTHENTICATION_FAILED
         | V1NotifyType::INVALID_HASH_INFORMATION
         | V1NotifyType::PAYLOAD_MALFORMED => &[C::PskMismatch, C::PeerId, C::AuthFailed],

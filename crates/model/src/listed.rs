@@ -39,6 +39,8 @@ pub struct ListedSa {
     pub lifetime: Option<u64>,
     /// Whether this is an IPsec SA, of one direction, and not an IKE SA.
     pub ipsec: bool,
+    /// Why it ended, where the listing keeps SAs that ended: a sentence, and a code in brackets ([`crate::FailureKind::code`]).
+    pub ended: Option<String>,
 }
 
 /// A listing, perhaps one of a series.

@@ -138,7 +138,9 @@ impl Course {
             Says::ChildBegun => {}
             Says::ChildUp => {
                 self.children = self.children.saturating_add(1);
-                self.succeed(|place| place == Place::Child);
+                // Whatever an IKE SA's own line says: it carries a Child SA.
+                let carried = self.attempt.take().is_some();
+                self.succeed(|place| place == Place::Child || carried && place == Place::Ike);
             }
             Says::Repeated => {
                 // A log may begin in the middle of an attempt.
@@ -168,7 +170,13 @@ impl Course {
                 self.reach(Stage::Keyed);
             }
             Says::Refused => {
+                let of_v1 = self.attempt.as_ref().filter(|attempt| attempt.version == 1);
                 let causes: &[Cause] = match self.secret {
+                    // Nothing was proved yet that could be wrong: the responder has no use for the identity in message 1.
+                    _ if of_v1.is_some_and(|a| a.role == Role::Initiator && a.stage < Stage::Keyed) => {
+                        &[C::PeerId, C::NegotiationMode, C::AuthFailed, C::PskMismatch, C::NoConfig]
+                    }
+                    _ if of_v1.is_some() => &[C::PskMismatch, C::PeerId, C::AuthFailed, C::NegotiationMode],
                     Some(true) => &[C::PskMismatch, C::PeerId, C::AuthFailed],
                     Some(false) => &[C::AuthFailed, C::PeerId],
                     None => &[C::AuthFailed, C::PskMismatch, C::PeerId],
@@ -235,7 +243,8 @@ impl Course {
         self.attempt = Some(Attempt {
             role,
             version,
-            aggressive: false,
+            // pluto and charon say it in the line that begins, racoon in one of its own.
+            aggressive: at.text.to_ascii_lowercase().contains("aggressive mode"),
             stage: Stage::Begun,
             nat: false,
             at: at.time,
@@ -325,7 +334,10 @@ impl Course {
         if place != Place::Either {
             return (place, causes);
         }
-        let child = self.is_up();
+        // Of IKEv2, what is refused after IKE_SA_INIT is the Child SA: IKE_AUTH has no other proposal (RFC 7296 section 1.2).
+        let in_auth = |a: &Attempt| (a.version, a.role, a.stage) == (2, Role::Initiator, Stage::Keyed);
+        let proposal = matches!(causes, [C::Phase1Proposal, ..]) && self.attempt.as_ref().is_some_and(in_auth);
+        let child = self.is_up() || proposal;
         let causes = match causes {
             [C::Phase1Proposal, ..] if child => CHILD_PROPOSAL,
             [C::TrafficSelector, C::PeerId] if child => &[C::TrafficSelector],

@@ -11,6 +11,7 @@ mod lines;
 mod own;
 mod phrases;
 mod prefix;
+mod proposals;
 mod verdict;
 
 use crate::{Finding, redact};
@@ -18,6 +19,7 @@ use catalogue::Says;
 use course::{At, Course};
 use lines::Lines;
 use prefix::Line;
+use proposals::Proposals;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
@@ -27,6 +29,8 @@ const MAX_PEERS: usize = 1024;
 const MAX_NAMES: usize = 4096;
 /// So many addresses of this host are known.
 const MAX_OURS: usize = 64;
+/// Stands for a phrase where a comparison of proposals speaks.
+const COMPARED: u16 = u16::MAX - 1;
 /// What a peer is called whom no line names.
 const NOBODY: &str = "unknown peer";
 
@@ -64,6 +68,7 @@ struct Reader {
     /// The thread that just said it repeats a message; to whom, its next line says.
     repeats: Option<String>,
     last: Option<u64>,
+    proposals: Proposals,
     numbers: u64,
     understood: u64,
     left_out: u64,
@@ -101,7 +106,8 @@ impl Reader {
             return;
         }
         let small = parts.text.to_ascii_lowercase();
-        let found = catalogue::look_up(&small);
+        let compared = self.proposals.take(parts.thread, parts.connection, parts.text);
+        let found = compared.map(|says| (COMPARED, says)).or_else(|| catalogue::look_up(&small));
         let subject = self.subject(&parts, found.map(|(_, says)| says));
         let Some((phrase, says)) = found else { return };
         self.understood += 1;
@@ -263,6 +269,17 @@ impl Reader {
             self.by_address.insert(address, at);
         }
         Some(at)
+    }
+}
+
+/// What may be the cause of an end that Shrike gives a sentence and a code; none where it is in order.
+pub(crate) fn of_end(reason: &str) -> Option<&'static [crate::Cause]> {
+    use crate::Cause as C;
+    match catalogue::look_up(&format!("ended: {reason}").to_ascii_lowercase())?.1 {
+        Says::Fault(_, _, causes) => Some(causes),
+        Says::Refused => Some(&[C::PskMismatch, C::PeerId, C::AuthFailed, C::NegotiationMode]),
+        Says::HalfOpen => Some(&[C::HalfOpen, C::NatTraversal, C::NoResponse]),
+        _ => None,
     }
 }
 

@@ -33,6 +33,13 @@ pub(super) const OWN: &[Phrase] = &[
         &[C::PeerId],
         &["ended: the peer refused the ike sa with invalid_id_information", "[peer_refused]"],
     ),
+    // OpenIKED refuses IKE_AUTH for its Child SA's sake; a refused IKE_SA_INIT has a code of its own.
+    fault(
+        Ike,
+        Named,
+        &[C::ChildFailed, C::EncryptionAlgorithm, C::AuthenticationAlgorithm],
+        &["ended: the peer refused the ike sa with no_proposal_chosen", "[peer_refused]"],
+    ),
     fault(
         Ike,
         Specific,

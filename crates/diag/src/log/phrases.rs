@@ -17,6 +17,10 @@ const RESPONDS_V2: super::catalogue::Says = Begun { role: Responder, version: 2 
 const SECRET: super::catalogue::Says = Method { secret: true };
 const OTHER: super::catalogue::Says = Method { secret: false };
 
+const PROPOSAL_OF_CHILD: &[C] = &[C::ChildFailed, C::EncryptionAlgorithm, C::AuthenticationAlgorithm];
+
+const GIVEN_UP_QUICK: &[C] = &[C::Phase2Timeout, C::TrafficSelector, C::Pfs, C::ChildFailed];
+
 /// The course of things.
 pub(super) const COURSE: &[Phrase] = &[
     says(&["@(#)ipsec-tools"], Restart),
@@ -72,7 +76,7 @@ pub(super) const COURSE: &[Phrase] = &[
     says(&["sent main mode i3"], Keyed),
     says(&["sent main mode r2"], Keyed),
     says(&["processed ike_sa_init response"], Keyed),
-    says(&["recv ike_sa_init res"], Keyed),
+    says(&["recv ike_sa_init res"], Answered),
     says(&["send ike_auth req"], Keyed),
     says(&["nat not detected"], Keyed),
     says(&["nat detected"], Nat),
@@ -88,6 +92,8 @@ pub(super) const COURSE: &[Phrase] = &[
     says(&["initiator rekeyed ike sa"], Up),
     says(&["responder rekeyed ike sa"], Up),
     says(&["established peer", "local", "policy"], Up),
+    says(&["ike sa established {"], Up),
+    says(&["parent sa established"], Up),
     says(&["ipsec-sa established"], ChildUp),
     says(&["ipsec sa established"], ChildUp),
     says(&["established child sa"], ChildUp),
@@ -108,6 +114,9 @@ pub(super) const COURSE: &[Phrase] = &[
     says(&["packet retransmitted in a short time"], Repeated),
     says(&["received retransmit of"], Repeated),
     says(&["retransmission; will wait"], Repeated),
+    // What is given up may be the Child SA alone.
+    fault(Child, Vague, GIVEN_UP_QUICK, &["state_quick_i1", "timeout exceeded after"]),
+    fault(Child, Vague, GIVEN_UP_QUICK, &["max number of retransmissions", "state_quick_i1"]),
     says(&["giving up after", "retransmits"], GaveUp),
     says(&["retransmission count exceeded the limit"], GaveUp),
     says(&["retransmit limit reached"], GaveUp),
@@ -164,6 +173,11 @@ pub(super) const PROOF: &[Phrase] = &[
     fault(Ike, Named, &[C::PskMismatch, C::Phase1Proposal], &["invalid hash_v1 payload length"]),
     fault(Ike, Named, &[C::PskMismatch, C::Phase1Proposal], &["payload length, decryption failed"]),
     fault(Ike, Named, &[C::PskMismatch, C::Phase1Proposal], &["could not decrypt payloads"]),
+    // What a wrong secret decrypts to makes no sense.
+    fault(Ike, Vague, &[C::PskMismatch, C::Phase1Proposal], &["malformed payload in packet"]),
+    fault(Ike, Vague, &[C::PskMismatch, C::Phase1Proposal], &["payload is larger than can fit"]),
+    fault(Ike, Vague, &[C::PskMismatch, C::Phase1Proposal], &["next payload type of isakmp", "has an unknown value"]),
+    fault(Ike, Specific, &[C::PskMismatch], &["hash payload does not match computed value"]),
     fault(Ike, Specific, &[C::PskMismatch], &["computed hash does not match"]),
     fault(Ike, Named, &[C::PskMismatch, C::Phase1Proposal], &["hash mismatched"]),
     fault(Ike, Named, &[C::PskMismatch, C::Phase1Proposal], &["calculated hash does not match"]),
@@ -174,6 +188,10 @@ pub(super) const PROOF: &[Phrase] = &[
     fault(Ike, Named, &[C::PskMismatch, C::PeerId, C::AuthFailed], &["invalid_hash_information", "notify"]),
     fault(Ike, Named, &[C::PskMismatch, C::PeerId, C::AuthFailed], &["notification invalid-hash-information received"]),
     // Identities.
+    fault(Ike, Specific, &[C::PeerId, C::NoConfig], &["ikev2_ike_auth_recv: no compatible policy found"]),
+    fault(Ike, Specific, &[C::PeerId], &["peer id", "mismatched on first found connection"]),
+    fault(Ike, Specific, &[C::PeerId], &["peer to have id", "but peer declares"]),
+    fault(Ike, Specific, &[C::PeerId, C::NoConfig], &["no suitable connection for peer"]),
     fault(Ike, Specific, &[C::PeerId], &["does not match peers id"]),
     fault(Ike, Specific, &[C::PeerId], &["does not match my id"]),
     fault(Ike, Specific, &[C::PeerId], &["received id_i is unknown"]),
@@ -190,11 +208,13 @@ pub(super) const PROOF: &[Phrase] = &[
     fault(Ike, Specific, &[C::PeerId], &["idir", "does not match to"]),
     fault(Ike, Specific, &[C::PeerId], &["peer id", "does not match"]),
     fault(Ike, Specific, &[C::PeerId], &["peer mismatch on initiator"]),
-    fault(Ike, Named, &[C::PeerId, C::NoConfig, C::PskMismatch], &["no matching peer config found"]),
+    fault(Ike, Named, &[C::PeerId, C::NoConfig], &["no matching peer config found"]),
     fault(Ike, Named, &[C::AuthFailed, C::PeerId, C::NoConfig], &["no alternative config found"]),
     fault(Ike, Named, &[C::PeerId], &["no id match"]),
     fault(Ike, Named, &[C::PeerId], &["invalid id payload"]),
     // Certificates, keys and methods.
+    // A configuration fits the identity, and wants another mode or another proof.
+    fault(Ike, Specific, &[C::NegotiationMode, C::AuthFailed], &["but none allows", "authentication using"]),
     fault(Ike, Specific, &[C::AuthFailed], &["sec_error_expired_certificate"]),
     fault(Ike, Specific, &[C::AuthFailed], &["sec_error_revoked_certificate"]),
     fault(Ike, Specific, &[C::AuthFailed], &["certificate", "invalid: sec_error"]),
@@ -220,6 +240,20 @@ pub(super) const PROOF: &[Phrase] = &[
     fault(Ike, Hint, &[C::AuthFailed], &["no issuer certificate found"]),
     fault(Ike, Hint, &[C::AuthFailed], &["constraint check failed"]),
     fault(Ike, Hint, &[C::AuthFailed, C::PeerId], &["selected peer config", "unacceptable"]),
+    // OpenIKED refuses the IKE SA for its Child SA's sake, and lists what the peer proposed only when it refuses it.
+    fault(Ike, Specific, PROPOSAL_OF_CHILD, &["parsed ike_auth response", "n(no_prop)"]),
+    fault(Ike, Specific, PROPOSAL_OF_CHILD, &["ikev2_ike_auth_recv: no proposal chosen"]),
+    fault(Ike, Named, PROPOSAL_OF_CHILD, &["ikev2_log_proposal: esp"]),
+    fault(Ike, Named, &[C::Phase1Proposal], &["ikev2_log_proposal: ike"]),
+    // What this end answers follows from a reason, which stands before it at most levels.
+    fault(Ike, Vague, &[C::AuthFailed, C::PskMismatch, C::PeerId], &["generating ike_auth response", "n(auth_failed)"]),
+    fault(Ike, Vague, &[C::AuthFailed, C::PskMismatch, C::PeerId], &["generating informational", "n(auth_failed)"]),
+    fault(
+        Ike,
+        Vague,
+        &[C::AuthFailed, C::PskMismatch, C::PeerId],
+        &["responding to ike_auth message", "authentication_failed"],
+    ),
     says(&["authentication request rejected by peer"], Refused),
     says(&["authentication_failed"], Refused),
     says(&["authentication-failed"], Refused),
@@ -230,6 +264,8 @@ pub(super) const PROOF: &[Phrase] = &[
     // How ends prove themselves, in lines that are about nothing worse.
     says(&["(myself) with pre-shared key"], SECRET),
     says(&["(myself) with"], OTHER),
+    says(&["ikev2_pld_auth: method shared_key_mic"], SECRET),
+    says(&["ikev2_pld_auth: method"], OTHER),
     says(&["sent ike_auth request", "shared-key-mac"], SECRET),
     says(&["sent ike_auth request", "digital-signature"], OTHER),
     says(&["sent ike_auth request"], Keyed),
@@ -237,6 +273,10 @@ pub(super) const PROOF: &[Phrase] = &[
 
 /// Child SAs.
 pub(super) const CHILD: &[Phrase] = &[
+    fault(Child, Specific, &[C::TrafficSelector], &["no acceptable traffic selectors found"]),
+    fault(Child, Specific, &[C::TrafficSelector], &["found with compatible traffic selectors"]),
+    // OpenIKED as initiator: it believes the peer, and has no Child SA from it.
+    fault(Child, Named, &[C::ChildFailed, C::TrafficSelector], &["cannot switch: auth_success -> valid"]),
     fault(Child, Specific, &[C::TrafficSelector], &["ts_unacceptable"]),
     fault(Child, Specific, &[C::TrafficSelector], &["n(ts_unacc)"]),
     fault(Child, Specific, &[C::TrafficSelector], &["ts unacceptable"]),
@@ -288,6 +328,12 @@ pub(super) const CHILD: &[Phrase] = &[
         Named,
         &[C::ChildFailed, C::EncryptionAlgorithm, C::AuthenticationAlgorithm],
         &["no acceptable proposal found"],
+    ),
+    fault(
+        Child,
+        Named,
+        &[C::ChildFailed, C::EncryptionAlgorithm, C::AuthenticationAlgorithm, C::Pfs],
+        &["no acceptable proposal in ipsec sa"],
     ),
     fault(
         Child,
@@ -363,6 +409,7 @@ pub(super) const IKE: &[Phrase] = &[
     fault(Ike, Named, &[C::Phase1Proposal], &["failed to get valid proposal"]),
     fault(Ike, Named, &[C::Phase1Proposal], &["none of my proposal matched"]),
     fault(Ike, Named, &[C::Phase1Proposal], &["received proposals unacceptable"]),
+    fault(Ike, Named, &[C::Phase1Proposal], &["no proposal found"]),
     fault(Ike, Named, &[C::Phase1Proposal], &["no acceptable oakley transform"]),
     fault(Either, Named, &[C::Phase1Proposal], &["no local proposal matches remote"]),
     fault(Ike, Named, &[C::Phase1Proposal], &["no parent proposal selected"]),
@@ -376,6 +423,19 @@ pub(super) const IKE: &[Phrase] = &[
     fault(Ike, Specific, &[C::NoConfig], &["no configuration found"]),
     fault(Ike, Specific, &[C::NoConfig], &["couldn't find configuaration"]),
     fault(Ike, Specific, &[C::NoConfig], &["couldn't find configuration"]),
+    fault(
+        Ike,
+        Specific,
+        &[C::NegotiationMode, C::NoConfig, C::IkeVersion],
+        &["initial aggressive mode message", "no", "connection has been"],
+    ),
+    fault(
+        Ike,
+        Specific,
+        &[C::NoConfig, C::NegotiationMode, C::IkeVersion],
+        &["initial main mode message", "no connection has been authorized"],
+    ),
+    fault(Ike, Specific, &[C::NoConfig, C::IkeVersion], &["no suitable connection found with ikev"]),
     fault(Ike, Specific, &[C::NoConfig], &["no connection has been authorized"]),
     fault(Ike, Specific, &[C::NoConfig], &["no suitable connection"]),
     fault(Ike, Specific, &[C::NoConfig], &["unsupported_critical_payload"]),

@@ -25,8 +25,12 @@ pub(super) fn stuck(attempt: &Attempt) -> &'static [Cause] {
         }
         (_, Initiator, Stage::Begun) => &[C::NoResponse, C::NoConfig, C::IkeVersion],
         (1, Initiator, Stage::Answered) => &[C::Phase1Timeout, C::NoResponse, C::PskMismatch, C::NatTraversal],
-        (1, Initiator, Stage::Keyed) if attempt.nat => &[C::PskMismatch, C::NatTraversal, C::PeerId, C::AuthFailed],
-        (1, Initiator, Stage::Keyed) => &[C::PskMismatch, C::PeerId, C::AuthFailed, C::NatTraversal],
+        (1, Initiator, Stage::Keyed) if attempt.nat => {
+            &[C::PskMismatch, C::NatTraversal, C::PeerId, C::AuthFailed, C::NegotiationMode]
+        }
+        (1, Initiator, Stage::Keyed) => {
+            &[C::PskMismatch, C::PeerId, C::AuthFailed, C::NatTraversal, C::NegotiationMode]
+        }
         (_, Initiator, _) => &[C::NatTraversal, C::Phase1Timeout, C::PskMismatch, C::AuthFailed],
         (1, Responder, _) if attempt.aggressive => &[C::PskMismatch, C::NoResponse, C::PeerId],
         (1, Responder, Stage::Keyed) => &[C::PskMismatch, C::NatTraversal, C::PeerId, C::AuthFailed],
@@ -71,8 +75,11 @@ pub(super) fn judge(course: &Course) -> Vec<Finding> {
 
 fn fault(course: &Course, id: &'static str, tallies: &[&Tally]) -> Option<Finding> {
     let mut sorted: Vec<&Tally> = tallies.to_vec();
-    // On one line of thought at a time: an IKE SA's reason before a Child SA's.
-    sorted.sort_by_key(|tally| (tally.place == Place::Child, std::cmp::Reverse(tally.rank), tally.line));
+    // On one line of thought at a time: an IKE SA's reason before a Child SA's, unless that is given and the other is not.
+    let best = |child: bool| tallies.iter().filter(|t| (t.place == Place::Child) == child).map(|t| t.rank).max();
+    let given = best(true) >= Some(Rank::Named) && best(false) <= Some(Rank::Vague);
+    let later = |tally: &Tally| (tally.place == Place::Child) != given;
+    sorted.sort_by_key(|tally| (later(tally), std::cmp::Reverse(tally.rank), tally.line));
     let first = sorted.first()?;
     let same =
         |tally: &&&Tally| tally.rank == first.rank && (tally.place == Place::Child) == (first.place == Place::Child);

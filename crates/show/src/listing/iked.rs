@@ -40,7 +40,11 @@ fn sa(line: &str) -> Option<ListedSa> {
         Some("r") => Some(Role::Responder),
         _ => None,
     };
-    let established = matches!(state, "ESTABLISHED" | "CLOSING" | "CLOSED");
+    // What is on its way out may have been established or not: it tells nothing.
+    if matches!(state, "CLOSING" | "CLOSED") {
+        return None;
+    }
+    let established = state == "ESTABLISHED";
     let st = match state {
         "ESTABLISHED" => Some(9),
         "INIT" | "COOKIE" | "SA_INIT" => Some(3),

@@ -9,6 +9,7 @@ mod cisco;
 mod iked;
 mod ipsec;
 mod libreswan;
+mod own;
 #[cfg(test)]
 mod tests;
 mod time;
@@ -53,11 +54,13 @@ pub enum Dialect {
     Fortinet,
     /// `show vpn ike-sa`.
     PaloAlto,
+    /// `shrike show`.
+    Own,
 }
 
 impl Dialect {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Racoonctl,
         Self::Tmsh,
         Self::Swanctl,
@@ -73,6 +76,7 @@ impl Dialect {
         Self::Juniper,
         Self::Fortinet,
         Self::PaloAlto,
+        Self::Own,
     ];
 
     /// The command that prints it.
@@ -93,6 +97,7 @@ impl Dialect {
             Self::Juniper => "show security ike security-associations",
             Self::Fortinet => "diagnose vpn ike gateway list",
             Self::PaloAlto => "show vpn ike-sa",
+            Self::Own => "shrike show",
         }
     }
 
@@ -125,6 +130,7 @@ impl Dialect {
             Self::Juniper => &[&["show security ike security-associations"], &["show security ike sa"]],
             Self::Fortinet => &[&["diagnose vpn ike gateway list"], &["diag vpn ike gateway list"]],
             Self::PaloAlto => &[&["show vpn ike-sa"]],
+            Self::Own => &[&["shrike show"]],
         }
     }
 }
@@ -265,6 +271,7 @@ fn command(line: &str) -> Option<Option<Dialect>> {
         "sh ",
         "sudo",
         "strongswan",
+        "shrike ",
         "setkey",
         "ip ",
         "diag",
@@ -309,6 +316,7 @@ fn listed(text: &str, known: &libreswan::Known<'_>, unread: &mut Vec<String>) ->
         (Dialect::Juniper, vendors::juniper(text)),
         (Dialect::Fortinet, vendors::fortinet(text)),
         (Dialect::PaloAlto, vendors::palo_alto(text)),
+        (Dialect::Own, own::sas(text)),
     ];
     found.extend(others.into_iter().filter_map(|(dialect, sas)| Some((dialect, sas?))));
     found

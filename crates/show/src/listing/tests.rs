@@ -325,3 +325,23 @@ fn a_palo_alto_s() {
     assert_eq!((sas[0].established, sas[0].role, sas[0].phase2), (true, Some(Role::Responder), Some(1)));
     assert_eq!((sas[1].established, sas[1].mode, sas[1].phase2), (false, Some(ExchangeMode::Aggressive), Some(0)));
 }
+
+#[test]
+fn our_own() {
+    let text = "$ shrike show\nIKE SAs: 1 established, 2 failed\n\n\
+        lab #1  ESTABLISHED 5s, rekeying in 3h 50min\n  local   192.0.2.1 at 192.0.2.1:4500\n  remote  gw at 192.0.2.2:4500, behind NAT\n\
+        \x20 IKEv2   initiator, pre-shared-key, d04659fd2963e650_i* 908b83f0f396f58e_r, worker 0\n\
+        \x20 lab #1  INSTALLED 2s, rekeying in 56min 11s, end in 1h 5min\n    traffic 10.1.0.0/24 === 10.2.0.0/24\n\n\
+        lab #1 / net  FAILED CHILD_PROPOSAL 5s ago\n  local   192.0.2.1 at 192.0.2.1:4500\n  remote  gw at 192.0.2.2:4500, behind NAT\n\
+        \x20 why:    the peer accepts none of our ESP proposals:\n          aes128-sha512\n  where:  /etc/swanctl/swanctl.conf:49\n          (connections.lab)\n\n\
+        far #2  FAILED NO_RESPONSE 9s ago\n  local   192.0.2.1 at 192.0.2.1:500\n  remote  (unknown) at 198.51.100.9:500\n  why:    no answer\n";
+    let sas = &read(text).series[&Dialect::Own][0].sas;
+    let [up, child, far] = &sas[..] else { panic!("{sas:?}") };
+    assert_eq!((up.peer.as_str(), up.port, up.established, up.phase2), ("192.0.2.2", Some(4500), true, Some(1)));
+    assert_eq!((up.role, up.version, up.ended.as_deref()), (Some(Role::Initiator), Some(2), None));
+    assert!(!up.spis.unwrap().responder.is_zero());
+    let ended = "the peer accepts none of our ESP proposals: aes128-sha512 [CHILD_PROPOSAL]";
+    assert_eq!((child.ended.as_deref(), child.established), (Some(ended), false));
+    assert_eq!((far.peer.as_str(), far.ended.as_deref()), ("198.51.100.9", Some("no answer [NO_RESPONSE]")));
+    assert!(read("$ shrike show\nNo IKE SAs.\n").series[&Dialect::Own][0].sas.is_empty());
+}

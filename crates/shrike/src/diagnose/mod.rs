@@ -276,6 +276,8 @@ pub(crate) fn as_text(findings: &[Finding], notes: &[String], verbose: bool) -> 
 }
 
 #[cfg(test)]
+mod injected;
+#[cfg(test)]
 mod recordings;
 #[cfg(test)]
 mod score;
