@@ -95,7 +95,7 @@ pub enum StartAction {
     Start,
     /// Set a trap: the first packet that needs it initiates it.
     Trap,
-    /// Both (`start_action = trap|start`).
+    /// Both (`trap|start`).
     TrapStart,
 }
 
@@ -599,12 +599,7 @@ fn action(reader: &mut Reader<'_>, entry: &Entry) -> Option<StartAction> {
         ("trap|start", StartAction::TrapStart),
         ("start|trap", StartAction::TrapStart),
     ];
-    let action = reader.word(entry, "none, start or trap, or clear, restart or trap for dpd_action", &words)?;
-    if action == StartAction::TrapStart && entry.name() != "start_action" {
-        let why = "trap|start is for start_action only; write trap, or start";
-        reader.refuse(entry, ErrorKind::Unsupported { why });
-    }
-    Some(action)
+    reader.word(entry, "none, start or trap, or clear, restart or trap for dpd_action", &words)
 }
 
 /// At most one address of each version of IP; an unspecified one asks for any.

@@ -506,9 +506,9 @@ static TABLE: &[KeyDoc] = &[
     key(
         DAEMON,
         "make_before_break",
-        "no",
+        "yes",
         Yes,
-        "Authenticate anew before the old IKE SA is closed. Always so in this version.",
+        "Authenticate anew (IKEv2) before the old IKE SA is closed; no closes it first.",
     ),
     key(DAEMON, "initiator_only", "no", Yes, "Answer no IKE_SA_INIT requests."),
     key(DAEMON, "install_routes", "yes", Yes, "Install routes for the traffic selectors."),
@@ -753,13 +753,7 @@ static TABLE: &[KeyDoc] = &[
     key(DAEMON, "cache_crls", "no", Accepted("fetched revocation lists are kept in memory"), "Keep CRLs on disk."),
     key(DAEMON, "user", "", Accepted("set it where the daemon is started"), "User to run as."),
     key(DAEMON, "group", "", Accepted("set it where the daemon is started"), "Group to run as."),
-    key(
-        DAEMON,
-        "ikesa_limit",
-        "0",
-        Only(ZERO, "the number of IKE SAs is not limited in this version"),
-        "Largest number of IKE SAs.",
-    ),
+    key(DAEMON, "ikesa_limit", "0", Yes, "With so many IKE SAs no first message is answered; 0 for no limit."),
     key(DAEMON, "ikesa_table_size", "1", Accepted("the table grows by itself"), "Size of the hash table of IKE SAs."),
     key(
         DAEMON,

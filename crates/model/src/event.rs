@@ -85,6 +85,8 @@ drop_reasons! {
     HalfOpenLimit => "half-open-limit",
     /// Too many half-open SAs from this address.
     HalfOpenLimitPeer => "half-open-limit-peer",
+    /// As many IKE SAs as there may be (`ikesa_limit`).
+    IkeSaLimit => "ike-sa-limit",
     /// A datagram to answer again, too soon or too often.
     RepeatLimit => "repeat-limit",
     /// No connection for these addresses.

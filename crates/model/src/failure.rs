@@ -551,8 +551,8 @@ impl FailureKind {
             }
             Self::TsUnacceptable { .. } => "local_ts and remote_ts must mirror the peer's: its log shows what it expects".into(),
             Self::NoAnswer { answered_before: true, to, .. } => format!(
-                "check that {} runs and can be reached; dpd_action = restart makes the SA again by itself, with keyingtries = 0 \
-                 as often as that takes",
+                "check that {} runs and can be reached; where dpd_action = restart is set the SA is made again by itself, with \
+                 keyingtries = 0 as often as that takes",
                 to.ip()
             ),
             Self::NoAnswer { waiting_for, to, .. } if is_first_answer(*waiting_for) => {

@@ -271,6 +271,8 @@ pub struct Tombstone {
     pub at: crate::Instant,
     /// Time since it ended, at the moment of the listing.
     pub ended: Duration,
+    /// Time until it is begun again, at that moment, where the configuration wants it to be there.
+    pub again_in: Option<Duration>,
     /// Datagrams seen from the peer for this SA.
     pub datagrams_in: u32,
     /// Datagrams sent to the peer for this SA, retransmissions included.

@@ -1,10 +1,12 @@
 //! All SAs of one worker: what comes in finds its SA, what goes out leaves in order.
 
+mod again;
 mod crash;
 mod half_open;
 mod initiation;
 mod outside;
 mod redirect;
+mod reload;
 mod renewal;
 mod shunts;
 mod strays;
@@ -134,6 +136,9 @@ pub struct Endpoint {
     redirects: BTreeMap<SaId, String>,
     twins: twins::Twins,
     strays: strays::Strays,
+    again: again::Again,
+    /// IKE SAs whose connection is another now than they were made with: nothing new is made under them.
+    outdated: BTreeSet<SaId>,
 }
 
 impl Endpoint {
@@ -157,6 +162,8 @@ impl Endpoint {
             redirects: BTreeMap::new(),
             twins: twins::Twins::default(),
             strays: strays::Strays::default(),
+            again: again::Again::default(),
+            outdated: BTreeSet::new(),
         }
     }
 
@@ -221,6 +228,7 @@ impl Endpoint {
     pub fn unload_connection(&mut self, name: &str) -> bool {
         self.uninstall_traps(Some(name), None);
         self.uninstall_shunts(Some(name), None);
+        self.give_up(Some(name), None);
         let known = self.connections.remove(name).is_some();
         self.names.keep(self.connections.values().map(|c| &**c));
         known
@@ -284,6 +292,9 @@ impl Endpoint {
     /// Ends SAs. Returns the IKE SAs that are affected; events tell when they are gone.
     pub fn terminate(&mut self, now: Instant, selection: &Selection) -> Vec<SaId> {
         let by_child = selection.child.is_some() || selection.child_id.is_some();
+        if selection.ike_id.is_none() && selection.child_id.is_none() {
+            self.give_up(selection.ike.as_deref(), selection.child.as_deref());
+        }
         let matching: Vec<SaId> = self
             .sas
             .values()
@@ -326,7 +337,9 @@ impl Endpoint {
 
     /// SAs that ended, the latest first.
     pub fn tombstones(&self, now: Instant) -> Vec<Tombstone> {
-        let with_age = |t: &Tombstone| Tombstone { ended: now.since(t.at), ..t.clone() };
+        let again_in = |t: &Tombstone| self.cx.timers.deadline(t.sa.id, Reason::Again).map(|at| at.since(now));
+        let again_in = |t: &Tombstone| again_in(t).filter(|_| t.child.is_none());
+        let with_age = |t: &Tombstone| Tombstone { ended: now.since(t.at), again_in: again_in(t), ..t.clone() };
         self.tombstones.iter().rev().map(with_age).collect()
     }
 
@@ -496,6 +509,9 @@ impl Endpoint {
     // ---------------------------------------------------------------------------------------------- timers and plane
 
     fn timer(&mut self, now: Instant, id: SaId, reason: Reason) {
+        if reason == Reason::Again {
+            return self.attempt_again(now, id); // the SA may be forgotten by now
+        }
         let (cx, Some(sa)) = (&mut self.cx, self.sas.get_mut(&id)) else { return };
         let verdict = match reason {
             Reason::Retransmit => sa.retransmit(cx, now),
@@ -520,6 +536,7 @@ impl Endpoint {
                 Verdict::Keep
             }
             Reason::IkeLifetime | Reason::ChildLifetime(_) => return self.renew(now, id, reason),
+            Reason::Again => Verdict::Keep,
         };
         self.conclude(now, id, verdict);
     }
@@ -596,6 +613,9 @@ impl Endpoint {
         if let Some(heir) = self.sas.get(&id).and_then(IkeSa::heir) {
             self.inherit(now, id, heir);
         }
+        self.sas.values_mut().filter_map(IkeSa::v2).filter(|sa| sa.predecessor == Some(id)).for_each(|sa| {
+            sa.predecessor = None;
+        });
         // IKEv1: by the Delete of an ISAKMP SA the peer does not mean the Child SAs, which it deletes by themselves.
         // Where it does not answer under this one it may under another, or is soon found to be dead there too.
         let alone = matches!(kind, FailureKind::PeerDeleted | FailureKind::NoAnswer { answered_before: true, .. });
@@ -603,6 +623,8 @@ impl Endpoint {
         let kind = heir.map_or(kind, |by| FailureKind::Replaced { by });
         let again = self.sas.get(&id).is_some_and(|sa| retry_after(sa, &kind).is_some());
         let carried = if again { self.carried_by_others(id) } else { BTreeSet::new() };
+        let (wanted, breaking) = (self.is_wanted(id), self.is_breaking(id));
+        let later = !breaking && self.comes_again(id, &kind);
         let (cx, Some(sa)) = (&mut self.cx, self.sas.get_mut(&id)) else { return };
         if sa.is_closed() && !sa.was_established() && sa.datagrams_in() == 0 {
             return;
@@ -621,6 +643,22 @@ impl Endpoint {
                     None => retry = None,
                 }
             }
+        }
+        // What the configuration has begun anew it wants to be there.
+        let wanted = wanted
+            || match kind {
+                FailureKind::NoAnswer { answered_before, .. } => answered_before,
+                FailureKind::PeerDeleted | FailureKind::PeerRestarted => true,
+                _ => false,
+            };
+        let later = later && retry.is_none();
+        let (mut at, mut names) = (sa.addresses(), Vec::new());
+        if (later || breaking)
+            && let Some(connection) = sa.connection()
+        {
+            at =
+                (SocketAddr::new(at.0.ip(), connection.local_port), SocketAddr::new(at.1.ip(), connection.remote_port));
+            names = sa.children().iter().map(|c| c.name.clone()).collect();
         }
         let outlived = match kind {
             FailureKind::PeerDeleted => true,
@@ -672,13 +710,16 @@ impl Endpoint {
         if let Some((connection, child, attempt, local, remote)) = retry {
             let known = self.connections.get(&connection.name).cloned();
             if let Some(connection) = known {
-                let begun = self.begin(now, connection, child, (local, remote), attempt, replaces);
-                if let (cx, Some(sa)) =
-                    (&mut self.cx, begun.ok().and_then(|id| self.sas.get_mut(&id)).and_then(IkeSa::v2))
-                {
+                let begun = self.begin(now, connection, child, (local, remote), attempt, replaces).ok();
+                begun.filter(|_| wanted).into_iter().for_each(|id| self.keep_wanting(id));
+                if let (cx, Some(sa)) = (&mut self.cx, begun.and_then(|id| self.sas.get_mut(&id)).and_then(IkeSa::v2)) {
                     others.iter().for_each(|name| v2::further_child(sa, cx, name));
                 }
             }
+        } else if later {
+            self.later_again(now, id, names, at, replaces);
+        } else if breaking {
+            self.make_after_break(now, id, at);
         }
     }
 
@@ -686,6 +727,8 @@ impl Endpoint {
         self.forget_first_message(id);
         self.redirects.remove(&id);
         self.forget_twin(id);
+        self.want_no_more(id);
+        self.outdated.remove(&id);
         if let Some(sa) = self.sas.remove(&id) {
             self.by_spi.remove(&sa.own_spi());
             self.cx.timers.cancel_all(id);
@@ -696,7 +739,10 @@ impl Endpoint {
         while let Some(effect) = self.cx.effects.pop() {
             match effect {
                 Effect::Replace { old, by } => self.replace(now, old, by),
-                Effect::Established { sa } => self.find_twin(now, sa),
+                Effect::Established { sa } => {
+                    self.again_from_start(sa);
+                    self.find_twin(now, sa);
+                }
                 Effect::Redirect { sa, to } => self.follow_redirect(now, sa, &to),
                 Effect::Retire { old, by } => self.retire(now, old, by),
                 Effect::Renew { old, child } => {
@@ -710,7 +756,8 @@ impl Endpoint {
                 Effect::Begin { connection, child, local, remote } => {
                     let index = connection.children.iter().position(|c| c.name == child).unwrap_or(usize::MAX);
                     if self.connections.contains_key(&connection.name) {
-                        let _ = self.begin(now, connection, index, (local, remote), 1, None);
+                        let begun = self.begin(now, connection, index, (local, remote), 1, None);
+                        begun.into_iter().for_each(|id| self.keep_wanting(id));
                     }
                 }
                 Effect::Remake { sa: id, child } => {

@@ -84,6 +84,14 @@ impl IkeSa {
         matches!(self, Self::V1(sa) if sa.is_orphaned())
     }
 
+    /// Whether this end can begin a new one with the same peer. IKEv1: the initiator.
+    pub fn can_begin_anew(&self) -> bool {
+        match self {
+            Self::V1(sa) => sa.role == Role::Initiator,
+            Self::V2(sa) => sa.can_begin_anew(),
+        }
+    }
+
     /// IKEv1: whether it ended because nothing that counts came in answer, whatever was said without protection.
     pub fn gave_up_unanswered(&self) -> bool {
         matches!(self, Self::V1(sa) if sa.gave_up)

@@ -18,6 +18,11 @@ pub struct Settings {
     pub block_threshold: usize,
     /// More half-open SAs than this in all are not begun; 0 switches the limit off (`init_limit_half_open`).
     pub half_open_limit: usize,
+    /// With this many IKE SAs no first message is answered any more; 0 switches the limit off (`ikesa_limit`).
+    pub ike_sa_limit: usize,
+    /// Whether a new IKE SA is made beside the old one to authenticate anew, which goes then; else the old one goes first
+    /// (`make_before_break`).
+    pub make_before_break: bool,
     /// From this many half-open SAs on, an initiator has to solve a puzzle (RFC 8019), and from twice as many a harder one; 0
     /// for never (`puzzle_threshold`).
     pub puzzle_threshold: usize,
@@ -74,6 +79,8 @@ impl Default for Settings {
             cookie_threshold_peer: 3,
             block_threshold: 5,
             half_open_limit: 10_000,
+            ike_sa_limit: 0,
+            make_before_break: true,
             puzzle_threshold: 1000,
             puzzle_threshold_peer: 0,
             puzzle_difficulty: 16,

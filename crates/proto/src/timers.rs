@@ -22,6 +22,8 @@ pub enum Reason {
     Idle(SaId),
     /// A Child SA's lifetime ends.
     ChildLifetime(SaId),
+    /// What was refused is begun again. Behind all others: the end of an SA does not cancel it.
+    Again,
 }
 
 /// The timers of all SAs.

@@ -264,7 +264,8 @@ impl Page {
             self.out.push('\n');
         }
         if kind.is_ordinary() {
-            let text = style.paint(Mark::Faint, format!("ended {ago} ago: {kind}"));
+            let next = t.again_in.map(|time| format!("; begun again in {}", span(time))).unwrap_or_default();
+            let text = style.paint(Mark::Faint, format!("ended {ago} ago: {kind}{next}"));
             return self.line(0, &format!("{title}  {text}"));
         }
         self.line(0, &format!("{title}  {} {ago} ago", style.paint(Mark::Bad, format!("FAILED {}", kind.code()))));
@@ -274,6 +275,9 @@ impl Page {
             self.labelled(2, "where:", &place.to_string());
         }
         self.labelled(2, "do:", &kind.remedy());
+        if let Some(time) = t.again_in {
+            self.labelled(2, "next:", &format!("begun again in {}", span(time)));
+        }
         let plural = |n: u32| if n == 1 { "" } else { "s" };
         let (i, o) = (t.datagrams_in, t.datagrams_out);
         let seen = format!("{i} datagram{} from the peer, {o} to it, in {}", plural(i), span(t.sa.age));
@@ -540,6 +544,10 @@ IKE SAs: 1 failed
         };
         let key = "connections.gw-gw.children.net-net.remote_ts";
         let selectors = Tombstone { child: Some("net-net".into()), ..ended(kind, key, 12) };
+        for kind in [FailureKind::Expired, FailureKind::PeerRestarted] {
+            let again = Tombstone { again_in: Some(secs(75)), ..ended(kind, "", 0) };
+            assert!(show(&[], &[again]).contains("begun again in 1min 15s"));
+        }
         let mut old = ended(FailureKind::Replaced { by: SaId(1) }, "", 0);
         old.ended = secs(200);
         let mut stopped = ended(FailureKind::Terminated, "", 0);

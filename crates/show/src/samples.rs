@@ -173,6 +173,7 @@ pub(crate) fn ended(kind: FailureKind, key: &str, line: u32) -> Tombstone {
         child: None,
         at: Instant::from_nanos(5_000_000_000),
         ended: secs(20),
+        again_in: None,
         datagrams_in: 2,
         datagrams_out: 2,
     }

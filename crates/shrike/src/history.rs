@@ -280,7 +280,7 @@ impl Recorder {
         let now = i64::try_from(unix_milliseconds()).unwrap_or(i64::MAX);
         self.restored.iter().map(move |(at, tombstone)| {
             let ago = u64::try_from(now.saturating_sub(*at)).unwrap_or(0);
-            Tombstone { ended: Duration::from_millis(ago), ..tombstone.clone() }
+            Tombstone { ended: Duration::from_millis(ago), again_in: None, ..tombstone.clone() }
         })
     }
 }

@@ -364,11 +364,11 @@ fn a_responder_does_not_keep_an_sa_that_is_not_replaced() {
         site_a().connection("rekey_time = 0s").child("rekey_time = 0s"),
         site_b().connection("reauth_time = 100s").connection("over_time = 20s"),
     );
-    // The initiator hears of that time (RFC 4478), but cannot authenticate any more: the peer's secret changes.
+    // The responder begins a new one then, but nobody can authenticate any more: its secret changes.
     sim.with(b, |endpoint, _| endpoint.set_secrets(site_b().secret(Some("marlin")).load().secrets));
-    sim.run_for(130 * SECOND);
+    sim.run_for(180 * SECOND);
     assert_eq!((sim.endpoint(a).sizes(), sim.endpoint(b).sizes()), ((0, 0), (0, 0)));
-    assert_eq!(sim.failure(b).kind, FailureKind::Expired);
+    assert!(sim.tombstones(b).iter().any(|t| t.failure.kind == FailureKind::Expired));
     forgotten(&mut sim, &[a, b]);
 }
 
@@ -419,14 +419,16 @@ fn an_idle_child_sa_is_closed() {
     assert_eq!(sim.plane(b).installed().count(), 0);
 }
 
-/// `swanctl --rekey --reauth`: by the initiator, and nobody else.
+/// `swanctl --rekey --reauth`: in IKEv1 by the initiator, and nobody else.
 #[test]
 fn an_operator_has_an_ike_sa_authenticate_anew() {
     for version in ["version = 1", "version = 2"] {
         let (mut sim, a, b) = tunnel(site_a().connection(version), site_b().connection(version));
         let before = sim.snapshots(a)[0].id;
         let all = proto::Selection { ike: Some("gw".into()), ..proto::Selection::default() };
-        assert_eq!(sim.with(b, |endpoint, now| endpoint.reauthenticate(now, &all)), 0, "{version}");
+        if version == "version = 1" {
+            assert_eq!(sim.with(b, |endpoint, now| endpoint.reauthenticate(now, &all)), 0, "{version}");
+        }
         assert_eq!(sim.with(a, |endpoint, now| endpoint.reauthenticate(now, &all)), 1, "{version}");
         assert_eq!(sim.with(a, |endpoint, now| endpoint.reauthenticate(now, &all)), 0, "it is under way");
         sim.run_for(30 * SECOND);
@@ -437,9 +439,9 @@ fn an_operator_has_an_ike_sa_authenticate_anew() {
     }
 }
 
-/// Only who began can authenticate anew (RFC 7296 section 2.8.3): to the other end the same time is that of the end.
+/// Either end can begin to authenticate anew where it knows how to reach the other; who began the SA has the first turn.
 #[test]
-fn the_responder_of_a_reauthentication_is_shown_the_end() {
+fn the_initiator_authenticates_anew_first() {
     let site = |name: &str, own: &str, peer: &str| {
         let site = Site::new(name, own).to(peer).connection("version = 2").connection("reauth_time = 1000s");
         site.connection("rand_time = 0s").connection("over_time = 100s")
@@ -452,9 +454,10 @@ fn the_responder_of_a_reauthentication_is_shown_the_end() {
     assert!(sim.carries(a, b));
     let times = |node| {
         let sa = sim.snapshots(node).remove(0);
-        (sa.rekey_in, sa.reauth_in.is_some(), sa.expires_in.is_some())
+        (sa.rekey_in, sa.reauth_in, sa.expires_in.is_some())
     };
-    assert_eq!((times(a), times(b)), ((None, true, false), (None, false, true)));
+    assert!(times(a).1.is_some() && times(a).1 < times(b).1);
+    assert_eq!((times(a).0, times(b).0, times(a).2, times(b).2), (None, None, false, false));
 }
 
 /// A silence that is longer than the lifetime of a Child SA takes it away at both ends; it comes back with the net, and once.

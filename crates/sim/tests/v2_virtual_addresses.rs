@@ -161,6 +161,17 @@ fn the_responder_says_when_to_authenticate_anew() {
     assert_eq!(sim.plane(b).installed().map(|i| i.reqid).collect::<Vec<_>>(), [1]);
 }
 
+/// A gateway whose time is shorter than anybody can use must not have its client do nothing else.
+#[test]
+fn a_lifetime_of_seconds_is_no_storm() {
+    let gate = gateway("pools = rw\n reauth_time = 2\n over_time = 100\n rekey_time = 0", ONE);
+    let site = client("a", "192.0.2.2", "0.0.0.0").connection("rekey_time = 0").connection("over_time = 1000");
+    let (mut sim, a, _) = up(site, gate);
+    sim.run_for(100 * SECOND);
+    let made = sim.snapshots(a).iter().map(|sa| sa.id.0).max().unwrap_or(0);
+    assert!((2..=12).contains(&made), "{made} IKE SAs in 100 s");
+}
+
 fn refused(sim: &Sim, node: NodeId) -> FailureKind {
     let found = sim.tombstones(node).into_iter().map(|t| t.failure.kind);
     found.into_iter().find(|kind| matches!(kind, FailureKind::NoVirtualAddress { .. })).expect("for want of an address")

@@ -30,6 +30,13 @@ impl Endpoint {
             sa.datagrams_in += 1;
             match sa.replies.repeat(header.message_id, bytes) {
                 Ok(reply) => {
+                    // The first answer is free; somebody else's address gets no more than was sent in its name.
+                    let size: usize = reply.iter().map(Vec::len).sum();
+                    sa.unproven.0 += bytes.len();
+                    if sa.unproven.1 + size > sa.unproven.0 {
+                        return sa.drop_datagram(&mut self.cx, DropReason::RepeatLimit, path);
+                    }
+                    sa.unproven.1 += size;
                     sa.retransmissions.answered += 1;
                     sa.datagrams_out += 1;
                     self.cx.transmit_all(path.local, path.remote, reply);
@@ -76,6 +83,9 @@ impl Endpoint {
             return Some(DropReason::InitiatorOnly);
         }
         let over = |limit: usize, now: usize| limit != 0 && now >= limit;
+        if over(self.cx.settings.ike_sa_limit, self.sizes().0) {
+            return Some(DropReason::IkeSaLimit);
+        }
         let limit = self.cx.settings.half_open_limit;
         let share = limit.div_ceil(2);
         if over(limit, self.half_open_total) || (version == IkeVersion::V1 && over(share, self.half_open_v1)) {

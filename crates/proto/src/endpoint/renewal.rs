@@ -3,12 +3,13 @@
 //! IKEv2 rekeys (`v2::create_child_sa`, `v2::rekey_ike_sa`). Reauthentication, a peer that refuses CREATE_CHILD_SA, and
 //! IKEv1 make a new IKE SA beside the old one instead, which goes when the new one is up.
 
-use super::{Endpoint, Selection, selects_child};
+use super::{Endpoint, NO_CHILD, Selection, selects_child};
 use crate::child::{ChildSa, Selectors};
 use crate::ike_sa::IkeSa;
 use crate::timers::Reason;
 use crate::v1;
 use crate::v2::{self, Task, Verdict};
+use config::IkeVersion;
 use model::{Event, FailureKind, Identity, Instant, Role, SaId, TrafficSelector};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -84,9 +85,11 @@ impl Endpoint {
         peer: IpAddr,
         packet: Option<(TrafficSelector, TrafficSelector)>,
     ) -> Option<SaId> {
+        let outdated = &self.outdated;
         let fits = |sa: &&IkeSa| {
             let usable = sa.is_established() || (sa.is_half_open() && sa.role() == Role::Initiator);
             let known = sa.connection().is_some_and(|c| c.children.iter().any(|c| c.name == child));
+            let known = known && !outdated.contains(&sa.id());
             let lasts = matches!(sa, IkeSa::V2(sa) if !sa.is_leaving());
             usable && known && lasts && sa.heir().is_none()
         };
@@ -335,21 +338,31 @@ impl Endpoint {
         sa.delete_child(cx, now, child, FailureKind::Inactive { after: limit }, false);
     }
 
-    fn end(&mut self, now: Instant, id: SaId, reason: FailureKind) {
+    pub(super) fn end(&mut self, now: Instant, id: SaId, reason: FailureKind) {
         if let Some(sa) = self.sas.get_mut(&id) {
             let verdict = sa.delete(&mut self.cx, now, reason);
             self.conclude(now, id, verdict);
         }
     }
 
-    /// Begins an IKE SA with the same child beside an old one. Only the initiator does, for a connection that is still
-    /// loaded, and only once.
+    /// Begins an IKE SA with the same child beside an old one, with what is loaded now of that name. Only an end that can
+    /// does, and only once.
     pub(super) fn beside(&mut self, now: Instant, id: SaId, child: &str) -> bool {
-        let Some(sa) = self.sas.get(&id).filter(|sa| sa.role() == Role::Initiator) else { return false };
+        let replaced = !self.sas.replacing(id).is_empty();
+        let Some(sa) = self.sas.get(&id).filter(|sa| sa.can_begin_anew() && !replaced) else { return false };
         let (mut local, mut remote) = sa.addresses();
-        let connection = sa.connection().cloned().filter(|c| self.connections.contains_key(&c.name));
-        let (Some(connection), true) = (connection, self.sas.replacing(id).is_empty()) else { return false };
-        let index = connection.children.iter().position(|c| c.name == child).unwrap_or(usize::MAX);
+        let connection = self.connections.get(sa.name()).cloned();
+        let Some(connection) = connection else { return false };
+        let wanted = std::iter::once(child).chain(sa.children().iter().map(|c| c.name.as_str()));
+        let loaded = |name: &str| connection.children.iter().position(|c| c.name == name);
+        let index = match wanted.clone().find_map(loaded) {
+            Some(index) => index,
+            None if child.is_empty() => NO_CHILD,
+            None => return false, // none of its children is configured any more
+        };
+        if connection.version != IkeVersion::V1 && !self.cx.settings.make_before_break {
+            return self.break_before_make(now, id);
+        }
         // Should the new one fail, this one ends all the same, later.
         let end = now + connection.over_time.max(PATIENCE);
         local.set_port(self.cx.settings.port);
@@ -358,7 +371,12 @@ impl Endpoint {
             sa.log(&mut self.cx, "IKE", 0, "lifetime ends: making a new IKE SA beside this one".to_string());
             sa.replacement_begun(end);
         }
-        let begun = self.begin(now, connection, index, (local, remote), 1, Some(id)).is_ok();
+        let begun = self.begin(now, connection, index, (local, remote), 1, Some(id));
+        let wanted = self.is_wanted(id);
+        if let (Ok(new), true) = (&begun, wanted) {
+            self.keep_wanting(*new);
+        }
+        let begun = begun.is_ok();
         if begun {
             self.cx.timers.set(id, Reason::IkeLifetime, end);
         }
@@ -440,6 +458,12 @@ impl Endpoint {
         redundant: Option<SaId>,
     ) {
         let (id, maker) = (new.id, new.role == Role::Initiator);
+        if self.is_wanted(old) {
+            self.keep_wanting(id);
+        }
+        if self.outdated.contains(&old) {
+            self.outdated.insert(id);
+        }
         self.by_spi.insert(new.own_spi(), id);
         new.start_lifetime(&mut self.cx, now);
         new.note_peer(&mut self.cx);

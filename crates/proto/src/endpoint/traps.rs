@@ -193,7 +193,9 @@ impl Endpoint {
         let index = connection.children.iter().position(|c| c.name == child).unwrap_or(usize::MAX);
         // What is loaded now counts, not what was loaded when the trap was set.
         let Some(connection) = self.connections.get(&connection.name).cloned() else { return };
-        if let Ok(id) = self.begin(now, connection, index, (local, remote), 1, None)
+        let begun = self.begin(now, connection, index, (local, remote), 1, None);
+        begun.iter().for_each(|id| self.keep_wanting(*id));
+        if let Ok(id) = begun
             && let Some(sa) = self.sas.get_mut(&id).and_then(IkeSa::v2)
         {
             v2::triggered_by(sa, wanted);

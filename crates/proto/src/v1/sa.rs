@@ -584,6 +584,7 @@ impl IsakmpSa {
             child: child.map(str::to_string),
             at: now,
             ended: std::time::Duration::ZERO,
+            again_in: None,
             datagrams_in: self.datagrams_in,
             datagrams_out: self.datagrams_out,
         }

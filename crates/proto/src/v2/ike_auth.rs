@@ -839,8 +839,15 @@ pub(super) fn transport_wish(sa: &IkeSa, request: &Chain<'_>) -> child::Transpor
     child::TransportWish { asked: request.notify(NotifyType::USE_TRANSPORT_MODE).is_some(), nat: sa.nat }
 }
 
-/// RFC 4478: the initiator hears when the responder wants it to have authenticated anew.
+/// The least time before we authenticate anew because the peer says so: each new IKE SA may say so again.
+const LEAST_LIFETIME: Duration = Duration::from_secs(10);
+
+/// RFC 4478 section 1: the initiator hears when the responder wants it to have authenticated anew, where only the initiator
+/// can begin that. Elsewhere it would begin at once if that time is short to it, and again and again.
 fn tell_lifetime(sa: &IkeSa, now: Instant, reply: &mut ChainBuilder) {
+    if sa.can_begin_anew() {
+        return;
+    }
     let over = sa.connection.as_ref().map_or(Duration::ZERO, |c| c.over_time);
     let left = sa.reauth_end.map(|end| end.since(now).saturating_sub(over)).filter(|left| !left.is_zero());
     if let Some(seconds) = left.and_then(|left| u32::try_from(left.as_secs()).ok()) {
@@ -854,7 +861,8 @@ fn note_lifetime(sa: &mut IkeSa, cx: &mut Context, now: Instant, chain: &Chain<'
     let Some(lifetime) = data.map(|octets| Duration::from_secs(u32::from_be_bytes(*octets).into())) else { return };
     let Some(over) = sa.connection.as_ref().map(|c| c.over_time).filter(|_| !lifetime.is_zero()) else { return };
     // Early enough to have the new one before the responder ends this one.
-    let (at, end) = (now + (lifetime - over.clamp(lifetime / 10, lifetime / 2)), now + lifetime + over);
+    let after = (lifetime - over.clamp(lifetime / 10, lifetime / 2)).max(LEAST_LIFETIME);
+    let (at, end) = (now + after, now + after.max(lifetime) + over.max(LEAST_LIFETIME));
     sa.reauth_at = Some(sa.reauth_at.map_or(at, |ours| ours.min(at)));
     sa.reauth_end = Some(sa.reauth_end.map_or(end, |ours| ours.min(end)));
     sa.expires = sa.expires.into_iter().chain(sa.reauth_end).min();

@@ -604,6 +604,7 @@ pub(crate) fn respond(cx: &mut Context, now: Instant, first: FirstMessage<'_>) -
         sa.connection = Some(Arc::clone(only));
     }
     sa.replies.remember(0, first.datagram, std::slice::from_ref(&response));
+    sa.unproven = (first.datagram.len(), response.len());
     sa.datagrams_in = 1;
     sa.datagrams_out = 1;
     sa.state = State::HalfOpen(Box::new(HalfOpen {

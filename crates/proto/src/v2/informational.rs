@@ -86,7 +86,10 @@ fn delete_by_peer_spi(sa: &mut IkeSa, cx: &mut Context, now: Instant, spi: u32) 
     let replaced = sa.children.iter().any(|c| c.id == child && c.state == ChildState::Rekeyed);
     let name = sa.children.iter().find(|c| c.id == child).map(|c| c.name.clone()).unwrap_or_default();
     let config = sa.connection.as_ref().and_then(|c| child::config_of(c, &name));
-    let again = !replaced && config.is_some_and(|c| c.close_action.starts()) && sa.role == model::Role::Initiator;
+    let again = !replaced && config.is_some_and(|c| c.close_action.starts());
+    // What we delete too is made anew, if at all, by the end that began the IKE SA: not by both.
+    let leaving = sa.children.iter().any(|c| c.id == child && sa.is_child_leaving(c));
+    let again = again && (sa.role == model::Role::Initiator || !leaving);
     let trap = !replaced && config.is_some_and(|c| c.close_action.traps());
     let reason = if replaced { FailureKind::Replaced { by: sa.id } } else { FailureKind::PeerDeleted };
     remove_child(sa, cx, now, child, reason);

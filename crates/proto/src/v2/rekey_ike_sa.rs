@@ -238,6 +238,8 @@ pub(super) fn serve(
     let chain = request.chain;
     let ending = sa.queue.iter().any(|t| matches!(t, Task::DeleteIke { .. }));
     let of_child = sa.pending.tasks().any(Task::is_of_child);
+    // Section 2.18: who rekeyed deletes the old IKE SA. Else a peer could make more and more of them.
+    let ending = ending || sa.predecessor.is_some();
     if ending || of_child || sa.heir().is_some() || sa.undecided {
         // RFC 7296 section 2.25.1: not while we change a Child SA.
         return Err(Refusal::plain(NotifyType::TEMPORARY_FAILURE));
@@ -286,6 +288,7 @@ pub(super) fn serve(
         }
     };
     new.undecided = !inherits;
+    new.predecessor = inherits.then_some(sa.id);
     if inherits && cx.settings.window_size > 1 {
         new.queue.push_back(Task::TellMore);
     }

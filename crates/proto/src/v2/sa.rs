@@ -13,7 +13,7 @@ use super::window::Replies;
 use crate::child::{self, Agreed, ChildSa, Parent};
 use crate::context::Context;
 use crate::timers::Reason;
-use config::Connection;
+use config::{AddressPattern, Connection};
 use crypto::KeyExchange;
 use crypto::v2::ChildKeys;
 use model::{
@@ -122,6 +122,8 @@ pub(crate) struct IkeSa {
     pub expires: Option<Instant>,
     /// The IKE SA that took its place, to which the Child SAs belong now.
     pub replaced_by: Option<SaId>,
+    /// The IKE SA in whose place the peer made this one, as long as the peer has not deleted that.
+    pub predecessor: Option<SaId>,
     /// The peer made it while we rekey too: it is not clear yet whether it inherits the Child SAs.
     pub undecided: bool,
     /// The requests under way.
@@ -141,6 +143,8 @@ pub(crate) struct IkeSa {
     pub(super) other_groups: BTreeMap<SaId, (KeyExchangeId, u32)>,
     pub children: Vec<ChildSa>,
     pub retransmissions: Retransmissions,
+    /// Octets of IKE_SA_INIT that came, and that went: the peer has not shown yet that it is where they came from.
+    pub unproven: (usize, usize),
     pub datagrams_in: u32,
     pub datagrams_out: u32,
     /// Which attempt of the same negotiation this is, from 1.
@@ -194,6 +198,7 @@ impl IkeSa {
             reauth_end: None,
             expires: None,
             replaced_by: None,
+            predecessor: None,
             undecided: false,
             pending: Outstanding::default(),
             parked: None,
@@ -205,6 +210,7 @@ impl IkeSa {
             other_groups: BTreeMap::new(),
             children: Vec::new(),
             retransmissions: Retransmissions::default(),
+            unproven: (0, 0),
             datagrams_in: 0,
             datagrams_out: 0,
             attempt: 1,
@@ -396,6 +402,7 @@ impl IkeSa {
             child: child.map(str::to_string),
             at: now,
             ended: Duration::ZERO,
+            again_in: None,
             datagrams_in: self.datagrams_in,
             datagrams_out: self.datagrams_out,
         }
@@ -444,12 +451,24 @@ impl IkeSa {
             self.rekey_at = Some(now + rekey.saturating_sub(earlier));
         }
         if !reauth.is_zero() && self.reauth_end.is_none() {
-            // Only the initiator can begin to authenticate; should it not, the SA ends here.
-            self.reauth_at = (self.role == Role::Initiator).then(|| now + reauth.saturating_sub(earlier));
+            // Who began the SA has the first turn: both ends may have the same time. Should nobody do it, the SA ends here.
+            let turn = match self.role {
+                Role::Initiator => reauth.saturating_sub(earlier),
+                Role::Responder => reauth + over / 2,
+            };
+            self.reauth_at = self.can_begin_anew().then(|| now + turn);
             self.reauth_end = Some(now + reauth + over);
         }
         self.expires = [(!rekey.is_zero()).then(|| now + rekey + over), self.reauth_end].into_iter().flatten().min();
         self.arm_lifetime(cx);
+    }
+
+    /// Whether this end can begin a new IKE SA with the peer. A responder cannot where the peer asked for an address of ours
+    /// (RFC 7296 section 2.19), nor where it does not know how to reach the peer, or whom to expect.
+    pub fn can_begin_anew(&self) -> bool {
+        let reachable = |c: &Connection| c.remote_addrs.contains(&AddressPattern::Host(self.remote.ip()));
+        let known = self.connection.as_ref().is_some_and(|c| !c.remote.id.is_wildcard() || reachable(c));
+        self.role == Role::Initiator || (known && !self.nat.remote && self.virtual_addresses.assigned.is_empty())
     }
 
     /// Sets the timer for what comes next in the life of the SA.

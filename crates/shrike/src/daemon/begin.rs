@@ -28,7 +28,7 @@ impl Core {
                 log::line("CFG", 0, &format!("{}: start_action = trap: {why}", child.name));
             }
             if action.starts()
-                && let Err(why) = self.initiate(now, Some(&connection.name), &child.name)
+                && let Err(why) = self.begin(now, Some(&connection.name), &child.name, true)
             {
                 log::line("CFG", 0, &format!("{}: start_action = start: {why}", child.name));
             }
@@ -77,6 +77,11 @@ impl Core {
         let has_child = |c: &&Arc<Connection>| c.children.iter().any(|x| x.name == child);
         let found = self.endpoint.connections().filter(|c| ike.is_none_or(|n| n == c.name)).find(has_child).cloned();
         found.ok_or_else(|| {
+            if let Some(unknown) = ike.filter(|name| !self.endpoint.connections().any(|c| c.name == *name)) {
+                let loaded: Vec<&str> = self.endpoint.connections().map(|c| c.name.as_str()).collect();
+                let loaded = if loaded.is_empty() { "none".to_string() } else { loaded.join(", ") };
+                return format!("there is no connection '{unknown}'; loaded connections: {loaded}");
+            }
             let known: Vec<String> =
                 self.endpoint.connections().flat_map(|c| c.children.iter().map(|x| x.name.clone())).collect();
             let known = if known.is_empty() { "none".to_string() } else { known.join(", ") };
@@ -89,12 +94,20 @@ impl Core {
     /// # Errors
     /// Why it cannot begin, and what to do.
     pub fn initiate(&mut self, now: Instant, ike: Option<&str>, child: &str) -> Result<Started, String> {
+        self.begin(now, ike, child, false)
+    }
+
+    /// The same; `for_good`: because the configuration wants it to be there, so that a refusal is not the end.
+    fn begin(&mut self, now: Instant, ike: Option<&str>, child: &str, for_good: bool) -> Result<Started, String> {
         let connection = self.connection_with(ike, child)?;
         let remote = self.remote_address(&connection)?;
         let local = self.local_address(&connection, remote)?;
         let from = SocketAddr::new(local, self.own_port(connection.local_port));
         let to = SocketAddr::new(remote, connection.remote_port);
-        let started = self.endpoint.initiate(now, &connection.name, child, from, to);
+        let started = match for_good {
+            true => self.endpoint.initiate_for_good(now, &connection.name, child, from, to),
+            false => self.endpoint.initiate(now, &connection.name, child, from, to),
+        };
         started.map_err(|failure| format!("{failure}; {}", failure.kind.remedy()))
     }
 

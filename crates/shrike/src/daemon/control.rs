@@ -205,7 +205,7 @@ impl Client {
             }
             "load-conn" => load_conn(core, now, m),
             "unload-conn" => {
-                let known = m.get_str("name").is_some_and(|n| core.endpoint.unload_connection(n));
+                let known = m.get_str("name").is_some_and(|n| core.unload_connection(now, n, ""));
                 result(known, || format!("no connection '{}'", m.get_str("name").unwrap_or_default()))
             }
             "load-shared" => load_shared(core, m),

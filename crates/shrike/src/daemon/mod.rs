@@ -168,10 +168,39 @@ impl Core {
         if !known {
             warn_of_one_pair(&connection);
         }
+        let before = self.loaded(&connection.name);
         self.endpoint.load_connection(Arc::clone(&connection));
         if !known {
+            self.supersede_by(now, before, &connection);
             self.start_actions(now, &connection);
         }
+    }
+
+    fn loaded(&self, name: &str) -> Option<Arc<Connection>> {
+        self.endpoint.connections().find(|c| c.name == name).cloned()
+    }
+
+    /// A connection is loaded in the place of one of the same name.
+    fn supersede_by(&mut self, now: Instant, before: Option<Arc<Connection>>, connection: &Connection) {
+        let Some(before) = before.filter(|before| !load::same(before, connection)) else { return };
+        let staying = self.endpoint.supersede(now, &before);
+        if staying > 0 {
+            let (name, sas) = (&connection.name, counted(staying, "IKE SA"));
+            let how = "until they authenticate anew (swanctl --rekey --reauth) or are made anew";
+            log::line("CFG", 0, &format!("changed connection '{name}': {sas} up with the old settings {how}"));
+        }
+    }
+
+    /// Forgets a connection, and closes what it began by itself. False if there is none of this name.
+    pub fn unload_connection(&mut self, now: Instant, name: &str, why: &str) -> bool {
+        let Some(before) = self.loaded(name) else { return false };
+        self.endpoint.unload_connection(name);
+        let stay = match self.endpoint.supersede(now, &before) {
+            0 => String::new(),
+            n => format!("; {} stay", counted(n, "IKE SA")),
+        };
+        log::line("CFG", 0, &format!("unloaded connection '{name}'{why}{stay}"));
+        true
     }
 
     /// A secret that a client loads; the file's line is kept as for connections.
@@ -201,7 +230,6 @@ impl Core {
     pub fn load_file(&mut self, now: Instant, path: Option<&str>) -> Result<(String, Vec<String>), String> {
         let path = path.map_or_else(|| self.config_path(), str::to_string);
         let loaded = load::file(&path)?;
-        let counted = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
         let (connections, secrets) = (loaded.connections.len(), loaded.secrets.len());
         let mut summary = format!("{path}: {}, {}", counted(connections, "connection"), counted(secrets, "secret"));
         if !loaded.refused.is_empty() {
@@ -212,8 +240,7 @@ impl Core {
             self.from_file.keys().filter(|name| !loaded.connection_names.contains(*name)).cloned().collect();
         for name in gone {
             self.from_file.remove(&name);
-            self.endpoint.unload_connection(&name);
-            log::line("CFG", 0, &format!("unloaded connection '{name}': {path} no longer has it"));
+            self.unload_connection(now, &name, &format!(": {path} no longer has it"));
         }
         for name in self.pools_from_file.difference(&loaded.pool_names) {
             self.endpoint.pools_mut().unload(name);
@@ -246,7 +273,9 @@ impl Core {
         }
         for connection in &loaded.connections {
             warn_of_one_pair(connection);
+            let before = self.loaded(&connection.name);
             self.endpoint.load_connection(Arc::clone(connection));
+            self.supersede_by(now, before, connection);
         }
         log::line("CFG", 0, &format!("loaded {summary}"));
         for refused in &loaded.refused {
@@ -341,6 +370,11 @@ pub fn run(mut options: Options) -> Result<(), String> {
     ended
 }
 
+/// "1 error", "2 errors".
+fn counted(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
 /// Where the control socket is: command line, else `SHRIKE_VICI`, else strongswan.conf, else charon's place.
 /// What a child of IKEv1 leaves out, which nobody is told of otherwise.
 fn warn_of_one_pair(connection: &Connection) {
@@ -389,6 +423,8 @@ impl Daemon {
             fragment_size: file.fragment_size,
             port: file.port,
             nat_port: file.port_nat_t,
+            ike_sa_limit: file.ikesa_limit as usize,
+            make_before_break: file.make_before_break,
             close_ike_on_child_failure: file.close_ike_on_child_failure,
             initiator_only: file.initiator_only,
             rsa_pss: file.rsa_pss,

@@ -20,8 +20,8 @@ use wire::{NotifyType, PayloadType, V1NotifyType};
 type Kind = FailureKind;
 
 /// The `shrike-ended` event of an SA that ended:
-/// `{sa {NAME {..}} child=.. failure {code text remedy config {file line key} values {..}} at ended-ms datagrams-in
-/// datagrams-out}`; `sa` as in `list-sa`, `at` in nanoseconds of the daemon's clock.
+/// `{sa {NAME {..}} child=.. failure {code text remedy config {file line key} values {..}} at ended-ms [again-in-ms]
+/// datagrams-in datagrams-out}`; `sa` as in `list-sa`, `at` in nanoseconds of the daemon's clock.
 pub fn tombstone(t: &Tombstone) -> Message {
     let mut m = Message::new();
     m.insert("sa", list_sa(&t.sa))
@@ -29,6 +29,7 @@ pub fn tombstone(t: &Tombstone) -> Message {
         .section("failure", |m| failure(m, &t.failure))
         .number("at", t.at.as_nanos())
         .number("ended-ms", milliseconds(t.ended))
+        .maybe("again-in-ms", t.again_in.map(milliseconds))
         .number("datagrams-in", t.datagrams_in)
         .number("datagrams-out", t.datagrams_out);
     m
@@ -46,6 +47,10 @@ pub fn tombstone_from(m: &Message) -> Result<Tombstone, SchemaError> {
         child: m.get_str("child").map(String::from),
         at: Instant::from_nanos(parse(m, "at")?),
         ended: Duration::from_millis(parse(m, "ended-ms")?),
+        again_in: match m.get_str("again-in-ms") {
+            Some(_) => Some(Duration::from_millis(parse(m, "again-in-ms")?)),
+            None => None,
+        },
         datagrams_in: parse(m, "datagrams-in")?,
         datagrams_out: parse(m, "datagrams-out")?,
     })
@@ -360,6 +365,7 @@ mod tests {
             child: Some("net-net".into()),
             at: Instant::from_nanos(123_456_789),
             ended: Duration::from_millis(4321),
+            again_in: Some(Duration::from_millis(15_000)),
             datagrams_in: 3,
             datagrams_out: 5,
         }
