@@ -3,6 +3,8 @@
 //! Paths are `webpki`'s. What it leaves to its callers is here: the validity of the authority's own certificate, and
 //! certificates that the operator put beside the configuration, which need no path.
 
+mod algorithms;
+
 use crate::{Certificate, RevocationList};
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use std::fmt;
@@ -175,7 +177,7 @@ pub fn verify<'a>(
     };
     let path = parsed
         .verify_for_usage(
-            webpki::ALL_VERIFICATION_ALGS,
+            &algorithms::ALL,
             &only_anchors,
             &others,
             UnixTime::since_unix_epoch(now),
