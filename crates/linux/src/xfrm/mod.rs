@@ -27,7 +27,6 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 use wire::Secret;
 use wire::registry::{EncryptionId, IntegrityId};
-use zeroize::Zeroizing;
 
 /// The largest anti-replay window of the kernel (XFRMA_REPLAY_ESN_MAX).
 const MAX_REPLAY_WINDOW: u32 = 4096;

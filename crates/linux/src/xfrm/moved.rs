@@ -5,8 +5,7 @@
 //! it is removed. The kernel's own notice of the removal is not: it is made after the SA is dead, and a dead SA gives no
 //! numbers.
 
-use super::message;
-use super::{Side, Step, Xfrm, XfrmError, refused};
+use super::{Side, Xfrm, XfrmError, message};
 use crate::netlink::{Attributes, Reply, Socket};
 use model::dataplane::ChildInstall;
 use std::io;
