@@ -1,6 +1,8 @@
 //! How the two ends prove who they are.
 
+use crate::reader::Reader;
 use crate::secrets::base64;
+use crate::{Entry, ErrorKind};
 use model::Identity;
 use wire::HashAlgorithm;
 
@@ -128,6 +130,27 @@ pub enum RevocationPolicy {
     Strict,
 }
 
+pub(crate) fn revocation(reader: &mut Reader<'_>, entry: &Entry) -> Option<RevocationPolicy> {
+    let words = [
+        ("relaxed", RevocationPolicy::Relaxed),
+        ("ifuri", RevocationPolicy::IfUri),
+        ("strict", RevocationPolicy::Strict),
+    ];
+    reader.word(entry, "relaxed, ifuri or strict", &words)
+}
+
+/// Object identifiers as people write them: numbers without leading zeros, joined by dots, the first at most 2.
+pub(crate) fn policies(reader: &mut Reader<'_>, entry: &Entry) -> Option<Vec<String>> {
+    const EXPECTED: &str = "object identifiers in dotted notation, for instance 2.16.756.1.2";
+    reader.list(entry, |text| {
+        let arc = |part: &str| part.parse::<u32>().is_ok_and(|number| number.to_string() == part);
+        let parts: Vec<&str> = text.split('.').collect();
+        let first = matches!(parts.first(), Some(&("0" | "1" | "2")));
+        let valid = first && (2..=32).contains(&parts.len()) && parts.iter().all(|part| arc(part));
+        valid.then(|| text.to_string()).ok_or_else(|| ErrorKind::Value { got: text.into(), expected: EXPECTED })
+    })
+}
+
 /// `send_cert`: when to send our certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SendCert {
@@ -159,6 +182,9 @@ pub struct Authentication {
     pub cacerts: Vec<CertificateSource>,
     /// The peer's: the subject of an authority that must be on that path, which may have wildcards.
     pub ca_id: Option<Identity>,
+    /// The peer's: policies that its certificate must have, all of them, and that the authorities on its path allow: object
+    /// identifiers in dotted notation.
+    pub cert_policies: Vec<String>,
     /// What must be known about revocation of the peer's certificate.
     pub revocation: RevocationPolicy,
     /// What signatures must be like: ours, and what of the peer is accepted.
@@ -176,6 +202,7 @@ impl Authentication {
             pubkeys: Vec::new(),
             cacerts: Vec::new(),
             ca_id: None,
+            cert_policies: Vec::new(),
             revocation: RevocationPolicy::default(),
             signature: SignatureRule::default(),
         }
@@ -185,6 +212,22 @@ impl Authentication {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn policies_are_object_identifiers() {
+        let load = |value: &str| {
+            let text = format!(
+                "connections {{ gw {{ local {{ auth = psk }}\nremote {{ auth = pubkey\ncert_policy = {value}\n}} }} }}"
+            );
+            crate::load(&crate::parse("c", &crate::MemoryFiles::one("c", &text)).unwrap())
+        };
+        let loaded = load("1.3.6.1.4.1.36906.1.1.1, 2.5.29.32.0").unwrap();
+        assert_eq!(loaded.connections[0].remote.cert_policies, ["1.3.6.1.4.1.36906.1.1.1", "2.5.29.32.0"]);
+        for wrong in ["anyPolicy", "1", "3.1", "1.02", "1..2", "1.2.", "1.4294967296"] {
+            let errors = load(wrong).unwrap_err();
+            assert!(errors[0].to_string().contains("object identifiers in dotted notation"), "{wrong}: {}", errors[0]);
+        }
+    }
 
     #[test]
     fn rules_for_signatures_are_read() {

@@ -1,5 +1,6 @@
 //! The typed connections: what the protocol core works with.
 
+use crate::authentication::{policies, revocation};
 use crate::binding::{interface_id, mark};
 use crate::ikev1;
 use crate::names::Scope;
@@ -7,8 +8,7 @@ use crate::reader::{Reader, only_sections};
 use crate::values::{boolean, bytes, duration, unsigned};
 use crate::{
     AddressPattern, AuthMethod, Authentication, Authority, CertificateSource, ConfigError, Entry, ErrorKind,
-    KeyPassphrase, Pool, RevocationPolicy, Section, SelectorPattern, SendCert, SharedSecret, Shunt, SignatureRule,
-    Sources, names,
+    KeyPassphrase, Pool, Section, SelectorPattern, SendCert, SharedSecret, Shunt, SignatureRule, Sources, names,
 };
 use model::dataplane::{Binding, Mode};
 use model::{Identity, InvalidProposal, Proposal, ProposalProtocol};
@@ -566,15 +566,6 @@ fn send_cert(reader: &mut Reader<'_>, entry: &Entry) -> Option<SendCert> {
     reader.word(entry, "ifasked, always or never", &words)
 }
 
-fn revocation(reader: &mut Reader<'_>, entry: &Entry) -> Option<RevocationPolicy> {
-    let words = [
-        ("relaxed", RevocationPolicy::Relaxed),
-        ("ifuri", RevocationPolicy::IfUri),
-        ("strict", RevocationPolicy::Strict),
-    ];
-    reader.word(entry, "relaxed, ifuri or strict", &words)
-}
-
 fn certificates(reader: &mut Reader<'_>, entry: &Entry) -> Option<Vec<CertificateSource>> {
     const EXPECTED: &str = "names of files, or certificates in PEM";
     let broken = || ErrorKind::Value { got: "<broken PEM>".into(), expected: EXPECTED };
@@ -734,6 +725,7 @@ fn authentication(
                 Some(Err(e)) => reader.refuse(entry, ErrorKind::Identity(e)),
                 None => {}
             },
+            "cert_policy" => put(&mut found.cert_policies, policies(&mut reader, entry)),
             "revocation" => put(&mut found.revocation, revocation(&mut reader, entry)),
             "xauth_id" if found.method == AuthMethod::Xauth => found.xauth_id = user_name(&mut reader, entry),
             "xauth_id" if method.is_some() => reader.refuse(entry, ErrorKind::Unsupported { why: ROUND_OF_XAUTH }),

@@ -205,13 +205,7 @@ static TABLE: &[KeyDoc] = &[
         "Certificates, by file below x509: ours to choose from, or those the peer must have one of.",
     ),
     key(AUTH, "cert*{}", "", No(CERT_SECTION), "A certificate."),
-    key(
-        AUTH,
-        "cert_policy",
-        "",
-        No("certificate policies are not available in this version; use cacerts"),
-        "Certificate policies to require.",
-    ),
+    key(AUTH, "cert_policy", "", Yes, "Policies (OIDs) that the peer's certificate and those above it must all have."),
     key(
         AUTH,
         "pubkeys",

@@ -136,14 +136,13 @@ pub fn secret(section: &Section) -> Result<SharedSecret, Vec<ConfigError>> {
 const KINDS: &[(&str, &str)] = &[
     ("ntlm", "EAP is not available in this version; use secrets named ike..., with auth = psk"),
     ("ppk", "post-quantum pre-shared keys (RFC 8784) are not available in this version"),
-    ("pkcs12", "PKCS#12 containers are not available in this version; put key and certificate into private/ and x509/"),
     ("token", "keys on tokens are not available in this version; put the key into private/"),
 ];
 
-/// What the names of passphrases begin with, and the directories of the keys that they open.
-const PASSPHRASES: &[&str] = &["private", "rsa", "ecdsa", "pkcs8"];
+/// What the names of passphrases begin with, and the directories of the keys and containers that they open.
+const PASSPHRASES: &[&str] = &["private", "rsa", "ecdsa", "pkcs8", "pkcs12"];
 
-/// The passphrase of a private key.
+/// The passphrase of a private key, or of a PKCS#12 container.
 #[derive(Clone, Debug)]
 pub struct KeyPassphrase {
     /// Name of its section.

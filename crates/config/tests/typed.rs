@@ -340,6 +340,7 @@ fn the_table_is_true() {
             Support::Yes | Support::Only(..) | Support::Accepted(_) if !is_section => {
                 let other = match key {
                     "ca_id" => "\"CN=root\"",
+                    "cert_policy" => "1.2.3",
                     "xauth_id" => continue, // `xauth_and_virtual_addresses`
                     "vips" => "0.0.0.0",
                     "certs" | "cacerts" | "pubkeys" => "gw.pem",

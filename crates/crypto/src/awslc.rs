@@ -1,11 +1,13 @@
 //! The only `unsafe` of this crate: what AWS-LC has and `aws-lc-rs` has no door to.
 //!
-//! Four things: modular exponentiation for the MODP groups, curves other than P-256, P-384 and P-521 ([`curve`]), AES-GCM
-//! with ICVs of 8 and 12 octets, and private keys in the forms that operators keep them in ([`keys`]). Pointers never leave this module, lengths always come from the slice that
+//! Five things: modular exponentiation for the MODP groups, curves other than P-256, P-384 and P-521 ([`curve`]), AES-GCM
+//! with ICVs of 8 and 12 octets, private keys in the forms that operators keep them in ([`keys`]), and
+//! PKCS#12 ([`container`]). Pointers never leave this module, lengths always come from the slice that
 //! is passed, and every object is freed by the `Drop` of its guard.
 
 #![allow(unsafe_code)]
 
+pub(crate) mod container;
 pub(crate) mod curve;
 pub(crate) mod keys;
 

@@ -1,17 +1,18 @@
 //! Certificates (RFC 5280): what IKE needs to know of one.
 
+use crate::address_blocks::{self, AddressBlocks};
 use crate::signature::{PublicKey, Scheme, base64};
+use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
-use x509_cert::certificate::Rfc5280;
-use x509_cert::crl::CertificateList;
 use x509_cert::der::asn1::ObjectIdentifier;
-use x509_cert::der::{Any, Decode, Encode};
+use x509_cert::der::{Decode, Encode};
+use x509_cert::ext::Extension;
+use x509_cert::ext::pkix::crl::dp::DistributionPoint;
 use x509_cert::ext::pkix::name::{DistributionPointName, GeneralName};
-use x509_cert::ext::pkix::{BasicConstraints, CrlDistributionPoints, SubjectAltName};
+use x509_cert::ext::pkix::{BasicConstraints, CertificatePolicies, CrlDistributionPoints, FreshestCrl, SubjectAltName};
 
 /// A certificate, and what of it is asked for often.
 #[derive(Clone, PartialEq, Eq)]
@@ -27,6 +28,9 @@ pub struct Certificate {
     path_len: Option<u8>,
     has_crl_uri: bool,
     crl_uris: Vec<String>,
+    delta_uris: Vec<String>,
+    policies: Vec<String>,
+    address_blocks: Option<AddressBlocks>,
     public_key: Option<PublicKey>,
     signature: Option<Scheme>,
     key_info_hash: [u8; 20],
@@ -88,6 +92,11 @@ impl Certificate {
         let alt_names = content.get_extension::<SubjectAltName>().map_err(invalid)?;
         let constraints = content.get_extension::<BasicConstraints>().map_err(invalid)?;
         let points = content.get_extension::<CrlDistributionPoints>().map_err(invalid)?;
+        let policies = content.get_extension::<CertificatePolicies>().map_err(invalid)?;
+        let freshest = content.get_extension::<FreshestCrl>().map_err(invalid)?;
+        let blocks = content.extensions().into_iter().flatten().find(|e| e.extn_id.to_string() == address_blocks::OID);
+        let malformed = || InvalidCertificate("its address blocks (RFC 3779) are malformed".into());
+        let parse = |e: &Extension| AddressBlocks::parse(e.extn_value.as_bytes()).ok_or_else(malformed);
         let info = content.subject_public_key_info();
         let curve = info.algorithm.parameters.as_ref().and_then(|p| p.decode_as::<ObjectIdentifier>().ok());
         let bits = info.subject_public_key.as_bytes().unwrap_or_default();
@@ -103,7 +112,12 @@ impl Certificate {
             is_authority: constraints.as_ref().is_some_and(|(_, c)| c.ca),
             path_len: constraints.and_then(|(_, c)| c.path_len_constraint),
             has_crl_uri: points.as_ref().is_some_and(|(_, p)| !p.0.is_empty()),
-            crl_uris: points.map(|(_, p)| crl_uris(&p)).unwrap_or_default(),
+            crl_uris: points.map(|(_, p)| list_uris(&p.0)).unwrap_or_default(),
+            delta_uris: freshest.map(|(_, p)| list_uris(&p.0)).unwrap_or_default(),
+            policies: policies
+                .map(|(_, p)| p.0.iter().map(|p| p.policy_identifier.to_string()).collect())
+                .unwrap_or_default(),
+            address_blocks: blocks.map(parse).transpose()?,
             public_key: PublicKey::new(&algorithm, curve.map(|c| c.to_string()).as_deref(), bits),
             signature: parsed.signature_algorithm().to_der().ok().and_then(|a| Scheme::from_algorithm_identifier(&a)),
             key_info_hash: crate::sha1(&[&info.to_der().map_err(invalid)?]),
@@ -175,6 +189,21 @@ impl Certificate {
         &self.crl_uris
     }
 
+    /// The addresses that it is for (RFC 3779), if it says so.
+    pub fn address_blocks(&self) -> Option<&AddressBlocks> {
+        self.address_blocks.as_ref()
+    }
+
+    /// Where what has changed since its authority's revocation list can be fetched by HTTP (RFC 5280 section 4.2.1.15).
+    pub fn delta_uris(&self) -> &[String] {
+        &self.delta_uris
+    }
+
+    /// The policies under which it was issued (RFC 5280 section 4.2.1.4), in dotted notation.
+    pub fn policies(&self) -> &[String] {
+        &self.policies
+    }
+
     /// The subject's key, if it is of a kind that is available.
     pub fn public_key(&self) -> Option<&PublicKey> {
         self.public_key.as_ref()
@@ -195,8 +224,8 @@ impl Certificate {
 const MAX_URI: usize = 1024;
 
 /// The places that RFC 5280 section 4.2.1.13 asks to be reachable by HTTP, if any are.
-fn crl_uris(points: &CrlDistributionPoints) -> Vec<String> {
-    let names = points.0.iter().filter_map(|point| match &point.distribution_point {
+pub(crate) fn list_uris(points: &[DistributionPoint]) -> Vec<String> {
+    let names = points.iter().filter_map(|point| match &point.distribution_point {
         Some(DistributionPointName::FullName(names)) => Some(names),
         _ => None,
     });
@@ -223,54 +252,4 @@ fn alt_name(name: &GeneralName) -> Option<AltName> {
         }),
         _ => return None,
     })
-}
-
-/// Why octets are no revocation list that can be used. The reason is the parser's.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct InvalidRevocationList(pub String);
-
-impl fmt::Display for InvalidRevocationList {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "it is no revocation list that can be used: {}", self.0)
-    }
-}
-
-impl std::error::Error for InvalidRevocationList {}
-
-/// A certificate revocation list (RFC 5280 section 5).
-#[derive(Debug)]
-pub struct RevocationList {
-    pub(crate) list: webpki::CertRevocationList<'static>,
-    next_update: Option<Duration>,
-}
-
-impl RevocationList {
-    /// Reads one in PEM or DER.
-    ///
-    /// # Errors
-    /// It is none, or of a kind that is not available: version 1, delta and indirect lists.
-    pub fn parse(octets: &[u8]) -> Result<Self, InvalidRevocationList> {
-        let der = match CertificateRevocationListDer::from_pem_slice(octets) {
-            Ok(der) => der.to_vec(),
-            Err(_) => octets.to_vec(),
-        };
-        let list = webpki::OwnedCertRevocationList::from_der(&der);
-        let list = list.map_err(|e| InvalidRevocationList(format!("{e:?}")))?.into();
-        let parsed = CertificateList::<Rfc5280>::from_der(&der).map_err(|e| InvalidRevocationList(e.to_string()))?;
-        let next_update = parsed.tbs_cert_list.next_update.map(|time| time.to_unix_duration());
-        Ok(Self { list, next_update })
-    }
-
-    /// The distinguished name of the authority, in DER without the outermost tag and length.
-    pub fn issuer(&self) -> &[u8] {
-        self.list.issuer()
-    }
-
-    /// Whether it is a list of the authority that issued this certificate, by its name, and not out of date at `now` (since
-    /// the Unix epoch).
-    pub fn is_current_for(&self, certificate: &Certificate, now: Duration) -> bool {
-        let issuer = Any::from_der(certificate.issuer());
-        let current = self.next_update.is_some_and(|next| now < next);
-        current && issuer.is_ok_and(|name| name.value() == self.issuer())
-    }
 }

@@ -21,12 +21,14 @@
 //! Nothing in this crate draws randomness by itself: it is an argument ([`Random`]), so that a seeded source reproduces
 //! a run.
 
+mod address_blocks;
 mod algorithms;
 mod awslc;
 mod block_mac;
 mod cbc;
 mod ccm;
 mod certificate;
+mod container;
 mod error;
 mod esp;
 mod key_exchange;
@@ -35,6 +37,7 @@ mod protection;
 mod puzzle;
 mod random;
 mod raw_key;
+mod revocation_list;
 mod signature;
 #[cfg(test)]
 mod testing;
@@ -43,8 +46,10 @@ pub mod trust;
 pub mod v1;
 pub mod v2;
 
+pub use address_blocks::{AddressBlocks, AddressRange};
 pub use algorithms::{Cipher, Integrity, Prf};
-pub use certificate::{AltName, Certificate, InvalidCertificate, InvalidRevocationList, RevocationList, armour};
+pub use certificate::{AltName, Certificate, InvalidCertificate, armour};
+pub use container::{Container, InvalidContainer};
 pub use error::{BadKey, BadPublicValue, OpenError, Unsupported};
 pub use esp::{EspOpener, EspSealer};
 pub use key_exchange::KeyExchange;
@@ -53,4 +58,5 @@ pub use protection::Protection;
 pub use puzzle::{PUZZLE_KEYS, Puzzle, PuzzleSolver};
 pub use random::{Random, SystemRandom};
 pub use raw_key::{InvalidPublicKey, RawKey, armour_key};
+pub use revocation_list::{InvalidRevocationList, RevocationList};
 pub use signature::{InvalidPrivateKey, KeyKind, PrivateKey, PublicKey, Scheme};

@@ -3,7 +3,9 @@
 //! Paths are `webpki`'s. What it leaves to its callers is here: the validity of the authority's own certificate, and
 //! certificates that the operator put beside the configuration, which need no path.
 
-use crate::{Certificate, RevocationList};
+mod algorithms;
+
+use crate::{AddressRange, Certificate, RevocationList};
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use std::fmt;
 use std::time::Duration;
@@ -159,7 +161,8 @@ pub fn verify<'a>(
     let der = CertificateDer::from(end.der());
     let parsed = EndEntityCert::try_from(&der).map_err(reason)?;
 
-    let lists: Vec<&webpki::CertRevocationList<'_>> = trust.revocation_lists.iter().map(|list| &list.list).collect();
+    let lists: Vec<&webpki::CertRevocationList<'_>> =
+        trust.revocation_lists.iter().filter_map(|list| list.complete()).collect();
     let strict = revocation == Revocation::Strict || (revocation == Revocation::IfUri && end.has_crl_uri());
     let options = match RevocationOptionsBuilder::new(&lists) {
         Ok(builder) => {
@@ -175,7 +178,7 @@ pub fn verify<'a>(
     };
     let path = parsed
         .verify_for_usage(
-            webpki::ALL_VERIFICATION_ALGS,
+            &algorithms::ALL,
             &only_anchors,
             &others,
             UnixTime::since_unix_epoch(now),
@@ -197,17 +200,58 @@ pub fn verify<'a>(
         }
         found.push((*root).clone());
     }
+    let delta = trust.revocation_lists.iter().filter(|list| list.is_delta());
+    for list in delta {
+        let mut certificates = std::iter::once(end).chain(&found).zip(&found);
+        if certificates.any(|(c, issuer)| list.revokes_since(&trust.revocation_lists, c, issuer)) {
+            return Err(Untrusted::Revoked);
+        }
+    }
     Ok(found)
+}
+
+/// The addresses that `end` is for (RFC 3779 section 2.3), if it says so; `path` as [`verify`] returns it.
+///
+/// # Errors
+/// A certificate claims addresses that its issuer has not.
+pub fn address_blocks(end: &Certificate, path: &[Certificate]) -> Result<Option<Vec<AddressRange>>, Untrusted> {
+    let (top, below) = match path.split_last() {
+        Some((root, between)) => (root, Some((between, end))),
+        None => (end, None),
+    };
+    let mut allowed = top.address_blocks().map(|blocks| blocks.own());
+    let chain = below.into_iter().flat_map(|(between, end)| between.iter().rev().chain([end]));
+    for certificate in chain {
+        allowed = match (certificate.address_blocks(), allowed) {
+            (None, _) => None,
+            (Some(_), None) => {
+                let reason = "it is for certain addresses (RFC 3779), and its issuer's certificate is not";
+                return Err(Untrusted::Invalid(reason.into()));
+            }
+            (Some(blocks), Some(issuer)) => Some(blocks.below(&issuer).map_err(|(first, last)| {
+                Untrusted::Invalid(format!("its issuer does not have the addresses {first} to {last} (RFC 3779)"))
+            })?),
+        };
+    }
+    Ok(allowed)
 }
 
 /// Where the revocation lists are that would tell about `end` and the certificates on its `path`, and that we have not, or
 /// not current ones.
 pub fn missing_lists(trust: &Trust<'_>, end: &Certificate, path: &[Certificate], now: Duration) -> Vec<String> {
     let mut uris: Vec<String> = Vec::new();
-    let known = |c: &&Certificate| trust.revocation_lists.iter().any(|list| list.is_current_for(c, now));
+    let current = |c: &Certificate, delta: bool| {
+        trust.revocation_lists.iter().find(|list| list.is_delta() == delta && list.is_current_for(c, now))
+    };
     // What is trusted as it is has no path, and needs no list.
     let all = path.first().map(|_| end).into_iter().chain(path.iter().filter(|c| !c.is_self_issued()));
-    for certificate in all.filter(|c| !known(c)) {
+    for certificate in all {
+        if let Some(complete) = current(certificate, false) {
+            let places = complete.delta_uris().first().or(certificate.delta_uris().first());
+            let missing = places.filter(|uri| current(certificate, true).is_none() && !uris.contains(uri));
+            uris.extend(missing.cloned());
+            continue;
+        }
         let of_issuer = trust.list_uris.iter().filter(|(issuer, _)| *issuer == certificate.issuer());
         // The first place of each certificate: the others have the same list.
         for uri in of_issuer.flat_map(|(_, uris)| *uris).chain(certificate.crl_uris().first()) {

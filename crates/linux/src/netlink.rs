@@ -31,6 +31,8 @@ const NLM_F_ACK_TLVS: u16 = 0x200;
 const NLMSGERR_ATTR_MSG: u16 = 1;
 
 const SOL_NETLINK: libc::c_int = 270;
+const NETLINK_ADD_MEMBERSHIP: libc::c_int = 1;
+const NETLINK_DROP_MEMBERSHIP: libc::c_int = 2;
 const NETLINK_CAP_ACK: libc::c_int = 10;
 const NETLINK_EXT_ACK: libc::c_int = 11;
 
@@ -152,6 +154,11 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
+    #[cfg(test)]
+    pub(crate) fn new(kind: u16, octets: &[u8]) -> Self {
+        Self { kind, octets: Zeroizing::new(octets.to_vec()) }
+    }
+
     /// The fixed part, of `length` octets; `None` if the message is shorter.
     pub(crate) fn fixed(&self, length: usize) -> Option<&[u8]> {
         self.octets.get(..length)
@@ -252,6 +259,12 @@ impl Socket {
 
     pub(crate) fn as_raw_fd(&self) -> RawFd {
         self.fd.as_raw_fd()
+    }
+
+    /// Subscribes to a multicast group, or ends that.
+    pub(crate) fn subscribe(&self, group: u8, on: bool) -> io::Result<()> {
+        let option = if on { NETLINK_ADD_MEMBERSHIP } else { NETLINK_DROP_MEMBERSHIP };
+        set_option(self.fd.as_raw_fd(), SOL_NETLINK, option, &libc::c_int::from(group))
     }
 
     /// Sends a request and collects the replies up to its acknowledgement.

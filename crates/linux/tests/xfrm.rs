@@ -375,6 +375,28 @@ fn what_came_before_its_sa_is_received_afterwards() {
 }
 
 #[test]
+fn sequence_numbers_go_on_after_a_move_and_skip_none() {
+    let Some((left, right)) = two_ends() else { return };
+    for (esn, replay_window) in [(false, 32), (false, 64), (true, 64)] {
+        let child = ChildInstall { esn, replay_window, ..install(1) };
+        let (mut xfrm, sender) =
+            left.run(|| (Xfrm::open().unwrap(), std::net::UdpSocket::bind("10.1.0.1:0").unwrap())).unwrap();
+        let receiver = right.run(|| std::net::UdpSocket::bind("192.0.2.2:4500").unwrap()).unwrap();
+        apply_install(&mut xfrm, child);
+        let (local, remote) = ("192.0.2.1:4500".parse().unwrap(), "192.0.2.2:4500".parse().unwrap());
+        for _ in 0..3 {
+            sender.send_to(b"before", "10.2.0.1:7777").unwrap();
+        }
+        xfrm.apply(&Command::Update { child: SaId(1), local, remote, encapsulated: true }).unwrap();
+        sender.send_to(b"after", "10.2.0.1:7777").unwrap();
+        let packet = recv_timeout(&receiver).unwrap();
+        assert_eq!(packet[..8], [0, 0, 0x20, 0x01, 0, 0, 0, 4], "esn {esn}, window {replay_window}");
+        assert_eq!(xfrm.counters(u64::MAX, SaId(1)).unwrap().packets_out, 4);
+        xfrm.apply(&Command::Delete { child: SaId(1) }).unwrap();
+    }
+}
+
+#[test]
 fn our_sockets_are_not_caught_by_policies() {
     let Some((left, right)) = two_ends() else { return };
     // The policy covers the gateways themselves, and there is only one end of it.

@@ -408,6 +408,11 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
+    /// Whether a certificate of the peer is known to be revoked.
+    pub fn is_revocation(&self) -> bool {
+        matches!(self, Self::CertificateUntrusted { problem: CertificateProblem::Revoked, .. })
+    }
+
     /// A stable name for events, counters and JSON.
     pub fn code(&self) -> &'static str {
         match self {

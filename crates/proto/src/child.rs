@@ -176,6 +176,8 @@ pub(crate) struct Ends {
     pub inner_local: Vec<IpAddr>,
     /// The same on the peer's side.
     pub inner_remote: Vec<IpAddr>,
+    /// The addresses that the peer's certificate is for (RFC 3779); any if it does not say.
+    pub certified: Option<Vec<TrafficSelector>>,
 }
 
 /// The configured selectors with `dynamic` filled in: our own address, and the peer's.
@@ -316,7 +318,13 @@ fn choose_among(
     let mut closest: Option<(Option<usize>, FailureKind)> = None;
     let mut children: Vec<(usize, &Child, Selectors)> = (connection.children.iter().enumerate())
         .filter(|(_, child)| eligible(child))
-        .map(|(index, child)| (index, child, configured_for(child, &ends.inner_local, &ends.inner_remote)))
+        .map(|(index, child)| {
+            let mut ours = configured_for(child, &ends.inner_local, &ends.inner_remote);
+            if let Some(certified) = &ends.certified {
+                ours.remote = narrow(certified, &ours.remote);
+            }
+            (index, child, ours)
+        })
         .collect();
     if let ([packet_i, _, ..], [packet_r, _, ..]) = (tsi, tsr)
         && is_host(packet_i)

@@ -9,7 +9,7 @@ use config::{
 };
 use crypto::trust::{self, Revocation, Trust, Untrusted};
 use crypto::{AltName, Certificate, KeyKind, PrivateKey, PublicKey, RawKey, RevocationList, Scheme};
-use model::{CertificateProblem, FailureKind, IdKind, Identity, Instant};
+use model::{CertificateProblem, FailureKind, IdKind, Identity, Instant, TrafficSelector};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ pub struct Credentials {
     /// Public keys of ends without a certificate, which are called by them.
     raw_keys: Vec<RawKey>,
     authorities: Vec<Certificate>,
-    revocation_lists: Vec<RevocationList>,
+    revocation_lists: Vec<List>,
     /// Authorities of which is known where their revocation lists are, by name: the certificate and the places.
     places: BTreeMap<String, (Certificate, Vec<String>)>,
     /// Revocation lists that were asked for, by where they are.
@@ -60,6 +60,12 @@ impl Default for Credentials {
             epoch: Duration::ZERO,
         }
     }
+}
+
+/// A revocation list, and where it is from.
+struct List {
+    list: RevocationList,
+    fetched: bool,
 }
 
 /// Adds, unless it is there already.
@@ -158,10 +164,26 @@ impl Credentials {
         self.places.values().map(|(certificate, uris)| (certificate.subject(), uris.as_slice())).collect()
     }
 
-    /// Adds a revocation list, or replaces the one of the same authority.
+    /// Adds a revocation list, or replaces the one of the same authority. A delta list stays beside a complete one.
     pub fn add_revocation_list(&mut self, list: RevocationList) {
-        self.revocation_lists.retain(|old| old.issuer() != list.issuer());
-        self.revocation_lists.push(list);
+        self.add_list(List { list, fetched: false });
+    }
+
+    /// Adds a revocation list that came from the network.
+    pub(crate) fn add_fetched_list(&mut self, list: RevocationList) {
+        self.add_list(List { list, fetched: true });
+    }
+
+    fn add_list(&mut self, new: List) {
+        let same = |old: &List| old.list.issuer() == new.list.issuer() && old.list.is_delta() == new.list.is_delta();
+        self.revocation_lists.retain(|old| !same(old));
+        self.revocation_lists.push(new);
+    }
+
+    /// Forgets the revocation lists that were fetched: they are asked for again when they are needed.
+    pub fn flush_fetched_lists(&mut self) {
+        self.revocation_lists.retain(|list| !list.fetched);
+        self.asked = Inquiries::new(LIST_FRESH, LIST_PATIENCE);
     }
 
     /// Whether the list that is here has to be asked for, and notes that it is.
@@ -273,7 +295,7 @@ impl Credentials {
     }
 
     /// Checks the peer's proof: its certificate says it is `remote`, its key signed `signed`, and it is trusted and what
-    /// the connection asks for. Returns what kind of key it has.
+    /// the connection asks for.
     pub(crate) fn check<'a>(
         &self,
         now: Instant,
@@ -281,13 +303,13 @@ impl Credentials {
         remote: &Identity,
         sent: impl Iterator<Item = (CertEncoding, &'a [u8])>,
         proof: &Signature<'_>,
-    ) -> Result<KeyKind, FailureKind> {
+    ) -> Result<Checked, FailureKind> {
         if !connection.remote.pubkeys.is_empty() {
-            return raw::check(connection, remote, proof);
+            return raw::check(connection, remote, proof).map(Checked::raw);
         }
         let sent = certificates(sent);
         if let Some(key) = raw::known(&self.raw_keys, connection, remote).filter(|_| sent.is_empty()) {
-            return raw::check_key(key, connection, remote, proof);
+            return raw::check_key(key, connection, remote, proof).map(Checked::raw);
         }
         let known = named(&connection.remote.certs);
         // RFC 7296 section 3.6: the first certificate has the key that signed. Without one, it is one that we know.
@@ -312,7 +334,7 @@ impl Credentials {
         let trust = Trust {
             authorities: self.authorities.iter().collect(),
             known: known.iter().chain(&self.certificates).collect(),
-            revocation_lists: self.revocation_lists.iter().collect(),
+            revocation_lists: self.revocation_lists.iter().map(|held| &held.list).collect(),
             list_uris: self.list_uris(),
         };
         let revocation = match connection.remote.revocation {
@@ -335,8 +357,11 @@ impl Credentials {
             let unknown = Untrusted::RevocationUnknown;
             return Err(untrusted(problem(&unknown), self.explain(&unknown)));
         }
-        allowed(&connection.remote, certificate, &path, proof.scheme)
-            .map_err(|NotAllowed(why)| untrusted(CertificateProblem::NotAllowed, why))
+        let blocks = trust::address_blocks(certificate, &path).map_err(|e| untrusted(problem(&e), self.explain(&e)))?;
+        let kind = allowed(&connection.remote, certificate, &path, proof.scheme)
+            .map_err(|NotAllowed(why)| untrusted(CertificateProblem::NotAllowed, why))?;
+        let every = |(start, end)| TrafficSelector { start, end, ..TrafficSelector::host(start) };
+        Ok(Checked { kind, addresses: blocks.map(|ranges| ranges.into_iter().map(every).collect()) })
     }
 
     /// Where the revocation lists are for want of which a peer was refused; nothing where it was refused for something
@@ -352,7 +377,7 @@ impl Credentials {
             return Vec::new();
         }
         let sent = certificates(sent);
-        let revocation_lists = self.revocation_lists.iter().collect();
+        let revocation_lists = self.revocation_lists.iter().map(|held| &held.list).collect();
         let trust = Trust {
             authorities: self.authorities.iter().collect(),
             revocation_lists,
@@ -373,6 +398,21 @@ impl Credentials {
             }
             _ => reason.to_string(),
         }
+    }
+}
+
+/// What is known of a peer that has proven itself.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Checked {
+    /// What kind of key it has.
+    pub kind: KeyKind,
+    /// The addresses that its certificate is for (RFC 3779); anything if it does not say.
+    pub addresses: Option<Vec<TrafficSelector>>,
+}
+
+impl Checked {
+    fn raw(kind: KeyKind) -> Self {
+        Self { kind, addresses: None }
     }
 }
 
@@ -491,6 +531,9 @@ fn allowed(
     if let Some(id) = remote.ca_id.as_ref().filter(|id| !issued(id)) {
         return Err(NotAllowed(format!("no authority '{id}' is on its path, which ca_id asks for")));
     }
+    if let Some(policy) = remote.cert_policies.iter().find(|policy| !issued_under(policy, certificate, path)) {
+        return Err(NotAllowed(format!("it was not issued under the policy {policy}, which cert_policy asks for")));
+    }
     let rule = &remote.signature;
     let Some(kind) = certificate.public_key().map(PublicKey::kind) else {
         return Err(NotAllowed("its key is of no known kind".into()));
@@ -522,6 +565,15 @@ fn allowed(
         }
     }
     Ok(kind)
+}
+
+/// Whether a certificate was issued under a policy, and the authorities between it and the last one may issue under that: they
+/// have it themselves, or anyPolicy (RFC 5280 sections 4.2.1.4 and 6.1). Names of policies are not mapped.
+fn issued_under(policy: &str, certificate: &Certificate, path: &[Certificate]) -> bool {
+    const ANY_POLICY: &str = "2.5.29.32.0";
+    let has = |c: &Certificate, policy: &str| c.policies().iter().any(|p| p == policy);
+    let between = path.split_last().map_or(&[][..], |(_, between)| between);
+    has(certificate, policy) && between.iter().all(|c| has(c, policy) || has(c, ANY_POLICY))
 }
 
 /// What `auth` says of keys and schemes.
@@ -644,7 +696,7 @@ mod tests {
         let proof = Signature { scheme, value: &value, signed: b"signed octets" };
         let check = |remote: &str, proof: &Signature<'_>| {
             let sent = [(CertEncoding::X509_SIGNATURE, venus.der())].into_iter();
-            trusting.check(Instant::ZERO, &connection(), &id(remote), sent, proof)
+            trusting.check(Instant::ZERO, &connection(), &id(remote), sent, proof).map(|checked| checked.kind)
         };
         assert_eq!(check("venus.example", &proof), Ok(KeyKind::EcdsaP384));
         assert_eq!(check("C=CH, O=Fake, CN=venus.example", &proof), Ok(KeyKind::EcdsaP384));
@@ -681,5 +733,29 @@ mod tests {
             panic!()
         };
         assert_eq!(candidates, ["C=CH, O=Fake, CN=sun.example: no private key"]);
+    }
+
+    #[test]
+    fn policies_are_those_of_the_whole_path() {
+        // CertificatePolicies with one PolicyInformation: 2.5.29.32.0, 1.2.3 and 1.2.4.
+        let (any, three, four): (&[u8], &[u8], &[u8]) = (&[0x55, 0x1d, 0x20, 0], &[0x2a, 3], &[0x2a, 4]);
+        let made = |arc: Option<&[u8]>| {
+            let mut params = rcgen::CertificateParams::default();
+            if let Some(arc) = arc {
+                let length = arc.len() as u8;
+                let content = [&[0x30, length + 4, 0x30, length + 2, 6, length], arc].concat();
+                let extension = rcgen::CustomExtension::from_oid_content(&[2, 5, 29, 32], content);
+                params.custom_extensions.push(extension);
+            }
+            let made = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+            Certificate::from_der(made.der()).unwrap()
+        };
+        let (end, root) = (made(Some(three)), made(None));
+        assert_eq!(end.policies(), ["1.2.3"]);
+        let issued = |between: Option<&[u8]>| issued_under("1.2.3", &end, &[made(between), root.clone()]);
+        assert!(issued(Some(any)) && issued(Some(three)));
+        assert!(!issued(Some(four)) && !issued(None));
+        assert!(issued_under("1.2.3", &end, std::slice::from_ref(&root)) && issued_under("1.2.3", &end, &[]));
+        assert!(!issued_under("1.2.4", &end, &[]) && !issued_under("1.2.3", &made(Some(any)), &[]));
     }
 }

@@ -668,6 +668,7 @@ impl Endpoint {
         let outlived = outlived && sa.children().iter().any(ChildSa::is_installed);
         let outlived = outlived && matches!(sa, IkeSa::V1(_));
         let trapped = to_trap(sa, &kind);
+        let revoked = kind.is_revocation().then(|| kind.clone());
         let tombstone = sa.tombstone(cx, now, kind);
         if let Some(key) = sa.identities().filter(|_| sa.was_established()) {
             cx.peers.forget(id, &key);
@@ -697,6 +698,9 @@ impl Endpoint {
         let replaces = sa.take_replaces();
         sa.close(cx, now);
         cx.event(Event::Ended(Box::new(tombstone)));
+        if let (Some(kind), Some(old)) = (revoked, replaces) {
+            self.cut_off(now, old, kind);
+        }
         if was_half_open {
             self.leave_half_open(id);
         }

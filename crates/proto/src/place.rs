@@ -44,10 +44,9 @@ pub(crate) fn of(
         FailureKind::OwnCertificateMissing { .. } => "local.certs",
         FailureKind::IdentityNotCertified { .. } => "remote.id",
         FailureKind::CertificateUntrusted { problem: CertificateProblem::NotAllowed, .. } => {
-            match connection.is_some_and(|c| c.source.is_set("remote.cacerts")) {
-                true => "remote.cacerts",
-                false => "remote.certs",
-            }
+            let set = |key| connection.is_some_and(|c| c.source.is_set(key));
+            let keys = ["remote.cacerts", "remote.cert_policy"];
+            keys.into_iter().find(|key| set(key)).unwrap_or("remote.certs")
         }
         FailureKind::CertificateUntrusted {
             problem: CertificateProblem::Revoked | CertificateProblem::RevocationUnknown,

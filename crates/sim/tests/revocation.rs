@@ -282,3 +282,66 @@ fn strangers_send_us_nowhere() {
         assert!(sim.fetches.iter().all(|(node, _)| *node != b), "{version}: {:?}", sim.fetches);
     }
 }
+
+/// Whoever is found to be revoked when it is authenticated anew does not keep the IKE SA that it has.
+#[test]
+fn a_peer_that_was_revoked_meanwhile_loses_its_sas_when_it_is_authenticated_anew() {
+    let authority = Authority::new();
+    let (mut sim, a, b) = ends(VERSIONS[0], "strict", &authority);
+    sim.initiate(a, b);
+    for _ in 0..2 {
+        sim.run_for(SECOND);
+        sim.fetched(|_| Some(authority.list(&[9])));
+    }
+    sim.run_for(SECOND);
+    assert!(sim.carries(a, b) && sim.fetches.is_empty());
+    sim.with(a, |endpoint, now| {
+        endpoint.credentials_mut().flush_fetched_lists();
+        assert_eq!(endpoint.reauthenticate(now, &proto::Selection::default()), 1);
+    });
+    sim.run_for(SECOND);
+    assert!(sim.carries(a, b), "until the list is there");
+    sim.fetched(|_| Some(authority.list(&[4])));
+    sim.run_for(5 * SECOND);
+    assert_eq!((sim.endpoint(a).sizes(), sim.endpoint(b).sizes()), ((0, 0), (0, 0)), "{:?}", sim.snapshots(b));
+    let ended: Vec<FailureKind> = sim.tombstones(a).into_iter().map(|t| t.failure.kind).collect();
+    assert!(ended.len() == 2 && ended.iter().all(FailureKind::is_revocation), "{ended:?}");
+}
+
+/// A certificate may say where to learn what has changed since its authority's list (RFC 5280 section 4.2.1.15): that is asked
+/// for too, and no reason to refuse if it cannot be had.
+#[test]
+fn what_has_changed_since_the_list_is_asked_for() {
+    const DELTA: &[u8] = b"http://crl.example/delta.crl";
+    let authority = Authority::new();
+    let (mut sim, a, b) = ends(VERSIONS[0], "strict", &authority);
+    let mut params = params("b.example", 4);
+    params.subject_alt_names = vec![SanType::DnsName("b.example".try_into().unwrap())];
+    params.crl_distribution_points = vec![CrlDistributionPoint { uris: vec![URI.to_string()] }];
+    // CRLDistributionPoints with one fullName, a URI.
+    let mut content = [&[0x86, DELTA.len() as u8], DELTA].concat();
+    for tag in [0xa0, 0xa0, 0x30, 0x30] {
+        content.splice(0..0, [tag, content.len() as u8]);
+    }
+    params.custom_extensions.push(rcgen::CustomExtension::from_oid_content(&[2, 5, 29, 46], content));
+    let key = KeyPair::generate().unwrap();
+    let certificate = Certificate::from_der(params.signed_by(&key, &authority.issuer).unwrap().der()).unwrap();
+    sim.with(b, |endpoint, _| {
+        let credentials = endpoint.credentials_mut();
+        credentials.clear();
+        credentials.add_certificate(certificate);
+        credentials.add_key(PrivateKey::parse(key.serialize_pem().as_bytes(), None).unwrap());
+        credentials.add_authority(authority.certificate.clone());
+    });
+    sim.initiate(a, b);
+    let mut asked = Vec::new();
+    for _ in 0..4 {
+        sim.run_for(SECOND);
+        asked.extend(sim.fetches.iter().map(|(node, uri)| (*node, uri.clone())));
+        sim.fetched(|uri| (uri == URI).then(|| authority.list(&[9])));
+    }
+    sim.run_for(SECOND);
+    let delta = String::from_utf8(DELTA.to_vec()).unwrap();
+    assert_eq!(asked, [(b, URI.to_string()), (a, URI.to_string()), (a, delta)]);
+    assert!(sim.carries(a, b), "{:?}", sim.tombstones(a));
+}

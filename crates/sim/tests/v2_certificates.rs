@@ -154,6 +154,7 @@ fn certificates_that_are_not_trusted_say_why() {
         |c| c.remote.certs.push(CertificateSource::Der(fake_certificate("venus").der().to_vec())),
         |c| c.remote.cacerts.push(CertificateSource::Der(fake_certificate("other").der().to_vec())),
         |c| c.remote.ca_id = Some("C=CH, O=Fake, CN=another".parse().unwrap()),
+        |c| c.remote.cert_policies.push("1.2.3".into()),
     ] {
         refused(sun, || moon().authority("other"), change, &problem(CertificateProblem::NotAllowed));
     }

@@ -7,7 +7,7 @@ use std::ptr::{NonNull, null_mut};
 use zeroize::Zeroizing;
 
 /// An owned `EVP_PKEY`.
-struct Key(NonNull<sys::EVP_PKEY>);
+pub(super) struct Key(pub(super) NonNull<sys::EVP_PKEY>);
 
 impl Drop for Key {
     fn drop(&mut self) {
@@ -96,7 +96,7 @@ pub(crate) fn from_der(der: &[u8]) -> Result<Zeroizing<Vec<u8>>, NoKey> {
     pkcs8(&key).ok_or(NoKey::Malformed)
 }
 
-fn pkcs8(key: &Key) -> Option<Zeroizing<Vec<u8>>> {
+pub(super) fn pkcs8(key: &Key) -> Option<Zeroizing<Vec<u8>>> {
     let mut builder = std::mem::MaybeUninit::<sys::CBB>::uninit();
     let (mut octets, mut length) = (null_mut::<u8>(), 0usize);
     // SAFETY: the builder is zeroed before use, initialised by CBB_init, and cleaned up on every way out; CBB_finish hands

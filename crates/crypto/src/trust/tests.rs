@@ -207,3 +207,132 @@ fn what_is_revoked_is_refused_and_strictness_wants_to_know() {
     // The list of the end's issuer alone leaves open whether that issuer is revoked.
     assert_eq!(check(vec![&others], Revocation::Strict), Err(Untrusted::RevocationUnknown));
 }
+
+/// A list of `made.issuer`, which issued the end; a delta list if it has a base.
+fn numbered(made: &Made, number: u64, base: Option<u64>, revoked: &[u64]) -> RevocationList {
+    use x509_cert::crl::CertificateList;
+    use x509_cert::der::asn1::{BitString, OctetString, Uint};
+    use x509_cert::der::{Decode, Encode, oid::AssociatedOid};
+    use x509_cert::ext::pkix::crl::BaseCrlNumber;
+    let params = CertificateRevocationListParams {
+        this_update: date_time_ymd(2026, 5, 1),
+        next_update: date_time_ymd(2026, 9, 1),
+        crl_number: SerialNumber::from(number),
+        issuing_distribution_point: None,
+        revoked_certs: revoked
+            .iter()
+            .map(|serial| RevokedCertParams {
+                serial_number: SerialNumber::from(*serial),
+                revocation_time: date_time_ymd(2026, 5, 1),
+                reason_code: None,
+                invalidity_date: None,
+            })
+            .collect(),
+        key_identifier_method: KeyIdMethod::Sha256,
+    };
+    let list = params.signed_by(&made.issuer).unwrap();
+    let Some(base) = base else { return RevocationList::parse(list.der()).unwrap() };
+    let mut list: CertificateList = CertificateList::from_der(list.der()).unwrap();
+    let value = BaseCrlNumber(Uint::new(&base.to_be_bytes()).unwrap()).to_der().unwrap();
+    list.tbs_cert_list.crl_extensions.get_or_insert_default().push(x509_cert::ext::Extension {
+        extn_id: BaseCrlNumber::OID,
+        critical: true,
+        extn_value: OctetString::new(value).unwrap(),
+    });
+    let key = crate::PrivateKey::parse(made.issuer.key().serialize_pem().as_bytes(), None).unwrap();
+    let scheme = crate::Scheme::Ecdsa(wire::HashAlgorithm::SHA2_256);
+    let signature = key.sign(scheme, &list.tbs_cert_list.to_der().unwrap()).unwrap();
+    list.signature = BitString::from_bytes(&signature).unwrap();
+    RevocationList::parse(&list.to_der().unwrap()).unwrap()
+}
+
+#[test]
+fn a_delta_list_revokes_what_its_base_does_not_yet() {
+    let (made, other) = (made(5, |_| {}), made(5, |_| {}));
+    let complete = numbered(&made, 10, None, &[7]);
+    assert!(!complete.is_delta());
+    let check = |lists: &[&RevocationList]| {
+        let trust = Trust {
+            authorities: vec![&made.root, &made.between],
+            revocation_lists: lists.to_vec(),
+            ..Trust::default()
+        };
+        verify(&trust, &made.end, &[], Revocation::Relaxed, NOW).map(drop)
+    };
+    let delta = numbered(&made, 11, Some(10), &[5]);
+    assert!(delta.is_delta() && delta.is_current_for(&made.end, NOW));
+    assert_eq!(check(&[&complete, &delta]), Err(Untrusted::Revoked));
+    assert_eq!(check(&[&delta, &complete]), Err(Untrusted::Revoked));
+    assert_eq!(check(&[&complete]), Ok(()));
+    // Without a list that it goes on from it says nothing (RFC 5280 section 5.2.4): the base is newer, it is older; nor does
+    // one of another certificate, or one that somebody else of the same name signed.
+    assert_eq!(check(&[&delta]), Ok(()));
+    for silent in [
+        numbered(&made, 12, Some(11), &[5]),
+        numbered(&made, 10, Some(9), &[5]),
+        numbered(&made, 11, Some(10), &[6]),
+        numbered(&other, 11, Some(10), &[5]),
+    ] {
+        assert_eq!(check(&[&complete, &silent]), Ok(()));
+    }
+    // Numbers are compared as numbers.
+    assert_eq!(check(&[&complete, &numbered(&made, 256, Some(9), &[5])]), Err(Untrusted::Revoked));
+}
+
+#[test]
+fn the_place_of_a_delta_list_is_asked_for_while_there_is_none() {
+    const DELTA: &[u8] = b"http://crl.example/delta.crl";
+    let made = made(5, |params| {
+        let mut content = [&[0x86, DELTA.len() as u8], DELTA].concat();
+        for tag in [0xa0, 0xa0, 0x30, 0x30] {
+            content.splice(0..0, [tag, content.len() as u8]);
+        }
+        params.custom_extensions.push(rcgen::CustomExtension::from_oid_content(&[2, 5, 29, 46], content));
+    });
+    let (complete, delta) = (numbered(&made, 10, None, &[]), numbered(&made, 11, Some(10), &[]));
+    let missing = |lists: &[&RevocationList]| {
+        let trust = Trust { revocation_lists: lists.to_vec(), ..Trust::default() };
+        missing_lists(&trust, &made.end, &[made.between.clone(), made.root.clone()], NOW)
+    };
+    assert!(missing(&[]).is_empty(), "nothing says where the complete one is");
+    assert_eq!(missing(&[&complete]), ["http://crl.example/delta.crl"]);
+    assert!(missing(&[&complete, &delta]).is_empty());
+}
+
+/// IPAddrBlocks with one IPv4 prefix of 16 bits, or with what the issuer has.
+fn for_addresses(params: &mut CertificateParams, prefix: Option<[u8; 2]>) {
+    let choice = match prefix {
+        Some([a, b]) => vec![0x30, 5, 3, 3, 0, a, b],
+        None => vec![5, 0],
+    };
+    let family = [&[0x30, 4 + choice.len() as u8, 4, 2, 0, 1][..], &choice].concat();
+    let content = [&[0x30, family.len() as u8][..], &family].concat();
+    params.custom_extensions.push(rcgen::CustomExtension::from_oid_content(&[1, 3, 6, 1, 5, 5, 7, 1, 7], content));
+}
+
+#[test]
+fn addresses_are_the_issuers_all_the_way_up() {
+    let end_with = |prefix| made(5, move |params| for_addresses(params, prefix)).end;
+    let above = |name: &str, prefix| {
+        let mut params = authority(name);
+        for_addresses(&mut params, prefix);
+        Certificate::from_der(params.self_signed(&KeyPair::generate().unwrap()).unwrap().der()).unwrap()
+    };
+    let range = |text: [&str; 2]| text.map(|address| address.parse().unwrap()).into();
+    let ten_one = vec![range(["10.1.0.0", "10.1.255.255"])];
+    let end = end_with(Some([10, 1]));
+    assert_eq!(address_blocks(&end, &[]), Ok(Some(ten_one.clone())));
+    let (root, between) = (above("root", Some([10, 1])), above("between", None));
+    for below in [&end, &end_with(None)] {
+        assert_eq!(address_blocks(below, &[between.clone(), root.clone()]), Ok(Some(ten_one.clone())));
+    }
+    let free = made(5, |_| {});
+    assert_eq!(address_blocks(&free.end, &[between.clone(), root.clone()]), Ok(None));
+    let invalid = |end: &Certificate, path: &[Certificate]| match address_blocks(end, path) {
+        Err(Untrusted::Invalid(reason)) => reason,
+        other => panic!("{other:?}"),
+    };
+    let foreign = invalid(&end_with(Some([10, 2])), &[between, root]);
+    assert_eq!(foreign, "its issuer does not have the addresses 10.2.0.0 to 10.2.255.255 (RFC 3779)");
+    assert!(invalid(&end, &[free.between, free.root]).contains("its issuer's certificate is not"));
+}

@@ -21,6 +21,7 @@ pub(super) const MAPPING: u16 = 0x26;
 pub(super) const ATTRIBUTE_CRYPT: u16 = 2;
 pub(super) const ATTRIBUTE_ENCAPSULATION: u16 = 4;
 pub(super) const ATTRIBUTE_TEMPLATE: u16 = 5;
+pub(super) const ATTRIBUTE_SA: u16 = 6;
 pub(super) const ATTRIBUTE_LIFETIME: u16 = 9;
 pub(super) const ATTRIBUTE_REPLAY: u16 = 10;
 pub(super) const ATTRIBUTE_LAST_USED: u16 = 15;
@@ -32,6 +33,7 @@ const ATTRIBUTE_SET_MARK: u16 = 29;
 const ATTRIBUTE_SET_MARK_MASK: u16 = 30;
 const ATTRIBUTE_INTERFACE_ID: u16 = 31;
 
+pub(super) const SA_ID: usize = 24;
 pub(super) const SA_INFO: usize = 224;
 pub(super) const POLICY_INFO: usize = 168;
 pub(super) const ACQUIRE_INFO: usize = 280;

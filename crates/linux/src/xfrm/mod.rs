@@ -3,6 +3,7 @@
 mod algorithm;
 mod error;
 mod message;
+mod moved;
 mod policies;
 mod selector;
 
@@ -15,6 +16,7 @@ use algorithm::algorithms;
 use message::{Limits, SaInfo};
 use model::dataplane::{ChildInstall, Command, Counters, EspSa, Mode, PlaneEvent};
 use model::{Encryption, SaId, TrafficSelector};
+use moved::Carried;
 use policies::{Policy, PolicyKey, Rule, set_policy};
 use selector::{Selector, selectors};
 
@@ -25,7 +27,6 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 use wire::Secret;
 use wire::registry::{EncryptionId, IntegrityId};
-use zeroize::Zeroizing;
 
 /// The largest anti-replay window of the kernel (XFRMA_REPLAY_ESN_MAX).
 const MAX_REPLAY_WINDOW: u32 = 4096;
@@ -68,6 +69,8 @@ struct Installed {
 pub struct Xfrm {
     requests: Socket,
     notifications: Socket,
+    /// Where the kernel tells the last state of an SA that is to move.
+    removals: Socket,
     children: BTreeMap<SaId, Installed>,
     /// What has no SA: traps and shunts.
     rules: BTreeMap<SaId, (Rule, Vec<Selector>)>,
@@ -89,6 +92,7 @@ impl Xfrm {
         Ok(Self {
             requests: Socket::open(libc::NETLINK_XFRM, 0)?,
             notifications: Socket::open(libc::NETLINK_XFRM, EVENT_GROUPS)?,
+            removals: moved::open_removals()?,
             children: BTreeMap::new(),
             rules: BTreeMap::new(),
             waiting: VecDeque::new(),
@@ -263,18 +267,19 @@ impl Xfrm {
         let mut new = old.clone();
         (new.local, new.remote, new.encapsulated) = (local, remote, encapsulated);
         // An SA is known by its destination address, so a move is a removal and an addition that keeps sequence numbers and
-        // counters. Between reading and removing, the window may miss what is received: such a packet could be replayed
-        // once. Sequence numbers of the outbound SA must not repeat (the IVs are made of them), hence the jump.
+        // counters.
         let mut moved = Ok(());
         for side in [Side::Inbound, Side::Outbound] {
-            let carried = self.read_state(&old, side);
-            moved = moved.and(carried.and_then(|carried| {
-                self.delete_sa(&old, side)?;
+            moved = moved.and_then(|()| {
+                let carried = self.take_out(&old, side)?;
                 self.add_sa(&new, side, Some(carried))
-            }));
+            });
         }
         if let Err(error) = moved {
             let _ = self.delete(child);
+            for side in [Side::Inbound, Side::Outbound] {
+                let _ = self.delete_sa(&new, side); // whichever has moved
+            }
             return Err(error);
         }
         self.by_outbound.remove(&(old.remote.ip(), old.outbound.spi));
@@ -385,29 +390,6 @@ impl Xfrm {
             .request(request)
             .and_then(|replies| replies.into_iter().find(|reply| reply.kind == message::NEW_SA).ok_or_else(gone))
             .map_err(refused(Step::ReadSa, install.child))
-    }
-
-    /// What a moved SA keeps: sequence numbers, window and counters.
-    fn read_state(&mut self, install: &ChildInstall, side: Side) -> Result<Carried, XfrmError> {
-        /// Outbound sequence numbers skipped, for packets sent between reading and removing.
-        const JUMP: u32 = 1 << 16;
-        let reply = self.read_sa(install, side)?;
-        let mut attributes = Vec::new();
-        let found = reply.attributes(message::SA_INFO);
-        if let Some(current) = reply.fixed(message::SA_INFO).and_then(message::current_lifetime) {
-            attributes.push((message::ATTRIBUTE_LIFETIME, Zeroizing::new(current.to_vec())));
-        }
-        // `oseq` is the second word with ESN (its high half the fourth) and the first without.
-        for (kind, low, high) in [(message::ATTRIBUTE_REPLAY_ESN, 4, Some(12)), (message::ATTRIBUTE_REPLAY, 0, None)] {
-            let Some(state) = found.get(kind) else { continue };
-            let mut state = Zeroizing::new(state.to_vec());
-            if side == Side::Outbound {
-                advance(&mut state, low, high.filter(|_| install.esn), JUMP);
-            }
-            attributes.push((kind, state));
-            break;
-        }
-        Ok(Carried { attributes })
     }
 
     /// What passed through a Child SA. `wall_seconds` is the time since 1970, by which the kernel remembers last use.
@@ -571,11 +553,6 @@ fn try_sa(socket: &mut Socket, local: IpAddr, remote: IpAddr, sa: &EspSa) -> Res
     Ok(Ok(()))
 }
 
-/// Attributes of an SA that survive its move.
-struct Carried {
-    attributes: Vec<(u16, Zeroizing<Vec<u8>>)>,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Side {
     Inbound,
@@ -594,27 +571,4 @@ impl Side {
 
 fn refused(step: Step, child: SaId) -> impl Fn(NetlinkError) -> XfrmError {
     move |source| XfrmError::Refused { step, child, source }
-}
-
-/// Adds to a sequence number in a replay state. Without a high half it stops at the end: it must not cycle.
-fn advance(state: &mut [u8], low: usize, high: Option<usize>, by: u32) {
-    let read = |state: &[u8], at: usize| {
-        state.get(at..).and_then(|rest| rest.first_chunk()).map(|octets| u32::from_ne_bytes(*octets))
-    };
-    let Some(sequence) = read(state, low) else { return };
-    let (advanced, carry) = sequence.overflowing_add(by);
-    let advanced = match high {
-        None if carry => u32::MAX,
-        Some(at) if carry => {
-            let next = read(state, at).unwrap_or(0).saturating_add(1);
-            if let Some(place) = state.get_mut(at..at + 4) {
-                place.copy_from_slice(&next.to_ne_bytes());
-            }
-            advanced
-        }
-        _ => advanced,
-    };
-    if let Some(place) = state.get_mut(low..low + 4) {
-        place.copy_from_slice(&advanced.to_ne_bytes());
-    }
 }

@@ -50,7 +50,8 @@ pub(super) fn check(connection: &Connection, remote: &Identity, proof: &Signatur
 /// The key by which a peer calls itself, if it is one that we know and the connection asks for no certificate.
 pub(super) fn known<'a>(all: &'a [RawKey], connection: &Connection, remote: &Identity) -> Option<&'a RawKey> {
     let wanted = &connection.remote;
-    let asks = !wanted.certs.is_empty() || !wanted.cacerts.is_empty() || wanted.ca_id.is_some();
+    let of_certificate = !wanted.certs.is_empty() || !wanted.cacerts.is_empty() || !wanted.cert_policies.is_empty();
+    let asks = of_certificate || wanted.ca_id.is_some();
     let called = |raw: &&RawKey| remote.data() == raw.id() || remote.data() == raw.key().id();
     all.iter().find(called).filter(|_| remote.kind() == IdKind::KeyId && !asks)
 }

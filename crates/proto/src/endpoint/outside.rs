@@ -25,7 +25,7 @@ impl Endpoint {
     /// A revocation list has been fetched from here, or could not be: what waited for it is looked at again.
     pub fn list_fetched(&mut self, now: Instant, uri: &str, list: Option<RevocationList>) {
         if let Some(list) = list {
-            self.cx.credentials.add_revocation_list(list);
+            self.cx.credentials.add_fetched_list(list);
         }
         self.cx.credentials.list_answered(now, uri);
         for id in self.sas.waiting_for_list() {

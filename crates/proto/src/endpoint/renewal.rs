@@ -132,6 +132,15 @@ impl Endpoint {
         self.carry_out_effects(now);
     }
 
+    /// The peer of an IKE SA that was to be authenticated anew has a certificate that is revoked by now: it may not keep the
+    /// old one either.
+    pub(super) fn cut_off(&mut self, now: Instant, id: SaId, reason: FailureKind) {
+        if let Some(sa) = self.sas.get_mut(&id).filter(|sa| sa.is_established()) {
+            let verdict = sa.delete(&mut self.cx, now, reason);
+            self.conclude(now, id, verdict);
+        }
+    }
+
     /// A lifetime ends, or it is time to prepare for that.
     pub(super) fn renew(&mut self, now: Instant, id: SaId, reason: Reason) {
         if reason == Reason::IkeLifetime

@@ -224,6 +224,7 @@ impl IkeSa {
         Ends {
             inner_local: inner(&self.virtual_addresses.own, local),
             inner_remote: inner(&self.virtual_addresses.assigned, remote),
+            certified: self.certified.clone(),
             local,
             remote,
         }

@@ -19,6 +19,7 @@
 //! the old pair. If both ends begin at once there are two new pairs; the one whose exchange has the lowest of the four
 //! nonces goes, by the hand that made it, and the other maker deletes the old pair (section 2.8.1).
 
+use super::certified::certified_only;
 use super::child::{self, Agreed, Asked, ChildSa, Selectors};
 use super::exchange::{Request, Task, Verdict};
 use super::ike_auth::{answered_mode, ask_for_transport, child_up, on_wire, selectors, transport_of, transport_wish};
@@ -313,7 +314,8 @@ pub(super) fn response(
     let not_offered =
         || FailureKind::ChoiceNotOffered { phase: Phase::Child, mismatch: Mismatch { differing: Vec::new() } };
     let mode = answered_mode(transport_of(sa, &new), chain);
-    let agreed = child::accept(&proposals, &offered, answer, &tsi, &tsr, mode).and_then(|agreed| {
+    let agreed = child::accept(&proposals, &offered, answer, &tsi, &tsr, mode);
+    let agreed = agreed.and_then(|agreed| certified_only(sa, agreed)).and_then(|agreed| {
         let group = agreed.suite.key_exchange.filter(|g| *g != KeyExchangeId::NONE);
         let shared = match (group, chain.ke(), &key_exchange) {
             (None, ..) => None,

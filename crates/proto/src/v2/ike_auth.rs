@@ -17,6 +17,7 @@
 //!                                        <--  HDR, SK {N(AUTHENTICATION_FAILED)}
 //! ```
 
+use super::certified::certified_only;
 use super::child::{self, ChildSa};
 use super::childless;
 use super::configuration;
@@ -292,6 +293,7 @@ pub(super) fn response(sa: &mut IkeSa, cx: &mut Context, now: Instant, response:
     let how = match checked {
         Ok(proven) => {
             sa.proven_by = Some(proven.method);
+            sa.certified = proven.certified;
             proven.how
         }
         Err(kind) => {
@@ -409,7 +411,9 @@ fn finish_first_child(
             let agreed = child::accept(&child::first_proposals(config), &offered, answer, &tsi, &tsr, mode);
             match configuration::failure(sa, None) {
                 Some(kind) => Err(kind),
-                None => agreed.and_then(|agreed| assigned_only(sa, config, agreed)),
+                None => agreed
+                    .and_then(|agreed| assigned_only(sa, config, agreed))
+                    .and_then(|agreed| certified_only(sa, agreed)),
             }
         }
         _ => {
@@ -501,7 +505,7 @@ pub(super) fn request(
     }
     let peer = request.chain.idi().map(identity);
     let outcome = authenticate(cx, now, half_open, sa, request);
-    let Authenticated { connection, local, remote, auth, how, method } = match outcome {
+    let Authenticated { connection, local, remote, auth, how, method, certified } = match outcome {
         Ok(authenticated) => authenticated,
         Err((_, kind)) if waits_for_lists(sa, cx, now, &kind, request.chain) => return (reply, Verdict::Wait),
         Err((connection, kind)) => {
@@ -517,6 +521,7 @@ pub(super) fn request(
     };
     let (nonce_i, nonce_r) = auth_nonces(&sa.state);
     sa.proven_by = Some(method);
+    sa.certified = certified;
     sa.connection = Some(Arc::clone(&connection));
     sa.local_id = Some(local.clone());
     sa.remote_id = Some(remote.clone());
@@ -573,6 +578,8 @@ struct Authenticated {
     how: String,
     /// The same in tmsh's words.
     method: &'static str,
+    /// The addresses that its certificate is for (RFC 3779).
+    certified: Option<Vec<TrafficSelector>>,
 }
 
 /// Our AUTH payload, and the certificates that go with it.
@@ -706,6 +713,7 @@ fn prove(
         remote: remote.clone(),
         auth,
         how: proven.how,
+        certified: proven.certified,
         method: proven.method,
     })
 }
@@ -727,6 +735,8 @@ struct Proven {
     method: &'static str,
     /// The secret, if it was one.
     psk: Option<SharedSecret>,
+    /// The addresses that its certificate is for (RFC 3779); any if it does not say.
+    certified: Option<Vec<TrafficSelector>>,
 }
 
 /// Checks a proof by the method that the connection wants of the peer.
@@ -744,7 +754,8 @@ fn verify(
         Method::Psk if !by_key => "a pre-shared key (auth = psk)",
         Method::Psk => {
             let psk = verify_psk(cx, keys, proof, local, remote)?;
-            return Ok(Proven { how: "pre-shared key".into(), method: "pre-shared-key", psk: Some(psk) });
+            let (how, method) = ("pre-shared key".into(), "pre-shared-key");
+            return Ok(Proven { how, method, psk: Some(psk), certified: None });
         }
         _ => {
             let Some((scheme, value)) = scheme_of(proof.method, proof.value) else {
@@ -752,8 +763,9 @@ fn verify(
             };
             let signed = signed_octets(keys, proof.first_message, proof.nonce, proof.sk_p, proof.id);
             let signature = Signature { scheme, value, signed: &signed };
-            let kind = cx.credentials.check(now, connection, remote, chain.certs(), &signature)?;
-            return Ok(Proven { how: scheme.to_string(), method: method_name(kind), psk: None });
+            let checked = cx.credentials.check(now, connection, remote, chain.certs(), &signature)?;
+            let (how, method) = (scheme.to_string(), method_name(checked.kind));
+            return Ok(Proven { how, method, psk: None, certified: checked.addresses });
         }
     };
     Err(FailureKind::AuthMethodMismatch { expected: expected.into(), received: proof.method.to_string() })

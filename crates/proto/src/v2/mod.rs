@@ -13,10 +13,12 @@
 //! | [`mobility`] | MOBIKE (RFC 4555), within INFORMATIONAL |
 //! | [`crash`] | quick crash detection (RFC 6290), within all protected exchanges and after a restart |
 //! | [`redirect`] | going to another gateway (RFC 5685), within all exchanges but CREATE_CHILD_SA |
+//! | [`certified`] | traffic selectors and the addresses that a certificate is for (RFC 3779) |
 //! | [`fragments`] | messages in several datagrams (RFC 7383) |
 //! | [`window`] | the peer's requests in any order, and our answers (section 2.3) |
 //! | [`exchange`] | what they share: message IDs, retransmission, protection, grammar (sections 2.1 to 2.3) |
 
+mod certified;
 mod childless;
 mod configuration;
 mod cookie;

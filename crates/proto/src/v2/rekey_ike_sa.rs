@@ -99,6 +99,7 @@ fn successor(sa: &IkeSa, cx: &mut Context, now: Instant, made: &Made, nonces: (&
     new.remote_id = sa.remote_id.clone();
     new.mobility = mobility::inherited(sa);
     new.proven_by = sa.proven_by;
+    new.certified.clone_from(&sa.certified);
     new.redirection = sa.redirection.clone();
     new.peer_does_childless = sa.peer_does_childless;
     new.established = Some(now);

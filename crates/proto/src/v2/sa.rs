@@ -165,6 +165,8 @@ pub(crate) struct IkeSa {
     pub virtual_addresses: VirtualAddresses,
     /// How the peer proved itself, in tmsh's words, once it has.
     pub proven_by: Option<&'static str>,
+    /// The addresses that the peer's certificate is for (RFC 3779); any if it does not say.
+    pub certified: Option<Vec<model::TrafficSelector>>,
     /// By this the peer proves that it has lost the IKE SA (RFC 6290).
     pub peer_token: Option<Secret>,
 }
@@ -222,6 +224,7 @@ impl IkeSa {
             wishes: Vec::new(),
             virtual_addresses: VirtualAddresses::default(),
             proven_by: None,
+            certified: None,
             peer_token: None,
         }
     }

@@ -241,7 +241,13 @@ impl Client {
                 Message::new()
             }
             "list-policies" => self.list_policies(core, m),
-            "flush-certs" => schema::success(),
+            "flush-certs" => {
+                // Certificates are not kept, but lists are.
+                if m.get_str("type").is_none_or(|kind| matches!(kind, "any" | "X509_CRL" | "x509_crl")) {
+                    core.endpoint.credentials_mut().flush_fetched_lists();
+                }
+                schema::success()
+            }
             "get-algorithms" => algorithms(),
             "get-counters" => counters(core, m),
             "reset-counters" => schema::refusal("the counters count since the start and cannot be reset"),

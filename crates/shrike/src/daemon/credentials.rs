@@ -6,10 +6,13 @@
 //! | `x509ca` | certificates of authorities |
 //! | `x509crl` | revocation lists |
 //! | `pubkey` | public keys of ends without a certificate |
+//! | `pkcs12` | containers with a private key and certificates |
 //! | `private`, `rsa`, `ecdsa`, `pkcs8` | private keys |
 
 use config::{Authority, CertificateSource, Connection, KeyPassphrase};
-use crypto::{Certificate, InvalidPrivateKey, PrivateKey, PublicKey, RawKey, RevocationList};
+use crypto::{
+    Certificate, Container, InvalidContainer, InvalidPrivateKey, PrivateKey, PublicKey, RawKey, RevocationList,
+};
 use proto::Credentials;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -105,6 +108,15 @@ pub fn read_all(directory: &Path, passphrases: &[KeyPassphrase]) -> Found {
             Ok(())
         });
     }
+    each("pkcs12", &mut |path, octets| {
+        let opened = container(octets, &passphrases_of(passphrases, directory, path)).map_err(|e| e.to_string())?;
+        let (of_authorities, of_ends): (Vec<_>, Vec<_>) =
+            opened.certificates.into_iter().partition(Certificate::is_authority);
+        certificates.extend(of_ends);
+        authorities.extend(of_authorities);
+        keys.extend(opened.key);
+        Ok(())
+    });
     Found { certificates, authorities, lists, raw_keys, keys, ..found }
 }
 
@@ -122,6 +134,17 @@ fn key(octets: &[u8], passphrases: &[&[u8]]) -> Result<PrivateKey, InvalidPrivat
             break;
         }
         result = PrivateKey::parse(octets, Some(passphrase));
+    }
+    result
+}
+
+fn container(octets: &[u8], passphrases: &[&[u8]]) -> Result<Container, InvalidContainer> {
+    let mut result = Container::open(octets, None);
+    for passphrase in passphrases {
+        if result.is_ok() {
+            break;
+        }
+        result = Container::open(octets, Some(passphrase));
     }
     result
 }
@@ -284,6 +307,25 @@ mod tests {
         assert!(missing.starts_with("c:2 (connections.bad.local.certs): sun.pem: No such file"), "{missing}");
         assert_eq!((credentials.keys().count(), credentials.authorities().len()), (1, 0));
         assert_eq!(credentials.certificates().len(), 1);
+    }
+
+    #[test]
+    fn a_container_gives_a_key_and_certificates() {
+        let directory = std::env::temp_dir().join(format!("shrike-containers-{}", std::process::id()));
+        std::fs::create_dir_all(directory.join("pkcs12")).unwrap();
+        for (name, content) in [("moon", "moon-aes.p12"), ("unknown", "moon-legacy.p12")] {
+            std::fs::write(directory.join("pkcs12").join(name), fake(content)).unwrap();
+        }
+        let text = "secrets { pkcs12-other { file = moon\n secret = other }\n\
+                    pkcs12-moon { file = moon\n secret = not-a-secret } }";
+        let config = config::load(&config::parse("c", &MemoryFiles::one("c", text)).unwrap()).unwrap();
+        let found = read_all(&directory, &config.passphrases);
+        std::fs::remove_dir_all(&directory).unwrap();
+        let read = |name: &str| vec![Certificate::parse(&fake_pki(name)).unwrap()];
+        assert_eq!((&found.certificates, &found.authorities), (&read("moon.pem"), &read("root.pem")));
+        assert!(found.has_key_for(found.certificates[0].public_key().unwrap()));
+        let [refused] = &found.refused[..] else { panic!("{:?}", found.refused) };
+        assert!(refused.contains("pkcs12/unknown: it is encrypted: add secrets { pkcs12-NAME"), "{refused}");
     }
 
     #[test]

@@ -1,0 +1,177 @@
+//! Certificate revocation lists (RFC 5280 section 5): complete ones, which are `webpki`'s, and delta lists, which say what has
+//! changed since one, and which it does not know.
+
+use crate::certificate::list_uris;
+use crate::{Certificate, Scheme};
+use rustls_pki_types::CertificateRevocationListDer;
+use rustls_pki_types::pem::PemObject;
+use std::fmt;
+use std::time::Duration;
+use x509_cert::certificate::Rfc5280;
+use x509_cert::crl::{CertificateList, RevokedCert};
+use x509_cert::der::oid::AssociatedOid;
+use x509_cert::der::{Any, Decode, Encode};
+use x509_cert::ext::Extensions;
+use x509_cert::ext::pkix::crl::{BaseCrlNumber, CrlNumber};
+use x509_cert::ext::pkix::{CrlReason, FreshestCrl};
+
+/// Why octets are no revocation list that can be used. The reason is the parser's.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct InvalidRevocationList(pub String);
+
+impl fmt::Display for InvalidRevocationList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "it is no revocation list that can be used: {}", self.0)
+    }
+}
+
+impl std::error::Error for InvalidRevocationList {}
+
+/// A certificate revocation list (RFC 5280 section 5).
+#[derive(Debug)]
+pub struct RevocationList {
+    content: Content,
+    /// The distinguished name in DER without the outermost tag and length.
+    issuer: Vec<u8>,
+    next_update: Option<Duration>,
+    /// Its number, big-endian without leading zeros.
+    number: Option<Vec<u8>>,
+    delta_uris: Vec<String>,
+}
+
+#[derive(Debug)]
+enum Content {
+    Complete(webpki::CertRevocationList<'static>),
+    Delta(Delta),
+}
+
+/// What has changed since a complete list (RFC 5280 section 5.2.4).
+#[derive(Debug)]
+struct Delta {
+    /// The number of the list that it goes on from.
+    base: Vec<u8>,
+    /// The serial numbers of certificates that it revokes.
+    revoked: Vec<Vec<u8>>,
+    signed: Vec<u8>,
+    scheme: Option<Scheme>,
+    signature: Vec<u8>,
+}
+
+/// An extension of a list or of an entry.
+fn extension<T: AssociatedOid + for<'a> Decode<'a>>(all: Option<&Extensions>) -> Option<T> {
+    let found = all?.iter().find(|e| e.extn_id == T::OID)?;
+    T::from_der(found.extn_value.as_bytes()).ok()
+}
+
+/// A number as it is compared: by length, then by octets.
+fn number(octets: &[u8]) -> Vec<u8> {
+    octets.iter().copied().skip_while(|octet| *octet == 0).collect()
+}
+
+fn is_less(one: &[u8], other: &[u8]) -> bool {
+    (one.len(), one) < (other.len(), other)
+}
+
+impl Delta {
+    /// `None` for a list that says nothing of being one.
+    fn of(list: &CertificateList<Rfc5280>) -> Option<Self> {
+        let content = &list.tbs_cert_list;
+        let BaseCrlNumber(base) = extension(content.crl_extensions.as_ref())?;
+        // removeFromCRL: it is not on hold any more.
+        let stays = |entry: &&RevokedCert<Rfc5280>| {
+            extension(entry.crl_entry_extensions.as_ref()) != Some(CrlReason::RemoveFromCRL)
+        };
+        let entries = content.revoked_certificates.iter().flatten();
+        Some(Self {
+            base: number(base.as_bytes()),
+            revoked: entries.filter(stays).map(|entry| number(entry.serial_number.as_bytes())).collect(),
+            signed: content.to_der().ok()?,
+            scheme: list.signature_algorithm.to_der().ok().and_then(|a| Scheme::from_algorithm_identifier(&a)),
+            signature: list.signature.as_bytes()?.to_vec(),
+        })
+    }
+}
+
+impl RevocationList {
+    /// Reads one in PEM or DER.
+    ///
+    /// # Errors
+    /// It is none, or of a kind that is not available: version 1 and indirect lists.
+    pub fn parse(octets: &[u8]) -> Result<Self, InvalidRevocationList> {
+        let der = match CertificateRevocationListDer::from_pem_slice(octets) {
+            Ok(der) => der.to_vec(),
+            Err(_) => octets.to_vec(),
+        };
+        let invalid = |e: x509_cert::der::Error| InvalidRevocationList(e.to_string());
+        let complete = || {
+            let list = webpki::OwnedCertRevocationList::from_der(&der);
+            list.map(|list| Content::Complete(list.into())).map_err(|e| InvalidRevocationList(format!("{e:?}")))
+        };
+        let parsed = CertificateList::<Rfc5280>::from_der(&der).map_err(|e| match complete() {
+            Err(first) => first,
+            Ok(_) => invalid(e),
+        })?;
+        let list = &parsed.tbs_cert_list;
+        let extensions = list.crl_extensions.as_ref();
+        let issuer = Any::from_der(&list.issuer.to_der().map_err(invalid)?).map_err(invalid)?;
+        Ok(Self {
+            content: match Delta::of(&parsed) {
+                Some(delta) => Content::Delta(delta),
+                None => complete()?,
+            },
+            issuer: issuer.value().to_vec(),
+            next_update: list.next_update.map(|time| time.to_unix_duration()),
+            number: extension(extensions).map(|CrlNumber(n)| number(n.as_bytes())),
+            delta_uris: extension(extensions).map(|FreshestCrl(points)| list_uris(&points)).unwrap_or_default(),
+        })
+    }
+
+    /// The distinguished name of the authority, in DER without the outermost tag and length.
+    pub fn issuer(&self) -> &[u8] {
+        &self.issuer
+    }
+
+    /// Whether it only says what has changed since a complete list.
+    pub fn is_delta(&self) -> bool {
+        matches!(self.content, Content::Delta(_))
+    }
+
+    /// Where what has changed since can be fetched by HTTP (RFC 5280 section 5.2.6).
+    pub fn delta_uris(&self) -> &[String] {
+        &self.delta_uris
+    }
+
+    /// Whether it is a list of the authority that issued this certificate, by its name, and not out of date at `now` (since
+    /// the Unix epoch).
+    pub fn is_current_for(&self, certificate: &Certificate, now: Duration) -> bool {
+        self.next_update.is_some_and(|next| now < next) && self.is_of_issuer(certificate)
+    }
+
+    fn is_of_issuer(&self, certificate: &Certificate) -> bool {
+        Any::from_der(certificate.issuer()).is_ok_and(|name| name.value() == self.issuer())
+    }
+
+    pub(crate) fn complete(&self) -> Option<&webpki::CertRevocationList<'static>> {
+        match &self.content {
+            Content::Complete(list) => Some(list),
+            Content::Delta(_) => None,
+        }
+    }
+
+    /// Whether it is a delta list that goes on from one of `lists`, that `issuer` signed, and that revokes `certificate`.
+    /// That the issuer may sign lists at all has been checked with the complete one.
+    pub(crate) fn revokes_since(&self, lists: &[&Self], certificate: &Certificate, issuer: &Certificate) -> bool {
+        let Content::Delta(delta) = &self.content else { return false };
+        let complete = lists.iter().find(|list| !list.is_delta() && list.issuer == self.issuer);
+        let numbers = complete.and_then(|list| list.number.as_ref()).zip(self.number.as_ref());
+        // RFC 5280 section 5.2.4, conditions c and d.
+        let goes_on = numbers.is_some_and(|(old, new)| !is_less(old, &delta.base) && is_less(old, new));
+        let signed = || {
+            let key = issuer.public_key().zip(delta.scheme);
+            key.is_some_and(|(key, scheme)| {
+                scheme.fits(key.kind()) && key.verify(scheme, &delta.signed, &delta.signature)
+            })
+        };
+        goes_on && self.is_of_issuer(certificate) && delta.revoked.contains(&number(certificate.serial())) && signed()
+    }
+}
