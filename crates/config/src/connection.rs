@@ -5,7 +5,7 @@ use crate::binding::{interface_id, mark};
 use crate::ikev1;
 use crate::names::Scope;
 use crate::reader::{Reader, only_sections};
-use crate::values::{boolean, bytes, duration, unsigned};
+use crate::values::{boolean, bytes, duration, lifetime, unsigned};
 use crate::{
     AddressPattern, AuthMethod, Authentication, Authority, CertificateSource, ConfigError, Entry, ErrorKind,
     KeyPassphrase, Pool, Section, SelectorPattern, SendCert, SharedSecret, Shunt, SignatureRule, Sources, names,
@@ -330,6 +330,7 @@ pub fn load(root: &Section) -> Result<Config, Vec<ConfigError>> {
         Reader::new(Scope::Top, String::new(), &mut found).other(entry);
         errors.extend(found.into_iter().map(|e| ConfigError { key: e.key.trim_start_matches('.').into(), ..e }));
     }
+    errors.sort_by(|a, b| a.at.cmp(&b.at));
     if errors.is_empty() { Ok(config) } else { Err(errors) }
 }
 
@@ -338,12 +339,17 @@ pub fn load(root: &Section) -> Result<Config, Vec<ConfigError>> {
 /// # Errors
 /// Everything that is wrong with it.
 pub fn connection(section: &Section) -> Result<Connection, Vec<ConfigError>> {
+    let (connection, errors) = readable_connection(section);
+    if errors.is_empty() { Ok(connection) } else { Err(errors) }
+}
+
+/// Reads of a connection what can be read, with defaults for what cannot, and everything that is wrong with it. Where
+/// something is, it is for saying what else is unwise, not for use.
+pub fn readable_connection(section: &Section) -> (Connection, Vec<ConfigError>) {
     let mut errors = Vec::new();
     let connection = read_connection(section, &mut errors);
-    match connection {
-        Some(connection) if errors.is_empty() => Ok(connection),
-        _ => Err(errors),
-    }
+    errors.sort_by(|a, b| a.at.cmp(&b.at));
+    (connection, errors)
 }
 
 const DURATION: &str = "a time: seconds, or a number with s, m, h or d";
@@ -380,7 +386,7 @@ fn tenth(time: Duration) -> Duration {
     Duration::from_secs(time.as_secs() / 10)
 }
 
-fn read_connection(section: &Section, errors: &mut Vec<ConfigError>) -> Option<Connection> {
+fn read_connection(section: &Section, errors: &mut Vec<ConfigError>) -> Connection {
     let path = format!("connections.{}", section.name);
     let mut source = Sources::new(path.clone(), section.at.clone());
     let mut c = Connection {
@@ -493,13 +499,15 @@ fn read_connection(section: &Section, errors: &mut Vec<ConfigError>) -> Option<C
             }
         }
     }
-    ((c.local, c.local_more), (c.remote, c.remote_more)) = (local?, remote?);
-    if let Some(why) = impossible_xauth(&c) {
+    let known = local.is_some() && remote.is_some();
+    (c.local, c.local_more) = local.unwrap_or_else(|| (c.local.clone(), Vec::new()));
+    (c.remote, c.remote_more) = remote.unwrap_or_else(|| (c.remote.clone(), Vec::new()));
+    if let Some(why) = impossible_xauth(&c).filter(|_| known) {
         let key = format!("connections.{}", section.name);
         errors.push(ConfigError::new(section.at.clone(), key, ErrorKind::Unsupported { why }));
     }
     c.source = source;
-    Some(c)
+    c
 }
 
 /// Why the rounds of XAuth cannot be as they are.
@@ -768,18 +776,6 @@ fn first_method(round: &Section, v1: bool, reader: &mut Reader<'_>) -> Option<(A
     };
     reader.refuse(entry, kind);
     None
-}
-
-/// Soft limit, hard limit and random part of one kind of lifetime, completed by strongSwan's rules: a hard limit is a
-/// tenth above the soft one, a soft limit without any below a hard one is by so much less, and the random part is the
-/// difference.
-fn lifetime(soft: Option<u64>, hard: Option<u64>, random: Option<u64>, default: u64) -> (u64, u64, u64) {
-    let soft = soft.unwrap_or(match hard {
-        Some(hard) if hard != 0 => default.min(hard - hard / 11),
-        _ => default,
-    });
-    let hard = hard.unwrap_or(soft.saturating_add(soft / 10));
-    (soft, hard, random.unwrap_or(hard.saturating_sub(soft)))
 }
 
 fn read_child(section: &Section, path: String, errors: &mut Vec<ConfigError>) -> Child {

@@ -2,7 +2,7 @@
 
 use crate::{FileError, Place};
 use model::{InvalidIdentity, InvalidProposal, InvalidSelector};
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,38 +141,40 @@ impl ConfigError {
     /// The error with the line it is about and a mark under the part to blame. `source` is the text of the file
     /// [`Place::file`]; without it, the error alone. The value of a secret is not shown.
     pub fn report(&self, source: Option<&str>) -> String {
-        let mut report = format!("error: {self}");
-        let line = source.zip(self.at.line.checked_sub(1)).and_then(|(text, n)| text.lines().nth(n as usize));
-        let Some(line) = line else { return report };
-        let line = hide_secret(line);
-        let start = (self.at.column.max(1) - 1) as usize;
-        let (column, width) = self.mark(&line, start);
-        let number = self.at.line.to_string();
-        let blank = " ".repeat(number.len());
-        // Tabs stay as they are in the indentation, so that the mark stands right under the text.
-        let indent: String = line.chars().take(column).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
-        let _ = write!(
-            report,
-            "\n{blank} |\n{number} | {}\n{blank} | {indent}{}",
-            line.chars().map(|c| if c.is_control() && c != '\t' { '?' } else { c }).collect::<String>(),
-            "^".repeat(width)
-        );
-        report
-    }
-
-    /// Column from 0 and width, in characters, of the part to blame.
-    fn mark(&self, line: &str, start: usize) -> (usize, usize) {
-        let from = line.char_indices().nth(start).map_or(line.len(), |(n, _)| n);
-        let tail = line.get(from..).unwrap_or_default();
-        if let Some((n, text)) =
-            self.kind.culprit().filter(|t| !t.is_empty()).and_then(|text| whole_word(tail, text).map(|n| (n, text)))
-        {
-            let before = tail.get(..n).unwrap_or_default().chars().count();
-            return (start + before, text.chars().count());
+        let report = format!("error: {self}");
+        match source.and_then(|text| excerpt(text, &self.at, self.kind.culprit())) {
+            Some(lines) => format!("{report}\n{lines}"),
+            None => report,
         }
-        let name = tail.chars().take_while(|c| crate::lexer::is_name_character(*c)).count();
-        (start.min(line.chars().count()), name.max(1))
     }
+}
+
+/// The line of a file that `at` names, and a mark under the part of it to blame: `culprit`, or the key. Nothing where the
+/// file has changed meanwhile. The value of a secret is not shown.
+pub fn excerpt(source: &str, at: &Place, culprit: Option<&str>) -> Option<String> {
+    let line = at.line.checked_sub(1).and_then(|n| source.lines().nth(n as usize))?;
+    let line = hide_secret(line);
+    let start = (at.column.max(1) - 1) as usize;
+    let (column, width) = mark(&line, start, culprit);
+    let number = at.line.to_string();
+    let blank = " ".repeat(number.len());
+    // Tabs stay as they are in the indentation, so that the mark stands right under the text.
+    let indent: String = line.chars().take(column).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+    let shown: String = line.chars().map(|c| if c.is_control() && c != '\t' { '?' } else { c }).collect();
+    Some(format!("{blank} |\n{number} | {shown}\n{blank} | {indent}{}", "^".repeat(width)))
+}
+
+/// Column from 0 and width, in characters, of the part to blame.
+fn mark(line: &str, start: usize, culprit: Option<&str>) -> (usize, usize) {
+    let from = line.char_indices().nth(start).map_or(line.len(), |(n, _)| n);
+    let tail = line.get(from..).unwrap_or_default();
+    let found = culprit.filter(|t| !t.is_empty()).and_then(|text| whole_word(tail, text).map(|n| (n, text)));
+    if let Some((n, text)) = found {
+        let before = tail.get(..n).unwrap_or_default().chars().count();
+        return (start + before, text.chars().count());
+    }
+    let name = tail.chars().take_while(|c| crate::lexer::is_name_character(*c)).count();
+    (start.min(line.chars().count()), name.max(1))
 }
 
 /// Where `text` stands in `line` as a word of its own, or else anywhere; not in front of the `=`.

@@ -37,8 +37,9 @@ pub use authentication::{
 pub use authorities::{Authority, authority};
 pub use connection::{
     Child, Childless, Config, Connection, Fragmentation, IkeVersion, StartAction, Unique, connection, load,
+    readable_connection,
 };
-pub use error::{ConfigError, ErrorKind};
+pub use error::{ConfigError, ErrorKind, excerpt};
 pub use names::suggestion;
 pub use one_pair::OnePairOnly;
 pub use pools::{Pool, PoolAttribute, pool};

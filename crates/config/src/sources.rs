@@ -31,6 +31,11 @@ impl Sources {
         ConfigRef { file: at.file.to_string(), line: at.line, key: format!("{}.{key}", self.path) }
     }
 
+    /// The place of a key with its column, for a mark under it; that of the section where it was not written.
+    pub fn place(&self, key: &str) -> &Place {
+        self.keys.get(key).map_or(&self.at, |(_, at)| at)
+    }
+
     /// The place of the section itself.
     pub fn section(&self) -> ConfigRef {
         ConfigRef { file: self.at.file.to_string(), line: self.at.line, key: self.path.clone() }

@@ -53,6 +53,18 @@ pub(crate) fn boolean(text: &str) -> Option<bool> {
     }
 }
 
+/// Soft limit, hard limit and random part of one kind of lifetime, completed by strongSwan's rules: a hard limit is a
+/// tenth above the soft one, a soft limit without any below a hard one is by so much less, and the random part is the
+/// difference.
+pub(crate) fn lifetime(soft: Option<u64>, hard: Option<u64>, random: Option<u64>, default: u64) -> (u64, u64, u64) {
+    let soft = soft.unwrap_or(match hard {
+        Some(hard) if hard != 0 => default.min(hard - hard / 11),
+        _ => default,
+    });
+    let hard = hard.unwrap_or(soft.saturating_add(soft / 10));
+    (soft, hard, random.unwrap_or(hard.saturating_sub(soft)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

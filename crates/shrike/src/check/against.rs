@@ -40,7 +40,8 @@ impl Against {
         let loaded = load::file(path)?;
         if let Some(refused) = loaded.refused.first() {
             return Err(format!(
-                "{refused}\n{path}: correct this before a capture is held against it (shrike check {path})"
+                "{}\n{path}: correct this before a capture is held against it (shrike check {path})",
+                refused.report
             ));
         }
         Ok(Self { path: path.to_string(), loaded, first: BTreeMap::new(), left_out: 0, end, opened: Vec::new() })

@@ -1,7 +1,7 @@
 //! What is wrong with the certificates that a configuration has for its own ends: none, none with a key, out of date, for
 //! somebody else. The peer's are its own business; [`super::trial`] tries them, where both files are there.
 
-use super::finding;
+use super::{Placed, finding};
 use crate::daemon::load::Loaded;
 use config::{AuthMethod, CertificateSource, Connection};
 use crypto::{AltName, Certificate};
@@ -13,13 +13,13 @@ use std::time::Duration;
 const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
 
 /// One file, at this time since the Unix epoch.
-pub(super) fn one(path: &str, loaded: &Loaded, now: Duration) -> Vec<Finding> {
+pub(super) fn one(path: &str, loaded: &Loaded, now: Duration) -> Vec<Placed> {
     let signs = |c: &&std::sync::Arc<Connection>| c.local.method == AuthMethod::Pubkey;
     loaded.connections.iter().filter(signs).filter_map(|c| connection(path, c, loaded, now)).collect()
 }
 
 /// The worst that a connection's best certificate has.
-fn connection(path: &str, c: &Connection, loaded: &Loaded, now: Duration) -> Option<Finding> {
+fn connection(path: &str, c: &Connection, loaded: &Loaded, now: Duration) -> Option<Placed> {
     let named: Vec<Certificate> = c
         .local
         .certs
@@ -37,19 +37,14 @@ fn connection(path: &str, c: &Connection, loaded: &Loaded, now: Duration) -> Opt
     let peer = format!("{path} '{}'", c.name);
     if candidates.is_empty() {
         let why = format!("no certificate is there for '{}', with which this end is to prove itself", c.local.id);
-        return Some(fault(
-            &peer,
-            Cause::AuthFailed,
-            why,
-            &place,
-            "put it into x509 beside this file, its key into private",
-        ));
+        let remedy = "put it into x509 beside this file, its key into private";
+        return Some(Placed::at(&place, fault(&peer, Cause::AuthFailed, why, &place, remedy)));
     }
     let mut judged: Vec<Option<Finding>> =
         candidates.iter().map(|certificate| certificate_of(&peer, c, certificate, loaded, now, &place)).collect();
     // One good certificate is enough.
     judged.sort_by_key(|found| found.as_ref().map_or(Severity::Ok, |found| found.severity));
-    judged.into_iter().next().flatten()
+    judged.into_iter().next().flatten().map(|found| Placed::at(&place, found))
 }
 
 fn certificate_of(

@@ -11,9 +11,10 @@ mod trial;
 
 use crate::cli::Check;
 use crate::clock::unix_seconds;
-use crate::daemon::load::{self, Loaded};
+use crate::daemon::load::{self, Loaded, Refused};
 use crate::diagnose::{as_json, as_text};
 use diag::{Cause, Finding, Severity};
+use model::ConfigRef;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -40,20 +41,44 @@ fn finding(
     }
 }
 
+/// A finding about one file, with its place there.
+struct Placed {
+    file: String,
+    line: u32,
+    finding: Finding,
+}
+
+impl Placed {
+    fn at(place: &ConfigRef, finding: Finding) -> Self {
+        Self { file: place.file.clone(), line: place.line, finding }
+    }
+}
+
 /// A file, and what was refused in it as findings.
-fn read(path: &str) -> Result<(Loaded, Vec<Finding>), String> {
-    let mut loaded = load::file(path)?;
-    let refused = std::mem::take(&mut loaded.refused);
-    let keys = std::mem::take(&mut loaded.refused_keys);
-    let one = |(why, key): (String, String)| {
-        let (first, rest) = why.split_once('\n').unwrap_or((&why, ""));
-        let remedy = "correct this line: the connection is not loaded as it stands".to_string();
-        let remedy = (cause_of(&key), remedy);
-        let mut found = finding("refused", path, Severity::Error, &[remedy], first);
+fn read(path: &str) -> Result<(Loaded, Vec<Placed>), String> {
+    let loaded = load::file(path)?;
+    let one = |refused: &Refused| {
+        let (first, rest) = refused.report.split_once('\n').unwrap_or((&refused.report, ""));
+        let cause = if refused.about_file { Cause::AuthFailed } else { cause_of(&refused.key) };
+        let remedy = match refused.at.line {
+            0 if refused.about_file => "correct this file, or remove it: nothing can use it as it is",
+            _ => "correct this line: the connection is not loaded as it stands",
+        };
+        let mut found = finding("refused", path, Severity::Error, &[(cause, remedy.to_string())], first);
         found.evidence.extend(rest.lines().map(str::to_string));
-        found
+        Placed { file: refused.at.file.to_string(), line: refused.at.line, finding: found }
     };
-    Ok((loaded, refused.into_iter().zip(keys).map(one).collect()))
+    let found = loaded.refused.iter().map(one).collect();
+    Ok((loaded, found))
+}
+
+/// Everything about one file by itself, in the order of its lines.
+fn alone(path: &str, now: Duration) -> Result<(Loaded, Vec<Finding>), String> {
+    let (loaded, mut found) = read(path)?;
+    found.extend(sanity::one(path, &loaded));
+    found.extend(certificates::one(path, &loaded, now));
+    found.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
+    Ok((loaded, found.into_iter().map(|placed| placed.finding).collect()))
 }
 
 /// What a fault in a line would become, were it not refused: the cause that the key's value decides.
@@ -88,16 +113,12 @@ fn of_section(key: &str, kind: &str) -> bool {
 }
 
 fn findings(how: &Check) -> Result<(Vec<Finding>, Vec<String>), String> {
-    let (a, mut found) = read(&how.file)?;
     let mut notes = Vec::new();
     let now = Duration::from_secs(unix_seconds());
-    found.extend(sanity::one(&how.file, &a));
-    found.extend(certificates::one(&how.file, &a, now));
+    let (a, mut found) = alone(&how.file, now)?;
     if let Some(with) = &how.with {
-        let (b, refused) = read(with)?;
-        found.extend(refused);
-        found.extend(sanity::one(with, &b));
-        found.extend(certificates::one(with, &b, now));
+        let (b, more) = alone(with, now)?;
+        found.extend(more);
         found.extend(sanity::two((&how.file, &a), (with, &b)));
         found.extend(trial::each((&how.file, &a), (with, &b), &mut notes));
     }

@@ -1,23 +1,33 @@
 //! What a configuration holds that will not go well, and what two of them hold that does not fit, by reading them.
 
-use super::finding;
-use crate::daemon::load::Loaded;
+use super::{Placed, finding};
+use crate::daemon::load::{Loaded, Refused};
 use config::{AddressPattern, AuthMethod, Child, Connection, IkeVersion, SecretKind, SharedSecret, StartAction};
 use diag::{Cause, Finding, Severity};
-use model::{Identity, Proposal, ProposalProtocol};
+use model::{ConfigRef, Identity, Proposal, ProposalProtocol};
 use std::time::Duration;
 use wire::registry::{EncryptionId, IntegrityId, KeyExchangeId, PrfId};
 
 use Cause as C;
 
-/// One file.
-pub(super) fn one(path: &str, loaded: &Loaded) -> Vec<Finding> {
-    let alone = loaded.connections.iter().flat_map(|connection| connection_alone(path, connection));
-    alone.chain(loaded.connections.iter().filter_map(|connection| without_secret(path, connection, loaded))).collect()
+/// One file. Connections that are refused for a fault are judged too, but for what that fault decides.
+pub(super) fn one(path: &str, loaded: &Loaded) -> Vec<Placed> {
+    let all = || loaded.connections.iter().map(AsRef::as_ref).chain(&loaded.faulty);
+    let mut found: Vec<Placed> = all().flat_map(|connection| connection_alone(path, connection)).collect();
+    // A secret that cannot be read may have been the right one.
+    if !loaded.refused.iter().any(|refused| refused.key.starts_with("secrets.")) {
+        found.extend(all().filter_map(|connection| without_secret(path, connection, loaded)));
+    }
+    let of_fault = |placed: &Placed| {
+        let same = |refused: &Refused| *refused.at.file == *placed.file && refused.at.line == placed.line;
+        loaded.refused.iter().any(same)
+    };
+    found.retain(|placed| !of_fault(placed));
+    found
 }
 
 /// A connection that a pre-shared key is to prove, and no key of the file is for its identities.
-fn without_secret(path: &str, c: &Connection, loaded: &Loaded) -> Option<Finding> {
+fn without_secret(path: &str, c: &Connection, loaded: &Loaded) -> Option<Placed> {
     let mut by_secret =
         [("local.id", &c.local), ("remote.id", &c.remote)].into_iter().filter(|(_, end)| end.method == AuthMethod::Psk);
     let (key, _) = by_secret.next()?;
@@ -37,13 +47,13 @@ fn without_secret(path: &str, c: &Connection, loaded: &Loaded) -> Option<Finding
     Some(warn(&format!("{path} '{}'", c.name), C::PskMismatch, why, &c.source.get(key), remedy))
 }
 
-fn warn(peer: &str, cause: Cause, why: String, place: &model::ConfigRef, remedy: &str) -> Finding {
+fn warn(peer: &str, cause: Cause, why: String, place: &ConfigRef, remedy: &str) -> Placed {
     let mut found = finding("unwise", peer, Severity::Warning, &[(cause, format!("{remedy} [{place}]"))], why);
     found.evidence.push(place.to_string());
-    found
+    Placed::at(place, found)
 }
 
-fn connection_alone(path: &str, c: &Connection) -> Vec<Finding> {
+fn connection_alone(path: &str, c: &Connection) -> Vec<Placed> {
     let peer = format!("{path} '{}'", c.name);
     let mut found = Vec::new();
     let mut say = |cause, why: String, key: &str, remedy: &str| {
@@ -76,7 +86,7 @@ fn connection_alone(path: &str, c: &Connection) -> Vec<Finding> {
         let causes = [(C::TrafficSelector, remedy)];
         let mut one = finding("unwise", &peer, Severity::Warning, &causes, child.to_string());
         one.evidence.push(child.place.to_string());
-        found.push(one);
+        found.push(Placed::at(&child.place, one));
     }
     let life = [c.rekey_time, c.reauth_time].into_iter().filter(|time| !time.is_zero()).min();
     for child in &c.children {
@@ -85,7 +95,7 @@ fn connection_alone(path: &str, c: &Connection) -> Vec<Finding> {
     found
 }
 
-fn child_alone(peer: &str, c: &Connection, child: &Child, ike: Option<Duration>) -> Vec<Finding> {
+fn child_alone(peer: &str, c: &Connection, child: &Child, ike: Option<Duration>) -> Vec<Placed> {
     let mut found = Vec::new();
     let mut say = |cause, why: String, key: &str, remedy: &str| {
         found.push(warn(peer, cause, format!("child '{}': {why}", child.name), &child.source.get(key), remedy));
@@ -128,7 +138,7 @@ fn child_alone(peer: &str, c: &Connection, child: &Child, ike: Option<Duration>)
         let causes = [(C::Pfs, "write a group in all of them, or in none".to_string())];
         let mut info = finding("unwise", peer, Severity::Info, &causes, format!("child '{}': {why}", child.name));
         info.evidence.push(place.to_string());
-        found.push(info);
+        found.push(Placed::at(&place, info));
     }
     found
 }

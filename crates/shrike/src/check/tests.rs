@@ -204,6 +204,31 @@ fn one_file_is_judged_by_itself() {
     assert!(findings(&how).unwrap_err().contains("/no/such/file"));
 }
 
+/// What is wrong with one line does not hide what is unwise in another one, nor make something seem unwise.
+#[test]
+fn what_is_unwise_is_told_beside_what_is_refused_in_the_order_of_lines() {
+    let lines =
+        "version = 1\n    proposals = aes128gcm16-prfsha256-modp2048\n    dpd_delay = soon\n    aggressive = yes";
+    let child = "rekey_time = 3600s\n        life_time = 1800s\n        esp_proposals = 3des-md5\n        dpd_action = restart";
+    let text = site("a", "b", lines, child, "s");
+    let files = Files::new("all-faults");
+    let how = Check { file: files.write("a.conf", &text), with: None, json: false, verbose: false };
+    let (found, _) = findings(&how).unwrap();
+    let told: Vec<(&str, Option<&str>)> =
+        found.iter().map(|f| (f.id, f.causes.first().map(|cause| cause.code()))).collect();
+    assert_eq!(
+        told,
+        [
+            ("refused", Some("P1_PROPOSAL")),
+            ("refused", Some("DPD_TIMEOUT")),
+            ("unwise", Some("NEGOTIATION_MODE")),
+            ("unwise", Some("LIFETIME")),
+            ("unwise", Some("ENC_ALG")),
+            ("unwise", Some("AUTH_ALG")),
+        ]
+    );
+}
+
 /// A capture's first messages, as Shrike sends them, against configurations.
 #[test]
 fn a_capture_is_held_against_a_configuration() {

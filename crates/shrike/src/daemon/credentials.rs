@@ -9,12 +9,19 @@
 //! | `pkcs12` | containers with a private key and certificates |
 //! | `private`, `rsa`, `ecdsa`, `pkcs8` | private keys |
 
+<<<<<<< HEAD
 use config::{Authority, CertificateSource, Connection, KeyPassphrase};
 use crypto::{
     Certificate, Container, InvalidContainer, InvalidPrivateKey, PrivateKey, PublicKey, RawKey, RevocationList,
 };
+=======
+use config::{Authority, CertificateSource, Connection, KeyPassphrase, Place};
+use crypto::{Certificate, InvalidPrivateKey, PrivateKey, PublicKey, RawKey, RevocationList};
+use model::ConfigRef;
+>>>>>>> helper-b
 use proto::Credentials;
 use std::collections::BTreeSet;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
@@ -31,8 +38,8 @@ pub struct Found {
     lists: Vec<RevocationList>,
     raw_keys: Vec<RawKey>,
     keys: Vec<PrivateKey>,
-    /// What could not be used, each as a report for the operator.
-    pub refused: Vec<String>,
+    /// Files that could not be used, each with the reason.
+    pub refused: Vec<(String, String)>,
 }
 
 impl Found {
@@ -82,7 +89,7 @@ pub fn read_all(directory: &Path, passphrases: &[KeyPassphrase]) -> Found {
     let mut each = |name: &str, take: Take<'_>| {
         for path in files(&directory.join(name)) {
             if let Err(why) = read(&path).and_then(|octets| take(&path, &octets)) {
-                found.refused.push(format!("{}: {why}", path.display()));
+                found.refused.push((path.display().to_string(), why));
             }
         }
     };
@@ -176,27 +183,68 @@ impl FromFiles {
     }
 }
 
+/// A file that a line of the configuration names, and that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unusable {
+    /// The line with its column.
+    pub at: Place,
+    /// The same with its key.
+    pub key: ConfigRef,
+    /// What the line names, if it does.
+    pub name: Option<String>,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.key)?;
+        if let Some(name) = &self.name {
+            write!(f, "{name}: ")?;
+        }
+        f.write_str(&self.why)
+    }
+}
+
+/// The octets of a certificate or key, and the name of its file if it has one.
+fn octets_of(source: &CertificateSource, below: &Path) -> (Option<String>, Result<Zeroizing<Vec<u8>>, String>) {
+    match source {
+        CertificateSource::Der(der) => (None, Ok(Zeroizing::new(der.clone()))),
+        CertificateSource::File(name) => (Some(name.clone()), read(&below.join(name))),
+    }
+}
+
 /// Reads the certificates and public keys that a connection names by file.
 ///
 /// # Errors
-/// The first one that cannot be read, with the line that names it.
-pub fn resolve(connection: &mut Connection, directory: &Path) -> Result<(), String> {
+/// Each one that cannot be read, with the line that names it.
+pub fn resolve(connection: &mut Connection, directory: &Path) -> Result<(), Vec<Unusable>> {
+    const SENT: &str = "what a client sent";
     let source = connection.source.clone();
-    let ends = [("local", &mut connection.local), ("remote", &mut connection.remote)];
-    for (side, end) in ends {
-        for source_of in &mut end.pubkeys {
-            let place = |why: String| format!("{}: {why}", source.get(&format!("{side}.pubkeys")));
-            let octets = match &*source_of {
-                CertificateSource::Der(der) => Zeroizing::new(der.clone()),
-                CertificateSource::File(name) => {
-                    read(&directory.join("pubkey").join(name)).map_err(|why| place(format!("{name}: {why}")))?
+    let mut unusable = Vec::new();
+    for (side, end) in [("local", &mut connection.local), ("remote", &mut connection.remote)] {
+        let mut each = |key: &str, below: &str, list: &mut Vec<CertificateSource>, der: &dyn Fn(&[u8]) -> Der| {
+            let key = format!("{side}.{key}");
+            for one in list {
+                let (name, octets) = octets_of(one, &directory.join(below));
+                match octets.and_then(|octets| der(&octets)) {
+                    Ok(der) => *one = CertificateSource::Der(der),
+                    Err(why) => unusable.push(Unusable {
+                        at: source.place(&key).clone(),
+                        key: source.get(&key),
+                        name: Some(name.unwrap_or_else(|| SENT.to_string())),
+                        why,
+                    }),
                 }
-            };
-            let key = RawKey::parse(&octets).map_err(|why| match &*source_of {
-                CertificateSource::File(name) => place(format!("{name}: {why}")),
-                CertificateSource::Der(_) => place(format!("what a client sent: {why}")),
-            })?;
-            *source_of = CertificateSource::Der(key.der().to_vec());
+            }
+        };
+        each("pubkeys", "pubkey", &mut end.pubkeys, &|octets| {
+            RawKey::parse(octets).map(|key| key.der().to_vec()).map_err(|why| why.to_string())
+        });
+        for (key, below, list) in [("certs", "x509", &mut end.certs), ("cacerts", "x509ca", &mut end.cacerts)] {
+            each(key, below, list, &|octets| {
+                Certificate::parse(octets).map(|c| c.der().to_vec()).map_err(|why| why.to_string())
+            });
         }
         // As with strongSwan: who has nothing but one key is called by it.
         if let ([CertificateSource::Der(der)], true) = (end.pubkeys.as_slice(), end.id == model::Identity::ANY)
@@ -204,41 +252,28 @@ pub fn resolve(connection: &mut Connection, directory: &Path) -> Result<(), Stri
         {
             end.id = model::Identity::from_wire(model::IdKind::KeyId.number(), &key.id());
         }
-        for (key, below, list) in [("certs", "x509", &mut end.certs), ("cacerts", "x509ca", &mut end.cacerts)] {
-            for certificate in list {
-                let octets = match certificate {
-                    CertificateSource::Der(der) => Zeroizing::new(der.clone()),
-                    CertificateSource::File(name) => read(&directory.join(below).join(&*name))
-                        .map_err(|why| format!("{}: {name}: {why}", source.get(&format!("{side}.{key}"))))?,
-                };
-                let parsed = Certificate::parse(&octets).map_err(|why| {
-                    let name =
-                        if let CertificateSource::File(name) = &*certificate { name } else { "what a client sent" };
-                    format!("{}: {name}: {why}", source.get(&format!("{side}.{key}")))
-                })?;
-                *certificate = CertificateSource::Der(parsed.der().to_vec());
-            }
-        }
     }
-    Ok(())
+    if unusable.is_empty() { Ok(()) } else { Err(unusable) }
 }
+
+/// What is in a file, in DER.
+type Der = Result<Vec<u8>, String>;
 
 /// Reads the certificate that an authority names by file.
 ///
 /// # Errors
 /// It cannot be read, or is none of an authority; with the line that names it.
-pub fn resolve_authority(authority: &mut Authority, directory: &Path) -> Result<(), String> {
-    let place = |why: String| format!("{}: {why}", authority.source);
-    let octets = match &authority.cacert {
-        CertificateSource::Der(der) => Zeroizing::new(der.clone()),
-        CertificateSource::File(name) => {
-            read(&directory.join("x509ca").join(name)).map_err(|why| place(format!("{name}: {why}")))?
-        }
+pub fn resolve_authority(authority: &mut Authority, directory: &Path) -> Result<(), Box<Unusable>> {
+    let (name, octets) = octets_of(&authority.cacert, &directory.join("x509ca"));
+    let key = authority.source.clone();
+    let fault = |name: Option<String>, why: String| {
+        Box::new(Unusable { at: Place::new(&key.file, key.line, 1), key: key.clone(), name, why })
     };
-    let certificate = Certificate::parse(&octets).map_err(|why| place(why.to_string()))?;
+    let octets = octets.map_err(|why| fault(name, why))?;
+    let certificate = Certificate::parse(&octets).map_err(|why| fault(None, why.to_string()))?;
     if !certificate.is_authority() {
         let why = "it is no certificate of an authority (basicConstraints, RFC 5280 section 4.2.1.9)";
-        return Err(place(why.to_string()));
+        return Err(fault(None, why.to_string()));
     }
     authority.cacert = CertificateSource::Der(certificate.der().to_vec());
     Ok(())
@@ -284,12 +319,12 @@ mod tests {
             let text = format!("authorities {{ root {{ cacert = {name} }} }}");
             let tree = config::parse("c", &MemoryFiles::one("c", &text)).unwrap();
             let mut authority = config::load(&tree).unwrap().authorities.remove(0);
-            resolve_authority(&mut authority, &directory).map(|()| authority)
+            resolve_authority(&mut authority, &directory).map(|()| authority).map_err(|why| why.to_string())
         };
         let (named, none) = (by_name("root.pem").unwrap(), by_name("../x509/moon.pem").unwrap_err());
         let mut gw = (*config.connections[0]).clone();
         let resolved = resolve(&mut gw, &directory);
-        let missing = resolve(&mut (*config.connections[1]).clone(), &directory).unwrap_err();
+        let missing = resolve(&mut (*config.connections[1]).clone(), &directory).unwrap_err().remove(0).to_string();
         std::fs::remove_file(directory.join("private/moon.pem")).unwrap();
         std::fs::remove_file(directory.join("x509ca/root.pem")).unwrap();
         let (keys, authorities) = (credentials.keys().count(), credentials.authorities().len());
@@ -302,8 +337,9 @@ mod tests {
         assert_eq!(named.cacert.der(), Some(Certificate::parse(&fake_pki("root.pem")).unwrap().der()));
         assert!(none.starts_with("c:1 (authorities.root): it is no certificate of an authority"), "{none}");
         assert_eq!(refused.len(), 2, "{refused:?}");
-        assert!(refused[0].contains("broken.pem: it is no X.509 certificate"), "{refused:?}");
-        assert!(refused[1].contains("unknown.pem: it is encrypted: add secrets"), "{refused:?}");
+        let told = |n: usize, file: &str, why: &str| refused[n].0.ends_with(file) && refused[n].1.starts_with(why);
+        assert!(told(0, "broken.pem", "it is no X.509 certificate"), "{refused:?}");
+        assert!(told(1, "unknown.pem", "it is encrypted: add secrets"), "{refused:?}");
         assert!(missing.starts_with("c:2 (connections.bad.local.certs): sun.pem: No such file"), "{missing}");
         assert_eq!((credentials.keys().count(), credentials.authorities().len()), (1, 0));
         assert_eq!(credentials.certificates().len(), 1);
@@ -339,7 +375,7 @@ mod tests {
         let load = |text: &str| {
             let config = config::load(&config::parse("c", &MemoryFiles::one("c", text)).unwrap()).unwrap();
             let mut connection = (*config.connections[0]).clone();
-            resolve(&mut connection, &directory).map(|()| connection)
+            resolve(&mut connection, &directory).map(|()| connection).map_err(|all| all[0].to_string())
         };
         let gw = load("connections { gw { local { auth = pubkey\n pubkeys = sun.pem\n id = sun.example } remote { auth = pubkey\n pubkeys = sun.pem } } }").unwrap();
         let missing = load("connections { gw {\n local { auth = pubkey\n pubkeys = moon.pem } } }").unwrap_err();

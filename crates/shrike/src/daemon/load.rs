@@ -1,6 +1,6 @@
 //! Configuration from files and from vici clients.
 
-use super::credentials::{self, Found};
+use super::credentials::{self, Found, Unusable};
 use crate::files::SystemFiles;
 use config::{Authority, CertificateSource, ConfigError, Connection, Entry, Files, Place, Pool, Section, SharedSecret};
 use std::collections::BTreeSet;
@@ -27,11 +27,46 @@ pub struct Loaded {
     pub secret_names: BTreeSet<String>,
     /// Certificates and private keys of the directories beside the file.
     pub credentials: Found,
-    /// What was refused, each as a report for the operator.
-    pub refused: Vec<String>,
-    /// Of each of `refused` what it is about: the key with its sections, or the name of the section whose files it is. Empty
-    /// where the key itself is unknown.
-    pub refused_keys: Vec<String>,
+    /// What was refused, in the order of their places.
+    pub refused: Vec<Refused>,
+    /// Connections with a fault, with defaults in its place: for saying what else is unwise in them, not for use.
+    pub faulty: Vec<Connection>,
+}
+
+/// Something that was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// Where it is written; for a file that nothing names, that file.
+    pub at: Place,
+    /// The key with its sections, or empty where that is unknown itself.
+    pub key: String,
+    /// Whether it is about a certificate or a key in a file.
+    pub about_file: bool,
+    /// The report for the operator: what is wrong, the line, and a mark under the part to blame.
+    pub report: String,
+}
+
+/// So many faults are told one by one.
+const MOST: usize = 1000;
+
+fn report(e: &ConfigError) -> String {
+    e.report(SystemFiles.read(&e.at.file).ok().as_deref())
+}
+
+impl From<&ConfigError> for Refused {
+    fn from(e: &ConfigError) -> Self {
+        Self { at: e.at.clone(), key: e.key.clone(), about_file: false, report: report(e) }
+    }
+}
+
+impl From<Unusable> for Refused {
+    fn from(unusable: Unusable) -> Self {
+        let source = SystemFiles.read(&unusable.at.file).ok();
+        let lines = source.and_then(|text| config::excerpt(&text, &unusable.at, unusable.name.as_deref()));
+        let lines = lines.map(|lines| format!("\n{lines}")).unwrap_or_default();
+        let report = format!("{unusable}{lines}");
+        Self { at: unusable.at, key: unusable.key.key, about_file: true, report }
+    }
 }
 
 /// Reads `swanctl.conf`. A connection with a fault is refused alone: the others must not suffer for it.
@@ -39,7 +74,6 @@ pub struct Loaded {
 /// # Errors
 /// The file as a whole cannot be read or makes no sense.
 pub fn file(path: &str) -> Result<Loaded, String> {
-    let report = |e: &ConfigError| e.report(SystemFiles.read(&e.at.file).ok().as_deref());
     let mut root = config::parse(path, &SystemFiles).map_err(|e| report(&e))?;
     let mut loaded = Loaded::default();
     let names = |of: &str| root.section(of).map(|s| s.sections().map(|s| s.name.clone()).collect()).unwrap_or_default();
@@ -55,19 +89,15 @@ pub fn file(path: &str) -> Result<Loaded, String> {
             passphrases = config.passphrases;
         }
         Err(errors) => {
-            loaded.refused = errors.iter().take(20).map(report).collect();
-            let about = |e: &ConfigError| match e.kind {
-                config::ErrorKind::UnknownKey { .. } => String::new(),
-                _ => e.key.clone(),
-            };
-            loaded.refused_keys = errors.iter().take(20).map(about).collect();
-            if errors.len() > 20 {
-                loaded.refused.push(format!("and {} errors more", errors.len() - 20));
-            }
+            loaded.refused = errors.iter().map(Refused::from).collect();
             let parts =
                 |name: &str| root.section(name).map(|s| s.sections().cloned().collect()).unwrap_or_else(Vec::new);
-            loaded.connections =
-                parts("connections").iter().filter_map(|s| config::connection(s).ok()).map(Arc::new).collect();
+            for section in parts("connections") {
+                match config::readable_connection(&section) {
+                    (connection, errors) if errors.is_empty() => loaded.connections.push(Arc::new(connection)),
+                    (connection, _) => loaded.faulty.push(connection),
+                }
+            }
             let named = |s: &&Section| config::KeyPassphrase::is_named(&s.name);
             let (phrases, secrets) = (parts("secrets"), parts("secrets"));
             passphrases = phrases.iter().filter(named).filter_map(|s| config::passphrase(s).ok()).collect();
@@ -79,25 +109,41 @@ pub fn file(path: &str) -> Result<Loaded, String> {
     root.forget_secrets();
     let directory = Path::new(path).parent().unwrap_or(Path::new("."));
     loaded.credentials = credentials::read_all(directory, &passphrases);
-    loaded.refused_keys.resize(loaded.refused.len(), String::new());
-    loaded.refused.append(&mut loaded.credentials.refused);
+    loaded.refused.extend(loaded.credentials.refused.drain(..).map(|(file, why)| Refused {
+        at: Place::new(&file, 0, 0),
+        key: String::new(),
+        about_file: true,
+        report: format!("{file}: {why}"),
+    }));
     for mut authority in std::mem::take(&mut loaded.authorities) {
         match credentials::resolve_authority(&mut authority, directory) {
             Ok(()) => loaded.authorities.push(authority),
-            Err(why) => loaded.refused.push(why),
+            Err(why) => loaded.refused.push((*why).into()),
         }
     }
-    let mut connections = Vec::new();
     for connection in std::mem::take(&mut loaded.connections) {
         let mut connection = Arc::unwrap_or_clone(connection);
         match credentials::resolve(&mut connection, directory) {
-            Ok(()) => connections.push(Arc::new(connection)),
-            Err(why) => loaded.refused.push(why),
+            Ok(()) => loaded.connections.push(Arc::new(connection)),
+            Err(all) => {
+                loaded.refused.extend(all.into_iter().map(Refused::from));
+                loaded.faulty.push(connection);
+            }
         }
     }
-    loaded.connections = connections;
-    // All others are about certificates and keys in files.
-    loaded.refused_keys.resize(loaded.refused.len(), "certs".to_string());
+    // What is wrong with the lines of a connection does not hide what is wrong with the files that it names.
+    for connection in &loaded.faulty {
+        let unusable = credentials::resolve(&mut connection.clone(), directory).err().unwrap_or_default();
+        let known = |new: &Refused| loaded.refused.contains(new);
+        let new: Vec<Refused> = unusable.into_iter().map(Refused::from).filter(|new| !known(new)).collect();
+        loaded.refused.extend(new);
+    }
+    loaded.refused.sort_by(|a, b| a.at.cmp(&b.at));
+    if loaded.refused.len() > MOST {
+        let more = loaded.refused.split_off(MOST).len();
+        let report = format!("and {more} errors more");
+        loaded.refused.push(Refused { at: Place::new(path, 0, 0), key: String::new(), about_file: false, report });
+    }
     Ok(loaded)
 }
 
@@ -152,8 +198,8 @@ pub fn section(name: &str, message: &Message) -> Section {
     section
 }
 
-fn one_line(errors: &[ConfigError]) -> String {
-    let lines: Vec<String> = errors.iter().map(|e| e.to_string()).collect();
+fn in_one_line<E: ToString>(errors: &[E]) -> String {
+    let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
     lines.join("; ")
 }
 
@@ -162,8 +208,8 @@ fn one_line(errors: &[ConfigError]) -> String {
 /// # Errors
 /// All that is wrong with it, in one line.
 pub fn connection(section: &Section, directory: &Path) -> Result<Connection, String> {
-    let mut connection = config::connection(section).map_err(|errors| one_line(&errors))?;
-    credentials::resolve(&mut connection, directory)?;
+    let mut connection = config::connection(section).map_err(|errors| in_one_line(&errors))?;
+    credentials::resolve(&mut connection, directory).map_err(|all| in_one_line(&all))?;
     Ok(connection)
 }
 
@@ -172,7 +218,7 @@ pub fn connection(section: &Section, directory: &Path) -> Result<Connection, Str
 /// # Errors
 /// All that is wrong with it, in one line.
 pub fn pool(section: &Section) -> Result<Pool, String> {
-    config::pool(section).map_err(|errors| one_line(&errors))
+    config::pool(section).map_err(|errors| in_one_line(&errors))
 }
 
 /// An authority of `load-authority`, with its certificate; a name is a file below `directory`.
@@ -180,8 +226,8 @@ pub fn pool(section: &Section) -> Result<Pool, String> {
 /// # Errors
 /// All that is wrong with it, in one line.
 pub fn authority(section: &Section, directory: &Path) -> Result<Authority, String> {
-    let mut authority = config::authority(section).map_err(|errors| one_line(&errors))?;
-    credentials::resolve_authority(&mut authority, directory)?;
+    let mut authority = config::authority(section).map_err(|errors| in_one_line(&errors))?;
+    credentials::resolve_authority(&mut authority, directory).map_err(|why| why.to_string())?;
     Ok(authority)
 }
 
@@ -232,6 +278,46 @@ mod tests {
         assert_eq!(names, ["ike-good"]);
         assert!(loaded.secret_names.contains("ike-good") && loaded.secret_names.contains("ike-bad"));
         assert_eq!(loaded.refused.len(), 2, "{:?}", loaded.refused);
+    }
+
+    /// Faults of lines, of the sections of all kinds, and of the files that are named: what the daemon tells when it loads.
+    #[test]
+    fn all_faults_are_told_in_the_order_of_their_places_each_with_its_line_and_a_mark() {
+        let path = std::env::temp_dir().join(format!("shrike-faults-{}", std::process::id()));
+        let text = "connections {\n  gw {\n    version = 1\n    proposals = aes128gcm16-prfsha256-modp2048\n    \
+                    local { auth = eap }\n    remote { certs = one.pem, two.pem }\n    children { net {\n      \
+                    local_ts = 10.1.0.0/33\n      esp_proposals = aes128-aescmac\n      start_acton = start\n      \
+                    rekey_time = soon\n    } }\n  }\n  good { local { certs = three.pem\n } }\n}\n\
+                    pools { p { addrs = x } }\nsecrets { ike-a { } }\nauthorities { a { } }\n";
+        std::fs::write(&path, text).unwrap();
+        let loaded = file(&path.to_string_lossy()).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let told: Vec<(u32, &str)> = loaded.refused.iter().map(|r| (r.at.line, r.key.as_str())).collect();
+        let gw = |key| format!("connections.gw.{key}");
+        let net = |key| format!("connections.gw.children.net.{key}");
+        let expected: Vec<(u32, String)> = vec![
+            (4, gw("proposals")),
+            (5, gw("local.auth")),
+            (6, gw("remote.certs")),
+            (6, gw("remote.certs")),
+            (8, net("local_ts")),
+            (9, net("esp_proposals")),
+            (10, net("start_acton")),
+            (11, net("rekey_time")),
+            (14, "connections.good.local.certs".to_string()),
+            (17, "pools.p.addrs".to_string()),
+            (18, "secrets.ike-a.secret".to_string()),
+            (19, "authorities.a.cacert".to_string()),
+        ];
+        let expected: Vec<(u32, &str)> = expected.iter().map(|(line, key)| (*line, key.as_str())).collect();
+        assert_eq!(told, expected);
+        for refused in &loaded.refused {
+            let (line, mark) = (format!("\n{} | ", refused.at.line), refused.report.lines().last().unwrap());
+            assert!(refused.report.contains(&line) && mark.trim_end().ends_with('^'), "{}", refused.report);
+        }
+        let two = &loaded.refused[3].report;
+        assert!(two.contains("two.pem: No such file") && two.ends_with(&format!("{}^^^^^^^", " ".repeat(30))), "{two}");
+        assert_eq!((loaded.connections.len(), loaded.faulty.len()), (0, 2));
     }
 
     #[test]

@@ -279,12 +279,12 @@ impl Core {
         }
         log::line("CFG", 0, &format!("loaded {summary}"));
         for refused in &loaded.refused {
-            log::line("CFG", 0, refused);
+            log::line("CFG", 0, &refused.report);
         }
         for connection in &loaded.connections {
             self.start_actions(now, connection);
         }
-        Ok((summary, loaded.refused))
+        Ok((summary, loaded.refused.into_iter().map(|refused| refused.report).collect()))
     }
 
     /// `reload-settings`: the log level is all that may change while running.

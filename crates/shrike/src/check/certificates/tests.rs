@@ -74,6 +74,7 @@ impl Directory {
         let found = one(&self.file(), &loaded, now);
         assert!(found.len() <= 1);
         let found = found.first()?;
+        let found = &found.finding;
         let place = found.evidence[0].clone();
         assert!(place.contains("swanctl.conf:"), "{place}");
         Some((found.severity, found.causes[0].code(), found.why.clone()))
