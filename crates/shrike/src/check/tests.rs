@@ -209,7 +209,8 @@ fn one_file_is_judged_by_itself() {
 fn what_is_unwise_is_told_beside_what_is_refused_in_the_order_of_lines() {
     let lines =
         "version = 1\n    proposals = aes128gcm16-prfsha256-modp2048\n    dpd_delay = soon\n    aggressive = yes";
-    let child = "rekey_time = 3600s\n        life_time = 1800s\n        esp_proposals = 3des-md5\n        dpd_action = restart";
+    let child =
+        "rekey_time = 3600s\n        life_time = 1800s\n        esp_proposals = 3des-md5\n        dpd_action = restart";
     let text = site("a", "b", lines, child, "s");
     let files = Files::new("all-faults");
     let how = Check { file: files.write("a.conf", &text), with: None, json: false, verbose: false };

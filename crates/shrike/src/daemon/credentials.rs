@@ -9,16 +9,11 @@
 //! | `pkcs12` | containers with a private key and certificates |
 //! | `private`, `rsa`, `ecdsa`, `pkcs8` | private keys |
 
-<<<<<<< HEAD
-use config::{Authority, CertificateSource, Connection, KeyPassphrase};
+use config::{Authority, CertificateSource, Connection, KeyPassphrase, Place};
 use crypto::{
     Certificate, Container, InvalidContainer, InvalidPrivateKey, PrivateKey, PublicKey, RawKey, RevocationList,
 };
-=======
-use config::{Authority, CertificateSource, Connection, KeyPassphrase, Place};
-use crypto::{Certificate, InvalidPrivateKey, PrivateKey, PublicKey, RawKey, RevocationList};
 use model::ConfigRef;
->>>>>>> helper-b
 use proto::Credentials;
 use std::collections::BTreeSet;
 use std::fmt;
