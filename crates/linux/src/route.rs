@@ -16,6 +16,7 @@
 use crate::netlink::{CREATE, DUMP, EXCLUSIVE, NetlinkError, REPLACE, Reply, Request, Socket};
 use crate::sys::{address, family, octets, width};
 use model::TrafficSelector;
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -25,6 +26,7 @@ const RTM_DELLINK: u16 = 17;
 const RTM_NEWADDR: u16 = 20;
 const RTM_DELADDR: u16 = 21;
 const RTM_GETADDR: u16 = 22;
+const RTM_GETLINK: u16 = 18;
 const RTM_NEWROUTE: u16 = 24;
 const RTM_DELROUTE: u16 = 25;
 const RTM_GETROUTE: u16 = 26;
@@ -81,6 +83,9 @@ const RTN_BLACKHOLE: u8 = 6;
 const RTN_THROW: u8 = 9;
 const RTPROT_STATIC: u8 = 4;
 
+const IFF_UP: u32 = 1;
+
+const LINK_HEADER: usize = 16;
 const ADDRESS_HEADER: usize = 8;
 const ROUTE_HEADER: usize = 12;
 
@@ -301,6 +306,19 @@ impl Routes {
         request.put(&[0; ADDRESS_HEADER]);
         let replies = self.socket.request(request)?;
         Ok(replies.iter().filter(|reply| reply.kind == RTM_NEWADDR).filter_map(local_address).collect())
+    }
+
+    /// The same without those of interfaces that are down: nothing is sent from them, though the kernel keeps them.
+    ///
+    /// # Errors
+    /// [`NetlinkError`].
+    pub fn usable_addresses(&mut self) -> Result<Vec<LocalAddress>, NetlinkError> {
+        let mut request = Request::new(RTM_GETLINK, DUMP);
+        request.put(&link_header(0, None));
+        let replies = self.socket.request(request)?;
+        let up: BTreeSet<u32> =
+            replies.iter().filter(|reply| reply.kind == RTM_NEWLINK).filter_map(link_that_is_up).collect();
+        Ok(self.addresses()?.into_iter().filter(|own| up.contains(&own.interface)).collect())
     }
 
     /// Gives an interface an address.
@@ -524,12 +542,17 @@ fn source_within(local: &TrafficSelector, addresses: &[LocalAddress]) -> Option<
 
 /// `struct ifinfomsg`.
 fn link_header(interface: u32, up: Option<bool>) -> Vec<u8> {
-    const IFF_UP: u32 = 1;
     let mut header = vec![0; 4];
     header.extend(interface.to_ne_bytes());
     header.extend(if up == Some(true) { IFF_UP } else { 0 }.to_ne_bytes());
     header.extend(if up.is_some() { IFF_UP } else { 0 }.to_ne_bytes());
     header
+}
+
+/// The index in a `struct ifinfomsg` whose interface is up.
+fn link_that_is_up(reply: &Reply) -> Option<u32> {
+    let &[_, _, _, _, i0, i1, i2, i3, f0, f1, f2, f3] = reply.fixed(LINK_HEADER)?.first_chunk::<12>()?;
+    (u32::from_ne_bytes([f0, f1, f2, f3]) & IFF_UP != 0).then(|| u32::from_ne_bytes([i0, i1, i2, i3]))
 }
 
 fn local_address(reply: &Reply) -> Option<LocalAddress> {

@@ -207,3 +207,25 @@ fn a_named_namespace_comes_and_goes() {
     drop(namespace);
     assert!(Namespace::existing(&name).is_err());
 }
+
+#[test]
+fn addresses_of_an_interface_that_is_down_are_not_usable() {
+    let (Some(namespace), Some(other)) = (namespace(), namespace()) else { return };
+    namespace
+        .run(|| {
+            let mut routes = Routes::open().unwrap();
+            if let Err(error) = routes.add_veth("v0", "v0", Some(std::os::fd::AsFd::as_fd(&other))) {
+                return skip(format!("no virtual Ethernet: {error}"));
+            }
+            let interface = Routes::interface_index("v0").unwrap();
+            let own = LocalAddress { interface, address: "192.0.2.1".parse().unwrap(), prefix: 24 };
+            routes.add_address(&own).unwrap();
+            assert!(!routes.usable_addresses().unwrap().contains(&own), "not up yet");
+            routes.set_link(interface, Some(true), None).unwrap();
+            assert!(routes.usable_addresses().unwrap().contains(&own));
+            routes.set_link(interface, Some(false), None).unwrap();
+            assert!(routes.addresses().unwrap().contains(&own), "the kernel keeps it");
+            assert!(!routes.usable_addresses().unwrap().contains(&own));
+        })
+        .unwrap();
+}

@@ -297,7 +297,7 @@ impl Core {
     fn network_changed(&mut self, now: Instant) {
         self.plane.network_changed();
         let Some(routes) = &mut self.routes else { return };
-        let Ok(present) = routes.addresses() else { return };
+        let Ok(present) = routes.usable_addresses() else { return };
         let ours = |a: &IpAddr| !self.addresses.holds(*a) && !a.is_loopback();
         let present: Vec<IpAddr> = present.iter().map(|a| a.address).filter(ours).collect();
         for sa in self.endpoint.movable() {
