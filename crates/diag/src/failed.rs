@@ -51,7 +51,7 @@ pub(crate) fn causes(tombstone: &Tombstone) -> Vec<Cause> {
         FailureKind::ChoiceNotOffered { phase, mismatch } => {
             proposal(*phase, &mismatch.differing.iter().map(|(dimension, ..)| dimension.0).collect::<Vec<_>>())
         }
-        FailureKind::TsUnacceptable { .. } => vec![C::TrafficSelector],
+        FailureKind::TsUnacceptable { .. } | FailureKind::TooManySelectors { .. } => vec![C::TrafficSelector],
         FailureKind::NoAnswer { .. } if tombstone.sa.established.is_some() && tombstone.child.is_none() => {
             // It said that it does not know the SA, though anybody can have said so.
             let forgot = tombstone.sa.suspicion.is_some();

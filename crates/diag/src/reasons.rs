@@ -16,7 +16,7 @@ pub struct Reason {
 }
 
 /// All codes that an SA may end with.
-const REASONS: [Reason; 46] = [
+const REASONS: [Reason; 47] = [
     of("PEER_ID_UNKNOWN", "no connection here expects the identity that the peer has proven or given", C::PeerId),
     of("LOCAL_ID_UNKNOWN", "the peer asks for an identity that is not ours", C::PeerId),
     of("PEER_ID_MISMATCH", "the responder has another identity than our connection expects", C::PeerId),
@@ -39,6 +39,11 @@ const REASONS: [Reason; 46] = [
     of("AUTH_FAILED", "the peer refused our authentication, and does not say why", C::AuthFailed),
     of("IKE_PROPOSAL", "no proposal for the IKE SA in common", C::Phase1Proposal),
     of("CHILD_PROPOSAL", "no proposal for the Child SA in common", C::ChildFailed),
+    of(
+        "TOO_MANY_SELECTORS",
+        "the traffic selectors are more pairs of networks than a Child SA may have",
+        C::TrafficSelector,
+    ),
     of("KE_GROUP", "the peer asks for a key exchange group that is not allowed here", C::DhGroup),
     of("CHOICE_NOT_OFFERED", "the peer chose what we did not offer", C::Phase1Proposal),
     of("TRAFFIC_SELECTOR", "no traffic selectors in common", C::TrafficSelector),

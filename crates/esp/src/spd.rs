@@ -99,7 +99,7 @@ impl Spd {
                 let family = if remote.is_ipv6() { &mut self.v6 } else { &mut self.v4 };
                 for (network, length) in remote.networks() {
                     let bucket = family.lengths.entry(Reverse(length)).or_default().entry(bits(network)).or_default();
-                    let at = bucket.partition_point(|other| other.rank < rank);
+                    let at = bucket.partition_point(|other| other.rank <= rank);
                     bucket.insert(at, policy);
                 }
             }

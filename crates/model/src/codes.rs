@@ -4,7 +4,7 @@ use crate::FailureKind;
 
 impl FailureKind {
     /// All codes ([`FailureKind::code`]).
-    pub const CODES: [&'static str; 49] = [
+    pub const CODES: [&'static str; 50] = [
         "PEER_ID_UNKNOWN",
         "LOCAL_ID_UNKNOWN",
         "PEER_ID_MISMATCH",
@@ -28,6 +28,7 @@ impl FailureKind {
         "IKE_PROPOSAL",
         "CHILD_PROPOSAL",
         "KE_GROUP",
+        "TOO_MANY_SELECTORS",
         "CHOICE_NOT_OFFERED",
         "TRAFFIC_SELECTOR",
         "NO_RESPONSE",

@@ -272,6 +272,13 @@ pub enum FailureKind {
         /// What the peer asked for on our side, as far as known.
         peer_remote: Vec<TrafficSelector>,
     },
+    /// The traffic selectors fit, and are more pairs of networks than a Child SA may have.
+    TooManySelectors {
+        /// How many pairs there would be.
+        pairs: u64,
+        /// How many there may be.
+        most: u64,
+    },
     /// The peer did not answer.
     NoAnswer {
         /// What we waited for.
@@ -435,6 +442,7 @@ impl FailureKind {
             Self::InvalidKeyExchange { .. } => "KE_GROUP",
             Self::ChoiceNotOffered { .. } => "CHOICE_NOT_OFFERED",
             Self::TsUnacceptable { .. } => "TRAFFIC_SELECTOR",
+            Self::TooManySelectors { .. } => "TOO_MANY_SELECTORS",
             Self::NoAnswer { answered_before: false, .. } => "NO_RESPONSE",
             Self::NoAnswer { .. } => "PEER_LOST",
             Self::HalfOpen { .. } => "HALF_OPEN",
@@ -555,6 +563,10 @@ impl FailureKind {
                 "make local_ts here the mirror of remote_ts at the peer, and the reverse".into()
             }
             Self::TsUnacceptable { .. } => "local_ts and remote_ts must mirror the peer's: its log shows what it expects".into(),
+            Self::TooManySelectors { .. } => {
+                "write the networks of local_ts and remote_ts together to larger ones, or share them out among several children"
+                    .into()
+            }
             Self::NoAnswer { answered_before: true, to, .. } => format!(
                 "check that {} runs and can be reached; where dpd_action = restart is set the SA is made again by itself, with \
                  keyingtries = 0 as often as that takes",
@@ -764,6 +776,9 @@ impl fmt::Display for FailureKind {
             ),
             Self::TsUnacceptable { local, remote, .. } => {
                 write!(f, "the peer does not accept our traffic selectors {} === {}", List(local), List(remote))
+            }
+            Self::TooManySelectors { pairs, most } => {
+                write!(f, "the traffic selectors are {pairs} pairs of networks: a Child SA may have {most} of them")
             }
             Self::NoAnswer { waiting_for, to, sent, over, answered_before } => {
                 let again = if *answered_before { " any more" } else { "" };

@@ -24,7 +24,7 @@ pub use identity::{IdKind, Identity, InvalidIdentity};
 pub use listed::{ListedSa, Listing};
 pub use live::{Live, LiveChild, LiveConnection, Stray, StraySa};
 pub use observed::{NOTIFY_DATA, ObservedInside, ObservedMessage, ObservedNotify, ObservedSa, ObservedTooBig};
-pub use selector::{InvalidSelector, TrafficSelector, narrow};
+pub use selector::{InvalidSelector, MAX_PAIRS, TrafficSelector, narrow, pairs};
 pub use snapshot::{
     ChildSnapshot, ChildState, DELETED, ExchangeMode, Heard, IkeState, NatState, Retransmissions, SaSnapshot,
     Tombstone, UNREADABLE, UNREADABLE_TEXT,

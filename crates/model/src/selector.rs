@@ -197,6 +197,20 @@ pub fn narrow(ours: &[TrafficSelector], theirs: &[TrafficSelector]) -> Vec<Traff
     narrowed
 }
 
+/// The most pairs of networks that a Child SA may have ([`pairs`]): what is looked up for each packet and installed at once
+/// must not be for a peer to choose. RFC 7296 allows 255 ranges on either side, each of them up to 254 networks.
+pub const MAX_PAIRS: u64 = 1024;
+
+/// How many pairs of networks these selectors are, one of `local` and one of `remote` of the same family: as many policies
+/// carry them.
+pub fn pairs(local: &[TrafficSelector], remote: &[TrafficSelector]) -> u64 {
+    let networks = |list: &[TrafficSelector], ipv6| -> u64 {
+        let of_family = list.iter().filter(|ts| ts.is_ipv6() == ipv6);
+        of_family.map(|ts| ts.networks().len() as u64).sum()
+    };
+    [false, true].into_iter().map(|ipv6| networks(local, ipv6) * networks(remote, ipv6)).sum()
+}
+
 const PROTOCOLS: &[(u8, &str)] =
     &[(1, "icmp"), (4, "ipencap"), (6, "tcp"), (17, "udp"), (47, "gre"), (50, "esp"), (58, "ipv6-icmp"), (132, "sctp")];
 

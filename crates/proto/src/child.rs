@@ -42,6 +42,9 @@ pub(crate) struct ChildSa {
     pub asked: Option<Box<Asked>>,
 }
 
+/// How much longer than `life_time` the data plane keeps a Child SA that nobody deletes.
+const AFTER_THE_END: Duration = Duration::from_secs(30);
+
 /// A request of ours: its nonce, and when it was answered.
 pub(crate) struct Asked {
     pub nonce: Vec<u8>,
@@ -352,6 +355,10 @@ fn choose_among(
             });
             continue;
         }
+        if let Err(kind) = not_too_many(&agreed_ts) {
+            closest = Some((Some(index), kind));
+            continue;
+        }
         match select(&proposals_of(child), offered) {
             Ok((number, suite)) => {
                 let (lifetime, mode, as_written) = (Lifetime::default(), Mode::Tunnel, None);
@@ -376,6 +383,14 @@ fn choose_among(
         };
         (None, kind)
     }))
+}
+
+/// A peer within our own selectors may ask for any number of pieces of them.
+fn not_too_many(agreed: &Selectors) -> Result<(), FailureKind> {
+    match model::pairs(&agreed.local, &agreed.remote) {
+        pairs if pairs > model::MAX_PAIRS => Err(FailureKind::TooManySelectors { pairs, most: model::MAX_PAIRS }),
+        _ => Ok(()),
+    }
 }
 
 /// Whether the responder's answer is among what we offered. `mode` is what both ends said about it: a responder may always
@@ -410,6 +425,7 @@ pub(crate) fn accept(
         });
     }
     let selectors = Selectors { local: tsi.to_vec(), remote: tsr.to_vec() };
+    not_too_many(&selectors)?;
     Ok(Agreed { number, suite, selectors, as_written: None, mode, lifetime: Lifetime::default() })
 }
 
@@ -618,7 +634,8 @@ pub(crate) fn install(
         soft_packets: soft_limit(cx, parent.role, packets.soft, packets.spread),
         hard_bytes: (volume.hard != 0).then_some(volume.hard),
         hard_packets: (packets.hard != 0).then_some(packets.hard),
-        hard_lifetime: None,
+        // Behind our own timer, for the case that we are not there any more to see to it.
+        hard_lifetime: (!life_time.is_zero()).then(|| life_time + AFTER_THE_END),
     };
     cx.plane(Command::Install(Box::new(install)));
     if !config.inactivity.is_zero() {

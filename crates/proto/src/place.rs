@@ -64,7 +64,7 @@ pub(crate) fn of(
         {
             "local_ts"
         }
-        FailureKind::TsUnacceptable { .. } => "remote_ts",
+        FailureKind::TsUnacceptable { .. } | FailureKind::TooManySelectors { .. } => "remote_ts",
         FailureKind::EncapsulationMode { .. } => "mode",
         FailureKind::ModeMismatch { .. } => "aggressive",
         FailureKind::NoAnswer { .. } | FailureKind::NoConfig { .. } => "remote_addrs",

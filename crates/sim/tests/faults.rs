@@ -314,6 +314,33 @@ fn different_esp_proposals() {
     forgotten(&mut sim, &[a, b]);
 }
 
+/// Within our own selectors a peer may ask for any number of pieces: each pair of them is a policy.
+#[test]
+fn more_pairs_of_selectors_than_a_child_sa_may_have() {
+    let hosts = |net: &str, count: usize| {
+        // Every other address, so that no two of them are one network.
+        (0..count).map(|n| format!("{net}.{}/32", 2 * n)).collect::<Vec<_>>().join(",")
+    };
+    for (count, most) in [(32, true), (33, false)] {
+        let (sim, a, b) = attempt(
+            site_a()
+                .child(&format!("local_ts = {}", hosts("10.1.0", count)))
+                .child(&format!("remote_ts = {}", hosts("10.2.0", count))),
+            site_b().child("local_ts = 10.2.0.0/16").child("remote_ts = 10.1.0.0/16"),
+        );
+        for node in [a, b] {
+            assert_eq!(sim.snapshots(node)[0].state, IkeState::Established);
+            let children = &sim.snapshots(node)[0].children;
+            assert_eq!(children.iter().any(|c| c.installed.is_some()), most, "{count}: {children:?}");
+        }
+        if !most {
+            let kind = FailureKind::TooManySelectors { pairs: 33 * 33, most: 1024 };
+            assert_eq!(sim.failure(b).kind, kind);
+            assert!(matches!(sim.failure(a).kind, FailureKind::TsUnacceptable { found_by: Side::Peer, .. }));
+        }
+    }
+}
+
 #[test]
 fn selectors_that_do_not_meet() {
     let (mut sim, a, b) = attempt(

@@ -4,8 +4,8 @@ use super::XfrmError;
 use model::TrafficSelector;
 use std::net::IpAddr;
 
-/// The most selectors of one direction that a Child SA may need.
-const MAX_SELECTORS: usize = 512;
+/// The most selectors of one direction that a Child SA may need; ranges of ports are several.
+const MAX_SELECTORS: usize = model::MAX_PAIRS as usize;
 
 const ICMP: u8 = 1;
 const ICMPV6: u8 = 58;

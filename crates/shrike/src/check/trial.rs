@@ -370,7 +370,7 @@ fn counterpart(kind: &FailureKind, connection: &Connection, child: &Child) -> Op
             Some(connection.source.get("proposals"))
         }
         FailureKind::NoProposalChosen { .. } => Some(child.source.get("esp_proposals")),
-        FailureKind::TsUnacceptable { .. } => {
+        FailureKind::TsUnacceptable { .. } | FailureKind::TooManySelectors { .. } => {
             let key = if child.source.is_set("remote_ts") { "remote_ts" } else { "local_ts" };
             Some(child.source.get(key))
         }

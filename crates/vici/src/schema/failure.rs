@@ -179,6 +179,7 @@ fn values(m: &mut Message, kind: &Kind) {
             set_selectors(m, "peer-remote-ts", peer_remote);
             m.set("found-by", side_name(*found_by))
         }
+        Kind::TooManySelectors { pairs, most } => m.number("pairs", *pairs).number("most", *most),
         Kind::NoAnswer { waiting_for, to, sent, over, answered_before } => m
             .set("waiting-for", rule_name(*waiting_for))
             .set("to", to.to_string())
@@ -291,6 +292,7 @@ fn kind_from(code: &str, m: &Message) -> Result<Option<Kind>, SchemaError> {
             peer_local: selectors("peer-local-ts")?,
             peer_remote: selectors("peer-remote-ts")?,
         },
+        "TOO_MANY_SELECTORS" => Kind::TooManySelectors { pairs: parse(m, "pairs")?, most: parse(m, "most")? },
         "NO_RESPONSE" | "PEER_LOST" => Kind::NoAnswer {
             waiting_for: rule("waiting-for")?,
             to: parse(m, "to")?,
@@ -451,6 +453,7 @@ mod tests {
                 Kind::InvalidKeyExchange { ours: group, wanted: KeyExchangeId(n) },
                 Kind::ChoiceNotOffered { phase, mismatch: mismatch() },
                 Kind::TsUnacceptable { found_by: side, local: ts.clone(), remote: more.clone(), peer_local: more, peer_remote: ts },
+                Kind::TooManySelectors { pairs: n.into(), most: 1024 },
                 Kind::NoAnswer { waiting_for, to: remote.into(), sent: n.into(), over: ms, answered_before: flag },
                 Kind::HalfOpen { waiting_for, after: ms, repeated: n.into() },
                 Kind::NoConfig { local: local.into(), remote: remote.into() },
