@@ -5,7 +5,7 @@
 #   together.sh                 strongSwan, once
 #   together.sh --long [PEER..] strongSwan and libreswan, each five times (nightly)
 #   together.sh PEER...         some of them, once. Both ends on the kernel's ESP: in a guest where this one has none
-# OpenIKED is not among them: of two IKE SAs that both ends began at once it deletes none (docs/adr/019).
+# OpenIKED is in iked.sh, and only for the first of these.
 . "$(dirname "$0")/lab.sh"
 for part in kernel swanctl charon pluto subject scenario; do . "$INTEROP/lib/$part.sh"; done
 subject_required

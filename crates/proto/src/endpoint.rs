@@ -509,6 +509,9 @@ impl Endpoint {
     // ---------------------------------------------------------------------------------------------- timers and plane
 
     fn timer(&mut self, now: Instant, id: SaId, reason: Reason) {
+        if reason == Reason::Twin {
+            return self.ask_for_twin(id, now);
+        }
         if reason == Reason::Again {
             return self.attempt_again(now, id); // the SA may be forgotten by now
         }
@@ -536,7 +539,7 @@ impl Endpoint {
                 Verdict::Keep
             }
             Reason::IkeLifetime | Reason::ChildLifetime(_) => return self.renew(now, id, reason),
-            Reason::Again => Verdict::Keep,
+            Reason::Again | Reason::Twin => Verdict::Keep,
         };
         self.conclude(now, id, verdict);
     }

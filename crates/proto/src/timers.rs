@@ -20,6 +20,8 @@ pub enum Reason {
     Exchange(u32),
     /// Does a Child SA still carry packets? (`inactivity`)
     Idle(SaId),
+    /// The peer had time to delete the one of two IKE SAs begun at once that it began.
+    Twin,
     /// A Child SA's lifetime ends.
     ChildLifetime(SaId),
     /// What was refused is begun again. Behind all others: the end of an SA does not cancel it.

@@ -66,6 +66,36 @@ fn one_goes_whichever_message_is_lost() {
     assert!(deleted_by.iter().all(|n| *n > 100), "{deleted_by:?}");
 }
 
+/// A peer that has no such rule, as charon and OpenIKED have none, deletes nothing: the end that has it deletes the same one
+/// a while later, whoever began it.
+#[test]
+fn one_goes_if_only_one_end_knows_the_rule() {
+    let mut stayed = [0, 0];
+    for seed in 0..24 {
+        for lost in 0..16 {
+            let what = format!("seed {seed}, message {lost} lost");
+            let mut sim = Sim::new(seed);
+            let site = |name: &str, own: &str, peer: &str, unique: &str| {
+                let site = Site::new(name, own).to(peer).connection("proposals = aes128-sha256-x25519");
+                site.connection("dpd_delay = 0s").connection(unique)
+            };
+            let a = sim.add(site("a", "192.0.2.1", "192.0.2.2", "unique = no"));
+            let b = sim.add(site("b", "192.0.2.2", "192.0.2.1", "unique = never"));
+            let mut count = 0;
+            sim.set_hook(Some(Box::new(move |_, datagram| {
+                count += 1;
+                if count == lost { Vec::new() } else { vec![(Duration::ZERO, datagram.clone())] }
+            })));
+            sim.initiate(a, b);
+            sim.initiate(b, a);
+            run_carrying(&mut sim, 60 * SECOND, a, b, &what);
+            one_of_each(&sim, a, b, &what);
+            stayed[usize::from(sim.snapshots(a)[0].role == model::Role::Initiator)] += 1;
+        }
+    }
+    assert!(stayed.iter().all(|n| *n > 100), "{stayed:?}");
+}
+
 /// What each end does when the peer deletes an SA does not bring the one back that goes.
 #[test]
 fn close_actions_do_not_bring_it_back() {

@@ -12,10 +12,14 @@
 //! it) and none for two first negotiations; both stay then, and are rekeyed for ever. The same idea holds here, by the SPIs,
 //! which both ends know too: the end that began the SA with the lower ones deletes it, once the peer has shown that it has
 //! the other and that one carries everything. Another implementation sees an ordinary Delete.
+//!
+//! Other implementations do not know that rule. If the peer began the one with the lower SPIs and has not deleted it after
+//! [`PATIENCE`], we do, under the same conditions: whoever deletes, it is the same one.
 
 use super::Endpoint;
 use crate::child::ChildSa;
 use crate::ike_sa::IkeSa;
+use crate::timers::Reason;
 use crate::v2;
 use config::Unique;
 use model::{Instant, SaId};
@@ -26,13 +30,16 @@ use std::time::Duration;
 /// strongSwan's defaults repeats its first request.
 const AT_ONCE: Duration = Duration::from_secs(165);
 
+/// So long the peer has for deleting the SA that it began: longer than libreswan keeps a superfluous one (5 s).
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// The SAs that stay, each with the one that goes, and since when both are up.
 #[derive(Default)]
 pub(super) struct Twins(BTreeMap<SaId, (SaId, Instant)>);
 
 impl Endpoint {
     /// An IKE SA is up. If there is another one that was begun at the same time by the other end, and ours is the one that
-    /// goes, the peer is asked whether it has the other.
+    /// goes, the peer is asked whether it has the other; if the peer's is, it has time to delete it.
     pub(super) fn find_twin(&mut self, now: Instant, id: SaId) {
         let Some(new) = self.ikev2(id) else { return };
         let Some(peer) = new.local_id.clone().zip(new.remote_id.clone()) else { return };
@@ -43,11 +50,27 @@ impl Endpoint {
         let pairs: Vec<(SaId, SaId)> = others
             .filter(|other| are_twins(new, other))
             .map(|twin| if spis(new) < spis(twin) { (new, twin) } else { (twin, new) })
-            .filter(|(goes, _)| began(goes)) // else the peer did, and deletes it
+            .filter(|(goes, stays)| began(goes) || began(stays)) // else the peer did both, and knows what for
             .map(|(goes, stays)| (goes.id, stays.id))
             .collect();
         for (goes, stays) in pairs {
             self.twins.0.insert(stays, (goes, now));
+            self.ask_whether_it_has(now, goes, stays);
+        }
+    }
+
+    /// The peer is asked whether it has the one that stays: now, or when the time is over in which it can delete the other.
+    fn ask_whether_it_has(&mut self, now: Instant, goes: SaId, stays: SaId) {
+        if self.ikev2(goes).is_some_and(began) {
+            self.ask_for_twin(stays, now);
+        } else if let Some((_, since)) = self.twins.0.get(&stays) {
+            self.cx.timers.set(stays, Reason::Twin, *since + PATIENCE);
+        }
+    }
+
+    /// The peer is asked whether it has the IKE SA that stays of two.
+    pub(super) fn ask_for_twin(&mut self, stays: SaId, now: Instant) {
+        if self.twins.0.contains_key(&stays) {
             if let Some(sa) = self.sas.get_mut(&stays).and_then(IkeSa::v2) {
                 sa.enqueue(&mut self.cx, now, v2::Task::Liveness);
             }
@@ -72,7 +95,8 @@ impl Endpoint {
         let Some((heir, old)) = both.filter(|(heir, old)| stands_alone(heir) && stands_alone(old)) else { return };
         // More requests than are under way: one was answered.
         let proven = usize::try_from(heir.next_request).is_ok_and(|sent| sent > heir.pending.len());
-        if proven && old.pending.is_empty() && old.queue.is_empty() && carries_all_of(heir, old) {
+        let due = began(old) || since + PATIENCE <= now;
+        if due && proven && old.pending.is_empty() && old.queue.is_empty() && carries_all_of(heir, old) {
             self.twins.0.remove(&stays);
             self.retire(now, goes, stays);
         } else if heir.children.is_empty()
@@ -113,10 +137,10 @@ impl Endpoint {
             *goes = heir;
         }
         if let Some(goes) = self.twins.0.remove(&old)
-            && let Some(sa) = self.sas.get_mut(&heir).and_then(IkeSa::v2)
+            && self.ikev2(heir).is_some()
         {
             self.twins.0.insert(heir, goes);
-            sa.enqueue(&mut self.cx, now, v2::Task::Liveness);
+            self.ask_whether_it_has(now, goes.0, heir);
         }
     }
 
