@@ -16,6 +16,7 @@ pub const ALL: &[Script] = &[
     ("charon", None),
     ("rekey", None),
     ("fragments", None),
+    ("nat", None),
     ("pluto", None),
     ("ikev1", None),
     ("certificates", None),
