@@ -14,8 +14,13 @@ const MAX_TALLIES: usize = 32;
 const MAX_LIVE: usize = 16;
 /// So much of a line is shown as evidence.
 const MAX_SAMPLE: usize = 200;
+/// So many instants of a peer are kept.
+const MAX_INSTANTS: usize = 32;
 /// Established SAs that follow each other faster than this are no rekeying.
 pub(super) const TOO_SOON: u64 = 10_000;
+
+/// Beginnings of both ends so close to each other cross.
+const CROSSING: u64 = 2_000;
 
 /// How far an attempt got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,6 +44,7 @@ pub(super) struct Attempt {
     pub at: Option<u64>,
     pub line: u64,
     pub repeated: u32,
+    sa: Option<String>,
     sample: String,
 }
 
@@ -92,6 +98,8 @@ pub(super) struct Course {
     pub local: Option<IpAddr>,
     pub tallies: Vec<Tally>,
     pub attempt: Option<Attempt>,
+    /// One in the other role that the attempt crosses.
+    beside: Option<Attempt>,
     pub attempts: u32,
     pub up: u32,
     pub children: u32,
@@ -106,8 +114,65 @@ pub(super) struct Course {
     pub taken: VecDeque<Option<u64>>,
     taken_pending: bool,
     pub by_peer: u32,
+    /// When SAs came in place of others that had not ended their time; at most the last few.
+    pub ups: VecDeque<u64>,
+    /// When the peer deleted one and none was left; at most the last few.
+    pub deletes: VecDeque<u64>,
+    /// When the peer was found dead; at most the last few.
+    pub losses: VecDeque<u64>,
+    /// How often an SA came to the end of its lifetime.
+    pub expired: u32,
+    /// How often one role followed the other, and how often both began at once.
+    pub crossed: u32,
+    /// The role in which we were when the last one was established.
+    pub last_role: Option<Role>,
+    last_whose: Option<String>,
+    /// We announced that we renew the SA.
+    renews: bool,
+    /// What is deleted next is deleted by us.
+    ours: bool,
+    last_closed: String,
+    /// The next SA that we delete is a duplicate.
+    duplicate: bool,
+    /// The log began when an SA was there already.
+    pub before: bool,
 }
 
+/// Adds an instant, and forgets the oldest of too many.
+fn note(instants: &mut VecDeque<u64>, at: Option<u64>) {
+    instants.extend(at);
+    if instants.len() > MAX_INSTANTS {
+        instants.pop_front();
+    }
+}
+
+/// Which SA of a peer's a line says is established: its connection and identities, or its addresses and ports.
+fn whose(text: &str) -> Option<String> {
+    if let Some((before, ends)) = text.split_once(" between ") {
+        let name = before.split_once("IKE_SA ").map_or("", |(_, rest)| rest.split('[').next().unwrap_or_default());
+        return Some(format!("{name} {ends}").chars().take(MAX_SAMPLE).collect());
+    }
+    let (_, rest) = text.split_once("ISAKMP-SA established ")?;
+    rest.split(' ').next().filter(|ends| ends.contains("]-")).map(str::to_string)
+}
+
+/// The number of the message in charon's `message ID 22, seq 3`, as both versions of it say it.
+fn message_id(text: &str) -> Option<u32> {
+    let (_, rest) = text.split_once("essage ID ")?;
+    rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+/// Whether BIG-IP's brackets name a responder's SPI: then it has answered.
+fn answered(text: &str) -> bool {
+    text.split("-0x").skip(1).any(|rest| {
+        let digits = rest.split(|c: char| !c.is_ascii_hexdigit()).next().unwrap_or_default();
+        digits.bytes().any(|digit| digit != b'0')
+    })
+}
+
+/// What worked once and fails when it is renewed: the first one under IKE_AUTH has no key exchange of its own (RFC 7296
+/// section 1.2).
+const RENEWED_CHILD: &[Cause] = &[C::Pfs, C::ChildFailed, C::EncryptionAlgorithm, C::AuthenticationAlgorithm];
 const CHILD_PROPOSAL: &[Cause] = &[C::ChildFailed, C::EncryptionAlgorithm, C::AuthenticationAlgorithm];
 
 impl Course {
@@ -130,7 +195,7 @@ impl Course {
     pub fn take(&mut self, phrase: u16, says: Says, at: At<'_>, sa: Option<&str>) {
         match says {
             Says::Nothing | Says::Restart => {}
-            Says::Begun { role, version } => self.begin(role, version, at),
+            Says::Begun { role, version } => self.begin(role, version, at, sa),
             Says::Aggressive => self.on_attempt(|attempt| attempt.aggressive = true),
             Says::Answered => self.reach(Stage::Answered),
             Says::Keyed => self.reach(Stage::Keyed),
@@ -143,9 +208,23 @@ impl Course {
                 self.succeed(|place| place == Place::Child || carried && place == Place::Ike);
             }
             Says::Repeated => {
-                // A log may begin in the middle of an attempt.
-                if self.attempt.is_none() && self.up == 0 && self.attempts == 0 {
-                    self.begin(Role::Initiator, 2, at);
+                // A log may begin in the middle of an attempt, or of an SA's life: numbers count up from 0, and those from 2
+                // on are of an established one (RFC 7296 section 2.2).
+                if self.attempt.is_none() && self.up == 0 && self.attempts == 0 && !self.before {
+                    match message_id(at.text) {
+                        Some(number) if (2..1 << 24).contains(&number) => {
+                            self.before = true;
+                            self.live.insert("?".to_string());
+                        }
+                        number => {
+                            self.begin(Role::Initiator, 2, at, None);
+                            if number == Some(1) || answered(at.text) {
+                                self.reach(Stage::Keyed);
+                            }
+                        }
+                    }
+                } else if answered(at.text) {
+                    self.reach(Stage::Keyed);
                 }
                 self.on_attempt(|attempt| attempt.repeated = attempt.repeated.saturating_add(1));
             }
@@ -161,6 +240,14 @@ impl Course {
             Says::GaveUp => self.give_up(phrase, at),
             Says::Closed => self.close(at, sa, false),
             Says::ByPeer => self.close(at, sa, true),
+            Says::Expired => {
+                self.expired = self.expired.saturating_add(1);
+                self.close(at, sa, false);
+            }
+            // racoon's words for what the peer's deletion does, and also for what its own commands do.
+            Says::Purged => self.close(at, sa, !self.ours),
+            Says::Renews => self.renews = true,
+            Says::Ours => self.ours = true,
             Says::Method { secret } => {
                 self.secret = Some(secret);
                 self.reach(Stage::Keyed);
@@ -192,9 +279,12 @@ impl Course {
 
     /// The daemon restarts: what was under way is over, without a verdict.
     pub fn restart(&mut self) {
-        self.attempt = None;
+        (self.attempt, self.beside) = (None, None);
         self.live.clear();
         self.taken_pending = false;
+        (self.renews, self.ours) = (false, false);
+        // A daemon that is started again and again is no peer that flaps.
+        self.ups.clear();
     }
 
     /// What the log ended with: `last` is the time of its last line.
@@ -226,13 +316,25 @@ impl Course {
         });
     }
 
-    fn begin(&mut self, role: Role, version: u8, at: At<'_>) {
+    fn begin(&mut self, role: Role, version: u8, at: At<'_>, sa: Option<&str>) {
         // The same attempt, told twice.
         if self.attempt.as_ref().is_some_and(|attempt| attempt.role == role && at.number <= attempt.line + 1) {
             return;
         }
         self.attempts = self.attempts.saturating_add(1);
-        self.fail(at);
+        let crosses = self.attempt.as_ref().is_some_and(|other| {
+            other.role != role && other.stage < Stage::Keyed && {
+                let since = at.time.zip(other.at).map(|(now, then)| now.saturating_sub(then));
+                since.map_or(at.number <= other.line + 3, |since| since < CROSSING)
+            }
+        });
+        if crosses {
+            // Both begin at once: neither has failed.
+            self.crossed = self.crossed.saturating_add(1);
+            self.beside = self.attempt.take();
+        } else {
+            self.fail(at);
+        }
         if self.taken_pending && role == Role::Initiator {
             self.taken.push_back(at.time);
             if self.taken.len() > 8 {
@@ -250,6 +352,7 @@ impl Course {
             at: at.time,
             line: at.number,
             repeated: 0,
+            sa: sa.map(str::to_string),
             sample: at.text.to_string(),
         });
     }
@@ -271,7 +374,11 @@ impl Course {
             self.attempt = None;
             return;
         }
-        self.attempt = None;
+        let (attempt, beside) = (self.attempt.take(), self.beside.take());
+        let crossing = beside.is_some();
+        // Of two that cross, the one that the line names is the one that came through.
+        let named = beside.filter(|beside| sa.is_some() && beside.sa.as_deref() == sa);
+        self.note_up(at, named.or(attempt).map(|attempt| attempt.role), crossing);
         self.up = self.up.saturating_add(1);
         if self.live.len() < MAX_LIVE {
             self.live.insert(sa.unwrap_or("?").to_string());
@@ -287,6 +394,25 @@ impl Course {
         }
         self.last_up = at.time;
         self.succeed(|place| matches!(place, Place::Ike | Place::Peer));
+    }
+
+    /// Keeps when it was established, unless it is a renewal or stands beside others on purpose.
+    fn note_up(&mut self, at: At<'_>, role: Option<Role>, crossing: bool) {
+        let renewed = std::mem::take(&mut self.renews) || at.text.contains("rekeyed");
+        self.ours = false;
+        if let Some((role, last)) = role.zip(self.last_role) {
+            self.crossed = self.crossed.saturating_add(u32::from(role != last && !renewed));
+        }
+        self.last_role = role.or(self.last_role);
+        let whose = whose(at.text);
+        let another = whose.is_some() && self.last_whose.is_some() && whose != self.last_whose;
+        // Many SAs that others begin are users behind one address, where nothing tells them apart.
+        let users = whose.is_none() && !crossing && role != Some(Role::Initiator) && self.live.len() >= 2;
+        self.last_whose = whose.or(self.last_whose.take());
+        if renewed || another || users {
+            self.ups.clear();
+        }
+        note(&mut self.ups, at.time);
     }
 
     fn succeed(&mut self, what: impl Fn(Place) -> bool) {
@@ -321,7 +447,21 @@ impl Course {
             Some(sa) => self.live.remove(sa) || self.live.remove("?"),
             None => self.live.remove("?"),
         };
+        // The end of an SA is told more than once.
+        let again = sa.is_some_and(|sa| sa == self.last_closed);
+        self.last_closed = sa.unwrap_or_default().to_string();
+        if again && !known {
+            return;
+        }
+        if !by_peer && known && !self.duplicate && at.text.starts_with("deleting IKE_SA") {
+            // Nothing but an operator, or a limit that was set, makes charon end an SA that is in order.
+            self.ups.clear();
+        }
+        self.duplicate = false;
         if by_peer {
+            if self.live.is_empty() && (known || self.up == 0) {
+                note(&mut self.deletes, at.time);
+            }
             self.by_peer = self.by_peer.saturating_add(u32::from(known || self.up == 0));
             self.taken_pending = known && self.live.is_empty();
         } else if !known && !self.is_up() {
@@ -339,6 +479,7 @@ impl Course {
         let proposal = matches!(causes, [C::Phase1Proposal, ..]) && self.attempt.as_ref().is_some_and(in_auth);
         let child = self.is_up() || proposal;
         let causes = match causes {
+            [C::Phase1Proposal, ..] if child && self.children > 0 => RENEWED_CHILD,
             [C::Phase1Proposal, ..] if child => CHILD_PROPOSAL,
             [C::TrafficSelector, C::PeerId] if child => &[C::TrafficSelector],
             [C::TrafficSelector, C::PeerId] => &[C::PeerId],
@@ -349,6 +490,12 @@ impl Course {
     }
 
     fn complain(&mut self, phrase: u16, place: Place, rank: Rank, causes: &'static [Cause], at: At<'_>) {
+        self.duplicate |= causes == verdict::OURS;
+        if place == Place::Peer && causes == [C::DpdTimeout] {
+            self.ours = true;
+            let again = at.time.zip(self.losses.back()).is_some_and(|(now, last)| now.abs_diff(*last) < TOO_SOON);
+            note(&mut self.losses, at.time.filter(|_| !again));
+        }
         let known = self.tallies.iter_mut().find(|t| (t.phrase, t.place, t.causes) == (phrase, place, causes));
         if let Some(tally) = known {
             (tally.count, tally.open) = (tally.count.saturating_add(1), tally.open.saturating_add(1));

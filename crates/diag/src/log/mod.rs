@@ -14,7 +14,7 @@ mod prefix;
 mod proposals;
 mod verdict;
 
-use crate::{Finding, redact};
+use crate::{Finding, redact, rhythm};
 use catalogue::Says;
 use course::{At, Course};
 use lines::Lines;
@@ -31,6 +31,8 @@ const MAX_NAMES: usize = 4096;
 const MAX_OURS: usize = 64;
 /// Stands for a phrase where a comparison of proposals speaks.
 const COMPARED: u16 = u16::MAX - 1;
+/// A thread's next line comes within so many lines.
+const NEXT_LINE: u64 = 16;
 /// What a peer is called whom no line names.
 const NOBODY: &str = "unknown peer";
 
@@ -65,13 +67,26 @@ struct Reader {
     ours: BTreeSet<IpAddr>,
     /// Whom the last line was about.
     current: Option<usize>,
-    /// The thread that just said it repeats a message; to whom, its next line says.
-    repeats: Option<String>,
+    /// A repetition of which the next line says to whom it goes.
+    repeats: Option<Repetition>,
     last: Option<u64>,
     proposals: Proposals,
     numbers: u64,
     understood: u64,
     left_out: u64,
+}
+
+/// charon says that it repeats a message one line before it says to whom.
+struct Repetition {
+    phrase: u16,
+    thread: String,
+    /// Under which names the SA is known from now on.
+    names: Vec<String>,
+    text: String,
+    number: u64,
+    time: Option<u64>,
+    /// Whom it is about if the next line does not say so.
+    else_about: Option<usize>,
 }
 
 impl Log {
@@ -85,9 +100,18 @@ impl Log {
     pub fn finish(mut self) -> LogReport {
         let mut reader = self.reader;
         self.lines.finish(|line| reader.line(line));
+        reader.settle(None);
         let last = reader.last;
+        let ups: Vec<Vec<u64>> = reader.courses.iter().map(|course| course.ups.iter().copied().collect()).collect();
+        let ups: Vec<&[u64]> = ups.iter().map(Vec::as_slice).filter(|ups| !ups.is_empty()).collect();
+        let together = rhythm::at_one_instant(&ups);
+        let mut findings: Vec<Finding> = reader.courses.into_iter().flat_map(|course| course.finish(last)).collect();
+        for finding in findings.iter_mut().filter(|finding| together && finding.id == "flapping") {
+            let all = "all peers are established anew at the same instants: look at this end, not at theirs";
+            finding.evidence.push(format!("{all} (a restart, a takeover, the clock, an interface)"));
+        }
         LogReport {
-            findings: reader.courses.into_iter().flat_map(|course| course.finish(last)).collect(),
+            findings,
             lines: reader.numbers,
             understood: reader.understood,
             cut: self.lines.cut,
@@ -105,14 +129,28 @@ impl Reader {
         if parts.aside {
             return;
         }
+        self.settle(Some(&parts));
         let small = parts.text.to_ascii_lowercase();
         let compared = self.proposals.take(parts.thread, parts.connection, parts.text);
         let found = compared.map(|says| (COMPARED, says)).or_else(|| catalogue::look_up(&small));
+        if let Some((phrase, Says::Repeated)) = found
+            && (parts.text.starts_with("sending retransmit") || parts.text.starts_with("retransmit "))
+            && self.repeats(phrase, &parts)
+        {
+            self.understood += 1;
+            return;
+        }
         let subject = self.subject(&parts, found.map(|(_, says)| says));
         let Some((phrase, says)) = found else { return };
         self.understood += 1;
         if says == Says::Restart {
             self.courses.iter_mut().for_each(Course::restart);
+            return;
+        }
+        if says == Says::Ours {
+            // The command need not name the peer.
+            let at = At { number: self.numbers, time: parts.at, text: parts.text };
+            self.courses.iter_mut().for_each(|course| course.take(phrase, says, at, None));
             return;
         }
         let Some(subject) = subject else {
@@ -137,9 +175,10 @@ impl Reader {
         let prefixed = line.peer.filter(|peer| !self.ours.contains(peer));
         let names = self.names_of(line);
         let named = names.iter().find_map(|name| self.names.get(name)).copied();
-        let thread = line.thread.filter(|thread| !thread.is_empty()).map(|thread| format!("thread {thread}"));
+        let thread = thread_name(line);
         let address = prefixed.or(ends.peer);
-        let worth = matches!(says, Some(says) if !matches!(says, Says::Nothing | Says::Restart));
+        let worth =
+            matches!(says, Some(says) if !matches!(says, Says::Nothing | Says::Restart | Says::Ours | Says::Renews));
         let found = match address {
             Some(address) => self.at(address, named, line, says, worth),
             None if says == Some(Says::GaveUp) && named.is_none() => {
@@ -154,7 +193,6 @@ impl Reader {
             }
             found => found,
         };
-        self.note_repetition(&thread, line, says, subject);
         if let Some(subject) = subject {
             let course = self.courses.get_mut(subject)?;
             course.local = local.or(course.local);
@@ -206,26 +244,42 @@ impl Reader {
         (most.repeated() > 0).then_some(at)
     }
 
-    /// charon says that it repeats a message one line before it says to whom.
-    fn note_repetition(
-        &mut self,
-        thread: &Option<String>,
-        line: &Line<'_>,
-        says: Option<Says>,
-        subject: Option<usize>,
-    ) {
-        if says == Some(Says::Repeated) && line.thread.is_some() {
-            self.repeats = thread.clone().or_else(|| Some(String::new()));
-        } else if let Some(repeats) = self.repeats.take() {
-            let same = thread.as_deref().unwrap_or_default() == repeats;
-            if same
-                && line.text.starts_with("sending packet")
-                && subject != self.names.get(&repeats).copied()
-                && let Some(course) = subject.and_then(|subject| self.courses.get_mut(subject))
-            {
-                let at = At { number: self.numbers, time: line.at, text: line.text };
-                course.take(u16::MAX, Says::Repeated, at, None);
-            }
+    /// Keeps a repetition until the next line says whom it is about; not if it is known already.
+    fn repeats(&mut self, phrase: u16, line: &Line<'_>) -> bool {
+        let names = self.names_of(line);
+        if line.peer.is_some() || names.iter().any(|name| self.names.contains_key(name)) {
+            return false;
+        }
+        let thread = line.thread.unwrap_or_default().to_string();
+        let else_about = self.context(&thread_name(line));
+        let (text, number, time) = (line.text.chars().take(100).collect(), self.numbers, line.at);
+        self.repeats = Some(Repetition { phrase, thread, names, text, number, time, else_about });
+        true
+    }
+
+    /// The line behind a repetition is there, or the log is over.
+    fn settle(&mut self, next: Option<&Line<'_>>) {
+        // Threads speak by turns.
+        let other = |kept: &mut Repetition| {
+            let thread = next.and_then(|next| next.thread).unwrap_or_default();
+            thread == kept.thread || thread.is_empty() || next.is_none() || self.numbers > kept.number + NEXT_LINE
+        };
+        let Some(kept) = self.repeats.take_if(other) else { return };
+        let sent = next.filter(|next| next.text.starts_with("sending packet"));
+        let to = sent.and_then(|next| Some((next, ends::find(next.text, |_| false).peer?)));
+        let subject = match to {
+            Some((next, address)) => self.at(address, None, next, Some(Says::Repeated), true),
+            None => kept.else_about.or_else(|| self.introduce(NOBODY, None)),
+        };
+        let Some(subject) = subject else { return };
+        kept.names.into_iter().for_each(|name| self.call(name, subject));
+        if let Some(course) = self.courses.get_mut(subject) {
+            course.take(
+                kept.phrase,
+                Says::Repeated,
+                At { number: kept.number, time: kept.time, text: &kept.text },
+                None,
+            );
         }
     }
 
@@ -270,6 +324,11 @@ impl Reader {
         }
         Some(at)
     }
+}
+
+/// What a thread's SA is known under while it works at it.
+fn thread_name(line: &Line<'_>) -> Option<String> {
+    line.thread.filter(|thread| !thread.is_empty()).map(|thread| format!("thread {thread}"))
 }
 
 /// What may be the cause of an end that Shrike gives a sentence and a code; none where it is in order.

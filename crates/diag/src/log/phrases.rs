@@ -3,8 +3,8 @@
 use super::catalogue::Place::{Child, Either, Ike, Peer, User};
 use super::catalogue::Rank::{Hint, Named, Note, Specific, Vague};
 use super::catalogue::Says::{
-    Aggressive, Answered, Begun, ByPeer, ChildBegun, ChildUp, Closed, GaveUp, HalfOpen, Keyed, Method, Nat, Nothing,
-    Refused, Repeated, Restart, Up,
+    Aggressive, Answered, Begun, ByPeer, ChildBegun, ChildUp, Closed, Expired, GaveUp, HalfOpen, Keyed, Method, Nat,
+    Nothing, Ours, Purged, Refused, Renews, Repeated, Restart, Up,
 };
 use super::catalogue::{Phrase, fault, says};
 use crate::Cause as C;
@@ -18,8 +18,10 @@ const SECRET: super::catalogue::Says = Method { secret: true };
 const OTHER: super::catalogue::Says = Method { secret: false };
 
 const PROPOSAL_OF_CHILD: &[C] = &[C::ChildFailed, C::EncryptionAlgorithm, C::AuthenticationAlgorithm];
-
-const GIVEN_UP_QUICK: &[C] = &[C::Phase2Timeout, C::TrafficSelector, C::Pfs, C::ChildFailed];
+/// What a quick mode that is given up may have failed for.
+const GIVEN_UP_CHILD: &[C] = &[C::Phase2Timeout, C::TrafficSelector, C::Pfs, C::ChildFailed];
+/// What main mode may have failed for that is given up after the keys.
+const GIVEN_UP_PROOF: &[C] = &[C::PskMismatch, C::PeerId, C::AuthFailed, C::NatTraversal];
 
 /// The course of things.
 pub(super) const COURSE: &[Phrase] = &[
@@ -33,7 +35,7 @@ pub(super) const COURSE: &[Phrase] = &[
     // Not what they look like.
     says(&["couldn't find the proper pskey"], Nothing),
     says(&["no such a sa found"], Nothing),
-    says(&["admin delete-sa"], Nothing),
+    says(&["admin delete-sa"], Ours),
     says(&["received anti-ddos cookie"], Nothing),
     says(&["no private key", "trying"], Nothing),
     says(&["looking for", "peer configs matching"], Nothing),
@@ -72,6 +74,10 @@ pub(super) const COURSE: &[Phrase] = &[
     says(&["parsed aggressive response 0 [ sa"], Keyed),
     says(&["generating aggressive response"], Keyed),
     says(&["parsed ike_sa_init response 0 [ sa"], Keyed),
+    says(&["sent mi2"], Answered),
+    says(&["sent mr1"], Answered),
+    says(&["sent mi3"], Keyed),
+    says(&["sent mr2"], Keyed),
     says(&["generating ike_auth request"], Keyed),
     says(&["sent main mode i3"], Keyed),
     says(&["sent main mode r2"], Keyed),
@@ -103,7 +109,6 @@ pub(super) const COURSE: &[Phrase] = &[
     says(&["initiate new phase 2 negotiation"], ChildBegun),
     says(&["respond new phase 2 negotiation"], ChildBegun),
     says(&["initiating quick mode"], ChildBegun),
-    says(&["establishing child_sa"], ChildBegun),
     // Repetitions and ends.
     says(&["deleting half open ike_sa"], HalfOpen),
     says(&["timeout: deleting un-established phase 1"], HalfOpen),
@@ -114,9 +119,12 @@ pub(super) const COURSE: &[Phrase] = &[
     says(&["packet retransmitted in a short time"], Repeated),
     says(&["received retransmit of"], Repeated),
     says(&["retransmission; will wait"], Repeated),
-    // What is given up may be the Child SA alone.
-    fault(Child, Vague, GIVEN_UP_QUICK, &["state_quick_i1", "timeout exceeded after"]),
-    fault(Child, Vague, GIVEN_UP_QUICK, &["max number of retransmissions", "state_quick_i1"]),
+    // pluto names the state in which it gives up; that may be the Child SA's alone.
+    fault(Child, Vague, GIVEN_UP_CHILD, &["state_quick_i1", "timeout exceeded after"]),
+    fault(Child, Vague, GIVEN_UP_CHILD, &["max number of retransmissions", "state_quick_i1"]),
+    fault(Ike, Vague, GIVEN_UP_PROOF, &["max number of retransmissions", "state_main_i3"]),
+    fault(Ike, Vague, GIVEN_UP_PROOF, &["state_main_i3", "timeout exceeded after"]),
+    fault(Ike, Vague, GIVEN_UP_PROOF, &["possible authentication failure"]),
     says(&["giving up after", "retransmits"], GaveUp),
     says(&["retransmission count exceeded the limit"], GaveUp),
     says(&["retransmit limit reached"], GaveUp),
@@ -135,6 +143,13 @@ pub(super) const COURSE: &[Phrase] = &[
     says(&["received delete sa payload: deleting isakmp"], ByPeer),
     says(&["received delete/notification request for ike sa"], ByPeer),
     says(&["sa_free: received delete"], Nothing),
+    says(&["received delete request for ike sa"], ByPeer),
+    says(&["received delete sa payload: delete ike sa"], ByPeer),
+    says(&["purging isakmp-sa"], Purged),
+    says(&["purged isakmp-sa"], Purged),
+    says(&["isakmp-sa expired"], Expired),
+    says(&["reauthenticating ike_sa"], Renews),
+    says(&["renegotiating phase1"], Renews),
     says(&["isakmp-sa deleted"], Closed),
     says(&["ike_sa deleted"], Closed),
     says(&["deleting ike_sa", "between"], Closed),
@@ -158,6 +173,7 @@ pub(super) const PROOF: &[Phrase] = &[
     fault(User, Specific, &[C::AuthFailed], &["eap method", "failed for peer"]),
     fault(User, Specific, &[C::AuthFailed], &["pam: authentication of user", "aborted"]),
     fault(User, Specific, &[C::AuthFailed], &["pam: authentication of user", "failed"]),
+    fault(User, Specific, &[C::AuthFailed], &["radius access-request timed out"]),
     // Pre-shared keys.
     fault(Ike, Specific, &[C::PskMismatch], &["mismatch of preshared secrets"]),
     fault(Ike, Specific, &[C::PskMismatch], &["pre-shared secret mismatch"]),
@@ -187,11 +203,13 @@ pub(super) const PROOF: &[Phrase] = &[
     fault(Ike, Named, &[C::PskMismatch, C::PeerId, C::AuthFailed], &["notification payload-malformed received"]),
     fault(Ike, Named, &[C::PskMismatch, C::PeerId, C::AuthFailed], &["invalid_hash_information", "notify"]),
     fault(Ike, Named, &[C::PskMismatch, C::PeerId, C::AuthFailed], &["notification invalid-hash-information received"]),
+    fault(Ike, Named, &[C::PskMismatch, C::PeerId, C::AuthFailed], &["fatal invalid-hash-information notify"]),
     // Identities.
     fault(Ike, Specific, &[C::PeerId, C::NoConfig], &["ikev2_ike_auth_recv: no compatible policy found"]),
     fault(Ike, Specific, &[C::PeerId], &["peer id", "mismatched on first found connection"]),
     fault(Ike, Specific, &[C::PeerId], &["peer to have id", "but peer declares"]),
     fault(Ike, Specific, &[C::PeerId, C::NoConfig], &["no suitable connection for peer"]),
+    fault(Ike, Specific, &[C::PeerId], &["constraint check failed: identity", "required"]),
     fault(Ike, Specific, &[C::PeerId], &["does not match peers id"]),
     fault(Ike, Specific, &[C::PeerId], &["does not match my id"]),
     fault(Ike, Specific, &[C::PeerId], &["received id_i is unknown"]),
@@ -391,6 +409,17 @@ pub(super) const IKE: &[Phrase] = &[
     fault(Ike, Specific, &[C::NatTraversal], &["unexpecting payload type 130"]),
     fault(Ike, Named, &[C::PskMismatch, C::NatTraversal], &["unexpecting payload type"]),
     // Proposals.
+    fault(Ike, Named, &[C::Phase1Proposal, C::NoConfig], &["fatal no-proposal-chosen notify"]),
+    fault(Either, Named, &[C::Phase1Proposal], &["no sa proposal chosen"]),
+    fault(Either, Named, &[C::Phase1Proposal], &["peer sa proposal not match local policy"]),
+    fault(Either, Named, &[C::Phase1Proposal], &["unknown transform type"]),
+    fault(Ike, Named, &[C::AuthFailed, C::PeerId], &["fatal invalid-signature notify"]),
+    fault(Ike, Named, &[C::AuthFailed], &["fatal invalid-certificate notify"]),
+    fault(Ike, Named, &[C::IkeVersion], &["unsupported exchange"]),
+    fault(Ike, Named, &[C::NoConfig, C::IkeVersion], &["unexpected critical payload"]),
+    fault(Ike, Hint, &[C::PskMismatch, C::EncryptionAlgorithm], &["failed to decrypt message"]),
+    fault(Ike, Hint, &[C::HalfOpen], &["ignoring ike_sa setup", "half-open"]),
+    fault(Ike, Named, &[C::NoResponse], &["unable to resolve", "initiate aborted"]),
     fault(Ike, Specific, &[C::EncryptionAlgorithm, C::Phase1Proposal], &["rejected enctype"]),
     fault(Ike, Specific, &[C::AuthenticationAlgorithm, C::Phase1Proposal], &["rejected hashtype"]),
     fault(Ike, Specific, &[C::AuthenticationAlgorithm, C::Phase1Proposal], &["rejected authmethod"]),
@@ -482,6 +511,8 @@ pub(super) const IKE: &[Phrase] = &[
     fault(Peer, Named, &[C::DpdTimeout], &["declared dead"]),
     fault(Peer, Named, &[C::DpdTimeout], &["phase 1 error: dead peer detected"]),
     fault(Peer, Named, &[C::DpdTimeout], &["liveness action", "peer"]),
+    fault(Peer, Hint, &[C::DpdTimeout, C::DpdOrder], &["wrong dpd sequence number"]),
+    fault(Peer, Hint, &[C::DpdTimeout, C::DpdOrder], &["cookie mismatch in dpd ack"]),
     fault(Peer, Named, &[C::DpdOrder], &["message has no hash payload"]),
     fault(Peer, Hint, &[C::StaleSa], &["message to a dead ike sa"]),
     fault(Peer, Hint, &[C::StaleSa], &["message to a nonexistent ike_sa"]),

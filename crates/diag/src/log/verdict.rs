@@ -2,6 +2,7 @@
 
 use super::catalogue::{Place, Rank};
 use super::course::{Attempt, Course, Stage, TOO_SOON, Tally};
+use crate::rhythm::{self, Flapping, Rhythm, rhythm};
 use crate::{Cause, Finding, Severity};
 use Cause as C;
 use model::Role::{Initiator, Responder};
@@ -13,6 +14,15 @@ const SPELLS: u32 = 3;
 /// The peer takes an SA away so often within a few minutes each: no idle time and no lifetime is meant to be so short.
 const TAKEN: usize = 3;
 const SOON: u64 = 600_000;
+/// A peer that is found dead so often, each time within this of the last, does not merely restart.
+const LOST: u32 = 3;
+const LOSSES: u64 = 3_600_000;
+/// So often a peer ends and begins again before that is more than a user at work.
+const OF_USER: usize = 5;
+/// What an SA that the peer deletes may be deleted for.
+const BY_PEER: &[Cause] = &[C::PeerDelete, C::Collision, C::Lifetime];
+/// What our own end's deletion of a duplicate may come from.
+pub(super) const OURS: &[Cause] = &[C::PeerDelete, C::Collision];
 
 /// What an attempt that stopped there may have failed for.
 pub(super) fn stuck(attempt: &Attempt) -> &'static [Cause] {
@@ -58,11 +68,16 @@ pub(super) fn judge(course: &Course) -> Vec<Finding> {
     if course.up == 0 && ike.iter().any(|tally| tally.rank > Rank::Note) {
         ike.append(&mut child);
     }
+    let flapping = lost_again(course).or_else(|| flapping(course));
+    if flapping.as_ref().is_some_and(|found| found.causes == [C::DpdTimeout]) {
+        // It came back each time, so that the last loss is one of them.
+        ike.retain(|tally| tally.causes != [C::DpdTimeout]);
+    }
     let mut findings = Vec::new();
     for (id, tallies) in [("never-established", ike), ("no-phase-2", child)] {
         findings.extend(fault(course, id, &tallies));
     }
-    findings.extend(flapping(course));
+    findings.extend(flapping);
     let healthy = findings.iter().all(|finding: &Finding| finding.severity <= Severity::Info);
     if healthy {
         findings.extend(again(course));
@@ -91,7 +106,7 @@ fn fault(course: &Course, id: &'static str, tallies: &[&Tally]) -> Option<Findin
         }
     }
     let severity = best.iter().map(|tally| severity(tally, course)).max()?;
-    let lost = course.up > 0 && id == "never-established";
+    let lost = (course.up > 0 || course.before) && id == "never-established";
     let why = match (first.place, first.rank) {
         (_, Rank::Note | Rank::Hint) if severity <= Severity::Info => "seen, and of no consequence so far",
         (Place::Child, _) => "the IKE SA is established, its Child SA is not",
@@ -106,15 +121,87 @@ fn fault(course: &Course, id: &'static str, tallies: &[&Tally]) -> Option<Findin
     Some(finding(course, id, severity, causes, why.to_string(), &sorted))
 }
 
+/// A peer that is found dead and comes back, again and again.
+fn lost_again(course: &Course) -> Option<Finding> {
+    let losses: Vec<u64> = course.losses.iter().copied().collect();
+    let near = |run: &[u64]| run.windows(2).all(|pair| matches!(pair, [a, b] if b.saturating_sub(*a) <= LOSSES));
+    if course.up < LOST || !losses.windows(LOST as usize).any(near) {
+        return None;
+    }
+    let mut gaps: Vec<u64> = losses.windows(2).filter_map(|pair| pair.get(1)?.checked_sub(*pair.first()?)).collect();
+    gaps.sort_unstable();
+    let period = gaps.get(gaps.len() / 2)? / 1000;
+    let why = format!("the peer stops answering and comes back, about every {period} s");
+    let tallies: Vec<&Tally> = course.tallies.iter().filter(|tally| tally.causes == [C::DpdTimeout]).collect();
+    let mut found = finding(course, "flapping", Severity::Error, vec![C::DpdTimeout], why, &tallies);
+    if let Rhythm::Flapping(Flapping { timer: Some(timer), .. }) = rhythm(&losses, None) {
+        found.evidence.push(format!("the period fits {timer}"));
+    }
+    Some(found)
+}
+
+/// SAs that come in place of others without need, or that the peer deletes, at whatever pace.
+fn replaced(course: &Course) -> Option<Finding> {
+    let instants = |of: &std::collections::VecDeque<u64>| -> Vec<u64> { of.iter().copied().collect() };
+    let (found, deleted) = match (rhythm(&instants(&course.ups), None), rhythm(&instants(&course.deletes), None)) {
+        (Rhythm::Flapping(found), _) => (found, false),
+        (_, Rhythm::Flapping(found)) => (found, true),
+        _ => return None,
+    };
+    let Flapping { period, times, timer } = found;
+    // Who only calls in may come and go as a user likes.
+    if course.last_role != Some(Initiator) && course.by_peer >= 2 && times < OF_USER {
+        return None;
+    }
+    let many = u32::try_from(rhythm::MANY).unwrap_or(u32::MAX);
+    let ours = course.tallies.iter().any(|t| t.causes == OURS && t.count >= 2);
+    let causes: &[Cause] = if course.crossed >= many {
+        &[C::Collision, C::PeerDelete, C::Lifetime]
+    } else if ours {
+        &[C::Collision, C::PeerDelete]
+    } else if course.by_peer >= 2 {
+        BY_PEER
+    } else if course.expired >= 2 {
+        &[C::Lifetime]
+    } else {
+        &[C::Lifetime, C::PeerDelete, C::Collision]
+    };
+    let what = if deleted { "the peer deletes the IKE SA" } else { "established again and again: a new IKE SA" };
+    let mut found = finding(
+        course,
+        "flapping",
+        Severity::Error,
+        causes.to_vec(),
+        format!("{what} about every {} s", period / 1000),
+        &[],
+    );
+    found.evidence.push(format!("{times} in a row, each within minutes of the one before"));
+    if let Some(timer) = timer {
+        found.evidence.push(format!("the period fits {timer}"));
+    }
+    if course.expired >= 2 {
+        found.evidence.push(format!("{} IKE SAs came to the end of their lifetime", course.expired));
+    }
+    if ours && let [.., last] = found.remedy.as_mut_slice() {
+        *last = "our end deletes what it takes for a duplicate: give each peer an identity of its own, or set \
+                 unique = never (swanctl.conf), uniqueids = never (ipsec.conf)"
+            .into();
+    }
+    Some(found)
+}
+
 /// SAs that follow each other too fast.
 fn flapping(course: &Course) -> Option<Finding> {
-    let by_peer: &[Cause] = &[C::PeerDelete, C::Collision, C::Lifetime];
     if course.quick >= 3 {
-        let causes = if course.by_peer >= 2 { by_peer } else { &[C::Lifetime, C::PeerDelete, C::Collision] };
+        let causes = if course.by_peer >= 2 { BY_PEER } else { &[C::Lifetime, C::PeerDelete, C::Collision] };
         let average = course.quick_time as f64 / f64::from(course.quick) / 1000.0;
         let why = format!("established again and again: a new IKE SA about every {average:.0} s");
         return Some(finding(course, "flapping", Severity::Error, causes.to_vec(), why, &[]));
     }
+    taken(course).or_else(|| replaced(course))
+}
+
+fn taken(course: &Course) -> Option<Finding> {
     let times: Vec<u64> = course.taken.iter().filter_map(|time| *time).collect();
     let span = times.last()?.saturating_sub(*times.first()?);
     let steps = u64::try_from(times.len()).ok()?.saturating_sub(1);
@@ -122,7 +209,7 @@ fn flapping(course: &Course) -> Option<Finding> {
         return None;
     }
     let why = format!("the peer deleted the IKE SA {} times soon after it was established", course.by_peer);
-    Some(finding(course, "flapping", Severity::Error, by_peer.to_vec(), why, &[]))
+    Some(finding(course, "flapping", Severity::Error, BY_PEER.to_vec(), why, &[]))
 }
 
 /// What was wrong before it went well.
