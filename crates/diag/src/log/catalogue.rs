@@ -45,6 +45,8 @@ pub(super) enum Says {
     Closed,
     /// The peer deletes an IKE SA.
     ByPeer,
+    /// An IKE SA ends whose successor is there.
+    Replaced,
     /// An IKE SA has come to the end of its lifetime.
     Expired,
     /// An IKE SA is deleted: by the peer, unless we are about to.

@@ -5,7 +5,7 @@ use super::verdict;
 use crate::{Cause, Finding};
 use Cause as C;
 use model::Role;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
 /// So many different complaints of a peer are kept.
@@ -13,7 +13,9 @@ const MAX_TALLIES: usize = 32;
 /// So many established SAs of a peer are told apart.
 const MAX_LIVE: usize = 16;
 /// So much of a line is shown as evidence.
-const MAX_SAMPLE: usize = 200;
+const MAX_SAMPLE: usize = 300;
+/// So many Child SAs of a peer are known by name, and so many of the peer's transforms by what they differ in.
+const MAX_CHILDREN: usize = 64;
 /// So many instants of a peer are kept.
 const MAX_INSTANTS: usize = 32;
 /// Established SAs that follow each other faster than this are no rekeying.
@@ -79,6 +81,8 @@ pub(super) struct Tally {
     pub spells: u32,
     pub line: u64,
     pub sample: String,
+    /// The Child SA that it is about, where that is known.
+    child: Option<String>,
 }
 
 /// A line, for evidence.
@@ -87,6 +91,8 @@ pub(super) struct At<'a> {
     pub number: u64,
     pub time: Option<u64>,
     pub text: &'a str,
+    /// The connection, where each of its Child SAs has its own: pluto's.
+    pub child: Option<&'a str>,
 }
 
 /// One peer.
@@ -136,6 +142,18 @@ pub(super) struct Course {
     duplicate: bool,
     /// The log began when an SA was there already.
     pub before: bool,
+    /// The role in which we began last.
+    pub begun_as: Option<Role>,
+    /// The Child SA that is being negotiated, by its name.
+    child: Option<String>,
+    /// Child SAs that were there: their names and networks.
+    known: BTreeSet<String>,
+    /// What each of the peer's transforms differs in, as racoon tells for each pair.
+    pub rejected: BTreeMap<String, Vec<Cause>>,
+    /// No line that said an SA is established had a time.
+    pub timeless: bool,
+    /// The file has so many lines, the newest first.
+    pub backwards: Option<u64>,
 }
 
 /// Adds an instant, and forgets the oldest of too many.
@@ -154,6 +172,19 @@ fn whose(text: &str) -> Option<String> {
     }
     let (_, rest) = text.split_once("ISAKMP-SA established ")?;
     rest.split(' ').next().filter(|ends| ends.contains("]-")).map(str::to_string)
+}
+
+/// The name in charon's `CHILD_SA name{1}`.
+fn child_name(text: &str) -> Option<&str> {
+    let (_, rest) = text.split_once("CHILD_SA ")?;
+    rest.split_once('{').map(|(name, _)| name).filter(|name| !name.is_empty() && !name.contains(' '))
+}
+
+/// The networks of a Child SA, as charon has them: `10.8.1.0/24 === 10.8.2.0/24`.
+fn networks(text: &str) -> Option<String> {
+    let (before, behind) = text.split_once(" === ")?;
+    let (local, remote) = (before.rsplit(' ').next()?, behind.split([' ', ',']).next()?);
+    Some(format!("{local} === {remote}").chars().take(MAX_SAMPLE).collect())
 }
 
 /// The number of the message in charon's `message ID 22, seq 3`, as both versions of it say it.
@@ -200,13 +231,8 @@ impl Course {
             Says::Answered => self.reach(Stage::Answered),
             Says::Keyed => self.reach(Stage::Keyed),
             Says::Up => self.established(at, sa),
-            Says::ChildBegun => {}
-            Says::ChildUp => {
-                self.children = self.children.saturating_add(1);
-                // Whatever an IKE SA's own line says: it carries a Child SA.
-                let carried = self.attempt.take().is_some();
-                self.succeed(|place| place == Place::Child || carried && place == Place::Ike);
-            }
+            Says::ChildBegun => self.child = at.child.or_else(|| child_name(at.text)).map(str::to_string),
+            Says::ChildUp => self.carries(at),
             Says::Repeated => {
                 // A log may begin in the middle of an attempt, or of an SA's life: numbers count up from 0, and those from 2
                 // on are of an established one (RFC 7296 section 2.2).
@@ -218,27 +244,35 @@ impl Course {
                         }
                         number => {
                             self.begin(Role::Initiator, 2, at, None);
-                            if number == Some(1) || answered(at.text) {
+                            if number == Some(1) || sa.is_some_and(answered) {
                                 self.reach(Stage::Keyed);
                             }
                         }
                     }
-                } else if answered(at.text) {
+                } else if sa.is_some_and(answered) {
                     self.reach(Stage::Keyed);
                 }
                 self.on_attempt(|attempt| attempt.repeated = attempt.repeated.saturating_add(1));
             }
             Says::HalfOpen => {
-                let keyed = self.attempt.take().is_some_and(|a| a.version == 1 && a.stage == Stage::Keyed);
-                let causes: &[Cause] = if keyed {
-                    &[C::PskMismatch, C::NatTraversal, C::HalfOpen, C::PeerId]
-                } else {
-                    &[C::HalfOpen, C::NatTraversal, C::NoResponse]
+                let causes: &[Cause] = match self.attempt.take() {
+                    Some(a) if a.version == 1 && a.stage == Stage::Keyed => {
+                        &[C::PskMismatch, C::NatTraversal, C::HalfOpen, C::PeerId]
+                    }
+                    // It repeats what was answered: our answers do not arrive.
+                    Some(a) if a.role == Role::Responder && a.repeated >= 2 => {
+                        &[C::NoResponse, C::HalfOpen, C::NatTraversal]
+                    }
+                    _ => &[C::HalfOpen, C::NatTraversal, C::NoResponse],
                 };
                 self.complain(phrase, Place::Ike, Rank::Vague, causes, at);
             }
-            Says::GaveUp => self.give_up(phrase, at),
+            Says::GaveUp => self.give_up(phrase, at, sa),
             Says::Closed => self.close(at, sa, false),
+            Says::Replaced => {
+                self.renewed();
+                self.close(at, sa, false);
+            }
             Says::ByPeer => self.close(at, sa, true),
             Says::Expired => {
                 self.expired = self.expired.saturating_add(1);
@@ -247,7 +281,10 @@ impl Course {
             // racoon's words for what the peer's deletion does, and also for what its own commands do.
             Says::Purged => self.close(at, sa, !self.ours),
             Says::Renews => self.renews = true,
-            Says::Ours => self.ours = true,
+            Says::Ours => {
+                self.ours = true;
+                self.ups.clear();
+            }
             Says::Method { secret } => {
                 self.secret = Some(secret);
                 self.reach(Stage::Keyed);
@@ -271,6 +308,7 @@ impl Course {
                 self.complain(phrase, Place::Ike, Rank::Named, causes, at);
             }
             Says::Fault(place, rank, causes) => {
+                self.note_rejected(causes, at.text);
                 let (place, causes) = self.settled(place, causes);
                 self.complain(phrase, place, rank, causes, at);
             }
@@ -287,15 +325,17 @@ impl Course {
         self.ups.clear();
     }
 
-    /// What the log ended with: `last` is the time of its last line.
-    pub fn finish(mut self, last: Option<u64>) -> Vec<Finding> {
+    /// What the log ended with: `last` is the time of its last line. If the newest line came first, `backwards` is how many
+    /// lines there were.
+    pub fn finish(mut self, last: Option<u64>, backwards: Option<u64>) -> Vec<Finding> {
+        self.backwards = backwards;
         if let Some(attempt) = self.attempt.take() {
             let waited = last.zip(attempt.at).map_or(0, |(last, began)| last.saturating_sub(began));
             let certain = attempt.repeated >= 2 || waited > 2 * TOO_SOON;
             if certain || self.up == 0 {
                 let rank = if certain { Rank::Vague } else { Rank::Hint };
                 let story = attempt.story();
-                let at = At { number: attempt.line, time: None, text: &story };
+                let at = At { number: attempt.line, time: None, text: &story, child: None };
                 self.complain(u16::MAX, Place::Ike, rank, verdict::stuck(&attempt), at);
             }
         }
@@ -342,6 +382,7 @@ impl Course {
             }
         }
         self.taken_pending = false;
+        self.begun_as = Some(role);
         self.attempt = Some(Attempt {
             role,
             version,
@@ -363,7 +404,7 @@ impl Course {
         // Another one beside an established SA may be a crossing, or the other end's.
         if !self.is_up() {
             let story = attempt.story();
-            let line = At { number: attempt.line, time: at.time, text: &story };
+            let line = At { number: attempt.line, time: at.time, text: &story, child: None };
             self.complain(u16::MAX, Place::Ike, Rank::Vague, verdict::stuck(&attempt), line);
         }
     }
@@ -393,7 +434,51 @@ impl Course {
             _ => {}
         }
         self.last_up = at.time;
-        self.succeed(|place| matches!(place, Place::Ike | Place::Peer));
+        self.timeless = at.time.is_none() && (self.timeless || self.up == 1);
+        self.rejected.clear();
+        self.succeed(|tally| matches!(tally.place, Place::Ike | Place::Peer));
+    }
+
+    /// A Child SA is there: its own complaints are settled, not those of others beside it.
+    fn carries(&mut self, at: At<'_>) {
+        self.children = self.children.saturating_add(1);
+        // Whatever an IKE SA's own line says: it carries a Child SA.
+        let carried = self.attempt.take().is_some();
+        let name = at.child.or_else(|| child_name(at.text));
+        let networks = networks(at.text);
+        // Networks that were not there before may be those that were refused, put right.
+        let new = networks.as_ref().is_some_and(|networks| !self.known.contains(networks));
+        self.succeed(|tally| match tally.place {
+            Place::Child => match tally.child.as_deref() {
+                Some(of) if of.contains(" === ") => new || networks.is_none() || networks.as_deref() == Some(of),
+                Some(of) => name.is_none_or(|name| name == of),
+                None => true,
+            },
+            place => carried && place == Place::Ike,
+        });
+        for named in name.map(str::to_string).into_iter().chain(networks) {
+            if self.known.len() < MAX_CHILDREN {
+                self.known.insert(named);
+            }
+        }
+        self.child = None;
+    }
+
+    /// Whether the Child SA under negotiation is one that was there before.
+    fn renews_child(&self) -> bool {
+        self.children > 0 && self.child.as_ref().is_none_or(|name| self.known.contains(name))
+    }
+
+    /// racoon compares each of the peer's transforms with each of ours: `rejected X: DB(prop#1:trns#1):Peer(prop#0:trns#1)`.
+    fn note_rejected(&mut self, causes: &'static [Cause], text: &str) {
+        let pair = text.split_once("DB(prop").and_then(|(_, rest)| rest.split_once(") = "));
+        let Some((cause, (pair, _))) = causes.first().zip(pair) else { return };
+        if self.rejected.len() < MAX_CHILDREN || self.rejected.contains_key(pair) {
+            let of = self.rejected.entry(pair.to_string()).or_default();
+            if !of.contains(cause) {
+                of.push(*cause);
+            }
+        }
     }
 
     /// Keeps when it was established, unless it is a renewal or stands beside others on purpose.
@@ -415,14 +500,22 @@ impl Course {
         note(&mut self.ups, at.time);
     }
 
-    fn succeed(&mut self, what: impl Fn(Place) -> bool) {
-        for tally in self.tallies.iter_mut().filter(|tally| what(tally.place) && tally.open > 0) {
-            tally.open = 0;
-            tally.spells = tally.spells.saturating_add(1);
+    /// The last one that was established renews another.
+    fn renewed(&mut self) {
+        self.ups.clear();
+        note(&mut self.ups, self.last_up);
+    }
+
+    fn succeed(&mut self, what: impl Fn(&Tally) -> bool) {
+        for tally in self.tallies.iter_mut().filter(|tally| tally.open > 0) {
+            if what(tally) {
+                tally.open = 0;
+                tally.spells = tally.spells.saturating_add(1);
+            }
         }
     }
 
-    fn give_up(&mut self, phrase: u16, at: At<'_>) {
+    fn give_up(&mut self, phrase: u16, at: At<'_>, sa: Option<&str>) {
         match self.attempt.take() {
             Some(attempt) => self.complain(phrase, Place::Ike, Rank::Vague, verdict::stuck(&attempt), at),
             None if self.is_up() => {
@@ -430,13 +523,12 @@ impl Course {
                 self.complain(phrase, Place::Peer, Rank::Named, &[C::DpdTimeout], at);
             }
             None if self.up == 0 => {
-                self.complain(
-                    phrase,
-                    Place::Ike,
-                    Rank::Vague,
-                    &[C::NoResponse, C::Phase1Timeout, C::Phase1Proposal],
-                    at,
-                );
+                let causes: &[Cause] = if sa.is_some_and(answered) {
+                    verdict::UNPROVED
+                } else {
+                    &[C::NoResponse, C::Phase1Timeout, C::Phase1Proposal]
+                };
+                self.complain(phrase, Place::Ike, Rank::Vague, causes, at);
             }
             None => {}
         }
@@ -458,6 +550,10 @@ impl Course {
             self.ups.clear();
         }
         self.duplicate = false;
+        if by_peer && known && self.is_up() && self.crossed == 0 {
+            // It made the next one first, and ends this one only now.
+            self.renewed();
+        }
         if by_peer {
             if self.live.is_empty() && (known || self.up == 0) {
                 note(&mut self.deletes, at.time);
@@ -471,15 +567,21 @@ impl Course {
 
     /// Where a phrase that fits both kinds of SA belongs, and what it means there.
     fn settled(&self, place: Place, causes: &'static [Cause]) -> (Place, &'static [Cause]) {
+        if place == Place::Child && causes.starts_with(&[C::ChildFailed, C::EncryptionAlgorithm]) && self.renews_child()
+        {
+            return (place, RENEWED_CHILD);
+        }
         if place != Place::Either {
             return (place, causes);
         }
         // Of IKEv2, what is refused after IKE_SA_INIT is the Child SA: IKE_AUTH has no other proposal (RFC 7296 section 1.2).
         let in_auth = |a: &Attempt| (a.version, a.role, a.stage) == (2, Role::Initiator, Stage::Keyed);
         let proposal = matches!(causes, [C::Phase1Proposal, ..]) && self.attempt.as_ref().is_some_and(in_auth);
-        let child = self.is_up() || proposal;
+        // Another phase 1 that begins beside an SA is what its refusal is about.
+        let anew = self.attempt.as_ref().is_some_and(|attempt| attempt.version == 1);
+        let child = self.is_up() && !anew || proposal;
         let causes = match causes {
-            [C::Phase1Proposal, ..] if child && self.children > 0 => RENEWED_CHILD,
+            [C::Phase1Proposal, ..] if child && self.renews_child() => RENEWED_CHILD,
             [C::Phase1Proposal, ..] if child => CHILD_PROPOSAL,
             [C::TrafficSelector, C::PeerId] if child => &[C::TrafficSelector],
             [C::TrafficSelector, C::PeerId] => &[C::PeerId],
@@ -496,7 +598,10 @@ impl Course {
             let again = at.time.zip(self.losses.back()).is_some_and(|(now, last)| now.abs_diff(*last) < TOO_SOON);
             note(&mut self.losses, at.time.filter(|_| !again));
         }
-        let known = self.tallies.iter_mut().find(|t| (t.phrase, t.place, t.causes) == (phrase, place, causes));
+        let child = networks(at.text).or_else(|| at.child.map(str::to_string)).or_else(|| self.child.clone());
+        let child = child.filter(|_| place == Place::Child);
+        let same = |t: &&mut Tally| (t.phrase, t.place, t.causes) == (phrase, place, causes) && t.child == child;
+        let known = self.tallies.iter_mut().find(same);
         if let Some(tally) = known {
             (tally.count, tally.open) = (tally.count.saturating_add(1), tally.open.saturating_add(1));
             tally.rank = tally.rank.max(rank);
@@ -512,6 +617,7 @@ impl Course {
                 spells: 0,
                 line: at.number,
                 sample,
+                child,
             });
         }
     }

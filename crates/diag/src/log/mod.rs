@@ -7,19 +7,26 @@
 mod catalogue;
 mod course;
 mod ends;
+mod kicks;
 mod lines;
+mod order;
 mod own;
 mod phrases;
 mod prefix;
 mod proposals;
+mod values;
 mod verdict;
+mod wrapping;
 
 use crate::{Finding, redact, rhythm};
 use catalogue::Says;
 use course::{At, Course};
+use kicks::Kicks;
 use lines::Lines;
+use order::Order;
 use prefix::Line;
 use proposals::Proposals;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
@@ -40,6 +47,7 @@ const NOBODY: &str = "unknown peer";
 #[derive(Default)]
 pub struct Log {
     lines: Lines,
+    order: Order,
     reader: Reader,
 }
 
@@ -74,6 +82,19 @@ struct Reader {
     numbers: u64,
     understood: u64,
     left_out: u64,
+    /// When the next line was written, where a line of its own says so.
+    stamp: Option<u64>,
+    /// Whose a packet was of whom nothing else is known yet.
+    heard: Option<Heard>,
+    kicks: Kicks,
+}
+
+/// A peer that a thread works for, as its packet tells.
+struct Heard {
+    thread: String,
+    address: IpAddr,
+    local: Option<IpAddr>,
+    number: u64,
 }
 
 /// charon says that it repeats a message one line before it says to whom.
@@ -92,27 +113,31 @@ struct Repetition {
 impl Log {
     /// Takes the next piece.
     pub fn feed(&mut self, octets: &[u8]) {
-        let reader = &mut self.reader;
-        self.lines.feed(octets, |line| reader.line(line));
+        let (reader, order) = (&mut self.reader, &mut self.order);
+        self.lines.feed(octets, |line| order.next(line, time_of, |line| reader.line(line)));
     }
 
     /// The log is over.
     pub fn finish(mut self) -> LogReport {
-        let mut reader = self.reader;
-        self.lines.finish(|line| reader.line(line));
+        let (mut reader, mut order) = (self.reader, self.order);
+        self.lines.finish(|line| order.next(line, time_of, |line| reader.line(line)));
+        let (backwards, dropped) = order.finish(|line| reader.line(line));
         reader.settle(None);
         let last = reader.last;
         let ups: Vec<Vec<u64>> = reader.courses.iter().map(|course| course.ups.iter().copied().collect()).collect();
         let ups: Vec<&[u64]> = ups.iter().map(Vec::as_slice).filter(|ups| !ups.is_empty()).collect();
         let together = rhythm::at_one_instant(&ups);
-        let mut findings: Vec<Finding> = reader.courses.into_iter().flat_map(|course| course.finish(last)).collect();
-        for finding in findings.iter_mut().filter(|finding| together && finding.id == "flapping") {
+        let each = reader.courses.into_iter().enumerate();
+        let mut findings: Vec<(usize, Finding)> =
+            each.flat_map(|(at, course)| course.finish(last, backwards).into_iter().map(move |f| (at, f))).collect();
+        reader.kicks.judge(&mut findings);
+        for (_, finding) in findings.iter_mut().filter(|(_, finding)| together && finding.id == "flapping") {
             let all = "all peers are established anew at the same instants: look at this end, not at theirs";
             finding.evidence.push(format!("{all} (a restart, a takeover, the clock, an interface)"));
         }
         LogReport {
-            findings,
-            lines: reader.numbers,
+            findings: findings.into_iter().map(|(_, finding)| finding).collect(),
+            lines: reader.numbers + dropped,
             understood: reader.understood,
             cut: self.lines.cut,
             left_out: reader.left_out,
@@ -123,8 +148,18 @@ impl Log {
 impl Reader {
     fn line(&mut self, line: &str) {
         self.numbers += 1;
-        let clean = redact(line);
-        let parts = prefix::split(&clean);
+        // What is escaped in its carrier is no secret that `redact` would find.
+        let (stamp, line) = match wrapping::unwrap(line) {
+            Some(wrapping::Carried { at, text: None }) => {
+                self.stamp = at;
+                return;
+            }
+            Some(wrapping::Carried { at, text: Some(text) }) => (at.or(self.stamp), text),
+            None => (None, Cow::Borrowed(line)),
+        };
+        let clean = redact(&line);
+        let mut parts = prefix::split(&clean);
+        parts.at = stamp.or(parts.at);
         self.last = parts.at.or(self.last);
         if parts.aside {
             return;
@@ -149,7 +184,7 @@ impl Reader {
         }
         if says == Says::Ours {
             // The command need not name the peer.
-            let at = At { number: self.numbers, time: parts.at, text: parts.text };
+            let at = At { number: self.numbers, time: parts.at, text: parts.text, child: None };
             self.courses.iter_mut().for_each(|course| course.take(phrase, says, at, None));
             return;
         }
@@ -158,8 +193,11 @@ impl Reader {
             return;
         };
         let sa = parts.sa.or_else(|| named_sa(parts.text));
+        self.kicks.take(says, parts.text, subject);
+        // pluto's Child SAs have a connection each.
+        let child = parts.connection.filter(|_| parts.thread.is_none());
         if let Some(course) = self.courses.get_mut(subject) {
-            course.take(phrase, says, At { number: self.numbers, time: parts.at, text: parts.text }, sa);
+            course.take(phrase, says, At { number: self.numbers, time: parts.at, text: parts.text, child }, sa);
         }
     }
 
@@ -184,8 +222,12 @@ impl Reader {
             None if says == Some(Says::GaveUp) && named.is_none() => {
                 self.most_repeated().or_else(|| self.context(&thread))
             }
+            None if worth && named.is_none() && self.has_heard(line, &thread) => self.heard(),
             None => named.or_else(|| line.connection.is_none().then(|| self.context(&thread)).flatten()),
         };
+        if let Some(address) = address.filter(|_| found.is_none()) {
+            self.hear(address, local, line, &thread);
+        }
         let subject = match found {
             None if worth => {
                 let name = line.connection.filter(|_| line.thread.is_none()).unwrap_or(NOBODY);
@@ -201,8 +243,39 @@ impl Reader {
             }
             names.into_iter().chain(thread).for_each(|name| self.call(name, subject));
             self.current = Some(subject);
+            self.heard.take_if(|heard| heard.thread == line.thread.unwrap_or_default());
         }
         subject
+    }
+
+    /// A packet is somebody's of whom nothing is known: what comes next is about him, not about whom the log spoke of last.
+    fn hear(&mut self, address: IpAddr, local: Option<IpAddr>, line: &Line<'_>, thread: &Option<String>) {
+        const BEGIN: [&str; 4] =
+            ["received packet", "sending packet", "looking for peer configs", "looking for an IKE config"];
+        if BEGIN.iter().any(|begin| line.text.starts_with(begin)) {
+            let name = line.thread.unwrap_or_default().to_string();
+            self.heard = Some(Heard { thread: name, address, local, number: self.numbers });
+            self.current = None;
+            thread.iter().for_each(|thread| _ = self.names.remove(thread));
+        }
+    }
+
+    /// Whether a packet told whom this line is about.
+    fn has_heard(&self, line: &Line<'_>, thread: &Option<String>) -> bool {
+        let other = thread.as_ref().is_some_and(|thread| self.names.contains_key(thread));
+        let same =
+            |heard: &Heard| heard.thread == line.thread.unwrap_or_default() && self.numbers <= heard.number + NEXT_LINE;
+        !other && self.heard.as_ref().is_some_and(same)
+    }
+
+    /// Introduces the peer whose packet it was.
+    fn heard(&mut self) -> Option<usize> {
+        let heard = self.heard.take()?;
+        let subject =
+            self.by_address.get(&heard.address).copied().or_else(|| self.introduce("", Some(heard.address)))?;
+        let course = self.courses.get_mut(subject)?;
+        course.local = course.local.or(heard.local);
+        Some(subject)
     }
 
     /// The peer with an address, which a name may have stood for until now.
@@ -274,12 +347,8 @@ impl Reader {
         let Some(subject) = subject else { return };
         kept.names.into_iter().for_each(|name| self.call(name, subject));
         if let Some(course) = self.courses.get_mut(subject) {
-            course.take(
-                kept.phrase,
-                Says::Repeated,
-                At { number: kept.number, time: kept.time, text: &kept.text },
-                None,
-            );
+            let at = At { number: kept.number, time: kept.time, text: &kept.text, child: None };
+            course.take(kept.phrase, Says::Repeated, at, None);
         }
     }
 
@@ -323,6 +392,14 @@ impl Reader {
             self.by_address.insert(address, at);
         }
         Some(at)
+    }
+}
+
+/// When a line was written.
+fn time_of(line: &str) -> Option<u64> {
+    match wrapping::unwrap(line) {
+        Some(wrapping::Carried { at, text }) => at.or_else(|| prefix::split(&text?).at),
+        None => prefix::split(line).at,
     }
 }
 

@@ -2,10 +2,12 @@
 
 use super::catalogue::{Place, Rank};
 use super::course::{Attempt, Course, Stage, TOO_SOON, Tally};
+use super::values;
 use crate::rhythm::{self, Flapping, Rhythm, rhythm};
 use crate::{Cause, Finding, Severity};
 use Cause as C;
 use model::Role::{Initiator, Responder};
+use std::borrow::Cow;
 
 /// So many lines of the log are quoted in a finding.
 const QUOTED: usize = 5;
@@ -24,6 +26,9 @@ const BY_PEER: &[Cause] = &[C::PeerDelete, C::Collision, C::Lifetime];
 /// What our own end's deletion of a duplicate may come from.
 pub(super) const OURS: &[Cause] = &[C::PeerDelete, C::Collision];
 
+/// What an IKEv2 initiator's attempt may have failed for whose keys are there.
+pub(super) const UNPROVED: &[Cause] = &[C::NatTraversal, C::Phase1Timeout, C::PskMismatch, C::AuthFailed];
+
 /// What an attempt that stopped there may have failed for.
 pub(super) fn stuck(attempt: &Attempt) -> &'static [Cause] {
     match (attempt.version, attempt.role, attempt.stage) {
@@ -41,7 +46,12 @@ pub(super) fn stuck(attempt: &Attempt) -> &'static [Cause] {
         (1, Initiator, Stage::Keyed) => {
             &[C::PskMismatch, C::PeerId, C::AuthFailed, C::NatTraversal, C::NegotiationMode]
         }
-        (_, Initiator, _) => &[C::NatTraversal, C::Phase1Timeout, C::PskMismatch, C::AuthFailed],
+        (_, Initiator, _) => UNPROVED,
+        // It repeats what was answered: our answers do not arrive.
+        (1, Responder, Stage::Begun | Stage::Answered) if attempt.repeated >= 2 && !attempt.aggressive => {
+            &[C::NoResponse, C::HalfOpen, C::Phase1Timeout, C::NatTraversal]
+        }
+        (2, Responder, _) if attempt.repeated >= 2 => &[C::NoResponse, C::HalfOpen, C::NatTraversal],
         (1, Responder, _) if attempt.aggressive => &[C::PskMismatch, C::NoResponse, C::PeerId],
         (1, Responder, Stage::Keyed) => &[C::PskMismatch, C::NatTraversal, C::PeerId, C::AuthFailed],
         (1, Responder, _) => &[C::HalfOpen, C::NoResponse, C::Phase1Timeout],
@@ -105,10 +115,12 @@ fn fault(course: &Course, id: &'static str, tallies: &[&Tally]) -> Option<Findin
             causes.push(*cause);
         }
     }
+    nearest_first(course, &mut causes);
     let severity = best.iter().map(|tally| severity(tally, course)).max()?;
     let lost = (course.up > 0 || course.before) && id == "never-established";
     let why = match (first.place, first.rank) {
         (_, Rank::Note | Rank::Hint) if severity <= Severity::Info => "seen, and of no consequence so far",
+        (Place::Child, _) if course.children > 0 => "the IKE SA is established, one of its Child SAs is not",
         (Place::Child, _) => "the IKE SA is established, its Child SA is not",
         (Place::User, _) => "a user of the peer's does not get in",
         (Place::Peer, _) if causes.contains(&C::DpdTimeout) => "the peer stopped answering, and has not come back",
@@ -119,6 +131,13 @@ fn fault(course: &Course, id: &'static str, tallies: &[&Tally]) -> Option<Findin
     };
     let id = if lost { "lost" } else { id };
     Some(finding(course, id, severity, causes, why.to_string(), &sorted))
+}
+
+/// What the peer's transform that comes nearest to ours differs in is what to change.
+fn nearest_first(course: &Course, causes: &mut [Cause]) {
+    let least = course.rejected.values().map(Vec::len).min().unwrap_or_default();
+    let near = |cause: &Cause| course.rejected.values().any(|of| of.len() == least && of.contains(cause));
+    causes.sort_by_key(|cause| !near(cause));
 }
 
 /// A peer that is found dead and comes back, again and again.
@@ -202,6 +221,10 @@ fn flapping(course: &Course) -> Option<Finding> {
 }
 
 fn taken(course: &Course) -> Option<Finding> {
+    if course.timeless && course.up >= SPELLS && course.by_peer >= SPELLS {
+        let why = format!("the peer deleted the IKE SA {} times; the lines do not say how soon", course.by_peer);
+        return Some(finding(course, "flapping", Severity::Warning, BY_PEER.to_vec(), why, &[]));
+    }
     let times: Vec<u64> = course.taken.iter().filter_map(|time| *time).collect();
     let span = times.last()?.saturating_sub(*times.first()?);
     let steps = u64::try_from(times.len()).ok()?.saturating_sub(1);
@@ -242,6 +265,10 @@ fn well(course: &Course) -> Finding {
             (Severity::Info, "the peer deleted the IKE SA".to_string())
         }
         (_, false) if course.up > 0 => (Severity::Info, "was established, and has ended in order".to_string()),
+        _ if course.up as usize >= rhythm::MANY && course.timeless => {
+            let why = "established; without times a renewal looks like a replacement";
+            (Severity::Info, format!("{why}, {} times", course.up))
+        }
         _ => (Severity::Ok, "established".to_string()),
     };
     let causes = if course.by_peer > 0 && !course.is_up() { vec![C::PeerDelete] } else { Vec::new() };
@@ -275,9 +302,26 @@ fn finding(
     }
     for tally in tallies.iter().take(QUOTED) {
         let times = if tally.count > 1 { format!(" ({} times)", tally.count) } else { String::new() };
-        evidence.push(format!("line {}{times}: {}", tally.line, tally.sample));
+        let line = course.backwards.map_or(tally.line, |lines| (lines + 1).saturating_sub(tally.line));
+        evidence.push(format!("line {line}{times}: {}", tally.sample));
     }
-    let remedy = causes.iter().map(|cause| cause.remedy().into()).collect();
+    let remedy = causes.iter().map(|cause| remedy(course, *cause, tallies)).collect();
     let attempts = course.attempts.max(course.up).max(1);
     Finding { id, peer, severity, since: 0, attempts, causes, why, evidence, remedy }
+}
+
+/// What to do about a cause: with both ends' values, where a line has them.
+fn remedy(course: &Course, cause: Cause, tallies: &[&Tally]) -> Cow<'static, str> {
+    let named = tallies.iter().filter(|tally| tally.causes.contains(&cause) && tally.rank >= Rank::Hint);
+    let told = named.map(|tally| values::remedy(cause, &tally.sample)).find(Option::is_some).flatten();
+    // This is the responder's log, that of the other end will not tell more.
+    let responder = course.begun_as == Some(Responder) && tallies.iter().any(|t| t.rank >= Rank::Named);
+    match told {
+        Some(told) => told.into(),
+        None if cause == C::Phase1Proposal && responder => {
+            "give both ends a common proposal: compare what the peer offers here with what this end is configured to accept"
+                .into()
+        }
+        None => cause.remedy().into(),
+    }
 }
