@@ -95,6 +95,24 @@ pub(super) struct At<'a> {
     pub child: Option<&'a str>,
 }
 
+/// A line that is kept, for evidence.
+#[derive(Clone, Debug)]
+pub(super) struct Kept {
+    number: u64,
+    text: String,
+}
+
+impl Kept {
+    fn new(at: At<'_>) -> Self {
+        Self { number: at.number, text: at.text.chars().take(MAX_SAMPLE).collect() }
+    }
+
+    /// With its number in the file.
+    pub fn shown(&self, course: &Course) -> String {
+        format!("line {}: {}", course.number(self.number), self.text)
+    }
+}
+
 /// One peer.
 #[derive(Debug, Default)]
 pub(super) struct Course {
@@ -150,6 +168,9 @@ pub(super) struct Course {
     known: BTreeSet<String>,
     /// What each of the peer's transforms differs in, as racoon tells for each pair.
     pub rejected: BTreeMap<String, Vec<Cause>>,
+    /// The last line that said an SA is established, and the last that said one ends.
+    pub established: Option<Kept>,
+    pub ended: Option<Kept>,
     /// No line that said an SA is established had a time.
     pub timeless: bool,
     /// The file has so many lines, the newest first.
@@ -217,9 +238,19 @@ impl Course {
         !self.live.is_empty()
     }
 
+    /// The number of a line in the file.
+    pub fn number(&self, number: u64) -> u64 {
+        self.backwards.map_or(number, |lines| (lines + 1).saturating_sub(number))
+    }
+
     /// How often messages to it were repeated without an answer.
     pub fn repeated(&self) -> u32 {
         self.attempt.as_ref().map_or(0, |attempt| attempt.repeated)
+    }
+
+    /// The line in which the attempt under way began.
+    pub fn since(&self) -> Option<u64> {
+        self.attempt.as_ref().map(|attempt| attempt.line)
     }
 
     /// Takes what a line says about this peer; `sa` names the SA where the line does.
@@ -434,6 +465,7 @@ impl Course {
             _ => {}
         }
         self.last_up = at.time;
+        self.established = Some(Kept::new(at));
         self.timeless = at.time.is_none() && (self.timeless || self.up == 1);
         self.rejected.clear();
         self.succeed(|tally| matches!(tally.place, Place::Ike | Place::Peer));
@@ -545,6 +577,7 @@ impl Course {
         if again && !known {
             return;
         }
+        self.ended = Some(Kept::new(at));
         if !by_peer && known && !self.duplicate && at.text.starts_with("deleting IKE_SA") {
             // Nothing but an operator, or a limit that was set, makes charon end an SA that is in order.
             self.ups.clear();

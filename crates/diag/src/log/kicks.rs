@@ -49,11 +49,14 @@ impl Kicks {
     }
 
     /// Findings of peers that put each other out say so; each is with the number of its peer.
-    pub fn judge(&self, findings: &mut [(usize, Finding)]) {
+    pub fn judge(&self, findings: &mut Vec<(usize, Finding)>) {
         for (identity, kick) in self.0.iter().filter(|(_, kick)| kick.times >= OFTEN && kick.peers.len() > 1) {
             let peers: BTreeSet<&str> =
                 findings.iter().filter(|(of, _)| kick.peers.contains(of)).map(|(_, found)| &*found.peer).collect();
             let from = peers.into_iter().collect::<Vec<_>>().join(" and ");
+            // One for each of them, whatever else was said.
+            let mut told = BTreeSet::new();
+            findings.retain(|(of, _)| !kick.peers.contains(of) || told.insert(*of));
             for (_, found) in findings.iter_mut().filter(|(of, _)| kick.peers.contains(of)) {
                 found.id = "flapping";
                 found.severity = Severity::Error;

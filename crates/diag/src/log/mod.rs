@@ -219,6 +219,10 @@ impl Reader {
             matches!(says, Some(says) if !matches!(says, Says::Nothing | Says::Restart | Says::Ours | Says::Renews));
         let found = match address {
             Some(address) => self.at(address, named, line, says, worth),
+            // racoon's attempts all last the same time, and it does not say whose ends.
+            None if line.text.starts_with("phase1 negotiation failed due to time up") => {
+                self.oldest().or_else(|| self.context(&thread))
+            }
             None if says == Some(Says::GaveUp) && named.is_none() => {
                 self.most_repeated().or_else(|| self.context(&thread))
             }
@@ -289,11 +293,16 @@ impl Reader {
     ) -> Option<usize> {
         let known = self.by_address.get(&address).copied();
         let begins = matches!(says, Some(Says::Begun { .. }));
-        if let Some(named) = named.filter(|_| line.thread.is_none()) {
-            let course = self.courses.get_mut(named)?;
+        if let Some(named) = named
+            && let Some(course) = self.courses.get_mut(named)
+            && (line.thread.is_none() || course.address.is_none())
+        {
             match course.address {
                 None if known.is_none() => {
                     course.address = Some(address);
+                    if course.name == NOBODY {
+                        course.name.clear();
+                    }
                     self.by_address.insert(address, named);
                     return Some(named);
                 }
@@ -310,6 +319,11 @@ impl Reader {
     fn context(&self, thread: &Option<String>) -> Option<usize> {
         let by_thread = thread.as_ref().and_then(|thread| self.names.get(thread)).copied();
         by_thread.or(self.current)
+    }
+
+    fn oldest(&self) -> Option<usize> {
+        let under_way = self.courses.iter().enumerate().filter_map(|(at, course)| Some((course.since()?, at)));
+        under_way.min().map(|(_, at)| at)
     }
 
     fn most_repeated(&self) -> Option<usize> {
@@ -361,7 +375,8 @@ impl Reader {
         } else {
             let instance = line.connection.filter(|_| line.peer.is_none());
             names.extend(instance.map(|name| format!("connection {name}")));
-            names.extend(line.sa.filter(|_| line.connection.is_none()).map(|sa| format!("sa {sa}")));
+            let sa = line.sa.or_else(|| named_sa(line.text)).filter(|_| line.connection.is_none());
+            names.extend(sa.map(|sa| format!("sa {sa}")));
         }
         names
     }
@@ -432,7 +447,7 @@ fn named_sa(text: &str) -> Option<&str> {
     }
     let rest = text.split_once("spi:").or_else(|| text.split_once("spi="))?.1;
     let (first, _) = prefix::word(rest);
-    Some(first.trim_end_matches('.')).filter(|spi| spi.len() >= 16)
+    Some(first.trim_end_matches(['.', ')'])).filter(|spi| spi.len() >= 16)
 }
 
 #[cfg(test)]

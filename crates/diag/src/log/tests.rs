@@ -198,11 +198,13 @@ fn slow_flapping_is_seen_and_its_timer_named() {
     let expired = one_after_another(50, |n, at| ended(n, at, 49, "expired"));
     assert_eq!(first(&expired), (Severity::Error, "LIFETIME"));
     let found = report(&expired).findings;
-    assert!(found[0].evidence.iter().any(|line| line.contains("the period fits 50 s")), "{found:?}");
+    assert!(found[0].evidence.iter().any(|line| line.contains("10 IKE SAs came to the end")), "{found:?}");
     let purged = |n: u32, at: &dyn Fn(u32) -> String| {
         format!("{} purging ISAKMP-SA spi={n:016x}:bc72b5309279fd47.\n", at(55)) + &ended(n, at, 56, "deleted")
     };
     assert_eq!(first(&one_after_another(60, purged)), (Severity::Error, "PEER_DELETE"));
+    let found = report(&one_after_another(60, purged)).findings;
+    assert!(found[0].evidence.iter().any(|line| line.contains("the period fits 60 s")), "{found:?}");
     // Hourly, or where we renew it, or where the daemon itself begins anew, it is in order.
     for (name, text) in [
         ("hourly", one_after_another(3600, |n, at| ended(n, at, 3590, "expired"))),

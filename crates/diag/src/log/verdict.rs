@@ -92,7 +92,7 @@ pub(super) fn judge(course: &Course) -> Vec<Finding> {
     if healthy {
         findings.extend(again(course));
     }
-    if findings.is_empty() && (course.up > 0 || course.children > 0 || course.by_peer > 0) {
+    if findings.is_empty() && (course.before || course.up > 0 || course.children > 0 || course.by_peer > 0) {
         findings.push(well(course));
     }
     findings
@@ -186,17 +186,20 @@ fn replaced(course: &Course) -> Option<Finding> {
         &[C::Lifetime, C::PeerDelete, C::Collision]
     };
     let what = if deleted { "the peer deletes the IKE SA" } else { "established again and again: a new IKE SA" };
-    let mut found = finding(
-        course,
-        "flapping",
-        Severity::Error,
-        causes.to_vec(),
-        format!("{what} about every {} s", period / 1000),
-        &[],
-    );
+    let mut causes = causes.to_vec();
+    if course.children == 0 && course.expired < 2 {
+        // Whoever asks for a Child SA and gets none may begin anew.
+        causes.extend([C::ChildFailed, C::TrafficSelector]);
+    }
+    let why = format!("{what} about every {} s", period / 1000);
+    let mut found = finding(course, "flapping", Severity::Error, causes, why, &[]);
+    found.evidence.extend([&course.established, &course.ended].into_iter().flatten().map(|line| line.shown(course)));
     found.evidence.push(format!("{times} in a row, each within minutes of the one before"));
-    if let Some(timer) = timer {
+    if let Some(timer) = timer.filter(|_| course.expired < 2) {
         found.evidence.push(format!("the period fits {timer}"));
+    }
+    if course.by_peer >= 2 {
+        found.evidence.push(format!("the peer deleted {} of them", course.by_peer));
     }
     if course.expired >= 2 {
         found.evidence.push(format!("{} IKE SAs came to the end of their lifetime", course.expired));
@@ -217,7 +220,7 @@ fn flapping(course: &Course) -> Option<Finding> {
         let why = format!("established again and again: a new IKE SA about every {average:.0} s");
         return Some(finding(course, "flapping", Severity::Error, causes.to_vec(), why, &[]));
     }
-    taken(course).or_else(|| replaced(course))
+    replaced(course).or_else(|| taken(course))
 }
 
 fn taken(course: &Course) -> Option<Finding> {
@@ -260,6 +263,7 @@ fn again(course: &Course) -> Option<Finding> {
 
 fn well(course: &Course) -> Finding {
     let (severity, why) = match (course.children, course.is_up()) {
+        (0, true) if course.up == 0 => (Severity::Ok, "the IKE SA was there before the log begins".to_string()),
         (0, true) => (Severity::Info, "the IKE SA is established, with no Child SA under it".to_string()),
         (_, false) if course.up == 0 && course.by_peer > 0 => {
             (Severity::Info, "the peer deleted the IKE SA".to_string())
@@ -302,8 +306,7 @@ fn finding(
     }
     for tally in tallies.iter().take(QUOTED) {
         let times = if tally.count > 1 { format!(" ({} times)", tally.count) } else { String::new() };
-        let line = course.backwards.map_or(tally.line, |lines| (lines + 1).saturating_sub(tally.line));
-        evidence.push(format!("line {line}{times}: {}", tally.sample));
+        evidence.push(format!("line {}{times}: {}", course.number(tally.line), tally.sample));
     }
     let remedy = causes.iter().map(|cause| remedy(course, *cause, tallies)).collect();
     let attempts = course.attempts.max(course.up).max(1);

@@ -219,3 +219,33 @@ fn an_operator_s_work_is_no_flapping() {
     let same: String = (0..20).map(same).collect();
     assert_eq!(worst(&same).0, Severity::Error, "{same}");
 }
+
+#[test]
+fn a_log_that_is_cut_has_one_finding_for_a_peer() {
+    let charon = "09[IKE] <site|1> received DELETE for IKE_SA site[1]\n\
+                  09[IKE] <site|1> deleting IKE_SA site[1] between 192.0.2.1[hub]...198.51.100.7[site]\n";
+    let racoon = "INFO: purging ISAKMP-SA spi=0000000000000001:0000000000001001.\n\
+                  INFO: ISAKMP-SA deleted 192.0.2.1[500]-198.51.100.7[500] spi:0000000000000001:0000000000001001\n";
+    for text in [charon, racoon] {
+        let found = report(text).findings;
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].peer.contains("198.51.100.7"), "{found:?}");
+    }
+    let alive = "10[IKE] retransmit 1 of request with message ID 13\n10[NET] sending packet: from 192.0.2.1[4500] to 198.51.100.7[4500] (80 bytes)\n";
+    let found = report(alive).findings;
+    assert_eq!((found.len(), found[0].severity), (1, Severity::Ok), "{found:?}");
+}
+
+#[test]
+fn of_two_attempts_the_older_one_is_given_up() {
+    let begun = |peer: &str| format!("INFO: initiate new phase 1 negotiation: 192.0.2.1[500]<=>{peer}[500]\n");
+    let over = "ERROR: phase1 negotiation failed due to time up. 0102030405060708:0000000000000000\n";
+    let up = "INFO: ISAKMP-SA established 192.0.2.1[500]-203.0.113.9[500] spi:0102030405060709:1112131415161718\n";
+    let found = bad(&format!("{}{}{over}{up}", begun("198.51.100.7"), begun("203.0.113.9")));
+    assert_eq!((found.len(), found[0].peer.as_str()), (1, "192.0.2.1 -> 198.51.100.7"), "{found:?}");
+    // A dead peer is named by its cookies.
+    let other = up.replace("203.0.113.9", "198.51.100.7").replace("0709:", "0710:");
+    let dead = "INFO: DPD: remote (ISAKMP-SA spi=0102030405060709:1112131415161718) seems to be dead.\n";
+    let found = bad(&format!("{up}{other}{dead}"));
+    assert_eq!((found.len(), found[0].peer.as_str()), (1, "192.0.2.1 -> 203.0.113.9"), "{found:?}");
+}
