@@ -33,6 +33,8 @@ pub(super) enum Says {
     Up,
     /// A Child SA is being negotiated.
     ChildBegun,
+    /// charon sends the first message of a quick mode (IKEv1).
+    QuickMode,
     /// A Child SA is established.
     ChildUp,
     /// A message is repeated.

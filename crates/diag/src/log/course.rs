@@ -164,6 +164,8 @@ pub(super) struct Course {
     pub begun_as: Option<Role>,
     /// The Child SA that is being negotiated, by its name.
     child: Option<String>,
+    /// The peer has our quick mode, or should have.
+    quick_mode: bool,
     /// Child SAs that were there: their names and networks.
     known: BTreeSet<String>,
     /// What each of the peer's transforms differs in, as racoon tells for each pair.
@@ -263,6 +265,7 @@ impl Course {
             Says::Keyed => self.reach(Stage::Keyed),
             Says::Up => self.established(at, sa),
             Says::ChildBegun => self.child = at.child.or_else(|| child_name(at.text)).map(str::to_string),
+            Says::QuickMode => self.quick_mode = true,
             Says::ChildUp => self.carries(at),
             Says::Repeated => {
                 // A log may begin in the middle of an attempt, or of an SA's life: numbers count up from 0, and those from 2
@@ -363,8 +366,14 @@ impl Course {
         if let Some(attempt) = self.attempt.take() {
             let waited = last.zip(attempt.at).map_or(0, |(last, began)| last.saturating_sub(began));
             let certain = attempt.repeated >= 2 || waited > 2 * TOO_SOON;
+            // What was said about it since tells more than where it stands.
+            let told = |tally: &Tally| tally.open > 0 && tally.rank >= Rank::Hint && tally.line > attempt.line;
             if certain || self.up == 0 {
-                let rank = if certain { Rank::Vague } else { Rank::Hint };
+                let rank = match certain {
+                    true => Rank::Vague,
+                    false if self.tallies.iter().any(told) => Rank::Note,
+                    false => Rank::Hint,
+                };
                 let story = attempt.story();
                 let at = At { number: attempt.line, time: None, text: &story, child: None };
                 self.complain(u16::MAX, Place::Ike, rank, verdict::stuck(&attempt), at);
@@ -468,6 +477,7 @@ impl Course {
         self.established = Some(Kept::new(at));
         self.timeless = at.time.is_none() && (self.timeless || self.up == 1);
         self.rejected.clear();
+        self.quick_mode = false;
         self.succeed(|tally| matches!(tally.place, Place::Ike | Place::Peer));
     }
 
@@ -494,6 +504,7 @@ impl Course {
             }
         }
         self.child = None;
+        self.quick_mode = false;
     }
 
     /// Whether the Child SA under negotiation is one that was there before.
@@ -550,6 +561,11 @@ impl Course {
     fn give_up(&mut self, phrase: u16, at: At<'_>, sa: Option<&str>) {
         match self.attempt.take() {
             Some(attempt) => self.complain(phrase, Place::Ike, Rank::Vague, verdict::stuck(&attempt), at),
+            // Of IKEv1: the IKE SA's own exchange was answered.
+            None if self.is_up() && self.quick_mode => {
+                self.live.clear();
+                self.complain(phrase, Place::Child, Rank::Vague, verdict::UNANSWERED_CHILD, at);
+            }
             None if self.is_up() => {
                 self.live.clear();
                 self.complain(phrase, Place::Peer, Rank::Named, &[C::DpdTimeout], at);

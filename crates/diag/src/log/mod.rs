@@ -64,6 +64,8 @@ pub struct LogReport {
     pub cut: u64,
     /// Lines about further peers, which are too many.
     pub left_out: u64,
+    /// Lines that were not read: the oldest of a log that has the newest first, and is too long to be turned round.
+    pub unread: u64,
 }
 
 #[derive(Default)]
@@ -141,6 +143,7 @@ impl Log {
             understood: reader.understood,
             cut: self.lines.cut,
             left_out: reader.left_out,
+            unread: dropped,
         }
     }
 }

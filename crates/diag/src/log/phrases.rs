@@ -4,7 +4,7 @@ use super::catalogue::Place::{Child, Either, Ike, Peer, User};
 use super::catalogue::Rank::{Hint, Named, Note, Specific, Vague};
 use super::catalogue::Says::{
     Aggressive, Answered, Begun, ByPeer, ChildBegun, ChildUp, Closed, Expired, GaveUp, HalfOpen, Keyed, Method, Nat,
-    Nothing, Ours, Purged, Refused, Renews, Repeated, Restart, Up,
+    Nothing, Ours, Purged, QuickMode, Refused, Renews, Repeated, Restart, Up,
 };
 use super::catalogue::{Phrase, fault, says};
 use crate::Cause as C;
@@ -18,8 +18,7 @@ const SECRET: super::catalogue::Says = Method { secret: true };
 const OTHER: super::catalogue::Says = Method { secret: false };
 
 const PROPOSAL_OF_CHILD: &[C] = &[C::ChildFailed, C::EncryptionAlgorithm, C::AuthenticationAlgorithm];
-/// What a quick mode that is given up may have failed for.
-const GIVEN_UP_CHILD: &[C] = &[C::Phase2Timeout, C::TrafficSelector, C::Pfs, C::ChildFailed];
+const GIVEN_UP_CHILD: &[C] = super::verdict::UNANSWERED_CHILD;
 /// What main mode may have failed for that is given up after the keys.
 const GIVEN_UP_PROOF: &[C] = &[C::PskMismatch, C::PeerId, C::AuthFailed, C::NatTraversal];
 
@@ -117,6 +116,7 @@ pub(super) const COURSE: &[Phrase] = &[
     says(&["initiate new phase 2 negotiation"], ChildBegun),
     says(&["respond new phase 2 negotiation"], ChildBegun),
     says(&["initiating quick mode"], ChildBegun),
+    says(&["generating quick_mode request", "[ hash sa"], QuickMode),
     // Repetitions and ends.
     says(&["deleting half open ike_sa"], HalfOpen),
     says(&["timeout: deleting un-established phase 1"], HalfOpen),
@@ -496,6 +496,7 @@ pub(super) const IKE: &[Phrase] = &[
     fault(Either, Specific, &[C::DhGroup], &["peer's dh group choice does not match"]),
     fault(Either, Specific, &[C::DhGroup], &["unknown dh group"]),
     fault(Either, Specific, &[C::DhGroup], &["proposal mismatch, transform type:4"]),
+    fault(Either, Specific, &[C::DhGroup], &["configured dh group", "not supported"]),
     fault(Either, Hint, &[C::DhGroup], &["unacceptable, requesting"]),
     fault(Either, Hint, &[C::DhGroup], &["didn't accept", "it requested"]),
     fault(Either, Hint, &[C::DhGroup], &["invalid_ke_payload"]),

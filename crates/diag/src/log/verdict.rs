@@ -29,6 +29,9 @@ pub(super) const OURS: &[Cause] = &[C::PeerDelete, C::Collision];
 /// What an IKEv2 initiator's attempt may have failed for whose keys are there.
 pub(super) const UNPROVED: &[Cause] = &[C::NatTraversal, C::Phase1Timeout, C::PskMismatch, C::AuthFailed];
 
+/// What a quick mode that gets no answer may have failed for.
+pub(super) const UNANSWERED_CHILD: &[Cause] = &[C::Phase2Timeout, C::TrafficSelector, C::Pfs, C::ChildFailed];
+
 /// What an attempt that stopped there may have failed for.
 pub(super) fn stuck(attempt: &Attempt) -> &'static [Cause] {
     match (attempt.version, attempt.role, attempt.stage) {

@@ -249,3 +249,25 @@ fn of_two_attempts_the_older_one_is_given_up() {
     let found = bad(&format!("{up}{other}{dead}"));
     assert_eq!((found.len(), found[0].peer.as_str()), (1, "192.0.2.1 -> 203.0.113.9"), "{found:?}");
 }
+
+#[test]
+fn a_quick_mode_without_an_answer_is_no_dead_peer() {
+    let up = "08[IKE] IKE_SA v1[1] established between 192.0.2.1[a]...198.51.100.7[b]\n";
+    let quick = "08[ENC] generating QUICK_MODE request 3456789 [ HASH SA No ID ID ]\n";
+    let child = "08[IKE] CHILD_SA n{1} established with SPIs c_i d_o and TS 10.0.0.0/24 === 10.1.0.0/24\n";
+    let over = "08[IKE] sending retransmit 5 of request message ID 3456789, seq 4\n08[NET] sending packet: from 192.0.2.1[500] to 198.51.100.7[500] (180 bytes)\n13[IKE] giving up after 5 retransmits\n";
+    assert_eq!(first(&format!("{up}{quick}{over}")).1, "P2_TIMEOUT");
+    assert_eq!(first(&format!("{up}{quick}{child}{over}")).1, "DPD_TIMEOUT");
+}
+
+#[test]
+fn a_group_that_is_asked_for_in_vain_is_what_differs() {
+    let text = "05[IKE] initiating IKE_SA s[1] to 198.51.100.7\n06[IKE] peer didn't accept key exchange method CURVE_25519, it requested MODP_1024\n";
+    assert_eq!(first(text).1, "DH_GROUP");
+    let remedy = &report(text).findings[0].remedy[0];
+    assert!(remedy.contains("this end has CURVE_25519, the peer MODP_1024 (proposals in swanctl.conf)"), "{remedy}");
+    assert_eq!(
+        worst(&format!("{text}06[CFG] configured DH group MODP_1024 not supported\n")),
+        (Severity::Error, vec!["DH_GROUP"])
+    );
+}
