@@ -266,16 +266,16 @@ fn again(course: &Course) -> Option<Finding> {
 
 fn well(course: &Course) -> Finding {
     let (severity, why) = match (course.children, course.is_up()) {
+        _ if course.timeless && course.up as usize >= rhythm::MANY => {
+            let times = format!("established {} times", course.up);
+            (Severity::Info, format!("{times}; where lines have no time a renewal looks like a replacement"))
+        }
         (0, true) if course.up == 0 => (Severity::Ok, "the IKE SA was there before the log begins".to_string()),
         (0, true) => (Severity::Info, "the IKE SA is established, with no Child SA under it".to_string()),
         (_, false) if course.up == 0 && course.by_peer > 0 => {
             (Severity::Info, "the peer deleted the IKE SA".to_string())
         }
         (_, false) if course.up > 0 => (Severity::Info, "was established, and has ended in order".to_string()),
-        _ if course.up as usize >= rhythm::MANY && course.timeless => {
-            let why = "established; without times a renewal looks like a replacement";
-            (Severity::Info, format!("{why}, {} times", course.up))
-        }
         _ => (Severity::Ok, "established".to_string()),
     };
     let causes = if course.by_peer > 0 && !course.is_up() { vec![C::PeerDelete] } else { Vec::new() };

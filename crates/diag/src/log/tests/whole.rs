@@ -32,7 +32,7 @@ fn events_without_times_do_not_tell_a_renewal_from_a_replacement() {
         "Phase 1 established : 10.9.0.1[500] -> 10.9.0.2[500]\nPhase 2 established : 10.9.0.1[500] -> 10.9.0.2[500]\n";
     let found = report(&each.repeat(8)).findings;
     assert_eq!((found.len(), found[0].severity, found[0].peer.as_str()), (1, Severity::Info, "10.9.0.1 -> 10.9.0.2"));
-    assert!(found[0].why.contains("without times"), "{found:?}");
+    assert!(found[0].why.contains("have no time"), "{found:?}");
 }
 
 #[test]
@@ -270,4 +270,37 @@ fn a_group_that_is_asked_for_in_vain_is_what_differs() {
         worst(&format!("{text}06[CFG] configured DH group MODP_1024 not supported\n")),
         (Severity::Error, vec!["DH_GROUP"])
     );
+}
+
+/// Of the texts that racoon and racoon2 have, those that say a cause.
+#[test]
+fn what_racoon_can_print_is_known() {
+    for (lines, code) in [
+        ("/etc/racoon/psk.txt has weak file permission|psk.txt has invalid owner uid", "PSK_MISMATCH"),
+        ("ID mismatched.|peer ID type FQDN is not acceptable|unexpected rmconf switch; killing ph1", "PEER_ID"),
+        (
+            "no peer's CERT file found.|no SIG payload was passed.|failed to get own CERT.|Xauth reply but peer did not declare itself as Xauth capable|auth method 65001 isn't supported.|pam_authenticate failed: x|rad_send_request returned 3",
+            "AUTH_FAILED",
+        ),
+        ("mismatched ID was returned.|no outbound policy found: 10.0.0.0/8[0]", "TRAFFIC_SELECTOR"),
+        (
+            "sec ctx string mismatched: my:a peer:b|No more addresses available|proposal check failed.",
+            "CHILD_FAILED_IKE_KEPT",
+        ),
+        ("Commit bit on phase1 forbidden.", "COMMIT_BIT"),
+        ("encryption algorithm 7 isn't supported.|invalied encryption algorithm=9.", "ENC_ALG"),
+        ("invalied hash algorithm=9.", "AUTH_ALG"),
+        ("dh group 99 isn't supported.|configuration failure about DH group.|unsupported DH group type 9.", "DH_GROUP"),
+        (
+            "received IKEv1 request but no IKEv1 configuration for peer 10.9.0.1|unsupported isakmp version 2.0.",
+            "IKE_VERSION",
+        ),
+        ("Invalid exchange type 9 from 10.9.0.1[500].", "NEGOTIATION_MODE"),
+        ("mode config 6 from 10.9.0.1[500], but we have no ISAKMP-SA.", "STALE_SA"),
+    ] {
+        for line in lines.split('|') {
+            let text = format!("2026-11-24 00:52:03: [10.9.0.1] ERROR: {line}\n");
+            assert_eq!(first(&text).1, code, "{line}: {:?}", report(&text).findings);
+        }
+    }
 }
