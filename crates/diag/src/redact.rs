@@ -229,7 +229,21 @@ fn named(line: &str, secrets: &mut Vec<(usize, usize)>) {
 }
 
 fn quoted(value: &str) -> bool {
-    value.starts_with('"')
+    value.starts_with('"') || value.starts_with(ESCAPED)
+}
+
+/// A quotation mark within a string of JSON.
+const ESCAPED: &str = "\\\"";
+
+/// How long a text is up to the quotation mark that ends it, with the mark; one that is escaped does not.
+fn closing(text: &str, mark: char) -> Option<usize> {
+    let mut escaped = false;
+    let ends = |c: char| {
+        let end = c == mark && !escaped;
+        escaped = c == '\\' && !escaped;
+        end
+    };
+    text.find(ends).map(|at| at + mark.len_utf8())
 }
 
 /// Where the value ends that begins at `start`.
@@ -237,7 +251,11 @@ fn value_end(line: &str, start: usize, whole: bool) -> usize {
     let value = line.get(start..).unwrap_or_default();
     let mark = value.chars().next().filter(|c| matches!(c, '"' | '\''));
     let length = match mark {
-        Some(mark) => value.get(1..).and_then(|rest| rest.find(mark)).map_or(value.len(), |at| at + 2),
+        _ if value.starts_with(ESCAPED) => {
+            let behind = value.get(ESCAPED.len()..).and_then(|rest| rest.find(ESCAPED));
+            behind.map_or(value.len(), |at| at + 2 * ESCAPED.len())
+        }
+        Some(mark) => value.get(1..).and_then(|rest| closing(rest, mark)).map_or(value.len(), |length| length + 1),
         None if whole => value.len(),
         None => value.find(|c: char| c.is_whitespace() || matches!(c, ',' | ';' | '}')).unwrap_or(value.len()),
     };
@@ -328,11 +346,13 @@ mod tests {
     }
 
     /// Lines with a secret in the place of `@`.
-    const PLACES: [&str; 29] = [
+    const PLACES: [&str; 31] = [
         ": PSK \"@\"",
         "@west @east : PSK \"@\" # comment",
         "echo ': PSK \"@\"' >> /etc/ipsec.secrets",
         "    secret = @ and more",
+        "{\"log\":\"psk=\\\"correct @ battery\\\"\\n\"}",
+        "secret = \"correct \\\" @\"",
         "secret=@",
         "  secret = \"@\"",
         "user : EAP \"@\"",

@@ -33,6 +33,8 @@ pub(super) enum Says {
     Up,
     /// A Child SA is being negotiated.
     ChildBegun,
+    /// charon sends the first message of a quick mode (IKEv1).
+    QuickMode,
     /// A Child SA is established.
     ChildUp,
     /// A message is repeated.
@@ -45,6 +47,16 @@ pub(super) enum Says {
     Closed,
     /// The peer deletes an IKE SA.
     ByPeer,
+    /// An IKE SA ends whose successor is there.
+    Replaced,
+    /// An IKE SA has come to the end of its lifetime.
+    Expired,
+    /// An IKE SA is deleted: by the peer, unless we are about to.
+    Purged,
+    /// We renew an SA that is there.
+    Renews,
+    /// An operator deletes SAs.
+    Ours,
     /// Ends prove themselves by a pre-shared key, or by something else.
     Method {
         /// A pre-shared key.
@@ -206,6 +218,8 @@ mod tests {
             assert_eq!(line, line.to_lowercase());
             let found = look_up(&line);
             assert!(found.is_some(), "{line:?} is not found: its longest word is not a whole word");
+            // One that an earlier phrase takes for something else can never speak.
+            assert_eq!(found.map(|(_, says)| says), Some(phrase.says), "{line:?} is taken by an earlier phrase");
         }
         assert_eq!(look_up("nothing of the kind"), None);
     }

@@ -5,7 +5,7 @@ use super::verdict;
 use crate::{Cause, Finding};
 use Cause as C;
 use model::Role;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
 /// So many different complaints of a peer are kept.
@@ -13,9 +13,16 @@ const MAX_TALLIES: usize = 32;
 /// So many established SAs of a peer are told apart.
 const MAX_LIVE: usize = 16;
 /// So much of a line is shown as evidence.
-const MAX_SAMPLE: usize = 200;
+const MAX_SAMPLE: usize = 300;
+/// So many Child SAs of a peer are known by name, and so many of the peer's transforms by what they differ in.
+const MAX_CHILDREN: usize = 64;
+/// So many instants of a peer are kept.
+const MAX_INSTANTS: usize = 32;
 /// Established SAs that follow each other faster than this are no rekeying.
 pub(super) const TOO_SOON: u64 = 10_000;
+
+/// Beginnings of both ends so close to each other cross.
+const CROSSING: u64 = 2_000;
 
 /// How far an attempt got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,6 +46,7 @@ pub(super) struct Attempt {
     pub at: Option<u64>,
     pub line: u64,
     pub repeated: u32,
+    sa: Option<String>,
     sample: String,
 }
 
@@ -73,6 +81,8 @@ pub(super) struct Tally {
     pub spells: u32,
     pub line: u64,
     pub sample: String,
+    /// The Child SA that it is about, where that is known.
+    child: Option<String>,
 }
 
 /// A line, for evidence.
@@ -81,6 +91,26 @@ pub(super) struct At<'a> {
     pub number: u64,
     pub time: Option<u64>,
     pub text: &'a str,
+    /// The connection, where each of its Child SAs has its own: pluto's.
+    pub child: Option<&'a str>,
+}
+
+/// A line that is kept, for evidence.
+#[derive(Clone, Debug)]
+pub(super) struct Kept {
+    number: u64,
+    text: String,
+}
+
+impl Kept {
+    fn new(at: At<'_>) -> Self {
+        Self { number: at.number, text: at.text.chars().take(MAX_SAMPLE).collect() }
+    }
+
+    /// With its number in the file.
+    pub fn shown(&self, course: &Course) -> String {
+        format!("line {}: {}", course.number(self.number), self.text)
+    }
 }
 
 /// One peer.
@@ -92,6 +122,8 @@ pub(super) struct Course {
     pub local: Option<IpAddr>,
     pub tallies: Vec<Tally>,
     pub attempt: Option<Attempt>,
+    /// One in the other role that the attempt crosses.
+    beside: Option<Attempt>,
     pub attempts: u32,
     pub up: u32,
     pub children: u32,
@@ -106,8 +138,95 @@ pub(super) struct Course {
     pub taken: VecDeque<Option<u64>>,
     taken_pending: bool,
     pub by_peer: u32,
+    /// When SAs came in place of others that had not ended their time; at most the last few.
+    pub ups: VecDeque<u64>,
+    /// When the peer deleted one and none was left; at most the last few.
+    pub deletes: VecDeque<u64>,
+    /// When the peer was found dead; at most the last few.
+    pub losses: VecDeque<u64>,
+    /// How often an SA came to the end of its lifetime.
+    pub expired: u32,
+    /// How often one role followed the other, and how often both began at once.
+    pub crossed: u32,
+    /// The role in which we were when the last one was established.
+    pub last_role: Option<Role>,
+    last_whose: Option<String>,
+    /// We announced that we renew the SA.
+    renews: bool,
+    /// What is deleted next is deleted by us.
+    ours: bool,
+    last_closed: String,
+    /// The next SA that we delete is a duplicate.
+    duplicate: bool,
+    /// The log began when an SA was there already.
+    pub before: bool,
+    /// The role in which we began last.
+    pub begun_as: Option<Role>,
+    /// The Child SA that is being negotiated, by its name.
+    child: Option<String>,
+    /// The peer has our quick mode, or should have.
+    quick_mode: bool,
+    /// Child SAs that were there: their names and networks.
+    known: BTreeSet<String>,
+    /// What each of the peer's transforms differs in, as racoon tells for each pair.
+    pub rejected: BTreeMap<String, Vec<Cause>>,
+    /// The last line that said an SA is established, and the last that said one ends.
+    pub established: Option<Kept>,
+    pub ended: Option<Kept>,
+    /// No line that said an SA is established had a time.
+    pub timeless: bool,
+    /// The file has so many lines, the newest first.
+    pub backwards: Option<u64>,
 }
 
+/// Adds an instant, and forgets the oldest of too many.
+fn note(instants: &mut VecDeque<u64>, at: Option<u64>) {
+    instants.extend(at);
+    if instants.len() > MAX_INSTANTS {
+        instants.pop_front();
+    }
+}
+
+/// Which SA of a peer's a line says is established: its connection and identities, or its addresses and ports.
+fn whose(text: &str) -> Option<String> {
+    if let Some((before, ends)) = text.split_once(" between ") {
+        let name = before.split_once("IKE_SA ").map_or("", |(_, rest)| rest.split('[').next().unwrap_or_default());
+        return Some(format!("{name} {ends}").chars().take(MAX_SAMPLE).collect());
+    }
+    let (_, rest) = text.split_once("ISAKMP-SA established ")?;
+    rest.split(' ').next().filter(|ends| ends.contains("]-")).map(str::to_string)
+}
+
+/// The name in charon's `CHILD_SA name{1}`.
+fn child_name(text: &str) -> Option<&str> {
+    let (_, rest) = text.split_once("CHILD_SA ")?;
+    rest.split_once('{').map(|(name, _)| name).filter(|name| !name.is_empty() && !name.contains(' '))
+}
+
+/// The networks of a Child SA, as charon has them: `10.8.1.0/24 === 10.8.2.0/24`.
+fn networks(text: &str) -> Option<String> {
+    let (before, behind) = text.split_once(" === ")?;
+    let (local, remote) = (before.rsplit(' ').next()?, behind.split([' ', ',']).next()?);
+    Some(format!("{local} === {remote}").chars().take(MAX_SAMPLE).collect())
+}
+
+/// The number of the message in charon's `message ID 22, seq 3`, as both versions of it say it.
+fn message_id(text: &str) -> Option<u32> {
+    let (_, rest) = text.split_once("essage ID ")?;
+    rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+/// Whether BIG-IP's brackets name a responder's SPI: then it has answered.
+fn answered(text: &str) -> bool {
+    text.split("-0x").skip(1).any(|rest| {
+        let digits = rest.split(|c: char| !c.is_ascii_hexdigit()).next().unwrap_or_default();
+        digits.bytes().any(|digit| digit != b'0')
+    })
+}
+
+/// What worked once and fails when it is renewed: the first one under IKE_AUTH has no key exchange of its own (RFC 7296
+/// section 1.2).
+const RENEWED_CHILD: &[Cause] = &[C::Pfs, C::ChildFailed, C::EncryptionAlgorithm, C::AuthenticationAlgorithm];
 const CHILD_PROPOSAL: &[Cause] = &[C::ChildFailed, C::EncryptionAlgorithm, C::AuthenticationAlgorithm];
 
 impl Course {
@@ -121,46 +240,85 @@ impl Course {
         !self.live.is_empty()
     }
 
+    /// The number of a line in the file.
+    pub fn number(&self, number: u64) -> u64 {
+        self.backwards.map_or(number, |lines| (lines + 1).saturating_sub(number))
+    }
+
     /// How often messages to it were repeated without an answer.
     pub fn repeated(&self) -> u32 {
         self.attempt.as_ref().map_or(0, |attempt| attempt.repeated)
+    }
+
+    /// The line in which the attempt under way began.
+    pub fn since(&self) -> Option<u64> {
+        self.attempt.as_ref().map(|attempt| attempt.line)
     }
 
     /// Takes what a line says about this peer; `sa` names the SA where the line does.
     pub fn take(&mut self, phrase: u16, says: Says, at: At<'_>, sa: Option<&str>) {
         match says {
             Says::Nothing | Says::Restart => {}
-            Says::Begun { role, version } => self.begin(role, version, at),
+            Says::Begun { role, version } => self.begin(role, version, at, sa),
             Says::Aggressive => self.on_attempt(|attempt| attempt.aggressive = true),
             Says::Answered => self.reach(Stage::Answered),
             Says::Keyed => self.reach(Stage::Keyed),
             Says::Up => self.established(at, sa),
-            Says::ChildBegun => {}
-            Says::ChildUp => {
-                self.children = self.children.saturating_add(1);
-                // Whatever an IKE SA's own line says: it carries a Child SA.
-                let carried = self.attempt.take().is_some();
-                self.succeed(|place| place == Place::Child || carried && place == Place::Ike);
-            }
+            Says::ChildBegun => self.child = at.child.or_else(|| child_name(at.text)).map(str::to_string),
+            Says::QuickMode => self.quick_mode = true,
+            Says::ChildUp => self.carries(at),
             Says::Repeated => {
-                // A log may begin in the middle of an attempt.
-                if self.attempt.is_none() && self.up == 0 && self.attempts == 0 {
-                    self.begin(Role::Initiator, 2, at);
+                // A log may begin in the middle of an attempt, or of an SA's life: numbers count up from 0, and those from 2
+                // on are of an established one (RFC 7296 section 2.2).
+                if self.attempt.is_none() && self.up == 0 && self.attempts == 0 && !self.before {
+                    match message_id(at.text) {
+                        Some(number) if (2..1 << 24).contains(&number) => {
+                            self.before = true;
+                            self.live.insert("?".to_string());
+                        }
+                        number => {
+                            self.begin(Role::Initiator, 2, at, None);
+                            if number == Some(1) || sa.is_some_and(answered) {
+                                self.reach(Stage::Keyed);
+                            }
+                        }
+                    }
+                } else if sa.is_some_and(answered) {
+                    self.reach(Stage::Keyed);
                 }
                 self.on_attempt(|attempt| attempt.repeated = attempt.repeated.saturating_add(1));
             }
             Says::HalfOpen => {
-                let keyed = self.attempt.take().is_some_and(|a| a.version == 1 && a.stage == Stage::Keyed);
-                let causes: &[Cause] = if keyed {
-                    &[C::PskMismatch, C::NatTraversal, C::HalfOpen, C::PeerId]
-                } else {
-                    &[C::HalfOpen, C::NatTraversal, C::NoResponse]
+                let causes: &[Cause] = match self.attempt.take() {
+                    Some(a) if a.version == 1 && a.stage == Stage::Keyed => {
+                        &[C::PskMismatch, C::NatTraversal, C::HalfOpen, C::PeerId]
+                    }
+                    // It repeats what was answered: our answers do not arrive.
+                    Some(a) if a.role == Role::Responder && a.repeated >= 2 => {
+                        &[C::NoResponse, C::HalfOpen, C::NatTraversal]
+                    }
+                    _ => &[C::HalfOpen, C::NatTraversal, C::NoResponse],
                 };
                 self.complain(phrase, Place::Ike, Rank::Vague, causes, at);
             }
-            Says::GaveUp => self.give_up(phrase, at),
+            Says::GaveUp => self.give_up(phrase, at, sa),
             Says::Closed => self.close(at, sa, false),
+            Says::Replaced => {
+                self.renewed();
+                self.close(at, sa, false);
+            }
             Says::ByPeer => self.close(at, sa, true),
+            Says::Expired => {
+                self.expired = self.expired.saturating_add(1);
+                self.close(at, sa, false);
+            }
+            // racoon's words for what the peer's deletion does, and also for what its own commands do.
+            Says::Purged => self.close(at, sa, !self.ours),
+            Says::Renews => self.renews = true,
+            Says::Ours => {
+                self.ours = true;
+                self.ups.clear();
+            }
             Says::Method { secret } => {
                 self.secret = Some(secret);
                 self.reach(Stage::Keyed);
@@ -184,6 +342,7 @@ impl Course {
                 self.complain(phrase, Place::Ike, Rank::Named, causes, at);
             }
             Says::Fault(place, rank, causes) => {
+                self.note_rejected(causes, at.text);
                 let (place, causes) = self.settled(place, causes);
                 self.complain(phrase, place, rank, causes, at);
             }
@@ -192,20 +351,31 @@ impl Course {
 
     /// The daemon restarts: what was under way is over, without a verdict.
     pub fn restart(&mut self) {
-        self.attempt = None;
+        (self.attempt, self.beside) = (None, None);
         self.live.clear();
         self.taken_pending = false;
+        (self.renews, self.ours) = (false, false);
+        // A daemon that is started again and again is no peer that flaps.
+        self.ups.clear();
     }
 
-    /// What the log ended with: `last` is the time of its last line.
-    pub fn finish(mut self, last: Option<u64>) -> Vec<Finding> {
+    /// What the log ended with: `last` is the time of its last line. If the newest line came first, `backwards` is how many
+    /// lines there were.
+    pub fn finish(mut self, last: Option<u64>, backwards: Option<u64>) -> Vec<Finding> {
+        self.backwards = backwards;
         if let Some(attempt) = self.attempt.take() {
             let waited = last.zip(attempt.at).map_or(0, |(last, began)| last.saturating_sub(began));
             let certain = attempt.repeated >= 2 || waited > 2 * TOO_SOON;
+            // What was said about it since tells more than where it stands.
+            let told = |tally: &Tally| tally.open > 0 && tally.rank >= Rank::Hint && tally.line > attempt.line;
             if certain || self.up == 0 {
-                let rank = if certain { Rank::Vague } else { Rank::Hint };
+                let rank = match certain {
+                    true => Rank::Vague,
+                    false if self.tallies.iter().any(told) => Rank::Note,
+                    false => Rank::Hint,
+                };
                 let story = attempt.story();
-                let at = At { number: attempt.line, time: None, text: &story };
+                let at = At { number: attempt.line, time: None, text: &story, child: None };
                 self.complain(u16::MAX, Place::Ike, rank, verdict::stuck(&attempt), at);
             }
         }
@@ -226,13 +396,25 @@ impl Course {
         });
     }
 
-    fn begin(&mut self, role: Role, version: u8, at: At<'_>) {
+    fn begin(&mut self, role: Role, version: u8, at: At<'_>, sa: Option<&str>) {
         // The same attempt, told twice.
         if self.attempt.as_ref().is_some_and(|attempt| attempt.role == role && at.number <= attempt.line + 1) {
             return;
         }
         self.attempts = self.attempts.saturating_add(1);
-        self.fail(at);
+        let crosses = self.attempt.as_ref().is_some_and(|other| {
+            other.role != role && other.stage < Stage::Keyed && {
+                let since = at.time.zip(other.at).map(|(now, then)| now.saturating_sub(then));
+                since.map_or(at.number <= other.line + 3, |since| since < CROSSING)
+            }
+        });
+        if crosses {
+            // Both begin at once: neither has failed.
+            self.crossed = self.crossed.saturating_add(1);
+            self.beside = self.attempt.take();
+        } else {
+            self.fail(at);
+        }
         if self.taken_pending && role == Role::Initiator {
             self.taken.push_back(at.time);
             if self.taken.len() > 8 {
@@ -240,6 +422,7 @@ impl Course {
             }
         }
         self.taken_pending = false;
+        self.begun_as = Some(role);
         self.attempt = Some(Attempt {
             role,
             version,
@@ -250,6 +433,7 @@ impl Course {
             at: at.time,
             line: at.number,
             repeated: 0,
+            sa: sa.map(str::to_string),
             sample: at.text.to_string(),
         });
     }
@@ -260,7 +444,7 @@ impl Course {
         // Another one beside an established SA may be a crossing, or the other end's.
         if !self.is_up() {
             let story = attempt.story();
-            let line = At { number: attempt.line, time: at.time, text: &story };
+            let line = At { number: attempt.line, time: at.time, text: &story, child: None };
             self.complain(u16::MAX, Place::Ike, Rank::Vague, verdict::stuck(&attempt), line);
         }
     }
@@ -271,7 +455,11 @@ impl Course {
             self.attempt = None;
             return;
         }
-        self.attempt = None;
+        let (attempt, beside) = (self.attempt.take(), self.beside.take());
+        let crossing = beside.is_some();
+        // Of two that cross, the one that the line names is the one that came through.
+        let named = beside.filter(|beside| sa.is_some() && beside.sa.as_deref() == sa);
+        self.note_up(at, named.or(attempt).map(|attempt| attempt.role), crossing);
         self.up = self.up.saturating_add(1);
         if self.live.len() < MAX_LIVE {
             self.live.insert(sa.unwrap_or("?").to_string());
@@ -286,31 +474,109 @@ impl Course {
             _ => {}
         }
         self.last_up = at.time;
-        self.succeed(|place| matches!(place, Place::Ike | Place::Peer));
+        self.established = Some(Kept::new(at));
+        self.timeless = at.time.is_none() && (self.timeless || self.up == 1);
+        self.rejected.clear();
+        self.quick_mode = false;
+        self.succeed(|tally| matches!(tally.place, Place::Ike | Place::Peer));
     }
 
-    fn succeed(&mut self, what: impl Fn(Place) -> bool) {
-        for tally in self.tallies.iter_mut().filter(|tally| what(tally.place) && tally.open > 0) {
-            tally.open = 0;
-            tally.spells = tally.spells.saturating_add(1);
+    /// A Child SA is there: its own complaints are settled, not those of others beside it.
+    fn carries(&mut self, at: At<'_>) {
+        self.children = self.children.saturating_add(1);
+        // Whatever an IKE SA's own line says: it carries a Child SA.
+        let carried = self.attempt.take().is_some();
+        let name = at.child.or_else(|| child_name(at.text));
+        let networks = networks(at.text);
+        // Networks that were not there before may be those that were refused, put right.
+        let new = networks.as_ref().is_some_and(|networks| !self.known.contains(networks));
+        self.succeed(|tally| match tally.place {
+            Place::Child => match tally.child.as_deref() {
+                Some(of) if of.contains(" === ") => new || networks.is_none() || networks.as_deref() == Some(of),
+                Some(of) => name.is_none_or(|name| name == of),
+                None => true,
+            },
+            place => carried && place == Place::Ike,
+        });
+        for named in name.map(str::to_string).into_iter().chain(networks) {
+            if self.known.len() < MAX_CHILDREN {
+                self.known.insert(named);
+            }
+        }
+        self.child = None;
+        self.quick_mode = false;
+    }
+
+    /// Whether the Child SA under negotiation is one that was there before.
+    fn renews_child(&self) -> bool {
+        self.children > 0 && self.child.as_ref().is_none_or(|name| self.known.contains(name))
+    }
+
+    /// racoon compares each of the peer's transforms with each of ours: `rejected X: DB(prop#1:trns#1):Peer(prop#0:trns#1)`.
+    fn note_rejected(&mut self, causes: &'static [Cause], text: &str) {
+        let pair = text.split_once("DB(prop").and_then(|(_, rest)| rest.split_once(") = "));
+        let Some((cause, (pair, _))) = causes.first().zip(pair) else { return };
+        if self.rejected.len() < MAX_CHILDREN || self.rejected.contains_key(pair) {
+            let of = self.rejected.entry(pair.to_string()).or_default();
+            if !of.contains(cause) {
+                of.push(*cause);
+            }
         }
     }
 
-    fn give_up(&mut self, phrase: u16, at: At<'_>) {
+    /// Keeps when it was established, unless it is a renewal or stands beside others on purpose.
+    fn note_up(&mut self, at: At<'_>, role: Option<Role>, crossing: bool) {
+        let renewed = std::mem::take(&mut self.renews) || at.text.contains("rekeyed");
+        self.ours = false;
+        if let Some((role, last)) = role.zip(self.last_role) {
+            self.crossed = self.crossed.saturating_add(u32::from(role != last && !renewed));
+        }
+        self.last_role = role.or(self.last_role);
+        let whose = whose(at.text);
+        let another = whose.is_some() && self.last_whose.is_some() && whose != self.last_whose;
+        // Many SAs that others begin are users behind one address, where nothing tells them apart.
+        let users = whose.is_none() && !crossing && role != Some(Role::Initiator) && self.live.len() >= 2;
+        self.last_whose = whose.or(self.last_whose.take());
+        if renewed || another || users {
+            self.ups.clear();
+        }
+        note(&mut self.ups, at.time);
+    }
+
+    /// The last one that was established renews another.
+    fn renewed(&mut self) {
+        self.ups.clear();
+        note(&mut self.ups, self.last_up);
+    }
+
+    fn succeed(&mut self, what: impl Fn(&Tally) -> bool) {
+        for tally in self.tallies.iter_mut().filter(|tally| tally.open > 0) {
+            if what(tally) {
+                tally.open = 0;
+                tally.spells = tally.spells.saturating_add(1);
+            }
+        }
+    }
+
+    fn give_up(&mut self, phrase: u16, at: At<'_>, sa: Option<&str>) {
         match self.attempt.take() {
             Some(attempt) => self.complain(phrase, Place::Ike, Rank::Vague, verdict::stuck(&attempt), at),
+            // Of IKEv1: the IKE SA's own exchange was answered.
+            None if self.is_up() && self.quick_mode => {
+                self.live.clear();
+                self.complain(phrase, Place::Child, Rank::Vague, verdict::UNANSWERED_CHILD, at);
+            }
             None if self.is_up() => {
                 self.live.clear();
                 self.complain(phrase, Place::Peer, Rank::Named, &[C::DpdTimeout], at);
             }
             None if self.up == 0 => {
-                self.complain(
-                    phrase,
-                    Place::Ike,
-                    Rank::Vague,
-                    &[C::NoResponse, C::Phase1Timeout, C::Phase1Proposal],
-                    at,
-                );
+                let causes: &[Cause] = if sa.is_some_and(answered) {
+                    verdict::UNPROVED
+                } else {
+                    &[C::NoResponse, C::Phase1Timeout, C::Phase1Proposal]
+                };
+                self.complain(phrase, Place::Ike, Rank::Vague, causes, at);
             }
             None => {}
         }
@@ -321,7 +587,26 @@ impl Course {
             Some(sa) => self.live.remove(sa) || self.live.remove("?"),
             None => self.live.remove("?"),
         };
+        // The end of an SA is told more than once.
+        let again = sa.is_some_and(|sa| sa == self.last_closed);
+        self.last_closed = sa.unwrap_or_default().to_string();
+        if again && !known {
+            return;
+        }
+        self.ended = Some(Kept::new(at));
+        if !by_peer && known && !self.duplicate && at.text.starts_with("deleting IKE_SA") {
+            // Nothing but an operator, or a limit that was set, makes charon end an SA that is in order.
+            self.ups.clear();
+        }
+        self.duplicate = false;
+        if by_peer && known && self.is_up() && self.crossed == 0 {
+            // It made the next one first, and ends this one only now.
+            self.renewed();
+        }
         if by_peer {
+            if self.live.is_empty() && (known || self.up == 0) {
+                note(&mut self.deletes, at.time);
+            }
             self.by_peer = self.by_peer.saturating_add(u32::from(known || self.up == 0));
             self.taken_pending = known && self.live.is_empty();
         } else if !known && !self.is_up() {
@@ -331,14 +616,21 @@ impl Course {
 
     /// Where a phrase that fits both kinds of SA belongs, and what it means there.
     fn settled(&self, place: Place, causes: &'static [Cause]) -> (Place, &'static [Cause]) {
+        if place == Place::Child && causes.starts_with(&[C::ChildFailed, C::EncryptionAlgorithm]) && self.renews_child()
+        {
+            return (place, RENEWED_CHILD);
+        }
         if place != Place::Either {
             return (place, causes);
         }
         // Of IKEv2, what is refused after IKE_SA_INIT is the Child SA: IKE_AUTH has no other proposal (RFC 7296 section 1.2).
         let in_auth = |a: &Attempt| (a.version, a.role, a.stage) == (2, Role::Initiator, Stage::Keyed);
         let proposal = matches!(causes, [C::Phase1Proposal, ..]) && self.attempt.as_ref().is_some_and(in_auth);
-        let child = self.is_up() || proposal;
+        // Another phase 1 that begins beside an SA is what its refusal is about.
+        let anew = self.attempt.as_ref().is_some_and(|attempt| attempt.version == 1);
+        let child = self.is_up() && !anew || proposal;
         let causes = match causes {
+            [C::Phase1Proposal, ..] if child && self.renews_child() => RENEWED_CHILD,
             [C::Phase1Proposal, ..] if child => CHILD_PROPOSAL,
             [C::TrafficSelector, C::PeerId] if child => &[C::TrafficSelector],
             [C::TrafficSelector, C::PeerId] => &[C::PeerId],
@@ -349,7 +641,16 @@ impl Course {
     }
 
     fn complain(&mut self, phrase: u16, place: Place, rank: Rank, causes: &'static [Cause], at: At<'_>) {
-        let known = self.tallies.iter_mut().find(|t| (t.phrase, t.place, t.causes) == (phrase, place, causes));
+        self.duplicate |= causes == verdict::OURS;
+        if place == Place::Peer && causes == [C::DpdTimeout] {
+            self.ours = true;
+            let again = at.time.zip(self.losses.back()).is_some_and(|(now, last)| now.abs_diff(*last) < TOO_SOON);
+            note(&mut self.losses, at.time.filter(|_| !again));
+        }
+        let child = networks(at.text).or_else(|| at.child.map(str::to_string)).or_else(|| self.child.clone());
+        let child = child.filter(|_| place == Place::Child);
+        let same = |t: &&mut Tally| (t.phrase, t.place, t.causes) == (phrase, place, causes) && t.child == child;
+        let known = self.tallies.iter_mut().find(same);
         if let Some(tally) = known {
             (tally.count, tally.open) = (tally.count.saturating_add(1), tally.open.saturating_add(1));
             tally.rank = tally.rank.max(rank);
@@ -365,6 +666,7 @@ impl Course {
                 spells: 0,
                 line: at.number,
                 sample,
+                child,
             });
         }
     }

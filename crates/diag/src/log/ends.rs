@@ -19,7 +19,7 @@ struct Found {
 /// So many addresses of a line are looked at; two ends with two identities make four.
 const MAX_FOUND: usize = 6;
 /// An address behind one of these is the peer's.
-const TOWARDS: [&str; 10] = ["to", "from", "by", "for", "with", "peer", "remote", "of", "contacting", "gateway"];
+const TOWARDS: [&str; 11] = ["to", "from", "by", "for", "with", "peer", "remote", "of", "contacting", "gateway", "="];
 
 /// Finds the ends. `ours` knows addresses of this host, which matter where the message does not say whose an address is.
 pub(super) fn find(text: &str, ours: impl Fn(IpAddr) -> bool) -> Ends {
@@ -41,6 +41,10 @@ pub(super) fn find(text: &str, ours: impl Fn(IpAddr) -> bool) -> Ends {
             return pair(second, first);
         }
         if between.contains("<=>") || between.ends_with("]-") {
+            return pair(first, second);
+        }
+        // What racoonctl show-event prints: our end comes first.
+        if text.starts_with("Phase ") || text.starts_with("Event ") {
             return pair(first, second);
         }
         if between.contains("->") {
@@ -127,6 +131,8 @@ mod tests {
             ("sent IKE_SA_INIT request to 192.1.2.23:UDP/500", "", "192.1.2.23"),
             ("recv IKE_SA_INIT req 0 peer 10.9.0.2:500 local 10.9.0.1:500, 464 bytes", "10.9.0.1", "10.9.0.2"),
             ("sending to 2001:db8::1[500]", "", "2001:db8::1"),
+            ("Phase 1 established : 10.9.0.1[500] -> 10.9.0.2[500]", "10.9.0.1", "10.9.0.2"),
+            ("IP = 192.0.2.9, Error processing payload", "", "192.0.2.9"),
             ("TS 10.8.1.0/24 === 10.8.2.0/24", "", ""),
             ("used as isakmp port 10.9.0.1[500]", "", ""),
             ("remote endpoint changed from 0.0.0.0 to 10.9.0.2[500]", "", "10.9.0.2"),

@@ -10,14 +10,25 @@ const MAX_LINE: usize = 4096;
 pub(super) struct Lines {
     rest: Vec<u8>,
     skipping: bool,
+    /// The last octet was a CR, and ended a line.
+    returned: bool,
     /// Lines that were longer than is looked at.
     pub cut: u64,
 }
 
 impl Lines {
-    /// Takes the next piece of the stream, and gives each line that is complete to `take`.
+    /// Takes the next piece of the stream, and gives each line that is complete to `take`. A line ends with LF, CR LF or CR.
     pub fn feed(&mut self, mut octets: &[u8], mut take: impl FnMut(&str)) {
-        while let Some(at) = memchr::memchr(b'\n', octets) {
+        loop {
+            if self.returned {
+                // CR LF is one end of a line, also with the NULs of UTF-16 between.
+                let between = octets.iter().take_while(|b| matches!(b, b'\r' | 0)).count();
+                octets = octets.get(between..).unwrap_or_default();
+                let Some(next) = octets.first() else { return };
+                octets = octets.get(usize::from(*next == b'\n')..).unwrap_or_default();
+                self.returned = false;
+            }
+            let Some(at) = memchr::memchr2(b'\n', b'\r', octets) else { break };
             let (line, rest) = octets.split_at(at);
             if self.rest.is_empty() && !self.skipping && line.len() <= MAX_LINE {
                 // Nearly all lines come whole: they need no copy.
@@ -26,6 +37,7 @@ impl Lines {
                 self.keep(line);
                 self.flush(&mut take);
             }
+            self.returned = rest.first() == Some(&b'\r');
             octets = rest.get(1..).unwrap_or_default();
         }
         self.keep(octets);
@@ -100,9 +112,15 @@ mod tests {
         assert_eq!((found[0].as_str(), found[1].len(), found[2].as_str()), ("ab", MAX_LINE, "last \u{fffd}"));
     }
 
+    #[test]
+    fn lines_end_with_cr_too() {
+        assert_eq!(lines(&[b"a\rb\r", b"\nc\r\r\nd\n\ne"]).0, ["a", "b", "c", "d", "", "e"]);
+        assert_eq!(lines(&[b"a\0\r\0\n\0b\0"]).0, ["a", "b"]);
+    }
+
     proptest! {
         #[test]
-        fn pieces_do_not_matter(octets in proptest::collection::vec(prop_oneof![Just(b'\n'), any::<u8>()], 0..600), at in 0..600usize) {
+        fn pieces_do_not_matter(octets in proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b'\r'), any::<u8>()], 0..600), at in 0..600usize) {
             let (a, b) = octets.split_at(at.min(octets.len()));
             prop_assert_eq!(lines(&[a, b]), lines(&[&octets]));
         }

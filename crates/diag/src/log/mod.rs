@@ -7,19 +7,26 @@
 mod catalogue;
 mod course;
 mod ends;
+mod kicks;
 mod lines;
+mod order;
 mod own;
 mod phrases;
 mod prefix;
 mod proposals;
+mod values;
 mod verdict;
+mod wrapping;
 
-use crate::{Finding, redact};
+use crate::{Finding, redact, rhythm};
 use catalogue::Says;
 use course::{At, Course};
+use kicks::Kicks;
 use lines::Lines;
+use order::Order;
 use prefix::Line;
 use proposals::Proposals;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
@@ -31,6 +38,8 @@ const MAX_NAMES: usize = 4096;
 const MAX_OURS: usize = 64;
 /// Stands for a phrase where a comparison of proposals speaks.
 const COMPARED: u16 = u16::MAX - 1;
+/// A thread's next line comes within so many lines.
+const NEXT_LINE: u64 = 16;
 /// What a peer is called whom no line names.
 const NOBODY: &str = "unknown peer";
 
@@ -38,6 +47,7 @@ const NOBODY: &str = "unknown peer";
 #[derive(Default)]
 pub struct Log {
     lines: Lines,
+    order: Order,
     reader: Reader,
 }
 
@@ -54,6 +64,8 @@ pub struct LogReport {
     pub cut: u64,
     /// Lines about further peers, which are too many.
     pub left_out: u64,
+    /// Lines that were not read: the oldest of a log that has the newest first, and is too long to be turned round.
+    pub unread: u64,
 }
 
 #[derive(Default)]
@@ -65,33 +77,73 @@ struct Reader {
     ours: BTreeSet<IpAddr>,
     /// Whom the last line was about.
     current: Option<usize>,
-    /// The thread that just said it repeats a message; to whom, its next line says.
-    repeats: Option<String>,
+    /// A repetition of which the next line says to whom it goes.
+    repeats: Option<Repetition>,
     last: Option<u64>,
     proposals: Proposals,
     numbers: u64,
     understood: u64,
     left_out: u64,
+    /// When the next line was written, where a line of its own says so.
+    stamp: Option<u64>,
+    /// Whose a packet was of whom nothing else is known yet.
+    heard: Option<Heard>,
+    kicks: Kicks,
+}
+
+/// A peer that a thread works for, as its packet tells.
+struct Heard {
+    thread: String,
+    address: IpAddr,
+    local: Option<IpAddr>,
+    number: u64,
+}
+
+/// charon says that it repeats a message one line before it says to whom.
+struct Repetition {
+    phrase: u16,
+    thread: String,
+    /// Under which names the SA is known from now on.
+    names: Vec<String>,
+    text: String,
+    number: u64,
+    time: Option<u64>,
+    /// Whom it is about if the next line does not say so.
+    else_about: Option<usize>,
 }
 
 impl Log {
     /// Takes the next piece.
     pub fn feed(&mut self, octets: &[u8]) {
-        let reader = &mut self.reader;
-        self.lines.feed(octets, |line| reader.line(line));
+        let (reader, order) = (&mut self.reader, &mut self.order);
+        self.lines.feed(octets, |line| order.next(line, time_of, |line| reader.line(line)));
     }
 
     /// The log is over.
     pub fn finish(mut self) -> LogReport {
-        let mut reader = self.reader;
-        self.lines.finish(|line| reader.line(line));
+        let (mut reader, mut order) = (self.reader, self.order);
+        self.lines.finish(|line| order.next(line, time_of, |line| reader.line(line)));
+        let (backwards, dropped) = order.finish(|line| reader.line(line));
+        reader.settle(None);
         let last = reader.last;
+        let ups: Vec<Vec<u64>> = reader.courses.iter().map(|course| course.ups.iter().copied().collect()).collect();
+        let ups: Vec<&[u64]> = ups.iter().map(Vec::as_slice).filter(|ups| !ups.is_empty()).collect();
+        let together = rhythm::at_one_instant(&ups);
+        let each = reader.courses.into_iter().enumerate();
+        let mut findings: Vec<(usize, Finding)> =
+            each.flat_map(|(at, course)| course.finish(last, backwards).into_iter().map(move |f| (at, f))).collect();
+        reader.kicks.judge(&mut findings);
+        for (_, finding) in findings.iter_mut().filter(|(_, finding)| together && finding.id == "flapping") {
+            let all = "all peers are established anew at the same instants: look at this end, not at theirs";
+            finding.evidence.push(format!("{all} (a restart, a takeover, the clock, an interface)"));
+        }
         LogReport {
-            findings: reader.courses.into_iter().flat_map(|course| course.finish(last)).collect(),
-            lines: reader.numbers,
+            findings: findings.into_iter().map(|(_, finding)| finding).collect(),
+            lines: reader.numbers + dropped,
             understood: reader.understood,
             cut: self.lines.cut,
             left_out: reader.left_out,
+            unread: dropped,
         }
     }
 }
@@ -99,15 +151,33 @@ impl Log {
 impl Reader {
     fn line(&mut self, line: &str) {
         self.numbers += 1;
-        let clean = redact(line);
-        let parts = prefix::split(&clean);
+        // What is escaped in its carrier is no secret that `redact` would find.
+        let (stamp, line) = match wrapping::unwrap(line) {
+            Some(wrapping::Carried { at, text: None }) => {
+                self.stamp = at;
+                return;
+            }
+            Some(wrapping::Carried { at, text: Some(text) }) => (at.or(self.stamp), text),
+            None => (None, Cow::Borrowed(line)),
+        };
+        let clean = redact(&line);
+        let mut parts = prefix::split(&clean);
+        parts.at = stamp.or(parts.at);
         self.last = parts.at.or(self.last);
         if parts.aside {
             return;
         }
+        self.settle(Some(&parts));
         let small = parts.text.to_ascii_lowercase();
         let compared = self.proposals.take(parts.thread, parts.connection, parts.text);
         let found = compared.map(|says| (COMPARED, says)).or_else(|| catalogue::look_up(&small));
+        if let Some((phrase, Says::Repeated)) = found
+            && (parts.text.starts_with("sending retransmit") || parts.text.starts_with("retransmit "))
+            && self.repeats(phrase, &parts)
+        {
+            self.understood += 1;
+            return;
+        }
         let subject = self.subject(&parts, found.map(|(_, says)| says));
         let Some((phrase, says)) = found else { return };
         self.understood += 1;
@@ -115,13 +185,22 @@ impl Reader {
             self.courses.iter_mut().for_each(Course::restart);
             return;
         }
+        if says == Says::Ours {
+            // The command need not name the peer.
+            let at = At { number: self.numbers, time: parts.at, text: parts.text, child: None };
+            self.courses.iter_mut().for_each(|course| course.take(phrase, says, at, None));
+            return;
+        }
         let Some(subject) = subject else {
             self.left_out += u64::from(says != Says::Nothing);
             return;
         };
         let sa = parts.sa.or_else(|| named_sa(parts.text));
+        self.kicks.take(says, parts.text, subject);
+        // pluto's Child SAs have a connection each.
+        let child = parts.connection.filter(|_| parts.thread.is_none());
         if let Some(course) = self.courses.get_mut(subject) {
-            course.take(phrase, says, At { number: self.numbers, time: parts.at, text: parts.text }, sa);
+            course.take(phrase, says, At { number: self.numbers, time: parts.at, text: parts.text, child }, sa);
         }
     }
 
@@ -137,16 +216,25 @@ impl Reader {
         let prefixed = line.peer.filter(|peer| !self.ours.contains(peer));
         let names = self.names_of(line);
         let named = names.iter().find_map(|name| self.names.get(name)).copied();
-        let thread = line.thread.filter(|thread| !thread.is_empty()).map(|thread| format!("thread {thread}"));
+        let thread = thread_name(line);
         let address = prefixed.or(ends.peer);
-        let worth = matches!(says, Some(says) if !matches!(says, Says::Nothing | Says::Restart));
+        let worth =
+            matches!(says, Some(says) if !matches!(says, Says::Nothing | Says::Restart | Says::Ours | Says::Renews));
         let found = match address {
             Some(address) => self.at(address, named, line, says, worth),
+            // racoon's attempts all last the same time, and it does not say whose ends.
+            None if line.text.starts_with("phase1 negotiation failed due to time up") => {
+                self.oldest().or_else(|| self.context(&thread))
+            }
             None if says == Some(Says::GaveUp) && named.is_none() => {
                 self.most_repeated().or_else(|| self.context(&thread))
             }
+            None if worth && named.is_none() && self.has_heard(line, &thread) => self.heard(),
             None => named.or_else(|| line.connection.is_none().then(|| self.context(&thread)).flatten()),
         };
+        if let Some(address) = address.filter(|_| found.is_none()) {
+            self.hear(address, local, line, &thread);
+        }
         let subject = match found {
             None if worth => {
                 let name = line.connection.filter(|_| line.thread.is_none()).unwrap_or(NOBODY);
@@ -154,7 +242,6 @@ impl Reader {
             }
             found => found,
         };
-        self.note_repetition(&thread, line, says, subject);
         if let Some(subject) = subject {
             let course = self.courses.get_mut(subject)?;
             course.local = local.or(course.local);
@@ -163,8 +250,39 @@ impl Reader {
             }
             names.into_iter().chain(thread).for_each(|name| self.call(name, subject));
             self.current = Some(subject);
+            self.heard.take_if(|heard| heard.thread == line.thread.unwrap_or_default());
         }
         subject
+    }
+
+    /// A packet is somebody's of whom nothing is known: what comes next is about him, not about whom the log spoke of last.
+    fn hear(&mut self, address: IpAddr, local: Option<IpAddr>, line: &Line<'_>, thread: &Option<String>) {
+        const BEGIN: [&str; 4] =
+            ["received packet", "sending packet", "looking for peer configs", "looking for an IKE config"];
+        if BEGIN.iter().any(|begin| line.text.starts_with(begin)) {
+            let name = line.thread.unwrap_or_default().to_string();
+            self.heard = Some(Heard { thread: name, address, local, number: self.numbers });
+            self.current = None;
+            thread.iter().for_each(|thread| _ = self.names.remove(thread));
+        }
+    }
+
+    /// Whether a packet told whom this line is about.
+    fn has_heard(&self, line: &Line<'_>, thread: &Option<String>) -> bool {
+        let other = thread.as_ref().is_some_and(|thread| self.names.contains_key(thread));
+        let same =
+            |heard: &Heard| heard.thread == line.thread.unwrap_or_default() && self.numbers <= heard.number + NEXT_LINE;
+        !other && self.heard.as_ref().is_some_and(same)
+    }
+
+    /// Introduces the peer whose packet it was.
+    fn heard(&mut self) -> Option<usize> {
+        let heard = self.heard.take()?;
+        let subject =
+            self.by_address.get(&heard.address).copied().or_else(|| self.introduce("", Some(heard.address)))?;
+        let course = self.courses.get_mut(subject)?;
+        course.local = course.local.or(heard.local);
+        Some(subject)
     }
 
     /// The peer with an address, which a name may have stood for until now.
@@ -178,11 +296,16 @@ impl Reader {
     ) -> Option<usize> {
         let known = self.by_address.get(&address).copied();
         let begins = matches!(says, Some(Says::Begun { .. }));
-        if let Some(named) = named.filter(|_| line.thread.is_none()) {
-            let course = self.courses.get_mut(named)?;
+        if let Some(named) = named
+            && let Some(course) = self.courses.get_mut(named)
+            && (line.thread.is_none() || course.address.is_none())
+        {
             match course.address {
                 None if known.is_none() => {
                     course.address = Some(address);
+                    if course.name == NOBODY {
+                        course.name.clear();
+                    }
                     self.by_address.insert(address, named);
                     return Some(named);
                 }
@@ -201,31 +324,48 @@ impl Reader {
         by_thread.or(self.current)
     }
 
+    fn oldest(&self) -> Option<usize> {
+        let under_way = self.courses.iter().enumerate().filter_map(|(at, course)| Some((course.since()?, at)));
+        under_way.min().map(|(_, at)| at)
+    }
+
     fn most_repeated(&self) -> Option<usize> {
         let (at, most) = self.courses.iter().enumerate().max_by_key(|(_, course)| course.repeated())?;
         (most.repeated() > 0).then_some(at)
     }
 
-    /// charon says that it repeats a message one line before it says to whom.
-    fn note_repetition(
-        &mut self,
-        thread: &Option<String>,
-        line: &Line<'_>,
-        says: Option<Says>,
-        subject: Option<usize>,
-    ) {
-        if says == Some(Says::Repeated) && line.thread.is_some() {
-            self.repeats = thread.clone().or_else(|| Some(String::new()));
-        } else if let Some(repeats) = self.repeats.take() {
-            let same = thread.as_deref().unwrap_or_default() == repeats;
-            if same
-                && line.text.starts_with("sending packet")
-                && subject != self.names.get(&repeats).copied()
-                && let Some(course) = subject.and_then(|subject| self.courses.get_mut(subject))
-            {
-                let at = At { number: self.numbers, time: line.at, text: line.text };
-                course.take(u16::MAX, Says::Repeated, at, None);
-            }
+    /// Keeps a repetition until the next line says whom it is about; not if it is known already.
+    fn repeats(&mut self, phrase: u16, line: &Line<'_>) -> bool {
+        let names = self.names_of(line);
+        if line.peer.is_some() || names.iter().any(|name| self.names.contains_key(name)) {
+            return false;
+        }
+        let thread = line.thread.unwrap_or_default().to_string();
+        let else_about = self.context(&thread_name(line));
+        let (text, number, time) = (line.text.chars().take(100).collect(), self.numbers, line.at);
+        self.repeats = Some(Repetition { phrase, thread, names, text, number, time, else_about });
+        true
+    }
+
+    /// The line behind a repetition is there, or the log is over.
+    fn settle(&mut self, next: Option<&Line<'_>>) {
+        // Threads speak by turns.
+        let other = |kept: &mut Repetition| {
+            let thread = next.and_then(|next| next.thread).unwrap_or_default();
+            thread == kept.thread || thread.is_empty() || next.is_none() || self.numbers > kept.number + NEXT_LINE
+        };
+        let Some(kept) = self.repeats.take_if(other) else { return };
+        let sent = next.filter(|next| next.text.starts_with("sending packet"));
+        let to = sent.and_then(|next| Some((next, ends::find(next.text, |_| false).peer?)));
+        let subject = match to {
+            Some((next, address)) => self.at(address, None, next, Some(Says::Repeated), true),
+            None => kept.else_about.or_else(|| self.introduce(NOBODY, None)),
+        };
+        let Some(subject) = subject else { return };
+        kept.names.into_iter().for_each(|name| self.call(name, subject));
+        if let Some(course) = self.courses.get_mut(subject) {
+            let at = At { number: kept.number, time: kept.time, text: &kept.text, child: None };
+            course.take(kept.phrase, Says::Repeated, at, None);
         }
     }
 
@@ -238,7 +378,8 @@ impl Reader {
         } else {
             let instance = line.connection.filter(|_| line.peer.is_none());
             names.extend(instance.map(|name| format!("connection {name}")));
-            names.extend(line.sa.filter(|_| line.connection.is_none()).map(|sa| format!("sa {sa}")));
+            let sa = line.sa.or_else(|| named_sa(line.text)).filter(|_| line.connection.is_none());
+            names.extend(sa.map(|sa| format!("sa {sa}")));
         }
         names
     }
@@ -272,6 +413,19 @@ impl Reader {
     }
 }
 
+/// When a line was written.
+fn time_of(line: &str) -> Option<u64> {
+    match wrapping::unwrap(line) {
+        Some(wrapping::Carried { at, text }) => at.or_else(|| prefix::split(&text?).at),
+        None => prefix::split(line).at,
+    }
+}
+
+/// What a thread's SA is known under while it works at it.
+fn thread_name(line: &Line<'_>) -> Option<String> {
+    line.thread.filter(|thread| !thread.is_empty()).map(|thread| format!("thread {thread}"))
+}
+
 /// What may be the cause of an end that Shrike gives a sentence and a code; none where it is in order.
 pub(crate) fn of_end(reason: &str) -> Option<&'static [crate::Cause]> {
     use crate::Cause as C;
@@ -296,7 +450,7 @@ fn named_sa(text: &str) -> Option<&str> {
     }
     let rest = text.split_once("spi:").or_else(|| text.split_once("spi="))?.1;
     let (first, _) = prefix::word(rest);
-    Some(first.trim_end_matches('.')).filter(|spi| spi.len() >= 16)
+    Some(first.trim_end_matches(['.', ')'])).filter(|spi| spi.len() >= 16)
 }
 
 #[cfg(test)]

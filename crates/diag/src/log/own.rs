@@ -2,7 +2,7 @@
 
 use super::catalogue::Place::{Child, Either, Ike, Peer};
 use super::catalogue::Rank::{Named, Specific};
-use super::catalogue::Says::{ByPeer, Closed, HalfOpen, Nothing, Refused};
+use super::catalogue::Says::{ByPeer, Closed, Expired, HalfOpen, Nothing, Refused, Replaced};
 use super::catalogue::{Phrase, fault, says};
 use crate::Cause as C;
 
@@ -159,6 +159,6 @@ pub(super) const OWN: &[Phrase] = &[
     says(&["child_sa", "ended:", "[expired]"], Nothing),
     says(&["ended:", "[peer_delete]"], ByPeer),
     says(&["ended:", "[terminated]"], Closed),
-    says(&["ended:", "[replaced]"], Closed),
-    says(&["ended:", "[expired]"], Closed),
+    says(&["ended:", "[replaced]"], Replaced),
+    says(&["ended:", "[expired]"], Expired),
 ];

@@ -81,6 +81,14 @@ pub(super) fn split(line: &str) -> Line<'_> {
 
 impl<'a> Line<'a> {
     fn time(&mut self) {
+        // docker compose: `name-1  | `.
+        if let Some((name, rest)) = self.text.split_once('|')
+            && let Some(name) = name.strip_suffix(' ').map(str::trim_end)
+            && !name.is_empty()
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+        {
+            self.text = rest.trim_start();
+        }
         let mut rest = self.text;
         if let Some(priority) = rest.strip_prefix('<').and_then(|rest| rest.split_once('>'))
             && !priority.0.is_empty()
@@ -97,6 +105,11 @@ impl<'a> Line<'a> {
         if let Some((at, rest)) = iso(rest).or_else(|| syslog(rest)) {
             self.at = Some(at);
             self.text = rest.trim_start_matches([']', ':', ',', '|']).trim_start();
+            // Kubernetes: `2025-10-04T07:11:12Z stdout F `.
+            let whole = ["stdout F ", "stderr F ", "stdout P ", "stderr P "];
+            if let Some(rest) = whole.iter().find_map(|stream| self.text.strip_prefix(stream)) {
+                self.text = rest.trim_start();
+            }
         }
     }
 
@@ -374,6 +387,14 @@ mod tests {
         assert_eq!(split("packet from 192.1.2.45:500: ignoring").peer, "192.1.2.45".parse().ok());
         let iked = split("spi=0xe1a86ba672c7d8b6: recv IKE_AUTH req 1 peer 10.9.0.1:4500");
         assert_eq!((iked.sa, iked.text), (Some("0xe1a86ba672c7d8b6"), "recv IKE_AUTH req 1 peer 10.9.0.1:4500"));
+    }
+
+    #[test]
+    fn what_containers_put_before_is_taken_off() {
+        for line in ["2025-10-04T07:11:12.123456789Z stdout F 07[IKE] x", "vpn-1  | 07[IKE] x"] {
+            assert_eq!((split(line).thread, split(line).text), (Some("07"), "x"), "{line}");
+        }
+        assert!(split("| 07[IKE] x").aside);
     }
 
     #[test]

@@ -2,9 +2,12 @@
 
 use super::catalogue::{Place, Rank};
 use super::course::{Attempt, Course, Stage, TOO_SOON, Tally};
+use super::values;
+use crate::rhythm::{self, Flapping, Rhythm, rhythm};
 use crate::{Cause, Finding, Severity};
 use Cause as C;
 use model::Role::{Initiator, Responder};
+use std::borrow::Cow;
 
 /// So many lines of the log are quoted in a finding.
 const QUOTED: usize = 5;
@@ -13,6 +16,21 @@ const SPELLS: u32 = 3;
 /// The peer takes an SA away so often within a few minutes each: no idle time and no lifetime is meant to be so short.
 const TAKEN: usize = 3;
 const SOON: u64 = 600_000;
+/// A peer that is found dead so often, each time within this of the last, does not merely restart.
+const LOST: u32 = 3;
+const LOSSES: u64 = 3_600_000;
+/// So often a peer ends and begins again before that is more than a user at work.
+const OF_USER: usize = 5;
+/// What an SA that the peer deletes may be deleted for.
+const BY_PEER: &[Cause] = &[C::PeerDelete, C::Collision, C::Lifetime];
+/// What our own end's deletion of a duplicate may come from.
+pub(super) const OURS: &[Cause] = &[C::PeerDelete, C::Collision];
+
+/// What an IKEv2 initiator's attempt may have failed for whose keys are there.
+pub(super) const UNPROVED: &[Cause] = &[C::NatTraversal, C::Phase1Timeout, C::PskMismatch, C::AuthFailed];
+
+/// What a quick mode that gets no answer may have failed for.
+pub(super) const UNANSWERED_CHILD: &[Cause] = &[C::Phase2Timeout, C::TrafficSelector, C::Pfs, C::ChildFailed];
 
 /// What an attempt that stopped there may have failed for.
 pub(super) fn stuck(attempt: &Attempt) -> &'static [Cause] {
@@ -31,7 +49,12 @@ pub(super) fn stuck(attempt: &Attempt) -> &'static [Cause] {
         (1, Initiator, Stage::Keyed) => {
             &[C::PskMismatch, C::PeerId, C::AuthFailed, C::NatTraversal, C::NegotiationMode]
         }
-        (_, Initiator, _) => &[C::NatTraversal, C::Phase1Timeout, C::PskMismatch, C::AuthFailed],
+        (_, Initiator, _) => UNPROVED,
+        // It repeats what was answered: our answers do not arrive.
+        (1, Responder, Stage::Begun | Stage::Answered) if attempt.repeated >= 2 && !attempt.aggressive => {
+            &[C::NoResponse, C::HalfOpen, C::Phase1Timeout, C::NatTraversal]
+        }
+        (2, Responder, _) if attempt.repeated >= 2 => &[C::NoResponse, C::HalfOpen, C::NatTraversal],
         (1, Responder, _) if attempt.aggressive => &[C::PskMismatch, C::NoResponse, C::PeerId],
         (1, Responder, Stage::Keyed) => &[C::PskMismatch, C::NatTraversal, C::PeerId, C::AuthFailed],
         (1, Responder, _) => &[C::HalfOpen, C::NoResponse, C::Phase1Timeout],
@@ -58,16 +81,21 @@ pub(super) fn judge(course: &Course) -> Vec<Finding> {
     if course.up == 0 && ike.iter().any(|tally| tally.rank > Rank::Note) {
         ike.append(&mut child);
     }
+    let flapping = lost_again(course).or_else(|| flapping(course));
+    if flapping.as_ref().is_some_and(|found| found.causes == [C::DpdTimeout]) {
+        // It came back each time, so that the last loss is one of them.
+        ike.retain(|tally| tally.causes != [C::DpdTimeout]);
+    }
     let mut findings = Vec::new();
     for (id, tallies) in [("never-established", ike), ("no-phase-2", child)] {
         findings.extend(fault(course, id, &tallies));
     }
-    findings.extend(flapping(course));
+    findings.extend(flapping);
     let healthy = findings.iter().all(|finding: &Finding| finding.severity <= Severity::Info);
     if healthy {
         findings.extend(again(course));
     }
-    if findings.is_empty() && (course.up > 0 || course.children > 0 || course.by_peer > 0) {
+    if findings.is_empty() && (course.before || course.up > 0 || course.children > 0 || course.by_peer > 0) {
         findings.push(well(course));
     }
     findings
@@ -90,10 +118,12 @@ fn fault(course: &Course, id: &'static str, tallies: &[&Tally]) -> Option<Findin
             causes.push(*cause);
         }
     }
+    nearest_first(course, &mut causes);
     let severity = best.iter().map(|tally| severity(tally, course)).max()?;
-    let lost = course.up > 0 && id == "never-established";
+    let lost = (course.up > 0 || course.before) && id == "never-established";
     let why = match (first.place, first.rank) {
         (_, Rank::Note | Rank::Hint) if severity <= Severity::Info => "seen, and of no consequence so far",
+        (Place::Child, _) if course.children > 0 => "the IKE SA is established, one of its Child SAs is not",
         (Place::Child, _) => "the IKE SA is established, its Child SA is not",
         (Place::User, _) => "a user of the peer's does not get in",
         (Place::Peer, _) if causes.contains(&C::DpdTimeout) => "the peer stopped answering, and has not come back",
@@ -106,14 +136,100 @@ fn fault(course: &Course, id: &'static str, tallies: &[&Tally]) -> Option<Findin
     Some(finding(course, id, severity, causes, why.to_string(), &sorted))
 }
 
+/// What the peer's transform that comes nearest to ours differs in is what to change.
+fn nearest_first(course: &Course, causes: &mut [Cause]) {
+    let least = course.rejected.values().map(Vec::len).min().unwrap_or_default();
+    let near = |cause: &Cause| course.rejected.values().any(|of| of.len() == least && of.contains(cause));
+    causes.sort_by_key(|cause| !near(cause));
+}
+
+/// A peer that is found dead and comes back, again and again.
+fn lost_again(course: &Course) -> Option<Finding> {
+    let losses: Vec<u64> = course.losses.iter().copied().collect();
+    let near = |run: &[u64]| run.windows(2).all(|pair| matches!(pair, [a, b] if b.saturating_sub(*a) <= LOSSES));
+    if course.up < LOST || !losses.windows(LOST as usize).any(near) {
+        return None;
+    }
+    let mut gaps: Vec<u64> = losses.windows(2).filter_map(|pair| pair.get(1)?.checked_sub(*pair.first()?)).collect();
+    gaps.sort_unstable();
+    let period = gaps.get(gaps.len() / 2)? / 1000;
+    let why = format!("the peer stops answering and comes back, about every {period} s");
+    let tallies: Vec<&Tally> = course.tallies.iter().filter(|tally| tally.causes == [C::DpdTimeout]).collect();
+    let mut found = finding(course, "flapping", Severity::Error, vec![C::DpdTimeout], why, &tallies);
+    if let Rhythm::Flapping(Flapping { timer: Some(timer), .. }) = rhythm(&losses, None) {
+        found.evidence.push(format!("the period fits {timer}"));
+    }
+    Some(found)
+}
+
+/// SAs that come in place of others without need, or that the peer deletes, at whatever pace.
+fn replaced(course: &Course) -> Option<Finding> {
+    let instants = |of: &std::collections::VecDeque<u64>| -> Vec<u64> { of.iter().copied().collect() };
+    let (found, deleted) = match (rhythm(&instants(&course.ups), None), rhythm(&instants(&course.deletes), None)) {
+        (Rhythm::Flapping(found), _) => (found, false),
+        (_, Rhythm::Flapping(found)) => (found, true),
+        _ => return None,
+    };
+    let Flapping { period, times, timer } = found;
+    // Who only calls in may come and go as a user likes.
+    if course.last_role != Some(Initiator) && course.by_peer >= 2 && times < OF_USER {
+        return None;
+    }
+    let many = u32::try_from(rhythm::MANY).unwrap_or(u32::MAX);
+    let ours = course.tallies.iter().any(|t| t.causes == OURS && t.count >= 2);
+    let causes: &[Cause] = if course.crossed >= many {
+        &[C::Collision, C::PeerDelete, C::Lifetime]
+    } else if ours {
+        &[C::Collision, C::PeerDelete]
+    } else if course.by_peer >= 2 {
+        BY_PEER
+    } else if course.expired >= 2 {
+        &[C::Lifetime]
+    } else {
+        &[C::Lifetime, C::PeerDelete, C::Collision]
+    };
+    let what = if deleted { "the peer deletes the IKE SA" } else { "established again and again: a new IKE SA" };
+    let mut causes = causes.to_vec();
+    if course.children == 0 && course.expired < 2 {
+        // Whoever asks for a Child SA and gets none may begin anew.
+        causes.extend([C::ChildFailed, C::TrafficSelector]);
+    }
+    let why = format!("{what} about every {} s", period / 1000);
+    let mut found = finding(course, "flapping", Severity::Error, causes, why, &[]);
+    found.evidence.extend([&course.established, &course.ended].into_iter().flatten().map(|line| line.shown(course)));
+    found.evidence.push(format!("{times} in a row, each within minutes of the one before"));
+    if let Some(timer) = timer.filter(|_| course.expired < 2) {
+        found.evidence.push(format!("the period fits {timer}"));
+    }
+    if course.by_peer >= 2 {
+        found.evidence.push(format!("the peer deleted {} of them", course.by_peer));
+    }
+    if course.expired >= 2 {
+        found.evidence.push(format!("{} IKE SAs came to the end of their lifetime", course.expired));
+    }
+    if ours && let [.., last] = found.remedy.as_mut_slice() {
+        *last = "our end deletes what it takes for a duplicate: give each peer an identity of its own, or set \
+                 unique = never (swanctl.conf), uniqueids = never (ipsec.conf)"
+            .into();
+    }
+    Some(found)
+}
+
 /// SAs that follow each other too fast.
 fn flapping(course: &Course) -> Option<Finding> {
-    let by_peer: &[Cause] = &[C::PeerDelete, C::Collision, C::Lifetime];
     if course.quick >= 3 {
-        let causes = if course.by_peer >= 2 { by_peer } else { &[C::Lifetime, C::PeerDelete, C::Collision] };
+        let causes = if course.by_peer >= 2 { BY_PEER } else { &[C::Lifetime, C::PeerDelete, C::Collision] };
         let average = course.quick_time as f64 / f64::from(course.quick) / 1000.0;
         let why = format!("established again and again: a new IKE SA about every {average:.0} s");
         return Some(finding(course, "flapping", Severity::Error, causes.to_vec(), why, &[]));
+    }
+    replaced(course).or_else(|| taken(course))
+}
+
+fn taken(course: &Course) -> Option<Finding> {
+    if course.timeless && course.up >= SPELLS && course.by_peer >= SPELLS {
+        let why = format!("the peer deleted the IKE SA {} times; the lines do not say how soon", course.by_peer);
+        return Some(finding(course, "flapping", Severity::Warning, BY_PEER.to_vec(), why, &[]));
     }
     let times: Vec<u64> = course.taken.iter().filter_map(|time| *time).collect();
     let span = times.last()?.saturating_sub(*times.first()?);
@@ -122,7 +238,7 @@ fn flapping(course: &Course) -> Option<Finding> {
         return None;
     }
     let why = format!("the peer deleted the IKE SA {} times soon after it was established", course.by_peer);
-    Some(finding(course, "flapping", Severity::Error, by_peer.to_vec(), why, &[]))
+    Some(finding(course, "flapping", Severity::Error, BY_PEER.to_vec(), why, &[]))
 }
 
 /// What was wrong before it went well.
@@ -150,6 +266,11 @@ fn again(course: &Course) -> Option<Finding> {
 
 fn well(course: &Course) -> Finding {
     let (severity, why) = match (course.children, course.is_up()) {
+        _ if course.timeless && course.up as usize >= rhythm::MANY => {
+            let times = format!("established {} times", course.up);
+            (Severity::Info, format!("{times}; where lines have no time a renewal looks like a replacement"))
+        }
+        (0, true) if course.up == 0 => (Severity::Ok, "the IKE SA was there before the log begins".to_string()),
         (0, true) => (Severity::Info, "the IKE SA is established, with no Child SA under it".to_string()),
         (_, false) if course.up == 0 && course.by_peer > 0 => {
             (Severity::Info, "the peer deleted the IKE SA".to_string())
@@ -188,9 +309,25 @@ fn finding(
     }
     for tally in tallies.iter().take(QUOTED) {
         let times = if tally.count > 1 { format!(" ({} times)", tally.count) } else { String::new() };
-        evidence.push(format!("line {}{times}: {}", tally.line, tally.sample));
+        evidence.push(format!("line {}{times}: {}", course.number(tally.line), tally.sample));
     }
-    let remedy = causes.iter().map(|cause| cause.remedy().into()).collect();
+    let remedy = causes.iter().map(|cause| remedy(course, *cause, tallies)).collect();
     let attempts = course.attempts.max(course.up).max(1);
     Finding { id, peer, severity, since: 0, attempts, causes, why, evidence, remedy }
+}
+
+/// What to do about a cause: with both ends' values, where a line has them.
+fn remedy(course: &Course, cause: Cause, tallies: &[&Tally]) -> Cow<'static, str> {
+    let named = tallies.iter().filter(|tally| tally.causes.contains(&cause) && tally.rank >= Rank::Hint);
+    let told = named.map(|tally| values::remedy(cause, &tally.sample)).find(Option::is_some).flatten();
+    // This is the responder's log, that of the other end will not tell more.
+    let responder = course.begun_as == Some(Responder) && tallies.iter().any(|t| t.rank >= Rank::Named);
+    match told {
+        Some(told) => told.into(),
+        None if cause == C::Phase1Proposal && responder => {
+            "give both ends a common proposal: compare what the peer offers here with what this end is configured to accept"
+                .into()
+        }
+        None => cause.remedy().into(),
+    }
 }

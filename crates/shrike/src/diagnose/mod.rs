@@ -185,7 +185,11 @@ fn logged(path: &str, notes: &mut Vec<String>) -> Result<Vec<Finding>, String> {
             report.lines
         ));
     }
-    let counted = [(report.cut, "the rest of lines that are too long"), (report.left_out, "lines about further peers")];
+    let counted = [
+        (report.cut, "the rest of lines that are too long"),
+        (report.left_out, "lines about further peers"),
+        (report.unread, "the oldest lines of a log that has the newest first"),
+    ];
     notes.extend(counted.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{path}: left out {what} ({n})")));
     Ok(report.findings)
 }

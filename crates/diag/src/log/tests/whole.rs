@@ -1,0 +1,306 @@
+//! Whole logs, as operators paste them: cut, interleaved, wrapped, backwards.
+
+use super::{first, report, worst};
+use crate::{Finding, Severity};
+
+fn bad(text: &str) -> Vec<Finding> {
+    report(text).findings.into_iter().filter(|finding| finding.severity > Severity::Info).collect()
+}
+
+#[test]
+fn words_that_had_no_meaning_have_one() {
+    let established = "Phase 1 established : 10.9.0.1[500] -> 10.9.0.2[500]\n";
+    for (name, text, expected) in [
+        ("queue", "INFO: IPsec-SA request for 10.1.1.2 queued due to no phase1 found.\nERROR: phase2 negotiation failed due to time up waiting for phase1. ESP 10.1.1.2[0]->10.1.1.1[0]\n".to_string(), "P1_TIMEOUT"),
+        ("events, dead", format!("{established}Peer not reachable anymore\n"), "DPD_TIMEOUT"),
+        ("events, proposal", "Peer failed phase 1 initiation (proposal problem?)\n".into(), "P1_PROPOSAL"),
+        ("bind", "ERROR: failed to bind to address 10.0.0.1[500] (Address already in use).\n".into(), "NOT_STARTED"),
+        ("ios", "Oct  4 07:11:12.123: %CRYPTO-4-IKMP_BAD_MESSAGE: IKE message from 203.0.113.9   failed its sanity check or is malformed\n".into(), "PSK_MISMATCH"),
+        ("asa", "Oct 04 2025 07:11:12 asa1 : %ASA-5-713257: Phase 1 failure:  Mismatched attribute types for class Group Description:  Rcv'd: Group 2  Cfg'd: Group 5\n".into(), "P1_PROPOSAL"),
+        ("tmm, child", "v2 192.0.2.1%0-198.51.100.1%0 [0xb9-0x92][I] [PROTO_ERR]: received Notify type NO_PROPOSAL_CHOSEN, failed establishing child_sa\n".into(), "CHILD_FAILED_IKE_KEPT"),
+        ("radius", "07[IKE] 203.0.113.80 is initiating an IKE_SA\n09[CFG] RADIUS Access-Request timed out after 4 attempts\n".into(), "AUTH_FAILED"),
+        ("spi", format!("{established}{}", "[10.9.0.2] ERROR: notification INVALID-SPI received in informational exchange.\n".repeat(3)), "STALE_SA"),
+    ] {
+        assert_eq!(first(&text).1, expected, "{name}: {:?}", report(&text).findings);
+        assert!(first(&text).0 >= Severity::Warning, "{name}");
+    }
+}
+
+#[test]
+fn events_without_times_do_not_tell_a_renewal_from_a_replacement() {
+    let each =
+        "Phase 1 established : 10.9.0.1[500] -> 10.9.0.2[500]\nPhase 2 established : 10.9.0.1[500] -> 10.9.0.2[500]\n";
+    let found = report(&each.repeat(8)).findings;
+    assert_eq!((found.len(), found[0].severity, found[0].peer.as_str()), (1, Severity::Info, "10.9.0.1 -> 10.9.0.2"));
+    assert!(found[0].why.contains("have no time"), "{found:?}");
+}
+
+#[test]
+fn deletions_by_the_peer_count_without_times() {
+    let one = "Phase 1 established : 10.9.0.1[500] -> 10.9.0.2[500]\nEvent 262: 10.9.0.1[500] -> 10.9.0.2[500]\nPhase 1 deleted : 10.9.0.1[500] -> 10.9.0.2[500]\n";
+    assert_eq!(first(&one.repeat(6)), (Severity::Warning, "PEER_DELETE"));
+    assert_eq!(bad(one), []);
+}
+
+#[test]
+fn an_spi_of_the_responder_is_an_answer() {
+    let over = |spi: &str| {
+        format!(
+            "[IKE] v2 192.0.2.1%0-198.51.100.2%0 [0x3d2a000100000001-0x{spi}][I] [PROTO_ERR]: retransmission count exceeded the limit\n"
+        )
+    };
+    assert_eq!(first(&over("0000000000000000")).1, "NO_RESPONSE");
+    assert_eq!(first(&over("1111000000000000")).1, "NATT");
+}
+
+#[test]
+fn a_peer_whose_packet_it_was_is_no_unknown_peer() {
+    let of = |peer: &str, what: &str| {
+        format!(
+            "received packet: from {peer}[4500] to 198.51.100.4[4500] (272 bytes)\nlooking for peer configs matching 198.51.100.4[hub]...{peer}[a]\n{what}\n"
+        )
+    };
+    let text = "IKE_SA b[1] established between 198.51.100.4[hub]...203.0.113.7[b]\n".to_string()
+        + &of("203.0.113.80", "no shared key found for 'hub' - 'a'");
+    let found = bad(&text);
+    assert_eq!((found.len(), found[0].peer.as_str()), (1, "198.51.100.4 -> 203.0.113.80"), "{found:?}");
+}
+
+#[test]
+fn a_child_sa_is_not_helped_by_another() {
+    let up = "08[IKE] IKE_SA s[1] established between 192.0.2.5[a]...192.0.2.77[b]\n";
+    let child = |name: &str, number: u32, net: u32| {
+        format!(
+            "08[IKE] establishing CHILD_SA {name}{{{number}}}\n08[IKE] CHILD_SA {name}{{{number}}} established with SPIs c_i d_o and TS 10.0.0.0/24 === 10.{net}.0.0/24\n"
+        )
+    };
+    let refused = "08[IKE] establishing CHILD_SA net2{2}\n09[IKE] received TS_UNACCEPTABLE notify, no CHILD_SA built\n09[IKE] failed to establish CHILD_SA, keeping IKE_SA\n";
+    let text = format!("{up}{}{refused}{}", child("net1", 1, 1), child("net1", 3, 1));
+    let found = bad(&text);
+    assert_eq!((found.len(), found[0].causes[0].code()), (1, "TRAFFIC_SELECTOR"), "{found:?}");
+    assert!(found[0].why.contains("one of its Child SAs"), "{found:?}");
+    assert_eq!(bad(&format!("{text}{}", child("net2", 4, 2))), []);
+    // At the responder there are no names, and what is put right has other networks.
+    let unfit = "09[IKE] traffic selectors 10.0.0.0/24 === 10.9.0.0/16 unacceptable\n";
+    assert_eq!(bad(&format!("{up}{unfit}{}", child("net1", 1, 1))), []);
+    assert_eq!(bad(&format!("{up}{}{unfit}{}", child("net1", 1, 1), child("net1", 2, 1))).len(), 1);
+    // What worked and is refused when it is renewed.
+    let again = "10[IKE] establishing CHILD_SA net1{2} reqid 1\n11[IKE] received NO_PROPOSAL_CHOSEN notify, no CHILD_SA built\n";
+    assert_eq!(first(&format!("{up}{}{again}", child("net1", 1, 1))).1, "PFS");
+    let other = again.replace("net1{2} reqid 1", "net2{2}");
+    assert_eq!(first(&format!("{up}{}{other}", child("net1", 1, 1))).1, "CHILD_FAILED_IKE_KEPT");
+}
+
+#[test]
+fn the_nearest_transform_says_what_to_change() {
+    let rejected = |what: &str, transform: u32| {
+        format!("ERROR: rejected {what}: DB(prop#1:trns#1):Peer(prop#0:trns#{transform}) = A:B\n")
+    };
+    let text = "INFO: respond new phase 1 negotiation: 10.1.1.1[500]<=>10.1.1.2[500]\n".to_string()
+        + &rejected("enctype", 1)
+        + &rejected("hashtype", 1)
+        + &rejected("hashtype", 2)
+        + "ERROR: no suitable proposal found.\n";
+    assert_eq!(first(&text).1, "AUTH_ALG");
+    let remedy = &report(&text).findings[0].remedy[0];
+    assert!(remedy.contains("this end has A, the peer B") && remedy.contains("hash_algorithm"), "{remedy}");
+}
+
+#[test]
+fn remedies_name_what_both_ends_have() {
+    let text = "INFO: ISAKMP-SA established 10.1.1.1[500]-10.1.1.2[500] spi:0102030405060708:1112131415161718\nERROR: pfs group mismatched: my:14 peer:2\n";
+    let found = bad(text);
+    assert!(found[0].remedy[0].contains("this end has 14, the peer 2 (pfs_group"), "{found:?}");
+    let text =
+        "INFO: respond new phase 1 negotiation: 10.1.1.1[500]<=>10.1.1.2[500]\nERROR: no suitable proposal found.\n";
+    assert!(!bad(text)[0].remedy[0].contains("the responder's log"), "{:?}", bad(text));
+}
+
+#[test]
+fn answers_that_do_not_arrive_are_repeated() {
+    let begun = "2025-05-05 10:00:00: INFO: respond new phase 1 negotiation: 10.1.1.1[500]<=>10.1.1.2[500]\n";
+    let again = "2025-05-05 10:00:10: [10.1.1.2] NOTIFY: the packet is retransmitted by 10.1.1.2[500] (1).\n";
+    let over =
+        "2025-05-05 10:00:50: ERROR: phase1 negotiation failed due to time up. 0102030405060708:1112131415161718\n";
+    assert_eq!(first(&format!("{begun}{}{over}", again.repeat(3))).1, "NO_RESPONSE");
+    assert_eq!(first(&format!("{begun}{over}")).1, "HALF_OPEN");
+}
+
+#[test]
+fn two_with_one_identity_put_each_other_out() {
+    let one = |n: u32| {
+        let from = ["203.0.113.10", "198.51.100.20"][n as usize % 2];
+        let kick = format!(
+            "08[IKE] deleting duplicate IKE_SA for peer 'branch@x' due to uniqueness policy\n08[IKE] deleting IKE_SA branch[{n}] between 192.0.2.1[hub]...192.0.2.9[branch@x]\n"
+        );
+        format!(
+            "07[IKE] {from} is initiating an IKE_SA\n{}08[IKE] IKE_SA branch[{}] established between 192.0.2.1[hub]...{from}[branch@x]\n",
+            if n > 0 { kick } else { String::new() },
+            n + 1
+        )
+    };
+    let found = bad(&(0..6).map(one).collect::<String>());
+    assert_eq!(found.len(), 2, "{found:?}");
+    for finding in &found {
+        assert_eq!(finding.causes[0].code(), "COLLISION");
+        assert!(finding.remedy[0].contains("uniqueids = never"), "{finding:?}");
+        assert!(
+            finding
+                .evidence
+                .iter()
+                .any(|line| line.contains("203.0.113.10 and") || line.contains("and 192.0.2.1 -> 203")),
+            "{finding:?}"
+        );
+    }
+    // Once is a peer that moved.
+    assert!(bad(&(0..2).map(one).collect::<String>()).is_empty());
+}
+
+#[test]
+fn carriers_are_opened() {
+    let line = |n: u64, text: &str| {
+        format!(
+            "{{\"__REALTIME_TIMESTAMP\":\"{}\",\"SYSLOG_IDENTIFIER\":\"charon\",\"MESSAGE\":\"{text}\"}}\n",
+            1_759_561_872_000_000 + n * 60_000_000
+        )
+    };
+    let up = |n: u64| {
+        line(n, &format!("13[IKE] initiating IKE_SA s[{n}] to 192.0.2.77"))
+            + &line(n, &format!("13[IKE] IKE_SA s[{n}] established between 192.0.2.5[a]...192.0.2.77[b]"))
+    };
+    let found = bad(&(0..6).map(up).collect::<String>());
+    assert_eq!((found.len(), found[0].id), (1, "flapping"), "{found:?}");
+    assert!(found[0].why.contains("about every 60 s"), "{found:?}");
+    let secret = line(0, "13[IKE] MAC mismatched \\\"a\\\" psk=\\\"correct horse\\\"");
+    let shown = format!("{:?}", report(&secret).findings);
+    assert!(shown.contains("MAC mismatched") && !shown.contains("horse"), "{shown}");
+    let exported = "__REALTIME_TIMESTAMP=1759561872123456\nMESSAGE=13[IKE] tried 1 shared key for 'hub' - 'a', but MAC mismatched\n";
+    assert_eq!(first(exported).1, "PSK_MISMATCH");
+}
+
+#[test]
+fn the_newest_line_may_come_first() {
+    let text = "Oct 04 07:15:12 gw charon: 08[IKE] IKE_SA x[3] established between 198.51.100.4[hub]...192.0.2.9[b]\n\
+                Oct 04 07:15:12 gw charon: 07[IKE] initiating IKE_SA x[3] to 192.0.2.9\n\
+                Oct 04 07:12:12 gw charon: 08[IKE] received AUTHENTICATION_FAILED notify error\n\
+                Oct 04 07:12:12 gw charon: 07[IKE] initiating IKE_SA x[2] to 192.0.2.9\n";
+    assert_eq!(bad(text), []);
+    let refused: String = text.lines().skip(2).map(|line| format!("{line}\n")).collect();
+    let late = "Oct 04 07:16:12 gw charon: 08[IKE] received AUTHENTICATION_FAILED notify error\n\
+                Oct 04 07:16:11 gw charon: 07[IKE] initiating IKE_SA x[4] to 192.0.2.9\n";
+    let found = bad(&format!("{late}{refused}"));
+    assert!(found[0].evidence.iter().any(|line| line.starts_with("line 3 (2 times)")), "{found:?}");
+}
+
+#[test]
+fn lines_may_end_as_on_an_old_macintosh() {
+    let text =
+        "07[IKE] initiating IKE_SA x[1] to 192.0.2.9\r08[IKE] tried 1 shared key for 'a' - 'b', but MAC mismatched\r";
+    assert_eq!(first(text).1, "PSK_MISMATCH");
+    assert_eq!(report(text).lines, 2);
+}
+
+#[test]
+fn an_operator_s_work_is_no_flapping() {
+    let charon = |n: u32| {
+        format!(
+            "Nov 24 01:{n:02}:00 gw charon: 06[IKE] initiating IKE_SA v2[{n}] to 10.9.0.2\nNov 24 01:{n:02}:01 gw charon: 06[IKE] IKE_SA v2[{n}] established between 10.9.0.1[a]...10.9.0.2[b]\nNov 24 01:{n:02}:03 gw charon: 07[IKE] deleting IKE_SA v2[{n}] between 10.9.0.1[a]...10.9.0.2[b]\n"
+        )
+    };
+    assert_eq!(bad(&(0..6).map(charon).collect::<String>()), []);
+    let users = |n: u32| {
+        format!(
+            "Nov 24 01:{n:02}:00 gw charon: 06[IKE] 203.0.113.50 is initiating an IKE_SA\nNov 24 01:{n:02}:01 gw charon: 06[IKE] IKE_SA rw[{n}] established between 192.0.2.5[gw]...203.0.113.50[user{n}]\n"
+        )
+    };
+    assert_eq!(bad(&(0..20).map(users).collect::<String>()), []);
+    // One that comes in again and again is one that flaps.
+    let same = |n: u32| users(n).replace(&format!("user{n}"), "site");
+    let same: String = (0..20).map(same).collect();
+    assert_eq!(worst(&same).0, Severity::Error, "{same}");
+}
+
+#[test]
+fn a_log_that_is_cut_has_one_finding_for_a_peer() {
+    let charon = "09[IKE] <site|1> received DELETE for IKE_SA site[1]\n\
+                  09[IKE] <site|1> deleting IKE_SA site[1] between 192.0.2.1[hub]...198.51.100.7[site]\n";
+    let racoon = "INFO: purging ISAKMP-SA spi=0000000000000001:0000000000001001.\n\
+                  INFO: ISAKMP-SA deleted 192.0.2.1[500]-198.51.100.7[500] spi:0000000000000001:0000000000001001\n";
+    for text in [charon, racoon] {
+        let found = report(text).findings;
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].peer.contains("198.51.100.7"), "{found:?}");
+    }
+    let alive = "10[IKE] retransmit 1 of request with message ID 13\n10[NET] sending packet: from 192.0.2.1[4500] to 198.51.100.7[4500] (80 bytes)\n";
+    let found = report(alive).findings;
+    assert_eq!((found.len(), found[0].severity), (1, Severity::Ok), "{found:?}");
+}
+
+#[test]
+fn of_two_attempts_the_older_one_is_given_up() {
+    let begun = |peer: &str| format!("INFO: initiate new phase 1 negotiation: 192.0.2.1[500]<=>{peer}[500]\n");
+    let over = "ERROR: phase1 negotiation failed due to time up. 0102030405060708:0000000000000000\n";
+    let up = "INFO: ISAKMP-SA established 192.0.2.1[500]-203.0.113.9[500] spi:0102030405060709:1112131415161718\n";
+    let found = bad(&format!("{}{}{over}{up}", begun("198.51.100.7"), begun("203.0.113.9")));
+    assert_eq!((found.len(), found[0].peer.as_str()), (1, "192.0.2.1 -> 198.51.100.7"), "{found:?}");
+    // A dead peer is named by its cookies.
+    let other = up.replace("203.0.113.9", "198.51.100.7").replace("0709:", "0710:");
+    let dead = "INFO: DPD: remote (ISAKMP-SA spi=0102030405060709:1112131415161718) seems to be dead.\n";
+    let found = bad(&format!("{up}{other}{dead}"));
+    assert_eq!((found.len(), found[0].peer.as_str()), (1, "192.0.2.1 -> 203.0.113.9"), "{found:?}");
+}
+
+#[test]
+fn a_quick_mode_without_an_answer_is_no_dead_peer() {
+    let up = "08[IKE] IKE_SA v1[1] established between 192.0.2.1[a]...198.51.100.7[b]\n";
+    let quick = "08[ENC] generating QUICK_MODE request 3456789 [ HASH SA No ID ID ]\n";
+    let child = "08[IKE] CHILD_SA n{1} established with SPIs c_i d_o and TS 10.0.0.0/24 === 10.1.0.0/24\n";
+    let over = "08[IKE] sending retransmit 5 of request message ID 3456789, seq 4\n08[NET] sending packet: from 192.0.2.1[500] to 198.51.100.7[500] (180 bytes)\n13[IKE] giving up after 5 retransmits\n";
+    assert_eq!(first(&format!("{up}{quick}{over}")).1, "P2_TIMEOUT");
+    assert_eq!(first(&format!("{up}{quick}{child}{over}")).1, "DPD_TIMEOUT");
+}
+
+#[test]
+fn a_group_that_is_asked_for_in_vain_is_what_differs() {
+    let text = "05[IKE] initiating IKE_SA s[1] to 198.51.100.7\n06[IKE] peer didn't accept key exchange method CURVE_25519, it requested MODP_1024\n";
+    assert_eq!(first(text).1, "DH_GROUP");
+    let remedy = &report(text).findings[0].remedy[0];
+    assert!(remedy.contains("this end has CURVE_25519, the peer MODP_1024 (proposals in swanctl.conf)"), "{remedy}");
+    assert_eq!(
+        worst(&format!("{text}06[CFG] configured DH group MODP_1024 not supported\n")),
+        (Severity::Error, vec!["DH_GROUP"])
+    );
+}
+
+/// Of the texts that racoon and racoon2 have, those that say a cause.
+#[test]
+fn what_racoon_can_print_is_known() {
+    for (lines, code) in [
+        ("/etc/racoon/psk.txt has weak file permission|psk.txt has invalid owner uid", "PSK_MISMATCH"),
+        ("ID mismatched.|peer ID type FQDN is not acceptable|unexpected rmconf switch; killing ph1", "PEER_ID"),
+        (
+            "no peer's CERT file found.|no SIG payload was passed.|failed to get own CERT.|Xauth reply but peer did not declare itself as Xauth capable|auth method 65001 isn't supported.|pam_authenticate failed: x|rad_send_request returned 3",
+            "AUTH_FAILED",
+        ),
+        ("mismatched ID was returned.|no outbound policy found: 10.0.0.0/8[0]", "TRAFFIC_SELECTOR"),
+        (
+            "sec ctx string mismatched: my:a peer:b|No more addresses available|proposal check failed.",
+            "CHILD_FAILED_IKE_KEPT",
+        ),
+        ("Commit bit on phase1 forbidden.", "COMMIT_BIT"),
+        ("encryption algorithm 7 isn't supported.|invalied encryption algorithm=9.", "ENC_ALG"),
+        ("invalied hash algorithm=9.", "AUTH_ALG"),
+        ("dh group 99 isn't supported.|configuration failure about DH group.|unsupported DH group type 9.", "DH_GROUP"),
+        (
+            "received IKEv1 request but no IKEv1 configuration for peer 10.9.0.1|unsupported isakmp version 2.0.",
+            "IKE_VERSION",
+        ),
+        ("Invalid exchange type 9 from 10.9.0.1[500].", "NEGOTIATION_MODE"),
+        ("mode config 6 from 10.9.0.1[500], but we have no ISAKMP-SA.", "STALE_SA"),
+    ] {
+        for line in lines.split('|') {
+            let text = format!("2026-11-24 00:52:03: [10.9.0.1] ERROR: {line}\n");
+            assert_eq!(first(&text).1, code, "{line}: {:?}", report(&text).findings);
+        }
+    }
+}
