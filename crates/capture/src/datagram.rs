@@ -9,6 +9,9 @@ use crate::LinkType;
 pub enum Content<'a> {
     /// An IKE message, without the non-ESP marker (RFC 3948 section 2.2).
     Ike(&'a [u8]),
+    /// The beginning of an IKE message, where the capture has no more of it (tcpdump's snapshot length): as many octets as
+    /// there are, and how many the message had on the line.
+    IkeCut(&'a [u8], usize),
     /// A NAT-keepalive packet (RFC 3948 section 2.3).
     Keepalive,
     /// ESP, bare or in UDP, with its SPI.
@@ -110,7 +113,13 @@ fn too_big(quoted: Datagram<'_>, mtu: u32) -> Option<Datagram<'_>> {
     matches!(quoted.content, Content::Esp(_)).then_some(Datagram { content: Content::TooBig(mtu), ..quoted })
 }
 
-fn transport(mut protocol: u8, from: IpAddr, to: IpAddr, fragment: bool, mut octets: &[u8]) -> Option<Datagram<'_>> {
+fn transport<'a>(
+    mut protocol: u8,
+    from: IpAddr,
+    to: IpAddr,
+    fragment: bool,
+    mut octets: &'a [u8],
+) -> Option<Datagram<'a>> {
     // ESP may stand behind one AH header (RFC 4302 section 2.2: its length is in words, less two).
     if protocol == 51 && !fragment {
         protocol = *octets.first()?;
@@ -126,16 +135,21 @@ fn transport(mut protocol: u8, from: IpAddr, to: IpAddr, fragment: bool, mut oct
         50 => Some(datagram(0, 0, Content::Esp(u32::from_be_bytes(*octets.first_chunk()?)))),
         17 => {
             let (source, destination) = (be16(octets, 0)?, be16(octets, 2)?);
-            let len = usize::from(be16(octets, 4)?).clamp(8, octets.len().max(8));
-            let data = octets.get(8..len)?;
+            let sent = usize::from(be16(octets, 4)?);
+            let data = octets.get(8..sent.clamp(8, octets.len().max(8)))?;
+            let missing = sent.saturating_sub(octets.len());
+            let ike = |ike: &'a [u8]| match missing {
+                0 => Content::Ike(ike),
+                missing => Content::IkeCut(ike, ike.len() + missing),
+            };
             let content = if source == 4500 || destination == 4500 {
                 match data {
                     [0xff] => Content::Keepalive,
-                    [0, 0, 0, 0, ike @ ..] => Content::Ike(ike),
+                    [0, 0, 0, 0, message @ ..] => ike(message),
                     esp => Content::Esp(u32::from_be_bytes(*esp.first_chunk()?)),
                 }
             } else if source == 500 || destination == 500 {
-                Content::Ike(data)
+                ike(data)
             } else {
                 return None;
             };

@@ -84,6 +84,27 @@ fn port_4500_tells_ike_from_esp_and_fragments_are_named() {
     assert_eq!(content(&fragment).unwrap(), "Fragment");
 }
 
+/// tcpdump keeps the beginning of a packet only, if it is told to: the message was there.
+#[test]
+fn a_message_that_the_capture_has_cut_short_is_there() {
+    let mut message = vec![7; 200];
+    message.splice(..28, [1; 8].into_iter().chain([2; 8]).chain([5, 0x10, 2, 1, 0, 0, 0, 0, 0, 0, 0, 200]));
+    let whole = frame(500, &message);
+    let track = |octets: &[u8]| {
+        let mut tracker = Tracker::default();
+        tracker.take(0, &decapsulate(LinkType(1), octets).unwrap());
+        let tracks = tracker.finish();
+        (tracks.unreadable, tracks.sas.first().map(|sa| (sa.messages[0].octets, sa.messages[0].encrypted)))
+    };
+    assert_eq!(track(&whole), (0, Some((200, true))));
+    assert_eq!(track(&whole[..96]), (0, Some((200, true))), "cut by the capture");
+    assert_eq!(track(&whole[..60]), (1, None), "less than a header");
+    // One whose length is wrong on the line is no message, cut or not.
+    message[27] = 190;
+    assert_eq!(track(&frame(500, &message)), (1, None));
+    assert_eq!(track(&frame(500, &message)[..96]), (1, None));
+}
+
 /// IKE messages, ESP packets and damaged records of a file of the shared laboratory.
 fn counted(path: &std::path::Path) -> (u32, u32, u64) {
     let file = std::io::BufReader::new(std::fs::File::open(path).unwrap());

@@ -82,6 +82,21 @@ fn fingerprint(octets: &[u8]) -> u64 {
     hasher.finish()
 }
 
+/// The header of a message of so many octets on the line, whatever the capture has of them.
+fn header(octets: &[u8], length: usize) -> Option<Header> {
+    if octets.len() == length {
+        return Header::parse(octets).ok();
+    }
+    let mut head = *octets.first_chunk::<HEADER_LEN>()?;
+    let said = u32::from_be_bytes(*head.last_chunk()?);
+    // The parser wants the length that it sees.
+    if let Some(field) = head.last_chunk_mut::<4>() {
+        *field = u32::try_from(HEADER_LEN).ok()?.to_be_bytes();
+    }
+    let header = Header::parse(&head).ok().filter(|_| usize::try_from(said) == Ok(length))?;
+    Some(Header { length: said, ..header })
+}
+
 impl Tracker {
     /// One that opens what these keys open.
     pub fn with_keys(keys: Keys) -> Self {
@@ -94,7 +109,8 @@ impl Tracker {
     pub fn take(&mut self, time: u64, datagram: &Datagram<'_>) {
         let (from, to) = (datagram.source, datagram.destination);
         match datagram.content {
-            Content::Ike(octets) => self.message(time, from, to, octets),
+            Content::Ike(octets) => self.message(time, from, to, octets, octets.len()),
+            Content::IkeCut(octets, length) => self.message(time, from, to, octets, length),
             Content::Esp(_) => {
                 let pair = (from.ip(), to.ip());
                 if self.esp.len() < MAX_PAIRS || self.esp.contains_key(&pair) {
@@ -131,9 +147,10 @@ impl Tracker {
         i.into_iter().chain(r).max_by_key(|said| said.times)
     }
 
-    fn message(&mut self, time: u64, from: SocketAddr, to: SocketAddr, octets: &[u8]) {
-        let header = match Header::parse(octets) {
-            Ok(header) if matches!(header.version.major(), 1 | 2) => header,
+    /// Takes a message of so many octets, of which the first are here.
+    fn message(&mut self, time: u64, from: SocketAddr, to: SocketAddr, octets: &[u8], length: usize) {
+        let header = match header(octets, length) {
+            Some(header) if matches!(header.version.major(), 1 | 2) => header,
             _ => {
                 self.unreadable += 1;
                 return;
@@ -177,9 +194,7 @@ impl Tracker {
         {
             track.opener = Opener::V2(Box::new(V2::new(keys)));
         }
-        // What follows the message is the link's, or nobody's.
-        let whole = usize::try_from(header.length).ok().and_then(|length| octets.get(..length)).unwrap_or(octets);
-        if let Some((line, result)) = track.take(time, (from, to), &header, whole)
+        if let Some((line, result)) = track.take(time, (from, to), &header, octets)
             && let Some(used) = self.used.get_mut(&line)
         {
             used.spis = Some(track.sa.spis);
@@ -274,7 +289,9 @@ impl Track {
             self.sa.more += 1;
             return None;
         }
-        let opened = if encrypted { self.opener.open(header, sender, octets) } else { None };
+        let length = usize::try_from(header.length).unwrap_or(usize::MAX).max(octets.len());
+        let cut = length > octets.len();
+        let opened = if encrypted && !cut { self.opener.open(header, sender, octets) } else { None };
         let (outcome, inside) = match opened {
             None => (None, None),
             Some((line, Ok(inside))) => (Some((line, Ok(()))), inside.map(Box::new)),
@@ -289,7 +306,12 @@ impl Track {
             message.inside = message.inside.take().or(inside);
             return outcome;
         }
-        let (has_sa, notifies) = if encrypted { (false, Vec::new()) } else { self.clear(sender, header, octets) };
+        let (has_sa, notifies) = match encrypted {
+            true => (false, Vec::new()),
+            // The first payload is known all the same.
+            false if cut => (matches!((self.sa.version, header.next_payload.0), (1, 1) | (2, 33)), Vec::new()),
+            false => self.clear(sender, header, octets),
+        };
         self.seen.insert(fingerprint, self.sa.messages.len());
         self.sa.messages.push(ObservedMessage {
             sender,
@@ -297,7 +319,7 @@ impl Track {
             message_id: header.message_id,
             response,
             encrypted,
-            octets: octets.len(),
+            octets: length,
             from,
             to,
             first: time,

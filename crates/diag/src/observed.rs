@@ -28,6 +28,11 @@ const TOO_BIG: u32 = 5;
 const STILL_TOO_BIG: u64 = 30_000_000_000;
 /// So many initiators that do not go on are no accident.
 const FLOOD: usize = 20;
+/// Who waits for an answer asks again after so many nanoseconds, or a little later.
+const ASKS_AGAIN: u64 = 2_000_000_000;
+/// A message of quick mode of at most so many octets has a hash only, as the third has (RFC 2409 section 5.5): 28 octets of
+/// header, the longest hash with its own, and what fills the last block. The first has an SA and a nonce besides.
+const HASH_ONLY: usize = 108;
 
 mod opened;
 
@@ -68,16 +73,25 @@ fn unless_once(times: u32) -> Severity {
 
 /// Findings about all SAs that were seen: one for each pair of ends and verdict, in order of appearance.
 pub fn observed(sas: &[ObservedSa]) -> Vec<Finding> {
-    let judged: Vec<(&ObservedSa, Verdict)> = sas.iter().map(|sa| (sa, judge(sa))).collect();
+    let last = sas.iter().flat_map(|sa| &sa.messages).map(|m| m.last).max();
+    observed_until(sas, last.unwrap_or(0))
+}
+
+/// As [`observed`], of a capture that has packets until this moment (nanoseconds since 1970), whatever they carry.
+pub fn observed_until(sas: &[ObservedSa], end: u64) -> Vec<Finding> {
+    let judged: Vec<(&ObservedSa, Verdict)> = sas.iter().map(|sa| (sa, at_the_end(sa, end, judge(sa)))).collect();
     // A failed attempt is no fault of a pair that establishes later, whoever begins then.
     let pair = |sa: &ObservedSa| -> (IpAddr, IpAddr) {
         let (a, b) = (sa.initiator.ip(), sa.responder.ip());
         (a.min(b), a.max(b))
     };
-    let mut last_good: BTreeMap<(IpAddr, IpAddr), usize> = BTreeMap::new();
+    // Packets may stand in the file in another order than they were sent in.
+    let begun = |sa: &ObservedSa, n: usize| (sa.messages.iter().map(|m| m.first).min().unwrap_or(0), n);
+    let mut last_good: BTreeMap<(IpAddr, IpAddr), (u64, usize)> = BTreeMap::new();
     for (n, (sa, verdict)) in judged.iter().enumerate() {
         if verdict.id != "never-established" && verdict.severity <= Severity::Info {
-            last_good.insert(pair(sa), n);
+            let last = last_good.entry(pair(sa)).or_default();
+            *last = begun(sa, n).max(*last);
         }
     }
     let mut losses: BTreeMap<(IpAddr, IpAddr), u32> = BTreeMap::new();
@@ -101,7 +115,7 @@ pub fn observed(sas: &[ObservedSa]) -> Vec<Finding> {
             "peer-lost" => losses.get(&pair(sa)).is_none_or(|lost| *lost < MANY_LOSSES),
             _ => false,
         };
-        if over && last_good.get(&pair(sa)).is_some_and(|good| *good > n) {
+        if over && last_good.get(&pair(sa)).is_some_and(|good| *good > begun(sa, n)) {
             verdict.severity = verdict.severity.min(Severity::Info);
             verdict.evidence.push("a later attempt of the same two ends succeeded".to_string());
         }
@@ -223,6 +237,21 @@ fn summary(sa: &ObservedSa) -> Vec<String> {
 fn judge(sa: &ObservedSa) -> Verdict {
     let outside = || if sa.version == 2 { judge_v2(sa) } else { judge_v1(sa) };
     opened::judge(sa).unwrap_or_else(outside)
+}
+
+/// What waits for an answer that may still be on its way when the capture ends is no fault.
+fn at_the_end(sa: &ObservedSa, end: u64, verdict: Verdict) -> Verdict {
+    let last = sa.messages.iter().map(|m| m.last).max().unwrap_or(0);
+    let repeated = sa.messages.iter().any(|m| m.repeated > 0);
+    // What a message refuses is an error; a warning is what waits.
+    if verdict.severity != Severity::Warning || repeated || end.saturating_sub(last) >= ASKS_AGAIN {
+        return verdict;
+    }
+    let why = format!("the capture ends in the middle of it: {}", verdict.why);
+    if verdict.id == "no-phase-2" {
+        return Verdict { severity: Severity::Info, evidence: verdict.evidence, ..fine(why) };
+    }
+    Verdict { severity: Severity::Info, why, ..verdict }
 }
 
 /// The last request that was repeated and got no answer: the peer stopped answering.
@@ -390,6 +419,12 @@ fn judge_v1(sa: &ObservedSa) -> Verdict {
     let phase2 = |m: &&ObservedMessage| matches!(m.exchange, ExchangeType::QUICK_MODE | ExchangeType::TRANSACTION);
     let done = if aggressive { i.len() >= 2 && !r.is_empty() } else { i.len() >= 3 && r.len() >= 3 };
     if sa.messages.iter().any(|m| phase2(&m)) || done {
+        // Phase 2 is there, and so was the other end's half of phase 1.
+        let halved = !(i.is_empty() && r.is_empty()) && sa.messages.windows(2).all(|m| m[0].sender == m[1].sender);
+        if halved {
+            let why = "the capture has one direction only: what the other end says is not in it";
+            return Verdict { severity: Severity::Info, ..fine(why) };
+        }
         return quick_modes(sa);
     }
     if i.is_empty() && r.is_empty() {
@@ -415,7 +450,9 @@ fn judge_v1(sa: &ObservedSa) -> Verdict {
             .push("messages and their answers are repeated: one direction of the path is broken".to_string());
         verdict
     };
-    match (aggressive, i.len(), r.len()) {
+    // What the initiator encrypts in main mode is message 5, also where the capture begins later than message 1.
+    let from_i = if !aggressive && i.iter().any(|m| m.encrypted) { i.len().max(3) } else { i.len() };
+    match (aggressive, from_i, r.len()) {
         (_, _, 0) => {
             let (waits, causes): (RuleId, &[Cause]) = if aggressive {
                 (
@@ -568,6 +605,12 @@ fn quick_modes(sa: &ObservedSa) -> Verdict {
     if by_id.is_empty() {
         return fine("phase 1 is established; no quick mode was seen");
     }
+    // The end of a quick mode that began before the capture.
+    let oldest = sa.messages.first().map_or(0, |m| m.message_id);
+    by_id.retain(|id, of| *id != oldest || of.len() > 1 || of.iter().any(|m| m.octets > HASH_ONLY));
+    if by_id.is_empty() {
+        return fine("in use; it began before the capture");
+    }
     let answered = |messages: &&Vec<&ObservedMessage>| {
         messages.iter().any(|m| messages.first().is_some_and(|first| first.sender != m.sender))
     };
@@ -702,6 +745,87 @@ mod tests {
         assert!(told.why.contains("responder's ESP") && told.evidence[0].contains("1400 octets"), "{told:?}");
         assert_eq!(verdict(2, 60_000_000_000).len(), 1, "path MTU discovery does that");
         assert_eq!(verdict(9, 1_000_000_000).len(), 1, "several packets that were under way");
+    }
+
+    /// Phase 1 in main mode with a quick mode, of these messages only.
+    fn main_mode(kept: &[usize]) -> ObservedSa {
+        let end = |n: u8| SocketAddr::from(([192, 0, 2, n], 500));
+        let message = |n: usize| {
+            let sender = if n % 2 == 0 { Initiator } else { Responder };
+            let quick = n > 5;
+            let [from, to] = if sender == Initiator { [end(1), end(2)] } else { [end(2), end(1)] };
+            let time = 1_000_000_000_000 + 50_000_000 * n as u64;
+            ObservedMessage {
+                sender,
+                exchange: if quick { ExchangeType::QUICK_MODE } else { ExchangeType::IDENTITY_PROTECTION },
+                message_id: if quick { 7 } else { 0 },
+                response: false,
+                encrypted: n > 3,
+                octets: if n == 8 { 60 } else { 200 },
+                from,
+                to,
+                first: time,
+                last: time,
+                repeated: 0,
+                notifies: Vec::new(),
+                has_sa: n < 2,
+                inside: None,
+            }
+        };
+        ObservedSa {
+            version: 1,
+            spis: SpiPair { initiator: IkeSpi([1; 8]), responder: IkeSpi([2; 8]) },
+            initiator: end(1),
+            responder: end(2),
+            messages: kept.iter().copied().map(message).collect(),
+            more: 0,
+            esp: [0; 2],
+            unopened: [0; 2],
+            too_big: None,
+        }
+    }
+
+    #[test]
+    fn half_a_capture_is_no_fault() {
+        let severity = |kept: &[usize]| observed(&[main_mode(kept)])[0].severity;
+        assert_eq!(severity(&[0, 2, 4, 6, 8]), Severity::Info, "the initiator's messages alone");
+        assert_eq!(severity(&[1, 3, 5, 7]), Severity::Info, "the responder's");
+        assert_eq!(severity(&[8]), Severity::Ok, "the end of a quick mode that began before");
+        // Its first message, asked again without an answer, is another thing.
+        let mut asked = main_mode(&[6]);
+        (asked.messages[0].repeated, asked.messages[0].last) = (3, asked.messages[0].first + 30_000_000_000);
+        assert_eq!(observed(&[asked])[0].causes.first(), Some(&C::Phase2Timeout));
+    }
+
+    #[test]
+    fn a_capture_that_ends_in_a_handshake_is_no_fault() {
+        for length in 2..7 {
+            let kept: Vec<usize> = (0..length).collect();
+            let sa = main_mode(&kept);
+            let found = observed(std::slice::from_ref(&sa));
+            assert!(found[0].severity <= Severity::Info, "{length}: {found:?}");
+            // Where the capture goes on, it is one; but for phase 1 alone, which is done.
+            let found = observed_until(&[sa], 1_060_000_000_000);
+            assert_eq!(found[0].severity == Severity::Warning, length != 6, "{length}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_capture_from_message_3_on_tells_of_message_5() {
+        let mut sa = main_mode(&[2, 3, 4]);
+        (sa.messages[2].repeated, sa.messages[2].last) = (4, sa.messages[2].first + 40_000_000_000);
+        assert_eq!(observed(&[sa])[0].causes.first(), Some(&C::PskMismatch));
+    }
+
+    /// An attempt that is older, and written behind.
+    #[test]
+    fn the_order_in_the_file_is_not_the_order_of_time() {
+        let mut older = main_mode(&[0]);
+        older.spis = SpiPair { initiator: IkeSpi([3; 8]), responder: IkeSpi::ZERO };
+        (older.messages[0].first, older.messages[0].last) = (900_000_000_000, 900_000_000_000);
+        let whole = main_mode(&[0, 1, 2, 3, 4, 5, 6, 7, 8]);
+        let found = observed(&[whole, older]);
+        assert!(found.iter().all(|finding| finding.severity <= Severity::Info), "{found:?}");
     }
 
     proptest! {

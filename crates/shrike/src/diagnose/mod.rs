@@ -19,13 +19,16 @@ const SCHEMA: &str = "shrike.findings/1";
 struct Unused {
     damaged: u64,
     tracks: Tracks,
+    /// When the last packet was captured, of whatever kind.
+    end: u64,
 }
 
 fn read(path: &str, keys: Keys, mut against: Option<&mut Against>) -> Result<Unused, String> {
     let file = File::open(path).map_err(|error| format!("{path}: {error}"))?;
     let mut reader = Reader::new(BufReader::new(file)).map_err(|error| format!("{path}: {error}"))?;
-    let mut tracker = Tracker::with_keys(keys);
+    let (mut tracker, mut end) = (Tracker::with_keys(keys), 0);
     while let Some(packet) = reader.next_packet().map_err(|error| format!("{path}: {error}"))? {
+        end = end.max(packet.nanoseconds.unwrap_or(0));
         if let Some(datagram) = decapsulate(packet.link, packet.octets) {
             if let (Some(against), Content::Ike(octets)) = (against.as_mut(), datagram.content) {
                 against.take(datagram.source, datagram.destination, octets);
@@ -33,7 +36,7 @@ fn read(path: &str, keys: Keys, mut against: Option<&mut Against>) -> Result<Unu
             tracker.take(packet.nanoseconds.unwrap_or(0), &datagram);
         }
     }
-    Ok(Unused { damaged: reader.damaged(), tracks: tracker.finish() })
+    Ok(Unused { damaged: reader.damaged(), tracks: tracker.finish(), end })
 }
 
 /// Findings from the listings of a file.
@@ -139,7 +142,7 @@ fn captured(
     notes: &mut Vec<String>,
 ) -> Result<Vec<Finding>, String> {
     let keys = table.map(KeyTable::keys).unwrap_or_default();
-    let Unused { damaged, tracks } = read(path, keys, against.as_deref_mut())?;
+    let Unused { damaged, tracks, end } = read(path, keys, against.as_deref_mut())?;
     if let Some(against) = against {
         against.take_opened(&tracks.sas);
     }
@@ -156,7 +159,7 @@ fn captured(
     if tracks.sas.is_empty() {
         notes.push(format!("{path}: no IKE message in it (UDP ports 500 and 4500)"));
     }
-    Ok(diag::observed(&tracks.sas))
+    Ok(diag::observed_until(&tracks.sas, end))
 }
 
 /// Findings from a log.
