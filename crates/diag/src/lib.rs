@@ -18,6 +18,7 @@ mod observed;
 mod pages;
 mod reasons;
 mod redact;
+mod rhythm;
 mod watch;
 
 pub use cause::Cause;

@@ -13,6 +13,9 @@ use wire::{ExchangeType, NotifyType, V1NotifyType};
 /// An IKE_AUTH response of at most so many octets has no AUTH payload: header, IV, one notification and an ICV. The
 /// shortest with one has IDr (12), AUTH (28), SA (40) and two selectors (48) besides.
 const REFUSAL_OCTETS: usize = 112;
+/// An IKE_AUTH response of at most so many octets has no room for a Child SA: header (28), SK (4), IV (8), IDr (12), AUTH
+/// (24), SA (36), two selectors (48), padding and ICV (9) are more.
+const CHILDLESS_OCTETS: usize = 160;
 /// An INFORMATIONAL request so soon after IKE_AUTH is about it.
 const AT_ONCE: u64 = 1_000_000_000;
 /// So many repetitions without an answer mean that there is none.
@@ -35,6 +38,7 @@ const ASKS_AGAIN: u64 = 2_000_000_000;
 const HASH_ONLY: usize = 108;
 
 mod opened;
+mod replaced;
 
 use Cause as C;
 use Role::{Initiator, Responder};
@@ -99,15 +103,31 @@ pub fn observed_until(sas: &[ObservedSa], end: u64) -> Vec<Finding> {
         *losses.entry(pair(sa)).or_default() += 1;
     }
     let deleted = opened::deleted_again_and_again(sas);
+    let (mut replaced, together) = replaced::again_and_again(&judged);
     let mut findings: Vec<Finding> = flood(&judged).into_iter().collect();
     let flooded = !findings.is_empty();
+    findings.extend(together);
     for (n, (sa, mut verdict)) in judged.into_iter().enumerate() {
         // Who is part of a flood needs no finding of its own.
         if flooded && verdict.id == "never-established" && begun_only(sa) {
             continue;
         }
+        let again = replaced.remove(&n);
         if let Some(why) = deleted.get(&n) {
-            verdict = Verdict { id: "flapping", severity: Severity::Error, causes: vec![C::PeerDelete], ..fine(why) };
+            let evidence = again.map(|again| again.evidence).unwrap_or_default();
+            let (id, severity, causes) = ("flapping", Severity::Error, vec![C::PeerDelete]);
+            verdict = Verdict { id, severity, causes, evidence, ..fine(why) };
+        } else if let Some(mut again) = again {
+            // What is wrong with each of them is the reason.
+            if (verdict.severity > Severity::Info || verdict.id == "never-established") && verdict.id != "peer-lost" {
+                verdict.severity = Severity::Error;
+                verdict.evidence.push(again.why);
+                verdict.evidence.append(&mut again.evidence);
+            } else {
+                let replaced::Again { causes, why, mut evidence } = again;
+                evidence.append(&mut verdict.evidence);
+                verdict = Verdict { id: "flapping", severity: Severity::Error, causes, why, evidence };
+            }
         }
         let over = match verdict.id {
             "never-established" => true,
@@ -236,7 +256,26 @@ fn summary(sa: &ObservedSa) -> Vec<String> {
 
 fn judge(sa: &ObservedSa) -> Verdict {
     let outside = || if sa.version == 2 { judge_v2(sa) } else { judge_v1(sa) };
-    opened::judge(sa).unwrap_or_else(outside)
+    torn(sa, opened::judge(sa).unwrap_or_else(outside))
+}
+
+/// A message of which the receiver gets a part of the fragments only is not there for it.
+fn torn(sa: &ObservedSa, mut verdict: Verdict) -> Verdict {
+    let [i, r] = sa.torn;
+    if i + r == 0 || verdict.severity <= Severity::Info {
+        return verdict;
+    }
+    let who = if i > 0 { "initiator" } else { "responder" };
+    let times = i.max(r);
+    let line =
+        format!("{times} messages of the {who} came in fragments of IP, and not all of these: the path drops some");
+    verdict.evidence.push(line);
+    let waits = [C::Phase1Timeout, C::PskMismatch, C::NoResponse, C::NatTraversal, C::HalfOpen];
+    if verdict.id == "never-established" && verdict.causes.first().is_some_and(|first| waits.contains(first)) {
+        verdict.causes.retain(|cause| *cause != C::Phase1Timeout);
+        verdict.causes.insert(0, C::Phase1Timeout);
+    }
+    verdict
 }
 
 /// What waits for an answer that may still be on its way when the capture ends is no fault.
@@ -401,6 +440,16 @@ fn authenticated(sa: &ObservedSa, proofs: &[&ObservedMessage], judged: &[&Observ
             fault(Severity::Info, &causes, "the initiator ends the IKE SA as soon as the responder has proved itself");
         let after = last.map_or(0, |l| message.first.saturating_sub(l.first)) / 1_000_000;
         verdict.evidence.push(format!("INFORMATIONAL {after} ms after IKE_AUTH, and no ESP"));
+        return verdict;
+    }
+    let one_answer = judged.iter().all(|m| Some(m.message_id) == last.map(|l| l.message_id));
+    if one_answer && replaced::childless(sa) && !used && last.copied().is_some_and(|m| m.inside.is_none()) {
+        let causes = [C::ChildFailed, C::TrafficSelector, C::EncryptionAlgorithm, C::EncapsulationMode];
+        let why = "the IKE SA is established, its Child SA is not: the answer of IKE_AUTH is too short for one";
+        let mut verdict = fault(Severity::Warning, &causes, why);
+        verdict.id = "no-child";
+        let octets = last.map_or(0, |m| m.octets);
+        verdict.evidence.push(format!("the IKE_AUTH response has {octets} octets, and no ESP follows"));
         return verdict;
     }
     match unanswered(sa) {
@@ -715,6 +764,8 @@ mod tests {
                 esp,
                 unopened: [0; 2],
                 too_big: None,
+                lifetime: None,
+                torn: [0; 2],
             };
             let found = observed(&[sa]);
             (found[0].severity, found[0].causes.first().copied())
@@ -736,7 +787,20 @@ mod tests {
             let spis = SpiPair { initiator: IkeSpi([1; 8]), responder: IkeSpi([2; 8]) };
             let (messages, more, esp, unopened) = (Vec::new(), 0, [9, 9], [0; 2]);
             let (initiator, responder, too_big) = (end(1), end(2), Some(said));
-            let sa = ObservedSa { version: 2, spis, initiator, responder, messages, more, esp, unopened, too_big };
+            let (lifetime, torn) = (None, [0; 2]);
+            let sa = ObservedSa {
+                version: 2,
+                spis,
+                initiator,
+                responder,
+                messages,
+                more,
+                esp,
+                unopened,
+                too_big,
+                lifetime,
+                torn,
+            };
             observed(&[sa.clone(), sa])
         };
         let found = verdict(9, 60_000_000_000);
@@ -782,6 +846,8 @@ mod tests {
             esp: [0; 2],
             unopened: [0; 2],
             too_big: None,
+            lifetime: None,
+            torn: [0; 2],
         }
     }
 
@@ -837,7 +903,7 @@ mod tests {
             let responder = if answered { IkeSpi([2; 8]) } else { IkeSpi::ZERO };
             let spis = SpiPair { initiator: IkeSpi([1; 8]), responder };
             let ends = ([192, 0, 2, 1], 500).into();
-            let sa = ObservedSa { version, spis, initiator: ends, responder: ends, messages, more: 0, esp, unopened: [0; 2], too_big: None };
+            let sa = ObservedSa { version, spis, initiator: ends, responder: ends, messages, more: 0, esp, unopened: [0; 2], too_big: None, lifetime: None, torn: [0; 2] };
             let findings = observed(&[sa.clone(), sa]);
             prop_assert!(!findings.is_empty());
             for finding in findings {

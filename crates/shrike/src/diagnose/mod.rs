@@ -151,12 +151,13 @@ fn captured(
         (tracks.unreadable, "datagrams on IKE's ports that are no IKE"),
         (tracks.left_out, "messages of further SAs, which are too many"),
         (tracks.fragments, "fragments of IP packets, which are not put together"),
+        (tracks.tcp, "segments of IKE over TCP (RFC 9329), which is not read"),
     ];
     notes.extend(counted.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{path}: left out {n} {what}")));
     if let Some(table) = table {
         notes.extend(table.outcome(path, &tracks.keys));
     }
-    if tracks.sas.is_empty() {
+    if tracks.sas.is_empty() && tracks.tcp == 0 {
         notes.push(format!("{path}: no IKE message in it (UDP ports 500 and 4500)"));
     }
     Ok(diag::observed_until(&tracks.sas, end))
