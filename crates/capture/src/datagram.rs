@@ -153,7 +153,7 @@ fn has_header(octets: &[u8], length: usize) -> bool {
         0x20 => matches!(header[18], 34..=37 | 43),
         _ => false,
     };
-    kind && usize::try_from(said) == Ok(length) && header[..8] != [0; 8]
+    kind && usize::try_from(said) == Ok(length) && !header.starts_with(&[0; 8])
 }
 
 fn transport<'a>(

@@ -39,7 +39,7 @@ pub(super) fn initiator(sa: &ObservedSa) -> Option<String> {
 /// Who deleted the SA first, and when.
 pub(super) fn deleted_by(sa: &ObservedSa) -> Option<(IpAddr, u64)> {
     let delete = read(sa).find(|(m, inside)| inside.deletes_ike() && !m.response);
-    delete.map(|(message, _)| (message.from.ip(), message.first))
+    delete.map(|(message, _)| (super::address(sa, message), message.first))
 }
 
 /// What was read inside, for people; identities, methods, proposals and networks of each exchange that makes an SA.

@@ -5,7 +5,7 @@
 //! is made after the other has gone still, time and again within minutes, replaces it. What the last word before each new
 //! beginning was, whose it was, and the pace tell why.
 
-use super::{AT_ONCE, C, Initiator, REFUSAL_OCTETS, Responder, Verdict, dead_v1, opened, unanswered};
+use super::{AT_ONCE, C, Initiator, REFUSAL_OCTETS, Responder, Verdict, address, dead_v1, opened, unanswered};
 use crate::rhythm::{Flapping, MANY, Rhythm, SOON, Timer, at_one_instant, rhythm};
 use crate::{Cause, Finding, Severity};
 use model::{ObservedMessage, ObservedSa, Role};
@@ -116,7 +116,7 @@ pub(super) fn again_and_again(judged: &[(&ObservedSa, Verdict)]) -> (BTreeMap<us
     let mut chains: Vec<(Pair, Vec<u64>)> = Vec::new();
     for (pair, mut made) in pairs {
         made.sort_by_key(|it| (it.begun, it.n));
-        let ends: Vec<End> = made.windows(2).map(|two| end(&two[0], &two[1])).collect();
+        let ends: Vec<End> = made.iter().zip(made.iter().skip(1)).map(|(it, next)| end(it, next)).collect();
         let anew =
             |n: usize| n.checked_sub(1).is_none_or(|n| !matches!(ends.get(n), Some(End::Renewed | End::Crossed)));
         let ups: Vec<u64> =
@@ -160,9 +160,12 @@ fn end(it: &Made<'_>, next: &Made<'_>) -> End {
     }
     let before = it.sa.messages.iter().filter(|m| m.first <= next.begun);
     let Some(last) = before.filter(|m| !m.response).max_by_key(|m| m.first) else { return End::Silent };
-    let about = matches!(last.exchange, ExchangeType::INFORMATIONAL | ExchangeType::INFORMATIONAL_V1) && last.encrypted;
+    // What was read and deletes nothing is another thing.
+    let about = matches!(last.exchange, ExchangeType::INFORMATIONAL | ExchangeType::INFORMATIONAL_V1)
+        && last.encrypted
+        && last.inside.as_ref().is_none_or(|inside| inside.deletes_ike());
     if about && next.begun.saturating_sub(last.last) < JUST_BEFORE {
-        return told(it, next, last.from.ip(), last.last);
+        return told(it, next, address(it.sa, last), last.last);
     }
     End::Silent
 }
@@ -179,7 +182,7 @@ fn kicked(sa: &ObservedSa, next: &Made<'_>) -> bool {
     let mut after = sa.messages.iter().filter(|m| m.first > next.begun && !m.response).peekable();
     sa.initiator.ip() == next.sa.responder.ip()
         && after.peek().is_some()
-        && after.all(|m| m.from.ip() == next.sa.responder.ip())
+        && after.all(|m| address(sa, m) == next.sa.responder.ip())
 }
 
 /// The verdict on the SAs of a pair, if they are constantly replaced.
@@ -197,16 +200,21 @@ fn constantly(made: &[Made<'_>], ends: &[End], ups: &[u64]) -> Option<Again> {
         .filter(|(_, end)| **end == End::Crossed)
         .filter_map(|(two, _)| Some(two.first()?.begun / MILLISECOND))
         .collect();
-    let many_crossed = crossed.windows(MANY).any(|run| run[MANY - 1].saturating_sub(run[0]) <= SOON);
+    let many_crossed =
+        crossed.iter().zip(crossed.iter().skip(MANY - 1)).any(|(first, last)| last.saturating_sub(*first) <= SOON);
     let (period, times, timer) = match rhythm(ups, lifetime.map(|seconds| seconds.saturating_mul(1000))) {
         Rhythm::Flapping(Flapping { period, times, timer }) => (period, times, timer),
         _ if many_crossed => {
-            let gap = crossed.windows(2).map(|two| two[1].saturating_sub(two[0])).min();
+            let gap = crossed.iter().zip(crossed.iter().skip(1)).map(|(one, next)| next.saturating_sub(*one)).min();
             (gap.unwrap_or_default(), made.len(), None)
         }
         _ => return None,
     };
-    let swapped = made.windows(2).filter(|two| two[0].sa.initiator.ip() != two[1].sa.initiator.ip()).count();
+    let swapped = made
+        .iter()
+        .zip(made.iter().skip(1))
+        .filter(|(it, next)| it.sa.initiator.ip() != next.sa.initiator.ip())
+        .count();
     let most = |n: usize| n > 0 && n * 2 >= ends.len();
     let mut by: BTreeMap<IpAddr, usize> = BTreeMap::new();
     for end in ends {
@@ -444,7 +452,7 @@ mod tests {
         assert!(text.contains("192.0.2.2 begins, as a DELETE is") && text.contains("every 60 s"), "{text}");
         assert_eq!(worst(&ended(Initiator, 3)).1, Some(C::Lifetime));
         // Who has begun the old one deletes it when the other end's is there.
-        let by_turns = |n: u64| if n % 2 == 0 { [1, 2] } else { [2, 1] };
+        let by_turns = |n: u64| if n.is_multiple_of(2) { [1, 2] } else { [2, 1] };
         let kicked: Vec<_> = (0..6).map(|n| told(made(2, by_turns(n), n * 60), Initiator, n * 60 + 61, 0)).collect();
         assert_eq!(worst(&kicked).1, Some(C::Collision));
         // Questions without an answer, also where the last attempt succeeds.
@@ -479,7 +487,7 @@ mod tests {
     fn two_ends_that_both_begin_are_told() {
         let crossing = |n: u64| [made(2, [1, 2], n * 45), made(2, [2, 1], n * 45 + 1)];
         assert_eq!(worst(&(0..5).flat_map(crossing).collect::<Vec<_>>()).1, Some(C::Collision));
-        let by_turns = |n: u64| made(2, if n % 2 == 0 { [1, 2] } else { [2, 1] }, n * 45);
+        let by_turns = |n: u64| made(2, if n.is_multiple_of(2) { [1, 2] } else { [2, 1] }, n * 45);
         assert_eq!(worst(&(0..6).map(by_turns).collect::<Vec<_>>()).1, Some(C::Collision));
         // Once it happens to anybody.
         assert!(worst(&crossing(0)).0 <= Severity::Info);
