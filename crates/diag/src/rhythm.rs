@@ -13,6 +13,8 @@ pub(crate) const MANY: usize = 3;
 pub(crate) const SOON: u64 = 600_000;
 /// Ends do not renew before this much of a lifetime, in percent: racoon and racoon2 do it at 80 % with 10 % of jitter.
 const RENEWAL: u64 = 70;
+/// SAs of a pair so close to each other are those of both ends that began at once, and count as one.
+const CROSSING: u64 = 2_000;
 /// Establishments of several peers so close to each other have one reason.
 const TOGETHER: u64 = 5_000;
 
@@ -82,7 +84,9 @@ fn timer(period: u64) -> Option<Timer> {
 /// What the establishments of a pair are: at the instants `ups`, in order, without those that renew an SA by its own
 /// means. `lifetime` is the shorter one that the source shows, if it shows any.
 pub(crate) fn rhythm(ups: &[u64], lifetime: Option<u64>) -> Rhythm {
-    let run = longest_run(ups);
+    let mut ups = ups.to_vec();
+    ups.dedup_by(|later, kept| later.checked_sub(*kept).is_some_and(|gap| gap < CROSSING));
+    let run = longest_run(&ups);
     let mut gaps: Vec<u64> = run.windows(2).filter_map(|pair| pair.get(1)?.checked_sub(*pair.first()?)).collect();
     gaps.sort_unstable();
     let Some(&period) = gaps.get(gaps.len() / 2) else { return Rhythm::Sparse };
@@ -172,6 +176,12 @@ mod tests {
         assert_eq!(rhythm(&every(48, 6), Some(60_000)), Rhythm::Lifetime);
         assert_eq!(rhythm(&every(300, 6), Some(300_000)), Rhythm::Lifetime);
         assert!(matches!(rhythm(&every(60, 6), Some(3_600_000)), Rhythm::Flapping(_)));
+    }
+
+    #[test]
+    fn both_ends_that_begin_at_once_count_as_one() {
+        let crossing: Vec<u64> = every(45, 6).iter().flat_map(|at| [*at, at + 300]).collect();
+        assert_eq!(flaps(&crossing), Some((45, None)));
     }
 
     #[test]
