@@ -369,7 +369,7 @@ impl Track {
             (m.sender, m.exchange, m.message_id, m.response) == (sender, header.exchange, header.message_id, response)
         };
         let fragment = header.next_payload == PayloadType::SKF;
-        let known = self.sa.messages.iter().position(same).filter(|_| fragment);
+        let known = if fragment { self.sa.messages.iter().position(same) } else { None };
         if known.is_none() && self.sa.messages.len() >= MAX_MESSAGES {
             self.sa.more += 1;
             return None;

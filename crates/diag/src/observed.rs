@@ -112,6 +112,7 @@ pub fn observed_until(sas: &[ObservedSa], end: u64) -> Vec<Finding> {
     let mut findings: Vec<Finding> = flood(&judged).into_iter().collect();
     let flooded = !findings.is_empty();
     findings.extend(together);
+    let mut known: BTreeMap<(String, &'static str, Severity, Vec<Cause>), usize> = BTreeMap::new();
     for (n, (sa, mut verdict)) in judged.into_iter().enumerate() {
         // Who is part of a flood needs no finding of its own.
         if flooded && verdict.id == "never-established" && begun_only(sa) {
@@ -150,13 +151,14 @@ pub fn observed_until(sas: &[ObservedSa], end: u64) -> Vec<Finding> {
         {
             findings.push(found);
         }
-        let same = |f: &&mut Finding| {
-            f.peer == peer && (f.id, f.severity, &f.causes) == (verdict.id, verdict.severity, &verdict.causes)
-        };
-        if let Some(known) = findings.iter_mut().find(same) {
-            known.attempts += 1;
+        let key = (peer.clone(), verdict.id, verdict.severity, verdict.causes.clone());
+        if let Some(at) = known.get(&key) {
+            if let Some(known) = findings.get_mut(*at) {
+                known.attempts += 1;
+            }
             continue;
         }
+        known.insert(key, findings.len());
         let mut evidence = summary(sa);
         evidence.append(&mut verdict.evidence);
         evidence.append(&mut opened::said(sa));

@@ -30,9 +30,15 @@ struct Missing<'a> {
     messages: Vec<&'a ObservedMessage>,
 }
 
+/// What is the same of a message in both captures.
+type Mark = (bool, u8, u32, bool, usize, bool);
+
+fn mark(m: &ObservedMessage) -> Mark {
+    (m.sender == Initiator, m.exchange.0, m.message_id, m.response, m.octets, m.encrypted)
+}
+
 fn same(a: &ObservedMessage, b: &ObservedMessage) -> bool {
-    (a.sender, a.exchange, a.message_id, a.response, a.octets, a.encrypted)
-        == (b.sender, b.exchange, b.message_id, b.response, b.octets, b.encrypted)
+    mark(a) == mark(b)
 }
 
 /// What was lost between the ends of SAs that both captures have: one finding for each, in order of the first capture.
@@ -58,12 +64,12 @@ pub fn between(one: Capture<'_>, other: Capture<'_>) -> Vec<Finding> {
 /// What `here` has again and again and `there` does not have at all, though that capture went on.
 fn missing<'a>(here: &'a ObservedSa, there: &ObservedSa, end: u64) -> Option<Missing<'a>> {
     // The captures' clocks may differ.
-    let (mine, theirs) = here.messages.iter().find_map(|m| Some((m, there.messages.iter().find(|it| same(m, it))?)))?;
+    let marks: BTreeMap<Mark, &ObservedMessage> = there.messages.iter().rev().map(|m| (mark(m), m)).collect();
+    let (mine, theirs) = here.messages.iter().find_map(|m| Some((m, *marks.get(&mark(m))?)))?;
     let seen_there = |at: u64| end.saturating_add(mine.first).saturating_add(NEAR) >= at.saturating_add(theirs.first);
     let lost_by = |sender: Role| {
         let lost = here.messages.iter().filter(move |m| m.sender == sender);
-        let lost =
-            lost.filter(|m| m.first > mine.first && seen_there(m.last) && !there.messages.iter().any(|it| same(m, it)));
+        let lost = lost.filter(|m| m.first > mine.first && seen_there(m.last) && !marks.contains_key(&mark(m)));
         let messages: Vec<&ObservedMessage> = lost.collect();
         let times: u32 = messages.iter().map(|m| m.repeated + 1).sum();
         // Where it is answered it arrived, and the other capture did not look for it.

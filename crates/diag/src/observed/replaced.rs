@@ -23,6 +23,8 @@ const DELETES: usize = 2;
 const NO_LIFETIME: u64 = 10;
 /// So many peers that begin anew together have one reason.
 const ALL_PEERS: usize = 3;
+/// So many times is no accident.
+const TWICE: usize = 2;
 const MILLISECOND: u64 = 1_000_000;
 
 /// What is wrong with SAs that follow one another.
@@ -106,12 +108,15 @@ pub(super) fn again_and_again(judged: &[(&ObservedSa, Verdict)]) -> (BTreeMap<us
         let made = sa.messages.iter().filter(makes);
         let Some(up) = made.map(|m| m.first).max() else { continue };
         // Who refuses the responder at once has made it.
-        if verdict.id == "never-established" && verdict.severity != Severity::Info || verdict.id == "redirected" {
+        let answered =
+            verdict.severity == Severity::Info && sa.from(Responder, ExchangeType::IKE_AUTH).next().is_some();
+        if verdict.id == "never-established" && !answered || verdict.id == "redirected" {
             continue;
         }
         let begun = sa.messages.iter().map(|m| m.first).min().unwrap_or(up);
         pairs.entry(pair(sa)).or_default().push(Made { n, sa, begun, up, childless: childless(sa) });
     }
+    let sites = sites(pairs.values().flatten());
     let mut found = BTreeMap::new();
     let mut chains: Vec<(Pair, Vec<u64>)> = Vec::new();
     for (pair, mut made) in pairs {
@@ -121,7 +126,7 @@ pub(super) fn again_and_again(judged: &[(&ObservedSa, Verdict)]) -> (BTreeMap<us
             |n: usize| n.checked_sub(1).is_none_or(|n| !matches!(ends.get(n), Some(End::Renewed | End::Crossed)));
         let ups: Vec<u64> =
             made.iter().enumerate().filter(|(n, _)| anew(*n)).map(|(_, it)| it.up / MILLISECOND).collect();
-        if let Some(again) = constantly(&made, &ends, &ups) {
+        if let Some(again) = constantly(&made, &ends, &ups, &sites) {
             for it in &made {
                 let Again { causes, why, evidence } = &again;
                 let (causes, why, evidence) = (causes.clone(), why.clone(), evidence.clone());
@@ -132,6 +137,33 @@ pub(super) fn again_and_again(judged: &[(&ObservedSa, Verdict)]) -> (BTreeMap<us
     }
     let together = all_at_once(&chains, judged, &mut found);
     (found, together)
+}
+
+/// SAs, by position, whose responder has the last word when it has just made an SA with another address: with which one. Where
+/// the identities were opened they are the same.
+fn sites<'a>(made: impl Iterator<Item = &'a Made<'a>>) -> BTreeMap<usize, IpAddr> {
+    let mut ups: BTreeMap<IpAddr, Vec<(u64, &Made<'_>)>> = BTreeMap::new();
+    for it in made {
+        ups.entry(it.sa.responder.ip()).or_default().push((it.up, it));
+    }
+    let mut found = BTreeMap::new();
+    for of_one in ups.values_mut() {
+        of_one.sort_by_key(|(up, it)| (*up, it.n));
+        for (_, it) in of_one.iter() {
+            let last = it.sa.messages.iter().filter(|m| !m.response).max_by_key(|m| m.first);
+            let about = last.filter(|m| m.sender == Responder && m.encrypted && !makes(m) && m.repeated == 0);
+            let Some(at) = about.map(|m| m.first) else { continue };
+            let before = of_one.partition_point(|(up, _)| *up <= at);
+            let newest = before.checked_sub(1).and_then(|n| of_one.get(n));
+            let Some((up, other)) = newest.filter(|(up, _)| at.saturating_sub(*up) < AT_ONCE) else { continue };
+            let named = [it.sa, other.sa].map(opened::initiator);
+            let same = matches!(&named, [Some(one), Some(other)] if one == other) || named.contains(&None);
+            if other.sa.initiator.ip() != it.sa.initiator.ip() && same && *up > it.up {
+                found.insert(it.n, other.sa.initiator.ip());
+            }
+        }
+    }
+    found
 }
 
 /// How `it` ends before `next` begins.
@@ -186,7 +218,7 @@ fn kicked(sa: &ObservedSa, next: &Made<'_>) -> bool {
 }
 
 /// The verdict on the SAs of a pair, if they are constantly replaced.
-fn constantly(made: &[Made<'_>], ends: &[End], ups: &[u64]) -> Option<Again> {
+fn constantly(made: &[Made<'_>], ends: &[End], ups: &[u64], sites: &BTreeMap<usize, IpAddr>) -> Option<Again> {
     let count = |kind: fn(&End) -> bool| ends.iter().filter(|end| kind(end)).count();
     let lifetime = made.iter().filter_map(|it| it.sa.lifetime).min();
     if made.len() >= MANY && lifetime.is_some_and(|seconds| seconds <= NO_LIFETIME) {
@@ -227,7 +259,12 @@ fn constantly(made: &[Made<'_>], ends: &[End], ups: &[u64]) -> Option<Again> {
     let lost = count(|end| *end == End::Lost);
     let mut evidence = Vec::new();
     let initiator = made.first().map(|it| it.sa.initiator.ip());
-    let causes: &[Cause] = if many_crossed || most(swapped) {
+    let others: Vec<IpAddr> = made.iter().filter_map(|it| sites.get(&it.n).copied()).collect();
+    let causes: &[Cause] = if let Some(other) = others.first().filter(|_| most(others.len()) && others.len() >= TWICE) {
+        let line = "of two sites with one identity the responder keeps the newer one; give each an identity of its own";
+        evidence.push(format!("{} of them end when {other} is established: {line}", others.len()));
+        &[C::PeerDelete, C::PeerId]
+    } else if many_crossed || most(swapped) {
         evidence.push("now one end begins, now the other".to_string());
         &[C::Collision, C::PeerDelete, C::Lifetime]
     } else if bare * 2 > made.len() && made.iter().filter(|it| refused(it.sa)).count() * 2 > made.len() {
@@ -240,7 +277,11 @@ fn constantly(made: &[Made<'_>], ends: &[End], ups: &[u64]) -> Option<Again> {
         evidence.push(format!("{lost} of them end with questions that get no answer"));
         &[C::DpdTimeout]
     } else if let Some((who, times)) = by {
-        evidence.push(format!("{times} of them end with an INFORMATIONAL exchange that {who} begins, as a DELETE is"));
+        let read = made.iter().filter(|it| opened::deleted_by(it.sa).is_some()).count();
+        evidence.push(match read {
+            0 => format!("{times} of them end with an INFORMATIONAL exchange that {who} begins, as a DELETE is"),
+            _ => format!("{times} of them are deleted by {who}"),
+        });
         if Some(who) == initiator {
             &[C::Lifetime, C::PeerDelete, C::ChildFailed, C::DpdTimeout]
         } else {
@@ -275,17 +316,13 @@ fn all_at_once(
         [a, b].into_iter().for_each(|end| of.entry(*end).or_default().push(ups));
     }
     let mut findings = Vec::new();
+    let mut lines: BTreeMap<IpAddr, String> = BTreeMap::new();
     for (end, peers) in of.into_iter().filter(|(_, peers)| peers.len() >= 2) {
         if at_one_instant(&peers) {
             let line = format!(
                 "all peers of {end} are established anew at the same instants: look at this end, not at theirs (a restart, a takeover, the clock, an interface)"
             );
-            for (n, again) in found.iter_mut() {
-                let here = judged.get(*n).is_some_and(|(sa, _)| [sa.initiator.ip(), sa.responder.ip()].contains(&end));
-                if here {
-                    again.evidence.push(line.clone());
-                }
-            }
+            lines.insert(end, line);
         } else if let Some(at) = one_instant(&peers) {
             findings.push(Finding {
                 id: "restart",
@@ -302,6 +339,10 @@ fn all_at_once(
                 remedy: Vec::new(),
             });
         }
+    }
+    for (n, again) in found.iter_mut() {
+        let of = judged.get(*n).map(|(sa, _)| [sa.initiator.ip(), sa.responder.ip()]);
+        again.evidence.extend(of.iter().flatten().filter_map(|end| lines.get(end)).cloned());
     }
     findings
 }
@@ -491,6 +532,30 @@ mod tests {
         assert_eq!(worst(&(0..6).map(by_turns).collect::<Vec<_>>()).1, Some(C::Collision));
         // Once it happens to anybody.
         assert!(worst(&crossing(0)).0 <= Severity::Info);
+    }
+
+    /// The responder deletes the SA of one when the other one's is there.
+    #[test]
+    fn two_sites_with_one_identity_are_told() {
+        let by_turns = |n: u64| {
+            let mut sa =
+                told(made(2, [if n.is_multiple_of(2) { 1 } else { 3 }, 2], n * 50), Responder, (n + 1) * 50, 0);
+            sa.messages[4..].iter_mut().for_each(|m| m.first += 60_000_000);
+            sa
+        };
+        let sas: Vec<_> = (0..8).map(by_turns).collect();
+        let (severity, cause, text) = worst(&sas);
+        assert_eq!((severity, cause), (Severity::Error, Some(C::PeerDelete)));
+        assert!(text.contains("two sites with one identity") && text.contains("192.0.2."), "{text}");
+    }
+
+    #[test]
+    fn a_capture_that_ends_in_a_handshake_does_not_name_it() {
+        let mut sas = every(2, 60, 5);
+        sas[4].messages.truncate(3);
+        let found = observed(&sas);
+        assert!(found.iter().all(|f| !f.causes.contains(&C::PskMismatch)), "{found:?}");
+        assert_eq!(found.iter().map(|f| f.severity).max(), Some(Severity::Error));
     }
 
     #[test]
