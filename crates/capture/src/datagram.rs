@@ -9,15 +9,36 @@ use crate::LinkType;
 pub enum Content<'a> {
     /// An IKE message, without the non-ESP marker (RFC 3948 section 2.2).
     Ike(&'a [u8]),
+    /// The beginning of an IKE message, where the capture has no more of it (tcpdump's snapshot length): as many octets as
+    /// there are, and how many the message had on the line.
+    IkeCut(&'a [u8], usize),
     /// A NAT-keepalive packet (RFC 3948 section 2.3).
     Keepalive,
+    /// What may be an IKE message by its header, without the non-ESP marker, on other ports than IKE's; and its length on
+    /// the line.
+    Elsewhere(&'a [u8], usize),
+    /// The first fragment of an IP packet with an IKE message: its octets, and how many the message has.
+    First(&'a [u8], usize, Piece),
     /// ESP, bare or in UDP, with its SPI.
     Esp(u32),
-    /// A fragment of an IP packet; not reassembled.
-    Fragment,
+    /// Another fragment of an IP packet; packets are not put together.
+    Fragment(Piece),
+    /// A segment of IKE's TCP stream (RFC 9329), which is not read.
+    Tcp,
     /// A router's word that an ESP packet between these ends, the datagram's own, is too long for what follows (RFC 1191,
     /// RFC 4443 section 3.2): octets of IP that would pass, 0 if it does not say.
     TooBig(u32),
+}
+
+/// What a fragment of an IP packet is of (RFC 791 section 3.2, RFC 8200 section 4.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// The packet's identification.
+    pub id: u32,
+    /// Octets of the packet's content that it carries.
+    pub octets: usize,
+    /// Octets that all of them together carry, where the fragment says.
+    pub whole: Option<usize>,
 }
 
 /// A packet of IKE or ESP.
@@ -62,17 +83,20 @@ pub fn decapsulate(link: LinkType, octets: &[u8]) -> Option<Datagram<'_>> {
 fn ipv4(packet: &[u8]) -> Option<Datagram<'_>> {
     let header = usize::from(packet.first()? & 0x0f) * 4;
     let protocol = *packet.get(9)?;
-    if !matches!(protocol, 1 | 17 | 50 | 51) || header < 20 {
+    if !matches!(protocol, 1 | 6 | 17 | 50 | 51) || header < 20 {
         return None;
     }
     let source = IpAddr::from(*packet.get(12..)?.first_chunk::<4>()?);
     let destination = IpAddr::from(*packet.get(16..)?.first_chunk::<4>()?);
     // Octets after the total length are padding of the link.
     let end = usize::from(be16(packet, 2)?).clamp(header, packet.len().max(header));
-    let fragment = be16(packet, 6)? & 0x3fff != 0;
+    let place = be16(packet, 6)?;
+    let octets = usize::from(be16(packet, 2)?).saturating_sub(header);
+    let fragment = (place & 0x3fff != 0)
+        .then(|| part(be16(packet, 4).unwrap_or(0).into(), place << 3, place & 0x2000 != 0, octets));
     if protocol == 1 {
         // Destination Unreachable, fragmentation needed and DF set.
-        let icmp = packet.get(header..end).filter(|icmp| !fragment && icmp.starts_with(&[3, 4]))?;
+        let icmp = packet.get(header..end).filter(|icmp| fragment.is_none() && icmp.starts_with(&[3, 4]))?;
         return too_big(ipv4(icmp.get(8..)?)?, be16(icmp, 6)?.into());
     }
     transport(protocol, source, destination, fragment, packet.get(header..end)?)
@@ -84,22 +108,26 @@ fn ipv6(packet: &[u8]) -> Option<Datagram<'_>> {
     let mut next = *packet.get(6)?;
     let end = (40 + usize::from(be16(packet, 4)?)).min(packet.len());
     let mut rest = packet.get(40..end)?;
-    let mut fragment = false;
+    let (mut fragment, mut headers) = (None, 0);
     // RFC 8200 section 4: no packet needs more extension headers than this.
     for _ in 0..8 {
         let len = match next {
             0 | 43 | 60 => (usize::from(*rest.get(1)?) + 1) * 8,
             44 => {
-                fragment |= be16(rest, 2)? & 0xfff9 != 0;
+                let place = be16(rest, 2)?;
+                let id = u32::from_be_bytes(*rest.get(4..)?.first_chunk()?);
+                let octets = usize::from(be16(packet, 4)?).saturating_sub(headers + 8);
+                fragment = (place & 0xfff9 != 0).then(|| part(id, place & 0xfff8, place & 1 != 0, octets));
                 8
             }
             _ => break,
         };
         next = *rest.first()?;
         rest = rest.get(len..)?;
+        headers += len;
     }
     if next == 58 {
-        let icmp = Some(rest).filter(|icmp| !fragment && icmp.starts_with(&[2, 0]))?;
+        let icmp = Some(rest).filter(|icmp| fragment.is_none() && icmp.starts_with(&[2, 0]))?;
         return too_big(ipv6(icmp.get(8..)?)?, u32::from_be_bytes(*icmp.get(4..)?.first_chunk()?));
     }
     transport(next, source, destination, fragment, rest)
@@ -110,9 +138,33 @@ fn too_big(quoted: Datagram<'_>, mtu: u32) -> Option<Datagram<'_>> {
     matches!(quoted.content, Content::Esp(_)).then_some(Datagram { content: Content::TooBig(mtu), ..quoted })
 }
 
-fn transport(mut protocol: u8, from: IpAddr, to: IpAddr, fragment: bool, mut octets: &[u8]) -> Option<Datagram<'_>> {
+/// A fragment, and whether it is the first.
+fn part(id: u32, offset: u16, more: bool, octets: usize) -> (Piece, bool) {
+    let whole = (!more).then(|| usize::from(offset) + octets);
+    (Piece { id, octets, whole }, offset == 0)
+}
+
+/// Whether it can be an IKE message by its header (RFC 7296 section 3.1, RFC 2408 section 3.1) of so many octets on the line.
+fn has_header(octets: &[u8], length: usize) -> bool {
+    let Some(header) = octets.first_chunk::<28>() else { return false };
+    let said = u32::from_be_bytes([header[24], header[25], header[26], header[27]]);
+    let kind = match header[17] {
+        0x10 => matches!(header[18], 2 | 4..=6 | 32),
+        0x20 => matches!(header[18], 34..=37 | 43),
+        _ => false,
+    };
+    kind && usize::try_from(said) == Ok(length) && !header.starts_with(&[0; 8])
+}
+
+fn transport<'a>(
+    mut protocol: u8,
+    from: IpAddr,
+    to: IpAddr,
+    fragment: Option<(Piece, bool)>,
+    mut octets: &'a [u8],
+) -> Option<Datagram<'a>> {
     // ESP may stand behind one AH header (RFC 4302 section 2.2: its length is in words, less two).
-    if protocol == 51 && !fragment {
+    if protocol == 51 && fragment.is_none() {
         protocol = *octets.first()?;
         octets = octets.get((usize::from(*octets.get(1)?) + 2) * 4..)?;
     }
@@ -121,23 +173,46 @@ fn transport(mut protocol: u8, from: IpAddr, to: IpAddr, fragment: bool, mut oct
         destination: SocketAddr::new(to, destination),
         content,
     };
+    let first = match fragment {
+        Some((piece, first)) if !first || protocol == 50 => {
+            return matches!(protocol, 17 | 50).then(|| datagram(0, 0, Content::Fragment(piece)));
+        }
+        other => other,
+    };
     match protocol {
-        17 | 50 if fragment => Some(datagram(0, 0, Content::Fragment)),
+        // RFC 9329 section 3: the stream begins with these octets, on port 4500 unless it is configured otherwise.
+        6 => {
+            let data = octets.get(usize::from(octets.get(12)? >> 4) * 4..)?;
+            let (source, destination) = (be16(octets, 0)?, be16(octets, 2)?);
+            let known = source == 4500 || destination == 4500;
+            (data.starts_with(b"IKETCP") || known && !data.is_empty())
+                .then(|| datagram(source, destination, Content::Tcp))
+        }
         50 => Some(datagram(0, 0, Content::Esp(u32::from_be_bytes(*octets.first_chunk()?)))),
         17 => {
             let (source, destination) = (be16(octets, 0)?, be16(octets, 2)?);
-            let len = usize::from(be16(octets, 4)?).clamp(8, octets.len().max(8));
-            let data = octets.get(8..len)?;
+            let sent = usize::from(be16(octets, 4)?);
+            let data = octets.get(8..sent.clamp(8, octets.len().max(8)))?;
+            let missing = sent.saturating_sub(octets.len());
+            let ike = |ike: &'a [u8]| match (missing, first) {
+                (missing, Some((piece, _))) => {
+                    Content::First(ike, ike.len() + missing, Piece { whole: Some(sent), ..piece })
+                }
+                (0, None) => Content::Ike(ike),
+                (missing, None) => Content::IkeCut(ike, ike.len() + missing),
+            };
             let content = if source == 4500 || destination == 4500 {
                 match data {
                     [0xff] => Content::Keepalive,
-                    [0, 0, 0, 0, ike @ ..] => Content::Ike(ike),
+                    [0, 0, 0, 0, message @ ..] => ike(message),
                     esp => Content::Esp(u32::from_be_bytes(*esp.first_chunk()?)),
                 }
             } else if source == 500 || destination == 500 {
-                Content::Ike(data)
+                ike(data)
             } else {
-                return None;
+                let octets = data.strip_prefix(&[0; 4]).unwrap_or(data);
+                let length = octets.len() + missing;
+                has_header(octets, length).then_some(Content::Elsewhere(octets, length))?
             };
             Some(datagram(source, destination, content))
         }

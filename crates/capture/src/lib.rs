@@ -6,11 +6,12 @@
 mod datagram;
 mod decrypt;
 mod file;
+mod fragments;
 pub mod fuzzing;
 mod keys;
 mod tracker;
 
-pub use datagram::{Content, Datagram, decapsulate};
+pub use datagram::{Content, Datagram, Piece, decapsulate};
 pub use decrypt::Unopened;
 pub use file::{CaptureError, LinkType, Packet, Reader};
 pub use keys::{BadKeyLine, Keys};

@@ -81,7 +81,30 @@ fn port_4500_tells_ike_from_esp_and_fragments_are_named() {
     assert_eq!(content(&frame(53, &[0; 30])), None);
     let mut fragment = frame(500, b"ike");
     fragment[18 + 6] = 0x20;
-    assert_eq!(content(&fragment).unwrap(), "Fragment");
+    assert!(content(&fragment).unwrap().starts_with("First([105, 107, 101], 3"), "{:?}", content(&fragment));
+    fragment[18 + 7] = 1;
+    assert!(content(&fragment).unwrap().starts_with("Fragment("));
+}
+
+/// tcpdump keeps the beginning of a packet only, if it is told to: the message was there.
+#[test]
+fn a_message_that_the_capture_has_cut_short_is_there() {
+    let mut message = vec![7; 200];
+    message.splice(..28, [1; 8].into_iter().chain([2; 8]).chain([5, 0x10, 2, 1, 0, 0, 0, 0, 0, 0, 0, 200]));
+    let whole = frame(500, &message);
+    let track = |octets: &[u8]| {
+        let mut tracker = Tracker::default();
+        tracker.take(0, &decapsulate(LinkType(1), octets).unwrap());
+        let tracks = tracker.finish();
+        (tracks.unreadable, tracks.sas.first().map(|sa| (sa.messages[0].octets, sa.messages[0].encrypted)))
+    };
+    assert_eq!(track(&whole), (0, Some((200, true))));
+    assert_eq!(track(&whole[..96]), (0, Some((200, true))), "cut by the capture");
+    assert_eq!(track(&whole[..60]), (1, None), "less than a header");
+    // One whose length is wrong on the line is no message, cut or not.
+    message[27] = 190;
+    assert_eq!(track(&frame(500, &message)), (1, None));
+    assert_eq!(track(&frame(500, &message)[..96]), (1, None));
 }
 
 /// IKE messages, ESP packets and damaged records of a file of the shared laboratory.
@@ -170,9 +193,9 @@ fn esp_counts_for_the_sa_that_was_there() {
     esp(&mut tracker, 0);
     let mut init = vec![0; 28];
     (init[7], init[17], init[18], init[19], init[27]) = (1, 0x20, 34, 0x08, 28);
-    for _ in 0..3 {
+    for second in 1..4 {
         let content = Content::Ike(&init);
-        tracker.take(1, &Datagram { source: ends[0], destination: ends[1], content });
+        tracker.take(second * 1_000_000_000, &Datagram { source: ends[0], destination: ends[1], content });
     }
     esp(&mut tracker, 0);
     esp(&mut tracker, 1);
@@ -369,4 +392,163 @@ proptest! {
         let inside = tracks.sas.iter().flat_map(|sa| &sa.messages).filter(|m| m.inside.is_some()).count();
         prop_assert!(inside <= opened);
     }
+}
+
+/// A message of IKEv1 of so many octets, and of this exchange.
+fn message(exchange: u8, message: u8, length: usize) -> Vec<u8> {
+    let mut octets = vec![message; length];
+    let header = [1; 8].into_iter().chain([u8::from(message > 1) * 2; 8]);
+    octets.splice(..28, header.chain([0, 0x10, exchange, u8::from(message > 4), 0, 0, 0, 0, 0, 0, 0, length as u8]));
+    octets
+}
+
+/// Raw IPv4 with UDP between two hosts of a network.
+fn udp(from: u8, to: u8, ports: (u16, u16), data: &[u8]) -> Vec<u8> {
+    let mut packet = frame(0, data).split_off(18);
+    (packet[15], packet[19]) = (from, to);
+    packet[20..22].copy_from_slice(&ports.0.to_be_bytes());
+    packet[22..24].copy_from_slice(&ports.1.to_be_bytes());
+    packet
+}
+
+fn tracked(packets: &[(u64, Vec<u8>)]) -> Tracks {
+    let mut tracker = Tracker::default();
+    for (milliseconds, packet) in packets {
+        if let Some(datagram) = decapsulate(LinkType(101), packet) {
+            tracker.take(milliseconds * 1_000_000, &datagram);
+        }
+    }
+    tracker.finish()
+}
+
+/// Each packet twice, as `tcpdump -i any` has them on a router: nobody asks again so soon.
+#[test]
+fn the_same_packet_at_two_interfaces_is_no_repetition() {
+    let first = message(2, 1, 100);
+    let at = |milliseconds: u64| (milliseconds, udp(1, 2, (500, 500), &first));
+    let repeated =
+        |times: &[u64]| tracked(&times.iter().map(|time| at(*time)).collect::<Vec<_>>()).sas[0].messages[0].repeated;
+    assert_eq!(repeated(&[1000, 1000, 1003]), 0);
+    assert_eq!(repeated(&[1000, 1003, 1500, 1503, 3000, 3001]), 2);
+    assert_eq!(repeated(&[0, 0, 0]), 2, "a capture without times");
+    let turned = tracked(&[at(9000), at(5000)]);
+    assert_eq!((turned.sas[0].messages[0].first, turned.sas[0].messages[0].last), (5_000_000_000, 9_000_000_000));
+}
+
+/// A capture on the translator before the responder: what comes to 9 goes on to 2, and back.
+#[test]
+fn both_sides_of_a_translator_are_one_sa() {
+    let packets: Vec<(u64, Vec<u8>)> = (1..7)
+        .flat_map(|n| {
+            let octets = message(2, n, 100);
+            let way = if n % 2 == 1 { [(1, 9), (1, 2)] } else { [(2, 1), (9, 1)] };
+            way.map(|(from, to)| (u64::from(n) * 1000, udp(from, to, (500, 500), &octets)))
+        })
+        .collect();
+    let tracks = tracked(&packets);
+    let senders: Vec<bool> = tracks.sas[0].messages.iter().map(|m| m.sender == model::Role::Initiator).collect();
+    assert_eq!((tracks.sas.len(), senders), (1, vec![true, false, true, false, true, false]));
+    assert!(tracks.sas[0].messages.iter().all(|m| m.repeated == 0));
+}
+
+#[test]
+fn a_message_of_which_a_fragment_is_missing_is_told() {
+    let whole = udp(1, 2, (500, 500), &message(2, 1, 200));
+    let piece = |from: usize, to: usize, more: bool| {
+        let mut packet = whole[..20].to_vec();
+        packet.extend(&whole[20 + from..20 + to]);
+        let total = packet.len() as u16;
+        packet[2..4].copy_from_slice(&total.to_be_bytes());
+        packet[4..6].copy_from_slice(&[7, 7]);
+        packet[6..8].copy_from_slice(&((from / 8) as u16 | if more { 0x2000 } else { 0 }).to_be_bytes());
+        packet
+    };
+    let torn = |pieces: &[(usize, usize, bool)]| {
+        let packets: Vec<_> = pieces.iter().map(|(from, to, more)| (1000, piece(*from, *to, *more))).collect();
+        let tracks = tracked(&packets);
+        (tracks.sas.first().map(|sa| (sa.torn, sa.messages[0].octets)), tracks.fragments)
+    };
+    assert_eq!(torn(&[(0, 80, true), (80, 160, true), (160, 208, false)]), (Some(([0, 0], 200)), 2));
+    assert_eq!(torn(&[(160, 208, false), (80, 160, true), (0, 80, true)]), (Some(([0, 0], 200)), 2), "in any order");
+    assert_eq!(torn(&[(0, 80, true), (160, 208, false)]), (Some(([1, 0], 200)), 1));
+    assert_eq!(torn(&[(0, 80, true)]), (Some(([1, 0], 200)), 0));
+    assert_eq!(torn(&[(80, 160, true), (160, 208, false)]), (None, 2), "whose it is, nobody knows");
+    // Fragments of other traffic do not add up.
+    let mut tracker = Tracker::default();
+    for id in 0..20_000_u16 {
+        let mut packet = piece(80, 160, true);
+        packet[4..6].copy_from_slice(&id.to_be_bytes());
+        tracker.take(1, &decapsulate(LinkType(101), &packet).unwrap());
+    }
+    assert_eq!(tracker.finish().fragments, 20_000);
+}
+
+#[test]
+fn ike_is_known_by_its_header_on_other_ports() {
+    let exchange = |ports: (u16, u16)| -> Vec<(u64, Vec<u8>)> {
+        let back = (ports.1, ports.0);
+        vec![(1000, udp(1, 2, ports, &message(2, 1, 100))), (2000, udp(2, 1, back, &message(2, 2, 100)))]
+    };
+    let count = |packets: &[(u64, Vec<u8>)]| tracked(packets).sas.iter().map(|sa| sa.messages.len()).sum::<usize>();
+    assert_eq!(count(&exchange((1500, 1500))), 2);
+    assert_eq!(count(&exchange((1500, 1500))[1..]), 0, "an answer to nothing may be anything");
+    let marked = [vec![0; 4], message(2, 1, 100)].concat();
+    assert_eq!(count(&[(1000, udp(1, 2, (4501, 4501), &marked))]), 1, "behind the marker");
+    assert_eq!(count(&[(1000, udp(1, 2, (53, 4000), &message(7, 1, 100)))]), 0, "no exchange of IKE's");
+    let mut longer = message(2, 1, 100);
+    longer.push(0);
+    assert_eq!(count(&[(1000, udp(1, 2, (53, 4000), &longer))]), 0);
+}
+
+/// RFC 9329: named, as it is not read.
+#[test]
+fn ike_over_tcp_is_named() {
+    let segment = |port: u16, data: &[u8]| {
+        let mut packet = udp(1, 2, (40_000, port), &[&[0; 4], &[0x50][..], &[0; 7], data].concat());
+        packet[9] = 6;
+        (1000, packet)
+    };
+    assert_eq!(tracked(&[segment(4500, b"IKETCP"), segment(4500, b"\0\x20abc"), segment(4500, b"")]).tcp, 2);
+    assert_eq!(tracked(&[segment(443, b"IKETCP\0\x20"), segment(443, b"GET / HTTP/1.1")]).tcp, 1);
+}
+
+#[test]
+fn the_agreed_lifetime_of_phase_1_is_read() {
+    let with = |number: u8, seconds: u16| {
+        let mut octets = message(2, number, 80);
+        octets[16] = 1;
+        // SA, one proposal, one transform: life type 1, a duration.
+        let attributes = [0x80, 11, 0, 1, 0x80, 12, (seconds >> 8) as u8, seconds as u8];
+        let transform = [&[0, 0, 0, 16, 1, 1, 0, 0][..], &attributes].concat();
+        let proposal = [&[0, 0, 0, 24, 1, 1, 0, 1][..], &transform].concat();
+        let sa = [&[0, 0, 0, 36, 0, 0, 0, 1, 0, 0, 0, 1][..], &proposal].concat();
+        octets.truncate(28);
+        octets.extend(sa);
+        octets[27] = octets.len() as u8;
+        octets
+    };
+    let packets = [(1000, udp(1, 2, (500, 500), &with(1, 3600))), (2000, udp(2, 1, (500, 500), &with(2, 600)))];
+    assert_eq!(tracked(&packets[..1]).sas[0].lifetime, Some(3600));
+    assert_eq!(tracked(&packets).sas[0].lifetime, Some(600));
+}
+
+/// A file that ends anywhere has what was there before.
+#[test]
+fn a_capture_that_is_cut_at_any_octet_is_read_as_far_as_it_goes() {
+    let mut file = pcap(false, 0xa1b2_c3d4, 5, &[]);
+    file.truncate(24);
+    for (n, second) in (1..7_u8).zip(3_u32..) {
+        let packet = frame(500, &message(2, n, 100));
+        let length = packet.len() as u32;
+        file.extend([second, 0, length, length].iter().flat_map(|n| n.to_le_bytes()));
+        file.extend(packet);
+    }
+    let messages = |octets: &[u8]| fuzzing::capture(octets).iter().map(|sa| sa.messages.len()).sum::<usize>();
+    let mut before = 0;
+    for end in 0..=file.len() {
+        let now = messages(&file[..end]);
+        assert!(now == before || now == before + 1, "{end}");
+        before = now;
+    }
+    assert_eq!(before, 6);
 }

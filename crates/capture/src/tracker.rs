@@ -1,12 +1,13 @@
 //! Follows IKE SAs passively: every message of each, with who sent it and how often, and with keys what is inside.
 
 use crate::decrypt::{V1, V2};
+use crate::fragments::Fragments;
 use crate::{Content, Datagram, Keys, Unopened};
 use model::{ObservedInside, ObservedMessage, ObservedSa, ObservedTooBig, Role};
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
-use wire::{Flags, HEADER_LEN, Header, IkeSpi, PayloadType, SpiPair};
+use wire::{ExchangeType, Flags, HEADER_LEN, Header, IkeSpi, LifeType, OakleyAttribute, PayloadType, SpiPair};
 
 /// More SAs are counted only.
 const MAX_SAS: usize = 65_536;
@@ -14,6 +15,11 @@ const MAX_SAS: usize = 65_536;
 const MAX_MESSAGES: usize = 256;
 /// Pairs of addresses whose ESP is counted.
 const MAX_PAIRS: usize = 65_536;
+/// The same octets so many nanoseconds later, or sooner, are the same packet, seen at another interface: nobody repeats a
+/// message so fast.
+const SAME_PACKET: u64 = 100_000_000;
+/// Addresses of one end of an SA that are told apart.
+const MAX_ADDRESSES: usize = 8;
 
 struct Track {
     sa: ObservedSa,
@@ -22,6 +28,8 @@ struct Track {
     /// ESP packets of its two addresses before it began.
     esp_before: [u64; 2],
     opener: Opener,
+    /// Other addresses of the initiator and of the responder: both sides of a translator are in the capture.
+    others: [Vec<IpAddr>; 2],
 }
 
 /// What opens the encrypted messages of an SA.
@@ -56,8 +64,10 @@ pub struct Tracks {
     pub unreadable: u64,
     /// IKE messages that start a further SA when there were too many already.
     pub left_out: u64,
-    /// Fragments of IP packets, which are not put together.
+    /// Further fragments of IP packets, which are not put together.
     pub fragments: u64,
+    /// Segments of IKE over TCP (RFC 9329), which is not read.
+    pub tcp: u64,
     /// What came of each key, in order of lines.
     pub keys: Vec<KeyUse>,
 }
@@ -72,6 +82,8 @@ pub struct Tracker {
     unreadable: u64,
     left_out: u64,
     fragments: u64,
+    pieces: Fragments,
+    tcp: u64,
     keys: Keys,
     used: BTreeMap<usize, KeyUse>,
 }
@@ -80,6 +92,29 @@ fn fingerprint(octets: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     octets.hash(&mut hasher);
     hasher.finish()
+}
+
+/// The shortest lifetime in seconds that is proposed.
+fn lifetime(sa: &wire::v1::Sa) -> Option<u64> {
+    let transforms = sa.proposals.iter().flat_map(|proposal| &proposal.transforms);
+    let lifetimes = transforms
+        .flat_map(|transform| transform.lifetimes(OakleyAttribute::LIFE_TYPE.0, OakleyAttribute::LIFE_DURATION.0));
+    lifetimes.filter(|(unit, _)| *unit == u64::from(LifeType::SECONDS.0)).map(|(_, seconds)| seconds).min()
+}
+
+/// The header of a message of so many octets on the line, whatever the capture has of them.
+fn header(octets: &[u8], length: usize) -> Option<Header> {
+    if octets.len() == length {
+        return Header::parse(octets).ok();
+    }
+    let mut head = *octets.first_chunk::<HEADER_LEN>()?;
+    let said = u32::from_be_bytes(*head.last_chunk()?);
+    // The parser wants the length that it sees.
+    if let Some(field) = head.last_chunk_mut::<4>() {
+        *field = u32::try_from(HEADER_LEN).ok()?.to_be_bytes();
+    }
+    let header = Header::parse(&head).ok().filter(|_| usize::try_from(said) == Ok(length))?;
+    Some(Header { length: said, ..header })
 }
 
 impl Tracker {
@@ -94,7 +129,18 @@ impl Tracker {
     pub fn take(&mut self, time: u64, datagram: &Datagram<'_>) {
         let (from, to) = (datagram.source, datagram.destination);
         match datagram.content {
-            Content::Ike(octets) => self.message(time, from, to, octets),
+            Content::Ike(octets) => _ = self.message(time, from, to, octets, octets.len()),
+            Content::IkeCut(octets, length) => _ = self.message(time, from, to, octets, length),
+            Content::Elsewhere(octets, length) => {
+                if self.expects(octets, length) {
+                    self.message(time, from, to, octets, length);
+                }
+            }
+            Content::First(octets, length, piece) => {
+                let of = self.message(time, from, to, octets, length);
+                self.pieces.take(from.ip(), to.ip(), piece, of);
+            }
+            Content::Tcp => self.tcp += 1,
             Content::Esp(_) => {
                 let pair = (from.ip(), to.ip());
                 if self.esp.len() < MAX_PAIRS || self.esp.contains_key(&pair) {
@@ -102,7 +148,10 @@ impl Tracker {
                 }
             }
             Content::Keepalive => {}
-            Content::Fragment => self.fragments += 1,
+            Content::Fragment(piece) => {
+                self.fragments += 1;
+                self.pieces.take(from.ip(), to.ip(), piece, None);
+            }
             Content::TooBig(mtu) => {
                 let pair = (from.ip(), to.ip());
                 if self.too_big.len() < MAX_PAIRS || self.too_big.contains_key(&pair) {
@@ -131,12 +180,28 @@ impl Tracker {
         i.into_iter().chain(r).max_by_key(|said| said.times)
     }
 
-    fn message(&mut self, time: u64, from: SocketAddr, to: SocketAddr, octets: &[u8]) {
-        let header = match Header::parse(octets) {
-            Ok(header) if matches!(header.version.major(), 1 | 2) => header,
+    /// Whether what comes on other ports is a message of an SA that is known, or the first one of a new SA.
+    fn expects(&self, octets: &[u8], length: usize) -> bool {
+        let Some(header) = header(octets, length) else { return false };
+        let kinds = [ExchangeType::IKE_SA_INIT, ExchangeType::IDENTITY_PROTECTION, ExchangeType::AGGRESSIVE];
+        let first = header.spis.responder.is_zero() && header.message_id == 0 && kinds.contains(&header.exchange);
+        first || self.by_spi.contains_key(&(header.spis.initiator, header.version.major()))
+    }
+
+    /// Takes a message of so many octets, of which the first are here: the SA that it is of, by number, and who sent it.
+    fn message(
+        &mut self,
+        time: u64,
+        from: SocketAddr,
+        to: SocketAddr,
+        octets: &[u8],
+        length: usize,
+    ) -> Option<(usize, Role)> {
+        let header = match header(octets, length) {
+            Some(header) if matches!(header.version.major(), 1 | 2) => header,
             _ => {
                 self.unreadable += 1;
-                return;
+                return None;
             }
         };
         let version = header.version.major();
@@ -145,7 +210,7 @@ impl Tracker {
             Some(index) => *index,
             None if self.tracks.len() >= MAX_SAS => {
                 self.left_out += 1;
-                return;
+                return None;
             }
             None => {
                 // The first message is the initiator's, unless it says otherwise: a capture may begin in the middle.
@@ -161,25 +226,26 @@ impl Tracker {
                     esp: [0; 2],
                     unopened: [0; 2],
                     too_big: None,
+                    lifetime: None,
+                    torn: [0; 2],
                 };
                 let esp_before = self.esp_between(&sa);
                 let phase1 = if version == 1 { self.keys.v1.remove(&header.spis.initiator) } else { None };
                 let opener = phase1.map_or(Opener::None, |key| Opener::V1(Box::new(V1::new(key))));
-                self.tracks.push(Track { sa, seen: BTreeMap::new(), esp_before, opener });
+                let others = [Vec::new(), Vec::new()];
+                self.tracks.push(Track { sa, seen: BTreeMap::new(), esp_before, opener, others });
                 self.by_spi.insert(key, self.tracks.len() - 1);
                 self.tracks.len() - 1
             }
         };
-        let Some(track) = self.tracks.get_mut(index) else { return };
+        let track = self.tracks.get_mut(index)?;
         if version == 2
             && matches!(track.opener, Opener::None)
             && let Some(keys) = self.keys.v2.remove(&(header.spis.initiator, header.spis.responder))
         {
             track.opener = Opener::V2(Box::new(V2::new(keys)));
         }
-        // What follows the message is the link's, or nobody's.
-        let whole = usize::try_from(header.length).ok().and_then(|length| octets.get(..length)).unwrap_or(octets);
-        if let Some((line, result)) = track.take(time, (from, to), &header, whole)
+        if let Some((line, result)) = track.take(time, (from, to), &header, octets)
             && let Some(used) = self.used.get_mut(&line)
         {
             used.spis = Some(track.sa.spis);
@@ -188,6 +254,7 @@ impl Tracker {
                 Err(why) => (used.failed, used.why) = (used.failed + 1, Some(why)),
             }
         }
+        Some((index, track.sender(&header, from)))
     }
 
     /// Everything is seen.
@@ -196,6 +263,12 @@ impl Tracker {
         let too_big: Vec<_> = self.tracks.iter().map(|track| self.too_big_between(&track.sa)).collect();
         for (track, said) in self.tracks.iter_mut().zip(too_big) {
             track.sa.too_big = said;
+        }
+        for (index, sender) in std::mem::take(&mut self.pieces).finish() {
+            if let Some(track) = self.tracks.get_mut(index) {
+                let [i, r] = &mut track.sa.torn;
+                *(if sender == Role::Initiator { i } else { r }) += 1;
+            }
         }
         let finished = |(mut track, now): (Track, [u64; 2])| {
             let [before_i, before_r] = track.esp_before;
@@ -207,6 +280,7 @@ impl Tracker {
             unreadable: self.unreadable,
             left_out: self.left_out,
             fragments: self.fragments,
+            tcp: self.tcp,
             keys: self.used.into_values().collect(),
         }
     }
@@ -229,6 +303,38 @@ impl Opener {
 }
 
 impl Track {
+    /// Who sent a message from this address.
+    fn sender(&self, header: &Header, from: SocketAddr) -> Role {
+        let [i, r] = &self.others;
+        match self.sa.version {
+            2 if header.from_initiator() => Role::Initiator,
+            2 => Role::Responder,
+            _ if self.sa.initiator.ip() == self.sa.responder.ip() => {
+                if from.port() == self.sa.initiator.port() {
+                    Role::Initiator
+                } else {
+                    Role::Responder
+                }
+            }
+            _ if from.ip() == self.sa.responder.ip() => Role::Responder,
+            _ if from.ip() != self.sa.initiator.ip() && r.contains(&from.ip()) && !i.contains(&from.ip()) => {
+                Role::Responder
+            }
+            _ => Role::Initiator,
+        }
+    }
+
+    /// The same packet between other addresses: those of the ends on the other side of a translator.
+    fn translated(&mut self, sender: Role, (from, to): (SocketAddr, SocketAddr)) {
+        let ends = if sender == Role::Initiator { [from, to] } else { [to, from] };
+        let known = [self.sa.initiator.ip(), self.sa.responder.ip()];
+        for ((others, end), known) in self.others.iter_mut().zip(ends).zip(known) {
+            if end.ip() != known && !others.contains(&end.ip()) && others.len() < MAX_ADDRESSES {
+                others.push(end.ip());
+            }
+        }
+    }
+
     /// Takes a message. If there is a key for it: its line, and whether it opened it.
     fn take(
         &mut self,
@@ -242,23 +348,17 @@ impl Track {
         }
         let fingerprint = fingerprint(octets);
         if let Some(message) = self.seen.get(&fingerprint).and_then(|at| self.sa.messages.get_mut(*at)) {
-            message.repeated += 1;
-            message.last = time;
+            let sender = message.sender;
+            // Without times nothing tells the two apart.
+            if time == 0 || time.abs_diff(message.last) >= SAME_PACKET {
+                message.repeated += 1;
+                message.last = message.last.max(time);
+                message.first = message.first.min(time);
+            }
+            self.translated(sender, (from, to));
             return None;
         }
-        let sender = match self.sa.version {
-            2 if header.from_initiator() => Role::Initiator,
-            2 => Role::Responder,
-            _ if self.sa.initiator.ip() == self.sa.responder.ip() => {
-                if from.port() == self.sa.initiator.port() {
-                    Role::Initiator
-                } else {
-                    Role::Responder
-                }
-            }
-            _ if from.ip() == self.sa.responder.ip() => Role::Responder,
-            _ => Role::Initiator,
-        };
+        let sender = self.sender(header, from);
         let response = self.sa.version == 2 && header.is_response();
         let encrypted = match self.sa.version {
             2 => matches!(header.next_payload, PayloadType::SK | PayloadType::SKF),
@@ -269,12 +369,14 @@ impl Track {
             (m.sender, m.exchange, m.message_id, m.response) == (sender, header.exchange, header.message_id, response)
         };
         let fragment = header.next_payload == PayloadType::SKF;
-        let known = self.sa.messages.iter().position(same).filter(|_| fragment);
+        let known = if fragment { self.sa.messages.iter().position(same) } else { None };
         if known.is_none() && self.sa.messages.len() >= MAX_MESSAGES {
             self.sa.more += 1;
             return None;
         }
-        let opened = if encrypted { self.opener.open(header, sender, octets) } else { None };
+        let length = usize::try_from(header.length).unwrap_or(usize::MAX).max(octets.len());
+        let cut = length > octets.len();
+        let opened = if encrypted && !cut { self.opener.open(header, sender, octets) } else { None };
         let (outcome, inside) = match opened {
             None => (None, None),
             Some((line, Ok(inside))) => (Some((line, Ok(()))), inside.map(Box::new)),
@@ -289,7 +391,12 @@ impl Track {
             message.inside = message.inside.take().or(inside);
             return outcome;
         }
-        let (has_sa, notifies) = if encrypted { (false, Vec::new()) } else { self.clear(sender, header, octets) };
+        let (has_sa, notifies) = match encrypted {
+            true => (false, Vec::new()),
+            // The first payload is known all the same.
+            false if cut => (matches!((self.sa.version, header.next_payload.0), (1, 1) | (2, 33)), Vec::new()),
+            false => self.clear(sender, header, octets),
+        };
         self.seen.insert(fingerprint, self.sa.messages.len());
         self.sa.messages.push(ObservedMessage {
             sender,
@@ -297,7 +404,7 @@ impl Track {
             message_id: header.message_id,
             response,
             encrypted,
-            octets: octets.len(),
+            octets: length,
             from,
             to,
             first: time,
@@ -326,7 +433,12 @@ impl Track {
             if let Opener::V1(keys) = &mut self.opener {
                 keys.learn(sender, &chain);
             }
-            let has_sa = chain.payloads.iter().any(|(_, p)| matches!(p, wire::v1::Payload::Sa(_)));
+            let sa = chain
+                .payloads
+                .iter()
+                .find_map(|(_, p)| if let wire::v1::Payload::Sa(sa) = p { Some(sa) } else { None });
+            self.sa.lifetime = sa.and_then(lifetime).or(self.sa.lifetime);
+            let has_sa = sa.is_some();
             (has_sa, chain.notifies().map(|n| n.kind.0).collect())
         }
     }

@@ -27,7 +27,7 @@ pub use listed::listed;
 pub use live::{ended, live};
 pub use log::{Log, LogReport};
 pub use merge::{Sourced, merged};
-pub use observed::observed;
+pub use observed::{Capture, between, observed, observed_until};
 pub use pages::Page;
 pub use reasons::Reason;
 pub use redact::{REDACTED, redact};

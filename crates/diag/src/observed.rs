@@ -13,6 +13,9 @@ use wire::{ExchangeType, NotifyType, V1NotifyType};
 /// An IKE_AUTH response of at most so many octets has no AUTH payload: header, IV, one notification and an ICV. The
 /// shortest with one has IDr (12), AUTH (28), SA (40) and two selectors (48) besides.
 const REFUSAL_OCTETS: usize = 112;
+/// An IKE_AUTH response of at most so many octets has no room for a Child SA: header (28), SK (4), IV (8), IDr (12), AUTH
+/// (24), SA (36), two selectors (48), padding and ICV (9) are more.
+const CHILDLESS_OCTETS: usize = 160;
 /// An INFORMATIONAL request so soon after IKE_AUTH is about it.
 const AT_ONCE: u64 = 1_000_000_000;
 /// So many repetitions without an answer mean that there is none.
@@ -28,8 +31,19 @@ const TOO_BIG: u32 = 5;
 const STILL_TOO_BIG: u64 = 30_000_000_000;
 /// So many initiators that do not go on are no accident.
 const FLOOD: usize = 20;
+/// So many refusals of CREATE_CHILD_SA, and nothing else, are no collision.
+const MANY_REFUSED: usize = 3;
+/// Who waits for an answer asks again after so many nanoseconds, or a little later.
+const ASKS_AGAIN: u64 = 2_000_000_000;
+/// A message of quick mode of at most so many octets has a hash only, as the third has (RFC 2409 section 5.5): 28 octets of
+/// header, the longest hash with its own, and what fills the last block. The first has an SA and a nonce besides.
+const HASH_ONLY: usize = 108;
 
+mod both;
 mod opened;
+mod replaced;
+
+pub use both::{Capture, between};
 
 use Cause as C;
 use Role::{Initiator, Responder};
@@ -68,16 +82,25 @@ fn unless_once(times: u32) -> Severity {
 
 /// Findings about all SAs that were seen: one for each pair of ends and verdict, in order of appearance.
 pub fn observed(sas: &[ObservedSa]) -> Vec<Finding> {
-    let judged: Vec<(&ObservedSa, Verdict)> = sas.iter().map(|sa| (sa, judge(sa))).collect();
+    let last = sas.iter().flat_map(|sa| &sa.messages).map(|m| m.last).max();
+    observed_until(sas, last.unwrap_or(0))
+}
+
+/// As [`observed`], of a capture that has packets until this moment (nanoseconds since 1970), whatever they carry.
+pub fn observed_until(sas: &[ObservedSa], end: u64) -> Vec<Finding> {
+    let judged: Vec<(&ObservedSa, Verdict)> = sas.iter().map(|sa| (sa, at_the_end(sa, end, judge(sa)))).collect();
     // A failed attempt is no fault of a pair that establishes later, whoever begins then.
     let pair = |sa: &ObservedSa| -> (IpAddr, IpAddr) {
         let (a, b) = (sa.initiator.ip(), sa.responder.ip());
         (a.min(b), a.max(b))
     };
-    let mut last_good: BTreeMap<(IpAddr, IpAddr), usize> = BTreeMap::new();
+    // Packets may stand in the file in another order than they were sent in.
+    let begun = |sa: &ObservedSa, n: usize| (sa.messages.iter().map(|m| m.first).min().unwrap_or(0), n);
+    let mut last_good: BTreeMap<(IpAddr, IpAddr), (u64, usize)> = BTreeMap::new();
     for (n, (sa, verdict)) in judged.iter().enumerate() {
         if verdict.id != "never-established" && verdict.severity <= Severity::Info {
-            last_good.insert(pair(sa), n);
+            let last = last_good.entry(pair(sa)).or_default();
+            *last = begun(sa, n).max(*last);
         }
     }
     let mut losses: BTreeMap<(IpAddr, IpAddr), u32> = BTreeMap::new();
@@ -85,15 +108,32 @@ pub fn observed(sas: &[ObservedSa]) -> Vec<Finding> {
         *losses.entry(pair(sa)).or_default() += 1;
     }
     let deleted = opened::deleted_again_and_again(sas);
+    let (mut replaced, together) = replaced::again_and_again(&judged);
     let mut findings: Vec<Finding> = flood(&judged).into_iter().collect();
     let flooded = !findings.is_empty();
+    findings.extend(together);
+    let mut known: BTreeMap<(String, &'static str, Severity, Vec<Cause>), usize> = BTreeMap::new();
     for (n, (sa, mut verdict)) in judged.into_iter().enumerate() {
         // Who is part of a flood needs no finding of its own.
         if flooded && verdict.id == "never-established" && begun_only(sa) {
             continue;
         }
+        let again = replaced.remove(&n);
         if let Some(why) = deleted.get(&n) {
-            verdict = Verdict { id: "flapping", severity: Severity::Error, causes: vec![C::PeerDelete], ..fine(why) };
+            let evidence = again.map(|again| again.evidence).unwrap_or_default();
+            let (id, severity, causes) = ("flapping", Severity::Error, vec![C::PeerDelete]);
+            verdict = Verdict { id, severity, causes, evidence, ..fine(why) };
+        } else if let Some(mut again) = again {
+            // What is wrong with each of them is the reason.
+            if (verdict.severity > Severity::Info || verdict.id == "never-established") && verdict.id != "peer-lost" {
+                verdict.severity = Severity::Error;
+                verdict.evidence.push(again.why);
+                verdict.evidence.append(&mut again.evidence);
+            } else {
+                let replaced::Again { causes, why, mut evidence } = again;
+                evidence.append(&mut verdict.evidence);
+                verdict = Verdict { id: "flapping", severity: Severity::Error, causes, why, evidence };
+            }
         }
         let over = match verdict.id {
             "never-established" => true,
@@ -101,7 +141,7 @@ pub fn observed(sas: &[ObservedSa]) -> Vec<Finding> {
             "peer-lost" => losses.get(&pair(sa)).is_none_or(|lost| *lost < MANY_LOSSES),
             _ => false,
         };
-        if over && last_good.get(&pair(sa)).is_some_and(|good| *good > n) {
+        if over && last_good.get(&pair(sa)).is_some_and(|good| *good > begun(sa, n)) {
             verdict.severity = verdict.severity.min(Severity::Info);
             verdict.evidence.push("a later attempt of the same two ends succeeded".to_string());
         }
@@ -111,13 +151,14 @@ pub fn observed(sas: &[ObservedSa]) -> Vec<Finding> {
         {
             findings.push(found);
         }
-        let same = |f: &&mut Finding| {
-            f.peer == peer && (f.id, f.severity, &f.causes) == (verdict.id, verdict.severity, &verdict.causes)
-        };
-        if let Some(known) = findings.iter_mut().find(same) {
-            known.attempts += 1;
+        let key = (peer.clone(), verdict.id, verdict.severity, verdict.causes.clone());
+        if let Some(at) = known.get(&key) {
+            if let Some(known) = findings.get_mut(*at) {
+                known.attempts += 1;
+            }
             continue;
         }
+        known.insert(key, findings.len());
         let mut evidence = summary(sa);
         evidence.append(&mut verdict.evidence);
         evidence.append(&mut opened::said(sa));
@@ -220,9 +261,48 @@ fn summary(sa: &ObservedSa) -> Vec<String> {
     lines
 }
 
+/// Who sent a message, by the address that the SA has for this end: a translator may have changed it on the way.
+fn address(sa: &ObservedSa, message: &ObservedMessage) -> IpAddr {
+    if message.sender == Initiator { sa.initiator.ip() } else { sa.responder.ip() }
+}
+
 fn judge(sa: &ObservedSa) -> Verdict {
     let outside = || if sa.version == 2 { judge_v2(sa) } else { judge_v1(sa) };
-    opened::judge(sa).unwrap_or_else(outside)
+    torn(sa, opened::judge(sa).unwrap_or_else(outside))
+}
+
+/// A message of which the receiver gets a part of the fragments only is not there for it.
+fn torn(sa: &ObservedSa, mut verdict: Verdict) -> Verdict {
+    let [i, r] = sa.torn;
+    if i + r == 0 || verdict.severity <= Severity::Info {
+        return verdict;
+    }
+    let who = if i > 0 { "initiator" } else { "responder" };
+    let times = i.max(r);
+    let line =
+        format!("{times} messages of the {who} came in fragments of IP, and not all of these: the path drops some");
+    verdict.evidence.push(line);
+    let waits = [C::Phase1Timeout, C::PskMismatch, C::NoResponse, C::NatTraversal, C::HalfOpen];
+    if verdict.id == "never-established" && verdict.causes.first().is_some_and(|first| waits.contains(first)) {
+        verdict.causes.retain(|cause| *cause != C::Phase1Timeout);
+        verdict.causes.insert(0, C::Phase1Timeout);
+    }
+    verdict
+}
+
+/// What waits for an answer that may still be on its way when the capture ends is no fault.
+fn at_the_end(sa: &ObservedSa, end: u64, verdict: Verdict) -> Verdict {
+    let last = sa.messages.iter().map(|m| m.last).max().unwrap_or(0);
+    let repeated = sa.messages.iter().any(|m| m.repeated > 0);
+    // What a message refuses is an error; a warning is what waits.
+    if verdict.severity != Severity::Warning || repeated || end.saturating_sub(last) >= ASKS_AGAIN {
+        return verdict;
+    }
+    let why = format!("the capture ends in the middle of it: {}", verdict.why);
+    if verdict.id == "no-phase-2" {
+        return Verdict { severity: Severity::Info, evidence: verdict.evidence, ..fine(why) };
+    }
+    Verdict { severity: Severity::Info, why, ..verdict }
 }
 
 /// The last request that was repeated and got no answer: the peer stopped answering.
@@ -374,10 +454,41 @@ fn authenticated(sa: &ObservedSa, proofs: &[&ObservedMessage], judged: &[&Observ
         verdict.evidence.push(format!("INFORMATIONAL {after} ms after IKE_AUTH, and no ESP"));
         return verdict;
     }
+    if let Some(verdict) = cannot_renew(sa) {
+        return verdict;
+    }
+    let one_answer = judged.iter().all(|m| Some(m.message_id) == last.map(|l| l.message_id));
+    if one_answer && replaced::childless(sa) && !used && last.copied().is_some_and(|m| m.inside.is_none()) {
+        let causes = [C::ChildFailed, C::TrafficSelector, C::EncryptionAlgorithm, C::EncapsulationMode];
+        let why = "the IKE SA is established, its Child SA is not: the answer of IKE_AUTH is too short for one";
+        let mut verdict = fault(Severity::Warning, &causes, why);
+        verdict.id = "no-child";
+        let octets = last.map_or(0, |m| m.octets);
+        verdict.evidence.push(format!("the IKE_AUTH response has {octets} octets, and no ESP follows"));
+        return verdict;
+    }
     match unanswered(sa) {
         Some(message) => dead(message),
         None => fine(format!("established; IKE_AUTH took {} requests", proofs.len().max(1))),
     }
+}
+
+/// Every CREATE_CHILD_SA exchange gets an answer that is too short for an SA and a nonce, and there were several.
+fn cannot_renew(sa: &ObservedSa) -> Option<Verdict> {
+    let answers = || sa.messages.iter().filter(|m| m.exchange == ExchangeType::CREATE_CHILD_SA && m.response);
+    let refused = answers().filter(|m| m.octets <= REFUSAL_OCTETS && m.inside.is_none()).count();
+    if refused < MANY_REFUSED || answers().count() > refused {
+        return None;
+    }
+    // Crossing exchanges settle by themselves (RFC 7296 section 2.25), so many in a row do not cross.
+    let causes = [C::Pfs, C::ChildFailed, C::TrafficSelector, C::DhGroup];
+    let why =
+        "the IKE SA is established, and each CREATE_CHILD_SA exchange is refused: no Child SA can be made or rekeyed";
+    let mut verdict = fault(Severity::Warning, &causes, why);
+    verdict.id = "cannot-rekey";
+    let longest = answers().map(|m| m.octets).max().unwrap_or(0);
+    verdict.evidence.push(format!("{refused} CREATE_CHILD_SA responses, none longer than {longest} octets"));
+    Some(verdict)
 }
 
 // -------------------------------------------------------------------------------------------------------------- IKEv1
@@ -390,6 +501,12 @@ fn judge_v1(sa: &ObservedSa) -> Verdict {
     let phase2 = |m: &&ObservedMessage| matches!(m.exchange, ExchangeType::QUICK_MODE | ExchangeType::TRANSACTION);
     let done = if aggressive { i.len() >= 2 && !r.is_empty() } else { i.len() >= 3 && r.len() >= 3 };
     if sa.messages.iter().any(|m| phase2(&m)) || done {
+        // Phase 2 is there, and so was the other end's half of phase 1.
+        let halved = !(i.is_empty() && r.is_empty()) && sa.messages.windows(2).all(|m| m[0].sender == m[1].sender);
+        if halved {
+            let why = "the capture has one direction only: what the other end says is not in it";
+            return Verdict { severity: Severity::Info, ..fine(why) };
+        }
         return quick_modes(sa);
     }
     if i.is_empty() && r.is_empty() {
@@ -415,7 +532,9 @@ fn judge_v1(sa: &ObservedSa) -> Verdict {
             .push("messages and their answers are repeated: one direction of the path is broken".to_string());
         verdict
     };
-    match (aggressive, i.len(), r.len()) {
+    // What the initiator encrypts in main mode is message 5, also where the capture begins later than message 1.
+    let from_i = if !aggressive && i.iter().any(|m| m.encrypted) { i.len().max(3) } else { i.len() };
+    match (aggressive, from_i, r.len()) {
         (_, _, 0) => {
             let (waits, causes): (RuleId, &[Cause]) = if aggressive {
                 (
@@ -477,6 +596,10 @@ fn judge_v1(sa: &ObservedSa) -> Verdict {
             let severity =
                 if gave_up || r.iter().any(|m| m.repeated > 0) { Severity::Error } else { Severity::Warning };
             let mut verdict = fault(severity, &secret, waiting(RuleId::AggressiveMode3));
+            // Behind a translator message 3 goes to port 4500 (RFC 3947 section 4).
+            if !gave_up && i.iter().any(|m| !matches!(m.from.port(), 500 | 4500)) {
+                verdict.causes.insert(1, C::NatTraversal);
+            }
             verdict
                 .evidence
                 .push("the initiator does not go on after message 2, which has the responder's proof".to_string());
@@ -559,6 +682,13 @@ fn unfinished(esp: [u64; 2], quick_modes: &BTreeMap<u32, Vec<&ObservedMessage>>)
     Some(Verdict { id: "phase-2-unfinished", severity: Severity::Warning, causes, why, evidence })
 }
 
+/// Whether one end has gone on to port 4500, and nothing came from there after it had come from port 500.
+fn moved_alone(sa: &ObservedSa) -> bool {
+    let Some(last) = sa.messages.iter().rev().find(|m| m.exchange == ExchangeType::QUICK_MODE) else { return false };
+    let of_other = || sa.messages.iter().filter(|m| m.sender != last.sender);
+    last.to.port() == 4500 && of_other().count() > 0 && of_other().all(|m| m.from.port() != 4500)
+}
+
 /// Phase 1 is done: how phase 2 goes.
 fn quick_modes(sa: &ObservedSa) -> Verdict {
     let mut by_id: BTreeMap<u32, Vec<&ObservedMessage>> = BTreeMap::new();
@@ -567,6 +697,12 @@ fn quick_modes(sa: &ObservedSa) -> Verdict {
     }
     if by_id.is_empty() {
         return fine("phase 1 is established; no quick mode was seen");
+    }
+    // The end of a quick mode that began before the capture.
+    let oldest = sa.messages.first().map_or(0, |m| m.message_id);
+    by_id.retain(|id, of| *id != oldest || of.len() > 1 || of.iter().any(|m| m.octets > HASH_ONLY));
+    if by_id.is_empty() {
+        return fine("in use; it began before the capture");
     }
     let answered = |messages: &&Vec<&ObservedMessage>| {
         messages.iter().any(|m| messages.first().is_some_and(|first| first.sender != m.sender))
@@ -587,6 +723,9 @@ fn quick_modes(sa: &ObservedSa) -> Verdict {
     let (causes, why): (&[Cause], _) = if report {
         let why = "phase 1 is established; quick mode is answered with a report instead";
         (&[C::TrafficSelector, C::Pfs, C::ChildFailed, C::EncapsulationMode], why)
+    } else if moved_alone(sa) {
+        let why = "phase 1 is established; quick mode goes to port 4500, from which nothing comes";
+        (&[C::NatTraversal, C::Phase2Timeout, C::TrafficSelector, C::Pfs], why)
     } else {
         (&[C::Phase2Timeout, C::TrafficSelector, C::Pfs], "phase 1 is established; quick mode is not answered")
     };
@@ -598,129 +737,4 @@ fn quick_modes(sa: &ObservedSa) -> Verdict {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use model::ObservedTooBig;
-    use proptest::prelude::*;
-    use std::net::SocketAddr;
-    use wire::{IkeSpi, SpiPair};
-
-    fn message() -> impl Strategy<Value = ObservedMessage> {
-        let port = || prop_oneof![Just(500u16), Just(4500), any::<u16>()];
-        let exchange = prop_oneof![Just(2u8), Just(4), Just(5), Just(6), Just(32), 34..38u8, any::<u8>()];
-        let notifies = proptest::collection::vec(prop_oneof![0..40u16, Just(16390), Just(16407), any::<u16>()], 0..3);
-        let more = (any::<bool>(), any::<bool>(), 28..2000usize, 0..4u32, notifies);
-        (any::<bool>(), exchange, 0..4u32, port(), any::<u64>(), more).prop_map(
-            |(initiator, exchange, message_id, port, time, (response, encrypted, octets, repeated, notifies))| {
-                ObservedMessage {
-                    sender: if initiator { Initiator } else { Responder },
-                    exchange: ExchangeType(exchange),
-                    message_id,
-                    response,
-                    encrypted,
-                    octets,
-                    from: ([192, 0, 2, 1], port).into(),
-                    to: ([192, 0, 2, 2], port).into(),
-                    first: time,
-                    last: time.wrapping_add(u64::from(repeated)),
-                    repeated,
-                    notifies,
-                    has_sa: octets % 2 == 0,
-                    inside: None,
-                }
-            },
-        )
-    }
-
-    /// Message 2 again and again, and nothing from the initiator any more; one repetition with an answer is a lost datagram.
-    #[test]
-    fn a_quick_mode_that_the_responder_does_not_finish() {
-        let end = |n: u8| ([192, 0, 2, n], 500).into();
-        let message = |sender, id, encrypted, exchange, (first, last, repeated)| ObservedMessage {
-            sender,
-            exchange,
-            message_id: id,
-            response: false,
-            encrypted,
-            octets: 100,
-            from: end(if sender == Initiator { 1 } else { 2 }),
-            to: end(if sender == Initiator { 2 } else { 1 }),
-            first,
-            last,
-            repeated,
-            notifies: Vec::new(),
-            has_sa: false,
-            inside: None,
-        };
-        let verdict = |message_2: (u64, u64, u32), message_3: (u64, u64, u32), esp: [u64; 2]| {
-            let phase_1 = (0..6).map(|n| {
-                let sender = if n % 2 == 0 { Initiator } else { Responder };
-                message(sender, 0, n > 3, ExchangeType::IDENTITY_PROTECTION, (n, n, 0))
-            });
-            let quick = |sender, when| message(sender, 7, true, ExchangeType::QUICK_MODE, when);
-            let quick_mode = [quick(Initiator, (10, 10, 0)), quick(Responder, message_2), quick(Initiator, message_3)];
-            let spis = SpiPair { initiator: IkeSpi([1; 8]), responder: IkeSpi([2; 8]) };
-            let messages = phase_1.chain(quick_mode).collect();
-            let (initiator, responder) = (end(1), end(2));
-            let sa = ObservedSa {
-                version: 1,
-                spis,
-                initiator,
-                responder,
-                messages,
-                more: 0,
-                esp,
-                unopened: [0; 2],
-                too_big: None,
-            };
-            let found = observed(&[sa]);
-            (found[0].severity, found[0].causes.first().copied())
-        };
-        let unfinished = (Severity::Warning, Some(C::Phase2Timeout));
-        assert_eq!(verdict((11, 40, 2), (12, 12, 0), [0, 0]), unfinished);
-        assert_eq!(verdict((11, 11, 0), (12, 12, 0), [5, 0]), (Severity::Ok, None));
-        assert_eq!(verdict((11, 20, 1), (12, 12, 0), [5, 0]), (Severity::Ok, None), "one lost datagram");
-        assert_eq!(verdict((11, 40, 2), (12, 41, 2), [0, 0]), (Severity::Ok, None), "message 3 came again as well");
-        assert_eq!(verdict((11, 40, 2), (12, 41, 2), [5, 0]), unfinished, "... and was not taken");
-        assert_eq!(verdict((11, 40, 2), (12, 41, 2), [5, 5]), (Severity::Ok, None), "... and was taken at last");
-    }
-
-    #[test]
-    fn packets_that_stay_too_long_for_the_path_are_told() {
-        let end = |n: u8| SocketAddr::from(([192, 0, 2, n], 500));
-        let verdict = |times, last| {
-            let said = ObservedTooBig { sender: Responder, times, mtu: 1400, first: 0, last };
-            let spis = SpiPair { initiator: IkeSpi([1; 8]), responder: IkeSpi([2; 8]) };
-            let (messages, more, esp, unopened) = (Vec::new(), 0, [9, 9], [0; 2]);
-            let (initiator, responder, too_big) = (end(1), end(2), Some(said));
-            let sa = ObservedSa { version: 2, spis, initiator, responder, messages, more, esp, unopened, too_big };
-            observed(&[sa.clone(), sa])
-        };
-        let found = verdict(9, 60_000_000_000);
-        let [told, _] = &found[..] else { panic!("{found:?}") };
-        assert_eq!((told.severity, &told.causes[..]), (Severity::Warning, &[C::PathMtu][..]));
-        assert!(told.why.contains("responder's ESP") && told.evidence[0].contains("1400 octets"), "{told:?}");
-        assert_eq!(verdict(2, 60_000_000_000).len(), 1, "path MTU discovery does that");
-        assert_eq!(verdict(9, 1_000_000_000).len(), 1, "several packets that were under way");
-    }
-
-    proptest! {
-        /// Whatever was seen: there is a verdict, and a fault always has a cause, evidence and a remedy.
-        #[test]
-        fn there_is_always_a_verdict(
-            version in 1..=2u8, messages in proptest::collection::vec(message(), 0..12), esp in any::<[u64; 2]>(), answered: bool,
-        ) {
-            let responder = if answered { IkeSpi([2; 8]) } else { IkeSpi::ZERO };
-            let spis = SpiPair { initiator: IkeSpi([1; 8]), responder };
-            let ends = ([192, 0, 2, 1], 500).into();
-            let sa = ObservedSa { version, spis, initiator: ends, responder: ends, messages, more: 0, esp, unopened: [0; 2], too_big: None };
-            let findings = observed(&[sa.clone(), sa]);
-            prop_assert!(!findings.is_empty());
-            for finding in findings {
-                prop_assert_eq!(finding.causes.is_empty(), finding.severity <= Severity::Info && finding.id != "never-established");
-                prop_assert_eq!(finding.causes.len(), finding.remedy.len());
-                prop_assert!(!finding.why.is_empty() && !finding.evidence.is_empty());
-            }
-        }
-    }
-}
+mod tests;

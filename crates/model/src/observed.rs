@@ -130,6 +130,10 @@ pub struct ObservedSa {
     pub unopened: [u32; 2],
     /// Whether ESP of these two addresses is too long for the path; of the end of which that was said more often.
     pub too_big: Option<ObservedTooBig>,
+    /// The lifetime of phase 1 in seconds, as the last SA payload in the clear has it (IKEv1; IKEv2 does not tell).
+    pub lifetime: Option<u64>,
+    /// Messages of each end that were sent in fragments of IP, of which the capture lacks some.
+    pub torn: [u32; 2],
 }
 
 impl ObservedSa {

@@ -31,6 +31,17 @@ pub(super) fn judge(sa: &ObservedSa) -> Option<Verdict> {
     if sa.version == 2 { judge_v2(sa) } else { judge_v1(sa) }
 }
 
+/// The initiator's identity.
+pub(super) fn initiator(sa: &ObservedSa) -> Option<String> {
+    read(sa).find_map(|(_, inside)| inside.idi.as_ref()).map(ToString::to_string)
+}
+
+/// Who deleted the SA first, and when.
+pub(super) fn deleted_by(sa: &ObservedSa) -> Option<(IpAddr, u64)> {
+    let delete = read(sa).find(|(m, inside)| inside.deletes_ike() && !m.response);
+    delete.map(|(message, _)| (super::address(sa, message), message.first))
+}
+
 /// What was read inside, for people; identities, methods, proposals and networks of each exchange that makes an SA.
 pub(super) fn said(sa: &ObservedSa) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();

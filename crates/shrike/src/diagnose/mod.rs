@@ -5,7 +5,9 @@ use crate::cli::Diagnose;
 use crate::client::Control;
 use capture::{Content, KeyUse, Keys, Reader, Tracker, Tracks, Unopened, decapsulate};
 use diag::{Cause, Finding, Log, Severity, Sourced};
+use model::ObservedSa;
 use show::listing::{Dialect, Listings};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -19,13 +21,16 @@ const SCHEMA: &str = "shrike.findings/1";
 struct Unused {
     damaged: u64,
     tracks: Tracks,
+    /// When the last packet was captured, of whatever kind.
+    end: u64,
 }
 
 fn read(path: &str, keys: Keys, mut against: Option<&mut Against>) -> Result<Unused, String> {
     let file = File::open(path).map_err(|error| format!("{path}: {error}"))?;
     let mut reader = Reader::new(BufReader::new(file)).map_err(|error| format!("{path}: {error}"))?;
-    let mut tracker = Tracker::with_keys(keys);
+    let (mut tracker, mut end) = (Tracker::with_keys(keys), 0);
     while let Some(packet) = reader.next_packet().map_err(|error| format!("{path}: {error}"))? {
+        end = end.max(packet.nanoseconds.unwrap_or(0));
         if let Some(datagram) = decapsulate(packet.link, packet.octets) {
             if let (Some(against), Content::Ike(octets)) = (against.as_mut(), datagram.content) {
                 against.take(datagram.source, datagram.destination, octets);
@@ -33,7 +38,7 @@ fn read(path: &str, keys: Keys, mut against: Option<&mut Against>) -> Result<Unu
             tracker.take(packet.nanoseconds.unwrap_or(0), &datagram);
         }
     }
-    Ok(Unused { damaged: reader.damaged(), tracks: tracker.finish() })
+    Ok(Unused { damaged: reader.damaged(), tracks: tracker.finish(), end })
 }
 
 /// Findings from the listings of a file.
@@ -100,9 +105,24 @@ fn findings(how: &Diagnose, vici: Option<&str>, print: impl Fn(&str)) -> Result<
     let mut from = |source: &String, findings| sources.push(Sourced { source: source.clone(), findings });
     let mut against = how.against.as_deref().map(|path| Against::new(path, how.end)).transpose()?;
     let table = how.keys.as_deref().map(|path| KeyTable::read(path, &mut notes)).transpose()?;
+    let mut captures: Vec<(&str, Unused)> = Vec::new();
     for path in &how.pcap {
-        from(path, captured(path, table.as_ref(), against.as_mut(), &mut notes)?);
+        let mut read = captured(path, table.as_ref(), against.as_mut(), &mut notes)?;
+        let before: Vec<&[ObservedSa]> = captures.iter().map(|(_, read)| read.tracks.sas.as_slice()).collect();
+        same_ends(&mut read.tracks.sas, &before);
+        from(path, diag::observed_until(&read.tracks.sas, read.end));
+        captures.push((path, read));
     }
+    for (n, (path, one)) in captures.iter().enumerate() {
+        for (other, read) in captures.get(n + 1..).unwrap_or_default() {
+            let found = diag::between(
+                diag::Capture { sas: &one.tracks.sas, end: one.end },
+                diag::Capture { sas: &read.tracks.sas, end: read.end },
+            );
+            from(&format!("{path} and {other}"), found);
+        }
+    }
+    drop(captures);
     for path in &how.listing {
         from(path, listings(path, &mut notes)?);
     }
@@ -131,15 +151,31 @@ fn running(vici: Option<&str>, notes: &mut Vec<String>) -> Result<Vec<Finding>, 
     Ok(diag::live(&live))
 }
 
-/// Findings from a capture.
+/// An SA that an earlier capture has too is of the same two ends, though a translator between them gives them other
+/// addresses here.
+fn same_ends(sas: &mut [ObservedSa], before: &[&[ObservedSa]]) {
+    let known: BTreeMap<_, _> = before
+        .iter()
+        .rev()
+        .flat_map(|sas| sas.iter().map(|sa| ((sa.version, sa.spis.initiator), (sa.initiator, sa.responder))))
+        .collect();
+    for sa in sas {
+        if let Some((initiator, responder)) = known.get(&(sa.version, sa.spis.initiator)) {
+            (sa.initiator, sa.responder) = (*initiator, *responder);
+        }
+    }
+}
+
+/// Reads a capture.
 fn captured(
     path: &str,
     table: Option<&KeyTable>,
     mut against: Option<&mut Against>,
     notes: &mut Vec<String>,
-) -> Result<Vec<Finding>, String> {
+) -> Result<Unused, String> {
     let keys = table.map(KeyTable::keys).unwrap_or_default();
-    let Unused { damaged, tracks } = read(path, keys, against.as_deref_mut())?;
+    let read = read(path, keys, against.as_deref_mut())?;
+    let (damaged, tracks) = (read.damaged, &read.tracks);
     if let Some(against) = against {
         against.take_opened(&tracks.sas);
     }
@@ -148,15 +184,16 @@ fn captured(
         (tracks.unreadable, "datagrams on IKE's ports that are no IKE"),
         (tracks.left_out, "messages of further SAs, which are too many"),
         (tracks.fragments, "fragments of IP packets, which are not put together"),
+        (tracks.tcp, "segments of IKE over TCP (RFC 9329), which is not read"),
     ];
     notes.extend(counted.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{path}: left out {n} {what}")));
     if let Some(table) = table {
         notes.extend(table.outcome(path, &tracks.keys));
     }
-    if tracks.sas.is_empty() {
+    if tracks.sas.is_empty() && tracks.tcp == 0 {
         notes.push(format!("{path}: no IKE message in it (UDP ports 500 and 4500)"));
     }
-    Ok(diag::observed(&tracks.sas))
+    Ok(read)
 }
 
 /// Findings from a log.
@@ -279,6 +316,8 @@ pub(crate) fn as_text(findings: &[Finding], notes: &[String], verbose: bool) -> 
     text
 }
 
+#[cfg(test)]
+mod captured;
 #[cfg(test)]
 mod injected;
 #[cfg(test)]

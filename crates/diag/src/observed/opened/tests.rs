@@ -33,7 +33,19 @@ fn message(sender: Role, exchange: ExchangeType, id: u32, second: u64, inside: O
 fn sa(version: u8, spi: u8, messages: Vec<ObservedMessage>) -> ObservedSa {
     let [initiator, responder] = [1, 2].map(|n| ([192, 0, 2, n], 500).into());
     let spis = SpiPair { initiator: IkeSpi([spi; 8]), responder: IkeSpi([spi; 8]) };
-    ObservedSa { version, spis, initiator, responder, messages, more: 0, esp: [0; 2], unopened: [0; 2], too_big: None }
+    ObservedSa {
+        version,
+        spis,
+        initiator,
+        responder,
+        messages,
+        more: 0,
+        esp: [0; 2],
+        unopened: [0; 2],
+        too_big: None,
+        lifetime: None,
+        torn: [0; 2],
+    }
 }
 
 fn says(kind: u16) -> ObservedInside {

@@ -1,0 +1,222 @@
+use super::*;
+use model::ObservedTooBig;
+use proptest::prelude::*;
+use std::net::SocketAddr;
+use wire::{IkeSpi, SpiPair};
+
+fn message() -> impl Strategy<Value = ObservedMessage> {
+    let port = || prop_oneof![Just(500u16), Just(4500), any::<u16>()];
+    let exchange = prop_oneof![Just(2u8), Just(4), Just(5), Just(6), Just(32), 34..38u8, any::<u8>()];
+    let notifies = proptest::collection::vec(prop_oneof![0..40u16, Just(16390), Just(16407), any::<u16>()], 0..3);
+    let more = (any::<bool>(), any::<bool>(), 28..2000usize, 0..4u32, notifies);
+    (any::<bool>(), exchange, 0..4u32, port(), any::<u64>(), more).prop_map(
+        |(initiator, exchange, message_id, port, time, (response, encrypted, octets, repeated, notifies))| {
+            ObservedMessage {
+                sender: if initiator { Initiator } else { Responder },
+                exchange: ExchangeType(exchange),
+                message_id,
+                response,
+                encrypted,
+                octets,
+                from: ([192, 0, 2, 1], port).into(),
+                to: ([192, 0, 2, 2], port).into(),
+                first: time,
+                last: time.wrapping_add(u64::from(repeated)),
+                repeated,
+                notifies,
+                has_sa: octets % 2 == 0,
+                inside: None,
+            }
+        },
+    )
+}
+
+/// Message 2 again and again, and nothing from the initiator any more; one repetition with an answer is a lost datagram.
+#[test]
+fn a_quick_mode_that_the_responder_does_not_finish() {
+    let end = |n: u8| ([192, 0, 2, n], 500).into();
+    let message = |sender, id, encrypted, exchange, (first, last, repeated)| ObservedMessage {
+        sender,
+        exchange,
+        message_id: id,
+        response: false,
+        encrypted,
+        octets: 100,
+        from: end(if sender == Initiator { 1 } else { 2 }),
+        to: end(if sender == Initiator { 2 } else { 1 }),
+        first,
+        last,
+        repeated,
+        notifies: Vec::new(),
+        has_sa: false,
+        inside: None,
+    };
+    let verdict = |message_2: (u64, u64, u32), message_3: (u64, u64, u32), esp: [u64; 2]| {
+        let phase_1 = (0..6).map(|n| {
+            let sender = if n % 2 == 0 { Initiator } else { Responder };
+            message(sender, 0, n > 3, ExchangeType::IDENTITY_PROTECTION, (n, n, 0))
+        });
+        let quick = |sender, when| message(sender, 7, true, ExchangeType::QUICK_MODE, when);
+        let quick_mode = [quick(Initiator, (10, 10, 0)), quick(Responder, message_2), quick(Initiator, message_3)];
+        let spis = SpiPair { initiator: IkeSpi([1; 8]), responder: IkeSpi([2; 8]) };
+        let messages = phase_1.chain(quick_mode).collect();
+        let (initiator, responder) = (end(1), end(2));
+        let sa = ObservedSa {
+            version: 1,
+            spis,
+            initiator,
+            responder,
+            messages,
+            more: 0,
+            esp,
+            unopened: [0; 2],
+            too_big: None,
+            lifetime: None,
+            torn: [0; 2],
+        };
+        let found = observed(&[sa]);
+        (found[0].severity, found[0].causes.first().copied())
+    };
+    let unfinished = (Severity::Warning, Some(C::Phase2Timeout));
+    assert_eq!(verdict((11, 40, 2), (12, 12, 0), [0, 0]), unfinished);
+    assert_eq!(verdict((11, 11, 0), (12, 12, 0), [5, 0]), (Severity::Ok, None));
+    assert_eq!(verdict((11, 20, 1), (12, 12, 0), [5, 0]), (Severity::Ok, None), "one lost datagram");
+    assert_eq!(verdict((11, 40, 2), (12, 41, 2), [0, 0]), (Severity::Ok, None), "message 3 came again as well");
+    assert_eq!(verdict((11, 40, 2), (12, 41, 2), [5, 0]), unfinished, "... and was not taken");
+    assert_eq!(verdict((11, 40, 2), (12, 41, 2), [5, 5]), (Severity::Ok, None), "... and was taken at last");
+}
+
+#[test]
+fn packets_that_stay_too_long_for_the_path_are_told() {
+    let end = |n: u8| SocketAddr::from(([192, 0, 2, n], 500));
+    let verdict = |times, last| {
+        let said = ObservedTooBig { sender: Responder, times, mtu: 1400, first: 0, last };
+        let spis = SpiPair { initiator: IkeSpi([1; 8]), responder: IkeSpi([2; 8]) };
+        let (messages, more, esp, unopened) = (Vec::new(), 0, [9, 9], [0; 2]);
+        let (initiator, responder, too_big) = (end(1), end(2), Some(said));
+        let (lifetime, torn) = (None, [0; 2]);
+        let sa = ObservedSa {
+            version: 2,
+            spis,
+            initiator,
+            responder,
+            messages,
+            more,
+            esp,
+            unopened,
+            too_big,
+            lifetime,
+            torn,
+        };
+        observed(&[sa.clone(), sa])
+    };
+    let found = verdict(9, 60_000_000_000);
+    let [told, _] = &found[..] else { panic!("{found:?}") };
+    assert_eq!((told.severity, &told.causes[..]), (Severity::Warning, &[C::PathMtu][..]));
+    assert!(told.why.contains("responder's ESP") && told.evidence[0].contains("1400 octets"), "{told:?}");
+    assert_eq!(verdict(2, 60_000_000_000).len(), 1, "path MTU discovery does that");
+    assert_eq!(verdict(9, 1_000_000_000).len(), 1, "several packets that were under way");
+}
+
+/// Phase 1 in main mode with a quick mode, of these messages only.
+fn main_mode(kept: &[usize]) -> ObservedSa {
+    let end = |n: u8| SocketAddr::from(([192, 0, 2, n], 500));
+    let message = |n: usize| {
+        let sender = if n.is_multiple_of(2) { Initiator } else { Responder };
+        let quick = n > 5;
+        let [from, to] = if sender == Initiator { [end(1), end(2)] } else { [end(2), end(1)] };
+        let time = 1_000_000_000_000 + 50_000_000 * n as u64;
+        ObservedMessage {
+            sender,
+            exchange: if quick { ExchangeType::QUICK_MODE } else { ExchangeType::IDENTITY_PROTECTION },
+            message_id: if quick { 7 } else { 0 },
+            response: false,
+            encrypted: n > 3,
+            octets: if n == 8 { 60 } else { 200 },
+            from,
+            to,
+            first: time,
+            last: time,
+            repeated: 0,
+            notifies: Vec::new(),
+            has_sa: n < 2,
+            inside: None,
+        }
+    };
+    ObservedSa {
+        version: 1,
+        spis: SpiPair { initiator: IkeSpi([1; 8]), responder: IkeSpi([2; 8]) },
+        initiator: end(1),
+        responder: end(2),
+        messages: kept.iter().copied().map(message).collect(),
+        more: 0,
+        esp: [0; 2],
+        unopened: [0; 2],
+        too_big: None,
+        lifetime: None,
+        torn: [0; 2],
+    }
+}
+
+#[test]
+fn half_a_capture_is_no_fault() {
+    let severity = |kept: &[usize]| observed(&[main_mode(kept)])[0].severity;
+    assert_eq!(severity(&[0, 2, 4, 6, 8]), Severity::Info, "the initiator's messages alone");
+    assert_eq!(severity(&[1, 3, 5, 7]), Severity::Info, "the responder's");
+    assert_eq!(severity(&[8]), Severity::Ok, "the end of a quick mode that began before");
+    // Its first message, asked again without an answer, is another thing.
+    let mut asked = main_mode(&[6]);
+    (asked.messages[0].repeated, asked.messages[0].last) = (3, asked.messages[0].first + 30_000_000_000);
+    assert_eq!(observed(&[asked])[0].causes.first(), Some(&C::Phase2Timeout));
+}
+
+#[test]
+fn a_capture_that_ends_in_a_handshake_is_no_fault() {
+    for length in 2..7 {
+        let kept: Vec<usize> = (0..length).collect();
+        let sa = main_mode(&kept);
+        let found = observed(std::slice::from_ref(&sa));
+        assert!(found[0].severity <= Severity::Info, "{length}: {found:?}");
+        // Where the capture goes on, it is one; but for phase 1 alone, which is done.
+        let found = observed_until(&[sa], 1_060_000_000_000);
+        assert_eq!(found[0].severity == Severity::Warning, length != 6, "{length}: {found:?}");
+    }
+}
+
+#[test]
+fn a_capture_from_message_3_on_tells_of_message_5() {
+    let mut sa = main_mode(&[2, 3, 4]);
+    (sa.messages[2].repeated, sa.messages[2].last) = (4, sa.messages[2].first + 40_000_000_000);
+    assert_eq!(observed(&[sa])[0].causes.first(), Some(&C::PskMismatch));
+}
+
+/// An attempt that is older, and written behind.
+#[test]
+fn the_order_in_the_file_is_not_the_order_of_time() {
+    let mut older = main_mode(&[0]);
+    older.spis = SpiPair { initiator: IkeSpi([3; 8]), responder: IkeSpi::ZERO };
+    (older.messages[0].first, older.messages[0].last) = (900_000_000_000, 900_000_000_000);
+    let whole = main_mode(&[0, 1, 2, 3, 4, 5, 6, 7, 8]);
+    let found = observed(&[whole, older]);
+    assert!(found.iter().all(|finding| finding.severity <= Severity::Info), "{found:?}");
+}
+
+proptest! {
+    /// Whatever was seen: there is a verdict, and a fault always has a cause, evidence and a remedy.
+    #[test]
+    fn there_is_always_a_verdict(
+        version in 1..=2u8, messages in proptest::collection::vec(message(), 0..12), esp in any::<[u64; 2]>(), answered: bool,
+    ) {
+        let responder = if answered { IkeSpi([2; 8]) } else { IkeSpi::ZERO };
+        let spis = SpiPair { initiator: IkeSpi([1; 8]), responder };
+        let ends = ([192, 0, 2, 1], 500).into();
+        let sa = ObservedSa { version, spis, initiator: ends, responder: ends, messages, more: 0, esp, unopened: [0; 2], too_big: None, lifetime: None, torn: [0; 2] };
+        let findings = observed(&[sa.clone(), sa]);
+        prop_assert!(!findings.is_empty());
+        for finding in findings {
+            prop_assert_eq!(finding.causes.is_empty(), finding.severity <= Severity::Info && finding.id != "never-established");
+            prop_assert_eq!(finding.causes.len(), finding.remedy.len());
+            prop_assert!(!finding.why.is_empty() && !finding.evidence.is_empty());
+        }
+    }
+}
