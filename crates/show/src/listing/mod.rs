@@ -286,10 +286,15 @@ fn command(line: &str) -> Option<Option<Dialect>> {
 /// The listings in a part, each with its dialect.
 fn listed(text: &str, known: &libreswan::Known<'_>, unread: &mut Vec<String>) -> Vec<(Dialect, Vec<ListedSa>)> {
     let mut found = Vec::new();
-    match racoonctl::parse(text) {
-        Ok(rows) => found.push((Dialect::Racoonctl, rows.into_iter().map(from_racoonctl).collect())),
-        Err(racoonctl::ParseError::NotATable) => {}
-        Err(error) => unread.push(format!("a table was left out: {error}")),
+    if let Some((rows, errors)) = racoonctl::parse_rows(text) {
+        if let Some(error) = errors.first() {
+            let more = errors.len() - 1;
+            let further = if more > 0 { format!(", and {more} more") } else { String::new() };
+            unread.push(format!("part of a table was left out: {error}{further}"));
+        }
+        if !rows.is_empty() || errors.is_empty() {
+            found.push((Dialect::Racoonctl, rows.into_iter().map(from_racoonctl).collect()));
+        }
     }
     match tmsh::parse_ike_sa(text) {
         Ok(sas) if text.contains("IKE::SecurityAssociations") || !sas.is_empty() => {
@@ -341,6 +346,7 @@ fn from_racoonctl(row: racoonctl::RacoonIsakmp) -> ListedSa {
         st: status.map(|s| s.st),
         established: row.created.is_some() || status.is_some_and(|s| s.st >= 9),
         phase2: status.and_then(|s| s.phase2),
+        created: row.created.as_deref().and_then(time::stamp).map(|milliseconds| milliseconds / 1000),
         ..ListedSa::default()
     }
 }
@@ -394,6 +400,11 @@ fn end(text: &str) -> (String, Option<u16>) {
         }
     }
     (plain(text), None)
+}
+
+/// About so many packets are so many octets: none are none, and some are at least one.
+fn packets(octets: u64) -> u64 {
+    octets.div_ceil(100)
 }
 
 fn first_word(text: &str) -> &str {
