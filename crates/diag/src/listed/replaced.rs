@@ -5,7 +5,7 @@
 //! simply gone when the next appears was not rekeyed; once that is a restart, three times in ten minutes it is flapping.
 
 use super::{Course, finding};
-use crate::rhythm::{Flapping as Pace, Rhythm, SOON, at_one_instant, rhythm};
+use crate::rhythm::{Flapping as Pace, Rhythm, SOON, Timer, at_one_instant, rhythm};
 use crate::{Cause, Finding, Severity};
 use Cause as C;
 use model::Role;
@@ -125,6 +125,16 @@ fn without_rekeying(name: &str, good: &[&Course<'_>], hard: &[Replacement], pace
             let what = "begun by one end and by the other in turn: each ends the other's";
             (&[C::Collision, C::PeerDelete, C::Lifetime], what)
         }
+        // A lifetime that ends without a renewal leaves a gap, until traffic wants the next SA.
+        () if gap && pace.timer == Some(Timer::Lifetime) => {
+            let what =
+                "each time it is gone before the next one comes, after a whole number of minutes: expired, not rekeyed";
+            (&[C::Lifetime, C::DpdTimeout, C::PeerDelete, C::Collision], what)
+        }
+        () if pace.timer == Some(Timer::DeadPeer) => {
+            let what = "not rekeyed, at the pace at which a dead peer is noticed";
+            (&[C::DpdTimeout, C::PeerDelete, C::Lifetime, C::Collision], what)
+        }
         () if gap => {
             let what = "each time it is gone before the next one comes: lost, deleted or expired, not rekeyed";
             (&[C::DpdTimeout, C::PeerDelete, C::Lifetime, C::Collision], what)
@@ -146,6 +156,26 @@ fn without_rekeying(name: &str, good: &[&Course<'_>], hard: &[Replacement], pace
     }
     if quiet {
         finding.evidence.push("not any more for the last ten minutes".to_string());
+    }
+    if let Some(timer) = pace.timer {
+        let known = |cause: &Cause| match cause {
+            C::Lifetime => Some("compare the lifetimes of both ends: look for one of"),
+            C::DpdTimeout => {
+                Some("check the path and the peer, and compare dead peer detection of both ends: look for")
+            }
+            C::PeerDelete => Some("ask the peer's log why it deletes, and look for a timer of"),
+            _ => None,
+        };
+        for (cause, line) in finding.causes.iter().zip(&mut finding.remedy) {
+            let about = match timer {
+                Timer::Lifetime => *cause == C::Lifetime,
+                Timer::DeadPeer => *cause == C::DpdTimeout,
+                Timer::Waiting | Timer::Attempt | Timer::Retry => *cause == C::PeerDelete,
+            };
+            if let Some(known) = known(cause).filter(|_| about) {
+                *line = format!("{known} about {period} s ({timer})").into();
+            }
+        }
     }
     Flapping { finding, replaced: hard.iter().map(|one| one.at).collect() }
 }

@@ -13,8 +13,8 @@ pub(super) fn stuck(sa: &ListedSa) -> (&'static [Cause], String) {
         let why = "the SA is dead (expired, or deleted), and no other has taken its place";
         (&[C::DpdTimeout, C::ChildFailed, C::Phase2Timeout, C::Lifetime][..], why)
     } else if sa.state.as_deref() == Some("DOWN") && sa.spis.is_none() {
-        let why = "the session is down, and nothing is being negotiated for it";
-        (&[C::NotStarted, C::NoResponse][..], why)
+        let why = "it is down, and no negotiation for it is listed";
+        (&[C::NotStarted, C::NoResponse, C::ChildFailed][..], why)
     } else if sa.ipsec {
         let why = "an SA is wanted (traffic waits for it), and is not negotiated";
         (&[C::NoResponse, C::Phase1Timeout, C::Phase2Timeout, C::ChildFailed][..], why)

@@ -34,9 +34,16 @@ fn verdict(series: &[Listing]) -> (&'static str, Severity, Option<Cause>) {
 #[test]
 fn an_sa_that_follows_another_which_never_was_dying_is_flapping() {
     use Severity::Error;
-    for (every, period) in [(2, 8), (5, 12), (20, 60), (30, 150), (60, 60), (60, 300)] {
+    for (every, period, cause) in [
+        (2, 8, C::PeerDelete),
+        (5, 12, C::PeerDelete),
+        (20, 60, C::PeerDelete),
+        (30, 150, C::DpdTimeout),
+        (60, 60, C::PeerDelete),
+        (60, 300, C::PeerDelete),
+    ] {
         let found = verdict(&series(every, period * 6 / every, |second| vec![sa(second / period)]));
-        assert_eq!(found, ("flapping", Error, Some(C::PeerDelete)), "{period}");
+        assert_eq!(found, ("flapping", Error, Some(cause)), "{period}");
     }
     let childless = |second| vec![ListedSa { phase2: Some(0), ..sa(second / 60) }];
     assert_eq!(verdict(&series(20, 30, childless)), ("flapping", Error, Some(C::ChildFailed)));
@@ -50,6 +57,11 @@ fn an_sa_that_follows_another_which_never_was_dying_is_flapping() {
     let found = listed(&series(20, 30, |second| vec![sa(second / 60)]));
     assert!(found[0].why.contains("about every 60 s"), "{}", found[0].why);
     assert!(found[0].evidence.iter().any(|line| line.contains("a timer of about that length: 60 s")), "{found:?}");
+    assert!(found[0].remedy[0].contains("a timer of about 60 s"), "{found:?}");
+    let expiring = |second: u64| if second % 300 < 240 { vec![sa(second / 300)] } else { vec![] };
+    let found = listed(&series(30, 60, expiring));
+    assert_eq!(found[0].causes.first(), Some(&C::Lifetime), "{found:?}");
+    assert!(found[0].remedy[0].contains("look for one of about 300 s"), "{found:?}");
 }
 
 #[test]

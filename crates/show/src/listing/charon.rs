@@ -153,6 +153,14 @@ fn raw_value(sa: &mut ListedSa, depth: u32, key: &str, value: &str, (ours, spis)
             sa.st = sa.established.then_some(9);
             sa.state = Some(value.to_string());
         }
+        (2, "established") => {
+            sa.age = value.parse().ok().filter(|_| sa.established);
+        }
+        // What is left until it is renewed; the age stands before it.
+        (2, "rekey-time" | "reauth-time") => {
+            let ends = sa.age.zip(value.parse::<u64>().ok()).map(|(age, left)| age.saturating_add(left));
+            sa.lifetime = [sa.lifetime, ends].into_iter().flatten().min();
+        }
         (2, "local-host") => sa.source = Some(value.to_string()),
         (2, "remote-host") => sa.peer = value.to_string(),
         (2, "remote-port") => sa.port = value.parse().ok(),

@@ -165,6 +165,15 @@ pub(super) fn ikev2(text: &str) -> Option<Vec<ListedSa>> {
                     sa.spis = Some(SpiPair { initiator, responder });
                 }
             }
+            // No algorithm yet: the first message has no answer.
+            ["Encr:", "Unknown", ..] if !sa.established => (sa.role, sa.st) = (Some(Role::Initiator), Some(3)),
+            ["Status", "Description:", end, ..] if sa.role.is_none() => {
+                sa.role = match *end {
+                    "Initiator" => Some(Role::Initiator),
+                    "Responder" => Some(Role::Responder),
+                    _ => None,
+                };
+            }
             ["Life/Active", "Time:", times, ..] => {
                 if let Some((lifetime, age)) = times.split_once('/') {
                     (sa.lifetime, sa.age) = (lifetime.parse().ok(), age.parse().ok());

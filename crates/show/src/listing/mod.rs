@@ -52,6 +52,8 @@ pub enum Dialect {
     Juniper,
     /// `diagnose vpn ike gateway list`.
     Fortinet,
+    /// `get vpn ipsec tunnel summary`.
+    FortinetSummary,
     /// `show vpn ike-sa`.
     PaloAlto,
     /// `shrike show`.
@@ -60,7 +62,7 @@ pub enum Dialect {
 
 impl Dialect {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Racoonctl,
         Self::Tmsh,
         Self::Swanctl,
@@ -75,6 +77,7 @@ impl Dialect {
         Self::TmshIpsec,
         Self::Juniper,
         Self::Fortinet,
+        Self::FortinetSummary,
         Self::PaloAlto,
         Self::Own,
     ];
@@ -96,6 +99,7 @@ impl Dialect {
             Self::TmshIpsec => "tmsh show net ipsec ipsec-sa",
             Self::Juniper => "show security ike security-associations",
             Self::Fortinet => "diagnose vpn ike gateway list",
+            Self::FortinetSummary => "get vpn ipsec tunnel summary",
             Self::PaloAlto => "show vpn ike-sa",
             Self::Own => "shrike show",
         }
@@ -129,6 +133,7 @@ impl Dialect {
             Self::TmshIpsec => &[&["show net ipsec ipsec-sa"]],
             Self::Juniper => &[&["show security ike security-associations"], &["show security ike sa"]],
             Self::Fortinet => &[&["diagnose vpn ike gateway list"], &["diag vpn ike gateway list"]],
+            Self::FortinetSummary => &[&["get vpn ipsec tunnel summary"]],
             Self::PaloAlto => &[&["show vpn ike-sa"]],
             Self::Own => &[&["shrike show"]],
         }
@@ -275,6 +280,7 @@ fn command(line: &str) -> Option<Option<Dialect>> {
         "setkey",
         "ip ",
         "diag",
+        "get vpn",
     ];
     let at_prompt = |text: &str| program.iter().any(|name| text.trim_start().starts_with(name));
     // `$ command`, `root@gw:~# command`, `[root@bigip:Active] config # command`, `router#command`; not `#1: "name" ...`.
@@ -320,6 +326,7 @@ fn listed(text: &str, known: &libreswan::Known<'_>, unread: &mut Vec<String>) ->
         (Dialect::TmshIpsec, ipsec::tmsh(text)),
         (Dialect::Juniper, vendors::juniper(text)),
         (Dialect::Fortinet, vendors::fortinet(text)),
+        (Dialect::FortinetSummary, vendors::fortinet_summary(text)),
         (Dialect::PaloAlto, vendors::palo_alto(text)),
         (Dialect::Own, own::sas(text)),
     ];

@@ -119,6 +119,38 @@ pub(super) fn fortinet(text: &str) -> Option<Vec<ListedSa>> {
     recognised.then_some(sas)
 }
 
+/// Fortinet's `get vpn ipsec tunnel summary`: `'hq' 192.0.2.33:0  selectors(total,up): 1/1  rx(pkt,err): 19/0  tx(pkt,err): 20/0`.
+/// A tunnel of which no selector is up has no SA, whatever its phase 1 does. None without such a line.
+pub(super) fn fortinet_summary(text: &str) -> Option<Vec<ListedSa>> {
+    let mut sas = Vec::new();
+    for line in text.lines() {
+        let Some((name, rest)) = line.trim().strip_prefix('\'').and_then(|rest| rest.split_once("' ")) else {
+            continue;
+        };
+        let pair = |label: &str| -> Option<(u64, u64)> {
+            let (first, second) = first_word(rest.split_once(label)?.1).split_once('/')?;
+            Some((first.parse().ok()?, second.parse().ok()?))
+        };
+        let Some((wanted, up)) = pair("selectors(total,up):") else { continue };
+        let (peer, _) = end(first_word(rest));
+        let received = pair("rx(pkt,err):").map(|(packets, _)| packets);
+        let sent = pair("tx(pkt,err):").map(|(packets, _)| packets);
+        let number = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+        sas.push(ListedSa {
+            peer,
+            name: Some(name.to_string()),
+            st: (up > 0).then_some(9),
+            state: Some(if up > 0 { "UP" } else { "DOWN" }.to_string()),
+            established: up > 0,
+            phase2: Some(number(up)),
+            wanted: Some(number(wanted)),
+            traffic: received.zip(sent),
+            ..ListedSa::default()
+        });
+    }
+    (!sas.is_empty()).then_some(sas)
+}
+
 /// `created 2/48  established 0/12`: the two numbers behind a word, now and ever.
 fn counted(line: &str, name: &str) -> Option<(u32, u32)> {
     let (now, ever) = first_word(line.split_once(name)?.1).split_once('/')?;

@@ -125,6 +125,49 @@ fn fortinet_s_counters() {
 }
 
 #[test]
+fn fortinet_s_summary() {
+    let line = |up: u32, received: u32, sent: u32| {
+        one(&format!(
+            "FGT # get vpn ipsec tunnel summary\n'dr' 192.0.2.34:0  selectors(total,up): 2/{up}  rx(pkt,err): {received}/0  tx(pkt,err): {sent}/14\n"
+        ))
+    };
+    assert_eq!(line(0, 0, 0), (Warning, Some("NOT_STARTED")));
+    assert_eq!(line(2, 1900, 2000), (Fine, None));
+    assert_eq!(line(1, 1900, 2000), (Info, Some("NOT_STARTED")));
+    assert_eq!(line(2, 0, 2000), (Warning, Some("NATT")));
+}
+
+#[test]
+fn vici_s_raw_form_has_ages() {
+    let look = |n: u64, age: u64| {
+        format!(
+            "$ swanctl --list-sas --raw   (t={} ms)\nlist-sa event {{branch {{uniqueid={n} version=2 state=ESTABLISHED local-host=198.51.100.9 remote-host=192.0.2.33 remote-port=4500 initiator=yes initiator-spi={n:016x} responder-spi=00000000000000aa established={age} rekey-time={} child-sas {{net {{state=INSTALLED packets-in=1 packets-out=1}}}}}}}}\nlist-sas reply {{}}\n",
+            n * 30_000,
+            14_000 - age
+        )
+    };
+    assert_eq!(one(&(1..9).map(|n| look(n, 9)).collect::<String>()), (Error, Some("PEER_DELETE")));
+    assert_eq!(one(&(1..9).map(|n| look(1, n * 30)).collect::<String>()), (Fine, None));
+    assert_eq!(one(&(1..9).map(|n| look(n, 13_990)).collect::<String>()), (Fine, None));
+}
+
+#[test]
+fn cisco_s_ikev2_without_an_answer() {
+    let text = |encryption: &str, more: &str| {
+        format!(
+            " IPv4 Crypto IKEv2  SA \n\nTunnel-id Local                 Remote                fvrf/ivrf            Status \n2         198.51.100.9/500      192.0.2.33/500        none/none            IN-NEG \n      Encr: {encryption}\n      Life/Active Time: 86400/0 sec\n{more}"
+        )
+    };
+    let unknown =
+        "Unknown - 0, PRF: Unknown - 0, Hash: None, DH Grp:0, Auth sign: Unknown - 0, Auth verify: Unknown - 0";
+    let known = "AES-CBC, keysize: 256, PRF: SHA256, Hash: SHA256, DH Grp:14, Auth sign: PSK, Auth verify: Unknown - 0";
+    assert_eq!(one(&text(unknown, "")), (Warning, Some("NO_RESPONSE")));
+    assert_eq!(one(&text(known, "")), (Warning, Some("PSK_MISMATCH")));
+    let responder = "      Status Description: Responder waiting for AUTH message\n";
+    assert_eq!(one(&text(known, responder)), (Warning, Some("HALF_OPEN")));
+}
+
+#[test]
 fn a_phase_2_that_waits_and_traffic_that_does_not_come_back() {
     let status =
         "000 #3: \"tun\":500 STATE_MAIN_I4 (ISAKMP SA established); EVENT_SA_REPLACE in 2800s; newest ISAKMP; idle;\n";
