@@ -3,22 +3,34 @@
 //! An SA in negotiation says by its state which message it waits for, and so what may be wrong. One listing cannot tell a
 //! negotiation that is stuck from one under way; a series can, and shows what is replaced too soon.
 
+mod replaced;
+mod stuck;
+#[cfg(test)]
+mod tests;
+
 use crate::{Cause, Finding, Severity};
 use Cause as C;
-use model::{ExchangeMode, ListedSa, Listing, Role};
+use model::{ListedSa, Listing, Role};
+pub(crate) use replaced::pace;
+use replaced::{Flapping, both_began, flapping};
 use std::collections::BTreeMap;
+use stuck::{between, stuck};
 use wire::IkeSpi;
 
-/// Established SAs that follow each other faster than this are no rekeying: no lifetime is meant to be so short.
-const TOO_SOON: u64 = 10_000;
-/// SAs that are replaced early so often on average, in milliseconds, are not replaced by hand.
-const EARLY: u64 = 300_000;
 /// So many half-open peers are no accident.
 const FLOOD: usize = 20;
 /// A negotiation that is still there so many listings later does not go on.
 const LASTING: usize = 4;
 /// racoon's "established"; more is on its way out.
 const ESTABLISHED: u8 = 9;
+/// So many packets that go out, with none that come in, are no accident.
+const PACKETS: u64 = 20;
+/// An SA of IKEv2 comes with its Child SA: one that has none after so many seconds has lost it, or never got it.
+const CHILDLESS: u64 = 600;
+/// An SA that is so many seconds old is not just being made.
+const SETTLED: u64 = 5;
+/// Attempts for a Child SA that came to nothing, as many as this, are not one lost message.
+const REFUSED: u32 = 3;
 
 /// All SAs of a peer, in order of appearance.
 struct Peer<'a> {
@@ -28,7 +40,7 @@ struct Peer<'a> {
 }
 
 /// What tells an SA from others of its peer: the initiator's SPI, or else what the listing calls it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Key<'a> {
     Spi(IkeSpi),
     Name(Option<&'a str>),
@@ -43,24 +55,44 @@ struct Course<'a> {
     listed_first: usize,
     listed_last: usize,
     established: bool,
+    created: Option<u64>,
+    /// Whether it was ever on its way out: replaced in order, or at the end of its lifetime.
+    dying: bool,
+    /// The most SAs that it ever had under it.
+    children: Option<u32>,
     /// How often phase 2 began, and how often it was gone again, while phase 1 stayed established.
     begun: u32,
     gone: u32,
 }
 
+/// The other end's rows, by the initiator's SPI.
+type Others<'a> = BTreeMap<IkeSpi, &'a ListedSa>;
+
 /// Findings about each peer, in order of appearance.
 pub fn listed(series: &[Listing]) -> Vec<Finding> {
+    listed_beside(series, &[])
+}
+
+/// The same, with listings that others made of the same SAs at hand: where both ends' rows are there, they decide together.
+pub fn listed_beside(series: &[Listing], others: &[&[Listing]]) -> Vec<Finding> {
+    let others: Others<'_> = others
+        .iter()
+        .flat_map(|series| series.iter().flat_map(|listing| &listing.sas))
+        .filter_map(|sa| Some((sa.spis?.initiator, sa)))
+        .collect();
     let mut peers: Vec<Peer<'_>> = Vec::new();
     let mut by_name: BTreeMap<&str, usize> = BTreeMap::new();
     for (number, listing) in series.iter().enumerate() {
         for sa in &listing.sas {
-            let index = *by_name.entry(&sa.peer).or_insert(peers.len());
+            let name = peer(sa);
+            let index = *by_name.entry(name).or_insert(peers.len());
             if index == peers.len() {
-                peers.push(Peer { name: &sa.peer, courses: Vec::new(), by_key: BTreeMap::new() });
+                peers.push(Peer { name, courses: Vec::new(), by_key: BTreeMap::new() });
             }
             let Some(peer) = peers.get_mut(index) else { continue };
             let key = sa.spis.map_or(Key::Name(sa.name.as_deref()), |spis| Key::Spi(spis.initiator));
-            match peer.by_key.get(&key).and_then(|at| peer.courses.get_mut(*at)) {
+            let known = peer.by_key.get(&key).and_then(|at| peer.courses.get_mut(*at));
+            match known.filter(|course| !course.is_another(sa)) {
                 Some(course) => course.go_on(sa, number),
                 None => {
                     peer.by_key.insert(key, peer.courses.len());
@@ -69,14 +101,66 @@ pub fn listed(series: &[Listing]) -> Vec<Finding> {
             }
         }
     }
+    if peers.is_empty() && !series.is_empty() {
+        return vec![nothing(series.len())];
+    }
     let timed = series.iter().filter(|listing| listing.at.is_some()).count() > 1;
     let last = series.len().saturating_sub(1);
+    let now = series.iter().rev().find_map(|listing| listing.at);
+    let when = When { timed, last, now };
     let flood = flood(&peers);
     // Who is part of a flood needs no finding of its own.
     let alone = |peer: &&Peer<'_>| flood.is_none() || !peer.courses.iter().all(is_waiting);
-    let single: Vec<Finding> =
-        peers.iter().filter(alone).map(|peer| judge(peer.name, &peer.courses, timed, last)).collect();
-    flood.into_iter().chain(single).collect()
+    let mut replaced = Vec::new();
+    let mut single: Vec<Finding> = Vec::new();
+    for peer in peers.iter().filter(alone) {
+        match judge(peer.name, &peer.courses, when, &others) {
+            Verdict::One(finding) => single.push(*finding),
+            Verdict::Flapping(flapping) => replaced.push((peer.name, *flapping)),
+        }
+    }
+    let established = peers.iter().filter(|peer| peer.courses.iter().any(|course| course.established)).count();
+    let common = replaced::together(&replaced, established);
+    let each = replaced.into_iter().map(|(_, flapping)| flapping.finding).filter(|_| common.is_none());
+    let replaced: Vec<Finding> = each.collect();
+    flood.into_iter().chain(common).chain(replaced).chain(single).collect()
+}
+
+/// What the peer is called: its address, else the connection without the SA's number.
+fn peer(sa: &ListedSa) -> &str {
+    let name = sa.name.as_deref().map(|name| name.split(" #").next().unwrap_or(name));
+    let named = [Some(sa.peer.as_str()), name].into_iter().flatten().find(|name| !name.trim().is_empty());
+    named.unwrap_or("a peer without a name")
+}
+
+/// No SA in any of so many listings.
+fn nothing(listings: usize) -> Finding {
+    let why = "no SA is listed: nothing has begun to negotiate, or every attempt is over".to_string();
+    let mut found = finding("not-started", "no peer".to_string(), Severity::Info, &[C::NotStarted], why);
+    found.attempts = 0;
+    found.evidence.push(if listings > 1 {
+        format!("{listings} listings, all empty")
+    } else {
+        "an empty listing".into()
+    });
+    found
+}
+
+/// When the listings were taken.
+#[derive(Clone, Copy)]
+struct When {
+    /// Whether they say so.
+    timed: bool,
+    /// The number of the last one.
+    last: usize,
+    /// And its time.
+    now: Option<u64>,
+}
+
+/// The verdict on a peer. What flaps is looked at once more, with others that do.
+enum Verdict {
+    One(Box<Finding>),
+    Flapping(Box<Flapping>),
 }
 
 /// Begun by the peer, and not established.
@@ -102,6 +186,7 @@ impl<'a> Course<'a> {
     fn new(sa: &'a ListedSa, at: Option<u64>, number: usize) -> Self {
         let begun = u32::from(sa.phase2.is_some_and(|n| n > 0));
         let established = sa.established;
+        let children = sa.phase2.filter(|_| established);
         Self {
             first_at: at,
             last: sa,
@@ -109,9 +194,19 @@ impl<'a> Course<'a> {
             listed_first: number,
             listed_last: number,
             established,
+            created: sa.created,
+            dying: is_dying(sa),
+            children,
             begun,
             gone: 0,
         }
+    }
+
+    /// Whether this is another SA under the same name.
+    fn is_another(&self, sa: &ListedSa) -> bool {
+        let created = self.created.zip(sa.created).is_some_and(|(before, now)| before != now);
+        let younger = self.last.age.zip(sa.age).is_some_and(|(before, now)| now < before);
+        sa.spis.is_none() && self.established && sa.established && (created || younger)
     }
 
     fn go_on(&mut self, sa: &'a ListedSa, number: usize) {
@@ -126,9 +221,20 @@ impl<'a> Course<'a> {
             self.told = sa;
         }
         self.established |= sa.established;
+        self.created = self.created.or(sa.created);
+        self.dying |= is_dying(sa);
+        self.children = self.children.max(sa.phase2.filter(|_| sa.established));
         self.last = sa;
         self.listed_last = number;
     }
+}
+
+/// On its way out in order: replaced, or near the end of its lifetime.
+pub(crate) fn is_dying(sa: &ListedSa) -> bool {
+    let state = sa.state.as_deref().unwrap_or_default();
+    sa.st.is_some_and(|st| st > ESTABLISHED)
+        || ["DYING", "dying", "REKEYED", "REKEYING", "DELETING", "DELETE", "DELETED", "MM_ACTIVE_REKEY"]
+            .contains(&state)
 }
 
 fn finding(id: &'static str, peer: String, severity: Severity, causes: &[Cause], why: String) -> Finding {
@@ -136,45 +242,75 @@ fn finding(id: &'static str, peer: String, severity: Severity, causes: &[Cause],
     Finding { id, peer, severity, since: 0, attempts: 1, causes: causes.to_vec(), why, evidence: Vec::new(), remedy }
 }
 
-fn judge(peer: &str, courses: &[Course<'_>], timed: bool, last: usize) -> Finding {
+fn judge(peer: &str, courses: &[Course<'_>], when: When, others: &Others<'_>) -> Verdict {
     let attempts = u32::try_from(courses.len()).unwrap_or(u32::MAX);
     let good: Vec<&Course<'_>> = courses.iter().filter(|c| c.established).collect();
-    let newest = courses.iter().max_by_key(|c| c.listed_last);
+    // What is listed as deleted is the leftover of an attempt, never where things stand.
+    let newest = courses.iter().max_by_key(|c| (!is_leftover(c.told), c.listed_last));
     let source = newest.and_then(|c| c.told.source.as_deref());
     let name = source.map_or_else(|| peer.to_string(), |source| format!("{source} -> {peer}"));
-    if let Some(mut found) = kept(&name, courses, last) {
+    if let Some(mut found) = kept(&name, courses, when.last) {
         found.attempts = attempts;
-        return found;
+        return Verdict::One(Box::new(found));
+    }
+    let row = newest.map(|course| row(course.told));
+    if let Some(mut flapping) = lost(&name, &good, newest, courses, when.last)
+        .is_none()
+        .then(|| flapping(&name, &good, when.last, when.now))
+        .flatten()
+    {
+        flapping.finding.attempts = attempts;
+        row.into_iter().for_each(|row| flapping.finding.evidence.insert(0, row));
+        return Verdict::Flapping(Box::new(flapping));
     }
     let mut found = match (good.as_slice(), newest) {
-        ([], Some(course)) => {
-            let (causes, why) = stuck(course.told);
-            let certain = timed || attempts > 1;
-            // A negotiation that was under way at one moment and is over at the next has met its end meanwhile: a listing does not
-            // say which, and what it waited for at that moment is not why.
-            if attempts == 1 && course.listed_first == course.listed_last && course.listed_last < last {
-                let why = "an attempt was listed once, and is over; what became of it is not listed".to_string();
-                let mut found = finding("attempted", name, Severity::Info, &[], why);
-                found.evidence.push(row(course.told));
-                return found;
-            }
-            let severity = if certain { Severity::Error } else { Severity::Warning };
-            let mut found = finding("never-established", name, severity, causes, why);
-            if !certain {
-                found.evidence.push("one listing: it may be on its way; list again in a minute".to_string());
-            }
-            found
-        }
-        (good, newest) => match newest.and_then(|newest| lost(&name, good, newest, courses, last)) {
+        ([], Some(course)) => never(name, courses, course, when, others),
+        (good, newest) => match lost(&name, good, newest, courses, when.last) {
             Some(found) => found,
-            None => established(name, good, last),
+            None => established(name, good, when.last),
         },
     };
     found.attempts = attempts;
-    if let Some(course) = newest {
-        found.evidence.insert(0, row(course.told));
+    row.into_iter().for_each(|row| found.evidence.insert(0, row));
+    Verdict::One(Box::new(found))
+}
+
+/// Cisco goes on listing attempts that are over.
+fn is_leftover(sa: &ListedSa) -> bool {
+    sa.state.as_deref().is_some_and(|state| state.ends_with("(deleted)"))
+}
+
+/// Nothing was ever established.
+fn never(name: String, courses: &[Course<'_>], course: &Course<'_>, when: When, others: &Others<'_>) -> Finding {
+    // A negotiation that was under way at one moment and is over at the next has met its end meanwhile: a listing does not
+    // say which, and what it waited for at that moment is not why.
+    if courses.len() == 1 && course.listed_first == course.listed_last && course.listed_last < when.last {
+        let why = "an attempt was listed once, and is over; what became of it is not listed".to_string();
+        return finding("attempted", name, Severity::Info, &[], why);
+    }
+    let both = courses.iter().rev().find_map(|course| beside(course.told, others));
+    let ((causes, why), by_both) = both.map_or_else(|| (stuck(course.told), false), |both| (both, true));
+    let begun = course.told.state.as_deref() != Some("DOWN") || course.told.spis.is_some();
+    let certain = (when.timed || courses.len() > 1) && begun;
+    let severity = if certain { Severity::Error } else { Severity::Warning };
+    let mut found = finding(if begun { "never-established" } else { "not-started" }, name, severity, causes, why);
+    if by_both {
+        found.evidence.push("the other end's listing has the same SA".to_string());
+    }
+    if !certain {
+        found.evidence.push("one listing: it may be on its way; list again in a minute".to_string());
     }
     found
+}
+
+/// What both ends' rows of an SA say together, if the other end's is there.
+fn beside(sa: &ListedSa, others: &Others<'_>) -> Option<(&'static [Cause], String)> {
+    let other = *others.get(&sa.spis?.initiator)?;
+    match (sa.role?, other.role?) {
+        (Role::Initiator, Role::Responder) => between(sa, other),
+        (Role::Responder, Role::Initiator) => between(other, sa),
+        _ => None,
+    }
 }
 
 /// What the listing itself says of SAs that ended, where nothing better has taken their place.
@@ -210,19 +346,6 @@ fn row(sa: &ListedSa) -> String {
 }
 
 fn established(name: String, good: &[&Course<'_>], last: usize) -> Finding {
-    let begun: Vec<u64> = good.iter().filter_map(|course| course.first_at).collect();
-    let gaps: Vec<u64> = begun.iter().zip(begun.iter().skip(1)).map(|(a, b)| b.saturating_sub(*a)).collect();
-    // IPsec SAs of one pair of ends may be many, for one network each.
-    let ike = good.iter().all(|course| !course.told.ipsec);
-    if ike && gaps.len() >= 2 && gaps.iter().all(|gap| *gap < TOO_SOON) {
-        let average = gaps.iter().sum::<u64>() as f64 / gaps.len() as f64 / 1000.0;
-        let causes = [C::Lifetime, C::PeerDelete, C::Collision, C::AuthFailed];
-        let why = format!("established again and again: a new ISAKMP SA about every {average:.0} s");
-        return finding("flapping", name, Severity::Error, &causes, why);
-    }
-    if let Some(found) = replaced_early(&name, good, last) {
-        return found;
-    }
     if let Some(course) = good.iter().find(|course| course.begun >= 2 && course.gone >= 1) {
         let causes = [C::ChildFailed, C::TrafficSelector, C::Pfs, C::Phase2Timeout];
         let why = "phase 1 is established; phase 2 begins again and again and does not stay".to_string();
@@ -235,14 +358,18 @@ fn established(name: String, good: &[&Course<'_>], last: usize) -> Finding {
         let why = "was established, and is not listed any more".to_string();
         return finding("established", name, Severity::Info, &[], why);
     }
-    if current.iter().all(|course| course.told.phase2 == Some(0)) {
-        let why = "phase 1 is established, with no phase 2 under it".to_string();
-        return finding("established", name, Severity::Info, &[], why);
-    }
-    let by = |role| current.iter().any(|course| course.told.established && course.told.role == Some(role));
-    if by(Role::Initiator) && by(Role::Responder) {
+    let childless = current.iter().all(|course| course.told.phase2 == Some(0));
+    if both_began(&current) {
         let why = "established twice, begun by either end: one of them will go".to_string();
-        return finding("established", name, Severity::Info, &[C::Collision], why);
+        let settled = current.iter().all(|course| course.told.age.is_none_or(|age| age >= SETTLED));
+        let severity = if childless && settled { Severity::Warning } else { Severity::Info };
+        return finding("established", name, severity, &[C::Collision], why);
+    }
+    if childless {
+        return without_child(name, &current);
+    }
+    if let Some(found) = current.iter().find_map(|course| one_way(&name, course)) {
+        return found;
     }
     if let [course] = current.as_slice() {
         let (there, wanted) = (course.told.phase2.unwrap_or(0), course.told.wanted.unwrap_or(0));
@@ -254,8 +381,68 @@ fn established(name: String, good: &[&Course<'_>], last: usize) -> Finding {
     finding("established", name, Severity::Ok, &[], "established".to_string())
 }
 
+/// Phase 1 is there, and nothing under it: asked for and not answered, refused, lost, or not wanted.
+fn without_child(name: String, current: &[&&Course<'_>]) -> Finding {
+    let refused = [C::ChildFailed, C::TrafficSelector, C::Pfs, C::Phase2Timeout, C::EncapsulationMode];
+    if let Some((asking, course)) = current.iter().find_map(|course| Some((course.told.asking.as_ref()?, course))) {
+        let why = "phase 1 is established; the request for phase 2 has no answer".to_string();
+        let causes = [C::Phase2Timeout, C::ChildFailed, C::TrafficSelector, C::Pfs, C::EncapsulationMode];
+        let mut found = finding("no-phase-2", name, Severity::Warning, &causes, why);
+        found.evidence.push(format!("{asking} waits for the peer's answer"));
+        if course.listed_first == course.listed_last {
+            found.evidence.push("one listing: it may be on its way; list again in a minute".to_string());
+        }
+        return found;
+    }
+    let tally = current.iter().filter_map(|course| course.told.tally).map(|tally| tally.children);
+    if let Some((begun, up)) = tally.max().filter(|(begun, up)| begun.saturating_sub(*up) >= REFUSED) {
+        let why = format!("phase 1 is established; of {begun} attempts for phase 2, {up} succeeded");
+        return finding("no-phase-2", name, Severity::Error, &refused, why);
+    }
+    let wanted = current.iter().filter_map(|course| course.told.wanted).max().unwrap_or(0);
+    let second = current.iter().all(|course| course.told.version == Some(2));
+    let long = second && current.iter().all(|course| course.told.age.is_some_and(|age| age >= CHILDLESS));
+    let why = match wanted {
+        0 => "phase 1 is established, with no phase 2 under it".to_string(),
+        wanted => format!("established; 0 of {wanted} traffic selectors have a Child SA"),
+    };
+    let causes: &[Cause] = match (wanted, long) {
+        (0, false) => &[],
+        _ => &[C::NotStarted, C::ChildFailed, C::TrafficSelector],
+    };
+    let severity = if wanted > 0 && long { Severity::Warning } else { Severity::Info };
+    finding("established", name, severity, causes, why)
+}
+
+/// Packets go out, and none came in: established, and nothing passes.
+fn one_way(name: &str, course: &Course<'_>) -> Option<Finding> {
+    let (received, sent) = course.told.traffic?;
+    if received > 0 || sent < PACKETS {
+        return None;
+    }
+    let encapsulated = course.told.port == Some(4500);
+    let causes: &[Cause] = &[C::NatTraversal, C::TrafficSelector, C::StaleSa];
+    let why = "established, and nothing comes back through it".to_string();
+    let mut found = finding("one-way", name.to_string(), Severity::Warning, causes, why);
+    found.evidence.push(format!("about {sent} packets out, none in"));
+    let first = if encapsulated {
+        "let UDP port 4500 pass in both directions, and see whether the host behind the peer answers"
+    } else {
+        "let ESP (IP protocol 50) pass in both directions, and see whether the host behind the peer answers"
+    };
+    found.remedy.first_mut().into_iter().for_each(|line| *line = first.into());
+    Some(found)
+}
+
 /// What was established is gone, and what is tried since comes to nothing.
-fn lost(name: &str, good: &[&Course<'_>], newest: &Course<'_>, all: &[Course<'_>], last: usize) -> Option<Finding> {
+fn lost(
+    name: &str,
+    good: &[&Course<'_>],
+    newest: Option<&Course<'_>>,
+    all: &[Course<'_>],
+    last: usize,
+) -> Option<Finding> {
+    let newest = newest?;
     let until = good.iter().map(|course| course.listed_last).max()?;
     let after = all.iter().filter(|course| !course.established && course.listed_last > until);
     let tries: Vec<&Course<'_>> = after.collect();
@@ -271,136 +458,4 @@ fn lost(name: &str, good: &[&Course<'_>], newest: &Course<'_>, all: &[Course<'_>
     let mut found = finding("lost", name.to_string(), Severity::Error, &causes, why);
     found.evidence.push(format!("{} attempts since", tries.len()));
     Some(found)
-}
-
-/// SAs that go long before their lifetime is over, and are followed by others: by their age, where a listing has it.
-fn replaced_early(name: &str, good: &[&Course<'_>], last: usize) -> Option<Finding> {
-    let early = |course: &&&Course<'_>| {
-        let (age, lifetime) = (course.last.age.unwrap_or(u64::MAX), course.last.lifetime.unwrap_or(0));
-        course.listed_last < last && age < lifetime / 2
-    };
-    let gone: Vec<&&Course<'_>> = good.iter().filter(early).collect();
-    if gone.len() < 2 || gone.len() + 1 < good.len() {
-        return None;
-    }
-    let begun: Vec<u64> = good.iter().filter_map(|course| course.first_at).collect();
-    let span = begun.iter().max().zip(begun.iter().min()).map_or(0, |(last, first)| last.saturating_sub(*first));
-    if span > EARLY * u64::try_from(gone.len()).unwrap_or(u64::MAX) {
-        return None;
-    }
-    // Without a Child SA, its negotiation is what fails each time.
-    let childless = gone.iter().all(|course| course.last.phase2 == Some(0));
-    let causes: &[Cause] = if childless {
-        &[C::ChildFailed, C::TrafficSelector, C::Pfs, C::PeerDelete]
-    } else {
-        &[C::PeerDelete, C::Collision, C::DpdTimeout, C::Lifetime]
-    };
-    let why = format!("established again and again: {} SAs went long before their lifetime was over", gone.len());
-    Some(finding("flapping", name.to_string(), Severity::Error, causes, why))
-}
-
-/// What an SA that is not established waits for, and what may be the reason.
-fn stuck(sa: &ListedSa) -> (&'static [Cause], String) {
-    let (causes, why) = if sa.ipsec {
-        let why = "an SA is wanted (traffic waits for it), and is not negotiated";
-        (&[C::NoResponse, C::Phase1Timeout, C::Phase2Timeout, C::ChildFailed][..], why)
-    } else if sa.version == Some(2) {
-        stuck_v2(sa)
-    } else {
-        stuck_v1(sa)
-    };
-    (causes, why.to_string())
-}
-
-/// Whether the responder was not heard of yet.
-fn unanswered(sa: &ListedSa) -> bool {
-    match sa.spis {
-        Some(spis) => spis.responder.is_zero(),
-        None => sa.role == Some(Role::Initiator) && sa.st.is_some_and(|st| st <= 3),
-    }
-}
-
-fn stuck_v2(sa: &ListedSa) -> (&'static [Cause], &'static str) {
-    // OpenIKED believes the peer, and has no Child SA from it: that is all that keeps it from the next state.
-    if sa.state.as_deref() == Some("AUTH_SUCCESS") && sa.role == Some(Role::Initiator) {
-        let why = "the peer is authenticated, and has refused the Child SA";
-        return (&[C::ChildFailed, C::TrafficSelector, C::EncapsulationMode], why);
-    }
-    match sa.role {
-        _ if unanswered(sa) => {
-            (&[C::NoResponse, C::NoConfig, C::Phase1Proposal, C::IkeVersion], "waiting for the answer to IKE_SA_INIT")
-        }
-        Some(Role::Responder) => {
-            let why = "waiting for IKE_AUTH: the answer to IKE_SA_INIT is lost, or what follows it is";
-            (&[C::HalfOpen, C::NatTraversal, C::NoResponse], why)
-        }
-        _ if sa.port == Some(500) => {
-            let why = "waiting for the answer to IKE_AUTH: the peer could not use it, or it does not get there";
-            (&[C::PskMismatch, C::AuthFailed, C::Phase1Timeout, C::NatTraversal], why)
-        }
-        _ => {
-            let why = "waiting for the answer to IKE_AUTH: it does not get there, or the peer could not use it";
-            (&[C::NatTraversal, C::PskMismatch, C::Phase1Timeout, C::AuthFailed], why)
-        }
-    }
-}
-
-fn stuck_v1(sa: &ListedSa) -> (&'static [Cause], &'static str) {
-    let aggressive = sa.mode == Some(ExchangeMode::Aggressive);
-    let floated = sa.port == Some(4500);
-    match (sa.role, sa.st, aggressive) {
-        _ if unanswered(sa) && aggressive => {
-            let why = "waiting for message 2: the peer is silent, or its answer is not accepted";
-            (
-                &[
-                    C::NoResponse,
-                    C::Phase1Proposal,
-                    C::PskMismatch,
-                    C::NegotiationMode,
-                    C::NoConfig,
-                    C::PeerId,
-                    C::IkeVersion,
-                ],
-                why,
-            )
-        }
-        _ if unanswered(sa) => {
-            let why = "waiting for message 2: the peer is silent, or refuses in a way that must not be believed";
-            (&[C::NoResponse, C::Phase1Proposal, C::NoConfig, C::NegotiationMode, C::IkeVersion], why)
-        }
-        (Some(Role::Initiator), Some(4..=5), _) => (
-            &[C::Phase1Timeout, C::NoResponse, C::PskMismatch, C::NatTraversal],
-            "waiting for message 4: the responder's key exchange",
-        ),
-        (Some(Role::Initiator), Some(6..=8), _) if floated => {
-            let why = "waiting for message 6: the responder got no message 5 on port 4500, or could not use it";
-            (&[C::PskMismatch, C::NatTraversal, C::PeerId, C::AuthFailed, C::NegotiationMode], why)
-        }
-        (Some(Role::Initiator), Some(6..=8), _) => (
-            &[C::PskMismatch, C::PeerId, C::AuthFailed, C::NegotiationMode],
-            "waiting for message 6: the responder could not use message 5",
-        ),
-        (Some(Role::Responder), Some(1..=2), _) => {
-            (&[C::Phase1Proposal, C::NoConfig], "message 1 is there and not answered")
-        }
-        (Some(Role::Responder), Some(3..=4), true) => {
-            let why = "waiting for message 3: the initiator did not accept message 2, or did not get it";
-            (&[C::PskMismatch, C::NoResponse, C::PeerId], why)
-        }
-        (Some(Role::Responder), Some(3..=4), false) => {
-            (&[C::NoResponse, C::Phase1Timeout], "waiting for message 3: the answer does not reach the initiator")
-        }
-        (Some(Role::Responder), Some(5..=8), _) => {
-            let why = "waiting for message 5: it did not come, or could not be decrypted";
-            (&[C::PskMismatch, C::NatTraversal, C::PeerId, C::AuthFailed], why)
-        }
-        (Some(Role::Responder), None, _) => {
-            (&[C::PskMismatch, C::HalfOpen, C::NatTraversal, C::PeerId], "answered, and not established")
-        }
-        (_, None, _) => {
-            let why = "answered, and not established: a later message is not accepted, or lost";
-            (&[C::PskMismatch, C::Phase1Timeout, C::PeerId, C::NatTraversal], why)
-        }
-        _ => (&[C::Phase1Timeout], "not established yet"),
-    }
 }

@@ -48,7 +48,30 @@ pub fn merged(sources: Vec<Sourced>) -> Vec<Finding> {
             }
         }
     }
-    groups.into_iter().flat_map(|members| one(members, &names)).collect()
+    groups.into_iter().flat_map(apart).flat_map(|members| one(members, &names)).collect()
+}
+
+/// What sources say about one pair of ends, cut where it is about different things: faults of another kind that have no cause
+/// in common. What is no fault goes with the first.
+fn apart(members: Vec<(usize, Finding)>) -> Vec<Vec<(usize, Finding)>> {
+    let (mut faults, rest): (Vec<_>, Vec<_>) = members.into_iter().partition(|(_, f)| f.severity > Severity::Info);
+    // The surest first: it has the fewest causes.
+    faults.sort_by_key(|(_, finding)| (std::cmp::Reverse(finding.severity), finding.causes.len()));
+    let mut groups: Vec<Vec<(usize, Finding)>> = Vec::new();
+    for (at, fault) in faults {
+        let akin = |(_, other): &(usize, Finding)| {
+            other.id == fault.id || other.causes.iter().any(|cause| fault.causes.contains(cause))
+        };
+        match groups.iter_mut().find(|group| group.iter().any(akin)) {
+            Some(group) => group.push((at, fault)),
+            None => groups.push(vec![(at, fault)]),
+        }
+    }
+    match groups.first_mut() {
+        Some(first) => first.extend(rest),
+        None => groups.push(rest),
+    }
+    groups
 }
 
 /// The addresses in `A -> B`, `A:500 -> B:500` or `B`; not those of this host's own loops, by which a proxy hides an end.
@@ -135,6 +158,29 @@ mod tests {
         assert_eq!(found[0].causes, [C::Phase1Proposal, C::NoConfig, C::NoResponse]);
         assert_eq!((found[0].severity, found[0].remedy.len()), (Severity::Error, 3));
         assert_eq!(found[0].evidence.iter().filter(|line| line.ends_with("says so")).count(), 3);
+    }
+
+    #[test]
+    fn other_faults_of_a_pair_stay_apart() {
+        let of = |id, source: &str, severity, causes: &[Cause]| {
+            let mut sourced = sourced(source, "10.9.0.2", severity, causes);
+            sourced.findings[0].id = id;
+            sourced
+        };
+        let found = merged(vec![
+            of("never-established", "listing", Severity::Error, &[C::NoResponse, C::NoConfig]),
+            of("no-phase-2", "log", Severity::Error, &[C::TrafficSelector]),
+            of("no-phase-2", "capture", Severity::Warning, &[C::ChildFailed]),
+            of("established", "later", Severity::Ok, &[]),
+        ]);
+        let causes: Vec<&[Cause]> = found.iter().map(|finding| finding.causes.as_slice()).collect();
+        assert_eq!(causes, [&[C::TrafficSelector, C::ChildFailed][..], &[C::NoResponse, C::NoConfig]]);
+        // The same fault under two names is one.
+        let found = merged(vec![
+            of("lost", "listing", Severity::Error, &[C::NoResponse, C::DpdTimeout]),
+            of("peer-lost", "log", Severity::Error, &[C::DpdTimeout]),
+        ]);
+        assert_eq!((found.len(), found[0].causes[0]), (1, C::DpdTimeout));
     }
 
     #[test]

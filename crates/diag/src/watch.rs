@@ -3,6 +3,8 @@
 //! An SA is the same as long as its SPIs (or its name) are. A new one in its place is a rekeying if the old one had nearly
 //! reached its age; else it was replaced too soon, and if that happens again and again, the SA is flapping.
 
+use crate::listed::{is_dying, pace};
+use crate::rhythm::SOON;
 use crate::{Finding, listed};
 use model::{ListedSa, Listing};
 use serde::Serialize;
@@ -19,8 +21,8 @@ const OFTEN: usize = 2;
 const WINDOW: u64 = 600_000;
 /// Without a lifetime in the listing, an SA that lived so many milliseconds was not rekeyed by any lifetime.
 const TOO_SHORT: u64 = 10_000;
-/// Or one that is another at every look, if somebody looks at least so often.
-const DENSE: u64 = 120_000;
+/// So many instants are kept of SAs that took the place of one that was gone.
+const KEPT: usize = 64;
 
 /// What a peer's SAs are like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -96,10 +98,14 @@ struct Peer {
     /// Attempts at the last look.
     trying: BTreeSet<String>,
     children: Option<u32>,
+    /// When the SA had come that is gone now, with none in its place yet.
+    left: Option<u64>,
     /// When it was replaced too soon.
     early: VecDeque<u64>,
-    /// How many looks in a row showed another SA.
-    restless: u32,
+    /// When one was there in place of one that was simply gone, in a listing without ages.
+    gone: VecDeque<u64>,
+    /// How often one came while the one before was still there.
+    orderly: usize,
     looks_trying: u32,
     established: u32,
     rekeyed: u32,
@@ -207,14 +213,21 @@ impl Peer {
         let over = self.trying.iter().filter(|key| !trying.contains(*key) && !established.contains(*key)).count();
         self.failed = self.failed.saturating_add(u32::try_from(over).unwrap_or(u32::MAX));
         let new: Vec<&String> = up.keys().filter(|key| !self.up.contains_key(*key)).collect();
-        let gone: Vec<(&String, &(u64, ListedSa))> = self.up.iter().filter(|(key, _)| !up.contains_key(*key)).collect();
+        let gone: Vec<(String, (u64, ListedSa))> =
+            self.up.iter().filter(|(key, _)| !up.contains_key(*key)).map(|(k, v)| (k.clone(), v.clone())).collect();
         let had_any = !self.up.is_empty();
         self.established = self.established.saturating_add(u32::try_from(new.len()).unwrap_or(u32::MAX));
         let (condition, mut text) = match (new.first(), had_any) {
             (Some(new), true) => {
-                self.restless = self.restless.saturating_add(u32::from(!gone.is_empty()));
                 // While the old one is still there, it is being replaced in order.
-                match gone.iter().find(|(_, old)| too_soon(old, at, interval, self.restless)) {
+                let in_place = gone.len() == self.up.len();
+                let hard = gone.iter().find(|(_, (_, old))| in_place && !has_age(old) && !is_dying(old));
+                match hard {
+                    Some((_, (since, _))) => self.replace(*since, at),
+                    None => self.orderly = self.orderly.saturating_add(1),
+                }
+                let often = hard.is_some() && self.flaps(at);
+                match gone.iter().find(|(_, old)| often || too_soon(old, at, interval)) {
                     Some((old, (since, _))) => {
                         let lived = at.saturating_sub(*since) / 1000;
                         let text = format!("{new} in place of {old}, which lived {lived} s at most");
@@ -224,16 +237,18 @@ impl Peer {
                     }
                     None => {
                         self.rekeyed = self.rekeyed.saturating_add(1);
-                        let old = gone.first().map_or_else(|| self.up.keys().next(), |(key, _)| Some(*key));
+                        let old = gone.first().map_or_else(|| self.up.keys().next(), |(key, _)| Some(key));
                         (Condition::Rekeyed, format!("{new} follows {}", old.map_or("", String::as_str)))
                     }
                 }
             }
-            (Some(new), false) => (Condition::Up, format!("established: {new}")),
-            (None, _) if !up.is_empty() => {
-                self.restless = 0;
-                (Condition::Stable, String::new())
+            (Some(new), false) => {
+                if let Some(since) = self.left.take().filter(|_| up.values().all(|sa| !has_age(sa))) {
+                    self.replace(since, at);
+                }
+                (Condition::Up, format!("established: {new}"))
             }
+            (None, _) if !up.is_empty() => (Condition::Stable, String::new()),
             (None, _) => self.down(&trying, had_any),
         };
         while self.early.front().is_some_and(|first| at.saturating_sub(*first) > WINDOW) {
@@ -241,7 +256,7 @@ impl Peer {
         }
         let condition = match condition {
             Condition::Stable | Condition::Rekeyed | Condition::Up | Condition::Replaced | Condition::Gone
-                if self.early.len() >= OFTEN =>
+                if self.early.len() >= OFTEN || self.flaps(at) =>
             {
                 Condition::Flapping
             }
@@ -258,11 +273,32 @@ impl Peer {
         {
             text = format!("{text}{}{before} IPsec SAs before, {now} now", if text.is_empty() { "" } else { "; " });
         }
+        if up.is_empty() && had_any {
+            let orderly = self.up.values().any(|(_, sa)| is_dying(sa));
+            self.left = self.up.values().map(|(since, _)| *since).next_back().filter(|_| !orderly);
+        }
         self.children = children.or(self.children.filter(|_| up.is_empty()));
         let known = |key: &String| self.up.get(key).map_or(at, |(since, _)| *since);
         self.up = up.iter().map(|(key, sa)| (key.clone(), (known(key), (*sa).clone()))).collect();
         self.trying = trying;
         (condition, text)
+    }
+
+    /// One took the place of one that was gone, which had come at this time.
+    fn replace(&mut self, since: u64, at: u64) {
+        if self.gone.is_empty() {
+            self.gone.push_back(since);
+        }
+        self.gone.push_back(at);
+        if self.gone.len() > KEPT {
+            self.gone.pop_front();
+        }
+    }
+
+    /// Whether that happens again and again, and did a moment ago.
+    fn flaps(&mut self, at: u64) -> bool {
+        let lately = self.gone.back().is_some_and(|last| at.saturating_sub(*last) <= SOON);
+        lately && self.orderly * 2 < self.gone.len() && pace(self.gone.make_contiguous()).is_some()
     }
 
     /// Nothing is established.
@@ -286,15 +322,18 @@ impl Peer {
     }
 }
 
+fn has_age(sa: &ListedSa) -> bool {
+    sa.age.is_some() && sa.lifetime.is_some()
+}
+
 /// Whether an SA that is not listed any more went before its time.
-fn too_soon((since, sa): &(u64, ListedSa), at: u64, interval: u64, restless: u32) -> bool {
+fn too_soon((since, sa): &(u64, ListedSa), at: u64, interval: u64) -> bool {
     if let (Some(age), Some(lifetime)) = (sa.age, sa.lifetime) {
         // It grew older until it was gone: at most as old as this.
         let oldest = age.saturating_add(interval / 1000);
         return oldest.saturating_mul(5) < lifetime.saturating_mul(4);
     }
-    let lived = at.saturating_sub(*since);
-    lived < TOO_SHORT || interval <= DENSE && lived <= interval && restless > 2
+    at.saturating_sub(*since) < TOO_SHORT
 }
 
 #[cfg(test)]

@@ -37,10 +37,29 @@ pub struct ListedSa {
     pub age: Option<u64>,
     /// How many seconds it is meant to be.
     pub lifetime: Option<u64>,
+    /// When it was established, in seconds of the clock of whoever listed it, since some moment.
+    pub created: Option<u64>,
+    /// What came in through the SAs under it, and what went out: packets, or octets where packets are not counted.
+    pub traffic: Option<(u64, u64)>,
+    /// The state of an SA under it that waits for the peer's answer, in the listing's own word.
+    pub asking: Option<String>,
+    /// What the listing counts since it knows the peer.
+    pub tally: Option<Tally>,
     /// Whether this is an IPsec SA, of one direction, and not an IKE SA.
     pub ipsec: bool,
     /// Why it ended, where the listing keeps SAs that ended: a sentence, and a code in brackets ([`crate::FailureKind::code`]).
     pub ended: Option<String>,
+}
+
+/// Attempts and successes with one peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// IKE SAs that were begun, and those of them that were established.
+    pub ike: (u32, u32),
+    /// Child SAs that were begun, and those of them that were established.
+    pub children: (u32, u32),
+    /// In how many seconds.
+    pub seconds: Option<u64>,
 }
 
 /// A listing, perhaps one of a series.

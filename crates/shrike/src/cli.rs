@@ -145,8 +145,9 @@ pub struct Diagnose {
 
     /// Output of racoonctl show-sa isakmp, tmsh show net ipsec ike-sa, swanctl --list-sas, ipsec statusall, ipsec status,
     /// ikectl show sa, Cisco's show crypto isakmp sa, ikev2 sa or session, Juniper's show security ike security-associations,
-    /// Fortinet's diagnose vpn ike gateway list, Palo Alto's show vpn ike-sa, or of IPsec SAs (setkey -D, ip xfrm state): one listing, a terminal's text with several,
-    /// or a series with lines '# t=NUMBER ms' between; may be given several times
+    /// Fortinet's diagnose vpn ike gateway list and get vpn ipsec tunnel summary, Palo Alto's show vpn ike-sa, or of
+    /// IPsec SAs (setkey -D, ip xfrm state): one listing, a terminal's text with several, or a series with lines
+    /// '# t=NUMBER ms' between; may be given several times
     #[arg(long, value_name = "FILE")]
     pub listing: Vec<String>,
 

@@ -98,7 +98,13 @@ impl Watcher {
     }
 
     fn findings(&self) -> Vec<Finding> {
-        self.watches.values().flat_map(Watch::findings).collect()
+        let mut findings: Vec<Finding> = self.watches.values().flat_map(Watch::findings).collect();
+        // Where one command lists SAs, another that lists none has nothing to add.
+        if findings.iter().any(|found| found.attempts > 0) {
+            findings.retain(|found| found.attempts > 0);
+        }
+        findings.sort_by_key(|found| std::cmp::Reverse(found.severity));
+        findings
     }
 
     fn summary(&self, json: bool) -> String {

@@ -1,11 +1,13 @@
 //! strongSwan: `swanctl --list-sas`, the same `--raw` and `--pretty`, and `ipsec statusall`.
 
-use super::{end, first_word, spi};
+use super::{end, first_word, packets, spi};
 use model::{ListedSa, Role};
 use wire::{IkeSpi, SpiPair};
 
 /// States in which an IKE SA is, or was, established.
 const ESTABLISHED: [&str; 5] = ["ESTABLISHED", "REKEYING", "REKEYED", "DELETING", "PASSIVE"];
+/// So many seconds after it was installed, a Child SA has had time for packets both ways.
+const SETTLED: u64 = 30;
 /// States in which a Child SA carries packets.
 const INSTALLED: [&str; 5] = ["INSTALLED", "UPDATING", "REKEYING", "REKEYED", "RETRYING"];
 
@@ -19,6 +21,26 @@ fn sa(name: &str, number: &str, state: &str) -> ListedSa {
         phase2: Some(0),
         ..ListedSa::default()
     }
+}
+
+/// What a Child SA received or sent; one that was installed just now has had no time for an answer.
+fn add_traffic(sa: &mut ListedSa, age: Option<u64>, received: u64, sent: u64) {
+    if age.is_none_or(|age| age >= SETTLED) {
+        let (before_in, before_out) = sa.traffic.unwrap_or_default();
+        sa.traffic = Some((before_in.saturating_add(received), before_out.saturating_add(sent)));
+    }
+}
+
+/// The task that asks for a Child SA, among those that wait for an answer.
+fn add_task(sa: &mut ListedSa, tasks: &str) {
+    let asks = |task: &&str| matches!(*task, "QUICK_MODE" | "CHILD_CREATE");
+    sa.asking = tasks.split_whitespace().find(asks).map(|task| format!("task {task}"));
+}
+
+/// The number before a word.
+fn before(line: &str, word: &str) -> Option<u64> {
+    let digits = line.split_once(word)?.0.trim_end();
+    digits.rsplit(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
 fn add_child(sas: &mut [ListedSa], state: &str) {
@@ -39,6 +61,7 @@ fn spis(words: &mut dyn Iterator<Item = &str>) -> Option<(SpiPair, Role)> {
 /// `swanctl --list-sas`; none if there is no SA of that form.
 pub(super) fn swanctl(text: &str) -> Option<Vec<ListedSa>> {
     let mut sas: Vec<ListedSa> = Vec::new();
+    let mut installed = None;
     for line in text.lines() {
         let line = line.trim();
         if let Some(sa) = swanctl_title(line) {
@@ -54,7 +77,16 @@ pub(super) fn swanctl(text: &str) -> Option<Vec<ListedSa>> {
                 let ends = ["rekeying in ", "reauth in ", "expires in "].into_iter();
                 let left = ends.filter_map(|name| seconds(rest.split_once(name)?.1)).min();
                 sa.lifetime = sa.age.zip(left).map(|(age, left)| age.saturating_add(left));
+            } else if let Some(tasks) = line.strip_prefix("active:") {
+                add_task(sa, tasks);
+            } else if let Some(rest) = line.strip_prefix("installed ") {
+                installed = rest.split('s').next().and_then(|age| age.trim().parse().ok());
+            } else if let Some(packets) = line.strip_prefix("in ").and_then(|rest| before(rest, " packets")) {
+                add_traffic(sa, installed, packets, 0);
+            } else if let Some(packets) = line.strip_prefix("out ").and_then(|rest| before(rest, " packets")) {
+                add_traffic(sa, installed, 0, packets);
             } else if line.contains(", reqid ") {
+                installed = None;
                 let state = line.split(", ").nth(2).unwrap_or_default();
                 // Since 5.9.9 a CPU may stand between.
                 let state = if state.starts_with("cpu ") { line.split(", ").nth(3).unwrap_or_default() } else { state };
@@ -112,12 +144,22 @@ pub(super) fn raw(text: &str) -> Option<Vec<ListedSa>> {
 /// One value of an SA (in the second braces) or of its children (in the fourth).
 fn raw_value(sa: &mut ListedSa, depth: u32, key: &str, value: &str, (ours, spis): (&mut bool, &mut [IkeSpi; 2])) {
     match (depth, key) {
+        (4, "packets-in") => add_traffic(sa, None, value.parse().unwrap_or(0), 0),
+        (4, "packets-out") => add_traffic(sa, None, 0, value.parse().unwrap_or(0)),
         (4, "state") if INSTALLED.contains(&value) => sa.phase2 = sa.phase2.map(|n| n.saturating_add(1)),
         (2, "version") => sa.version = value.parse().ok(),
         (2, "state") => {
             sa.established = ESTABLISHED.contains(&value);
             sa.st = sa.established.then_some(9);
             sa.state = Some(value.to_string());
+        }
+        (2, "established") => {
+            sa.age = value.parse().ok().filter(|_| sa.established);
+        }
+        // What is left until it is renewed; the age stands before it.
+        (2, "rekey-time" | "reauth-time") => {
+            let ends = sa.age.zip(value.parse::<u64>().ok()).map(|(age, left)| age.saturating_add(left));
+            sa.lifetime = [sa.lifetime, ends].into_iter().flatten().min();
         }
         (2, "local-host") => sa.source = Some(value.to_string()),
         (2, "remote-host") => sa.peer = value.to_string(),
@@ -154,6 +196,14 @@ pub(super) fn statusall(text: &str) -> Option<Vec<ListedSa>> {
                 let found = spis(&mut spis_text.split_whitespace());
                 sa.version = version.strip_prefix("IKEv").and_then(|version| version.parse().ok());
                 (sa.spis, sa.role) = (found.map(|(spis, _)| spis), found.map(|(_, role)| role));
+            } else if let (Some(tasks), Some(sa)) = (rest.strip_prefix("Tasks active:"), sas.last_mut()) {
+                add_task(sa, tasks);
+            }
+        } else if let (true, Some(received), Some(sent)) =
+            (tag.ends_with('}'), before(rest, " bytes_i"), before(rest, " bytes_o"))
+        {
+            if let Some(sa) = sas.last_mut() {
+                add_traffic(sa, None, packets(received), packets(sent));
             }
         } else if tag.ends_with('}') && rest.contains("reqid ") {
             add_child(&mut sas, rest.split(',').next().unwrap_or_default());

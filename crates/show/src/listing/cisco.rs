@@ -2,6 +2,7 @@
 
 use super::{first_word, spi};
 use model::{ExchangeMode, ListedSa, Role};
+use std::collections::BTreeSet;
 use wire::SpiPair;
 
 /// ST of a state of IOS, or of the ASA, which names the message it waits for.
@@ -106,8 +107,12 @@ fn detail(words: &[&str]) -> Option<ListedSa> {
 fn with_ends(rows: Vec<(Vec<String>, ListedSa)>) -> Vec<ListedSa> {
     let first = rows.iter().find_map(|(ends, _)| ends.get(1).and(ends.first())).cloned();
     let several = rows.iter().filter(|(ends, _)| ends.len() == 2).count() > 1;
+    // What a failed attempt left behind is a row of the same two ends: it does not tell them apart.
+    let seconds: BTreeSet<&String> = rows.iter().filter_map(|(ends, _)| ends.get(1)).collect();
     let common = first.filter(|first| {
-        several && rows.iter().all(|(ends, _)| ends.first() == Some(first) || !same_family(ends, first))
+        several
+            && seconds.len() > 1
+            && rows.iter().all(|(ends, _)| ends.first() == Some(first) || !same_family(ends, first))
     });
     rows.into_iter()
         .map(|(ends, mut row)| {
@@ -135,8 +140,9 @@ fn same_family(ends: &[String], address: &str) -> bool {
 
 /// The SAs of IKEv2; none if there are no such lines.
 pub(super) fn ikev2(text: &str) -> Option<Vec<ListedSa>> {
-    let recognised =
-        ["Tunnel-id", "Crypto IKEv2 SA", "Crypto IKEv2  SA", "IKEv2 SAs"].iter().any(|title| text.contains(title));
+    let recognised = ["Tunnel-id", "Crypto IKEv2 SA", "Crypto IKEv2  SA", "IKEv2 SAs:", "no IKEv2 SAs"]
+        .iter()
+        .any(|title| text.contains(title));
     let mut sas: Vec<ListedSa> = Vec::new();
     for line in text.lines().filter(|_| recognised) {
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -158,6 +164,15 @@ pub(super) fn ikev2(text: &str) -> Option<Vec<ListedSa>> {
                     let (initiator, responder) = if ours { (local, remote) } else { (remote, local) };
                     sa.spis = Some(SpiPair { initiator, responder });
                 }
+            }
+            // No algorithm yet: the first message has no answer.
+            ["Encr:", "Unknown", ..] if !sa.established => (sa.role, sa.st) = (Some(Role::Initiator), Some(3)),
+            ["Status", "Description:", end, ..] if sa.role.is_none() => {
+                sa.role = match *end {
+                    "Initiator" => Some(Role::Initiator),
+                    "Responder" => Some(Role::Responder),
+                    _ => None,
+                };
             }
             ["Life/Active", "Time:", times, ..] => {
                 if let Some((lifetime, age)) = times.split_once('/') {
@@ -208,10 +223,21 @@ pub(super) fn session(text: &str) -> Option<Vec<ListedSa>> {
     let mut sas: Vec<ListedSa> = Vec::new();
     let mut version = None;
     let (mut local, mut negotiating) = (None, false);
+    // A session that is down and has no SA: nothing negotiates for this peer.
+    let (mut idle, mut down) = (None, false);
     for line in text.lines().filter(|_| recognised) {
         let words: Vec<&str> = line.split_whitespace().collect();
         if let Some((_, status)) = line.split_once("Session status:") {
             negotiating = status.trim().starts_with("DOWN");
+            down = status.trim() == "DOWN";
+            sas.extend(idle.take());
+        }
+        if let ["Peer:", address, "port", port, ..] = words.as_slice()
+            && down
+            && is_address(address)
+        {
+            let (peer, port, state) = ((*address).to_string(), port.parse().ok(), Some("DOWN".to_string()));
+            idle = Some(ListedSa { peer, port, state, ..ListedSa::default() });
         }
         if let Some((name, _)) = line.split_once(" SA: local ") {
             version = if name.contains("IKEv2") { Some(2) } else { Some(1) };
@@ -222,10 +248,12 @@ pub(super) fn session(text: &str) -> Option<Vec<ListedSa>> {
         };
         local = behind("local").map(|(address, _)| address).or(local);
         let Some((peer, port)) = behind("remote") else { continue };
+        idle = None;
         let established = words.contains(&"Active") && !negotiating;
         let state = words.last().map(|word| (*word).to_string());
         let (name, st, source) = (Some(format!("SA {}", sas.len() + 1)), established.then_some(9), local.take());
         sas.push(ListedSa { source, peer, port, name, version, st, established, state, ..ListedSa::default() });
     }
+    sas.extend(idle);
     recognised.then_some(sas)
 }

@@ -1,6 +1,6 @@
 //! libreswan: the states of `ipsec status` and `showstates`, and `ipsec trafficstatus`.
 
-use super::{end, is_address};
+use super::{end, is_address, packets};
 use model::{ExchangeMode, ListedSa, Role};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -55,17 +55,21 @@ impl<'a> Known<'a> {
 /// The states of a part of a text; none if there are no such lines.
 pub(super) fn states(text: &str, known: &Known<'_>) -> Option<Vec<ListedSa>> {
     let (mut sas, mut numbers) = (Vec::<ListedSa>::new(), BTreeMap::<&str, usize>::new());
-    let (mut children, mut traffic) = (Vec::new(), Vec::new());
+    let (mut children, mut traffic, mut counted) = (Vec::new(), Vec::new(), BTreeMap::<&str, (u64, u64)>::new());
     let mut title = text.contains("Total IPsec connections:");
     for line in text.lines() {
         let line = without_code(line.trim());
+        if let Some((connection, (received, sent))) = counters(line) {
+            let sum = counted.entry(connection).or_default();
+            *sum = (sum.0.saturating_add(received), sum.1.saturating_add(sent));
+        }
         if let Some(connection) = established_traffic(line).filter(|_| !known.states) {
             title = true;
             traffic.push(connection);
         } else if let Some(state) = state(line) {
             title = true;
             match parent(&state) {
-                Some(parent) => children.push((parent, state.connection, state.story)),
+                Some(parent) => children.push((parent, state)),
                 None => {
                     numbers.insert(state.number, sas.len());
                     sas.push(ike(&state));
@@ -73,8 +77,14 @@ pub(super) fn states(text: &str, known: &Known<'_>) -> Option<Vec<ListedSa>> {
             }
         }
     }
-    for (number, connection, story) in children {
+    for (number, state) in children {
+        let (connection, story) = (state.connection, state.story);
         if !story.contains("established") {
+            // Its own request gets no answer.
+            let mut of = sas.iter_mut().filter(|sa| sa.established && named(sa, connection));
+            if let Some(sa) = of.next_back().filter(|_| state.rest.contains("RETRANSMIT")) {
+                sa.asking = Some(state.name.to_string());
+            }
             continue;
         }
         match numbers.get(number).and_then(|at| sas.get_mut(*at)) {
@@ -92,6 +102,7 @@ pub(super) fn states(text: &str, known: &Known<'_>) -> Option<Vec<ListedSa>> {
         sas.push(ListedSa { peer, name, established, st, phase2, ..ListedSa::default() });
     }
     for sa in &mut sas {
+        sa.traffic = counted.iter().find(|(connection, _)| named(sa, connection)).map(|(_, counters)| *counters);
         if let Some((local, peer)) = known.hosts.get(sa.peer.as_str()) {
             (sa.source, sa.peer) = (Some(local.clone()), peer.clone());
         }
@@ -123,6 +134,30 @@ fn established_traffic(line: &str) -> Option<&str> {
     let (_, rest) = line.strip_prefix('#')?.split_once(": \"")?;
     let (connection, rest) = rest.split_once('"')?;
     (rest.contains("type=") && rest.contains("inBytes=")).then_some(connection)
+}
+
+/// Whether an SA is one of a connection: `name #1`, or the name alone.
+fn named(sa: &ListedSa, connection: &str) -> bool {
+    let name = sa.name.as_deref().unwrap_or_default();
+    name.strip_prefix(connection).is_some_and(|rest| rest.is_empty() || rest.starts_with(" #"))
+}
+
+/// `#2: "v2" esp.c@A esp.d@B ... Traffic: ESPin=84B ESPout=2KB`, or `inBytes=84, outBytes=84`: what came in and went out.
+fn counters(line: &str) -> Option<(&str, (u64, u64))> {
+    let (_, rest) = line.strip_prefix('#')?.split_once(": \"")?;
+    let (connection, rest) = rest.split_once('"')?;
+    let value = |names: [&str; 2]| {
+        let (_, behind) = names.into_iter().find_map(|name| rest.split_once(name))?;
+        let digits = behind.split(|c: char| !c.is_ascii_digit()).next()?;
+        let unit = match behind.get(digits.len()..)?.bytes().next() {
+            Some(b'K') => 1 << 10,
+            Some(b'M') => 1 << 20,
+            Some(b'G') => 1 << 30,
+            _ => 1,
+        };
+        Some(packets(digits.parse::<u64>().ok()?.saturating_mul(unit)))
+    };
+    Some((connection, (value(["ESPin=", "inBytes="])?, value(["ESPout=", "outBytes="])?)))
 }
 
 /// `#2: "v2"[1] ...192.0.2.1:500 STATE_MAIN_I1 (sent MI1, expecting MR1); ...`.

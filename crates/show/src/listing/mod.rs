@@ -52,6 +52,8 @@ pub enum Dialect {
     Juniper,
     /// `diagnose vpn ike gateway list`.
     Fortinet,
+    /// `get vpn ipsec tunnel summary`.
+    FortinetSummary,
     /// `show vpn ike-sa`.
     PaloAlto,
     /// `shrike show`.
@@ -60,7 +62,7 @@ pub enum Dialect {
 
 impl Dialect {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Racoonctl,
         Self::Tmsh,
         Self::Swanctl,
@@ -75,6 +77,7 @@ impl Dialect {
         Self::TmshIpsec,
         Self::Juniper,
         Self::Fortinet,
+        Self::FortinetSummary,
         Self::PaloAlto,
         Self::Own,
     ];
@@ -96,6 +99,7 @@ impl Dialect {
             Self::TmshIpsec => "tmsh show net ipsec ipsec-sa",
             Self::Juniper => "show security ike security-associations",
             Self::Fortinet => "diagnose vpn ike gateway list",
+            Self::FortinetSummary => "get vpn ipsec tunnel summary",
             Self::PaloAlto => "show vpn ike-sa",
             Self::Own => "shrike show",
         }
@@ -129,6 +133,7 @@ impl Dialect {
             Self::TmshIpsec => &[&["show net ipsec ipsec-sa"]],
             Self::Juniper => &[&["show security ike security-associations"], &["show security ike sa"]],
             Self::Fortinet => &[&["diagnose vpn ike gateway list"], &["diag vpn ike gateway list"]],
+            Self::FortinetSummary => &[&["get vpn ipsec tunnel summary"]],
             Self::PaloAlto => &[&["show vpn ike-sa"]],
             Self::Own => &[&["shrike show"]],
         }
@@ -275,6 +280,7 @@ fn command(line: &str) -> Option<Option<Dialect>> {
         "setkey",
         "ip ",
         "diag",
+        "get vpn",
     ];
     let at_prompt = |text: &str| program.iter().any(|name| text.trim_start().starts_with(name));
     // `$ command`, `root@gw:~# command`, `[root@bigip:Active] config # command`, `router#command`; not `#1: "name" ...`.
@@ -286,10 +292,15 @@ fn command(line: &str) -> Option<Option<Dialect>> {
 /// The listings in a part, each with its dialect.
 fn listed(text: &str, known: &libreswan::Known<'_>, unread: &mut Vec<String>) -> Vec<(Dialect, Vec<ListedSa>)> {
     let mut found = Vec::new();
-    match racoonctl::parse(text) {
-        Ok(rows) => found.push((Dialect::Racoonctl, rows.into_iter().map(from_racoonctl).collect())),
-        Err(racoonctl::ParseError::NotATable) => {}
-        Err(error) => unread.push(format!("a table was left out: {error}")),
+    if let Some((rows, errors)) = racoonctl::parse_rows(text) {
+        if let Some(error) = errors.first() {
+            let more = errors.len() - 1;
+            let further = if more > 0 { format!(", and {more} more") } else { String::new() };
+            unread.push(format!("part of a table was left out: {error}{further}"));
+        }
+        if !rows.is_empty() || errors.is_empty() {
+            found.push((Dialect::Racoonctl, rows.into_iter().map(from_racoonctl).collect()));
+        }
     }
     match tmsh::parse_ike_sa(text) {
         Ok(sas) if text.contains("IKE::SecurityAssociations") || !sas.is_empty() => {
@@ -315,6 +326,7 @@ fn listed(text: &str, known: &libreswan::Known<'_>, unread: &mut Vec<String>) ->
         (Dialect::TmshIpsec, ipsec::tmsh(text)),
         (Dialect::Juniper, vendors::juniper(text)),
         (Dialect::Fortinet, vendors::fortinet(text)),
+        (Dialect::FortinetSummary, vendors::fortinet_summary(text)),
         (Dialect::PaloAlto, vendors::palo_alto(text)),
         (Dialect::Own, own::sas(text)),
     ];
@@ -341,6 +353,7 @@ fn from_racoonctl(row: racoonctl::RacoonIsakmp) -> ListedSa {
         st: status.map(|s| s.st),
         established: row.created.is_some() || status.is_some_and(|s| s.st >= 9),
         phase2: status.and_then(|s| s.phase2),
+        created: row.created.as_deref().and_then(time::stamp).map(|milliseconds| milliseconds / 1000),
         ..ListedSa::default()
     }
 }
@@ -394,6 +407,11 @@ fn end(text: &str) -> (String, Option<u16>) {
         }
     }
     (plain(text), None)
+}
+
+/// About so many packets are so many octets: none are none, and some are at least one.
+fn packets(octets: u64) -> u64 {
+    octets.div_ceil(100)
 }
 
 fn first_word(text: &str) -> &str {

@@ -43,6 +43,14 @@ pub(super) fn sas(text: &str) -> Option<Vec<ListedSa>> {
                 }
             }
             (2, version) if version.starts_with("IKEv") => negotiation(sa, version, rest),
+            (4, "in" | "out") => {
+                let packets = rest.split_whitespace().nth(1).and_then(|packets| packets.parse::<u64>().ok());
+                if let Some(packets) = packets.filter(|_| rest.contains(" packet")) {
+                    let (received, sent) = sa.traffic.unwrap_or_default();
+                    let more = |n: u64, other| if label == other { n.saturating_add(packets) } else { n };
+                    sa.traffic = Some((more(received, "in"), more(sent, "out")));
+                }
+            }
             (2, _) if words.contains("  INSTALLED") || words.contains("  REKEYING") => {
                 sa.phase2 = sa.phase2.map(|n| n.saturating_add(1));
             }

@@ -1,8 +1,8 @@
 //! Juniper's `show security ike security-associations`, Fortinet's `diagnose vpn ike gateway list`, Palo Alto's `show vpn
 //! ike-sa`.
 
-use super::{end, first_word, is_address, spi};
-use model::{ExchangeMode, ListedSa, Role};
+use super::{end, first_word, is_address, spi, time};
+use model::{ExchangeMode, ListedSa, Role, Tally};
 use wire::{IkeSpi, SpiPair};
 
 fn mode(word: &str) -> (Option<u8>, Option<ExchangeMode>) {
@@ -73,12 +73,19 @@ pub(super) fn fortinet(text: &str) -> Option<Vec<ListedSa>> {
                     recognised |= gateway.name.is_some();
                 }
             }
+            "created" if !in_sa => gateway.tally = value.split('s').next().and_then(|s| s.parse().ok()).map(tally_of),
+            "IKE SA" => {
+                if let (Some((_, begun)), Some((_, up))) = (counted(value, "created"), counted(value, "established")) {
+                    gateway.tally.get_or_insert_default().ike = (begun, up);
+                }
+            }
             "IPsec SA" => {
-                // created n/m  established n/m
-                let up = value
-                    .split_once("established")
-                    .and_then(|(_, rest)| first_word(rest).split('/').next()?.parse().ok());
-                gateway.phase2 = up;
+                // `created now/ever  established now/ever`
+                let (begun, up) = (counted(value, "created"), counted(value, "established"));
+                gateway.phase2 = up.map(|(now, _)| now);
+                if let (Some((_, begun)), Some((_, up))) = (begun, up) {
+                    gateway.tally.get_or_insert_default().children = (begun, up);
+                }
             }
             "id/spi" if recognised => {
                 let spis = value.split_whitespace().nth(1).and_then(|pair| pair.split_once('/'));
@@ -92,7 +99,7 @@ pub(super) fn fortinet(text: &str) -> Option<Vec<ListedSa>> {
                     "direction" if value == "initiator" => sa.role = Some(Role::Initiator),
                     "direction" => sa.role = Some(Role::Responder),
                     "status" => {
-                        let word = first_word(value);
+                        let word = first_word(value).trim_end_matches([',', ';']);
                         sa.established = word == "established";
                         sa.st = sa.established.then_some(9);
                         sa.state = Some(word.to_string());
@@ -112,14 +119,62 @@ pub(super) fn fortinet(text: &str) -> Option<Vec<ListedSa>> {
     recognised.then_some(sas)
 }
 
+/// Fortinet's `get vpn ipsec tunnel summary`: `'hq' 192.0.2.33:0  selectors(total,up): 1/1  rx(pkt,err): 19/0  tx(pkt,err): 20/0`.
+/// A tunnel of which no selector is up has no SA, whatever its phase 1 does. None without such a line.
+pub(super) fn fortinet_summary(text: &str) -> Option<Vec<ListedSa>> {
+    let mut sas = Vec::new();
+    for line in text.lines() {
+        let Some((name, rest)) = line.trim().strip_prefix('\'').and_then(|rest| rest.split_once("' ")) else {
+            continue;
+        };
+        let pair = |label: &str| -> Option<(u64, u64)> {
+            let (first, second) = first_word(rest.split_once(label)?.1).split_once('/')?;
+            Some((first.parse().ok()?, second.parse().ok()?))
+        };
+        let Some((wanted, up)) = pair("selectors(total,up):") else { continue };
+        let (peer, _) = end(first_word(rest));
+        let received = pair("rx(pkt,err):").map(|(packets, _)| packets);
+        let sent = pair("tx(pkt,err):").map(|(packets, _)| packets);
+        let number = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+        sas.push(ListedSa {
+            peer,
+            name: Some(name.to_string()),
+            st: (up > 0).then_some(9),
+            state: Some(if up > 0 { "UP" } else { "DOWN" }.to_string()),
+            established: up > 0,
+            phase2: Some(number(up)),
+            wanted: Some(number(wanted)),
+            traffic: received.zip(sent),
+            ..ListedSa::default()
+        });
+    }
+    (!sas.is_empty()).then_some(sas)
+}
+
+/// `created 2/48  established 0/12`: the two numbers behind a word, now and ever.
+fn counted(line: &str, name: &str) -> Option<(u32, u32)> {
+    let (now, ever) = first_word(line.split_once(name)?.1).split_once('/')?;
+    Some((now.parse().ok()?, ever.parse().ok()?))
+}
+
+fn tally_of(seconds: u64) -> Tally {
+    Tally { seconds: Some(seconds), ..Tally::default() }
+}
+
 /// Palo Alto: a row has the role, the mode, and later the version. Its ST is not racoon's; what has a date is established.
 /// None without such a table.
 pub(super) fn palo_alto(text: &str) -> Option<Vec<ListedSa>> {
-    let (mut sas, mut recognised) = (Vec::new(), false);
+    let (mut sas, mut recognised, mut second) = (Vec::new(), text.contains("no IKEv1 phase-1 SA found"), false);
+    recognised |= text.contains("no IKEv2 SA found");
     for line in text.lines() {
-        if line.contains("GwID/client IP") && line.contains("Peer-Address") && line.contains("Role") {
-            recognised = true;
+        if line.contains("Peer-Address") && line.contains("Role") && line.contains("Gateway Name") {
+            // Only the table of IKEv2 counts Child SAs, and has its state in words.
+            (recognised, second) = (true, line.contains("Child"));
             continue;
+        }
+        // The table of phase 2, and of Child SAs: its rows have no peer's address.
+        if line.contains("TnID") {
+            second = false;
         }
         let words: Vec<&str> = line.split_whitespace().collect();
         let role = words.iter().position(|word| matches!(*word, "Init" | "Resp"));
@@ -129,7 +184,14 @@ pub(super) fn palo_alto(text: &str) -> Option<Vec<ListedSa>> {
         let behind = words.get(at + 1..).unwrap_or_default();
         let (of_mode, exchange) = behind.first().map_or((None, None), |word| mode(word));
         let version = behind.iter().find_map(|word| word.strip_prefix('v')?.parse::<u8>().ok());
-        let dated = behind.iter().any(|word| word.split(':').count() == 3);
+        let clock = behind.iter().position(|word| word.split(':').count() == 3);
+        let date = clock.and_then(|at| Some(format!("{} {}", behind.get(at.checked_sub(1)?)?, behind.get(at)?)));
+        let created = date.and_then(|date| time::stamp(&date.replace('.', " "))).map(|at| at / 1000);
+        if second {
+            sas.push(palo_alto_v2(&words, at, peer, created));
+            continue;
+        }
+        let dated = clock.is_some();
         let phase2 = words.last().and_then(|word| word.parse().ok()).filter(|_| version == Some(1));
         sas.push(ListedSa {
             peer: (*peer).to_string(),
@@ -141,8 +203,36 @@ pub(super) fn palo_alto(text: &str) -> Option<Vec<ListedSa>> {
             state: Some(if dated { "established" } else { "negotiating" }.to_string()),
             established: dated,
             phase2,
+            created,
             ..ListedSa::default()
         });
     }
     recognised.then_some(sas)
+}
+
+/// `1  203.0.113.2  gw-b  Init 12  PSK/DH20/A256/SHA384  Jun.01 10:00:00 Jun.01 18:00:00  0  1  Established`, the role at
+/// this word: behind the dates stand retransmissions, Child SAs and the state.
+fn palo_alto_v2(words: &[&str], role: usize, peer: &str, created: Option<u64>) -> ListedSa {
+    let last_number = words.iter().rposition(|word| word.bytes().all(|b| b.is_ascii_digit()));
+    let state = last_number.and_then(|at| words.get(at + 1..)).unwrap_or_default().join(" ");
+    let established = matches!(state.as_str(), "Established" | "Mature" | "Dying");
+    let sent = |name: &str| state.to_ascii_lowercase().contains(name);
+    let st = match () {
+        () if established => Some(9),
+        () if sent("init") => Some(3),
+        () if sent("auth") => Some(5),
+        () => None,
+    };
+    ListedSa {
+        peer: peer.to_string(),
+        name: words.get(2..role).map(|name| name.join(" ")).filter(|name| !name.is_empty()),
+        version: Some(2),
+        role: Some(if words.get(role) == Some(&"Init") { Role::Initiator } else { Role::Responder }),
+        st,
+        state: Some(state).filter(|state| !state.is_empty()),
+        established,
+        phase2: last_number.filter(|_| established).and_then(|at| words.get(at)?.parse().ok()),
+        created: created.filter(|_| established),
+        ..ListedSa::default()
+    }
 }

@@ -20,5 +20,5 @@ pub use ipsec::{NO_SAD_ENTRIES, render_ipsec};
 pub use isakmp::{
     Dialect, Endpoint, Exchange, Options, RacoonIsakmp, Status, project, render, render_rows, st, st_name,
 };
-pub use parse::{Column, ParseError, parse};
+pub use parse::{Column, ParseError, parse, parse_rows};
 pub use schedule::{render_internal, render_schedule};

@@ -72,17 +72,26 @@ impl std::error::Error for ParseError {}
 /// # Errors
 /// The line and column that cannot be read, or that there is no such table.
 pub fn parse(text: &str) -> Result<Vec<RacoonIsakmp>, ParseError> {
-    let mut rows = Vec::new();
+    let Some((rows, errors)) = parse_rows(text) else { return Err(ParseError::NotATable) };
+    errors.into_iter().next().map_or(Ok(rows), Err)
+}
+
+/// The same for a text that something has happened to: the rows that can be read, and why the others cannot; none if there
+/// is no such table.
+pub fn parse_rows(text: &str) -> Option<(Vec<RacoonIsakmp>, Vec<ParseError>)> {
+    let (mut rows, mut errors) = (Vec::new(), Vec::new());
     let mut recognised = false;
     for (line, text) in (1..).zip(text.lines()) {
         if let Some((left, cookies, right)) = split_at_cookies(text) {
-            let parsed = row(left, cookies, right);
-            rows.push(parsed.map_err(|(column, found)| ParseError::Row { line, column, found: found.into() })?);
+            match row(left, cookies, right) {
+                Ok(row) => rows.push(row),
+                Err((column, found)) => errors.push(ParseError::Row { line, column, found: found.into() }),
+            }
         } else if text.contains("Destination") && text.contains("Cookies") {
             recognised = true;
         }
     }
-    if recognised || !rows.is_empty() { Ok(rows) } else { Err(ParseError::NotATable) }
+    (recognised || !rows.is_empty() || !errors.is_empty()).then_some((rows, errors))
 }
 
 /// What stands before the cookies, the cookies, and what stands behind.
@@ -162,10 +171,11 @@ fn endpoint(text: &str, narrow: bool) -> Option<Endpoint> {
     let (address, port) = text.rsplit_once('.')?;
     let port = port.bytes().all(|b| b.is_ascii_digit()).then(|| port.parse().ok()).flatten()?;
     let plain = address.split('%').next()?;
-    let may_be_cut = narrow && plain.contains(':') && text.chars().count() == NARROW;
+    let may_be_cut = narrow && plain.contains(':') && text.chars().count() <= NARROW;
     let in_ipv6 = |c: char| c.is_ascii_hexdigit() || c == ':' || c == '.';
-    let is_address = plain.parse::<Ipv4Addr>().is_ok()
-        || plain.parse::<Ipv6Addr>().is_ok()
-        || (may_be_cut && plain.chars().all(in_ipv6));
+    let whole = plain.parse::<Ipv4Addr>().is_ok() || plain.parse::<Ipv6Addr>().is_ok();
+    let is_address = whole || (may_be_cut && plain.chars().all(in_ipv6));
+    // A whole address of just the column's width may be the beginning of a longer one.
+    let may_be_cut = may_be_cut && (!whole || text.chars().count() == NARROW);
     is_address.then(|| Endpoint { address: address.into(), port, may_be_cut })
 }

@@ -73,13 +73,7 @@ impl Answer {
 
 /// What listings say, as `shrike diagnose --listing` has it.
 fn listed(text: &str) -> Vec<Finding> {
-    let Listings { series, .. } = show::listing::read(text);
-    let with_ike = series.keys().any(|dialect| !dialect.is_ipsec());
-    let told = |dialect: &Dialect, found: &Finding| !dialect.is_ipsec() || !with_ike || found.severity > Severity::Info;
-    let each = series
-        .iter()
-        .flat_map(|(dialect, listings)| diag::listed(listings).into_iter().filter(move |found| told(dialect, found)));
-    each.collect()
+    judged(&show::listing::read(text).series, &[])
 }
 
 /// The listing in the middle of a series.

@@ -6,6 +6,7 @@ use crate::client::Control;
 use capture::{Content, KeyUse, Keys, Reader, Tracker, Tracks, Unopened, decapsulate};
 use diag::{Cause, Finding, Log, Severity, Sourced};
 use model::ObservedSa;
+use model::Listing;
 use show::listing::{Dialect, Listings};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -13,6 +14,8 @@ use std::fs::File;
 use std::io::{BufReader, Read};
 use std::process::ExitCode;
 use zeroize::Zeroizing;
+
+mod text;
 
 /// Version of the JSON form.
 const SCHEMA: &str = "shrike.findings/1";
@@ -41,31 +44,40 @@ fn read(path: &str, keys: Keys, mut against: Option<&mut Against>) -> Result<Unu
     Ok(Unused { damaged: reader.damaged(), tracks: tracker.finish(), end })
 }
 
-/// Findings from the listings of a file.
-fn listings(path: &str, notes: &mut Vec<String>) -> Result<Vec<Finding>, String> {
-    let octets = std::fs::read(path).map_err(|error| format!("{path}: {error}"))?;
-    // Dumps of SAs stand beside listings, and print their keys.
-    let text: String = show::listing::unwrapped(&String::from_utf8_lossy(&octets))
-        .lines()
-        .flat_map(|line| [diag::redact(line), "\n".into()])
-        .collect();
-    let Listings { series, unread } = show::listing::read(&text);
+/// The listings of a file, by dialect.
+type Series = BTreeMap<Dialect, Vec<Listing>>;
+
+fn read_listings(path: &str, notes: &mut Vec<String>) -> Result<Series, String> {
+    let Listings { series, unread } = show::listing::read(&text::read(path, notes)?);
     if series.is_empty() && unread.is_empty() {
         let known: Vec<&str> = Dialect::ALL.iter().map(|dialect| dialect.command()).collect();
         return Err(format!("{path}: no listing in it that is known: {}", known.join(", ")));
     }
     notes.extend(unread.iter().map(|why| format!("{path}: {why}")));
-    let empty = !series.is_empty() && series.values().flatten().all(|listing| listing.sas.is_empty());
-    if empty {
-        notes.push(format!("{path}: no SA is listed: nothing has begun to negotiate, or every attempt is over"));
-    }
+    Ok(series)
+}
+
+/// Findings from the listings of a file, with those of other files beside, which may be the other end's.
+fn judged(series: &Series, others: &[&Series]) -> Vec<Finding> {
+    let others: Vec<&[Listing]> = others.iter().flat_map(|series| series.values()).map(Vec::as_slice).collect();
     // What carries an IKE SA that is listed too has its finding there, unless something is wrong with it.
     let with_ike = series.keys().any(|dialect| !dialect.is_ipsec());
+    let any = series.values().flatten().any(|listing| !listing.sas.is_empty());
+    // Where one command lists SAs, another that lists none has nothing to add; nor has a second one.
+    let listing = |listings: &&Vec<Listing>| !any || listings.iter().any(|listing| !listing.sas.is_empty());
     let told = |dialect: &Dialect, found: &Finding| !dialect.is_ipsec() || !with_ike || found.severity > Severity::Info;
-    let each = series
-        .iter()
-        .flat_map(|(dialect, listings)| diag::listed(listings).into_iter().filter(move |found| told(dialect, found)));
-    Ok(each.collect())
+    let judged = series.iter().filter(|(_, listings)| listing(listings));
+    let judged = judged.take(if any { usize::MAX } else { 1 });
+    let each = judged.flat_map(|(dialect, listings)| {
+        diag::listed_beside(listings, &others).into_iter().filter(move |found| !any || told(dialect, found))
+    });
+    each.collect()
+}
+
+/// Findings from the listings of a file alone.
+#[cfg(test)]
+fn listings(path: &str, notes: &mut Vec<String>) -> Result<Vec<Finding>, String> {
+    Ok(judged(&read_listings(path, notes)?, &[]))
 }
 
 /// Reads captures, listings and logs and prints findings. The exit code is a monitoring plugin's: 0 for nothing above
@@ -125,6 +137,12 @@ fn findings(how: &Diagnose, vici: Option<&str>, print: impl Fn(&str)) -> Result<
     drop(captures);
     for path in &how.listing {
         from(path, listings(path, &mut notes)?);
+    let listed: Vec<Series> =
+        how.listing.iter().map(|path| read_listings(path, &mut notes)).collect::<Result<_, _>>()?;
+    for (at, (path, series)) in how.listing.iter().zip(&listed).enumerate() {
+        let others: Vec<&Series> =
+            listed.iter().enumerate().filter(|(n, _)| *n != at).map(|(_, other)| other).collect();
+        from(path, judged(series, &others));
     }
     for path in &how.log {
         from(path, logged(path, &mut notes)?);
@@ -134,6 +152,8 @@ fn findings(how: &Diagnose, vici: Option<&str>, print: impl Fn(&str)) -> Result<
     }
     let mut findings = diag::merged(sources);
     findings.extend(against.iter().flat_map(|against| against.findings(&mut notes)));
+    // The worst first; what is alike keeps its order.
+    findings.sort_by_key(|found| std::cmp::Reverse(found.severity));
     print(&if how.json { as_json(&findings, &notes) } else { as_text(&findings, &notes, how.verbose) });
     Ok(findings.iter().map(|f| f.severity).max().unwrap_or(Severity::Ok))
 }
@@ -320,6 +340,8 @@ pub(crate) fn as_text(findings: &[Finding], notes: &[String], verbose: bool) -> 
 mod captured;
 #[cfg(test)]
 mod injected;
+#[cfg(test)]
+mod listed_tests;
 #[cfg(test)]
 mod recordings;
 #[cfg(test)]

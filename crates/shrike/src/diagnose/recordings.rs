@@ -131,6 +131,11 @@ fn kind(name: &str) -> Option<&'static str> {
     }
 }
 
+/// An empty listing has no SA to say anything of.
+fn says(found: &Finding) -> bool {
+    found.id != "not-started"
+}
+
 #[derive(Default)]
 struct Score {
     table: String,
@@ -191,7 +196,7 @@ impl Score {
             let read = if source == "log" { logged(&text, &mut notes) } else { listings(&text, &mut notes) };
             // What says nothing of an SA is no source.
             let Ok(findings) = read else { continue };
-            let says = !findings.is_empty();
+            let says = findings.iter().any(says);
             let without = answer.without.contains(&file.as_str());
             let must = (says && !without, !answer.alike.contains(&file.as_str()));
             self.row(&format!("{}/{file}", answer.folder), source, answer.causes, must, &findings);
@@ -204,7 +209,7 @@ impl Score {
         }
         for (end, sources) in together.into_iter().filter(|(_, sources)| sources.len() > 1) {
             let findings = diag::merged(sources);
-            let says = !findings.is_empty();
+            let says = findings.iter().any(says);
             let must = (says, !answer.alike.contains(&format!("end {end}").as_str()));
             self.row(&format!("{}, end {end}", answer.folder), "all", answer.causes, must, &findings);
         }
@@ -284,7 +289,7 @@ impl Score {
                     let findings = logged(&path.to_string_lossy(), &mut Vec::new()).unwrap();
                     let visible = end != "east" || answer["cause_visible_in"] == "east";
                     if causes.is_empty() || visible {
-                        let must = (visible && !findings.is_empty(), true);
+                        let must = (visible && findings.iter().any(says), true);
                         self.row(&format!("pluto/{name}/{end}.{kind}"), "log", causes, must, &findings);
                     }
                 }
