@@ -10,6 +10,7 @@ mod cause;
 mod failed;
 mod finding;
 pub mod fuzzing;
+mod later;
 mod listed;
 mod live;
 mod log;
@@ -22,6 +23,7 @@ mod watch;
 
 pub use cause::Cause;
 pub use finding::{Finding, Severity};
+pub use later::certificates as running_out;
 pub use listed::listed;
 pub use live::{ended, live};
 pub use log::{Log, LogReport};

@@ -4,7 +4,7 @@
 //! negotiation and its counters of messages say what is possible.
 
 use crate::failed::{before_proof, causes, half_open, unanswered, without_message_6};
-use crate::{Cause, Finding, Severity};
+use crate::{Cause, Finding, Severity, later};
 use Cause as C;
 use model::{
     ChildState, DELETED, FailureKind, IkeState, Live, LiveConnection, Role, SaSnapshot, Stray, Tombstone, UNREADABLE,
@@ -53,6 +53,7 @@ pub fn live(live: &Live) -> Vec<Finding> {
         findings.extend(group.judge(live));
     }
     findings.extend(flood(live));
+    findings.extend(later::certificates(live));
     findings
 }
 
@@ -249,6 +250,9 @@ impl Group<'_> {
             }
         }
         found.extend(self.refused_elsewhere());
+        let peer = self.peer();
+        found.extend(self.connection.iter().flat_map(|connection| later::configured(connection, &peer)));
+        found.extend(self.sas.iter().find(|sa| up(sa)).iter().flat_map(|sa| later::weak(sa, &peer)));
         found
     }
 

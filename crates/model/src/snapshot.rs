@@ -152,6 +152,8 @@ pub struct SaSnapshot {
     pub local_id: Option<Identity>,
     /// Who the peer says it is, once known.
     pub remote_id: Option<Identity>,
+    /// When the first of the certificates runs out by which the peer proved itself, since the Unix epoch; `None` without one.
+    pub remote_certificate_until: Option<Duration>,
     /// The peer's user, whom XAuth proved (IKEv1).
     pub remote_xauth_id: Option<Identity>,
     /// Our virtual addresses, which the peer assigned.

@@ -32,6 +32,7 @@ pub(crate) fn established() -> SaSnapshot {
         remote_xauth_id: None,
         local_vips: Vec::new(),
         remote_vips: Vec::new(),
+        remote_certificate_until: None,
         banner: None,
         suite: Some(ChosenSuite {
             encryption: Encryption { id: EncryptionId::AES_CBC, key_length: Some(128) },

@@ -32,7 +32,7 @@ use super::redirect;
 use super::sa::{HalfOpen, IkeSa, State};
 use super::window;
 use crate::context::{Context, Effect};
-use crate::credentials::{Signature, method_name, own_identity, scheme_for, sends_certificate};
+use crate::credentials::{Checked, Signature, method_name, own_identity, scheme_for, sends_certificate};
 use crate::policy;
 use config::{AuthMethod as Method, Connection, SharedSecret, Unique, best_psk};
 use crypto::{Certificate, KeyKind, RawKey, Scheme};
@@ -292,7 +292,7 @@ pub(super) fn response(sa: &mut IkeSa, cx: &mut Context, now: Instant, response:
     sa.remote_id = Some(remote.clone());
     let how = match checked {
         Ok(proven) => {
-            sa.proven_by = Some(proven.method);
+            (sa.proven_by, sa.remote_certificate_until) = (Some(proven.method), proven.until);
             sa.certified = proven.certified;
             proven.how
         }
@@ -505,7 +505,7 @@ pub(super) fn request(
     }
     let peer = request.chain.idi().map(identity);
     let outcome = authenticate(cx, now, half_open, sa, request);
-    let Authenticated { connection, local, remote, auth, how, method, certified } = match outcome {
+    let Authenticated { connection, local, remote, auth, how, method, certified, until } = match outcome {
         Ok(authenticated) => authenticated,
         Err((_, kind)) if waits_for_lists(sa, cx, now, &kind, request.chain) => return (reply, Verdict::Wait),
         Err((connection, kind)) => {
@@ -520,7 +520,7 @@ pub(super) fn request(
         }
     };
     let (nonce_i, nonce_r) = auth_nonces(&sa.state);
-    sa.proven_by = Some(method);
+    (sa.proven_by, sa.remote_certificate_until) = (Some(method), until);
     sa.certified = certified;
     sa.connection = Some(Arc::clone(&connection));
     sa.local_id = Some(local.clone());
@@ -580,6 +580,8 @@ struct Authenticated {
     method: &'static str,
     /// The addresses that its certificate is for (RFC 3779).
     certified: Option<Vec<TrafficSelector>>,
+    /// When the first certificate of it runs out, since the Unix epoch.
+    until: Option<Duration>,
 }
 
 /// Our AUTH payload, and the certificates that go with it.
@@ -715,6 +717,7 @@ fn prove(
         how: proven.how,
         certified: proven.certified,
         method: proven.method,
+        until: proven.until,
     })
 }
 
@@ -737,6 +740,8 @@ struct Proven {
     psk: Option<SharedSecret>,
     /// The addresses that its certificate is for (RFC 3779); any if it does not say.
     certified: Option<Vec<TrafficSelector>>,
+    /// When the first certificate of it runs out, since the Unix epoch.
+    until: Option<Duration>,
 }
 
 /// Checks a proof by the method that the connection wants of the peer.
@@ -755,7 +760,7 @@ fn verify(
         Method::Psk => {
             let psk = verify_psk(cx, keys, proof, local, remote)?;
             let (how, method) = ("pre-shared key".into(), "pre-shared-key");
-            return Ok(Proven { how, method, psk: Some(psk), certified: None });
+            return Ok(Proven { how, method, psk: Some(psk), certified: None, until: None });
         }
         _ => {
             let Some((scheme, value)) = scheme_of(proof.method, proof.value) else {
@@ -763,9 +768,10 @@ fn verify(
             };
             let signed = signed_octets(keys, proof.first_message, proof.nonce, proof.sk_p, proof.id);
             let signature = Signature { scheme, value, signed: &signed };
-            let checked = cx.credentials.check(now, connection, remote, chain.certs(), &signature)?;
-            let (how, method) = (scheme.to_string(), method_name(checked.kind));
-            return Ok(Proven { how, method, psk: None, certified: checked.addresses });
+            let Checked { kind, addresses, until } =
+                cx.credentials.check(now, connection, remote, chain.certs(), &signature)?;
+            let (how, method) = (scheme.to_string(), method_name(kind));
+            return Ok(Proven { how, method, psk: None, certified: addresses, until });
         }
     };
     Err(FailureKind::AuthMethodMismatch { expected: expected.into(), received: proof.method.to_string() })

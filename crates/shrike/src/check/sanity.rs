@@ -216,6 +216,29 @@ pub(super) fn reaches(patterns: &[AddressPattern], others: &[AddressPattern]) ->
     hosts(patterns, others) || hosts(others, patterns)
 }
 
+/// Both ends rekey after the very same time: their requests cross each time (RFC 7296 section 2.8.1). With IKEv1 too each end
+/// makes a Child SA.
+fn same_clock(peer: &str, a: &Connection, b: &Connection) -> Option<Finding> {
+    let same = |ours: (Duration, Duration), theirs: (Duration, Duration)| {
+        ours == theirs && !ours.0.is_zero() && ours.1.is_zero()
+    };
+    let ike = same((a.rekey_time, a.rand_time), (b.rekey_time, b.rand_time))
+        .then(|| (String::new(), a.source.get("rand_time"), b.source.get("rand_time"), a.rekey_time));
+    let mut pairs = a.children.iter().flat_map(|ours| b.children.iter().map(move |theirs| (ours, theirs)));
+    let child = || {
+        let (ours, theirs) = pairs
+            .find(|(ours, theirs)| same((ours.rekey_time, ours.rand_time), (theirs.rekey_time, theirs.rand_time)))?;
+        let places = (ours.source.get("rand_time"), theirs.source.get("rand_time"));
+        Some((format!("the child '{}' ", ours.name), places.0, places.1, ours.rekey_time))
+    };
+    let (what, here, there, time) = ike.or_else(child)?;
+    let why = format!("both ends rekey {what}after exactly {}: their requests cross each time", seconds(time));
+    let remedy = format!("leave rand_time to its default, or rekey later at one end: {here} or {there}");
+    let mut found = finding("same-timer", peer, Severity::Warning, &[(C::Collision, remedy)], why);
+    found.evidence.extend([here.to_string(), there.to_string()]);
+    Some(found)
+}
+
 fn both(peer: &str, a: &Connection, b: &Connection) -> Vec<Finding> {
     let mut found = Vec::new();
     let starting = |c: &Connection| {
@@ -227,6 +250,9 @@ fn both(peer: &str, a: &Connection, b: &Connection) -> Vec<Finding> {
         let mut both = finding("both-begin", peer, Severity::Warning, &[(C::Collision, remedy)], why);
         both.evidence.extend([here.to_string(), there.to_string()]);
         found.push(both);
+    }
+    if let Some(clock) = same_clock(peer, a, b) {
+        found.push(clock);
     }
     if a.dpd_delay.is_zero() != b.dpd_delay.is_zero() {
         let (without, place) =

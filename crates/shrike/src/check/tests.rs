@@ -204,6 +204,22 @@ fn one_file_is_judged_by_itself() {
     assert!(findings(&how).unwrap_err().contains("/no/such/file"));
 }
 
+/// Both ends with the same time and nothing random: their requests cross each time.
+#[test]
+fn ends_that_rekey_at_the_same_moment_are_told_the_lines_of_both() {
+    let exact = "rekey_time = 1800s\n        rand_time = 0";
+    let (a, b) = (site("a", "b", GOOD, exact, "s"), site("b", "a", GOOD, exact, "s"));
+    let (found, text) = together("clock", &a, &b);
+    assert_eq!(found, [(Severity::Warning, Some("COLLISION"))], "{text}");
+    assert!(
+        text.contains("'net' after exactly 1800 s") && text.contains("a.conf:19 ") && text.contains("b.conf:19 "),
+        "{text}"
+    );
+    let later = site("b", "a", GOOD, "rekey_time = 2400s\n        rand_time = 0", "s");
+    assert_eq!(together("clocks", &a, &later).0, []);
+    assert_eq!(together("random", &a, &site("b", "a", GOOD, "rekey_time = 1800s", "s")).0, []);
+}
+
 /// What is wrong with one line does not hide what is unwise in another one, nor make something seem unwise.
 #[test]
 fn what_is_unwise_is_told_beside_what_is_refused_in_the_order_of_lines() {

@@ -3,8 +3,11 @@
 mod credentials;
 mod findings;
 
+pub(crate) use credentials::{validity, validity_of_list};
+
 use super::Core;
 use super::load;
+use crate::clock;
 use config::{AddressPattern, SharedSecret};
 use model::dataplane::{Mode, ShuntAction};
 use model::{ConfigRef, Event, FailureKind, Identity, Instant, SaId};
@@ -356,6 +359,11 @@ impl Client {
             remembers: true,
             running: Some(now.since(Instant::ZERO)),
             strays: core.endpoint.strays(now),
+            now: Some(Duration::from_secs(clock::unix_seconds())),
+            certificates: credentials::list(core.endpoint.credentials(), &Message::new())
+                .iter()
+                .filter_map(credentials::validity)
+                .collect(),
             ..model::Live::default()
         };
         for found in diag::live(&live) {

@@ -4,7 +4,7 @@ mod addresses;
 mod aside;
 mod begin;
 mod bypass;
-mod control;
+pub(crate) mod control;
 mod crash;
 mod credentials;
 mod drops;

@@ -157,6 +157,7 @@ fn ike_sa(m: &mut Message, sa: &SaSnapshot, with_children: bool) {
         .maybe("reauth-time", whole_seconds(sa.reauth_in))
         .list_if_any("local-vips", &texts(&sa.local_vips))
         .list_if_any("remote-vips", &texts(&sa.remote_vips))
+        .maybe("shrike-remote-cert-until", sa.remote_certificate_until.map(|until| until.as_secs()))
         .maybe("shrike-banner", sa.banner.as_deref())
         .list_if_any("tasks-queued", &sa.tasks_queued)
         .list_if_any("tasks-active", &sa.tasks_active);
@@ -323,6 +324,7 @@ pub fn snapshot(message: &Message) -> Result<SaSnapshot, SchemaError> {
         remote_xauth_id: identity(m, "shrike-remote-xauth-id", "remote-xauth-id"),
         local_vips: addresses(m, "local-vips")?,
         remote_vips: addresses(m, "remote-vips")?,
+        remote_certificate_until: parse_if_any(m, "shrike-remote-cert-until")?.map(Duration::from_secs),
         banner: m.get_str("shrike-banner").map(String::from),
         suite: suite_from(m)?,
         nat: NatState { local: is_yes(m, "nat-local"), remote: is_yes(m, "nat-remote"), forced: is_yes(m, "nat-fake") },

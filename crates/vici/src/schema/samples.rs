@@ -36,6 +36,7 @@ pub(crate) fn established() -> SaSnapshot {
         remote_xauth_id: None,
         local_vips: Vec::new(),
         remote_vips: Vec::new(),
+        remote_certificate_until: None,
         banner: None,
         suite: Some(ChosenSuite {
             encryption: Encryption { id: EncryptionId::AES_CBC, key_length: Some(128) },
@@ -266,6 +267,7 @@ pub(crate) fn any_snapshot() -> impl Strategy<Value = SaSnapshot> {
                 local_id,
                 remote_id,
                 remote_xauth_id: user,
+                remote_certificate_until: own.first().map(|_| Duration::from_secs(2_000_000_000)),
                 banner: own.first().map(|_| "Welcome\r\n to the lab = \u{1b}[31m".to_string()),
                 local_vips: own.iter().map(SocketAddr::ip).collect(),
                 remote_vips: assigned.iter().map(SocketAddr::ip).collect(),
