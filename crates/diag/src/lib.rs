@@ -6,6 +6,7 @@
 //! evidence does not decide; it never says more than what was seen allows. Each [`Cause`] has a [`Page`]. What is read from
 //! others goes through [`redact`] first.
 
+mod below;
 mod cause;
 mod failed;
 mod finding;

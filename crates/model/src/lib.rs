@@ -17,6 +17,7 @@ mod selector;
 mod snapshot;
 mod suite;
 mod time;
+mod trouble;
 
 pub use event::{DropReason, Event, Phase};
 pub use failure::{CertificateProblem, ConfigRef, Failure, FailureKind, RedirectProblem, Side};
@@ -33,6 +34,7 @@ pub use suite::{
     Algorithm, ChosenSuite, Dimension, Encryption, InvalidProposal, Mismatch, Proposal, ProposalProtocol, select,
 };
 pub use time::Instant;
+pub use trouble::{PlaneFault, SendError, SendTrouble};
 
 /// The number by which an operator names an IKE SA or a Child SA: swanctl's `#<uniqueid>`.
 ///

@@ -1,6 +1,6 @@
 //! What a running daemon says of itself: what it is configured to have, what is there, and what became of the rest.
 
-use crate::{Identity, SaSnapshot, Tombstone};
+use crate::{Identity, PlaneFault, SaSnapshot, SendError, Tombstone};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
@@ -128,4 +128,8 @@ pub struct Live {
     pub now: Option<Duration>,
     /// Certificates and revocation lists of the daemon.
     pub certificates: Vec<LiveCertificate>,
+    /// What became of datagrams that were to be sent.
+    pub send_errors: Vec<SendError>,
+    /// What is wrong in the data plane.
+    pub plane_faults: Vec<PlaneFault>,
 }

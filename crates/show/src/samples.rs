@@ -85,6 +85,7 @@ pub(crate) fn established() -> SaSnapshot {
             },
         }],
         suspicion: None,
+        send_error: None,
         expires_in: None,
         heard: model::Heard::default(),
         configured_children: vec!["net-net".into(), "net-backup".into()],
@@ -145,6 +146,7 @@ pub(crate) fn connecting() -> SaSnapshot {
             ..likeness
         }],
         suspicion: None,
+        send_error: None,
         expires_in: None,
         heard: model::Heard::default(),
         configured_children: vec!["lan".into()],

@@ -96,6 +96,8 @@ pub fn render(live: Option<&Live>) -> String {
             now: live.now,
             // What is this host's and no connection's is not repeated for each.
             certificates: Vec::new(),
+            plane_faults: Vec::new(),
+            send_errors: live.send_errors.clone(),
         };
         let mut worst: BTreeMap<&str, Severity> = BTreeMap::new();
         for finding in diag::live(&alone).into_iter().filter(|f| f.severity > Severity::Info) {

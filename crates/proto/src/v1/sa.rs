@@ -536,6 +536,7 @@ impl IsakmpSa {
             worker: cx.settings.worker,
             children: self.children.iter().map(|c| self.listed(c, cx, now)).collect(),
             suspicion: self.suspicion(),
+            send_error: None, // whoever sends adds it
             heard: self.heard,
             configured_children: connection
                 .map_or_else(Vec::new, |c| c.children.iter().map(|c| c.name.clone()).collect()),

@@ -387,6 +387,7 @@ impl IkeSa {
             worker: cx.settings.worker,
             children: self.children.iter().map(|c| c.snapshot(self.id, self.nat.any(), cx, now)).collect(),
             suspicion: None,
+            send_error: None, // whoever sends adds it
             heard: model::Heard::default(),
             configured_children: connection
                 .map_or_else(Vec::new, |c| c.children.iter().map(|c| c.name.clone()).collect()),

@@ -772,3 +772,33 @@ fn what_is_up_and_protects_little_is_told() {
     let aggressive = ["version = 1", "aggressive = yes", "proposals = aes128-sha256-modp2048"];
     assert_eq!(told(&aggressive, ""), [("weak", "NEGOTIATION_MODE", Severity::Info)]);
 }
+
+/// What the operating system says of a request that nobody answers is the reason, while it is tried and afterwards; of another
+/// peer, of another time, and of what is refused it says nothing.
+#[test]
+fn what_sending_says_is_told_of_the_peer_that_does_not_answer() {
+    let mut sim = sim::Sim::new(4);
+    let a = sim.add(sim::Site::new("a", "192.0.2.1").to("192.0.2.2"));
+    let b = sim.add(sim::Site::new("b", "192.0.2.2").to("192.0.2.1"));
+    sim.blocks.push(sim::Block { to: Some(sim.address(b)), ..sim::Block::default() });
+    sim.initiate(a, b);
+    let told = |sim: &sim::Sim, to: &str, last| {
+        let error = model::SendError {
+            to: to.parse().unwrap(),
+            trouble: model::SendTrouble::NotPermitted,
+            count: 3,
+            last: last * SECOND,
+            reporter: None,
+        };
+        let live = model::Live { send_errors: vec![error], ..score::over_vici(sim, a) };
+        let found = diag::live(&live).remove(0);
+        (found.severity, found.causes[0].code(), found.remedy[0].contains("packet filter"))
+    };
+    sim.run_for(SECOND);
+    assert_eq!(told(&sim, "192.0.2.2:500", 0), (Severity::Warning, "NO_RESPONSE", true), "at once");
+    assert_eq!(told(&sim, "192.0.2.3:500", 0), (Severity::Info, "NO_RESPONSE", false));
+    assert_eq!(told(&sim, "192.0.2.2:500", 60), (Severity::Info, "NO_RESPONSE", false), "before it began");
+    sim.run_for(300 * SECOND);
+    assert!(sim.snapshots(a).is_empty());
+    assert_eq!(told(&sim, "192.0.2.2:500", 150), (Severity::Error, "NO_RESPONSE", true), "it is given up");
+}

@@ -1,6 +1,7 @@
 //! IKE SAs: the `list-sa` event, its inverse, and the `-updown` events.
 
 use super::names::{algorithm, identity_from, identity_text, rule_from, rule_name, selector_from};
+use super::trouble::{put_send_error, send_error_from};
 use super::{SchemaError, hex, is_yes, items, parse_if_any, seconds};
 use crate::Message;
 use model::dataplane::{Binding, Counters, Mark, Mode};
@@ -205,6 +206,9 @@ fn own_keys(m: &mut Message, sa: &SaSnapshot) {
         .maybe("shrike-heard-from-there", nonzero(sa.heard.from_there))
         .maybe("shrike-heard-again", nonzero(sa.heard.repeated))
         .list_if_any("shrike-configured-children", &sa.configured_children);
+    if let Some(error) = &sa.send_error {
+        m.section("shrike-send-error", |m| put_send_error(m, error));
+    }
 }
 
 /// Marks and XFRM interfaces in hexadecimal; a mask only where it leaves bits out.
@@ -350,6 +354,7 @@ pub fn snapshot(message: &Message) -> Result<SaSnapshot, SchemaError> {
         worker: count("shrike-worker")?,
         phase1: exact_from(m, "shrike-phase1", "shrike-phase1-ns")?,
         suspicion: m.get_str("shrike-suspicion").map(String::from),
+        send_error: m.get_section("shrike-send-error").map(send_error_from).transpose()?,
         children,
         configured_children: configured,
     })
