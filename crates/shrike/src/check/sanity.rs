@@ -5,6 +5,7 @@ use crate::daemon::load::{Loaded, Refused};
 use config::{AddressPattern, AuthMethod, Child, Connection, IkeVersion, SecretKind, SharedSecret, StartAction};
 use diag::{Cause, Finding, Severity};
 use model::{ConfigRef, Identity, Proposal, ProposalProtocol};
+use std::net::IpAddr;
 use std::time::Duration;
 use wire::registry::{EncryptionId, IntegrityId, KeyExchangeId, PrfId};
 
@@ -88,11 +89,48 @@ fn connection_alone(path: &str, c: &Connection) -> Vec<Placed> {
         one.evidence.push(child.place.to_string());
         found.push(Placed::at(&child.place, one));
     }
+    found.extend(behind_nat(&peer, c));
     let life = [c.rekey_time, c.reauth_time].into_iter().filter(|time| !time.is_zero()).min();
     for child in &c.children {
         found.extend(child_alone(&peer, c, child, life));
     }
     found
+}
+
+/// A private address of ours (RFC 1918, RFC 4193) towards a public one of the peer: there is a NAT between.
+fn behind_nat(peer: &str, c: &Connection) -> Option<Placed> {
+    let private = |address: &IpAddr| match address {
+        IpAddr::V4(address) => address.is_private(),
+        IpAddr::V6(address) => address.is_unique_local(),
+    };
+    let hosts = |patterns: &[AddressPattern]| -> Vec<IpAddr> {
+        let host = |p: &AddressPattern| if let AddressPattern::Host(host) = p { Some(*host) } else { None };
+        patterns.iter().filter_map(host).collect()
+    };
+    let (ours, theirs) = (hosts(&c.local_addrs), hosts(&c.remote_addrs));
+    if ours.is_empty() || theirs.is_empty() || !ours.iter().all(private) || theirs.iter().any(private) {
+        return None;
+    }
+    let place = c.source.get("local_addrs");
+    let mut causes = vec![(
+        C::NatTraversal,
+        format!("let UDP ports 500 and 4500 pass in both directions; the peer has to do NAT traversal [{place}]"),
+    )];
+    let (mut severity, mut why) =
+        (Severity::Info, "our address is private and the peer's is not: a NAT is between, and UDP port 4500 is used");
+    // Without an identity an end is its address, which the peer never sees.
+    if c.local.id == Identity::ANY && c.local.method == AuthMethod::Psk {
+        let place = c.source.get("local.id");
+        causes.push((C::PeerId, format!("write an id that both ends know [{place}]")));
+        (severity, why) = (
+            Severity::Warning,
+            "our address is private and the peer's is not: UDP port 4500 is used, and without an id we name ourselves by an \
+             address that the peer does not see",
+        );
+    }
+    let mut found = finding("nat", peer, severity, &causes, why);
+    found.evidence.push(place.to_string());
+    Some(Placed::at(&place, found))
 }
 
 fn child_alone(peer: &str, c: &Connection, child: &Child, ike: Option<Duration>) -> Vec<Placed> {

@@ -433,6 +433,7 @@ impl Daemon {
             nat_port: file.port_nat_t,
             ike_sa_limit: file.ikesa_limit as usize,
             make_before_break: file.make_before_break,
+            pfs_probe: file.pfs_probe,
             close_ike_on_child_failure: file.close_ike_on_child_failure,
             initiator_only: file.initiator_only,
             rsa_pss: file.rsa_pss,
