@@ -504,6 +504,13 @@ static TABLE: &[KeyDoc] = &[
         Yes,
         "Authenticate anew (IKEv2) before the old IKE SA is closed; no closes it first.",
     ),
+    key(
+        DAEMON,
+        "pfs_probe",
+        "0s",
+        Yes,
+        "So long after IKE_AUTH made a Child SA it is replaced once, to see whether both ends have the same groups; 0 for never. charon has no such key: write it in the section shrike.",
+    ),
     key(DAEMON, "initiator_only", "no", Yes, "Answer no IKE_SA_INIT requests."),
     key(DAEMON, "install_routes", "yes", Yes, "Install routes for the traffic selectors."),
     key(

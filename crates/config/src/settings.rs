@@ -54,6 +54,8 @@ pub struct DaemonSettings {
     pub close_ike_on_child_failure: bool,
     /// Authenticate anew before the old IKE SA is closed.
     pub make_before_break: bool,
+    /// How long after IKE_AUTH made a Child SA it is replaced once, to see whether both ends have the same groups; zero for never.
+    pub pfs_probe: Duration,
     /// With so many IKE SAs no first message is answered; 0 for no limit.
     pub ikesa_limit: u32,
     /// Answer no IKE_SA_INIT requests.
@@ -102,6 +104,7 @@ impl Default for DaemonSettings {
             keep_alive: Duration::from_secs(20),
             close_ike_on_child_failure: false,
             make_before_break: true,
+            pfs_probe: Duration::ZERO,
             ikesa_limit: 0,
             initiator_only: false,
             rsa_pss: false,
@@ -288,6 +291,7 @@ impl SettingsReader {
             "keep_alive" => put(&mut s.keep_alive, duration(text), TIME),
             "close_ike_on_child_failure" => put(&mut s.close_ike_on_child_failure, boolean(text), BOOLEAN),
             "make_before_break" => put(&mut s.make_before_break, boolean(text), BOOLEAN),
+            "pfs_probe" => put(&mut s.pfs_probe, duration(text), TIME),
             "ikesa_limit" => put(&mut s.ikesa_limit, number(text), "a number, 0 for no limit"),
             "rsa_pss" => put(&mut s.rsa_pss, boolean(text), BOOLEAN),
             "send_vendor_id" => put(&mut s.send_vendor_id, boolean(text), BOOLEAN),

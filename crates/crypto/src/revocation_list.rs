@@ -37,6 +37,7 @@ pub struct RevocationList {
     /// Its number, big-endian without leading zeros.
     number: Option<Vec<u8>>,
     delta_uris: Vec<String>,
+    der: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -123,12 +124,23 @@ impl RevocationList {
             next_update: list.next_update.map(|time| time.to_unix_duration()),
             number: extension(extensions).map(|CrlNumber(n)| number(n.as_bytes())),
             delta_uris: extension(extensions).map(|FreshestCrl(points)| list_uris(&points)).unwrap_or_default(),
+            der,
         })
     }
 
     /// The distinguished name of the authority, in DER without the outermost tag and length.
     pub fn issuer(&self) -> &[u8] {
         &self.issuer
+    }
+
+    /// The list as it was signed.
+    pub fn der(&self) -> &[u8] {
+        &self.der
+    }
+
+    /// When the next one comes, at the latest, since the Unix epoch: then this one is out of date.
+    pub fn next_update(&self) -> Option<Duration> {
+        self.next_update
     }
 
     /// Whether it only says what has changed since a complete list.

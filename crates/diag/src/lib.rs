@@ -6,10 +6,12 @@
 //! evidence does not decide; it never says more than what was seen allows. Each [`Cause`] has a [`Page`]. What is read from
 //! others goes through [`redact`] first.
 
+mod below;
 mod cause;
 mod failed;
 mod finding;
 pub mod fuzzing;
+mod later;
 mod listed;
 mod live;
 mod log;
@@ -24,6 +26,8 @@ mod watch;
 pub use cause::Cause;
 pub use finding::{Finding, Severity};
 pub use listed::{listed, listed_beside};
+pub use later::certificates as running_out;
+pub use listed::listed;
 pub use live::{ended, live};
 pub use log::{Log, LogReport};
 pub use merge::{Sourced, merged};

@@ -4,11 +4,11 @@
 //! negotiation and its counters of messages say what is possible.
 
 use crate::failed::{before_proof, causes, half_open, unanswered, without_message_6};
-use crate::{Cause, Finding, Severity};
+use crate::{Cause, Finding, Severity, below, later};
 use Cause as C;
 use model::{
-    ChildState, DELETED, FailureKind, IkeState, Live, LiveConnection, Role, SaSnapshot, Stray, Tombstone, UNREADABLE,
-    UNREADABLE_TEXT,
+    ChildState, DELETED, FailureKind, IkeState, Live, LiveConnection, Role, SaSnapshot, SendError, Stray, Tombstone,
+    UNREADABLE, UNREADABLE_TEXT,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -33,6 +33,8 @@ const ONE_WAY: Duration = Duration::from_secs(30);
 const SILENT: Duration = Duration::from_secs(120);
 /// Messages of an SA that is over are late for no longer than this.
 const LATE: Duration = Duration::from_secs(60);
+/// Times of two sources differ by no more.
+const SECOND: Duration = Duration::from_secs(1);
 /// So many half-open peers are no accident.
 const FLOOD: usize = 20;
 
@@ -53,6 +55,8 @@ pub fn live(live: &Live) -> Vec<Finding> {
         findings.extend(group.judge(live));
     }
     findings.extend(flood(live));
+    findings.extend(below::plane(live));
+    findings.extend(later::certificates(live));
     findings
 }
 
@@ -238,6 +242,9 @@ fn of_stray(stray: &Stray) -> String {
 impl Group<'_> {
     fn judge(&self, live: &Live) -> Vec<Finding> {
         let mut found = vec![self.main(live)];
+        if let Some((main, error)) = found.first_mut().zip(self.sending(live)) {
+            below::explain(main, error);
+        }
         found.extend(self.one_way());
         for finding in &mut found {
             finding.peer = self.peer();
@@ -249,7 +256,21 @@ impl Group<'_> {
             }
         }
         found.extend(self.refused_elsewhere());
+        let peer = self.peer();
+        found.extend(self.connection.iter().flat_map(|connection| later::configured(connection, &peer)));
+        found.extend(self.sas.iter().find(|sa| up(sa)).iter().flat_map(|sa| later::weak(sa, &peer)));
         found
+    }
+
+    /// What became of what this attempt, the last one, or the SA that is up, sent of late.
+    fn sending<'a>(&self, live: &'a Live) -> Option<&'a SendError> {
+        let (sa, within) = match (self.sas.first(), self.ended.first()) {
+            (Some(sa), _) if up(sa) => (*sa, RECENT),
+            (Some(sa), _) => (*sa, sa.age + SECOND),
+            (None, Some(tombstone)) => (&tombstone.sa, tombstone.ended + tombstone.sa.age + SECOND),
+            (None, None) => return None,
+        };
+        below::latest(live, sa.remote, within.min(RECENT))
     }
 
     /// A connection for many peers is up with one, and another one fails: each address is a case of its own.

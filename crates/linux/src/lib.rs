@@ -17,6 +17,7 @@
 
 mod batch;
 mod early;
+mod errors;
 mod namespace;
 mod netlink;
 mod port_holder;
@@ -34,6 +35,7 @@ mod xfrm;
 
 pub use batch::{MAX_BATCH, Received, RecvBatch, Transmit};
 pub use early::{EarlyPacket, EarlyPackets};
+pub use errors::{SendFailure, send_trouble};
 pub use namespace::{Namespace, NamespaceError};
 pub use netlink::NetlinkError;
 pub use port_holder::PortHolder;
@@ -43,7 +45,7 @@ pub use route::{LocalAddress, NetworkChanges, Route, RouteTarget, RouteTo, Route
 pub use socket::{BindError, SocketOptions};
 pub use tun::{Tun, TunError};
 pub use udp::Udp;
-pub use xfrm::{Acquire, Step, WhyNot, Xfrm, XfrmError, XfrmEvent};
+pub use xfrm::{Acquire, Step, WhyNot, Xfrm, XfrmError, XfrmEvent, xfrm_statistics};
 
 /// The routing table that holds the routes of tunnels, as strongSwan's installations know it.
 pub const ROUTING_TABLE: u32 = 220;

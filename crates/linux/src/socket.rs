@@ -20,12 +20,14 @@ pub struct SocketOptions {
     pub bypass_policies: bool,
     /// Let the kernel take UDP-encapsulated ESP out of this socket (RFC 3948). For the XFRM data plane, port 4500.
     pub kernel_esp_in_udp: bool,
+    /// Have the kernel keep what ICMP says about datagrams that left, for [`crate::Udp::failures`].
+    pub report_errors: bool,
 }
 
 impl Default for SocketOptions {
     /// 4 MiB buffers, no mark, nothing that needs privileges.
     fn default() -> Self {
-        Self { buffer: 4 << 20, mark: None, bypass_policies: false, kernel_esp_in_udp: false }
+        Self { buffer: 4 << 20, mark: None, bypass_policies: false, kernel_esp_in_udp: false, report_errors: false }
     }
 }
 
@@ -145,6 +147,9 @@ pub(crate) fn open(
     }
     if options.bypass_policies {
         bypass_policies(&socket, address).map_err(step("exempt the socket from IPsec policies", "CAP_NET_ADMIN"))?;
+    }
+    if options.report_errors {
+        crate::errors::ask(fd, address.is_ipv4()).map_err(step("have ICMP errors reported", capability))?;
     }
     socket.bind(&SockAddr::from(address)).map_err(step("bind the socket", capability))?;
     if options.kernel_esp_in_udp {

@@ -1,6 +1,7 @@
 //! UDP sockets for IKE and for ESP in UDP.
 
 use crate::batch::{self, RecvBatch, Transmit};
+use crate::errors::SendFailure;
 use crate::socket::{self, BindError, SocketOptions};
 use socket2::{Protocol, Socket, Type};
 use std::io;
@@ -46,6 +47,12 @@ impl Udp {
     /// The error of the first datagram if none left: skip it, or wait on `WouldBlock`.
     pub fn send_batch(&self, datagrams: &[Transmit<'_>]) -> io::Result<usize> {
         batch::send(self.socket.as_raw_fd(), datagrams)
+    }
+
+    /// What was reported about datagrams that left, since the last call ([`SocketOptions::report_errors`]). The first
+    /// report makes one receiving or sending fail, which is then to be done again.
+    pub fn failures(&self) -> Vec<SendFailure> {
+        crate::errors::read(self.socket.as_raw_fd())
     }
 
     /// Sends one datagram from `local` (unspecified: the kernel's choice).

@@ -8,7 +8,7 @@ use linux::{
     WhyNot, Xfrm, XfrmError, XfrmEvent,
 };
 use model::dataplane::{ChildInstall, Command, EspSa, Mode, PlaneEvent, TrapInstall};
-use model::{Encryption, SaId};
+use model::{Encryption, PlaneFault, SaId};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use wire::Secret;
@@ -492,6 +492,32 @@ fn a_trap_reports_its_packets() {
             assert_eq!(found, [XfrmEvent::Acquire(expected)]);
             xfrm.apply(&Command::RemoveTrap { trap: SaId(3) }).unwrap();
             assert_eq!(xfrm.count().unwrap().1, 0);
+        })
+        .unwrap();
+}
+
+/// What somebody else flushed is told by the name of its child, and what is as it was put there is not.
+#[test]
+fn what_was_flushed_is_noticed() {
+    let Some(namespace) = kernel_with_esp() else { return };
+    namespace
+        .run(|| {
+            let ip = |words: &[&str]| std::process::Command::new("ip").args(words).status().is_ok_and(|s| s.success());
+            if !ip(&["-V"]) {
+                return skip("no ip command");
+            }
+            let mut xfrm = Xfrm::open().unwrap();
+            let name = |_: SaId| "net".to_string();
+            apply_install(&mut xfrm, install(1));
+            assert_eq!(xfrm.inspect(&name).unwrap(), []);
+            assert!(ip(&["xfrm", "policy", "flush"]));
+            let gone = xfrm.inspect(&name).unwrap();
+            assert_eq!(gone.len(), 3, "{gone:?}");
+            assert!(matches!(&gone[0], PlaneFault::PolicyMissing { child, .. } if child == "net"));
+            assert!(ip(&["xfrm", "state", "flush"]));
+            let gone = xfrm.inspect(&name).unwrap();
+            assert!(matches!(&gone[0], PlaneFault::SaMissing { spi: 0x1001, inbound: true, .. }), "{gone:?}");
+            assert_eq!(gone.len(), 5, "{gone:?}");
         })
         .unwrap();
 }

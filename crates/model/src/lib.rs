@@ -17,12 +17,15 @@ mod selector;
 mod snapshot;
 mod suite;
 mod time;
+mod trouble;
 
 pub use event::{DropReason, Event, Phase};
 pub use failure::{CertificateProblem, ConfigRef, Failure, FailureKind, RedirectProblem, Side};
 pub use identity::{IdKind, Identity, InvalidIdentity};
 pub use listed::{ListedSa, Listing, Tally};
 pub use live::{Live, LiveChild, LiveConnection, Stray, StraySa};
+pub use listed::{ListedSa, Listing};
+pub use live::{CertificateUse, Live, LiveCertificate, LiveChild, LiveConnection, Stray, StraySa};
 pub use observed::{NOTIFY_DATA, ObservedInside, ObservedMessage, ObservedNotify, ObservedSa, ObservedTooBig};
 pub use selector::{InvalidSelector, MAX_PAIRS, TrafficSelector, narrow, pairs};
 pub use snapshot::{
@@ -33,6 +36,7 @@ pub use suite::{
     Algorithm, ChosenSuite, Dimension, Encryption, InvalidProposal, Mismatch, Proposal, ProposalProtocol, select,
 };
 pub use time::Instant;
+pub use trouble::{PlaneFault, SendError, SendTrouble};
 
 /// The number by which an operator names an IKE SA or a Child SA: swanctl's `#<uniqueid>`.
 ///

@@ -1,6 +1,6 @@
 //! What a running daemon says of itself: what it is configured to have, what is there, and what became of the rest.
 
-use crate::{SaSnapshot, Tombstone};
+use crate::{Identity, PlaneFault, SaSnapshot, SendError, Tombstone};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
@@ -16,6 +16,10 @@ pub struct LiveConnection {
     pub remote_addrs: Vec<String>,
     /// The only version of IKE that it is for, if it is for one only.
     pub version: Option<u8>,
+    /// Whether it looks whether the peer is alive (`dpd_delay`); `None` where the daemon does not say.
+    pub checks_peer: Option<bool>,
+    /// Time between rekeyings of its IKE SA or between authentications, the shorter one; `None` for never, or not known.
+    pub ike_lifetime: Option<Duration>,
     /// Its children.
     pub children: Vec<LiveChild>,
 }
@@ -29,6 +33,34 @@ pub struct LiveChild {
     pub starts: Option<bool>,
     /// Whether a trap is set: the first packet that needs it begins it.
     pub trapped: bool,
+    /// Whether something shall happen when the peer is dead (`dpd_action`).
+    pub acts_on_dead_peer: bool,
+    /// Time between rekeyings; `None` for never, or not known.
+    pub rekey_time: Option<Duration>,
+}
+
+/// Whose a certificate is, as a daemon lists it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CertificateUse {
+    /// We prove ourselves with it: its private key is here.
+    Own,
+    /// It is an authority's.
+    Authority,
+    /// A peer's, or of an end without its key here.
+    Other,
+    /// It is no certificate but a list of revoked ones.
+    RevocationList,
+}
+
+/// A certificate or revocation list that a daemon has: as much as tells when it runs out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LiveCertificate {
+    /// Whose it is.
+    pub of: CertificateUse,
+    /// Its subject, or the issuer of a list.
+    pub name: Identity,
+    /// Its end, since the Unix epoch; `None` for a list that does not say when the next one comes.
+    pub not_after: Option<Duration>,
 }
 
 /// What a message belongs to that no SA here can read.
@@ -92,4 +124,12 @@ pub struct Live {
     pub counters: BTreeMap<String, BTreeMap<String, u64>>,
     /// Messages of SAs that the daemon does not have, by address; none where it does not say.
     pub strays: Vec<Stray>,
+    /// The time, since the Unix epoch, by which certificates run out; `None` where nobody says.
+    pub now: Option<Duration>,
+    /// Certificates and revocation lists of the daemon.
+    pub certificates: Vec<LiveCertificate>,
+    /// What became of datagrams that were to be sent.
+    pub send_errors: Vec<SendError>,
+    /// What is wrong in the data plane.
+    pub plane_faults: Vec<PlaneFault>,
 }

@@ -1,7 +1,7 @@
 //! SAs as an operator sees them: plain values, taken between two inputs of the core.
 
 use crate::dataplane::{Binding, Counters, Mode};
-use crate::{ChosenSuite, Failure, Identity, Role, SaId, TrafficSelector};
+use crate::{ChosenSuite, Failure, Identity, Role, SaId, SendError, TrafficSelector};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use wire::SpiPair;
@@ -152,6 +152,8 @@ pub struct SaSnapshot {
     pub local_id: Option<Identity>,
     /// Who the peer says it is, once known.
     pub remote_id: Option<Identity>,
+    /// When the first of the certificates runs out by which the peer proved itself, since the Unix epoch; `None` without one.
+    pub remote_certificate_until: Option<Duration>,
     /// The peer's user, whom XAuth proved (IKEv1).
     pub remote_xauth_id: Option<Identity>,
     /// Our virtual addresses, which the peer assigned.
@@ -191,6 +193,8 @@ pub struct SaSnapshot {
     /// What speaks against a negotiation under way, or against an SA of which nothing proven was heard since, without being
     /// proof: the error that the peer reported unprotected, by its name, [`DELETED`] or [`UNREADABLE`].
     pub suspicion: Option<String>,
+    /// What the operating system said last of what is sent to the peer's address and port; `None` for nothing.
+    pub send_error: Option<SendError>,
     /// The worker that owns this SA; tmsh's `(tmm: N)`.
     pub worker: u32,
     /// Child SAs, also those still being negotiated.

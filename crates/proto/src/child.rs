@@ -30,6 +30,8 @@ pub(crate) struct ChildSa {
     pub remote_ts: Vec<TrafficSelector>,
     pub installed: Option<Instant>,
     pub expires: Option<Instant>,
+    /// When it is to be replaced, where that is tried earlier once (`pfs_probe`).
+    pub due: Option<Instant>,
     /// The Child SA that it succeeds by the peer's wish.
     pub succeeds: Option<SaId>,
     /// A packet that comes by it makes it the one to send by, before what it succeeds is gone.
@@ -457,6 +459,7 @@ impl ChildSa {
             remote_ts: selectors.remote,
             installed: None,
             expires: None,
+            due: None,
             succeeds: None,
             takes_over_when_used: false,
             told: None,

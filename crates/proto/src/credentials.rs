@@ -209,6 +209,11 @@ impl Credentials {
         &self.authorities
     }
 
+    /// The revocation lists, one of each authority at most.
+    pub fn revocation_lists(&self) -> impl Iterator<Item = &RevocationList> {
+        self.revocation_lists.iter().map(|held| &held.list)
+    }
+
     /// Forgets everything but the time and where lists are.
     pub fn clear(&mut self) {
         let places = std::mem::take(&mut self.places);
@@ -295,7 +300,7 @@ impl Credentials {
     }
 
     /// Checks the peer's proof: its certificate says it is `remote`, its key signed `signed`, and it is trusted and what
-    /// the connection asks for.
+    /// the connection asks for. Returns what kind of key it has, and until when that holds.
     pub(crate) fn check<'a>(
         &self,
         now: Instant,
@@ -361,7 +366,8 @@ impl Credentials {
         let kind = allowed(&connection.remote, certificate, &path, proof.scheme)
             .map_err(|NotAllowed(why)| untrusted(CertificateProblem::NotAllowed, why))?;
         let every = |(start, end)| TrafficSelector { start, end, ..TrafficSelector::host(start) };
-        Ok(Checked { kind, addresses: blocks.map(|ranges| ranges.into_iter().map(every).collect()) })
+        let until = std::iter::once(*certificate).chain(&path).map(|c| c.not_after()).min();
+        Ok(Checked { kind, addresses: blocks.map(|ranges| ranges.into_iter().map(every).collect()), until })
     }
 
     /// Where the revocation lists are for want of which a peer was refused; nothing where it was refused for something
@@ -408,11 +414,13 @@ pub(crate) struct Checked {
     pub kind: KeyKind,
     /// The addresses that its certificate is for (RFC 3779); anything if it does not say.
     pub addresses: Option<Vec<TrafficSelector>>,
+    /// When the first certificate on its path runs out, since the Unix epoch; `None` for a key without one.
+    pub until: Option<Duration>,
 }
 
 impl Checked {
     fn raw(kind: KeyKind) -> Self {
-        Self { kind, addresses: None }
+        Self { kind, addresses: None, until: None }
     }
 }
 

@@ -23,6 +23,8 @@ pub struct Settings {
     /// Whether a new IKE SA is made beside the old one to authenticate anew, which goes then; else the old one goes first
     /// (`make_before_break`).
     pub make_before_break: bool,
+    /// How long after IKE_AUTH made a Child SA it is replaced once to see whether that works; zero for never (`pfs_probe`).
+    pub pfs_probe: Duration,
     /// From this many half-open SAs on, an initiator has to solve a puzzle (RFC 8019), and from twice as many a harder one; 0
     /// for never (`puzzle_threshold`).
     pub puzzle_threshold: usize,
@@ -81,6 +83,7 @@ impl Default for Settings {
             half_open_limit: 10_000,
             ike_sa_limit: 0,
             make_before_break: true,
+            pfs_probe: Duration::ZERO,
             puzzle_threshold: 1000,
             puzzle_threshold_peer: 0,
             puzzle_difficulty: 16,

@@ -84,12 +84,31 @@ pub struct Sa {
     /// name, DELETE or UNREADABLE.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspicion: Option<String>,
+    /// What the operating system said last of what is sent to the peer's address and port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub send_error: Option<SendError>,
     /// The worker that owns it.
     pub worker: u32,
     /// Child SAs.
     pub children: Vec<Child>,
     /// Names of the configured children.
     pub configured_children: Vec<String>,
+}
+
+/// What became of datagrams that were to be sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SendError {
+    /// Where they go: address and port.
+    pub to: String,
+    /// `host-unreachable`, `network-unreachable`, `port-unreachable`, `not-permitted`...
+    pub trouble: String,
+    /// How often.
+    pub count: u64,
+    /// Seconds since the latest.
+    pub last: u64,
+    /// Who reported it by ICMP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reporter: Option<String>,
 }
 
 /// The message that an SA waits for.
@@ -305,6 +324,13 @@ impl From<&SaSnapshot> for Sa {
             tasks_queued: texts(&sa.tasks_queued),
             tasks_active: texts(&sa.tasks_active),
             suspicion: sa.suspicion.clone(),
+            send_error: sa.send_error.as_ref().map(|error| SendError {
+                to: error.to.to_string(),
+                trouble: error.trouble.code().to_string(),
+                count: error.count,
+                last: error.last.as_secs(),
+                reporter: error.reporter.map(|reporter| reporter.to_string()),
+            }),
             worker: sa.worker,
             children: sa.children.iter().map(Child::from).collect(),
             configured_children: sa.configured_children.clone(),

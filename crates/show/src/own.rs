@@ -176,10 +176,10 @@ impl Page {
             self.labelled(2, "now", rule(id).story);
         }
         let r = sa.retransmissions;
-        let times = |n: u32| if n == 1 { "once".to_string() } else { format!("{n} times") };
+        let times = |n: u64| if n == 1 { "once".to_string() } else { format!("{n} times") };
         if r.sent > 0 {
             let answer = if sa.suspicion.is_some() { "no good answer yet" } else { "no answer yet" };
-            self.labelled(2, "sent", &format!("the request again {}, {answer}", times(r.sent)));
+            self.labelled(2, "sent", &format!("the request again {}, {answer}", times(r.sent.into())));
         }
         match sa.suspicion.as_deref() {
             Some(UNREADABLE) if sa.role == Role::Initiator => {
@@ -202,11 +202,17 @@ impl Page {
             None => {}
         }
         if r.total > r.sent {
-            self.labelled(2, "lost", &format!("requests had to be sent again {} so far", times(r.total)));
+            self.labelled(2, "lost", &format!("requests had to be sent again {} so far", times(r.total.into())));
         }
         if r.answered > 0 {
-            let text = format!("the peer repeated a request {}: our answers may not reach it", times(r.answered));
+            let text =
+                format!("the peer repeated a request {}: our answers may not reach it", times(r.answered.into()));
             self.labelled(2, "heard", &text);
+        }
+        if let Some(error) = &sa.send_error {
+            let by = error.reporter.map(|reporter| format!(", says {reporter}")).unwrap_or_default();
+            let text = format!("{}{by} ({}, the latest {} ago)", error.trouble, times(error.count), span(error.last));
+            self.labelled(2, "sending", &text);
         }
         if !sa.tasks_queued.is_empty() {
             self.labelled(2, "queued", &sa.tasks_queued.join(" "));
@@ -377,6 +383,16 @@ mod tests {
         let shown = show(&[sa.clone()], &[]);
         assert!(shown.contains("  sent    the request again 2 times, no good answer yet\n"), "{shown}");
         assert!(shown.contains("  heard   NO_PROPOSAL_CHOSEN from the peer, unprotected: not acted upon,"), "{shown}");
+        sa.send_error = Some(model::SendError {
+            to: ([192, 0, 2, 2], 500).into(),
+            trouble: model::SendTrouble::PortUnreachable,
+            count: 3,
+            last: Duration::from_secs(4),
+            reporter: Some([192, 0, 2, 9].into()),
+        });
+        let text = show(&[sa.clone()], &[]).split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(text.contains("no daemon has the port, says 192.0.2.9 (3 times, the latest 4s ago)"), "{text}");
+        sa.send_error = None;
         sa.suspicion = Some(UNREADABLE.into());
         sa.role = Role::Responder;
         assert!(show(&[sa.clone()], &[]).contains("a proof that cannot be decrypted"));
@@ -441,6 +457,7 @@ gw-gw #1  ESTABLISHED 2h 5min, rekeying in 1h 47min
             retransmissions: Retransmissions { sent: 0, total: 1, answered: 3 },
             children: Vec::new(),
             suspicion: None,
+            send_error: None,
             expires_in: None,
             heard: model::Heard::default(),
             configured_children: Vec::new(),

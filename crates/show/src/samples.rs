@@ -32,6 +32,7 @@ pub(crate) fn established() -> SaSnapshot {
         remote_xauth_id: None,
         local_vips: Vec::new(),
         remote_vips: Vec::new(),
+        remote_certificate_until: None,
         banner: None,
         suite: Some(ChosenSuite {
             encryption: Encryption { id: EncryptionId::AES_CBC, key_length: Some(128) },
@@ -84,6 +85,7 @@ pub(crate) fn established() -> SaSnapshot {
             },
         }],
         suspicion: None,
+        send_error: None,
         expires_in: None,
         heard: model::Heard::default(),
         configured_children: vec!["net-net".into(), "net-backup".into()],
@@ -144,6 +146,7 @@ pub(crate) fn connecting() -> SaSnapshot {
             ..likeness
         }],
         suspicion: None,
+        send_error: None,
         expires_in: None,
         heard: model::Heard::default(),
         configured_children: vec!["lan".into()],

@@ -488,6 +488,7 @@ Total records returned: 0
                 child("second-selector", 17_129, ChildState::Larval),
             ],
             suspicion: None,
+            send_error: None,
             expires_in: None,
             heard: model::Heard::default(),
             configured_children: vec!["selector-10202".into(), "second-selector".into()],

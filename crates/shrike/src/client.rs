@@ -1,9 +1,12 @@
 //! The commands that speak to a running daemon over vici.
 
+use crate::clock::unix_seconds;
+use crate::daemon::control::validity;
 use model::{Live, SaSnapshot, Tombstone};
 use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::time::Duration;
 use vici::{Client, ClientError, Message, schema};
 
 /// Where charon has its socket, so that swanctl finds us without being told.
@@ -132,6 +135,24 @@ impl Control {
             Ok(_) | Err(ClientError::UnknownCommand(_) | ClientError::UnknownEvent(_)) => live.strays = strays,
             Err(error) => return Err(error.to_string()),
         }
+        let (mut errors, mut faults) = (Vec::new(), Vec::new());
+        for event in ["shrike-send-error", "shrike-plane-fault"] {
+            let each = |m: Message| match event {
+                "shrike-send-error" => errors.extend(schema::send_error_from(&m).ok()),
+                _ => faults.extend(schema::plane_fault_from(&m).ok()),
+            };
+            match self.client.streamed("shrike-list-troubles", event, Message::new(), each) {
+                Ok(_) | Err(ClientError::UnknownCommand(_) | ClientError::UnknownEvent(_)) => {}
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+        (live.send_errors, live.plane_faults) = (errors, faults);
+        let each = |m: Message| live.certificates.extend(validity(&m));
+        match self.client.streamed("list-certs", "list-cert", Message::new(), each) {
+            Ok(_) | Err(ClientError::UnknownCommand(_) | ClientError::UnknownEvent(_)) => {}
+            Err(error) => return Err(error.to_string()),
+        }
+        live.now = Some(Duration::from_secs(unix_seconds()));
         let stats = self.client.request("stats", Message::new());
         live.running = stats.ok().as_ref().and_then(schema::running);
         if !live.remembers {

@@ -93,6 +93,11 @@ pub fn render(live: Option<&Live>) -> String {
             running: live.running,
             strays: live.strays.iter().filter(|s| s.connections.contains(&c.name)).cloned().collect(),
             counters: live.counters.get(&c.name).map(|set| (c.name.clone(), set.clone())).into_iter().collect(),
+            now: live.now,
+            // What is this host's and no connection's is not repeated for each.
+            certificates: Vec::new(),
+            plane_faults: Vec::new(),
+            send_errors: live.send_errors.clone(),
         };
         let mut worst: BTreeMap<&str, Severity> = BTreeMap::new();
         for finding in diag::live(&alone).into_iter().filter(|f| f.severity > Severity::Info) {
@@ -216,7 +221,7 @@ mod tests {
     use model::LiveChild;
 
     fn connection(name: &str) -> LiveConnection {
-        let children = vec![LiveChild { name: "net".into(), starts: Some(true), trapped: false }];
+        let children = vec![LiveChild { name: "net".into(), starts: Some(true), ..LiveChild::default() }];
         LiveConnection {
             name: name.into(),
             remote_addrs: vec!["192.0.2.2".into()],

@@ -59,3 +59,29 @@ fn packets_that_nobody_answers_are_told() {
     assert_eq!(one_way(50, 100, Some(10), 1), None, "answered");
     assert_eq!(one_way(50, 100, Some(300), 200), None, "nothing is sent either");
 }
+
+/// With `pfs_probe`, groups that differ are found soon after the first Child SA, which stays and is not tried again and again;
+/// where they are the same, it is replaced once.
+#[test]
+fn groups_that_differ_are_found_before_the_first_rekeying_if_that_is_asked_for() {
+    let run = |probe: Duration, there: &str| {
+        let site = |name, own, peer, esp: &str| Site::new(name, own).to(peer).child(&format!("esp_proposals = {esp}"));
+        let mut sim = Sim::new(7);
+        let here = site("a", "192.0.2.1", "192.0.2.2", "aes128gcm16-x25519").settings(|s| s.pfs_probe = probe);
+        let a = sim.add(here);
+        let b = sim.add(site("b", "192.0.2.2", "192.0.2.1", there));
+        sim.initiate(a, b);
+        sim.run_for(120 * SECOND);
+        assert!(sim.carries(a, b), "{:?}", sim.tombstones(a));
+        let tried = sim.tombstones(a).iter().filter(|t| t.child.is_some()).count();
+        let found = diag::live(&live(&sim, a)).remove(0);
+        let age = sim.snapshots(a)[0].children[0].installed.unwrap();
+        (found.severity, found.causes.first().copied(), tried, age > 115 * SECOND)
+    };
+    let different = "aes128gcm16-ecp256";
+    assert_eq!(run(Duration::ZERO, different), (Severity::Ok, None, 0, true), "nobody asked");
+    assert_eq!(run(10 * SECOND, different), (Severity::Error, Some(Cause::Pfs), 1, true));
+    assert_eq!(run(10 * SECOND, "aes128gcm16"), (Severity::Error, Some(Cause::Pfs), 1, true), "no group there");
+    let (severity, cause, _, first) = run(10 * SECOND, "aes128gcm16-x25519");
+    assert_eq!((severity, cause, first), (Severity::Ok, None, false), "it has a successor");
+}

@@ -18,7 +18,7 @@ fn findings(sim: &Sim, node: NodeId) -> Vec<Finding> {
     let connection = |c: &std::sync::Arc<config::Connection>| LiveConnection {
         name: c.name.clone(),
         remote_addrs: c.remote_addrs.iter().map(ToString::to_string).collect(),
-        children: vec![LiveChild { name: "net".into(), starts: Some(false), trapped: false }],
+        children: vec![LiveChild { name: "net".into(), starts: Some(false), ..LiveChild::default() }],
         ..LiveConnection::default()
     };
     diag::live(&Live {

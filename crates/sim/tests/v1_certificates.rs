@@ -186,3 +186,17 @@ fn of_several_connections_the_one_that_takes_the_certificate_is_used() {
     assert!(sim.carries(a, b), "{:?}", sim.tombstones(b));
     assert_eq!(sim.snapshots(b)[0].name, "gw2");
 }
+
+/// For a warning before the peer's certificate runs out.
+#[test]
+fn it_is_kept_until_when_the_peers_certificate_is_good() {
+    for mode in ["no", "yes"] {
+        let (a, b) = pair(mode, "rsa");
+        let (sim, a, b) = run(a, b);
+        for (node, peer) in [(a, "mars"), (b, "moon")] {
+            let until = sim.snapshots(node)[0].remote_certificate_until.unwrap();
+            let end = fake_certificate(peer).not_after();
+            assert!(until <= end && until + Duration::from_secs(2) >= end, "aggressive = {mode}: {until:?} {end:?}");
+        }
+    }
+}

@@ -234,3 +234,28 @@ fn of_several_connections_the_one_that_takes_the_certificate_is_used() {
     let (sim, a, b) = with_two_authorities((sun().certificate("eve"), gateway()), "someone.example");
     assert!(sim.carries(a, b), "{:?}", sim.tombstones(b));
 }
+
+/// For a warning before the peer's certificate runs out.
+#[test]
+fn it_is_kept_until_when_the_peers_certificate_is_good_also_after_a_rekeying() {
+    let (mut sim, a, b) = run(moon(), sun());
+    let until = |sim: &Sim, node| sim.snapshots(node).iter().map(|sa| sa.remote_certificate_until).collect::<Vec<_>>();
+    let end = |name| Some(fake_certificate(name).not_after());
+    let near = |found: Vec<Option<Duration>>, end: Option<Duration>| {
+        let second = Duration::from_secs(2); // the root's certificate was made just before
+        assert!(
+            !found.is_empty() && found.iter().all(|f| *f <= end && *f >= end.map(|end| end - second)),
+            "{found:?} {end:?}"
+        );
+    };
+    near(until(&sim, a), end("sun"));
+    near(until(&sim, b), end("moon"));
+    let ike = proto::Selection { ike: Some("gw".into()), ..proto::Selection::default() };
+    assert_eq!(sim.with(a, |endpoint, now| endpoint.rekey(now, &ike)), 1);
+    sim.run_for(Duration::from_secs(5));
+    near(until(&sim, a), end("sun"));
+    near(until(&sim, b), end("moon"));
+    let psk = |own: (&str, &str), peer: (&str, &str)| Site::new(own.0, own.1).to(peer.1);
+    let (sim, a, _) = run(psk(MOON, SUN), psk(SUN, MOON));
+    assert_eq!(until(&sim, a), [None]);
+}

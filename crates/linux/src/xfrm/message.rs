@@ -31,7 +31,7 @@ pub(super) const ATTRIBUTE_MARK: u16 = 21;
 pub(super) const ATTRIBUTE_REPLAY_ESN: u16 = 23;
 const ATTRIBUTE_SET_MARK: u16 = 29;
 const ATTRIBUTE_SET_MARK_MASK: u16 = 30;
-const ATTRIBUTE_INTERFACE_ID: u16 = 31;
+pub(super) const ATTRIBUTE_INTERFACE_ID: u16 = 31;
 
 pub(super) const SA_ID: usize = 24;
 pub(super) const SA_INFO: usize = 224;
@@ -52,6 +52,17 @@ pub(crate) enum Direction {
     In = 0,
     Out = 1,
     Forward = 2,
+}
+
+impl Direction {
+    /// As `ip xfrm policy` has it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::In => "in",
+            Self::Out => "out",
+            Self::Forward => "fwd",
+        }
+    }
 }
 
 /// Mode numbers are the kernel's, not those of IKE.

@@ -2,13 +2,16 @@
 
 mod algorithm;
 mod error;
+mod inspect;
 mod message;
 mod moved;
 mod policies;
 mod selector;
+mod statistics;
 
 pub use error::{Step, WhyNot, XfrmError};
 pub(crate) use message::{Direction, socket_bypass_policy};
+pub use statistics::xfrm_statistics;
 
 use crate::NetlinkError;
 use crate::netlink::{CREATE, DUMP, EXCLUSIVE, Request, Socket};

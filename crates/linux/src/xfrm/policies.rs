@@ -133,8 +133,16 @@ impl Rule {
         (*selector, self.mode(), *self.binding())
     }
 
+    /// The outbound SA that a policy names; zero for any, or where there is none.
+    pub(super) fn spi(&self) -> u32 {
+        match self {
+            Self::Protect(template) => template.spi,
+            Self::Shunt(..) => 0,
+        }
+    }
+
     /// Bypasses before everything else, discards after it, whatever the selectors.
-    fn priority(&self, selector: &Selector) -> u32 {
+    pub(super) fn priority(&self, selector: &Selector) -> u32 {
         const LAYER: u32 = 400_000; // the most that a selector has
         match self {
             Self::Shunt(_, Some(fixed), _) | Self::Protect(Template { priority: Some(fixed), .. }) => *fixed,
@@ -147,7 +155,7 @@ impl Rule {
 
 impl Xfrm {
     /// The rule of a Child SA, a trap or a shunt.
-    fn rule_of(&self, owner: SaId) -> Option<Rule> {
+    pub(super) fn rule_of(&self, owner: SaId) -> Option<Rule> {
         let without_sa = || self.rules.get(&owner).map(|(rule, _)| *rule);
         self.children.get(&owner).map(|child| Rule::of(&child.install)).or_else(without_sa)
     }
@@ -204,7 +212,7 @@ impl Xfrm {
 }
 
 /// The directions in which a mode has policies: only tunnels are forwarded into.
-fn directions(mode: Mode) -> &'static [Direction] {
+pub(super) fn directions(mode: Mode) -> &'static [Direction] {
     match mode {
         // Outbound first: what is sent by an SA that the peer is about to forget is lost.
         Mode::Tunnel => &[Direction::Out, Direction::In, Direction::Forward],

@@ -196,7 +196,10 @@ fn message2(
     let expected = phase1_hash(sa.method, &proving, h.spis, Role::Responder);
     let by = (sa.method, Role::Responder);
     let how = match (&proof, check(cx, now, by, &connection, &remote, expected.expose(), &proof)) {
-        (_, Ok(how)) => how,
+        (_, Ok(proven)) => {
+            sa.remote_certificate_until = proven.until;
+            proven.how
+        }
         // Anybody on the path could have sent this; but nobody else has answered, and the peer's key is the likely cause.
         (Proof::Signature { .. }, Err(kind)) if is_signature(sa.method) => {
             if sa.waits(cx, now, (&kind, &proof), (h, datagram, path)) {
@@ -295,7 +298,10 @@ fn message3(
     };
     let (connection, remote) = (sa.connection.clone()?, sa.remote_id.clone()?);
     let how = match check(cx, now, by, &connection, &remote, expected.expose(), &proof) {
-        Ok(how) => how,
+        Ok(proven) => {
+            sa.remote_certificate_until = proven.until;
+            proven.how
+        }
         Err(kind) if opened.is_some() => {
             drop(chain);
             let waits = sa.waits(cx, now, (&kind, &proof), (h, datagram, path));

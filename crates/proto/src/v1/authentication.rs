@@ -22,6 +22,7 @@ use config::{AuthMethod, Connection};
 use crypto::{Certificate, KeyKind, Prf, Scheme};
 use model::{FailureKind, Identity, Instant, Role};
 use std::net::SocketAddr;
+use std::time::Duration;
 use wire::v1::{Chain, ChainBuilder};
 use wire::{CertEncoding, OakleyAuthMethod as Method, PrfId};
 
@@ -222,7 +223,15 @@ impl Proof {
     }
 }
 
-/// Checks the proof of `remote`, which is this end, over its HASH. Returns how it was proven, in words.
+/// How an end proved who it is.
+pub(super) struct Proven {
+    /// In words.
+    pub how: String,
+    /// When the first certificate of it runs out, since the Unix epoch; `None` without one.
+    pub until: Option<Duration>,
+}
+
+/// Checks the proof of `remote`, which is this end, over its HASH. Returns how it was proven.
 pub(super) fn check(
     cx: &Context,
     now: Instant,
@@ -231,19 +240,16 @@ pub(super) fn check(
     remote: &Identity,
     hash: &[u8],
     proof: &Proof,
-) -> Result<String, FailureKind> {
+) -> Result<Proven, FailureKind> {
     match (proof, scheme_of(method, end)) {
         (Proof::Signature { value, .. }, Some(scheme)) => {
-            cx.credentials.check(
-                now,
-                connection,
-                remote,
-                proof.certificates(),
-                &Signature { scheme, value, signed: hash },
-            )?;
-            Ok(scheme.to_string())
+            let signature = Signature { scheme, value, signed: hash };
+            let checked = cx.credentials.check(now, connection, remote, proof.certificates(), &signature)?;
+            Ok(Proven { how: scheme.to_string(), until: checked.until })
         }
-        (Proof::Hash(received), None) if crypto::equal(received, hash) => Ok(without_signature(method).into()),
+        (Proof::Hash(received), None) if crypto::equal(received, hash) => {
+            Ok(Proven { how: without_signature(method).into(), until: None })
+        }
         _ => Err(FailureKind::AuthMethodMismatch {
             expected: name(method).into(),
             received: if matches!(proof, Proof::Hash(_)) { "HASH".into() } else { "SIG".into() },

@@ -14,7 +14,7 @@
 //! that the addresses allow.
 
 use super::authentication::{
-    Proof, check, hash_function, is_signature, note_requests, prove, request_certificates, requested, signs,
+    Proof, Proven, check, hash_function, is_signature, note_requests, prove, request_certificates, requested, signs,
 };
 use super::informational;
 use super::nat;
@@ -396,8 +396,8 @@ fn message5(
     };
     let proven =
         |c: &Connection| check(cx, now, (sa.method, Role::Initiator), c, &remote, expected.expose(), &believed.proof);
-    let (connection, how) = match proven(first) {
-        Ok(how) => (Arc::clone(first), how),
+    let (connection, Proven { how, until }) = match proven(first) {
+        Ok(proof) => (Arc::clone(first), proof),
         Err(kind) => {
             // Another connection may take the authority that this one does not.
             let others = matches!(kind, FailureKind::CertificateUntrusted { .. }).then_some(fitting.iter());
@@ -434,6 +434,7 @@ fn message5(
     proving.keys.accept(&believed.opened);
     let own = phase1_hash(sa.method, &proving, sa.spis, Role::Responder);
     sa.requested.extend(believed.requested);
+    sa.remote_certificate_until = until;
     (sa.local, sa.remote) = (path.local, path.remote);
     sa.connection = Some(Arc::clone(&connection));
     sa.local_id = Some(local.clone());
@@ -513,7 +514,10 @@ fn message6(
     }
     let by = (sa.method, Role::Responder);
     match check(cx, now, by, &connection, &believed.id, expected.expose(), &believed.proof) {
-        Ok(how) => sa.log(cx, "IKE", 1, format!("authentication of '{}' with {how} successful", believed.id)),
+        Ok(Proven { how, until }) => {
+            sa.remote_certificate_until = until;
+            sa.log(cx, "IKE", 1, format!("authentication of '{}' with {how} successful", believed.id));
+        }
         Err(kind) if sa.waits(cx, now, (&kind, &believed.proof), (h, datagram, path)) => {
             if let State::IdSent(s) = &mut sa.state {
                 s.responder_id = previous;

@@ -150,6 +150,8 @@ pub(crate) struct IsakmpSa {
     pub(super) dead_peer_detection: bool,
     pub local_id: Option<Identity>,
     pub remote_id: Option<Identity>,
+    /// When the first of the certificates runs out by which the peer proved itself, since the Unix epoch.
+    pub remote_certificate_until: Option<std::time::Duration>,
     pub created: Instant,
     pub established: Option<Instant>,
     /// When phase 1 was done; XAuth may follow.
@@ -245,6 +247,7 @@ impl IsakmpSa {
             dead_peer_detection: false,
             local_id: None,
             remote_id: None,
+            remote_certificate_until: None,
             created: now,
             established: None,
             phase1: None,
@@ -503,6 +506,7 @@ impl IsakmpSa {
             remote: self.remote,
             local_id: self.local_id.clone(),
             remote_id: self.remote_id.clone(),
+            remote_certificate_until: self.remote_certificate_until,
             remote_xauth_id: self.configuration.proven_user(),
             local_vips: self.configuration.own().to_vec(),
             remote_vips: self.configuration.assigned().to_vec(),
@@ -532,6 +536,7 @@ impl IsakmpSa {
             worker: cx.settings.worker,
             children: self.children.iter().map(|c| self.listed(c, cx, now)).collect(),
             suspicion: self.suspicion(),
+            send_error: None, // whoever sends adds it
             heard: self.heard,
             configured_children: connection
                 .map_or_else(Vec::new, |c| c.children.iter().map(|c| c.name.clone()).collect()),

@@ -417,8 +417,26 @@ fn again_later(sa: &mut IkeSa, cx: &mut Context, now: Instant, id: SaId) {
     if child.state == ChildState::Rekeying {
         child.state = ChildState::Installed;
     }
-    let at = retry_at(cx, now, child.expires);
+    // What failed as a probe has its time.
+    let at = child.due.take().filter(|due| *due > now).unwrap_or_else(|| retry_at(cx, now, child.expires));
     cx.timers.set(sa.id, Reason::ChildLifetime(id), at);
+}
+
+/// IKE_AUTH makes a Child SA without a key exchange of its own (RFC 7296 section 1.2), so that different groups, or one at one
+/// end only, would show when it is first replaced. Where that is wanted (`pfs_probe`), that is tried soon; if it fails, the Child
+/// SA stays until its time comes.
+pub(super) fn probe_soon(sa: &mut IkeSa, cx: &mut Context, now: Instant, id: SaId) {
+    let wait = cx.settings.pfs_probe;
+    let due = cx.timers.deadline(sa.id, Reason::ChildLifetime(id));
+    let Some(child) = sa.children.iter_mut().find(|c| c.id == id) else { return };
+    // One that is never replaced needs no group.
+    let replaced = due.filter(|due| Some(*due) != child.expires && now + wait < *due);
+    if let Some(due) = replaced.filter(|_| !wait.is_zero()) {
+        child.due = Some(due);
+        // Both ends may want to know.
+        let random = f64::from(u32::from_be_bytes(cx.random())) / f64::from(u32::MAX);
+        cx.timers.set(sa.id, Reason::ChildLifetime(id), now + wait.mul_f64(0.5 + random / 2.0));
+    }
 }
 
 /// Whether the peer has made what this placeholder is for, or more: both ends may want the same Child SA at once, and one

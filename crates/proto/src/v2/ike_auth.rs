@@ -22,7 +22,7 @@ use super::child::{self, ChildSa};
 use super::childless;
 use super::configuration;
 use super::crash;
-use super::create_child_sa::with_trigger;
+use super::create_child_sa::{probe_soon, with_trigger};
 use super::exchange::{Request, Task, Verdict};
 use super::ike_sa_init::{permits, request_certificate};
 use super::informational::{child_refusal, remove_child};
@@ -32,7 +32,7 @@ use super::redirect;
 use super::sa::{HalfOpen, IkeSa, State};
 use super::window;
 use crate::context::{Context, Effect};
-use crate::credentials::{Signature, method_name, own_identity, scheme_for, sends_certificate};
+use crate::credentials::{Checked, Signature, method_name, own_identity, scheme_for, sends_certificate};
 use crate::policy;
 use config::{AuthMethod as Method, Connection, SharedSecret, Unique, best_psk};
 use crypto::{Certificate, KeyKind, RawKey, Scheme};
@@ -292,7 +292,7 @@ pub(super) fn response(sa: &mut IkeSa, cx: &mut Context, now: Instant, response:
     sa.remote_id = Some(remote.clone());
     let how = match checked {
         Ok(proven) => {
-            sa.proven_by = Some(proven.method);
+            (sa.proven_by, sa.remote_certificate_until) = (Some(proven.method), proven.until);
             sa.certified = proven.certified;
             proven.how
         }
@@ -436,6 +436,7 @@ fn finish_first_child(
         Ok((agreed, keys)) => {
             let id = larval.id;
             sa.install(cx, now, larval, agreed, keys, Role::Initiator);
+            probe_soon(sa, cx, now, id);
             child_up(sa, cx, now, id);
             if let Some(old) = sa.replaces.take() {
                 cx.effects.push(Effect::Replace { old, by: sa.id });
@@ -505,7 +506,7 @@ pub(super) fn request(
     }
     let peer = request.chain.idi().map(identity);
     let outcome = authenticate(cx, now, half_open, sa, request);
-    let Authenticated { connection, local, remote, auth, how, method, certified } = match outcome {
+    let Authenticated { connection, local, remote, auth, proven } = match outcome {
         Ok(authenticated) => authenticated,
         Err((_, kind)) if waits_for_lists(sa, cx, now, &kind, request.chain) => return (reply, Verdict::Wait),
         Err((connection, kind)) => {
@@ -520,13 +521,13 @@ pub(super) fn request(
         }
     };
     let (nonce_i, nonce_r) = auth_nonces(&sa.state);
-    sa.proven_by = Some(method);
-    sa.certified = certified;
+    (sa.proven_by, sa.remote_certificate_until) = (Some(proven.method), proven.until);
+    sa.certified = proven.certified;
     sa.connection = Some(Arc::clone(&connection));
     sa.local_id = Some(local.clone());
     sa.remote_id = Some(remote.clone());
     sa.become_established(cx);
-    sa.log(cx, "IKE", 1, format!("authentication of '{remote}' with {how} successful"));
+    sa.log(cx, "IKE", 1, format!("authentication of '{remote}' with {} successful", proven.how));
     reply.id_r(IdType(local.kind().number()), local.data());
     send_certificates(&mut reply, &auth.certificates, auth.raw.as_ref());
     reply.auth(auth.method, auth.value.expose());
@@ -574,12 +575,8 @@ struct Authenticated {
     local: Identity,
     remote: Identity,
     auth: OwnProof,
-    /// How the peer proved itself.
-    how: String,
-    /// The same in tmsh's words.
-    method: &'static str,
-    /// The addresses that its certificate is for (RFC 3779).
-    certified: Option<Vec<TrafficSelector>>,
+    /// The peer's.
+    proven: Proven,
 }
 
 /// Our AUTH payload, and the certificates that go with it.
@@ -690,7 +687,7 @@ fn prove(
         sk_p: &sk_p.initiator,
         id: &id,
     };
-    let proven = verify(cx, now, connection, chain, (keys, &proof), (&local, remote))?;
+    let mut proven = verify(cx, now, connection, chain, (keys, &proof), (&local, remote))?;
     let own = id_body(local.kind().number(), local.data());
     let (message, nonce, sk_p) = (&half_open.response, &half_open.nonce_i, &sk_p.responder);
     let auth = if connection.local.method == Method::Pubkey {
@@ -702,20 +699,12 @@ fn prove(
         let missing = || FailureKind::PskMissing { local: local.clone(), remote: remote.clone() };
         let best = || best_psk(&cx.secrets, &local, remote).first().map(|s| (*s).clone());
         // Of several secrets it is the one that the peer used.
-        let psk = proven.psk.or_else(best).ok_or_else(missing)?;
+        let psk = proven.psk.take().or_else(best).ok_or_else(missing)?;
         let value = auth_value(keys, &psk, message, nonce, sk_p, &own);
         let (method, how) = (AuthMethod::SHARED_KEY_MIC, "pre-shared key".into());
         OwnProof { method, value, certificates: Vec::new(), raw: None, how }
     };
-    Ok(Authenticated {
-        connection: Arc::clone(connection),
-        local,
-        remote: remote.clone(),
-        auth,
-        how: proven.how,
-        certified: proven.certified,
-        method: proven.method,
-    })
+    Ok(Authenticated { connection: Arc::clone(connection), local, remote: remote.clone(), auth, proven })
 }
 
 /// What a peer puts forward to prove who it is.
@@ -737,6 +726,8 @@ struct Proven {
     psk: Option<SharedSecret>,
     /// The addresses that its certificate is for (RFC 3779); any if it does not say.
     certified: Option<Vec<TrafficSelector>>,
+    /// When the first certificate of it runs out, since the Unix epoch.
+    until: Option<Duration>,
 }
 
 /// Checks a proof by the method that the connection wants of the peer.
@@ -755,7 +746,7 @@ fn verify(
         Method::Psk => {
             let psk = verify_psk(cx, keys, proof, local, remote)?;
             let (how, method) = ("pre-shared key".into(), "pre-shared-key");
-            return Ok(Proven { how, method, psk: Some(psk), certified: None });
+            return Ok(Proven { how, method, psk: Some(psk), certified: None, until: None });
         }
         _ => {
             let Some((scheme, value)) = scheme_of(proof.method, proof.value) else {
@@ -763,9 +754,10 @@ fn verify(
             };
             let signed = signed_octets(keys, proof.first_message, proof.nonce, proof.sk_p, proof.id);
             let signature = Signature { scheme, value, signed: &signed };
-            let checked = cx.credentials.check(now, connection, remote, chain.certs(), &signature)?;
-            let (how, method) = (scheme.to_string(), method_name(checked.kind));
-            return Ok(Proven { how, method, psk: None, certified: checked.addresses });
+            let Checked { kind, addresses, until } =
+                cx.credentials.check(now, connection, remote, chain.certs(), &signature)?;
+            let (how, method) = (scheme.to_string(), method_name(kind));
+            return Ok(Proven { how, method, psk: None, certified: addresses, until });
         }
     };
     Err(FailureKind::AuthMethodMismatch { expected: expected.into(), received: proof.method.to_string() })
@@ -822,6 +814,7 @@ fn first_child(
     reply.ts_r(&on_wire(&agreed.told().local));
     ask_for_transport(reply, agreed.mode);
     sa.install(cx, now, new, agreed, keys, Role::Responder);
+    probe_soon(sa, cx, now, id);
     child_up(sa, cx, now, id);
     Ok(())
 }

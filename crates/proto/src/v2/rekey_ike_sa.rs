@@ -98,7 +98,7 @@ fn successor(sa: &IkeSa, cx: &mut Context, now: Instant, made: &Made, nonces: (&
     new.local_id = sa.local_id.clone();
     new.remote_id = sa.remote_id.clone();
     new.mobility = mobility::inherited(sa);
-    new.proven_by = sa.proven_by;
+    (new.proven_by, new.remote_certificate_until) = (sa.proven_by, sa.remote_certificate_until);
     new.certified.clone_from(&sa.certified);
     new.redirection = sa.redirection.clone();
     new.peer_does_childless = sa.peer_does_childless;

@@ -108,6 +108,8 @@ pub(crate) struct IkeSa {
     pub nat: NatState,
     pub local_id: Option<Identity>,
     pub remote_id: Option<Identity>,
+    /// When the first of the certificates runs out by which the peer proved itself, since the Unix epoch.
+    pub remote_certificate_until: Option<Duration>,
     pub created: Instant,
     pub established: Option<Instant>,
     /// When something authentic was heard last.
@@ -192,6 +194,7 @@ impl IkeSa {
             nat: NatState::default(),
             local_id: None,
             remote_id: None,
+            remote_certificate_until: None,
             created: now,
             established: None,
             last_heard: now,
@@ -361,6 +364,7 @@ impl IkeSa {
             remote: self.remote,
             local_id: self.local_id.clone(),
             remote_id: self.remote_id.clone(),
+            remote_certificate_until: self.remote_certificate_until,
             remote_xauth_id: None,
             local_vips: self.virtual_addresses.own.clone(),
             remote_vips: self.virtual_addresses.assigned.clone(),
@@ -383,6 +387,7 @@ impl IkeSa {
             worker: cx.settings.worker,
             children: self.children.iter().map(|c| c.snapshot(self.id, self.nat.any(), cx, now)).collect(),
             suspicion: None,
+            send_error: None, // whoever sends adds it
             heard: model::Heard::default(),
             configured_children: connection
                 .map_or_else(Vec::new, |c| c.children.iter().map(|c| c.name.clone()).collect()),

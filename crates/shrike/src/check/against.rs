@@ -1,7 +1,7 @@
 //! A capture against a configuration: would we have accepted that negotiation, and if not, which line refuses?
 //!
 //! Where the configuration is the responder's, each first message is given to a protocol core with it, as if it had arrived;
-//! where it is the initiator's, what was offered is compared with what it would offer. Which of the two it is, its addresses
+//! where it is the initiator's, what was offered is compared with what it would offer (IKEv1: given to a peer that expects that). Which of the two it is, its addresses
 //! say, or the operator. What is encrypted later (identities, proofs, networks) is judged by [`inside`], if keys opened it.
 
 use super::inside::{self, Outcome};
@@ -180,6 +180,11 @@ impl Against {
             let why = format!("no connection is for IKEv{version} from {} to {}", from.ip(), to.ip());
             return finding("would-not-begin", peer, Severity::Error, &[remedy], why);
         };
+        if version == 1
+            && let Some(other) = self.offers_else(&peer, (from, to), octets, first)
+        {
+            return other;
+        }
         let offered = offers(octets);
         let all: Vec<model::Proposal> = connections.iter().flat_map(|c| c.proposals.clone()).collect();
         if let Some(offered) = offered
@@ -205,6 +210,42 @@ impl Against {
             good.evidence.push("what was answered under encryption is not judged without keys".to_string());
             good
         })
+    }
+
+    /// Whether IKEv1's first message is another one than this configuration would begin with: given to a peer that expects
+    /// just that.
+    fn offers_else(
+        &self,
+        peer: &str,
+        (from, to): (SocketAddr, SocketAddr),
+        octets: &[u8],
+        connection: &Connection,
+    ) -> Option<Finding> {
+        let mut expecting = trial::mirrored(&self.loaded, [from.ip(), to.ip()]);
+        expecting.handle(Instant::ZERO, Input::Datagram { local: to, remote: from, bytes: octets });
+        let answers = std::iter::from_fn(|| expecting.poll_output());
+        if answers.filter(|o| matches!(o, Output::Transmit { message, .. } if has_sa(message))).count() > 0 {
+            return None;
+        }
+        let ended = expecting.tombstones(Instant::ZERO);
+        let tombstone = ended.first()?;
+        // What the peer alone can tell says nothing about the message.
+        let key = match &tombstone.failure.kind {
+            FailureKind::NoProposalChosen { .. } => "proposals",
+            FailureKind::ModeMismatch { .. } => "aggressive",
+            FailureKind::AuthMethodMismatch { .. } => "local.auth",
+            FailureKind::IdentityUnknown { .. } => "local.id",
+            _ => return None,
+        };
+        let place = connection.source.get(key);
+        let mut other = diag::ended(tombstone);
+        (other.id, other.peer) = ("would-offer-else", peer.to_string());
+        other.why = format!("this configuration begins with something else than what was sent: {}", other.why);
+        other.evidence = vec![format!("the line: {place}")];
+        if let Some(line) = other.remedy.first_mut() {
+            *line = format!("{} [{place}]", tombstone.failure.kind.remedy()).into();
+        }
+        Some(other)
     }
 
     fn judge(&self, from: SocketAddr, to: SocketAddr, octets: &[u8], opened: Option<&ObservedSa>) -> Finding {
@@ -257,7 +298,7 @@ impl Against {
     }
 }
 
-/// The proposals of an IKEv2 message in the clear. Those of IKEv1 have values that no table here translates.
+/// The proposals of an IKEv2 message in the clear.
 fn offers(octets: &[u8]) -> Option<Vec<wire::v2::Proposal>> {
     let (header, payloads) = Header::split(octets).ok().filter(|(header, _)| header.version.major() == 2)?;
     let chain = wire::v2::parse_chain(header.next_payload, payloads, HEADER_LEN).ok()?;

@@ -1,12 +1,13 @@
 //! What is wrong with the certificates that a configuration has for its own ends: none, none with a key, out of date, for
-//! somebody else. The peer's are its own business; [`super::trial`] tries them, where both files are there.
+//! somebody else; and authorities and revocation lists that run out. The peer's are its own business; [`super::trial`] tries them, where both files are there.
 
 use super::{Placed, finding};
+use crate::daemon::control::validity_of_list;
 use crate::daemon::load::Loaded;
 use config::{AuthMethod, CertificateSource, Connection};
 use crypto::{AltName, Certificate};
 use diag::{Cause, Finding, Severity};
-use model::{ConfigRef, Identity};
+use model::{CertificateUse, ConfigRef, Identity, Live, LiveCertificate};
 use std::time::Duration;
 
 /// Less time than this until a certificate expires is worth a warning.
@@ -15,7 +16,29 @@ const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
 /// One file, at this time since the Unix epoch.
 pub(super) fn one(path: &str, loaded: &Loaded, now: Duration) -> Vec<Placed> {
     let signs = |c: &&std::sync::Arc<Connection>| c.local.method == AuthMethod::Pubkey;
-    loaded.connections.iter().filter(signs).filter_map(|c| connection(path, c, loaded, now)).collect()
+    let own = loaded.connections.iter().filter(signs).filter_map(|c| connection(path, c, loaded, now));
+    own.chain(of_authorities(path, loaded, now)).collect()
+}
+
+/// Authorities and revocation lists of the directories, and authorities that the file names: nothing proves itself with
+/// them here, but peers are refused by them.
+fn of_authorities(path: &str, loaded: &Loaded, now: Duration) -> Vec<Placed> {
+    let named = loaded.authorities.iter().filter_map(|a| Certificate::from_der(a.cacert.der()?).ok());
+    let authority = |c: Certificate| LiveCertificate {
+        of: CertificateUse::Authority,
+        name: Identity::from_wire(9, c.subject()),
+        not_after: Some(c.not_after()),
+    };
+    let all = loaded.credentials.authorities().iter().cloned().chain(named).map(authority);
+    let mut certificates: Vec<LiveCertificate> =
+        all.chain(loaded.credentials.revocation_lists().iter().map(validity_of_list)).collect();
+    certificates.dedup();
+    let live = Live { now: Some(now), certificates, ..Live::default() };
+    let place = ConfigRef { file: path.to_string(), line: 0, key: String::new() };
+    diag::running_out(&live)
+        .into_iter()
+        .map(|found| Placed::at(&place, Finding { peer: path.to_string(), ..found }))
+        .collect()
 }
 
 /// The worst that a connection's best certificate has.
@@ -79,7 +102,8 @@ fn certificate_of(
     }
     let left = certificate.not_after().saturating_sub(now);
     if left < SOON {
-        let why = format!("the certificate of '{subject}' expires on {}", day(certificate.not_after()));
+        let days = left.as_secs() / (24 * 3600);
+        let why = format!("the certificate of '{subject}' expires on {}, in {days} days", day(certificate.not_after()));
         let mut soon = fault(peer, Cause::AuthFailed, why, place, "renew it before");
         soon.severity = Severity::Warning;
         return Some(soon);

@@ -5,6 +5,7 @@ use crate::daemon::load::{Loaded, Refused};
 use config::{AddressPattern, AuthMethod, Child, Connection, IkeVersion, SecretKind, SharedSecret, StartAction};
 use diag::{Cause, Finding, Severity};
 use model::{ConfigRef, Identity, Proposal, ProposalProtocol};
+use std::net::IpAddr;
 use std::time::Duration;
 use wire::registry::{EncryptionId, IntegrityId, KeyExchangeId, PrfId};
 
@@ -88,11 +89,48 @@ fn connection_alone(path: &str, c: &Connection) -> Vec<Placed> {
         one.evidence.push(child.place.to_string());
         found.push(Placed::at(&child.place, one));
     }
+    found.extend(behind_nat(&peer, c));
     let life = [c.rekey_time, c.reauth_time].into_iter().filter(|time| !time.is_zero()).min();
     for child in &c.children {
         found.extend(child_alone(&peer, c, child, life));
     }
     found
+}
+
+/// A private address of ours (RFC 1918, RFC 4193) towards a public one of the peer: there is a NAT between.
+fn behind_nat(peer: &str, c: &Connection) -> Option<Placed> {
+    let private = |address: &IpAddr| match address {
+        IpAddr::V4(address) => address.is_private(),
+        IpAddr::V6(address) => address.is_unique_local(),
+    };
+    let hosts = |patterns: &[AddressPattern]| -> Vec<IpAddr> {
+        let host = |p: &AddressPattern| if let AddressPattern::Host(host) = p { Some(*host) } else { None };
+        patterns.iter().filter_map(host).collect()
+    };
+    let (ours, theirs) = (hosts(&c.local_addrs), hosts(&c.remote_addrs));
+    if ours.is_empty() || theirs.is_empty() || !ours.iter().all(private) || theirs.iter().any(private) {
+        return None;
+    }
+    let place = c.source.get("local_addrs");
+    let mut causes = vec![(
+        C::NatTraversal,
+        format!("let UDP ports 500 and 4500 pass in both directions; the peer has to do NAT traversal [{place}]"),
+    )];
+    let (mut severity, mut why) =
+        (Severity::Info, "our address is private and the peer's is not: a NAT is between, and UDP port 4500 is used");
+    // Without an identity an end is its address, which the peer never sees.
+    if c.local.id == Identity::ANY && c.local.method == AuthMethod::Psk {
+        let place = c.source.get("local.id");
+        causes.push((C::PeerId, format!("write an id that both ends know [{place}]")));
+        (severity, why) = (
+            Severity::Warning,
+            "our address is private and the peer's is not: UDP port 4500 is used, and without an id we name ourselves by an \
+             address that the peer does not see",
+        );
+    }
+    let mut found = finding("nat", peer, severity, &causes, why);
+    found.evidence.push(place.to_string());
+    Some(Placed::at(&place, found))
 }
 
 fn child_alone(peer: &str, c: &Connection, child: &Child, ike: Option<Duration>) -> Vec<Placed> {
@@ -216,6 +254,29 @@ pub(super) fn reaches(patterns: &[AddressPattern], others: &[AddressPattern]) ->
     hosts(patterns, others) || hosts(others, patterns)
 }
 
+/// Both ends rekey after the very same time: their requests cross each time (RFC 7296 section 2.8.1). With IKEv1 too each end
+/// makes a Child SA.
+fn same_clock(peer: &str, a: &Connection, b: &Connection) -> Option<Finding> {
+    let same = |ours: (Duration, Duration), theirs: (Duration, Duration)| {
+        ours == theirs && !ours.0.is_zero() && ours.1.is_zero()
+    };
+    let ike = same((a.rekey_time, a.rand_time), (b.rekey_time, b.rand_time))
+        .then(|| (String::new(), a.source.get("rand_time"), b.source.get("rand_time"), a.rekey_time));
+    let mut pairs = a.children.iter().flat_map(|ours| b.children.iter().map(move |theirs| (ours, theirs)));
+    let child = || {
+        let (ours, theirs) = pairs
+            .find(|(ours, theirs)| same((ours.rekey_time, ours.rand_time), (theirs.rekey_time, theirs.rand_time)))?;
+        let places = (ours.source.get("rand_time"), theirs.source.get("rand_time"));
+        Some((format!("the child '{}' ", ours.name), places.0, places.1, ours.rekey_time))
+    };
+    let (what, here, there, time) = ike.or_else(child)?;
+    let why = format!("both ends rekey {what}after exactly {}: their requests cross each time", seconds(time));
+    let remedy = format!("leave rand_time to its default, or rekey later at one end: {here} or {there}");
+    let mut found = finding("same-timer", peer, Severity::Warning, &[(C::Collision, remedy)], why);
+    found.evidence.extend([here.to_string(), there.to_string()]);
+    Some(found)
+}
+
 fn both(peer: &str, a: &Connection, b: &Connection) -> Vec<Finding> {
     let mut found = Vec::new();
     let starting = |c: &Connection| {
@@ -227,6 +288,9 @@ fn both(peer: &str, a: &Connection, b: &Connection) -> Vec<Finding> {
         let mut both = finding("both-begin", peer, Severity::Warning, &[(C::Collision, remedy)], why);
         both.evidence.extend([here.to_string(), there.to_string()]);
         found.push(both);
+    }
+    if let Some(clock) = same_clock(peer, a, b) {
+        found.push(clock);
     }
     if a.dpd_delay.is_zero() != b.dpd_delay.is_zero() {
         let (without, place) =

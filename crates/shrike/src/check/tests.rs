@@ -204,6 +204,44 @@ fn one_file_is_judged_by_itself() {
     assert!(findings(&how).unwrap_err().contains("/no/such/file"));
 }
 
+/// Both ends with the same time and nothing random: their requests cross each time.
+#[test]
+fn ends_that_rekey_at_the_same_moment_are_told_the_lines_of_both() {
+    let exact = "rekey_time = 1800s\n        rand_time = 0";
+    let (a, b) = (site("a", "b", GOOD, exact, "s"), site("b", "a", GOOD, exact, "s"));
+    let (found, text) = together("clock", &a, &b);
+    assert_eq!(found, [(Severity::Warning, Some("COLLISION"))], "{text}");
+    assert!(
+        text.contains("'net' after exactly 1800 s") && text.contains("a.conf:19 ") && text.contains("b.conf:19 "),
+        "{text}"
+    );
+    let later = site("b", "a", GOOD, "rekey_time = 2400s\n        rand_time = 0", "s");
+    assert_eq!(together("clocks", &a, &later).0, []);
+    assert_eq!(together("random", &a, &site("b", "a", GOOD, "rekey_time = 1800s", "s")).0, []);
+}
+
+/// A private address of ours towards a public one of the peer: what a NAT in between needs is told, as information.
+#[test]
+fn a_nat_that_must_be_there_is_told_with_its_ports_and_identities() {
+    let files = Files::new("nat");
+    let told = |text: &str| {
+        let how = Check { file: files.write("a.conf", text), with: None, json: false, verbose: false };
+        let (found, _) = findings(&how).unwrap();
+        let nat = found.into_iter().filter(|f| f.id == "nat");
+        nat.map(|f| (f.severity, f.causes.clone(), f.why)).collect::<Vec<_>>()
+    };
+    let good = site("a", "b", GOOD, "", "s");
+    assert!(told(&good).is_empty());
+    let private = good.replace("local_addrs = 192.0.2.1", "local_addrs = 10.1.0.1");
+    let found = told(&private);
+    assert!(matches!(&found[..], [(Severity::Info, causes, _)] if *causes == [Cause::NatTraversal]), "{found:?}");
+    assert!(found[0].2.contains("4500"), "{found:?}");
+    let unnamed = told(&private.replace("id = a.example", ""));
+    assert!(matches!(&unnamed[..], [(Severity::Warning, causes, _)] if causes.contains(&Cause::PeerId)), "{unnamed:?}");
+    let both = private.replace("remote_addrs = 192.0.2.2", "remote_addrs = 10.2.0.2");
+    assert!(told(&both).is_empty(), "one private network may reach another one");
+}
+
 /// What is wrong with one line does not hide what is unwise in another one, nor make something seem unwise.
 #[test]
 fn what_is_unwise_is_told_beside_what_is_refused_in_the_order_of_lines() {
@@ -272,6 +310,48 @@ fn a_capture_is_held_against_a_configuration() {
     let bad = files.write("bad.conf", "connections { x { remote_adrs = y } }");
     let error = Against::new(&bad, None).map(|_| ()).unwrap_err();
     assert!(error.contains("remote_adrs") && error.contains("correct this"), "{error}");
+}
+
+/// IKEv1's first message against the configuration of the one who sent it: algorithms, mode, way of proof, and in aggressive
+/// mode the name.
+#[test]
+fn a_first_message_of_ikev1_is_held_against_its_senders_configuration() {
+    let files = Files::new("against-v1");
+    for mode in ["no", "yes"] {
+        let lines = format!("version = 1\n    aggressive = {mode}\n    {GOOD}");
+        let mut sim = sim::Sim::new(5);
+        let simulated = |name, address, peer| {
+            let site = sim::Site::new(name, address).to(peer).connection("version = 1").connection(GOOD);
+            site.connection(&format!("aggressive = {mode}"))
+        };
+        let (here, there) =
+            (sim.add(simulated("a", "192.0.2.1", "192.0.2.2")), sim.add(simulated("b", "192.0.2.2", "192.0.2.1")));
+        sim.initiate(here, there);
+        sim.run_for(std::time::Duration::from_secs(5));
+        let against = |text: &str| {
+            let mut against = Against::new(&files.write("a.conf", text), None).unwrap();
+            sim.wire.iter().for_each(|(_, d)| against.take(d.from, d.to, &d.bytes));
+            let found = against.findings(&mut Vec::new()).remove(0);
+            (found.id, found.causes.first().map(|c| c.code()), format!("{:?} {:?}", found.evidence, found.remedy))
+        };
+        let good = site("a", "b", &lines, "", "s");
+        assert_eq!(against(&good).0, "would-accept", "aggressive = {mode}: {:?}", against(&good));
+        let sent_mode = format!("aggressive = {mode}");
+        let other_mode = format!("aggressive = {}", if mode == "no" { "yes" } else { "no" });
+        let mut cases = vec![
+            (GOOD, "proposals = aes256-sha512-x25519", "P1_PROPOSAL", "proposals"),
+            (GOOD, "proposals = aes128-sha256-modp2048", "DH_GROUP", "proposals"),
+            (&sent_mode, &other_mode, "NEGOTIATION_MODE", "aggressive"),
+        ];
+        if mode == "yes" {
+            cases.push(("id = a.example", "id = c.example", "PEER_ID", "local.id"));
+        }
+        for (was, is, cause, line) in cases {
+            let found = against(&good.replace(was, is));
+            assert_eq!((found.0, found.1), ("would-offer-else", Some(cause)), "aggressive = {mode}, {is}: {found:?}");
+            assert!(found.2.contains(&format!("connections.a-b.{line}")), "{found:?}");
+        }
+    }
 }
 
 /// With keys, what was encrypted is held against a configuration too: of either end, in both versions.

@@ -50,6 +50,20 @@ pub(super) fn endpoint((path, loaded): (&str, &Loaded), names: [IpAddr; 2]) -> E
     endpoint
 }
 
+/// A core that stands for the peer which a file's connections are meant for: with what they offer, the other way round. What
+/// the peer alone has, its private key, it lacks.
+pub(super) fn mirrored(loaded: &Loaded, names: [IpAddr; 2]) -> Endpoint {
+    let mut endpoint = Endpoint::new(Settings::default(), Box::new(crypto::SystemRandom));
+    for connection in &loaded.connections {
+        let mut mirror = named(connection, names);
+        std::mem::swap(&mut mirror.local_addrs, &mut mirror.remote_addrs);
+        std::mem::swap(&mut mirror.local, &mut mirror.remote);
+        endpoint.load_connection(Arc::new(mirror));
+    }
+    endpoint.set_secrets(loaded.secrets.clone());
+    endpoint
+}
+
 fn named(connection: &Connection, [local, remote]: [IpAddr; 2]) -> Connection {
     let mut connection = connection.clone();
     for (patterns, address) in [(&mut connection.local_addrs, local), (&mut connection.remote_addrs, remote)] {

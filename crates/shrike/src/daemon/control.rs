@@ -2,6 +2,9 @@
 
 mod credentials;
 mod findings;
+mod live;
+
+pub(crate) use credentials::{validity, validity_of_list};
 
 use super::Core;
 use super::load;
@@ -198,6 +201,7 @@ impl Client {
             "list-conns" => self.list_conns(core, m),
             "shrike-list-ended" => self.list_ended(core, now),
             "shrike-list-strays" => self.list_strays(core, now),
+            "shrike-list-troubles" => self.list_troubles(core, now),
             "shrike-diagnose" => self.diagnose(core, now),
             "get-conns" => {
                 let names: Vec<String> = core.endpoint.connections().map(|c| c.name.clone()).collect();
@@ -332,34 +336,6 @@ impl Client {
     fn list_ended(&mut self, core: &mut Core, now: Instant) -> Message {
         for tombstone in core.ended(now) {
             self.session.event("shrike-ended", &schema::tombstone(&tombstone));
-        }
-        Message::new()
-    }
-
-    /// Messages of SAs that are not here.
-    fn list_strays(&mut self, core: &mut Core, now: Instant) -> Message {
-        for stray in core.endpoint.strays(now) {
-            self.session.event("shrike-stray", &schema::stray(&stray));
-        }
-        Message::new()
-    }
-
-    /// `shrike-diagnose`: what is wrong now, a finding for each connection.
-    fn diagnose(&mut self, core: &mut Core, now: Instant) -> Message {
-        let told = |c: &Arc<config::Connection>| schema::live_connections(&schema::list_conn(&describe(c)));
-        let mut connections: Vec<_> = core.endpoint.connections().flat_map(told).collect();
-        core.endpoint.traps().for_each(|trap| schema::note_trap(&mut connections, &schema::list_policy(trap)));
-        let live = model::Live {
-            connections,
-            sas: core.snapshots(now),
-            ended: core.ended(now),
-            remembers: true,
-            running: Some(now.since(Instant::ZERO)),
-            strays: core.endpoint.strays(now),
-            ..model::Live::default()
-        };
-        for found in diag::live(&live) {
-            findings::tell(&mut self.session, "", &found);
         }
         Message::new()
     }

@@ -43,6 +43,16 @@ impl Found {
         &self.certificates
     }
 
+    /// The certificates of authorities.
+    pub fn authorities(&self) -> &[Certificate] {
+        &self.authorities
+    }
+
+    /// The revocation lists.
+    pub fn revocation_lists(&self) -> &[RevocationList] {
+        &self.lists
+    }
+
     /// Whether the private key of this public one is there.
     pub fn has_key_for(&self, public: &PublicKey) -> bool {
         self.keys.iter().any(|key| key.public().id() == public.id())

@@ -4,10 +4,11 @@ mod addresses;
 mod aside;
 mod begin;
 mod bypass;
-mod control;
+pub(crate) mod control;
 mod crash;
 mod credentials;
 mod drops;
+mod growth;
 mod listener;
 mod lists;
 pub(crate) mod load;
@@ -16,6 +17,7 @@ mod plane;
 mod signals;
 mod sockets;
 mod solver;
+mod troubles;
 mod updown;
 mod userspace;
 mod xfrm;
@@ -51,6 +53,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use troubles::Troubles;
 
 /// What the operator said on the command line.
 pub struct Options {
@@ -118,6 +121,8 @@ pub struct Core {
     refused: BTreeSet<SaId>,
     /// What happened, for later.
     history: Option<Recorder>,
+    /// What became of datagrams.
+    pub troubles: Troubles,
 }
 
 impl Core {
@@ -154,6 +159,9 @@ impl Core {
             if let Some(counters) = self.plane.counters(now, child.id) {
                 child.counters = counters;
             }
+        }
+        for sa in &mut all {
+            sa.send_error = self.troubles.of(now, sa.remote);
         }
         all
     }
@@ -425,6 +433,7 @@ impl Daemon {
             nat_port: file.port_nat_t,
             ike_sa_limit: file.ikesa_limit as usize,
             make_before_break: file.make_before_break,
+            pfs_probe: file.pfs_probe,
             close_ike_on_child_failure: file.close_ike_on_child_failure,
             initiator_only: file.initiator_only,
             rsa_pss: file.rsa_pss,
@@ -461,6 +470,7 @@ impl Daemon {
             pools_from_file: BTreeSet::new(),
             refused: BTreeSet::new(),
             history,
+            troubles: Troubles::default(),
             credentials_from_files: credentials::FromFiles::default(),
         };
         let poll = Poll::new().map_err(|e| format!("epoll: {e}"))?;
@@ -595,6 +605,9 @@ impl Daemon {
             }
             self.drain(now);
         }
+        for report in self.sockets.take_reports() {
+            self.core.troubles.reported(now, &report);
+        }
         let now = self.clock.now();
         if self.check_network.take_if(|at| *at <= now).is_some() {
             self.core.network_changed(now);
@@ -690,6 +703,7 @@ impl Daemon {
             Output::Transmit { local, remote, message } => {
                 if let Err(error) = self.sockets.send_ike(local, remote, &message) {
                     log::line("NET", 1, &format!("cannot send from {local} to {remote}: {error}"));
+                    self.core.troubles.refused(now, remote, &error);
                 }
             }
             Output::AddAddress(new) => {

@@ -4,9 +4,8 @@ use super::sockets::Sockets;
 use super::userspace::Userspace;
 use super::xfrm::Kernel;
 use linux::{WhyNot, Xfrm};
-use model::Instant;
-use model::SaId;
 use model::dataplane::{Command, Counters, PlaneEvent};
+use model::{Instant, PlaneFault, SaId};
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 
@@ -44,6 +43,9 @@ pub trait DataPlane {
 
     /// Time has passed.
     fn timeout(&mut self, now: Instant);
+
+    /// What is not as it was set up, and what was dropped of late.
+    fn faults(&mut self, now: Instant) -> Vec<PlaneFault>;
 
     /// Packets not passed on, by reason.
     fn drops(&self) -> Vec<(&'static str, u64)>;

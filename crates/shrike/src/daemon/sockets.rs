@@ -1,6 +1,7 @@
 //! The UDP sockets of IKE: ports 500 and 4500, each family its own.
 
-use linux::{BindError, RecvBatch, SOCKET_MARK, SocketOptions, Transmit, Udp};
+use linux::{BindError, RecvBatch, SOCKET_MARK, SendFailure, SocketOptions, Transmit, Udp};
+use std::cell::RefCell;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
@@ -11,11 +12,16 @@ const NON_ESP_MARKER: [u8; 4] = [0; 4];
 /// Largest datagram.
 const MAX_DATAGRAM: usize = 65_535;
 
+/// Reports that wait to be taken: more are dropped.
+const MAX_REPORTS: usize = 256;
+
 /// All sockets of IKE.
 pub struct Sockets {
     sockets: Vec<Udp>,
     nat_port: u16,
     batch: Option<RecvBatch>,
+    /// What was reported about datagrams that left.
+    reports: RefCell<Vec<SendFailure>>,
 }
 
 /// How sockets are opened.
@@ -40,6 +46,7 @@ impl Sockets {
                     mark: options.mark.then_some(SOCKET_MARK),
                     bypass_policies: options.kernel_esp,
                     kernel_esp_in_udp: options.kernel_esp && port == options.nat_port,
+                    report_errors: true,
                     ..SocketOptions::default()
                 };
                 match Udp::bind(SocketAddr::new(wildcard, port), &socket_options) {
@@ -50,7 +57,8 @@ impl Sockets {
                 }
             }
         }
-        Ok(Self { sockets, nat_port: options.nat_port, batch: Some(RecvBatch::new(32, MAX_DATAGRAM)) })
+        let batch = Some(RecvBatch::new(32, MAX_DATAGRAM));
+        Ok(Self { sockets, nat_port: options.nat_port, batch, reports: RefCell::default() })
     }
 
     /// The descriptors to wait on; their positions are the `index` of [`Sockets::receive`].
@@ -77,7 +85,13 @@ impl Sockets {
                 }
                 n > 0
             }
-            Some(Err(e)) => e.kind() != io::ErrorKind::WouldBlock,
+            Some(Err(e)) => {
+                let reported = e.kind() != io::ErrorKind::WouldBlock;
+                if let Some(socket) = self.sockets.get(index).filter(|_| reported) {
+                    self.keep_reports(socket);
+                }
+                reported
+            }
             None => false,
         };
         self.batch = Some(batch);
@@ -98,8 +112,57 @@ impl Sockets {
     pub fn send(&self, local: SocketAddr, remote: SocketAddr, data: &[u8]) -> io::Result<()> {
         let fits = |s: &&Udp| s.local_addr().port() == local.port() && s.local_addr().is_ipv6() == remote.is_ipv6();
         match self.sockets.iter().find(fits) {
-            Some(socket) => socket.send_batch(&[Transmit { local: local.ip(), remote, data }]).map(drop),
+            Some(socket) => {
+                let send = || socket.send_batch(&[Transmit { local: local.ip(), remote, data }]).map(drop);
+                // The kernel tells of an earlier datagram first, whoever it was for: this one has not left then.
+                send().or_else(|error| match self.keep_reports(socket) {
+                    0 => Err(error),
+                    _ => send(),
+                })
+            }
             None => Err(io::Error::new(io::ErrorKind::AddrNotAvailable, format!("no socket on port {}", local.port()))),
         }
+    }
+
+    /// Notes what was reported for a socket, and says how much that was.
+    fn keep_reports(&self, socket: &Udp) -> usize {
+        let told = socket.failures();
+        let mut reports = self.reports.borrow_mut();
+        let room = MAX_REPORTS.saturating_sub(reports.len());
+        reports.extend(told.iter().take(room));
+        told.len()
+    }
+
+    /// What was reported about datagrams that left, since the last call.
+    pub fn take_reports(&self) -> Vec<SendFailure> {
+        self.reports.take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::SendTrouble;
+
+    /// Somebody's closed port must not cost another peer its datagram.
+    #[test]
+    fn a_report_of_one_peer_is_kept_and_what_is_for_another_leaves() {
+        let options = |port| Options { port, nat_port: port, kernel_esp: false, mark: false };
+        let sockets = Sockets::open(&options(0)).unwrap();
+        let port = sockets.sockets[0].local_addr().port();
+        let sockets = Sockets { nat_port: 1, ..sockets };
+        let local: SocketAddr = ([127, 0, 0, 1], port).into();
+        let plain = SocketOptions::default();
+        let gone = Udp::bind(([127, 0, 0, 1], 0).into(), &plain).unwrap().local_addr();
+        let peer = Udp::bind(([127, 0, 0, 1], 0).into(), &plain).unwrap();
+        sockets.send(local, gone, b"nobody").unwrap();
+        sockets.send(local, peer.local_addr(), b"somebody").unwrap();
+        let mut batch = RecvBatch::new(4, 100);
+        assert_eq!(peer.recv_batch(&mut batch).unwrap(), 1);
+        let reports = sockets.take_reports();
+        assert!(
+            matches!(&reports[..], [report] if report.remote == gone && report.trouble == Some(SendTrouble::PortUnreachable))
+        );
+        assert!(sockets.take_reports().is_empty());
     }
 }

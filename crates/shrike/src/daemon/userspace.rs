@@ -1,6 +1,7 @@
 //! Our own ESP: packets come from a TUN device and leave through UDP or a raw socket, and the reverse.
 
 use super::bypass::Bypasses;
+use super::growth::Growth;
 use super::plane::DataPlane;
 use super::sockets::Sockets;
 use super::updown::Scripts;
@@ -11,7 +12,7 @@ use linux::{
     BindError, RawEsp, RecvBatch, Route, RouteTarget, Routes, Rule, SOCKET_MARK, SocketOptions, Tun, tunnel_routes,
 };
 use model::dataplane::{Binding, ChildInstall, Command, Counters, PlaneEvent};
-use model::{Instant, SaId, TrafficSelector};
+use model::{Instant, PlaneFault, SaId, TrafficSelector};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
@@ -42,6 +43,7 @@ pub struct Userspace {
     nat_port: u16,
     install_routes: bool,
     send_errors: u64,
+    growth: Growth,
 }
 
 impl Userspace {
@@ -89,6 +91,7 @@ impl Userspace {
             nat_port,
             install_routes,
             send_errors: 0,
+            growth: Growth::default(),
         })
     }
 
@@ -165,6 +168,11 @@ impl Userspace {
         if sent.is_err() {
             self.send_errors += 1;
         }
+    }
+
+    /// Packets that were dropped, by reason.
+    fn counted(&self) -> BTreeMap<String, u64> {
+        self.engine.drops().map(|(name, count)| (name.to_string(), count)).collect()
     }
 
     fn read_tun(&mut self, now: Instant, sockets: &Sockets) -> bool {
@@ -295,6 +303,13 @@ impl DataPlane for Userspace {
 
     fn timeout(&mut self, now: Instant) {
         self.engine.handle_timeout(now);
+        if self.growth.is_due(now) {
+            self.growth.note(now, self.counted());
+        }
+    }
+
+    fn faults(&mut self, now: Instant) -> Vec<PlaneFault> {
+        self.growth.faults(now, &self.counted())
     }
 
     fn drops(&self) -> Vec<(&'static str, u64)> {

@@ -1,15 +1,19 @@
 //! The Linux kernel's ESP.
 
 use super::bypass::Bypasses;
+use super::growth::Growth;
 use super::plane::DataPlane;
 use super::sockets::Sockets;
 use super::updown::Scripts;
 use crate::{clock, log};
 use esp::{Engine, Verdict};
 use linux::updown::Verb;
-use linux::{Acquire, EarlyPackets, Route, RouteTarget, Routes, Rule, SOCKET_MARK, Xfrm, XfrmEvent, tunnel_routes};
+use linux::{
+    Acquire, EarlyPackets, Route, RouteTarget, Routes, Rule, SOCKET_MARK, Xfrm, XfrmEvent, tunnel_routes,
+    xfrm_statistics,
+};
 use model::dataplane::{Binding, ChildInstall, Command, Counters, PlaneEvent, TrapInstall};
-use model::{Instant, SaId, TrafficSelector};
+use model::{Instant, PlaneFault, SaId, TrafficSelector};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
@@ -35,6 +39,7 @@ pub struct Kernel {
     events: VecDeque<PlaneEvent>,
     scripts: Scripts,
     install_routes: bool,
+    growth: Growth,
 }
 
 impl Kernel {
@@ -57,7 +62,21 @@ impl Kernel {
         let (installed, traps, events) = (BTreeMap::new(), BTreeMap::new(), VecDeque::new());
         let (shunts, bypasses, scripts) = (Vec::new(), Bypasses::default(), Scripts::start());
         let expected = VecDeque::new();
-        Ok(Self { xfrm, routes, rules, installed, expected, traps, shunts, bypasses, events, scripts, install_routes })
+        let growth = Growth::default();
+        Ok(Self {
+            xfrm,
+            routes,
+            rules,
+            installed,
+            expected,
+            traps,
+            shunts,
+            bypasses,
+            events,
+            scripts,
+            install_routes,
+            growth,
+        })
     }
 
     fn expect(&mut self, now: Instant, child: SaId, spi: u32, local: SocketAddr, encapsulated: bool) {
@@ -288,6 +307,21 @@ impl DataPlane for Kernel {
 
     fn timeout(&mut self, now: Instant) {
         self.expected.retain(|(_, until, _)| *until > now);
+        if self.growth.is_due(now) {
+            self.growth.note(now, xfrm_statistics());
+        }
+    }
+
+    fn faults(&mut self, now: Instant) -> Vec<PlaneFault> {
+        let (installed, traps) = (&self.installed, &self.traps);
+        let name = |id: SaId| {
+            let of_child = installed.get(&id).map(|(install, ..)| install.name.clone());
+            of_child.or_else(|| traps.get(&id).map(|(trap, _)| trap.name.clone())).unwrap_or_else(|| id.to_string())
+        };
+        // Who may not look has nothing to tell.
+        let mut faults = self.xfrm.inspect(&name).unwrap_or_default();
+        faults.extend(self.growth.faults(now, &xfrm_statistics()));
+        faults
     }
 
     fn drops(&self) -> Vec<(&'static str, u64)> {

@@ -8,7 +8,6 @@ use super::*;
 use capture::Datagram;
 use model::{Live, SaSnapshot};
 use sim::{Block, Happened, Nat, NodeId, Sim, Site};
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 use vici::schema;
@@ -98,8 +97,8 @@ pub(super) fn over_vici(sim: &Sim, node: NodeId) -> Live {
         ended: ended.iter().map(|t| schema::tombstone_from(&schema::tombstone(t)).unwrap()).collect(),
         remembers: true,
         running: Some(WATCHED * SECOND),
-        counters: BTreeMap::new(),
         strays: strays.iter().map(|s| schema::stray_from(&schema::stray(s)).unwrap()).collect(),
+        ..Live::default()
     }
 }
 

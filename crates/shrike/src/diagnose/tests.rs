@@ -684,7 +684,7 @@ fn a_refused_peer_beside_one_that_is_up_is_told() {
 #[test]
 fn a_trap_waits_and_what_should_have_begun_is_missed() {
     let with = |starts, trapped, seconds| {
-        let child = model::LiveChild { name: "net".into(), starts, trapped };
+        let child = model::LiveChild { name: "net".into(), starts, trapped, ..model::LiveChild::default() };
         let connection = model::LiveConnection {
             name: "gw".into(),
             remote_addrs: vec!["192.0.2.2".into()],
@@ -743,4 +743,62 @@ fn counters_tell_how_far_attempts_got() {
     assert_eq!(first(&[(sent, 1), (answered, 1), (proof, 6)]), (Severity::Error, Some("NATT")));
     assert_eq!(first(&[(sent, 1), (answered, 1), (proof, 1), (judged, 1)]), (Severity::Error, Some("PSK_MISMATCH")));
     assert_eq!(with(&[(sent, 6)])[0].peer, "192.0.2.2");
+}
+
+/// What protects little is told of SAs that are up, of what they agreed upon, as a client of any daemon sees it.
+#[test]
+fn what_is_up_and_protects_little_is_told() {
+    let told = |lines: &[&str], child: &str| {
+        let mut sim = sim::Sim::new(4);
+        let site = |own: &str, address, peer| {
+            let site = lines.iter().fold(sim::Site::new(own, address).to(peer), |site, line| site.connection(line));
+            site.child(child)
+        };
+        let (a, b) = (sim.add(site("a", "192.0.2.1", "192.0.2.2")), sim.add(site("b", "192.0.2.2", "192.0.2.1")));
+        sim.initiate(a, b);
+        sim.run_for(5 * SECOND);
+        assert!(sim.carries(a, b), "{:?}", sim.tombstones(a));
+        let found = diag::live(&score::over_vici(&sim, a));
+        let weak = found.into_iter().filter(|f| f.id == "weak" || f.severity > Severity::Info);
+        weak.map(|f| (f.id, f.causes[0].code(), f.severity)).collect::<Vec<_>>()
+    };
+    let (good, warning) = ("proposals = aes128-sha256-x25519", Severity::Warning);
+    assert_eq!(told(&[good], ""), []);
+    assert_eq!(
+        told(&["proposals = 3des-sha256-modp1024"], ""),
+        [("weak", "ENC_ALG", warning), ("weak", "DH_GROUP", warning)]
+    );
+    assert_eq!(told(&[good], "esp_proposals = aes128-md5"), [("weak", "AUTH_ALG", warning)]);
+    let aggressive = ["version = 1", "aggressive = yes", "proposals = aes128-sha256-modp2048"];
+    assert_eq!(told(&aggressive, ""), [("weak", "NEGOTIATION_MODE", Severity::Info)]);
+}
+
+/// What the operating system says of a request that nobody answers is the reason, while it is tried and afterwards; of another
+/// peer, of another time, and of what is refused it says nothing.
+#[test]
+fn what_sending_says_is_told_of_the_peer_that_does_not_answer() {
+    let mut sim = sim::Sim::new(4);
+    let a = sim.add(sim::Site::new("a", "192.0.2.1").to("192.0.2.2"));
+    let b = sim.add(sim::Site::new("b", "192.0.2.2").to("192.0.2.1"));
+    sim.blocks.push(sim::Block { to: Some(sim.address(b)), ..sim::Block::default() });
+    sim.initiate(a, b);
+    let told = |sim: &sim::Sim, to: &str, last| {
+        let error = model::SendError {
+            to: to.parse().unwrap(),
+            trouble: model::SendTrouble::NotPermitted,
+            count: 3,
+            last: last * SECOND,
+            reporter: None,
+        };
+        let live = model::Live { send_errors: vec![error], ..score::over_vici(sim, a) };
+        let found = diag::live(&live).remove(0);
+        (found.severity, found.causes[0].code(), found.remedy[0].contains("packet filter"))
+    };
+    sim.run_for(SECOND);
+    assert_eq!(told(&sim, "192.0.2.2:500", 0), (Severity::Warning, "NO_RESPONSE", true), "at once");
+    assert_eq!(told(&sim, "192.0.2.3:500", 0), (Severity::Info, "NO_RESPONSE", false));
+    assert_eq!(told(&sim, "192.0.2.2:500", 60), (Severity::Info, "NO_RESPONSE", false), "before it began");
+    sim.run_for(300 * SECOND);
+    assert!(sim.snapshots(a).is_empty());
+    assert_eq!(told(&sim, "192.0.2.2:500", 150), (Severity::Error, "NO_RESPONSE", true), "it is given up");
 }

@@ -224,6 +224,8 @@ pub fn live_connections(message: &Message) -> Vec<LiveConnection> {
         name: name.to_string(),
         starts: m.get_str("shrike-starts").map(|starts| starts == "yes"),
         trapped: false,
+        acts_on_dead_peer: matches!(m.get_str("dpd_action"), Some("trap" | "hold" | "start" | "restart")),
+        rekey_time: seconds(m, "rekey_time"),
     };
     let connection = |(name, m): (&str, &Message)| LiveConnection {
         name: name.to_string(),
@@ -233,6 +235,9 @@ pub fn live_connections(message: &Message) -> Vec<LiveConnection> {
             Some("IKEv2") => Some(2),
             _ => None,
         },
+        // It is left out where it is zero.
+        checks_peer: m.get_str("rekey_time").map(|_| seconds(m, "dpd_delay").is_some()),
+        ike_lifetime: [seconds(m, "rekey_time"), seconds(m, "reauth_time")].into_iter().flatten().min(),
         children: m
             .get_section("children")
             .into_iter()
@@ -247,6 +252,12 @@ pub fn live_connections(message: &Message) -> Vec<LiveConnection> {
         all.peek().is_some() && !all.any(|child| is_child(&child))
     };
     message.sections().filter(|connection| !all_shunts(connection)).map(connection).collect()
+}
+
+/// A time in seconds; none where it is zero or not there.
+fn seconds(m: &Message, key: &str) -> Option<Duration> {
+    let seconds = m.get_str(key)?.parse().ok().filter(|seconds: &u64| *seconds != 0)?;
+    Some(Duration::from_secs(seconds))
 }
 
 /// Notes a `list-policy` event of a trap at the child it is of.
@@ -352,10 +363,13 @@ mod tests {
     #[test]
     fn what_a_diagnosis_needs_comes_back() {
         let child = |name: &str, starts| ChildInfo { name: name.into(), starts, ..ChildInfo::default() };
+        let acting = ChildInfo { dpd_action: "restart".into(), ..child("b", false) };
         let info = ConnectionInfo {
             name: "gw".into(),
             remote_addrs: vec!["192.0.2.2".into()],
-            children: vec![child("a", true), child("b", false)],
+            rekey_time: Duration::from_secs(14_400),
+            reauth_time: Duration::from_secs(7200),
+            children: vec![child("a", true), ChildInfo { rekey_time: Duration::from_secs(3600), ..acting }],
             ..ConnectionInfo::default()
         };
         let shunt = ChildInfo { name: "lan".into(), mode: "PASS".into(), ..ChildInfo::default() };
@@ -365,7 +379,16 @@ mod tests {
         info.children.push(shunt);
         let [found] = &live_connections(&list_conn(&info))[..] else { panic!() };
         assert_eq!((found.name.as_str(), found.remote_addrs.as_slice()), ("gw", &["192.0.2.2".to_string()][..]));
-        let starts = |name: &str, starts, trapped| LiveChild { name: name.into(), starts, trapped };
+        let starts = |name: &str, starts, trapped| LiveChild {
+            name: name.into(),
+            starts,
+            trapped,
+            acts_on_dead_peer: name == "b",
+            rekey_time: (name == "b").then_some(Duration::from_secs(3600)),
+        };
+        assert_eq!((found.checks_peer, found.ike_lifetime), (Some(false), Some(Duration::from_secs(7200))));
+        let watched = ConnectionInfo { dpd_delay: Duration::from_secs(30), ..info.clone() };
+        assert_eq!(live_connections(&list_conn(&watched))[0].checks_peer, Some(true));
         assert_eq!(found.children, [starts("a", Some(true), false), starts("b", Some(false), false)]);
         let mut policy = Message::new();
         policy.section("gw/b", |m| {

@@ -10,6 +10,7 @@ mod sa;
 #[cfg(test)]
 pub(crate) mod samples;
 mod stray;
+mod trouble;
 
 pub use daemon::{
     AuthInfo, COUNTER_NAMES, ChildInfo, ConnectionInfo, Stats, VersionInfo, counters, counters_from, list_conn,
@@ -19,6 +20,7 @@ pub use failure::{tombstone, tombstone_from};
 pub use names::{identity_from, identity_text, rule_from, rule_name};
 pub use sa::{list_sa, list_sa_at, listed_at, snapshot, updown};
 pub use stray::{stray, stray_from};
+pub use trouble::{plane_fault, plane_fault_from, send_error, send_error_from};
 
 use crate::Message;
 use std::fmt;
@@ -38,6 +40,8 @@ pub const EVENTS: &[&str] = &[
     "child-updown",
     "shrike-ended",
     "shrike-stray",
+    "shrike-send-error",
+    "shrike-plane-fault",
     "shrike-finding",
 ];
 

@@ -1,6 +1,7 @@
 //! IKE SAs: the `list-sa` event, its inverse, and the `-updown` events.
 
 use super::names::{algorithm, identity_from, identity_text, rule_from, rule_name, selector_from};
+use super::trouble::{put_send_error, send_error_from};
 use super::{SchemaError, hex, is_yes, items, parse_if_any, seconds};
 use crate::Message;
 use model::dataplane::{Binding, Counters, Mark, Mode};
@@ -157,6 +158,7 @@ fn ike_sa(m: &mut Message, sa: &SaSnapshot, with_children: bool) {
         .maybe("reauth-time", whole_seconds(sa.reauth_in))
         .list_if_any("local-vips", &texts(&sa.local_vips))
         .list_if_any("remote-vips", &texts(&sa.remote_vips))
+        .maybe("shrike-remote-cert-until", sa.remote_certificate_until.map(|until| until.as_secs()))
         .maybe("shrike-banner", sa.banner.as_deref())
         .list_if_any("tasks-queued", &sa.tasks_queued)
         .list_if_any("tasks-active", &sa.tasks_active);
@@ -204,6 +206,9 @@ fn own_keys(m: &mut Message, sa: &SaSnapshot) {
         .maybe("shrike-heard-from-there", nonzero(sa.heard.from_there))
         .maybe("shrike-heard-again", nonzero(sa.heard.repeated))
         .list_if_any("shrike-configured-children", &sa.configured_children);
+    if let Some(error) = &sa.send_error {
+        m.section("shrike-send-error", |m| put_send_error(m, error));
+    }
 }
 
 /// Marks and XFRM interfaces in hexadecimal; a mask only where it leaves bits out.
@@ -323,6 +328,7 @@ pub fn snapshot(message: &Message) -> Result<SaSnapshot, SchemaError> {
         remote_xauth_id: identity(m, "shrike-remote-xauth-id", "remote-xauth-id"),
         local_vips: addresses(m, "local-vips")?,
         remote_vips: addresses(m, "remote-vips")?,
+        remote_certificate_until: parse_if_any(m, "shrike-remote-cert-until")?.map(Duration::from_secs),
         banner: m.get_str("shrike-banner").map(String::from),
         suite: suite_from(m)?,
         nat: NatState { local: is_yes(m, "nat-local"), remote: is_yes(m, "nat-remote"), forced: is_yes(m, "nat-fake") },
@@ -348,6 +354,7 @@ pub fn snapshot(message: &Message) -> Result<SaSnapshot, SchemaError> {
         worker: count("shrike-worker")?,
         phase1: exact_from(m, "shrike-phase1", "shrike-phase1-ns")?,
         suspicion: m.get_str("shrike-suspicion").map(String::from),
+        send_error: m.get_section("shrike-send-error").map(send_error_from).transpose()?,
         children,
         configured_children: configured,
     })

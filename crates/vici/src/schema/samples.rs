@@ -3,7 +3,7 @@
 use model::dataplane::{Counters, Mode};
 use model::{
     ChildSnapshot, ChildState, ChosenSuite, Encryption, ExchangeMode, Identity, IkeState, NatState, Retransmissions,
-    Role, SaId, SaSnapshot, TrafficSelector,
+    Role, SaId, SaSnapshot, SendError, SendTrouble, TrafficSelector,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -36,6 +36,7 @@ pub(crate) fn established() -> SaSnapshot {
         remote_xauth_id: None,
         local_vips: Vec::new(),
         remote_vips: Vec::new(),
+        remote_certificate_until: None,
         banner: None,
         suite: Some(ChosenSuite {
             encryption: Encryption { id: EncryptionId::AES_CBC, key_length: Some(128) },
@@ -88,6 +89,7 @@ pub(crate) fn established() -> SaSnapshot {
             },
         }],
         suspicion: None,
+        send_error: None,
         expires_in: None,
         heard: model::Heard::default(),
         configured_children: vec!["net-net".into()],
@@ -122,6 +124,7 @@ pub(crate) fn connecting() -> SaSnapshot {
             ..likeness
         }],
         suspicion: None,
+        send_error: None,
         expires_in: None,
         heard: model::Heard::default(),
         configured_children: Vec::new(),
@@ -266,6 +269,7 @@ pub(crate) fn any_snapshot() -> impl Strategy<Value = SaSnapshot> {
                 local_id,
                 remote_id,
                 remote_xauth_id: user,
+                remote_certificate_until: own.first().map(|_| Duration::from_secs(2_000_000_000)),
                 banner: own.first().map(|_| "Welcome\r\n to the lab = \u{1b}[31m".to_string()),
                 local_vips: own.iter().map(SocketAddr::ip).collect(),
                 remote_vips: assigned.iter().map(SocketAddr::ip).collect(),
@@ -286,6 +290,13 @@ pub(crate) fn any_snapshot() -> impl Strategy<Value = SaSnapshot> {
                 expires_in: rekey_in.is_none().then_some(age).flatten(),
                 heard: model::Heard { datagrams: sent, from_there: total, repeated: answered },
                 suspicion: nat[0].then(|| "NO_PROPOSAL_CHOSEN".to_string()),
+                send_error: nat[1].then(|| SendError {
+                    to: ([192, 0, 2, 2], 500).into(),
+                    trouble: SendTrouble::PortUnreachable,
+                    count: 3,
+                    last: Duration::from_millis(1500),
+                    reporter: None,
+                }),
                 configured_children,
             }
         })

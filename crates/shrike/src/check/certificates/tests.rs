@@ -72,8 +72,9 @@ impl Directory {
     fn judged(&self, now: Duration) -> Option<(Severity, &'static str, String)> {
         let loaded = load::file(&self.file()).unwrap();
         let found = one(&self.file(), &loaded, now);
-        assert!(found.len() <= 1);
-        let found = found.first()?;
+        let mut own = found.iter().filter(|placed| placed.line > 0);
+        let found = own.next()?;
+        assert!(own.next().is_none());
         let found = &found.finding;
         let place = found.evidence[0].clone();
         assert!(place.contains("swanctl.conf:"), "{place}");
@@ -110,6 +111,41 @@ fn an_own_certificate_is_looked_at() {
     std::fs::write(other.file(), text).unwrap();
     let (_, cause, why) = other.judged(WITHIN).unwrap();
     assert!(cause == "AUTH_FAILED" && why.contains("no certificate is there for 'a.example'"), "{why}");
+}
+
+/// What nobody here proves himself with, and yet refuses peers once it is over.
+#[test]
+fn authorities_and_revocation_lists_that_run_out_are_told() {
+    let root = authority("root");
+    let a = site("authorities", "a", "b", ("a.example", "a.example"), &root, &root);
+    let told = |now| {
+        let found = one(&a.file(), &load::file(&a.file()).unwrap(), now);
+        let of_others = found.into_iter().filter(|placed| placed.line == 0).map(|placed| placed.finding);
+        of_others.map(|found| (found.id, found.severity, found.why)).collect::<Vec<_>>()
+    };
+    assert_eq!(told(WITHIN), []);
+    let soon = told(SHORTLY);
+    assert!(
+        matches!(&soon[..], [("certificate", Severity::Warning, why)] if why.contains("the authority 'CN=root'")),
+        "{soon:?}"
+    );
+    assert!(soon[0].2.contains("expires in 7 days, on 2040-01-01"), "{soon:?}");
+    let list = rcgen::CertificateRevocationListParams {
+        this_update: date_time_ymd(2029, 1, 1),
+        next_update: date_time_ymd(2030, 1, 1),
+        crl_number: rcgen::SerialNumber::from(1),
+        issuing_distribution_point: None,
+        revoked_certs: Vec::new(),
+        key_identifier_method: rcgen::KeyIdMethod::Sha256,
+    };
+    std::fs::create_dir_all(a.0.join("x509crl")).unwrap();
+    std::fs::write(a.0.join("x509crl/root.pem"), list.signed_by(&root.0).unwrap().pem().unwrap()).unwrap();
+    let old = told(WITHIN);
+    assert!(
+        matches!(&old[..], [("revocation-list", Severity::Warning, why)] if why.contains("'CN=root' expired")),
+        "{old:?}"
+    );
+    assert_eq!(told(Duration::from_secs(1_880_000_000)), [], "it is current");
 }
 
 /// Both files, each with its certificates: what the other end says to them.

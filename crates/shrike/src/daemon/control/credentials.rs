@@ -1,6 +1,7 @@
 //! The commands about certificates and private keys.
 
 use crypto::{Certificate, PrivateKey, RawKey, RevocationList};
+use model::{CertificateUse, Identity, LiveCertificate};
 use proto::Credentials;
 use std::fmt::Write as _;
 use vici::{Message, schema};
@@ -106,15 +107,60 @@ pub fn list(credentials: &Credentials, m: &Message) -> Vec<Message> {
     };
     let ends = credentials.certificates().iter().map(|c| (c, "NONE"));
     let all = ends.chain(credentials.authorities().iter().map(|c| (c, "CA")));
-    all.filter(|(c, flag)| any("type", "X509") && any("flag", flag) && of(c))
-        .map(|(c, flag)| {
-            let mut event = Message::new();
-            event.set("type", "X509").set("flag", flag);
-            if c.public_key().is_some_and(|key| credentials.has_key_for(key)) {
-                event.set("has_privkey", "yes");
-            }
-            event.octets("data", c.der());
-            event
-        })
-        .collect()
+    let issued = |list: &&RevocationList| {
+        subject.as_ref().is_none_or(|s| s.matches(&issuer(list)).is_some()) && any("type", "X509_CRL")
+    };
+    let lists = credentials.revocation_lists().filter(issued).map(|list| {
+        let mut event = Message::new();
+        event.set("type", "X509_CRL").set("flag", "NONE").octets("data", list.der());
+        event
+    });
+    let certificates = all.filter(|(c, flag)| any("type", "X509") && any("flag", flag) && of(c)).map(|(c, flag)| {
+        let mut event = Message::new();
+        event.set("type", "X509").set("flag", flag);
+        if c.public_key().is_some_and(|key| credentials.has_key_for(key)) {
+            event.set("has_privkey", "yes");
+        }
+        event.octets("data", c.der());
+        event
+    });
+    certificates.chain(lists).collect()
+}
+
+/// The authority that signed a list.
+fn issuer(list: &RevocationList) -> Identity {
+    // The list's name lacks the outermost tag and length of an identity's.
+    let name = list.issuer();
+    let mut der = vec![0x30];
+    match u8::try_from(name.len()) {
+        Ok(short) if short < 0x80 => der.push(short),
+        Ok(long) => der.extend([0x81, long]),
+        Err(_) => der.extend([&[0x82], &u16::try_from(name.len()).unwrap_or(u16::MAX).to_be_bytes()[..]].concat()),
+    }
+    der.extend_from_slice(name);
+    Identity::from_wire(9, &der)
+}
+
+/// When a revocation list runs out.
+pub fn validity_of_list(list: &RevocationList) -> LiveCertificate {
+    LiveCertificate { of: CertificateUse::RevocationList, name: issuer(list), not_after: list.next_update() }
+}
+
+/// What a `list-cert` event tells of when something runs out; nothing for what is neither certificate nor list.
+pub fn validity(event: &Message) -> Option<LiveCertificate> {
+    let data = event.get("data")?;
+    match event.get_str("type")?.to_ascii_uppercase().as_str() {
+        "X509_CRL" => RevocationList::parse(data).ok().as_ref().map(validity_of_list),
+        "X509" => {
+            let certificate = Certificate::parse(data).ok()?;
+            let of = match event.get_str("has_privkey") {
+                Some("yes") => CertificateUse::Own,
+                _ if certificate.is_authority() => CertificateUse::Authority,
+                _ => CertificateUse::Other,
+            };
+            let name = Identity::from_wire(9, certificate.subject());
+            Some(LiveCertificate { of, name, not_after: Some(certificate.not_after()) })
+        }
+        _ => None,
+    }
 }

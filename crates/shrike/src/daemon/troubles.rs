@@ -1,0 +1,101 @@
+//! What the operating system, and by ICMP routers and hosts, say about datagrams that are sent: kept for the diagnosis.
+
+use linux::{SendFailure, send_trouble};
+use model::{Instant, SendError, SendTrouble};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+/// So many pairs of address and trouble are remembered.
+const MOST: usize = 64;
+
+/// What was said of datagrams to one address.
+struct Seen {
+    to: SocketAddr,
+    trouble: SendTrouble,
+    count: u64,
+    last: Instant,
+    reporter: Option<IpAddr>,
+}
+
+/// What was said, by address.
+#[derive(Default)]
+pub struct Troubles {
+    seen: Vec<Seen>,
+}
+
+impl Troubles {
+    /// A datagram could not be sent.
+    pub fn refused(&mut self, now: Instant, to: SocketAddr, error: &io::Error) {
+        if let Some(trouble) = send_trouble(error) {
+            self.note(now, to, trouble, None);
+        }
+    }
+
+    /// Something was reported about a datagram that left.
+    pub fn reported(&mut self, now: Instant, failure: &SendFailure) {
+        if let Some(trouble) = failure.trouble {
+            self.note(now, failure.remote, trouble, failure.reporter);
+        }
+    }
+
+    fn note(&mut self, now: Instant, to: SocketAddr, trouble: SendTrouble, reporter: Option<IpAddr>) {
+        if let Some(known) = self.seen.iter_mut().find(|seen| (seen.to, seen.trouble) == (to, trouble)) {
+            (known.count, known.last, known.reporter) = (known.count.saturating_add(1), now, reporter);
+            return;
+        }
+        if self.seen.len() >= MOST
+            && let Some((oldest, _)) = self.seen.iter().enumerate().min_by_key(|(_, seen)| seen.last)
+        {
+            self.seen.swap_remove(oldest);
+        }
+        self.seen.push(Seen { to, trouble, count: 1, last: now, reporter });
+    }
+
+    /// The latest about one address and port.
+    pub fn of(&self, now: Instant, to: SocketAddr) -> Option<SendError> {
+        self.list(now).into_iter().find(|error| error.to == to)
+    }
+
+    /// All of it, the latest first.
+    pub fn list(&self, now: Instant) -> Vec<SendError> {
+        let told = |seen: &Seen| {
+            let Seen { to, trouble, count, last, reporter } = *seen;
+            SendError { to, trouble, count, last: now.since(last), reporter }
+        };
+        let mut all: Vec<SendError> = self.seen.iter().map(told).collect();
+        all.sort_by_key(|error| error.last);
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn troubles_are_counted_for_each_address_and_the_newest_are_kept() {
+        let at = |seconds: u64| Instant::from_nanos(seconds * 1_000_000_000);
+        let host = |n: u8| IpAddr::from([192, 0, 2, n]);
+        let address = |n: u8| SocketAddr::new(host(n), 500);
+        let mut troubles = Troubles::default();
+        let refused =
+            SendFailure { remote: address(1), trouble: Some(SendTrouble::PortUnreachable), reporter: Some(host(9)) };
+        troubles.reported(at(1), &refused);
+        troubles.reported(at(3), &refused);
+        troubles.refused(at(2), address(1), &io::Error::from_raw_os_error(1)); // EPERM
+        troubles.refused(at(2), address(1), &io::ErrorKind::WouldBlock.into());
+        let told = |e: &SendError| (e.to, e.trouble, e.count, e.last.as_secs(), e.reporter);
+        assert_eq!(
+            troubles.list(at(10)).iter().map(told).collect::<Vec<_>>(),
+            [
+                (address(1), SendTrouble::PortUnreachable, 2, 7, Some(host(9))),
+                (address(1), SendTrouble::NotPermitted, 1, 8, None),
+            ]
+        );
+        for n in 0..200 {
+            troubles.refused(at(20 + u64::from(n)), address(n), &io::Error::from_raw_os_error(1));
+        }
+        let all = troubles.list(at(300));
+        assert_eq!((all.len(), all[0].to), (MOST, address(199)));
+    }
+}
