@@ -23,7 +23,7 @@ use crate::names::Names;
 use crate::settings::Settings;
 use crate::timers::Reason;
 use crate::v1;
-use crate::v2::{self, Gate, Path, State, Verdict};
+use crate::v2::{self, Gate, Path, Verdict};
 use config::{Connection, IkeVersion, SharedSecret, StartAction};
 use crypto::Random;
 use half_open::FirstKey;
@@ -408,15 +408,14 @@ impl Endpoint {
             self.peer_has_decided(now, id);
         }
         let Some(sa) = self.sas.get_mut(&id).and_then(IkeSa::v2) else { return };
-        let was_half_open = matches!(sa.state, State::HalfOpen(_));
+        let was_half_open = sa.is_unproven();
         let verdict = sa.receive(&mut self.cx, now, &header, bytes, path);
         self.after_message(now, id, was_half_open, verdict);
     }
 
     /// An IKEv2 SA has had a message.
     fn after_message(&mut self, now: Instant, id: SaId, was_half_open: bool, verdict: Verdict) {
-        let half_open =
-            self.sas.get_mut(&id).and_then(IkeSa::v2).is_some_and(|sa| matches!(sa.state, State::HalfOpen(_)));
+        let half_open = self.sas.get_mut(&id).and_then(IkeSa::v2).is_some_and(|sa| sa.is_unproven());
         if was_half_open && !half_open {
             self.leave_half_open(id);
         }

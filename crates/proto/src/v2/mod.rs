@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`ike_sa_init`] | IKE_SA_INIT, section 1.2 |
 //! | [`puzzle`] | cookies and puzzles (RFC 8019) within that |
+//! | [`auth_puzzle`] | puzzles before IKE_AUTH, as responder (RFC 8019 section 7.2) |
 //! | [`ike_auth`] | IKE_AUTH, section 1.2 |
 //! | [`childless`] | IKE_AUTH without a Child SA (RFC 6023) |
 //! | [`configuration`] | Configuration payloads in IKE_AUTH, sections 2.19 and 3.15 |
@@ -18,6 +19,7 @@
 //! | [`window`] | the peer's requests in any order, and our answers (section 2.3) |
 //! | [`exchange`] | what they share: message IDs, retransmission, protection, grammar (sections 2.1 to 2.3) |
 
+mod auth_puzzle;
 mod certified;
 mod childless;
 mod configuration;
@@ -41,6 +43,7 @@ mod window;
 
 use crate::child;
 
+pub(crate) use auth_puzzle::Senseless;
 pub(crate) use configuration::wishes;
 pub(crate) use crash::{Claim, TokenMaker, answer_unknown, claim, either_known};
 pub(crate) use create_child_sa::{child_lifetime, further_child, only_for, triggered_by};
@@ -49,7 +52,7 @@ pub(crate) use ike_sa_init::{FirstMessage, Response, Wish, initiate, notify_only
 pub(crate) use informational::remove_child;
 pub use mobility::Movable;
 pub use puzzle::PuzzleJob;
-pub(crate) use puzzle::{Demand, Gate, turned_away};
+pub(crate) use puzzle::{Demand, Gate, Passage, admit};
 pub use redirect::Gateway;
 pub(crate) use redirect::Redirection;
 pub(crate) use sa::{IkeSa, State};

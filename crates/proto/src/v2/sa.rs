@@ -1,5 +1,6 @@
 //! What an IKE SA is: plain data, and how it looks to an operator.
 
+use super::auth_puzzle::{Puzzled, Unkeyed};
 use super::configuration::VirtualAddresses;
 use super::create_child_sa::Creating;
 use super::exchange::{Parked, Task};
@@ -31,6 +32,8 @@ use wire::{HashAlgorithm, IkeSpi, KeyExchangeId, Secret, SpiPair};
 pub(crate) enum State {
     /// Initiator: IKE_SA_INIT sent.
     InitSent(Box<InitSent>),
+    /// Responder: IKE_SA_INIT answered, waiting for IKE_AUTH with the solution of a puzzle.
+    Puzzled(Box<Puzzled>),
     /// Responder: IKE_SA_INIT answered, waiting for IKE_AUTH.
     HalfOpen(Box<HalfOpen>),
     /// Initiator: IKE_AUTH sent.
@@ -71,6 +74,13 @@ pub(crate) struct HalfOpen {
     pub hashes: Vec<HashAlgorithm>,
     /// The connections that these addresses and this suite allow, best first.
     pub candidates: Vec<Arc<Connection>>,
+}
+
+impl HalfOpen {
+    pub fn new(keys: Keys, auth: AuthKeys, rest: Unkeyed) -> Self {
+        let Unkeyed { request, response, nonce_i, nonce_r, hashes, candidates } = rest;
+        Self { keys, auth, request, response, nonce_i, nonce_r, hashes, candidates }
+    }
 }
 
 /// What the initiator needs to check the answer to IKE_AUTH.
@@ -165,6 +175,8 @@ pub(crate) struct IkeSa {
     pub virtual_addresses: VirtualAddresses,
     /// How the peer proved itself, in tmsh's words, once it has.
     pub proven_by: Option<&'static str>,
+    /// Whether an IKE_AUTH request came that cannot be deciphered.
+    pub(super) got_senseless: bool,
     /// The addresses that the peer's certificate is for (RFC 3779); any if it does not say.
     pub certified: Option<Vec<model::TrafficSelector>>,
     /// By this the peer proves that it has lost the IKE SA (RFC 6290).
@@ -224,6 +236,7 @@ impl IkeSa {
             wishes: Vec::new(),
             virtual_addresses: VirtualAddresses::default(),
             proven_by: None,
+            got_senseless: false,
             certified: None,
             peer_token: None,
         }
@@ -251,7 +264,12 @@ impl IkeSa {
     }
 
     pub fn is_half_open(&self) -> bool {
-        matches!(self.state, State::HalfOpen(_) | State::InitSent(_) | State::AuthSent(_))
+        self.is_unproven() || matches!(self.state, State::InitSent(_) | State::AuthSent(_))
+    }
+
+    /// Whether the peer began it and has not proved itself.
+    pub fn is_unproven(&self) -> bool {
+        matches!(self.state, State::Puzzled(_) | State::HalfOpen(_))
     }
 
     pub fn is_established(&self) -> bool {
@@ -278,7 +296,7 @@ impl IkeSa {
             State::HalfOpen(s) => Some(&s.keys),
             State::AuthSent(s) => Some(&s.keys),
             State::Established(keys) | State::Deleting(keys) => Some(keys),
-            State::InitSent(_) | State::Closed => None,
+            State::InitSent(_) | State::Puzzled(_) | State::Closed => None,
         }
     }
 
@@ -287,13 +305,13 @@ impl IkeSa {
             State::HalfOpen(s) => Some(&mut s.keys),
             State::AuthSent(s) => Some(&mut s.keys),
             State::Established(keys) | State::Deleting(keys) => Some(keys),
-            State::InitSent(_) | State::Closed => None,
+            State::InitSent(_) | State::Puzzled(_) | State::Closed => None,
         }
     }
 
     pub fn ike_state(&self) -> IkeState {
         match self.state {
-            State::InitSent(_) | State::HalfOpen(_) | State::AuthSent(_) => IkeState::Connecting,
+            State::InitSent(_) | State::Puzzled(_) | State::HalfOpen(_) | State::AuthSent(_) => IkeState::Connecting,
             State::Established(_) if self.replaced_by.is_some() => IkeState::Rekeyed,
             State::Established(_) if self.is_rekeying() => IkeState::Rekeying,
             State::Established(_) => IkeState::Established,
@@ -305,7 +323,7 @@ impl IkeSa {
     /// The grammar row whose message we wait for.
     pub fn waiting_for(&self) -> Option<RuleId> {
         match self.state {
-            State::HalfOpen(_) => Some(RuleId::IkeAuthRequest),
+            State::Puzzled(_) | State::HalfOpen(_) => Some(RuleId::IkeAuthRequest),
             State::Closed => None,
             _ => self.pending.first().map(|p| p.waiting_for),
         }
