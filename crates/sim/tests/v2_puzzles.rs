@@ -455,7 +455,9 @@ fn worker(sim: &mut Sim, from: SocketAddr, seed: u64) -> (Peer, Vec<u8>) {
 fn auth_of(peer: &mut Peer, from: SocketAddr, solution: Option<&[u8]>) -> Vec<u8> {
     let parts = peer.auth_parts("a1.example", b"swordfish", &from.ip().to_string(), "192.0.2.2");
     let mut chain = wire::v2::ChainBuilder::new();
-    parts.iter().for_each(|(kind, body)| drop(chain.raw(*kind, false, body)));
+    for (kind, body) in &parts {
+        chain.raw(*kind, false, body);
+    }
     if let Some(solution) = solution {
         chain.in_front(PayloadType::PS, solution);
     }
