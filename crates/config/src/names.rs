@@ -361,8 +361,15 @@ static TABLE: &[KeyDoc] = &[
         CHILD,
         "tfc_padding",
         "0",
-        Only(ZERO, "traffic flow confidentiality padding is not available in this version; remove the key"),
-        "Size to pad packets to (RFC 4303 section 2.7).",
+        Yes,
+        "Size to pad what is sent to (RFC 4303 section 2.7), or mtu for as much as fits; in tunnel mode, if the peer takes it (IKEv2).",
+    ),
+    key(
+        CHILD,
+        "single_pair",
+        "no",
+        Yes,
+        "Whether each pair of addresses is to have a Child SA of its own (RFC 7296 section 2.9). Not strongSwan's.",
     ),
     key(CHILD, "replay_window", "32", Yes, "Anti-replay window in packets; 0 switches the check off."),
     key(

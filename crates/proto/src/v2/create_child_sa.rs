@@ -22,13 +22,15 @@
 use super::certified::certified_only;
 use super::child::{self, Agreed, Asked, ChildSa, Selectors};
 use super::exchange::{Request, Task, Verdict};
-use super::ike_auth::{answered_mode, ask_for_transport, child_up, on_wire, selectors, transport_of, transport_wish};
+use super::ike_auth::child_up;
 use super::ike_sa_init::{MAX_RETRIES, NONCE_LEN};
 use super::informational::{child_refusal, remove_child};
 use super::keys::child_keys;
 use super::rekey_ike_sa;
 use super::sa::IkeSa;
+use super::terms::{self, answered_mode, ask_for_transport, heard, on_wire, selectors, transport_of, transport_wish};
 use crate::context::{Context, Counter, Effect};
+use crate::parts;
 use crate::timers::Reason;
 use config::Connection;
 use crypto::KeyExchange;
@@ -115,8 +117,16 @@ pub(crate) fn further_child(sa: &mut IkeSa, cx: &mut Context, name: &str) {
 /// The placeholder made last is for this packet: our side of it, and the peer's.
 pub(crate) fn triggered_by(sa: &mut IkeSa, packet: (TrafficSelector, TrafficSelector)) {
     let (local, remote) = (TrafficSelector::host(sa.local.ip()), TrafficSelector::host(sa.remote.ip()));
+    let config = sa.children.last().and_then(|c| child::config_of(sa.connection.as_ref()?, &c.name));
+    let single_pair = config.is_some_and(|child| child.single_pair);
     if let Some(larval) = sa.children.last_mut().filter(|c| c.state == ChildState::Larval) {
         larval.trigger = Some(packet);
+        if single_pair {
+            // RFC 7296 section 2.9.1: nothing is proposed that our own policy would not have.
+            let wanted = Selectors { local: larval.local_ts.clone(), remote: larval.remote_ts.clone() };
+            let pair = parts::of_packet(&wanted, &packet);
+            (larval.local_ts, larval.remote_ts) = (pair.local, pair.remote);
+        }
         let within = |list: &[TrafficSelector], end| list.iter().filter_map(|ts| ts.intersection(&end)).collect();
         let hosts: Selectors =
             Selectors { local: within(&larval.local_ts, local), remote: within(&larval.remote_ts, remote) };
@@ -315,7 +325,7 @@ pub(super) fn response(
         || FailureKind::ChoiceNotOffered { phase: Phase::Child, mismatch: Mismatch { differing: Vec::new() } };
     let mode = answered_mode(transport_of(sa, &new), chain);
     let agreed = child::accept(&proposals, &offered, answer, &tsi, &tsr, mode);
-    let agreed = agreed.and_then(|agreed| certified_only(sa, agreed)).and_then(|agreed| {
+    let agreed = agreed.and_then(|agreed| certified_only(sa, heard(agreed, chain))).and_then(|agreed| {
         let group = agreed.suite.key_exchange.filter(|g| *g != KeyExchangeId::NONE);
         let shared = match (group, chain.ke(), &key_exchange) {
             (None, ..) => None,
@@ -342,6 +352,8 @@ pub(super) fn response(
                 Some(old) => asked_before(sa, old),
             };
             new.succeeds = crossing.as_ref().filter(|c| lost(c)).map(|c| c.made);
+            let (name, taken) = (new.name.clone(), agreed.selectors.clone());
+            let complete = old.is_none() && new.trigger.is_none() && sa.replaces.is_none();
             sa.install(cx, now, new, agreed, keys, Role::Initiator);
             child_up(sa, cx, now, new_id);
             match old {
@@ -349,7 +361,12 @@ pub(super) fn response(
                     cx.count(Counter::ChildRekey);
                     replaced(sa, cx, now, (old, new_id), crossing, nonce.as_slice().min(nonce_r));
                 }
-                None => all_children_made(sa, cx),
+                None => {
+                    if complete {
+                        terms::ask_for_rest(sa, cx, chain, &name, (&offered, &taken));
+                    }
+                    all_children_made(sa, cx);
+                }
             }
         }
         Err(kind) => {
@@ -525,6 +542,10 @@ fn refused(
             cx.effects.push(Effect::Begin { connection: Arc::clone(connection), child: name, local, remote });
             return Verdict::Keep;
         }
+        (NotifyType::SINGLE_PAIR_REQUIRED, _) if !rekey && terms::for_single_pair(sa, cx, id) => {
+            sa.queue.push_front(task);
+            return Verdict::Keep;
+        }
         (notify, _) => child_refusal(notify, ours(), ts),
     };
     if rekey {
@@ -681,12 +702,9 @@ fn serve(
     let (tsi, tsr): (Vec<TrafficSelector>, _) = (selectors(chain.tsi()), selectors(chain.tsr()));
     let only = old.as_ref().map(|(_, name)| name.as_str());
     let (ends, transport) = (sa.ends(), transport_wish(sa, chain));
-    let (index, agreed) =
-        child::choose_further(connection, &ends, offered, (&tsi, &tsr), only, transport).map_err(|(i, kind)| {
-            let proposals = matches!(kind, FailureKind::NoProposalChosen { found_by: Side::Us, .. });
-            let notify = if proposals { NotifyType::NO_PROPOSAL_CHOSEN } else { NotifyType::TS_UNACCEPTABLE };
-            Refusal::fault(notify, kind, i)
-        })?;
+    let (index, agreed) = child::choose_further(connection, &ends, offered, (&tsi, &tsr), only, transport)
+        .map_err(|(i, kind)| Refusal::fault(terms::refusal(connection, i, &kind), kind, i))?;
+    let agreed = heard(agreed, chain);
     if old.is_none() && crosses_ours(sa, now, connection.children.get(index), &agreed.selectors, nonce_i) {
         sa.log(cx, "IKE", 1, "the peer asks for the Child SA that we ask for: ours is made".to_string());
         return Err(Refusal::plain(NotifyType::TEMPORARY_FAILURE));
@@ -710,9 +728,7 @@ fn serve(
     if let Some(key_exchange) = public {
         reply.ke(key_exchange.id(), key_exchange.public());
     }
-    reply.ts_i(&on_wire(&agreed.told().remote));
-    reply.ts_r(&on_wire(&agreed.told().local));
-    ask_for_transport(reply, agreed.mode);
+    terms::answer_selectors(reply, &agreed);
     if let Some((old, name)) = old {
         sa.log(cx, "IKE", 1, format!("the peer rekeys CHILD_SA {name}{{{}}}", old.0));
         cx.count(Counter::ChildRekey);

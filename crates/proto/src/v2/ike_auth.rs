@@ -30,13 +30,16 @@ use super::keys::{Keys, child_keys};
 use super::mobility;
 use super::redirect;
 use super::sa::{HalfOpen, IkeSa, State};
+use super::terms::{
+    answer_selectors, answered_mode, ask_for_rest, ask_for_transport, for_single_pair, heard, on_wire, refusal,
+    selectors, transport_of, transport_wish,
+};
 use super::window;
 use crate::context::{Context, Effect};
 use crate::credentials::{Signature, method_name, own_identity, scheme_for, sends_certificate};
 use crate::policy;
 use config::{AuthMethod as Method, Connection, SharedSecret, Unique, best_psk};
 use crypto::{Certificate, KeyKind, RawKey, Scheme};
-use model::dataplane::Mode;
 use model::{CertificateProblem, Event, FailureKind, Identity, Instant, Role, Side, TrafficSelector, narrow};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -171,14 +174,6 @@ fn scheme_of(method: AuthMethod, value: &[u8]) -> Option<(Scheme, &[u8])> {
 
 fn identity(id: Id<'_>) -> Identity {
     Identity::from_wire(id.kind.0, id.data)
-}
-
-pub(super) fn selectors(list: Option<&[wire::v2::TrafficSelector]>) -> Vec<TrafficSelector> {
-    list.unwrap_or_default().iter().map(|ts| TrafficSelector::from(*ts)).collect()
-}
-
-pub(super) fn on_wire(list: &[TrafficSelector]) -> Vec<wire::v2::TrafficSelector> {
-    list.iter().map(|ts| wire::v2::TrafficSelector::from(*ts)).collect()
 }
 
 /// Whether both ends are to prove themselves in one round and in a way that IKEv2 has. Anything else the configuration
@@ -413,12 +408,14 @@ fn finish_first_child(
                 Some(kind) => Err(kind),
                 None => agreed
                     .and_then(|agreed| assigned_only(sa, config, agreed))
-                    .and_then(|agreed| certified_only(sa, agreed)),
+                    .and_then(|agreed| certified_only(sa, agreed))
+                    .map(|agreed| heard(agreed, chain)),
             }
         }
         _ => {
             let notify = chain.error().map_or(NotifyType::NO_PROPOSAL_CHOSEN, |n| n.kind);
-            Err(configuration::failure(sa, Some(notify)).unwrap_or_else(|| child_refusal(notify, ours(), offered)))
+            Err(configuration::failure(sa, Some(notify))
+                .unwrap_or_else(|| child_refusal(notify, ours(), offered.clone())))
         }
     };
     let refused_by_peer = response.rule != RuleId::IkeAuthResponse;
@@ -434,17 +431,26 @@ fn finish_first_child(
     });
     match agreed {
         Ok((agreed, keys)) => {
-            let id = larval.id;
+            let (id, name) = (larval.id, larval.name.clone());
+            let (taken, by_packet) = (agreed.selectors.clone(), larval.trigger.is_some());
             sa.install(cx, now, larval, agreed, keys, Role::Initiator);
             child_up(sa, cx, now, id);
             if let Some(old) = sa.replaces.take() {
-                cx.effects.push(Effect::Replace { old, by: sa.id });
+                cx.effects.push(Effect::Replace { old, by: sa.id }); // with all that the old one has
+            } else if !by_packet {
+                ask_for_rest(sa, cx, chain, &name, (&offered, &taken));
             }
             Verdict::Keep
         }
         Err(kind) => {
             let (id, spi) = (larval.id, larval.spi_in);
             sa.children.push(larval);
+            let single =
+                FailureKind::PeerRefused { phase: model::Phase::Child, notify: NotifyType::SINGLE_PAIR_REQUIRED };
+            if kind == single && for_single_pair(sa, cx, id) {
+                sa.queue.push_front(Task::CreateChild { child: id });
+                return Verdict::Keep;
+            }
             if refused_by_peer {
                 remove_child(sa, cx, now, id, kind.clone());
             } else {
@@ -553,11 +559,10 @@ pub(super) fn request(
     if let Err((index, kind)) = made {
         let name = index.and_then(|i| connection.children.get(i)).map(|c| c.name.clone());
         let notify = match kind {
-            FailureKind::NoProposalChosen { .. } => NotifyType::NO_PROPOSAL_CHOSEN,
             // RFC 7296 section 3.10.1: what had to be asked for, and what could not be had.
             FailureKind::NoVirtualAddress { ref asked, .. } if asked.is_empty() => NotifyType::FAILED_CP_REQUIRED,
             FailureKind::NoVirtualAddress { .. } => NotifyType::INTERNAL_ADDRESS_FAILURE,
-            _ => NotifyType::TS_UNACCEPTABLE,
+            ref kind => refusal(&connection, index, kind),
         };
         reply.notify(ProtocolId::NONE, &[], notify, &[]);
         let tombstone = sa.tombstone(cx, now, kind.clone(), Some(name.as_deref().unwrap_or("-")));
@@ -808,6 +813,7 @@ fn first_child(
     let (tsi, tsr) = (selectors(chain.tsi()), selectors(chain.tsr()));
     let transport = transport_wish(sa, chain);
     let (index, agreed) = child::choose(connection, &sa.ends(), offered, &tsi, &tsr, transport)?;
+    let agreed = heard(agreed, chain);
     let spi_out = offered.iter().find(|p| p.number == agreed.number).and_then(wire::v2::Proposal::child_spi);
     let keys = sa.keys().and_then(|k| child_keys(k, &agreed.suite, None, nonces));
     let (Some(config), Some(spi_out), Some(keys)) = (connection.children.get(index), spi_out, keys) else {
@@ -818,38 +824,13 @@ fn first_child(
     new.spi_out = spi_out;
     let id = new.id;
     reply.sa(&[child::answer(&agreed, new.spi_in)]);
-    reply.ts_i(&on_wire(&agreed.told().remote));
-    reply.ts_r(&on_wire(&agreed.told().local));
-    ask_for_transport(reply, agreed.mode);
+    answer_selectors(reply, &agreed);
     sa.install(cx, now, new, agreed, keys, Role::Responder);
     child_up(sa, cx, now, id);
     Ok(())
 }
 
 // --------------------------------------------------------------------------------------------------------------- both
-
-/// The mode that we ask for: transport where the child wants it and its selectors are those of the two hosts.
-pub(super) fn transport_of(sa: &IkeSa, child: &ChildSa) -> Mode {
-    let selectors = child::Selectors { local: child.local_ts.clone(), remote: child.remote_ts.clone() };
-    child::mode_for(child.mode, &selectors, sa.local.ip(), sa.remote.ip())
-}
-
-/// RFC 7296 section 1.3.1: asks for transport mode, or agrees to it.
-pub(super) fn ask_for_transport(chain: &mut ChainBuilder, mode: Mode) {
-    if mode == Mode::Transport {
-        chain.notify(ProtocolId::NONE, &[], NotifyType::USE_TRANSPORT_MODE, &[]);
-    }
-}
-
-/// The mode after the responder's answer.
-pub(super) fn answered_mode(asked: Mode, answer: &Chain<'_>) -> Mode {
-    if answer.notify(NotifyType::USE_TRANSPORT_MODE).is_some() { asked } else { Mode::Tunnel }
-}
-
-/// Whether the initiator asks for transport mode.
-pub(super) fn transport_wish(sa: &IkeSa, request: &Chain<'_>) -> child::TransportWish {
-    child::TransportWish { asked: request.notify(NotifyType::USE_TRANSPORT_MODE).is_some(), nat: sa.nat }
-}
 
 /// The least time before we authenticate anew because the peer says so: each new IKE SA may say so again.
 const LEAST_LIFETIME: Duration = Duration::from_secs(10);

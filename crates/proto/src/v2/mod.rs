@@ -10,6 +10,7 @@
 //! | [`configuration`] | Configuration payloads in IKE_AUTH, sections 2.19 and 3.15 |
 //! | [`create_child_sa`] | CREATE_CHILD_SA for Child SAs, sections 1.3.1 and 1.3.3 |
 //! | [`rekey_ike_sa`] | CREATE_CHILD_SA for the IKE SA, section 1.3.2 |
+//! | [`terms`] | what both of these say of a Child SA beside proposals and selectors, sections 1.3.1 and 2.9 |
 //! | [`informational`] | INFORMATIONAL, section 1.4 |
 //! | [`mobility`] | MOBIKE (RFC 4555), within INFORMATIONAL |
 //! | [`crash`] | quick crash detection (RFC 6290), within all protected exchanges and after a restart |
@@ -39,6 +40,7 @@ mod puzzle;
 mod redirect;
 mod rekey_ike_sa;
 mod sa;
+mod terms;
 mod window;
 
 use crate::child;
