@@ -160,6 +160,68 @@ fn a_gateway_authenticates_anew_by_itself_and_sends_no_lifetime() {
     assert_eq!((sim.endpoint(a).sizes(), sim.endpoint(b).sizes()), ((1, 0), (1, 0)));
 }
 
+/// An end that its gateway knows by name only, and the gateway: who cannot begin with it.
+fn roadwarrior(more: &str) -> (Sim, NodeId, NodeId) {
+    let quiet = "rekey_time = 0s\n over_time = 10s\n rand_time = 0s";
+    let a = Site::new("a", "192.0.2.1").to("192.0.2.2").connection(quiet);
+    let b = Site::new("b", "192.0.2.2").to("%any").local_id(Some("b.example")).connection(quiet).connection(more);
+    tunnel(a, b)
+}
+
+/// RFC 4478 section 2: in an INFORMATIONAL exchange, at any time.
+#[test]
+fn a_gateway_that_cannot_begin_asks_its_peer_to_authenticate_anew() {
+    let (mut sim, a, b) = roadwarrior("unique = never");
+    sim.run_for(100 * SECOND);
+    assert_eq!(sim.snapshots(a)[0].reauth_in, None);
+    assert_eq!(sim.with(b, |endpoint, now| endpoint.reauthenticate(now, &Selection::default())), 1);
+    for _ in 0..20 {
+        sim.run_for(SECOND);
+        assert!(sim.carries(a, b));
+    }
+    assert_eq!((sim.snapshots(a)[0].id.0, sim.endpoint(a).sizes(), sim.endpoint(b).sizes()), (2, (1, 0), (1, 0)));
+    sim.run_for(600 * SECOND);
+    assert_eq!(sim.snapshots(a)[0].id.0, 2, "once");
+    // At once again: a new IKE SA lasts ten seconds at least.
+    for _ in 0..2 {
+        sim.with(b, |endpoint, now| endpoint.reauthenticate(now, &Selection::default()));
+        sim.run_for(4 * SECOND);
+    }
+    assert_eq!((sim.snapshots(a)[0].id.0, sim.pairs(a, b)), (3, 1));
+    sim.run_for(20 * SECOND);
+    assert_eq!((sim.snapshots(a)[0].id.0, sim.pairs(a, b)), (4, 1));
+}
+
+#[test]
+fn a_peer_that_does_not_authenticate_anew_loses_its_ike_sa() {
+    let (mut sim, a, b) = roadwarrior("unique = never");
+    // It has heard it, and cannot: nothing of that name is loaded any more.
+    sim.with(a, |endpoint, _| endpoint.unload_connection("gw"));
+    assert_eq!(sim.with(b, |endpoint, now| endpoint.reauthenticate(now, &Selection::default())), 1);
+    sim.run_for(200 * SECOND);
+    assert_eq!((sim.endpoint(a).sizes(), sim.endpoint(b).sizes(), sim.pairs(a, b)), ((0, 0), (0, 0), 0));
+}
+
+#[test]
+fn a_shorter_time_that_is_loaded_is_told_and_holds_after_a_rekeying_too() {
+    let (mut sim, a, b) = roadwarrior("unique = never");
+    sim.run_for(50 * SECOND);
+    let before = Site::clone(sim.site(b)).load().connections.remove(0);
+    let site = Site::clone(sim.site(b)).connection("reauth_time = 300s");
+    load(&mut sim, b, &site);
+    sim.with(b, |endpoint, now| endpoint.supersede(now, &before));
+    sim.run_for(5 * SECOND);
+    let left = sim.snapshots(a)[0].reauth_in.expect("the initiator is told").as_secs();
+    assert!((200..=245).contains(&left), "{left}");
+    assert_eq!(sim.with(a, |endpoint, now| endpoint.rekey(now, &Selection::default())), 1);
+    sim.run_for(5 * SECOND);
+    assert!(sim.snapshots(a)[0].reauth_in.expect("still").as_secs() < left);
+    let rekeyed = sim.snapshots(a)[0].id.0;
+    sim.run_for(260 * SECOND);
+    assert!(sim.snapshots(a)[0].id.0 > rekeyed && sim.carries(a, b));
+    assert_eq!((sim.endpoint(a).sizes(), sim.endpoint(b).sizes()), ((1, 0), (1, 0)));
+}
+
 #[test]
 fn both_ends_with_the_same_reauthentication_time_make_one_ike_sa_each_time() {
     for seed in 0..10 {

@@ -64,6 +64,8 @@ pub(crate) enum Task {
     /// The peer is to know, of an IKE SA that a rekeying made, our token (RFC 6290 section 4.3) and our window (RFC 7296
     /// section 2.3).
     TellMore,
+    /// The peer is to authenticate anew by this time (RFC 4478).
+    TellLifetime { end: Instant },
     /// The peer is to go to another gateway (RFC 5685).
     Redirect { to: Gateway },
     /// Delete a Child SA, whose inbound SPI this is.
@@ -80,7 +82,7 @@ impl Task {
 
     /// Whether nothing else is asked at the same time: what it changes is the IKE SA itself, or where it is.
     fn is_alone(&self) -> bool {
-        !self.is_of_child() && !matches!(self, Self::Liveness | Self::TellMore)
+        !self.is_of_child() && !matches!(self, Self::Liveness | Self::TellMore | Self::TellLifetime { .. })
     }
 
     /// strongSwan's name, for listings.
@@ -91,6 +93,7 @@ impl Task {
             Self::Liveness => "IKE_DPD",
             Self::UpdateAddresses { .. } | Self::TellAddresses | Self::Routability { .. } => "IKE_MOBIKE",
             Self::TellMore => "IKE_QCD",
+            Self::TellLifetime { .. } => "IKE_AUTH_LIFETIME",
             Self::Redirect { .. } => "IKE_REDIRECT",
             Self::CreateChild { .. } => "CHILD_CREATE",
             Self::RekeyChild { .. } => "CHILD_REKEY",

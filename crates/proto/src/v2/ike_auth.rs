@@ -17,6 +17,7 @@
 //!                                        <--  HDR, SK {N(AUTHENTICATION_FAILED)}
 //! ```
 
+use super::auth_lifetime;
 use super::certified::certified_only;
 use super::child::{self, ChildSa};
 use super::childless;
@@ -43,7 +44,6 @@ use crypto::{Certificate, KeyKind, RawKey, Scheme};
 use model::{CertificateProblem, Event, FailureKind, Identity, Instant, Role, Side, TrafficSelector, narrow};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 use wire::grammar::RuleId;
 use wire::v2::{Chain, ChainBuilder, Id};
 use wire::{
@@ -316,7 +316,7 @@ pub(super) fn response(sa: &mut IkeSa, cx: &mut Context, now: Instant, response:
     configuration::take(sa, cx, chain);
     mobility::agree(sa, cx, &connection, chain, true);
     established(sa, cx, now);
-    note_lifetime(sa, cx, now, chain);
+    auth_lifetime::note(sa, cx, now, chain, false);
     if let Some(to) = redirect::told(sa, cx, chain) {
         cx.effects.push(Effect::Redirect { sa: sa.id, to });
         if response.rule == RuleId::IkeAuthChildRefusal {
@@ -551,7 +551,7 @@ pub(super) fn request(
         mobility::announce(sa, cx, &mut reply);
     }
     established(sa, cx, now);
-    tell_lifetime(sa, now, &mut reply);
+    auth_lifetime::tell(sa, now, &mut reply);
     let made = match served {
         Ok(()) => first_child(sa, cx, now, &connection, request, (&nonce_i, &nonce_r), &mut reply),
         Err(kind) => Err((None, kind)),
@@ -831,38 +831,6 @@ fn first_child(
 }
 
 // --------------------------------------------------------------------------------------------------------------- both
-
-/// The least time before we authenticate anew because the peer says so: each new IKE SA may say so again.
-const LEAST_LIFETIME: Duration = Duration::from_secs(10);
-
-/// RFC 4478 section 1: the initiator hears when the responder wants it to have authenticated anew, where only the initiator
-/// can begin that. Elsewhere it would begin at once if that time is short to it, and again and again.
-fn tell_lifetime(sa: &IkeSa, now: Instant, reply: &mut ChainBuilder) {
-    if sa.can_begin_anew() {
-        return;
-    }
-    let over = sa.connection.as_ref().map_or(Duration::ZERO, |c| c.over_time);
-    let left = sa.reauth_end.map(|end| end.since(now).saturating_sub(over)).filter(|left| !left.is_zero());
-    if let Some(seconds) = left.and_then(|left| u32::try_from(left.as_secs()).ok()) {
-        reply.notify(ProtocolId::NONE, &[], NotifyType::AUTH_LIFETIME, &seconds.to_be_bytes());
-    }
-}
-
-/// RFC 4478 section 3: the responder says so in seconds, and we authenticate anew before.
-fn note_lifetime(sa: &mut IkeSa, cx: &mut Context, now: Instant, chain: &Chain<'_>) {
-    let data = chain.notify(NotifyType::AUTH_LIFETIME).and_then(|n| n.data.first_chunk::<4>());
-    let Some(lifetime) = data.map(|octets| Duration::from_secs(u32::from_be_bytes(*octets).into())) else { return };
-    let Some(over) = sa.connection.as_ref().map(|c| c.over_time).filter(|_| !lifetime.is_zero()) else { return };
-    // Early enough to have the new one before the responder ends this one.
-    let after = (lifetime - over.clamp(lifetime / 10, lifetime / 2)).max(LEAST_LIFETIME);
-    let (at, end) = (now + after, now + after.max(lifetime) + over.max(LEAST_LIFETIME));
-    sa.reauth_at = Some(sa.reauth_at.map_or(at, |ours| ours.min(at)));
-    sa.reauth_end = Some(sa.reauth_end.map_or(end, |ours| ours.min(end)));
-    sa.expires = sa.expires.into_iter().chain(sa.reauth_end).min();
-    sa.arm_lifetime(cx);
-    let (told, left) = (lifetime.as_secs(), sa.reauth_at.map_or(0, |at| at.since(now).as_secs()));
-    sa.log(cx, "IKE", 1, format!("received AUTH_LIFETIME of {told}s, authenticating anew in {left}s"));
-}
 
 fn established(sa: &mut IkeSa, cx: &mut Context, now: Instant) {
     sa.established = Some(now);

@@ -8,7 +8,7 @@
 use super::child;
 use super::exchange::{Request, Task, Verdict};
 use super::sa::{IkeSa, State};
-use super::{crash, mobility, redirect, window};
+use super::{auth_lifetime, crash, mobility, redirect, window};
 use crate::context::{Context, Effect};
 use model::{ChildState, Event, FailureKind, Instant, Phase, SaId};
 use wire::grammar::RuleId;
@@ -54,6 +54,7 @@ pub(super) fn request(
     }
     if matches!(verdict, Verdict::Keep) {
         crash::take(sa, cx, request.chain);
+        auth_lifetime::note(sa, cx, now, request.chain, true);
         mobility::serve(sa, cx, now, request, &mut reply);
         if let Some(to) = redirect::told(sa, cx, request.chain) {
             cx.effects.push(Effect::Redirect { sa: sa.id, to });
@@ -140,6 +141,7 @@ pub(super) fn start(sa: &mut IkeSa, cx: &mut Context, now: Instant, task: Task) 
             }
             window::announce(cx, &mut chain, &mut sa.replies);
         }
+        Task::TellLifetime { end } => auth_lifetime::ask(sa, cx, now, *end, &mut chain),
         Task::Redirect { to } => redirect::write(&mut chain, to),
         task => mobility::write(sa, cx, task, &mut chain),
     }

@@ -16,10 +16,12 @@
 //! | [`crash`] | quick crash detection (RFC 6290), within all protected exchanges and after a restart |
 //! | [`redirect`] | going to another gateway (RFC 5685), within all exchanges but CREATE_CHILD_SA |
 //! | [`certified`] | traffic selectors and the addresses that a certificate is for (RFC 3779) |
+//! | [`auth_lifetime`] | the time after which to authenticate anew (RFC 4478), within IKE_AUTH and INFORMATIONAL |
 //! | [`fragments`] | messages in several datagrams (RFC 7383) |
 //! | [`window`] | the peer's requests in any order, and our answers (section 2.3) |
 //! | [`exchange`] | what they share: message IDs, retransmission, protection, grammar (sections 2.1 to 2.3) |
 
+mod auth_lifetime;
 mod auth_puzzle;
 mod certified;
 mod childless;
@@ -45,6 +47,7 @@ mod window;
 
 use crate::child;
 
+pub(crate) use auth_lifetime::require;
 pub(crate) use auth_puzzle::Senseless;
 pub(crate) use configuration::wishes;
 pub(crate) use crash::{Claim, TokenMaker, answer_unknown, claim, either_known};
