@@ -41,6 +41,10 @@ pub(crate) struct ChildSa {
     pub trigger: Option<(TrafficSelector, TrafficSelector)>,
     /// IKEv2: our request that made it as a further Child SA. One of the peer's for the same may have been under way.
     pub asked: Option<Box<Asked>>,
+    /// It is asked for once: an operator wants it, and hears of a refusal.
+    pub once: bool,
+    /// How often it was refused.
+    pub refused: u32,
 }
 
 /// How much longer than `life_time` the data plane keeps a Child SA that nobody deletes.
@@ -473,6 +477,8 @@ impl ChildSa {
             told: None,
             trigger: None,
             asked: None,
+            once: false,
+            refused: 0,
         }
     }
 

@@ -335,14 +335,6 @@ impl Endpoint {
         self.sas.values().filter(|sa| !sa.is_closed()).map(|sa| sa.snapshot(&self.cx, now)).collect()
     }
 
-    /// SAs that ended, the latest first.
-    pub fn tombstones(&self, now: Instant) -> Vec<Tombstone> {
-        let again_in = |t: &Tombstone| self.cx.timers.deadline(t.sa.id, Reason::Again).map(|at| at.since(now));
-        let again_in = |t: &Tombstone| again_in(t).filter(|_| t.child.is_none());
-        let with_age = |t: &Tombstone| Tombstone { ended: now.since(t.at), again_in: again_in(t), ..t.clone() };
-        self.tombstones.iter().rev().map(with_age).collect()
-    }
-
     /// How many IKE SAs there are, and how many of them are half-open.
     pub fn sizes(&self) -> (usize, usize) {
         self.sas.sizes()

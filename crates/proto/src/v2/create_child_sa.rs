@@ -26,9 +26,9 @@ use super::ike_auth::child_up;
 use super::ike_sa_init::{MAX_RETRIES, NONCE_LEN};
 use super::informational::{child_refusal, remove_child};
 use super::keys::child_keys;
-use super::rekey_ike_sa;
 use super::sa::IkeSa;
 use super::terms::{self, answered_mode, ask_for_transport, heard, on_wire, selectors, transport_of, transport_wish};
+use super::{refused, rekey_ike_sa};
 use crate::context::{Context, Counter, Effect};
 use crate::parts;
 use crate::timers::Reason;
@@ -292,7 +292,7 @@ pub(super) fn response(
         _ => return Verdict::Keep,
     };
     if response.rule != RuleId::CreateChildSaResponse {
-        return refused(sa, cx, now, (task, id), creating, &connection, response);
+        return refusal(sa, cx, now, (task, id), creating, &connection, response);
     }
     let Creating { nonce, key_exchange, gone, what, .. } = creating;
     let (old, proposals, mut new, crossing) = match what {
@@ -371,12 +371,14 @@ pub(super) fn response(
         }
         Err(kind) => {
             // The peer has installed it: it must hear that we do not.
+            let wish = refused::wish(&new).filter(|_| old.is_none());
             sa.children.push(new);
             sa.enqueue(cx, now, Task::DeleteChild { spi: new_spi, reason: kind });
             match old {
                 Some(old) => again_later(sa, cx, now, old),
                 None => all_children_made(sa, cx),
             }
+            wish.into_iter().for_each(|wish| refused::ask_later(sa, cx, now, wish));
         }
     }
     Verdict::Keep
@@ -473,7 +475,7 @@ fn all_children_made(sa: &mut IkeSa, cx: &mut Context) {
 }
 
 /// The peer does not make it.
-fn refused(
+fn refusal(
     sa: &mut IkeSa,
     cx: &mut Context,
     now: Instant,
@@ -553,8 +555,11 @@ fn refused(
         cx.event(Event::Ended(Box::new(tombstone)));
         again_later(sa, cx, now, id);
     } else {
+        let waits_for_packets = notify == NotifyType::SINGLE_PAIR_REQUIRED;
+        let wish = sa.children.iter().find(|c| c.id == id).and_then(refused::wish).filter(|_| !waits_for_packets);
         remove_child(sa, cx, now, id, kind);
         all_children_made(sa, cx);
+        wish.into_iter().for_each(|wish| refused::ask_later(sa, cx, now, wish));
     }
     Verdict::Keep
 }

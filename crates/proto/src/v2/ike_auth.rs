@@ -30,6 +30,7 @@ use super::informational::{child_refusal, remove_child};
 use super::keys::{Keys, child_keys};
 use super::mobility;
 use super::redirect;
+use super::refused;
 use super::sa::{HalfOpen, IkeSa, State};
 use super::terms::{
     answer_selectors, answered_mode, ask_for_rest, ask_for_transport, for_single_pair, heard, on_wire, refusal,
@@ -444,6 +445,7 @@ fn finish_first_child(
         }
         Err(kind) => {
             let (id, spi) = (larval.id, larval.spi_in);
+            let wish = refused::wish(&larval);
             sa.children.push(larval);
             let single =
                 FailureKind::PeerRefused { phase: model::Phase::Child, notify: NotifyType::SINGLE_PAIR_REQUIRED };
@@ -460,6 +462,8 @@ fn finish_first_child(
             // RFC 7296 section 3.15.4: without the address that the configuration needs the IKE SA is of no use.
             if cx.settings.close_ike_on_child_failure || matches!(kind, FailureKind::NoVirtualAddress { .. }) {
                 sa.enqueue(cx, now, Task::DeleteIke { reason: kind });
+            } else if let Some(wish) = wish.filter(|_| kind != single) {
+                refused::ask_later(sa, cx, now, wish);
             }
             Verdict::Keep
         }

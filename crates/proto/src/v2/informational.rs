@@ -8,7 +8,7 @@
 use super::child;
 use super::exchange::{Request, Task, Verdict};
 use super::sa::{IkeSa, State};
-use super::{auth_lifetime, crash, mobility, redirect, window};
+use super::{auth_lifetime, crash, mobility, redirect, refused, window};
 use crate::context::{Context, Effect};
 use model::{ChildState, Event, FailureKind, Instant, Phase, SaId};
 use wire::grammar::RuleId;
@@ -125,6 +125,13 @@ pub(super) fn start(sa: &mut IkeSa, cx: &mut Context, now: Instant, task: Task) 
     let mut chain = ChainBuilder::new();
     match &task {
         Task::DeleteChild { spi, .. } => {
+            if let Task::DeleteChild { reason, .. } = &task
+                && let Some(child) = sa.children.iter().find(|c| c.spi_in == *spi && refused::waits(sa, cx, c))
+            {
+                // The peer has never had it.
+                let (child, reason) = (child.id, reason.clone());
+                return remove_child(sa, cx, now, child, reason);
+            }
             let Some(child) = sa.children.iter_mut().find(|c| c.spi_in == *spi) else {
                 return; // gone meanwhile
             };

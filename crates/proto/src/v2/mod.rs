@@ -11,6 +11,7 @@
 //! | [`create_child_sa`] | CREATE_CHILD_SA for Child SAs, sections 1.3.1 and 1.3.3 |
 //! | [`rekey_ike_sa`] | CREATE_CHILD_SA for the IKE SA, section 1.3.2 |
 //! | [`terms`] | what both of these say of a Child SA beside proposals and selectors, sections 1.3.1 and 2.9 |
+//! | [`refused`] | Child SAs that are asked for again after a refusal |
 //! | [`informational`] | INFORMATIONAL, section 1.4 |
 //! | [`mobility`] | MOBIKE (RFC 4555), within INFORMATIONAL |
 //! | [`crash`] | quick crash detection (RFC 6290), within all protected exchanges and after a restart |
@@ -40,6 +41,7 @@ mod nat;
 mod outstanding;
 mod puzzle;
 mod redirect;
+mod refused;
 mod rekey_ike_sa;
 mod sa;
 mod terms;
@@ -60,4 +62,5 @@ pub use puzzle::PuzzleJob;
 pub(crate) use puzzle::{Demand, Gate, Passage, admit};
 pub use redirect::Gateway;
 pub(crate) use redirect::Redirection;
+pub(crate) use refused::{ask_now, due};
 pub(crate) use sa::{IkeSa, State};

@@ -114,6 +114,9 @@ pub(super) fn ask_for_rest(
     sa.log(cx, "IKE", 1, format!("the peer takes more in a CHILD_SA of its own: asking for {local} === {remote}"));
     further_child(sa, cx, name);
     only_for(sa, rest);
+    if let Some(larval) = sa.children.last_mut() {
+        larval.once = true;
+    }
 }
 
 /// The responder makes a Child SA for a single pair of addresses only (RFC 7296 section 2.9). Whether this one can be asked for
