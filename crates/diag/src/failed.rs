@@ -2,7 +2,7 @@
 
 use crate::Cause;
 use Cause as C;
-use model::{ExchangeMode, FailureKind, Phase, Role, SaSnapshot, Side, Tombstone};
+use model::{ExchangeMode, FailureKind, Phase, Rekeying, Role, SaSnapshot, Side, Tombstone};
 use wire::grammar::RuleId;
 use wire::{NotifyType, TransformType, V1NotifyType};
 
@@ -44,6 +44,9 @@ pub(crate) fn causes(tombstone: &Tombstone) -> Vec<Cause> {
         FailureKind::NoProposalChosen { phase: Phase::Ike, .. } => vec![C::Phase1Proposal, C::NoConfig, C::IkeVersion],
         FailureKind::NoProposalChosen { .. } if tombstone.sa.version == 1 => {
             vec![C::ChildFailed, C::Pfs, C::EncryptionAlgorithm, C::EncapsulationMode]
+        }
+        FailureKind::NoProposalChosen { .. } if tombstone.rekeying == Some(Rekeying::First) => {
+            vec![C::Pfs, C::ChildFailed, C::EncryptionAlgorithm]
         }
         FailureKind::NoProposalChosen { .. } => vec![C::ChildFailed, C::EncryptionAlgorithm, C::Pfs],
         FailureKind::InvalidKeyExchange { .. } if tombstone.child.is_some() => vec![C::Pfs],

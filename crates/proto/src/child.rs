@@ -45,6 +45,8 @@ pub(crate) struct ChildSa {
     pub once: bool,
     /// How often it was refused.
     pub refused: u32,
+    /// Its keys are those of IKE_AUTH.
+    pub of_auth: bool,
 }
 
 /// How much longer than `life_time` the data plane keeps a Child SA that nobody deletes.
@@ -479,6 +481,7 @@ impl ChildSa {
             asked: None,
             once: false,
             refused: 0,
+            of_auth: false,
         }
     }
 

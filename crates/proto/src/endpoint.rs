@@ -186,8 +186,12 @@ impl Endpoint {
     /// The next thing it wants, until there is none.
     pub fn poll_output(&mut self) -> Option<Output> {
         let output = self.cx.outputs.pop_front()?;
-        if let Output::Event(Event::Ended(tombstone)) = &output {
-            self.bury((**tombstone).clone());
+        match &output {
+            Output::Event(Event::Ended(tombstone)) => self.bury((**tombstone).clone()),
+            Output::Event(Event::RekeyFailed(tombstone)) if !tombstone.is_temporary() => {
+                self.bury((**tombstone).clone())
+            }
+            _ => {}
         }
         Some(output)
     }

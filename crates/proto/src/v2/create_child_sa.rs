@@ -39,7 +39,7 @@ use model::{ChildState, Event, FailureKind, Instant, Mismatch, Phase, Proposal, 
 use std::sync::Arc;
 use std::time::Duration;
 use wire::grammar::RuleId;
-use wire::v2::ChainBuilder;
+use wire::v2::{Chain, ChainBuilder};
 use wire::{ExchangeType, IkeSpi, KeyExchangeId, NotifyType, ProtocolId, Secret};
 
 /// Seconds after which a request that failed for the time being is made again, and how much of that is random: both as
@@ -520,17 +520,22 @@ fn refusal(
         }
         (NotifyType::TEMPORARY_FAILURE, _) => {
             sa.log(cx, "IKE", 1, format!("the peer cannot make CHILD_SA {name} just now: again later"));
+            if rekey {
+                sa.tell_not_rekeyed(cx, now, FailureKind::PeerRefused { phase: Phase::Child, notify }, Some(id));
+            }
             again_later(sa, cx, now, id);
             return Verdict::Keep;
         }
         (NotifyType::CHILD_SA_NOT_FOUND, _) if rekey => {
             // Section 2.25: the peer has lost it. It goes without a word, and a new one is made.
+            sa.tell_not_rekeyed(cx, now, FailureKind::PeerRefused { phase: Phase::Child, notify }, Some(id));
             remove_child(sa, cx, now, id, FailureKind::PeerRefused { phase: Phase::Child, notify });
             further_child(sa, cx, &name);
             return Verdict::Keep;
         }
         (NotifyType::NO_ADDITIONAL_SAS, _) if rekey => {
             sa.log(cx, "IKE", 1, "the peer makes no further SAs under this IKE SA".to_string());
+            sa.tell_not_rekeyed(cx, now, FailureKind::PeerRefused { phase: Phase::Child, notify }, Some(id));
             again_later(sa, cx, now, id);
             cx.effects.push(Effect::Renew { old: sa.id, child: name });
             return Verdict::Keep;
@@ -551,8 +556,7 @@ fn refusal(
         (notify, _) => child_refusal(notify, ours(), ts),
     };
     if rekey {
-        let tombstone = sa.tombstone(cx, now, kind, Some(&name));
-        cx.event(Event::Ended(Box::new(tombstone)));
+        sa.tell_not_rekeyed(cx, now, kind, Some(id));
         again_later(sa, cx, now, id);
     } else {
         let waits_for_packets = notify == NotifyType::SINGLE_PAIR_REQUIRED;
@@ -616,13 +620,25 @@ pub(super) fn request(
             Some(spi) => reply.notify(ProtocolId::ESP, &spi, notify, &data),
             None => reply.notify(ProtocolId::NONE, &[], notify, &data),
         };
+        let rekeyed = rekeyed_child(sa, request.chain);
+        let of_ike = request.rule == RuleId::CreateChildSaIkeRekeyRequest;
         if let Some((kind, child)) = kind.map(|k| *k) {
+            if of_ike || rekeyed.is_some() {
+                sa.tell_not_rekeyed(cx, now, kind, rekeyed);
+                return (reply, Verdict::Keep);
+            }
             let name = child.and_then(|i| connection.children.get(i)).map_or("-", |c| c.name.as_str());
             let tombstone = sa.tombstone(cx, now, kind, Some(name));
             cx.event(Event::Ended(Box::new(tombstone)));
         }
     }
     (reply, Verdict::Keep)
+}
+
+/// The Child SA that the peer's request is to replace.
+fn rekeyed_child(sa: &IkeSa, chain: &Chain<'_>) -> Option<SaId> {
+    let spi = *chain.notify(NotifyType::REKEY_SA)?.spi.first_chunk::<4>()?;
+    sa.children.iter().find(|c| c.is_installed() && c.spi_out.to_be_bytes() == spi).map(|c| c.id)
 }
 
 /// The request that made the Child SA which is rekeyed: the peer's for the same may come even later.

@@ -433,6 +433,7 @@ fn finish_first_child(
     match agreed {
         Ok((agreed, keys)) => {
             let (id, name) = (larval.id, larval.name.clone());
+            larval.of_auth = true;
             let (taken, by_packet) = (agreed.selectors.clone(), larval.trigger.is_some());
             sa.install(cx, now, larval, agreed, keys, Role::Initiator);
             child_up(sa, cx, now, id);
@@ -825,7 +826,7 @@ fn first_child(
         return Err((Some(index), FailureKind::MessageInvalid { rule: RuleId::IkeAuthRequest, missing }));
     };
     let mut new = ChildSa::larval(cx, config, agreed.selectors.clone());
-    new.spi_out = spi_out;
+    (new.spi_out, new.of_auth) = (spi_out, true);
     let id = new.id;
     reply.sa(&[child::answer(&agreed, new.spi_in)]);
     answer_selectors(reply, &agreed);

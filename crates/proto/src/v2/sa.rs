@@ -18,8 +18,8 @@ use config::{AddressPattern, Connection};
 use crypto::KeyExchange;
 use crypto::v2::ChildKeys;
 use model::{
-    ChosenSuite, Event, Failure, FailureKind, Identity, IkeState, Instant, NatState, Retransmissions, Role, SaId,
-    SaSnapshot, Tombstone,
+    ChosenSuite, Event, Failure, FailureKind, Identity, IkeState, Instant, NatState, Rekeying, Retransmissions, Role,
+    SaId, SaSnapshot, Tombstone,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -421,12 +421,22 @@ impl IkeSa {
             sa: self.snapshot(cx, now),
             failure: Failure { kind, config },
             child: child.map(str::to_string),
+            rekeying: None,
             at: now,
             ended: Duration::ZERO,
             again_in: None,
             datagrams_in: self.datagrams_in,
             datagrams_out: self.datagrams_out,
         }
+    }
+
+    /// Tells that the IKE SA, or this Child SA under it, was not rekeyed, and goes on.
+    pub fn tell_not_rekeyed(&self, cx: &mut Context, now: Instant, kind: FailureKind, child: Option<SaId>) {
+        let child = child.and_then(|id| self.children.iter().find(|c| c.id == id));
+        let first = child.is_some_and(|child| child.of_auth);
+        let rekeying = Some(if first { Rekeying::First } else { Rekeying::Other });
+        let tombstone = self.tombstone(cx, now, kind, child.map(|c| c.name.as_str()));
+        cx.event(Event::RekeyFailed(Box::new(Tombstone { rekeying, ..tombstone })));
     }
 
     /// Gives a negotiated Child SA to the data plane.

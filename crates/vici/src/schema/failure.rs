@@ -11,7 +11,7 @@ use super::{SchemaError, is_yes, items, list_sa, need, parse, parse_if_any, snap
 use crate::Message;
 use model::{
     Algorithm, CertificateProblem, ConfigRef, Dimension, ExchangeMode, Failure, FailureKind, Identity, Instant,
-    Mismatch, Phase, RedirectProblem, SaId, Side, Tombstone, TrafficSelector,
+    Mismatch, Phase, RedirectProblem, Rekeying, SaId, Side, Tombstone, TrafficSelector,
 };
 use std::time::Duration;
 use wire::registry::{KeyExchangeId, TransformType};
@@ -20,12 +20,13 @@ use wire::{NotifyType, PayloadType, V1NotifyType};
 type Kind = FailureKind;
 
 /// The `shrike-ended` event of an SA that ended:
-/// `{sa {NAME {..}} child=.. failure {code text remedy config {file line key} values {..}} at ended-ms [again-in-ms]
+/// `{sa {NAME {..}} child=.. [rekeying=first|other] failure {code text remedy config {file line key} values {..}} at ended-ms [again-in-ms]
 /// datagrams-in datagrams-out}`; `sa` as in `list-sa`, `at` in nanoseconds of the daemon's clock.
 pub fn tombstone(t: &Tombstone) -> Message {
     let mut m = Message::new();
     m.insert("sa", list_sa(&t.sa))
         .maybe("child", t.child.as_ref())
+        .maybe("rekeying", t.rekeying.map(rekeying_name))
         .section("failure", |m| failure(m, &t.failure))
         .number("at", t.at.as_nanos())
         .number("ended-ms", milliseconds(t.ended))
@@ -45,6 +46,10 @@ pub fn tombstone_from(m: &Message) -> Result<Tombstone, SchemaError> {
         sa: snapshot(m.get_section("sa").ok_or(SchemaError::Missing { key: "sa" })?)?,
         failure: failure_from(failure)?,
         child: m.get_str("child").map(String::from),
+        rekeying: match m.get_str("rekeying") {
+            Some(name) if name == rekeying_name(Rekeying::First) => Some(Rekeying::First),
+            other => other.map(|_| Rekeying::Other),
+        },
         at: Instant::from_nanos(parse(m, "at")?),
         ended: Duration::from_millis(parse(m, "ended-ms")?),
         again_in: match m.get_str("again-in-ms") {
@@ -54,6 +59,13 @@ pub fn tombstone_from(m: &Message) -> Result<Tombstone, SchemaError> {
         datagrams_in: parse(m, "datagrams-in")?,
         datagrams_out: parse(m, "datagrams-out")?,
     })
+}
+
+fn rekeying_name(rekeying: Rekeying) -> &'static str {
+    match rekeying {
+        Rekeying::First => "first",
+        Rekeying::Other => "other",
+    }
 }
 
 fn milliseconds(d: Duration) -> u64 {
@@ -365,6 +377,7 @@ mod tests {
             sa: established(),
             failure: Failure { kind, config: Some(config) },
             child: Some("net-net".into()),
+            rekeying: Some(Rekeying::First),
             at: Instant::from_nanos(123_456_789),
             ended: Duration::from_millis(4321),
             again_in: Some(Duration::from_millis(15_000)),

@@ -37,6 +37,7 @@ pub const EVENTS: &[&str] = &[
     "ike-updown",
     "child-updown",
     "shrike-ended",
+    "shrike-rekey-failed",
     "shrike-stray",
     "shrike-finding",
 ];
