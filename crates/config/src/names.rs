@@ -754,6 +754,13 @@ static TABLE: &[KeyDoc] = &[
     key(DAEMON, "cache_crls", "no", Accepted("fetched revocation lists are kept in memory"), "Keep CRLs on disk."),
     key(DAEMON, "user", "", Accepted("set it where the daemon is started"), "User to run as."),
     key(DAEMON, "group", "", Accepted("set it where the daemon is started"), "Group to run as."),
+    key(
+        DAEMON,
+        "ikesa_limit_peer",
+        "1000",
+        Yes,
+        "So many IKE SAs may be up with one peer; 0 for no limit. Not strongSwan's.",
+    ),
     key(DAEMON, "ikesa_limit", "0", Yes, "With so many IKE SAs no first message is answered; 0 for no limit."),
     key(DAEMON, "ikesa_table_size", "1", Accepted("the table grows by itself"), "Size of the hash table of IKE SAs."),
     key(

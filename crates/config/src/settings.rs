@@ -56,6 +56,8 @@ pub struct DaemonSettings {
     pub make_before_break: bool,
     /// With so many IKE SAs no first message is answered; 0 for no limit.
     pub ikesa_limit: u32,
+    /// So many IKE SAs may be up with one peer; 0 for no limit.
+    pub ikesa_limit_peer: u32,
     /// Answer no IKE_SA_INIT requests.
     pub initiator_only: bool,
     /// Sign with RSASSA-PSS where `auth` says nothing.
@@ -103,6 +105,7 @@ impl Default for DaemonSettings {
             close_ike_on_child_failure: false,
             make_before_break: true,
             ikesa_limit: 0,
+            ikesa_limit_peer: 1000,
             initiator_only: false,
             rsa_pss: false,
             send_vendor_id: false,
@@ -288,6 +291,7 @@ impl SettingsReader {
             "keep_alive" => put(&mut s.keep_alive, duration(text), TIME),
             "close_ike_on_child_failure" => put(&mut s.close_ike_on_child_failure, boolean(text), BOOLEAN),
             "make_before_break" => put(&mut s.make_before_break, boolean(text), BOOLEAN),
+            "ikesa_limit_peer" => put(&mut s.ikesa_limit_peer, number(text), "a number, 0 for no limit"),
             "ikesa_limit" => put(&mut s.ikesa_limit, number(text), "a number, 0 for no limit"),
             "rsa_pss" => put(&mut s.rsa_pss, boolean(text), BOOLEAN),
             "send_vendor_id" => put(&mut s.send_vendor_id, boolean(text), BOOLEAN),

@@ -70,7 +70,7 @@ pub(crate) fn causes(tombstone: &Tombstone) -> Vec<Cause> {
         FailureKind::ChildlessMismatch { .. } => vec![C::ChildFailed],
         // The gateway cannot or does not want to serve us.
         FailureKind::RedirectRefused { .. } => vec![C::NoResponse, C::NoConfig],
-        FailureKind::NotUnique { .. } => vec![C::Collision, C::PeerDelete],
+        FailureKind::NotUnique { .. } | FailureKind::TooManyOfPeer { .. } => vec![C::Collision, C::PeerDelete],
         FailureKind::NoConfig { .. } => vec![C::NoConfig],
         FailureKind::WrongVersion { .. } => vec![C::IkeVersion],
         FailureKind::PeerRefused { phase, notify } => refused(*phase, *notify, secret),

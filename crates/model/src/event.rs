@@ -87,6 +87,8 @@ drop_reasons! {
     HalfOpenLimitPeer => "half-open-limit-peer",
     /// As many IKE SAs as there may be (`ikesa_limit`).
     IkeSaLimit => "ike-sa-limit",
+    /// As many IKE SAs as there may be with one peer (`ikesa_limit_peer`).
+    IkeSaLimitPeer => "ike-sa-limit-peer",
     /// A datagram to answer again, too soon or too often.
     RepeatLimit => "repeat-limit",
     /// No connection for these addresses.

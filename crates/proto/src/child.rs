@@ -47,6 +47,8 @@ pub(crate) struct ChildSa {
     pub refused: u32,
     /// Its keys are those of IKE_AUTH.
     pub of_auth: bool,
+    /// The Child SA that has taken its place.
+    pub replaced_by: Option<SaId>,
 }
 
 /// How much longer than `life_time` the data plane keeps a Child SA that nobody deletes.
@@ -482,6 +484,7 @@ impl ChildSa {
             once: false,
             refused: 0,
             of_auth: false,
+            replaced_by: None,
         }
     }
 

@@ -206,6 +206,9 @@ impl Endpoint {
     /// Adds a connection, or replaces the one of that name. SAs that exist keep what they were made with.
     pub fn load_connection(&mut self, connection: Arc<Connection>) {
         self.warn_about_legacy(&connection);
+        if let Some(text) = crate::credentials::uncertified(&connection) {
+            self.cx.event(Event::Step { sa: None, name: connection.name.clone(), group: "CFG", level: 0, text });
+        }
         self.forget_policies(&connection);
         self.connections.insert(connection.name.clone(), connection);
     }

@@ -47,9 +47,9 @@ pub(crate) fn is_beside(
     let has = |list: &[TrafficSelector], all: &[TrafficSelector]| {
         all.iter().all(|one| list.iter().any(|ts| ts.includes(one)))
     };
-    !possible.local.is_empty()
-        && !possible.remote.is_empty()
-        && !(has(&agreed.local, &possible.local) && has(&agreed.remote, &possible.remote))
+    let agreed_to = has(&agreed.local, &possible.local) && has(&agreed.remote, &possible.remote);
+    let any = !possible.local.is_empty() && !possible.remote.is_empty();
+    any && !agreed_to
 }
 
 /// What we asked for and did not get, as the selectors of another Child SA; `None` if there is nothing, or too much of it.

@@ -393,17 +393,16 @@ fn replaced(
     crossing: Option<Crossing>,
     lowest: &[u8],
 ) {
-    let by = sa.id;
     let spi_of = |sa: &IkeSa, id: SaId| sa.children.iter().find(|c| c.id == id).map(|c| c.spi_in);
     // RFC 7296 section 2.8.1: the SA made with the lowest of the four nonces is closed by the end that made it, the old
     // one by the other.
-    let (ours_to_delete, of_the_peer) = match crossing {
-        Some(crossing) if lowest < crossing.lowest.as_slice() => (new, Some(old)),
-        Some(crossing) => (old, Some(crossing.made)),
-        None => (old, None),
+    let (ours_to_delete, of_the_peer, by) = match crossing {
+        Some(crossing) if lowest < crossing.lowest.as_slice() => (new, Some(old), crossing.made),
+        Some(crossing) => (old, Some(crossing.made), new),
+        None => (old, None, new),
     };
     for id in [Some(ours_to_delete), of_the_peer].into_iter().flatten() {
-        mark_replaced(sa, cx, id);
+        mark_replaced(sa, cx, id, by);
     }
     if let Some(spi) = spi_of(sa, ours_to_delete) {
         // An operator may have asked meanwhile for the end of what has a successor now.
@@ -421,9 +420,9 @@ fn replaced(
 }
 
 /// The Child SA has a successor: it is not replaced again, and ends at the latest with its lifetime.
-fn mark_replaced(sa: &mut IkeSa, cx: &mut Context, id: SaId) {
+fn mark_replaced(sa: &mut IkeSa, cx: &mut Context, id: SaId, by: SaId) {
     let Some(child) = sa.children.iter_mut().find(|c| c.id == id) else { return };
-    child.state = ChildState::Rekeyed;
+    (child.state, child.replaced_by) = (ChildState::Rekeyed, Some(by));
     match child.expires {
         Some(end) => cx.timers.set(sa.id, Reason::ChildLifetime(id), end),
         None => cx.timers.cancel(sa.id, Reason::ChildLifetime(id)),
@@ -491,13 +490,13 @@ fn refusal(
         return Verdict::End(FailureKind::PeerRefused { phase: Phase::Ike, notify });
     }
     let (rekey, proposals, crossing) = match &creating.what {
-        What::Rekeyed { proposals, crossing, .. } => (true, proposals, crossing.is_some()),
-        What::Child { proposals } => (false, proposals, false),
+        What::Rekeyed { proposals, crossing, .. } => (true, proposals, crossing.as_ref().map(|c| c.made)),
+        What::Child { proposals } => (false, proposals, None),
         What::Ike { .. } => return Verdict::Keep,
     };
-    if crossing {
+    if let Some(made) = crossing {
         // Section 2.8.1: the peer was done before our request came; its new SA is the one.
-        mark_replaced(sa, cx, id);
+        mark_replaced(sa, cx, id, made);
         return Verdict::Keep;
     }
     let Some(listed) = sa.children.iter().find(|c| c.id == id) else { return Verdict::Keep }; // deleted meanwhile
@@ -762,7 +761,7 @@ fn serve(
                 // Section 2.8: what comes by the new one proves that the initiator has it. Not where two new ones are made
                 // at once: this may be the one that goes.
                 new.takes_over_when_used = true;
-                mark_replaced(sa, cx, old);
+                mark_replaced(sa, cx, old, new_id);
             }
         }
     }

@@ -319,6 +319,9 @@ impl IkeSa {
         path: Path,
     ) -> Verdict {
         let expected = self.pending.get(header.message_id).is_some_and(|p| p.exchange == header.exchange);
+        if !expected && self.is_closed() && self.last_word.take_if(|id| *id == header.message_id).is_some() {
+            return Verdict::Keep;
+        }
         if !expected {
             self.drop_datagram(cx, DropReason::UnexpectedResponse, path);
             return Verdict::Keep;

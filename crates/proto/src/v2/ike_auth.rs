@@ -42,7 +42,9 @@ use crate::credentials::{Signature, method_name, own_identity, scheme_for, sends
 use crate::policy;
 use config::{AuthMethod as Method, Connection, SharedSecret, Unique, best_psk};
 use crypto::{Certificate, KeyKind, RawKey, Scheme};
-use model::{CertificateProblem, Event, FailureKind, Identity, Instant, Role, Side, TrafficSelector, narrow};
+use model::{
+    CertificateProblem, DropReason, Event, FailureKind, Identity, Instant, Role, Side, TrafficSelector, narrow,
+};
 use std::net::IpAddr;
 use std::sync::Arc;
 use wire::grammar::RuleId;
@@ -297,6 +299,7 @@ pub(super) fn response(sa: &mut IkeSa, cx: &mut Context, now: Instant, response:
             // whose answer nobody needs.
             let mut chain = ChainBuilder::new();
             chain.notify(ProtocolId::NONE, &[], NotifyType::AUTHENTICATION_FAILED, &[]);
+            sa.last_word = Some(sa.next_request);
             sa.request(
                 cx,
                 now,
@@ -522,6 +525,9 @@ pub(super) fn request(
         Err((connection, kind)) => {
             sa.connection = connection.or(sa.connection.take());
             sa.remote_id = peer;
+            if matches!(kind, FailureKind::TooManyOfPeer { .. }) {
+                cx.dropped(DropReason::IkeSaLimitPeer, request.path.remote);
+            }
             // Section 2.21.2: the peer learns that it failed, never why; of the form of its request it does (RFC 6023
             // section 3).
             let form = matches!(kind, FailureKind::ChildlessMismatch { .. });
@@ -701,6 +707,13 @@ fn prove(
         id: &id,
     };
     let proven = verify(cx, now, connection, chain, (keys, &proof), (&local, remote))?;
+    // Those that go when this one is up do not count.
+    let alone = connection.unique == Unique::Replace || chain.notify(NotifyType::INITIAL_CONTACT).is_some();
+    let most = cx.settings.ike_sa_limit_peer;
+    let known = cx.peers.with(&(local.clone(), remote.clone())).map_or(0, std::collections::BTreeMap::len);
+    if most != 0 && known >= most && (!alone || connection.unique == Unique::Never) {
+        return Err(FailureKind::TooManyOfPeer { remote: remote.clone(), most });
+    }
     let own = id_body(local.kind().number(), local.data());
     let (message, nonce, sk_p) = (&half_open.response, &half_open.nonce_i, &sk_p.responder);
     let auth = if connection.local.method == Method::Pubkey {

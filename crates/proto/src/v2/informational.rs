@@ -84,7 +84,9 @@ fn delete_by_peer_spi(sa: &mut IkeSa, cx: &mut Context, now: Instant, spi: u32) 
     let spi_in = sa.children.iter().find(|c| c.id == child).map(|c| c.spi_in);
     // Section 1.4.1: if we deleted it at the same time, the SPI is not named in the answer.
     let ours_too = sa.pending.tasks().any(|task| matches!(task, Task::DeleteChild { spi, .. } if Some(*spi) == spi_in));
-    let replaced = sa.children.iter().any(|c| c.id == child && c.state == ChildState::Rekeyed);
+    let replaced_by = sa.children.iter().find(|c| c.id == child && c.state == ChildState::Rekeyed);
+    let replaced_by = replaced_by.map(|c| c.replaced_by.unwrap_or(sa.id));
+    let replaced = replaced_by.is_some();
     let name = sa.children.iter().find(|c| c.id == child).map(|c| c.name.clone()).unwrap_or_default();
     let config = sa.connection.as_ref().and_then(|c| child::config_of(c, &name));
     let again = !replaced && config.is_some_and(|c| c.close_action.starts());
@@ -92,7 +94,7 @@ fn delete_by_peer_spi(sa: &mut IkeSa, cx: &mut Context, now: Instant, spi: u32) 
     let leaving = sa.children.iter().any(|c| c.id == child && sa.is_child_leaving(c));
     let again = again && (sa.role == model::Role::Initiator || !leaving);
     let trap = !replaced && config.is_some_and(|c| c.close_action.traps());
-    let reason = if replaced { FailureKind::Replaced { by: sa.id } } else { FailureKind::PeerDeleted };
+    let reason = replaced_by.map_or(FailureKind::PeerDeleted, |by| FailureKind::Replaced { by });
     remove_child(sa, cx, now, child, reason);
     if again {
         cx.effects.push(Effect::Remake { sa: sa.id, child: name.clone() });

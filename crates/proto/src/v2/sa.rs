@@ -179,6 +179,8 @@ pub(crate) struct IkeSa {
     pub(super) got_senseless: bool,
     /// The addresses that the peer's certificate is for (RFC 3779); any if it does not say.
     pub certified: Option<Vec<model::TrafficSelector>>,
+    /// The message ID of a request of ours whose answer nobody needs.
+    pub(super) last_word: Option<u32>,
     /// By this the peer proves that it has lost the IKE SA (RFC 6290).
     pub peer_token: Option<Secret>,
 }
@@ -238,6 +240,7 @@ impl IkeSa {
             proven_by: None,
             got_senseless: false,
             certified: None,
+            last_word: None,
             peer_token: None,
         }
     }

@@ -215,6 +215,7 @@ fn values(m: &mut Message, kind: &Kind) {
             m.set("found-by", side_name(*found_by)).list("asked", &asked).list("pools", pools)
         }
         Kind::NotUnique { remote } => m.set("remote", id(remote)),
+        Kind::TooManyOfPeer { remote, most } => m.set("remote", id(remote)).number("most", *most as u64),
         Kind::ChildlessMismatch { ours } => m.flag("ours", *ours),
         Kind::RedirectRefused { to, problem: _ } => m.set("to", to),
         Kind::NoConfig { local, remote } => m.set("local", local.to_string()).set("remote", remote.to_string()),
@@ -331,6 +332,7 @@ fn kind_from(code: &str, m: &Message) -> Result<Option<Kind>, SchemaError> {
             asked: items(m, "asked", |text| text.parse().ok())?,
             pools: texts("pools"),
         },
+        "TOO_MANY_IKE_SAS" => Kind::TooManyOfPeer { remote: id("remote")?, most: parse(m, "most")? },
         "NOT_UNIQUE" => Kind::NotUnique { remote: id("remote")? },
         "CHILDLESS" => Kind::ChildlessMismatch { ours: is_yes(m, "ours") },
         "NO_CONFIG" => Kind::NoConfig { local: parse(m, "local")?, remote: parse(m, "remote")? },
@@ -449,6 +451,7 @@ mod tests {
                 Kind::PskMissing { local: a.clone(), remote: b.clone() },
                 Kind::AuthMethodUnsupported { method: text.clone() },
                 Kind::NotUnique { remote: a.clone() },
+                Kind::TooManyOfPeer { remote: a.clone(), most: n.into() },
                 Kind::NoVirtualAddress { found_by: side, asked: vec![remote.ip().to_owned().into()], pools: vec![text.clone()] },
                 Kind::AuthMethodMismatch { expected: text.clone(), received: text.clone() },
                 Kind::OwnCertificateMissing { local: a.clone(), candidates: vec![text.clone()] },
