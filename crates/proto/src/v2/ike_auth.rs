@@ -18,6 +18,7 @@
 //! ```
 
 use super::auth_lifetime;
+use super::certificate_request::{MOST_NAMED, Wanted, request_certificate};
 use super::certified::certified_only;
 use super::child::{self, ChildSa};
 use super::childless;
@@ -25,7 +26,7 @@ use super::configuration;
 use super::crash;
 use super::create_child_sa::with_trigger;
 use super::exchange::{Request, Task, Verdict};
-use super::ike_sa_init::{permits, request_certificate};
+use super::ike_sa_init::permits;
 use super::informational::{child_refusal, remove_child};
 use super::keys::{Keys, child_keys};
 use super::mobility;
@@ -68,32 +69,6 @@ fn auth_value(keys: &Keys, psk: &SharedSecret, first_message: &[u8], nonce: &[u8
 
 /// How many connections of a peer's identity its proof is tried with.
 const MAX_TRIED: usize = 8;
-
-/// What the peer's first message said about certificates and signatures.
-pub(super) struct Wanted {
-    /// Hashes with which it checks signatures (RFC 7427 section 4).
-    hashes: Vec<HashAlgorithm>,
-    /// Whether it asked for a certificate.
-    certificate: bool,
-    /// Whether it asked for a public key without one (RFC 7670 section 3).
-    raw: bool,
-    /// Of which authorities, by the hashes of their keys.
-    authorities: Vec<u8>,
-}
-
-impl Wanted {
-    /// From the message with the peer's CERTREQ, if it has one.
-    pub(super) fn of(chain: &Chain<'_>, hashes: Vec<HashAlgorithm>) -> Self {
-        let requests = || chain.cert_requests().filter(|(encoding, _)| *encoding == CertEncoding::X509_SIGNATURE);
-        let authorities = requests().flat_map(|(_, hashes)| hashes.iter().copied()).collect();
-        let raw = chain.cert_requests().any(|(encoding, _)| encoding == CertEncoding::RAW_PUBLIC_KEY);
-        Self { hashes, certificate: requests().next().is_some(), raw, authorities }
-    }
-
-    fn names(&self, authority: &Certificate) -> bool {
-        self.authorities.chunks_exact(20).any(|hash| hash == authority.key_info_hash())
-    }
-}
 
 /// What is signed (RFC 7296 section 2.15): what the end sent first, the other's nonce, and prf(SK_p, its identity).
 fn signed_octets(keys: &Keys, first_message: &[u8], nonce: &[u8], sk_p: &Secret, id: &[u8]) -> Vec<u8> {
@@ -234,7 +209,7 @@ pub(super) fn send(
         let value = auth_value(&auth.keys, &psk, init_request, nonce, sk_p, &id);
         (AuthMethod::SHARED_KEY_MIC, value, "pre-shared key".to_string())
     };
-    request_certificate(&mut chain, cx, [&connection]);
+    request_certificate(&mut chain, cx, [&connection], MOST_NAMED);
     if !expected.is_wildcard() {
         chain.id_r(IdType(expected.kind().number()), expected.data());
     }

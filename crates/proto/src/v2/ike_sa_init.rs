@@ -14,6 +14,7 @@
 //! ```
 
 use super::auth_puzzle::{Puzzled, Unkeyed};
+use super::certificate_request::{MOST_IN_CLEAR, Wanted, request_certificate};
 use super::child::{self, ChildSa};
 use super::exchange::{Path, Pending, Task, Verdict, count_out};
 use super::keys::Keys;
@@ -38,8 +39,8 @@ use wire::grammar::{self, Protection, RuleId, Sender};
 use wire::v1::STRONGSWAN_VENDOR_ID;
 use wire::v2::{Chain, ChainBuilder, message, parse_chain};
 use wire::{
-    CertEncoding, ExchangeType, Flags, HEADER_LEN, HashAlgorithm, Header, IkeSpi, KeyExchangeId, NotifyType,
-    PayloadType, ProtocolId, SpiPair, Version,
+    ExchangeType, Flags, HEADER_LEN, HashAlgorithm, Header, IkeSpi, KeyExchangeId, NotifyType, PayloadType, ProtocolId,
+    SpiPair, Version,
 };
 
 /// Octets of our nonces: RFC 7296 section 2.10 wants at least half the PRF's key, 32 suffice for all.
@@ -270,7 +271,7 @@ pub(crate) fn response(
     if let Err(kind) = childless {
         return Verdict::End(kind);
     }
-    let wanted = ike_auth::Wanted::of(&chain, hashes_of(&chain));
+    let wanted = Wanted::of(&chain, hashes_of(&chain));
     // RFC 8019 section 7.2.3
     let content = [nonce, &spis.responder.0].concat();
     let offers = |id| connection.proposals.iter().any(|p| p.prf.contains(&id));
@@ -310,26 +311,6 @@ fn hashes_of(chain: &Chain<'_>) -> Vec<HashAlgorithm> {
         .filter_map(|pair| pair.first_chunk())
         .map(|two| HashAlgorithm(u16::from_be_bytes(*two)))
         .collect()
-}
-
-/// Asks for a certificate of one of our authorities (RFC 7296 section 3.7): of those that any of these connections takes.
-pub(super) fn request_certificate<'a>(
-    chain: &mut ChainBuilder,
-    cx: &Context,
-    connections: impl IntoIterator<Item = &'a Arc<Connection>>,
-) {
-    let asking =
-        |c: &&Arc<Connection>| c.remote.method == AuthMethod::Pubkey && c.send_certreq && c.remote.pubkeys.is_empty();
-    let mut hashes: Vec<[u8; 20]> = Vec::new();
-    for authority in connections.into_iter().filter(asking).flat_map(|c| cx.credentials.acceptable(c)) {
-        let hash = authority.key_info_hash();
-        if !hashes.contains(&hash) {
-            hashes.push(hash);
-        }
-    }
-    if !hashes.is_empty() {
-        chain.cert_req(CertEncoding::X509_SIGNATURE, hashes.as_flattened());
-    }
 }
 
 /// Whether the peer takes fragments (RFC 7383 section 2.3), and we let it know that we do.
@@ -592,7 +573,7 @@ pub(crate) fn respond(cx: &mut Context, now: Instant, first: FirstMessage<'_>) -
     {
         announce_hashes(&mut reply);
     }
-    request_certificate(&mut reply, cx, &first.candidates);
+    request_certificate(&mut reply, cx, &first.candidates, MOST_IN_CLEAR);
     childless::announce(&mut reply, &first.candidates);
     let fragments = first.candidates.first().is_some_and(|c| fragmentable(&chain, c));
     if fragments {

@@ -6,6 +6,7 @@
 //! | [`puzzle`] | cookies and puzzles (RFC 8019) within that |
 //! | [`auth_puzzle`] | puzzles before IKE_AUTH, as responder (RFC 8019 section 7.2) |
 //! | [`ike_auth`] | IKE_AUTH, section 1.2 |
+//! | [`certificate_request`] | Certificate Request payloads, section 3.7 |
 //! | [`childless`] | IKE_AUTH without a Child SA (RFC 6023) |
 //! | [`configuration`] | Configuration payloads in IKE_AUTH, sections 2.19 and 3.15 |
 //! | [`create_child_sa`] | CREATE_CHILD_SA for Child SAs, sections 1.3.1 and 1.3.3 |
@@ -24,6 +25,7 @@
 
 mod auth_lifetime;
 mod auth_puzzle;
+mod certificate_request;
 mod certified;
 mod childless;
 mod configuration;

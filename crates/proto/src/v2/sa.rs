@@ -1,11 +1,11 @@
 //! What an IKE SA is: plain data, and how it looks to an operator.
 
 use super::auth_puzzle::{Puzzled, Unkeyed};
+use super::certificate_request::Wanted;
 use super::configuration::VirtualAddresses;
 use super::create_child_sa::Creating;
 use super::exchange::{Parked, Task};
 use super::fragments::Reassembly;
-use super::ike_auth::Wanted;
 use super::keys::{AuthKeys, Keys};
 use super::mobility::Mobility;
 use super::outstanding::Outstanding;
