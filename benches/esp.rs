@@ -72,6 +72,7 @@ fn engine(suite: &Suite, left: bool) -> Engine {
         outbound,
         esn: false,
         replay_window: 1024,
+        tfc_padding: model::dataplane::TfcPadding::None,
         local_ts: vec![own.1.parse().expect("a subnet")],
         remote_ts: vec![peer.1.parse().expect("a subnet")],
         binding: model::dataplane::Binding::default(),

@@ -1,9 +1,9 @@
-//! Marks of packets and numbers of XFRM interfaces.
+//! What the data plane does to packets: marks, numbers of XFRM interfaces, padding.
 
 use crate::reader::Reader;
 use crate::values::unsigned;
 use crate::{Entry, ErrorKind};
-use model::dataplane::Mark;
+use model::dataplane::{Mark, TfcPadding};
 
 /// `VALUE[/MASK]`; a mask of zero is no mark at all.
 pub(crate) fn mark(reader: &mut Reader<'_>, entry: &Entry) -> Option<Option<Mark>> {
@@ -35,6 +35,18 @@ pub(crate) fn interface_id(reader: &mut Reader<'_>, entry: &Entry) -> Option<Opt
         return None;
     }
     Some(Some(reader.value(entry, EXPECTED, number_any_base)?).filter(|id| *id != 0))
+}
+
+/// `tfc_padding`: octets, or `mtu`.
+pub(crate) fn padding(reader: &mut Reader<'_>, entry: &Entry) -> Option<TfcPadding> {
+    const EXPECTED: &str = "a number of octets, 0 for no padding, or mtu";
+    reader.value(entry, EXPECTED, |text| match text.trim() {
+        text if text.eq_ignore_ascii_case("mtu") => Some(TfcPadding::Mtu),
+        text => match unsigned(text).and_then(|octets| u32::try_from(octets).ok())? {
+            0 => Some(TfcPadding::None),
+            octets => Some(TfcPadding::To(octets)),
+        },
+    })
 }
 
 /// A decimal number, or one after `0x`.

@@ -1,7 +1,7 @@
 //! The typed connections: what the protocol core works with.
 
 use crate::authentication::{policies, revocation};
-use crate::binding::{interface_id, mark};
+use crate::binding::{interface_id, mark, padding};
 use crate::ikev1;
 use crate::names::Scope;
 use crate::reader::{Reader, only_sections};
@@ -10,7 +10,7 @@ use crate::{
     AddressPattern, AuthMethod, Authentication, Authority, CertificateSource, ConfigError, Entry, ErrorKind,
     KeyPassphrase, Pool, Section, SelectorPattern, SendCert, SharedSecret, Shunt, SignatureRule, Sources, names,
 };
-use model::dataplane::{Binding, Mode};
+use model::dataplane::{Binding, Mode, TfcPadding};
 use model::{Identity, InvalidProposal, Proposal, ProposalProtocol};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -230,6 +230,10 @@ pub struct Child {
     pub binding: Binding,
     /// Anti-replay window in packets; 0 switches the check off.
     pub replay_window: u32,
+    /// How what is sent is padded.
+    pub tfc_padding: TfcPadding,
+    /// Whether each pair of addresses is to have a Child SA of its own.
+    pub single_pair: bool,
     /// Fixed number of the policies and SAs.
     pub reqid: Option<u32>,
     /// Close after this time without a packet in either direction; zero for never.
@@ -488,7 +492,9 @@ fn read_connection(section: &Section, errors: &mut Vec<ConfigError>) -> Connecti
         for section in only_sections(children, &path, errors) {
             let mut child = read_child(section, format!("{path}.{}", section.name), errors);
             if v1 {
-                ikev1::check(&child.esp_proposals, section, &format!("{path}.{}", section.name), errors);
+                let path = format!("{path}.{}", section.name);
+                ikev1::check(&child.esp_proposals, section, &path, errors);
+                ikev1::check_child(section, &path, child.tfc_padding != TfcPadding::None, errors);
             }
             let (own, binding) = (|key| child.source.is_set(key), &mut child.binding);
             binding.if_id_in = if own("if_id_in") { binding.if_id_in } else { interfaces.0 };
@@ -804,6 +810,8 @@ fn read_child(section: &Section, path: String, errors: &mut Vec<ConfigError>) ->
         priority: None,
         binding: Binding::default(),
         replay_window: 32,
+        tfc_padding: TfcPadding::None,
+        single_pair: false,
         reqid: None,
         inactivity: Duration::ZERO,
         source: source.clone(),
@@ -841,6 +849,8 @@ fn read_child(section: &Section, path: String, errors: &mut Vec<ConfigError>) ->
             "policies" => put(&mut c.policies, reader.value(entry, BOOLEAN, boolean)),
             "priority" => c.priority = reader.value(entry, NUMBER, number32).filter(|n| *n != 0),
             "replay_window" => put(&mut c.replay_window, reader.value(entry, NUMBER, number32)),
+            "tfc_padding" => put(&mut c.tfc_padding, padding(&mut reader, entry)),
+            "single_pair" => put(&mut c.single_pair, reader.value(entry, BOOLEAN, boolean)),
             "reqid" => c.reqid = reader.value(entry, NUMBER, number32).filter(|n| *n != 0),
             "inactivity" => put(&mut c.inactivity, reader.value(entry, DURATION, duration)),
             "rekey_time" => limits[0][0] = reader.value(entry, DURATION, seconds),

@@ -1,5 +1,6 @@
 //! What a connection cannot have that is for IKEv1 alone: proposals of which that version can write nothing. Else the
-//! negotiation would offer an empty list, and end by a word of the peer that explains nothing.
+//! negotiation would offer an empty list, and end by a word of the peer that explains nothing. Nor what is negotiated in
+//! IKEv2 only.
 
 use crate::error::{ConfigError, ErrorKind};
 use crate::syntax::{Entry, Section};
@@ -28,5 +29,14 @@ pub(crate) fn check(proposals: &[Proposal], section: &Section, path: &str, error
             Entry::Section(_) => continue,
         };
         errors.push(ConfigError::new(entry.at().clone(), format!("{path}.{key}"), ErrorKind::Value { got, expected }));
+    }
+}
+
+/// Refuses in a child's section (`path`) what only IKEv2 can ask the peer for.
+pub(crate) fn check_child(section: &Section, path: &str, padded: bool, errors: &mut Vec<ConfigError>) {
+    let key = "tfc_padding";
+    if let Some(entry) = section.entries.iter().find(|entry| padded && entry.name() == key) {
+        let why = "IKEv1 cannot ask whether the peer takes padding: remove the key, or write version = 2";
+        errors.push(ConfigError::new(entry.at().clone(), format!("{path}.{key}"), ErrorKind::Unsupported { why }));
     }
 }

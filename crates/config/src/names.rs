@@ -361,8 +361,15 @@ static TABLE: &[KeyDoc] = &[
         CHILD,
         "tfc_padding",
         "0",
-        Only(ZERO, "traffic flow confidentiality padding is not available in this version; remove the key"),
-        "Size to pad packets to (RFC 4303 section 2.7).",
+        Yes,
+        "Size to pad what is sent to (RFC 4303 section 2.7), or mtu for as much as fits; in tunnel mode, if the peer takes it (IKEv2).",
+    ),
+    key(
+        CHILD,
+        "single_pair",
+        "no",
+        Yes,
+        "Whether each pair of addresses is to have a Child SA of its own (RFC 7296 section 2.9). Not strongSwan's.",
     ),
     key(CHILD, "replay_window", "32", Yes, "Anti-replay window in packets; 0 switches the check off."),
     key(
@@ -754,6 +761,13 @@ static TABLE: &[KeyDoc] = &[
     key(DAEMON, "cache_crls", "no", Accepted("fetched revocation lists are kept in memory"), "Keep CRLs on disk."),
     key(DAEMON, "user", "", Accepted("set it where the daemon is started"), "User to run as."),
     key(DAEMON, "group", "", Accepted("set it where the daemon is started"), "Group to run as."),
+    key(
+        DAEMON,
+        "ikesa_limit_peer",
+        "1000",
+        Yes,
+        "So many IKE SAs may be up with one peer; 0 for no limit. Not strongSwan's.",
+    ),
     key(DAEMON, "ikesa_limit", "0", Yes, "With so many IKE SAs no first message is answered; 0 for no limit."),
     key(DAEMON, "ikesa_table_size", "1", Accepted("the table grows by itself"), "Size of the hash table of IKE SAs."),
     key(

@@ -58,6 +58,8 @@ pub struct DaemonSettings {
     pub pfs_probe: Duration,
     /// With so many IKE SAs no first message is answered; 0 for no limit.
     pub ikesa_limit: u32,
+    /// So many IKE SAs may be up with one peer; 0 for no limit.
+    pub ikesa_limit_peer: u32,
     /// Answer no IKE_SA_INIT requests.
     pub initiator_only: bool,
     /// Sign with RSASSA-PSS where `auth` says nothing.
@@ -106,6 +108,7 @@ impl Default for DaemonSettings {
             make_before_break: true,
             pfs_probe: Duration::ZERO,
             ikesa_limit: 0,
+            ikesa_limit_peer: 1000,
             initiator_only: false,
             rsa_pss: false,
             send_vendor_id: false,
@@ -292,6 +295,7 @@ impl SettingsReader {
             "close_ike_on_child_failure" => put(&mut s.close_ike_on_child_failure, boolean(text), BOOLEAN),
             "make_before_break" => put(&mut s.make_before_break, boolean(text), BOOLEAN),
             "pfs_probe" => put(&mut s.pfs_probe, duration(text), TIME),
+            "ikesa_limit_peer" => put(&mut s.ikesa_limit_peer, number(text), "a number, 0 for no limit"),
             "ikesa_limit" => put(&mut s.ikesa_limit, number(text), "a number, 0 for no limit"),
             "rsa_pss" => put(&mut s.rsa_pss, boolean(text), BOOLEAN),
             "send_vendor_id" => put(&mut s.send_vendor_id, boolean(text), BOOLEAN),

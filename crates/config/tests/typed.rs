@@ -79,6 +79,25 @@ fn values_are_read() {
 }
 
 #[test]
+fn padding_is_a_size_or_what_fits_and_not_for_ikev1() {
+    use model::dataplane::TfcPadding;
+    for (text, padding) in [("0", TfcPadding::None), ("1200", TfcPadding::To(1200)), ("MTU", TfcPadding::Mtu)] {
+        let c = one(&format!("children {{ net {{ tfc_padding = {text}\n single_pair = yes }} }}"));
+        assert_eq!((c.children[0].tfc_padding, c.children[0].single_pair), (padding, true));
+    }
+    let with = |version, padding| {
+        format!(
+            "connections {{ gw {{\nversion = {version}\nchildren {{ net {{ tfc_padding = {padding} }} }}\n{ROUNDS} }} }}"
+        )
+    };
+    for (version, padding) in [(2, "-1"), (2, "1k"), (2, "all"), (1, "mtu")] {
+        let errors = refused(&with(version, padding));
+        assert_eq!((errors.len(), errors[0].key.as_str()), (1, "connections.gw.children.net.tfc_padding"), "{padding}");
+    }
+    assert!(load(&tree(&with(1, "0"))).is_ok());
+}
+
+#[test]
 fn sources_lead_back_to_the_file() {
     let c = one("proposals = default\nchildren { net { local_ts = 10.1.0.0/16 } }");
     let at = c.source.get("proposals");

@@ -2,7 +2,7 @@
 
 use crate::Cause;
 use Cause as C;
-use model::{ExchangeMode, FailureKind, Phase, Role, SaSnapshot, Side, Tombstone};
+use model::{ExchangeMode, FailureKind, Phase, Rekeying, Role, SaSnapshot, Side, Tombstone};
 use wire::grammar::RuleId;
 use wire::{NotifyType, TransformType, V1NotifyType};
 
@@ -45,6 +45,9 @@ pub(crate) fn causes(tombstone: &Tombstone) -> Vec<Cause> {
         FailureKind::NoProposalChosen { .. } if tombstone.sa.version == 1 => {
             vec![C::ChildFailed, C::Pfs, C::EncryptionAlgorithm, C::EncapsulationMode]
         }
+        FailureKind::NoProposalChosen { .. } if tombstone.rekeying == Some(Rekeying::First) => {
+            vec![C::Pfs, C::ChildFailed, C::EncryptionAlgorithm]
+        }
         FailureKind::NoProposalChosen { .. } => vec![C::ChildFailed, C::EncryptionAlgorithm, C::Pfs],
         FailureKind::InvalidKeyExchange { .. } if tombstone.child.is_some() => vec![C::Pfs],
         FailureKind::InvalidKeyExchange { .. } | FailureKind::BadPublicValue { .. } => vec![C::DhGroup],
@@ -67,7 +70,7 @@ pub(crate) fn causes(tombstone: &Tombstone) -> Vec<Cause> {
         FailureKind::ChildlessMismatch { .. } => vec![C::ChildFailed],
         // The gateway cannot or does not want to serve us.
         FailureKind::RedirectRefused { .. } => vec![C::NoResponse, C::NoConfig],
-        FailureKind::NotUnique { .. } => vec![C::Collision, C::PeerDelete],
+        FailureKind::NotUnique { .. } | FailureKind::TooManyOfPeer { .. } => vec![C::Collision, C::PeerDelete],
         FailureKind::NoConfig { .. } => vec![C::NoConfig],
         FailureKind::WrongVersion { .. } => vec![C::IkeVersion],
         FailureKind::PeerRefused { phase, notify } => refused(*phase, *notify, secret),

@@ -16,7 +16,7 @@ pub struct Reason {
 }
 
 /// All codes that an SA may end with.
-const REASONS: [Reason; 47] = [
+const REASONS: [Reason; 48] = [
     of("PEER_ID_UNKNOWN", "no connection here expects the identity that the peer has proven or given", C::PeerId),
     of("LOCAL_ID_UNKNOWN", "the peer asks for an identity that is not ours", C::PeerId),
     of("PEER_ID_MISMATCH", "the responder has another identity than our connection expects", C::PeerId),
@@ -54,6 +54,7 @@ const REASONS: [Reason; 47] = [
     of("ENCAP_MODE", "tunnel mode at one end and transport mode at the other", C::EncapsulationMode),
     of("PEER_REFUSED", "the peer refused with an error that has no code of its own", C::AuthFailed),
     of("VIRTUAL_IP", "a virtual address is needed, and there is none", C::ChildFailed),
+    of("TOO_MANY_IKE_SAS", "there are as many IKE SAs with this peer as ikesa_limit_peer allows", C::Collision),
     of("NOT_UNIQUE", "there is an SA with this peer already, and unique = keep", C::Collision),
     of("CHILDLESS", "one end makes the IKE SA without a Child SA, the other does not", C::ChildFailed),
     of("REDIRECT_LOOP", "gateways send us from one to the other too often", C::NoResponse),

@@ -7,7 +7,7 @@ use crate::sa::{ChildSa, HEADER};
 use crate::spd::{MixHasher, Place, Spd, Target};
 use crate::transport;
 use crypto::{BadKey, OpenError, Unsupported};
-use model::dataplane::{ChildInstall, Command, Counters, Mode, PlaneEvent, ShuntAction, TrapInstall};
+use model::dataplane::{ChildInstall, Command, Counters, Mode, PlaneEvent, ShuntAction, TfcPadding, TrapInstall};
 use model::{Instant, SaId};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fmt;
@@ -28,6 +28,9 @@ const UNKNOWN_SPI_PER_SECOND: u32 = 10;
 
 /// A trap reports a packet again after this time.
 const ACQUIRE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// No packet is padded to more, whatever is configured: it has to go into a datagram.
+const MOST_PADDED: usize = 65_000;
 
 macro_rules! drop_reasons {
     ($($(#[$meta:meta])* $name:ident => $text:literal,)+) => {
@@ -219,12 +222,19 @@ pub struct Engine {
     early: Early,
     /// Early packets whose Child SA is installed now.
     due: VecDeque<(SocketAddr, Vec<u8>)>,
+    /// The longest packet that comes to be sent, in octets, if that is known.
+    mtu: Option<usize>,
 }
 
 impl Engine {
     /// An engine without SAs.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Says how long a packet to be sent is at most, in octets: none is padded to more (RFC 4303 section 2.7).
+    pub fn set_mtu(&mut self, octets: usize) {
+        self.mtu = Some(octets);
     }
 
     /// Carries a command out. Deleting a Child SA that is not there is no error: it may have died here first.
@@ -515,20 +525,28 @@ impl Engine {
                 (inner.get(at..).ok_or(DropReason::InnerPacket)?, protocol)
             }
         };
+        // RFC 4303 section 2.7: behind a packet that says how long it is, so not in transport mode.
+        let tfc = match (sa.mode, sa.tfc_padding) {
+            (Mode::Transport, _) | (_, TfcPadding::None) => 0,
+            (_, TfcPadding::To(octets)) => self.mtu.unwrap_or(usize::MAX).min(octets as usize).min(MOST_PADDED),
+            (_, TfcPadding::Mtu) => self.mtu.unwrap_or(0),
+        };
+        let tfc = tfc.saturating_sub(carried.len());
         let outbound = &mut sa.outbound;
         let sequence = outbound.next_sequence().ok_or(DropReason::SequenceExhausted)?;
 
         let (iv, icv) = (outbound.sealer.iv_len(), outbound.sealer.icv_len());
         // RFC 4303 section 2.4: pad length and next header end on a 4-octet boundary, and on a block of the cipher.
         let align = outbound.sealer.block_len().max(4);
-        let padding = (align - (carried.len() + 2) % align) % align;
+        let padding = (align - (carried.len() + tfc + 2) % align) % align;
 
         out.clear();
-        out.reserve(HEADER + iv + carried.len() + padding + 2 + icv);
+        out.reserve(HEADER + iv + carried.len() + tfc + padding + 2 + icv);
         out.extend_from_slice(&outbound.spi.to_be_bytes());
         out.extend_from_slice(&(sequence as u32).to_be_bytes()); // the low half, RFC 4304 section 2
         out.resize(HEADER + iv, 0);
         out.extend_from_slice(carried);
+        out.resize(out.len() + tfc, 0);
         out.extend((1..=padding).map(|octet| octet as u8)); // at most 15
         out.push(padding as u8);
         out.push(next_header);

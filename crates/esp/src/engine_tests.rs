@@ -73,6 +73,7 @@ fn install(child: u32, suite: Suite) -> ChildInstall {
         outbound: esp_sa(0x2000 + child, suite),
         esn: false,
         replay_window: 64,
+        tfc_padding: TfcPadding::None,
         local_ts: ts("10.1.0.0/16 2001:db8:1::/48"),
         remote_ts: ts("10.2.0.0/16 2001:db8:2::/48"),
         binding: model::dataplane::Binding::default(),
@@ -201,6 +202,47 @@ fn every_suite_carries_both_families() {
             assert_eq!(a.counters(T0, SaId(1)).unwrap().bytes_out, counters.bytes_in);
         }
     }
+}
+
+/// RFC 4303 section 2.7: behind the packet, which says how long it is, so that the receiver takes it off.
+#[test]
+fn padded_packets_are_of_one_length_and_arrive_as_they_were() {
+    let lengths = |a: &mut Engine, b: &mut Engine, suite: Suite| -> BTreeSet<usize> {
+        let sizes = [0_usize, 1, 37, 400, 900];
+        let each = sizes.into_iter().flat_map(|n| [("10.1.0.1", "10.2.0.1", n), ("2001:db8:1::1", "2001:db8:2::1", n)]);
+        each.map(|(source, destination, n)| {
+            let inner = packet(source, destination, 253, &vec![7; n]);
+            let mut esp = sealed(a, &inner);
+            let length = esp.len();
+            let Verdict::Deliver { inner: range, .. } = b.open(T0, &mut esp, left()) else {
+                panic!("{suite:?}: {:?}", drops(b));
+            };
+            assert_eq!(esp[range], inner);
+            length
+        })
+        .collect()
+    };
+    for suite in SUITES {
+        for (tfc_padding, mtu, distinct) in [
+            (TfcPadding::None, Some(1400), 8..=10),
+            (TfcPadding::To(1000), None, 1..=1),
+            (TfcPadding::Mtu, Some(1400), 1..=1),
+            (TfcPadding::To(u32::MAX), Some(1400), 1..=1),
+            (TfcPadding::To(500), Some(1400), 3..=3), // what is longer goes as it is
+        ] {
+            let (mut a, mut b) = pair(ChildInstall { tfc_padding, ..install(1, *suite) });
+            mtu.into_iter().for_each(|mtu| a.set_mtu(mtu));
+            let lengths = lengths(&mut a, &mut b, *suite);
+            assert!(distinct.contains(&lengths.len()), "{suite:?} {tfc_padding:?}: {lengths:?}");
+            assert!(lengths.last() < Some(&1500));
+            // What is counted is what there was to send.
+            let out = a.counters(T0, SaId(1)).unwrap();
+            assert_eq!(out.bytes_out, 2 * (1 + 37 + 400 + 900) + 5 * (20 + 40));
+        }
+    }
+    // Transport mode has nothing that says the length.
+    let (mut a, _) = pair(ChildInstall { tfc_padding: TfcPadding::To(1000), ..between_hosts(1, SUITES[0]) });
+    assert!(sealed(&mut a, &packet("192.0.2.1", "192.0.2.2", 17, &[0; 12])).len() < 100);
 }
 
 #[test]

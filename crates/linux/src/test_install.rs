@@ -27,6 +27,7 @@ pub(crate) fn install(child: u32) -> ChildInstall {
         outbound: sa(0x2000 + child),
         esn: false,
         replay_window: 32,
+        tfc_padding: model::dataplane::TfcPadding::None,
         local_ts: vec!["10.1.0.0/16".parse().unwrap()],
         remote_ts: vec!["10.2.0.0/16".parse().unwrap()],
         binding: model::dataplane::Binding::default(),

@@ -9,6 +9,8 @@ use linux::{
 };
 use model::dataplane::{ChildInstall, Command, EspSa, Mode, PlaneEvent, TrapInstall};
 use model::{Encryption, PlaneFault, SaId};
+use model::dataplane::{ChildInstall, Command, EspSa, Mode, PlaneEvent, TfcPadding, TrapInstall};
+use model::{Encryption, SaId};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use wire::Secret;
@@ -71,6 +73,11 @@ fn installed_and_gone() {
             apply_install(&mut xfrm, ChildInstall { policies: false, ..wide });
             assert_eq!(xfrm.count().unwrap(), (2, 0));
             xfrm.apply(&Command::Delete { child: SaId(2) }).unwrap();
+            for tfc_padding in [TfcPadding::To(1200), TfcPadding::Mtu] {
+                apply_install(&mut xfrm, ChildInstall { tfc_padding, ..install(5) });
+                assert_eq!(xfrm.count().unwrap(), (2, 3));
+                xfrm.apply(&Command::Delete { child: SaId(5) }).unwrap();
+            }
             // Transport mode has no forwarding.
             let mut transport = ChildInstall { mode: Mode::Transport, ..install(3) };
             transport.local_ts = vec!["192.0.2.1".parse().unwrap()];
@@ -263,7 +270,8 @@ fn hard_limits_of_volume_end_the_sa() {
 #[test]
 fn packets_cross_are_counted_and_survive_a_move() {
     let Some((left, right)) = two_ends() else { return };
-    let child = ChildInstall { soft_packets: Some(2), esn: true, replay_window: 64, ..install(1) };
+    let tfc_padding = TfcPadding::To(1000); // the receiver takes it off
+    let child = ChildInstall { soft_packets: Some(2), esn: true, replay_window: 64, tfc_padding, ..install(1) };
     let (mut a, mut b) = (left.run(|| Xfrm::open().unwrap()).unwrap(), right.run(|| Xfrm::open().unwrap()).unwrap());
     apply_install(&mut a, child.clone());
     apply_install(&mut b, mirrored(child));

@@ -4,7 +4,7 @@ use crate::FailureKind;
 
 impl FailureKind {
     /// All codes ([`FailureKind::code`]).
-    pub const CODES: [&'static str; 50] = [
+    pub const CODES: [&'static str; 51] = [
         "PEER_ID_UNKNOWN",
         "LOCAL_ID_UNKNOWN",
         "PEER_ID_MISMATCH",
@@ -39,6 +39,7 @@ impl FailureKind {
         "PEER_REFUSED",
         "VIRTUAL_IP",
         "NOT_UNIQUE",
+        "TOO_MANY_IKE_SAS",
         "CHILDLESS",
         "REDIRECT_LOOP",
         "REDIRECT_ADDRESS",

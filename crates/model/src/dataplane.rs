@@ -70,6 +70,18 @@ pub struct Binding {
     pub icmp: bool,
 }
 
+/// How far what we send is padded, so that its length says less (RFC 4303 section 2.7).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum TfcPadding {
+    /// Not at all.
+    #[default]
+    None,
+    /// Packets inside that are shorter, to so many octets, or as many as fit.
+    To(u32),
+    /// To as many octets as fit.
+    Mtu,
+}
+
 /// Everything a data plane needs to carry one Child SA: both directions and their policies.
 #[derive(Clone, Debug)]
 pub struct ChildInstall {
@@ -105,6 +117,8 @@ pub struct ChildInstall {
     pub esn: bool,
     /// Anti-replay window in packets; 0 switches the check off.
     pub replay_window: u32,
+    /// How what we send is padded; in tunnel mode only.
+    pub tfc_padding: TfcPadding,
     /// Our side of the selectors.
     pub local_ts: Vec<TrafficSelector>,
     /// The peer's side.

@@ -87,6 +87,8 @@ drop_reasons! {
     HalfOpenLimitPeer => "half-open-limit-peer",
     /// As many IKE SAs as there may be (`ikesa_limit`).
     IkeSaLimit => "ike-sa-limit",
+    /// As many IKE SAs as there may be with one peer (`ikesa_limit_peer`).
+    IkeSaLimitPeer => "ike-sa-limit-peer",
     /// A datagram to answer again, too soon or too often.
     RepeatLimit => "repeat-limit",
     /// No connection for these addresses.
@@ -135,6 +137,8 @@ pub enum Event {
     ChildDown(Box<SaSnapshot>),
     /// A negotiation failed or an SA ended.
     Ended(Box<Tombstone>),
+    /// An SA was to be rekeyed and was not, by the refusal of either end; it goes on ([`Tombstone::rekeying`]).
+    RekeyFailed(Box<Tombstone>),
     /// A datagram was not acted upon.
     Dropped {
         /// Why.
@@ -230,6 +234,14 @@ impl Event {
                     if t.failure.kind.is_ordinary() { String::new() } else { format!("; {}", t.failure.kind.remedy()) };
                 ("IKE", level, format!("{what} ended: {} [{}]{remedy}", t.failure, t.failure.kind.code()))
             }
+            Self::RekeyFailed(t) => {
+                let what = match &t.child {
+                    Some(child) => format!("CHILD_SA {child} under {}[{}]", t.sa.name, t.sa.id.0),
+                    None => format!("IKE_SA {}[{}]", t.sa.name, t.sa.id.0),
+                };
+                let code = t.failure.kind.code();
+                ("IKE", 0, format!("rekeying of {what} ended: {} [{code}]; it goes on; {}", t.failure, t.remedy()))
+            }
             Self::Dropped { reason, from, sa, spis, .. } => {
                 let of = sa.map(|s| format!(" for IKE_SA {s}")).unwrap_or_default();
                 let spis = spis.map(|spis| format!(" {spis}")).unwrap_or_default();
@@ -248,7 +260,7 @@ impl Event {
         match self {
             Self::IkeState { sa, name, .. } | Self::Retransmitted { sa, name, .. } => Some((*sa, name)),
             Self::IkeUp(s) | Self::IkeDown(s) | Self::ChildUp(s) | Self::ChildDown(s) => Some((s.id, &s.name)),
-            Self::Ended(t) => Some((t.sa.id, &t.sa.name)),
+            Self::Ended(t) | Self::RekeyFailed(t) => Some((t.sa.id, &t.sa.name)),
             Self::Dropped { sa, .. } => sa.map(|s| (s, "")),
             Self::Step { sa, name, .. } => sa.map(|s| (s, name.as_str())),
             Self::Refused { .. } => None,

@@ -334,6 +334,13 @@ pub enum FailureKind {
         /// The peer's identity.
         remote: Identity,
     },
+    /// There are as many IKE SAs with this peer as there may be.
+    TooManyOfPeer {
+        /// The peer's identity.
+        remote: Identity,
+        /// How many there may be.
+        most: usize,
+    },
     /// One end makes the IKE SA without a Child SA, and the other does not (RFC 6023).
     ChildlessMismatch {
         /// Whether it is this end that makes it so.
@@ -395,7 +402,7 @@ pub enum FailureKind {
     Terminated,
     /// A newer SA replaced it.
     Replaced {
-        /// The newer one.
+        /// The newer one: an IKE SA, or of a Child SA the Child SA.
         by: SaId,
     },
     /// The gateway sent us to another one (RFC 5685).
@@ -451,6 +458,7 @@ impl FailureKind {
             Self::PeerRefusedV1 { .. } => "PEER_REFUSED",
             Self::NoVirtualAddress { .. } => "VIRTUAL_IP",
             Self::NotUnique { .. } => "NOT_UNIQUE",
+            Self::TooManyOfPeer { .. } => "TOO_MANY_IKE_SAS",
             Self::ChildlessMismatch { .. } => "CHILDLESS",
             Self::RedirectRefused { problem, .. } => problem.code(),
             Self::NoConfig { .. } => "NO_CONFIG",
@@ -606,6 +614,11 @@ impl FailureKind {
                 "the peer assigns addresses: set vips = 0.0.0.0 (or ::) here".into()
             }
             Self::NoVirtualAddress { .. } => "the peer needs a pool with an address left for us; or remove vips here".into(),
+            Self::TooManyOfPeer { .. } => {
+                "see whether the peer makes one IKE SA after the other; if many hosts have this identity, raise ikesa_limit_peer in \
+                 strongswan.conf, else set unique = replace"
+                    .into()
+            }
             Self::NotUnique { .. } => "end the older SA, set unique = replace, or give each site an identity of its own".into(),
             Self::ChildlessMismatch { ours: true } => {
                 "set childless = allow here and name a child, or allow childless IKE SAs at the peer".into()
@@ -823,6 +836,7 @@ impl fmt::Display for FailureKind {
             Self::NoVirtualAddress { asked, .. } => {
                 write!(f, "the peer has no virtual address for us; asked for: {}", List(asked))
             }
+            Self::TooManyOfPeer { remote, most } => write!(f, "there are {most} IKE SAs with '{remote}' already"),
             Self::NotUnique { remote } => write!(f, "there is an SA with '{remote}' already, and unique = keep"),
             Self::ChildlessMismatch { ours: true } => {
                 f.write_str("the IKE SA is to be made without a Child SA here (RFC 6023), which the peer does not do")

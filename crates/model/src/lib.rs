@@ -29,7 +29,7 @@ pub use live::{CertificateUse, Live, LiveCertificate, LiveChild, LiveConnection,
 pub use observed::{NOTIFY_DATA, ObservedInside, ObservedMessage, ObservedNotify, ObservedSa, ObservedTooBig};
 pub use selector::{InvalidSelector, MAX_PAIRS, TrafficSelector, narrow, pairs};
 pub use snapshot::{
-    ChildSnapshot, ChildState, DELETED, ExchangeMode, Heard, IkeState, NatState, Retransmissions, SaSnapshot,
+    ChildSnapshot, ChildState, DELETED, ExchangeMode, Heard, IkeState, NatState, Rekeying, Retransmissions, SaSnapshot,
     Tombstone, UNREADABLE, UNREADABLE_TEXT,
 };
 pub use suite::{

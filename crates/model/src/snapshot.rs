@@ -2,10 +2,11 @@
 
 use crate::dataplane::{Binding, Counters, Mode};
 use crate::{ChosenSuite, Failure, Identity, Role, SaId, SendError, TrafficSelector};
+use crate::{ChosenSuite, Failure, FailureKind, Identity, Role, SaId, TrafficSelector};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
-use wire::SpiPair;
 use wire::grammar::RuleId;
+use wire::{NotifyType, SpiPair};
 
 /// State of an IKE SA, by strongSwan's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -262,6 +263,16 @@ pub struct ChildSnapshot {
     pub counters: Counters,
 }
 
+/// Which rekeying of an SA failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Rekeying {
+    /// The first of a Child SA that came up in IKE_AUTH, where no key exchange is negotiated (RFC 7296 section 1.2): with this one
+    /// it is, so that the ends may differ in what they never compared.
+    First,
+    /// Any other.
+    Other,
+}
+
 /// What is left of an SA that ended: everything an operator needs to see why.
 #[derive(Clone, Debug)]
 pub struct Tombstone {
@@ -271,6 +282,8 @@ pub struct Tombstone {
     pub failure: Failure,
     /// The Child SA this is about, when only that one failed and the IKE SA lived on.
     pub child: Option<String>,
+    /// Nothing ended: the SA was to be rekeyed, which failed.
+    pub rekeying: Option<Rekeying>,
     /// When it ended, on the core's clock.
     pub at: crate::Instant,
     /// Time since it ended, at the moment of the listing.
@@ -281,4 +294,27 @@ pub struct Tombstone {
     pub datagrams_in: u32,
     /// Datagrams sent to the peer for this SA, retransmissions included.
     pub datagrams_out: u32,
+}
+
+impl Tombstone {
+    /// Whether it is for the time being only, and what follows is in order: the ends were at it at once, or one was busy (RFC
+    /// 7296 section 2.25), or has the successor made under a new IKE SA (section 1.3).
+    pub fn is_temporary(&self) -> bool {
+        let busy = [NotifyType::TEMPORARY_FAILURE, NotifyType::CHILD_SA_NOT_FOUND, NotifyType::NO_ADDITIONAL_SAS];
+        self.rekeying.is_some()
+            && matches!(&self.failure.kind, FailureKind::PeerRefused { notify, .. } if busy.contains(notify))
+    }
+
+    /// What to do about it.
+    pub fn remedy(&self) -> String {
+        match (&self.failure.kind, self.rekeying) {
+            (FailureKind::NoProposalChosen { .. }, Some(Rekeying::First)) => {
+                "give esp_proposals the same key exchange group at both ends, or none (PFS): IKE_AUTH, which made this \
+                 Child SA, does not compare it"
+                    .to_string()
+            }
+            _ if self.is_temporary() => "nothing: it is tried again".to_string(),
+            (kind, _) => kind.remedy(),
+        }
+    }
 }

@@ -42,6 +42,16 @@ impl Backoff {
     }
 }
 
+/// The pause after a refusal, and the longest: each is twice as long as the one before.
+const AFTER_REFUSAL: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(300));
+
+/// How long to wait after something was refused for the first time (0 before), the second and so on, before it is begun again.
+/// Up to a quarter earlier at random: many that were refused at once do not come back at once.
+pub(crate) fn after_refusal(before: u32, random: u32) -> Duration {
+    let longest = AFTER_REFUSAL.0.saturating_mul(1 << before.min(10)).min(AFTER_REFUSAL.1);
+    longest - (longest / 4).mul_f64(f64::from(random) / f64::from(u32::MAX))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,10 +1,11 @@
 //! Child SAs of both versions: what is offered, what is chosen, what is installed (RFC 7296 sections 1.2, 2.9 and 2.17).
 
 use crate::context::Context;
+use crate::parts;
 use crate::timers::Reason;
 use config::{Child, Connection, SelectorPattern};
 use crypto::v2::ChildKeys;
-use model::dataplane::{Binding, ChildInstall, Command, Counters, EspSa, Mode};
+use model::dataplane::{Binding, ChildInstall, Command, Counters, EspSa, Mode, TfcPadding};
 use model::{
     ChildSnapshot, ChildState, ChosenSuite, FailureKind, Identity, Instant, NatState, Phase, Proposal,
     ProposalProtocol, Role, SaId, Side, TrafficSelector, narrow, select,
@@ -42,6 +43,14 @@ pub(crate) struct ChildSa {
     pub trigger: Option<(TrafficSelector, TrafficSelector)>,
     /// IKEv2: our request that made it as a further Child SA. One of the peer's for the same may have been under way.
     pub asked: Option<Box<Asked>>,
+    /// It is asked for once: an operator wants it, and hears of a refusal.
+    pub once: bool,
+    /// How often it was refused.
+    pub refused: u32,
+    /// Its keys are those of IKE_AUTH.
+    pub of_auth: bool,
+    /// The Child SA that has taken its place.
+    pub replaced_by: Option<SaId>,
 }
 
 /// How much longer than `life_time` the data plane keeps a Child SA that nobody deletes.
@@ -71,6 +80,10 @@ pub(crate) struct Agreed {
     /// How long the peer wants the SA to live; the shorter one holds. IKEv2 leaves lifetimes to each end (RFC 7296
     /// section 2.8).
     pub lifetime: Lifetime,
+    /// Whether the peer takes padding for traffic flow confidentiality.
+    pub padding: bool,
+    /// The responder would make another Child SA of what it left out (ADDITIONAL_TS_POSSIBLE).
+    pub more: bool,
 }
 
 impl Agreed {
@@ -342,8 +355,10 @@ fn choose_among(
         };
         children.sort_by_key(|(_, _, ours)| !carries(ours)); // stable: the configuration's order among equals
     }
+    let others: Vec<Selectors> = children.iter().map(|(_, _, ours)| ours.clone()).collect();
     for (index, child, ours) in children {
         let agreed_ts = Selectors { local: narrow(&ours.local, tsr), remote: narrow(&ours.remote, tsi) };
+        let agreed_ts = if child.single_pair { parts::one_pair(agreed_ts, (tsi, tsr)) } else { agreed_ts };
         if agreed_ts.local.is_empty() || agreed_ts.remote.is_empty() {
             closest.get_or_insert_with(|| {
                 let kind = FailureKind::TsUnacceptable {
@@ -364,7 +379,10 @@ fn choose_among(
         match select(&proposals_of(child), offered) {
             Ok((number, suite)) => {
                 let (lifetime, mode, as_written) = (Lifetime::default(), Mode::Tunnel, None);
-                return Ok((index, Agreed { number, suite, selectors: agreed_ts, as_written, mode, lifetime }));
+                let (selectors, padding) = (agreed_ts, false);
+                // RFC 7296 section 2.9: what is left out may be had too, though only in an SA of its own.
+                let more = others.iter().any(|ours| parts::is_beside(ours, (tsi, tsr), &selectors));
+                return Ok((index, Agreed { number, suite, selectors, as_written, mode, lifetime, padding, more }));
             }
             Err(mismatch) => {
                 let ours = child.esp_proposals.iter().map(ToString::to_string).collect();
@@ -428,7 +446,8 @@ pub(crate) fn accept(
     }
     let selectors = Selectors { local: tsi.to_vec(), remote: tsr.to_vec() };
     not_too_many(&selectors)?;
-    Ok(Agreed { number, suite, selectors, as_written: None, mode, lifetime: Lifetime::default() })
+    let lifetime = Lifetime::default();
+    Ok(Agreed { number, suite, selectors, as_written: None, mode, lifetime, padding: false, more: false })
 }
 
 /// The answer that names the choice, with our inbound SPI.
@@ -465,6 +484,10 @@ impl ChildSa {
             told: None,
             trigger: None,
             asked: None,
+            once: false,
+            refused: 0,
+            of_auth: false,
+            replaced_by: None,
         }
     }
 
@@ -616,6 +639,7 @@ pub(crate) fn install(
         outbound: one_way(child.spi_out, outgoing.encryption, outgoing.integrity),
         esn: agreed.suite.esn,
         replay_window: config.replay_window,
+        tfc_padding: if agreed.padding && agreed.mode == Mode::Tunnel { config.tfc_padding } else { TfcPadding::None },
         local_ts: child.local_ts.clone(),
         remote_ts: child.remote_ts.clone(),
         binding: child.binding,

@@ -96,6 +96,8 @@ pub(crate) struct Context {
     pub credentials: crate::Credentials,
     /// What proves to peers that we have lost an IKE SA.
     pub tokens: crate::v2::TokenMaker,
+    /// Requests that make no sense in half-open IKE SAs.
+    pub senseless: crate::v2::Senseless,
     /// Virtual addresses for peers.
     pub pools: crate::Pools,
     /// This host's addresses that peers may be told of (MOBIKE).
@@ -147,6 +149,7 @@ impl Context {
             credentials: crate::Credentials::default(),
             tokens: crate::v2::TokenMaker::default(),
             pools: crate::Pools::default(),
+            senseless: crate::v2::Senseless::default(),
             addresses: Vec::new(),
             peers: Peers::default(),
             counters: [0; COUNTERS.len()],

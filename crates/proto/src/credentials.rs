@@ -495,6 +495,21 @@ pub(crate) fn certified_identity(local: &Authentication) -> Option<Identity> {
     (!confirmed).then(|| subject(first))
 }
 
+/// What is to be said of an identity of ours that none of our certificates confirms: the peer hears another one.
+pub(crate) fn uncertified(connection: &Connection) -> Option<String> {
+    let local = &connection.local;
+    if local.method != AuthMethod::Pubkey || local.id.is_wildcard() {
+        return None;
+    }
+    let instead = certified_identity(local)?;
+    let all: Vec<String> = named(&local.certs).iter().flat_map(names).collect();
+    Some(format!(
+        "the identity '{}' is not in our certificate, which has {}: we say that we are '{instead}'; write one of these as id",
+        local.id,
+        all.join(", ")
+    ))
+}
+
 /// Who we are: as configured, unless our certificate says otherwise, else our address.
 pub(crate) fn own_identity(connection: &Connection, local: SocketAddr) -> Identity {
     if connection.local.method == AuthMethod::Pubkey
@@ -741,6 +756,30 @@ mod tests {
             panic!()
         };
         assert_eq!(candidates, ["C=CH, O=Fake, CN=sun.example: no private key"]);
+    }
+
+    #[test]
+    fn an_identity_that_our_certificate_does_not_have_is_told_when_the_connection_is_loaded() {
+        let with = |local: &str| {
+            let mut connection = connection();
+            connection.local.id = id(local);
+            connection.local.certs.push(CertificateSource::Der(certificate(fake!("sun.pem")).der().to_vec()));
+            connection
+        };
+        assert_eq!(uncertified(&with("sun.example")), None);
+        assert_eq!(uncertified(&with("%any")), None);
+        assert_eq!(uncertified(&connection()), None);
+        let text = uncertified(&with("moon.example")).unwrap();
+        for part in ["'moon.example'", "sun.example", "'C=CH, O=Fake, CN=sun.example'"] {
+            assert!(text.contains(part), "{text}");
+        }
+        let mut endpoint = crate::Endpoint::new(crate::Settings::default(), Box::new(crypto::SystemRandom));
+        for (local, said) in [("sun.example", false), ("moon.example", true)] {
+            endpoint.load_connection(Arc::new(with(local)));
+            let outputs: Vec<_> = std::iter::from_fn(|| endpoint.poll_output()).collect();
+            let tells = |output: &crate::Output| matches!(output, crate::Output::Event(event) if event.log().2 == text && event.log().1 == 0);
+            assert_eq!(outputs.iter().any(tells), said);
+        }
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::names::Names;
 use crate::settings::Settings;
 use crate::timers::Reason;
 use crate::v1;
-use crate::v2::{self, Gate, Path, State, Verdict};
+use crate::v2::{self, Gate, Path, Verdict};
 use config::{Connection, IkeVersion, SharedSecret, StartAction};
 use crypto::Random;
 use half_open::FirstKey;
@@ -186,8 +186,12 @@ impl Endpoint {
     /// The next thing it wants, until there is none.
     pub fn poll_output(&mut self) -> Option<Output> {
         let output = self.cx.outputs.pop_front()?;
-        if let Output::Event(Event::Ended(tombstone)) = &output {
-            self.bury((**tombstone).clone());
+        match &output {
+            Output::Event(Event::Ended(tombstone)) => self.bury((**tombstone).clone()),
+            Output::Event(Event::RekeyFailed(tombstone)) if !tombstone.is_temporary() => {
+                self.bury((**tombstone).clone())
+            }
+            _ => {}
         }
         Some(output)
     }
@@ -202,6 +206,9 @@ impl Endpoint {
     /// Adds a connection, or replaces the one of that name. SAs that exist keep what they were made with.
     pub fn load_connection(&mut self, connection: Arc<Connection>) {
         self.warn_about_legacy(&connection);
+        if let Some(text) = crate::credentials::uncertified(&connection) {
+            self.cx.event(Event::Step { sa: None, name: connection.name.clone(), group: "CFG", level: 0, text });
+        }
         self.forget_policies(&connection);
         self.connections.insert(connection.name.clone(), connection);
     }
@@ -335,14 +342,6 @@ impl Endpoint {
         self.sas.values().filter(|sa| !sa.is_closed()).map(|sa| sa.snapshot(&self.cx, now)).collect()
     }
 
-    /// SAs that ended, the latest first.
-    pub fn tombstones(&self, now: Instant) -> Vec<Tombstone> {
-        let again_in = |t: &Tombstone| self.cx.timers.deadline(t.sa.id, Reason::Again).map(|at| at.since(now));
-        let again_in = |t: &Tombstone| again_in(t).filter(|_| t.child.is_none());
-        let with_age = |t: &Tombstone| Tombstone { ended: now.since(t.at), again_in: again_in(t), ..t.clone() };
-        self.tombstones.iter().rev().map(with_age).collect()
-    }
-
     /// How many IKE SAs there are, and how many of them are half-open.
     pub fn sizes(&self) -> (usize, usize) {
         self.sas.sizes()
@@ -408,15 +407,14 @@ impl Endpoint {
             self.peer_has_decided(now, id);
         }
         let Some(sa) = self.sas.get_mut(&id).and_then(IkeSa::v2) else { return };
-        let was_half_open = matches!(sa.state, State::HalfOpen(_));
+        let was_half_open = sa.is_unproven();
         let verdict = sa.receive(&mut self.cx, now, &header, bytes, path);
         self.after_message(now, id, was_half_open, verdict);
     }
 
     /// An IKEv2 SA has had a message.
     fn after_message(&mut self, now: Instant, id: SaId, was_half_open: bool, verdict: Verdict) {
-        let half_open =
-            self.sas.get_mut(&id).and_then(IkeSa::v2).is_some_and(|sa| matches!(sa.state, State::HalfOpen(_)));
+        let half_open = self.sas.get_mut(&id).and_then(IkeSa::v2).is_some_and(|sa| sa.is_unproven());
         if was_half_open && !half_open {
             self.leave_half_open(id);
         }

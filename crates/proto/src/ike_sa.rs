@@ -70,7 +70,7 @@ impl IkeSa {
     pub fn counts_as_half_open(&self) -> bool {
         match self {
             Self::V1(sa) => sa.is_half_open_responder(),
-            Self::V2(sa) => matches!(sa.state, v2::State::HalfOpen(_)),
+            Self::V2(sa) => sa.is_unproven(),
         }
     }
 

@@ -22,6 +22,7 @@ mod endpoint;
 mod ike_sa;
 mod inquiries;
 mod names;
+mod parts;
 mod peers;
 mod place;
 mod policy;

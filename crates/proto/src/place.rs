@@ -69,7 +69,7 @@ pub(crate) fn of(
         FailureKind::ModeMismatch { .. } => "aggressive",
         FailureKind::NoAnswer { .. } | FailureKind::NoConfig { .. } => "remote_addrs",
         FailureKind::WrongVersion { .. } => "version",
-        FailureKind::NotUnique { .. } => "unique",
+        FailureKind::NotUnique { .. } | FailureKind::TooManyOfPeer { .. } => "unique",
         FailureKind::ChildlessMismatch { .. } => "childless",
         FailureKind::Inactive { .. } => "inactivity",
         FailureKind::NoVirtualAddress { pools, .. } if !pools.is_empty() => "pools",

@@ -20,6 +20,9 @@ pub struct Settings {
     pub half_open_limit: usize,
     /// With this many IKE SAs no first message is answered any more; 0 switches the limit off (`ikesa_limit`).
     pub ike_sa_limit: usize,
+    /// With this many IKE SAs up between the same two identities the peer is refused another; 0 switches the limit off
+    /// (`ikesa_limit_peer`).
+    pub ike_sa_limit_peer: usize,
     /// Whether a new IKE SA is made beside the old one to authenticate anew, which goes then; else the old one goes first
     /// (`make_before_break`).
     pub make_before_break: bool,
@@ -82,6 +85,7 @@ impl Default for Settings {
             block_threshold: 5,
             half_open_limit: 10_000,
             ike_sa_limit: 0,
+            ike_sa_limit_peer: 1000,
             make_before_break: true,
             pfs_probe: Duration::ZERO,
             puzzle_threshold: 1000,

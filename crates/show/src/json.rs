@@ -219,6 +219,9 @@ pub struct Ended {
     pub sa: Sa,
     /// The Child SA, when only that ended.
     pub child: Option<String>,
+    /// Whether it goes on: it was to be rekeyed, and that failed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rekeying: bool,
     /// Stable name of the reason.
     pub code: String,
     /// Whether it is an ordinary end, not a fault.
@@ -387,12 +390,13 @@ impl From<&Tombstone> for Ended {
         Self {
             sa: Sa::from(&t.sa),
             child: t.child.clone(),
+            rekeying: t.rekeying.is_some(),
             code: kind.code().to_string(),
             ordinary: kind.is_ordinary(),
             reason: kind.to_string(),
             differing: differing(kind),
             config: t.failure.config.clone(),
-            remedy: kind.remedy(),
+            remedy: t.remedy(),
             ended: t.ended.as_secs(),
             datagrams_in: t.datagrams_in,
             datagrams_out: t.datagrams_out,

@@ -274,13 +274,14 @@ impl Page {
             let text = style.paint(Mark::Faint, format!("ended {ago} ago: {kind}{next}"));
             return self.line(0, &format!("{title}  {text}"));
         }
-        self.line(0, &format!("{title}  {} {ago} ago", style.paint(Mark::Bad, format!("FAILED {}", kind.code()))));
+        let what = if t.rekeying.is_some() { "NOT REKEYED" } else { "FAILED" };
+        self.line(0, &format!("{title}  {} {ago} ago", style.paint(Mark::Bad, format!("{what} {}", kind.code()))));
         self.ends(2, &t.sa, "(unknown)");
         self.labelled(2, "why:", &kind.to_string());
         if let Some(place) = &t.failure.config {
             self.labelled(2, "where:", &place.to_string());
         }
-        self.labelled(2, "do:", &kind.remedy());
+        self.labelled(2, "do:", &t.remedy());
         if let Some(time) = t.again_in {
             self.labelled(2, "next:", &format!("begun again in {}", span(time)));
         }

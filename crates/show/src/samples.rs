@@ -169,6 +169,7 @@ pub(crate) fn ended(kind: FailureKind, key: &str, line: u32) -> Tombstone {
             children: Vec::new(),
             ..established()
         },
+        rekeying: None,
         failure: Failure {
             kind,
             config: Some(ConfigRef { file: "/etc/swanctl/swanctl.conf".into(), line, key: key.into() }),

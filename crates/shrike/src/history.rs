@@ -47,7 +47,7 @@ CREATE INDEX IF NOT EXISTS event_of_remote ON event (remote, id);";
 pub struct Row {
     /// Milliseconds since 1970.
     at: i64,
-    /// `ike-up`, `ike-down`, `child-up`, `child-down` or `ended`; `finding` where one begins, `finding-over` where it ends.
+    /// `ike-up`, `ike-down`, `child-up`, `child-down`, `ended` or `rekey-failed`; `finding` where one begins, `finding-over` where it ends.
     kind: String,
     connection: String,
     local: String,
@@ -73,6 +73,7 @@ impl Row {
             Event::ChildUp(sa) => ("child-up", sa),
             Event::ChildDown(sa) => ("child-down", sa),
             Event::Ended(tombstone) => ("ended", &tombstone.sa),
+            Event::RekeyFailed(tombstone) => ("rekey-failed", &tombstone.sa),
             _ => return None,
         };
         let mut row = Row {
@@ -85,7 +86,7 @@ impl Row {
             text: event.log().2,
             ..Row::default()
         };
-        if let Event::Ended(tombstone) = event {
+        if let Event::Ended(tombstone) | Event::RekeyFailed(tombstone) = event {
             row.code = tombstone.failure.kind.code().to_string();
             row.message = Some(vici::schema::tombstone(tombstone).encode());
             if !tombstone.failure.kind.is_ordinary() {

@@ -1,7 +1,7 @@
 //! Each fault, as both ends explain it: the kind, both sides' values, the line of the configuration, and what the peer
 //! learns of it on the wire.
 
-use model::{Event, FailureKind, Identity, IkeState, Phase, Role, Side};
+use model::{DropReason, Event, FailureKind, Identity, IkeState, Phase, Role, Side};
 use sim::{Block, Datagram, Nat, NodeId, Peer, Sim, Site};
 use std::time::Duration;
 use wire::grammar::RuleId;
@@ -213,6 +213,8 @@ fn a_responder_with_another_identity_than_expected() {
     assert_eq!(failure.config, Some(sim.place(a, "*.example.org", "connections.gw.remote.id")));
     let refused = FailureKind::AuthenticationRefused { local: id("b.example"), remote: Some(id("a.example")) };
     assert_eq!(sim.failure(b).kind, refused);
+    // Its answer to that is no surprise, and needed by nobody.
+    assert_eq!(sim.dropped(a, DropReason::UnexpectedResponse), 0);
     assert_eq!(sim.plane(b).deletes, 1);
     forgotten(&mut sim, &[a, b]);
 }
@@ -487,6 +489,46 @@ fn doubled(unique: &str) -> (Sim, [NodeId; 3]) {
     sim.initiate(c, b);
     sim.run_for(5 * SECOND);
     (sim, [a, b, c])
+}
+
+/// A peer that authenticates again and again, with `unique = never`: it has so many IKE SAs and no more.
+#[test]
+fn a_peer_has_so_many_ike_sas_and_no_more() {
+    let mut sim = Sim::new(1);
+    let hub = site_b().connection("unique = never").settings(|s| s.ike_sa_limit_peer = 5);
+    let b = sim.add(hub);
+    let from = |n: u8| format!("192.0.2.{}", 10 + n);
+    let again = |n: u8| Site::new(&format!("a{n}"), &from(n)).to("192.0.2.2").local_id(Some("a.example"));
+    let any = Site::new("b", "192.0.2.2").to("%any").connection("unique = never").load().connections.remove(0);
+    sim.with(b, |endpoint, _| endpoint.load_connection(any));
+    let mut up = 0;
+    for n in 0..12 {
+        let a = sim.add(again(n).connection("unique = never"));
+        sim.initiate(a, b);
+        sim.run_for(SECOND);
+        up += usize::from(sim.carries(a, b));
+        assert_eq!(sim.endpoint(b).sizes().0, usize::from(n + 1).min(5), "{n}");
+        if n >= 5 {
+            assert!(matches!(sim.failure(a).kind, FailureKind::AuthenticationRefused { .. }));
+        }
+        sim.run_for(40 * SECOND);
+    }
+    assert_eq!((up, sim.endpoint(b).sizes()), (5, (5, 0)));
+    assert_eq!(sim.dropped(b, DropReason::IkeSaLimitPeer), 7);
+    assert_eq!(sim.failure(b).kind, FailureKind::TooManyOfPeer { remote: id("a.example"), most: 5 });
+    assert_eq!(sim.failure(b).kind.code(), "TOO_MANY_IKE_SAS");
+    // Somebody else is served, and so is the peer when one has gone.
+    let c = sim.add(Site::new("c", "192.0.2.3").to("192.0.2.2"));
+    sim.initiate(c, b);
+    sim.run_for(SECOND);
+    assert!(sim.carries(c, b));
+    let one = sim.snapshots(b)[0].id;
+    sim.terminate(b, &proto::Selection { ike_id: Some(one), ..proto::Selection::default() });
+    sim.run_for(5 * SECOND);
+    let a = sim.add(again(20).connection("unique = never"));
+    sim.initiate(a, b);
+    sim.run_for(SECOND);
+    assert!(sim.carries(a, b));
 }
 
 #[test]

@@ -392,6 +392,39 @@ fn no_answer_in_the_clear_is_larger_than_its_request() {
     }
 }
 
+/// What an end that has lost its SAs is sent by a peer that has not: requests and answers of every exchange, whole and cut short.
+/// It may be told (INVALID_IKE_SPI, a token of RFC 6290), with no more octets than came.
+#[test]
+fn no_answer_to_a_message_of_an_sa_that_is_gone_is_larger_than_that() {
+    let secret = b"a secret of quick crash detection";
+    let (site_a, site_b) = (site_a().connection("dpd_delay = 3"), site_b().crash_secret(secret));
+    let mut sim = Sim::new(9);
+    let (a, b) = (sim.add(site_a), sim.add(site_b.clone()));
+    sim.initiate(a, b);
+    sim.run_for(5 * SECOND);
+    for selection in [Selection { child: Some("net".into()), ..Selection::default() }, Selection::default()] {
+        sim.with(a, |endpoint, now| assert_eq!(endpoint.rekey(now, &selection), 1));
+        sim.run_for(5 * SECOND);
+    }
+    let mut exchanges = std::collections::BTreeMap::new();
+    for datagram in seen(&sim).into_iter().filter(|d| d.to.ip() == sim.address(b)) {
+        let header = Header::parse(&datagram.bytes).unwrap();
+        *exchanges.entry((header.exchange.0, header.is_response())).or_insert(0) += 1;
+        for length in 28..=datagram.bytes.len() {
+            let mut bytes = datagram.bytes[..length].to_vec();
+            bytes[24..28].copy_from_slice(&u32::try_from(length).unwrap().to_be_bytes());
+            let mut forgetful = site_b.endpoint(Rng::new(1));
+            let now = model::Instant::ZERO + 10 * SECOND;
+            forgetful.handle(now, Input::Datagram { local: datagram.to, remote: datagram.from, bytes: &bytes });
+            let sent: usize = transmitted(&mut forgetful).iter().map(Vec::len).sum();
+            let first = header.exchange == ExchangeType::IKE_SA_INIT && length == datagram.bytes.len();
+            assert!(first || sent <= length, "{}: {sent} octets for {length}", header.exchange);
+        }
+    }
+    let requests = [ExchangeType::IKE_AUTH, ExchangeType::CREATE_CHILD_SA, ExchangeType::INFORMATIONAL];
+    assert!(requests.iter().all(|exchange| exchanges.contains_key(&(exchange.0, false))), "{exchanges:?}");
+}
+
 // --------------------------------------------------------------------------------------------------------- quiescence
 
 #[test]

@@ -110,6 +110,86 @@ fn a_peer_that_boots_slowly_is_met_again() {
     assert!(sim.run_until(300 * SECOND, |sim| sim.carries(a, b)).is_some());
 }
 
+// ------------------------------------------------------------------------------- a Child SA alone
+
+/// Ends of which the responder takes no such Child SA, until it is loaded with one that it does.
+fn refusing(version: &str, action: &str) -> (Sim, NodeId, NodeId, Site) {
+    let site = |name: &str, own: &str, peer: &str, proposals: &str| {
+        Site::new(name, own).to(peer).connection(version).child(&format!("esp_proposals = {proposals}"))
+    };
+    let mut sim = Sim::new(4);
+    let a = sim.add(site("a", "192.0.2.1", "192.0.2.2", "aes128gcm16").child(action));
+    let b = sim.add(site("b", "192.0.2.2", "192.0.2.1", "aes256gcm16"));
+    (sim, a, b, site("b", "192.0.2.2", "192.0.2.1", "aes128gcm16"))
+}
+
+#[test]
+fn a_child_sa_that_is_refused_is_asked_for_again_under_the_ike_sa_that_stays() {
+    for version in ["childless = allow", "childless = prefer"] {
+        let (mut sim, a, b, _) = refusing(version, "start_action = start");
+        start(&mut sim, a);
+        sim.run_for(SECOND);
+        let first = sim.tombstones(a)[0].clone();
+        assert_eq!((first.child.as_deref(), first.failure.kind.code()), (Some("net"), "CHILD_PROPOSAL"));
+        let next = first.again_in.expect("a next attempt").as_secs();
+        assert!((10..=15).contains(&next), "{next}");
+        sim.run_for(3600 * SECOND);
+        let attempts = sim.tombstones(a).len();
+        assert!((13..=22).contains(&attempts), "{attempts} in an hour");
+        assert_eq!(sim.tombstones(a).iter().filter(|t| t.again_in.is_some()).count(), 1);
+        assert_eq!((sim.endpoint(a).sizes(), sim.snapshots(a)[0].id.0), ((1, 0), 1), "one IKE SA");
+        assert_eq!(sim.snapshots(a)[0].children.len(), 1, "one placeholder");
+        // It goes on under the successor of the IKE SA, until the peer takes it.
+        assert_eq!(sim.with(a, |endpoint, now| endpoint.rekey(now, &Selection::default())), 1);
+        sim.run_for(SECOND);
+        assert_eq!(sim.with(b, |endpoint, now| endpoint.rekey(now, &Selection::default())), 1);
+        sim.run_for(400 * SECOND);
+        assert!(sim.tombstones(a).len() > attempts);
+    }
+}
+
+#[test]
+fn it_is_there_as_soon_as_the_peer_takes_it_or_makes_it() {
+    for by_peer in [false, true] {
+        let (mut sim, a, b, right) = refusing("version = 2", "start_action = start");
+        start(&mut sim, a);
+        sim.run_for(5 * SECOND);
+        // Both ends know each other's proposals from the connection of their IKE SA: a new one with what is loaded now.
+        load(&mut sim, b, &right);
+        sim.terminate(b, &Selection { ike: Some("gw".into()), ..Selection::default() });
+        sim.run_for(SECOND);
+        if by_peer {
+            sim.initiate(b, a);
+        } else {
+            start(&mut sim, a);
+        }
+        sim.run_for(400 * SECOND);
+        assert_eq!((sim.pairs(a, b), sim.endpoint(a).sizes(), sim.snapshots(a)[0].children.len()), (1, (1, 0), 1));
+    }
+}
+
+#[test]
+fn an_operator_hears_of_the_refusal_and_can_end_what_is_repeated() {
+    let (mut sim, a, b, _) = refusing("version = 2", "start_action = none");
+    sim.initiate(a, b);
+    sim.run_for(600 * SECOND);
+    assert_eq!(
+        (sim.tombstones(a).len(), sim.tombstones(a)[0].again_in, sim.snapshots(a)[0].children.len()),
+        (1, None, 0)
+    );
+    // What the configuration wants under it is repeated, at once if an operator says so, until he ends it.
+    start(&mut sim, a);
+    sim.run_for(5 * SECOND);
+    assert_eq!((sim.tombstones(a).len(), sim.snapshots(a)[0].children.len()), (2, 1));
+    sim.initiate(a, b);
+    sim.run_for(SECOND);
+    assert_eq!((sim.tombstones(a).len(), sim.snapshots(a)[0].children.len()), (3, 1));
+    let messages = sim.wire.len();
+    sim.terminate(a, &Selection { child: Some("net".into()), ..Selection::default() });
+    sim.run_for(600 * SECOND);
+    assert_eq!((sim.wire.len(), sim.snapshots(a)[0].children.len()), (messages, 0), "the peer has never had it");
+}
+
 // ------------------------------------------------------------------------------------------------------ close_action
 
 #[test]
@@ -157,6 +237,68 @@ fn a_gateway_authenticates_anew_by_itself_and_sends_no_lifetime() {
     }
     let made = sim.snapshots(b)[0].id.0;
     assert!((5..=7).contains(&made), "{made} IKE SAs in 600 s");
+    assert_eq!((sim.endpoint(a).sizes(), sim.endpoint(b).sizes()), ((1, 0), (1, 0)));
+}
+
+/// An end that its gateway knows by name only, and the gateway: who cannot begin with it.
+fn roadwarrior(more: &str) -> (Sim, NodeId, NodeId) {
+    let quiet = "rekey_time = 0s\n over_time = 10s\n rand_time = 0s";
+    let a = Site::new("a", "192.0.2.1").to("192.0.2.2").connection(quiet);
+    let b = Site::new("b", "192.0.2.2").to("%any").local_id(Some("b.example")).connection(quiet).connection(more);
+    tunnel(a, b)
+}
+
+/// RFC 4478 section 2: in an INFORMATIONAL exchange, at any time.
+#[test]
+fn a_gateway_that_cannot_begin_asks_its_peer_to_authenticate_anew() {
+    let (mut sim, a, b) = roadwarrior("unique = never");
+    sim.run_for(100 * SECOND);
+    assert_eq!(sim.snapshots(a)[0].reauth_in, None);
+    assert_eq!(sim.with(b, |endpoint, now| endpoint.reauthenticate(now, &Selection::default())), 1);
+    for _ in 0..20 {
+        sim.run_for(SECOND);
+        assert!(sim.carries(a, b));
+    }
+    assert_eq!((sim.snapshots(a)[0].id.0, sim.endpoint(a).sizes(), sim.endpoint(b).sizes()), (2, (1, 0), (1, 0)));
+    sim.run_for(600 * SECOND);
+    assert_eq!(sim.snapshots(a)[0].id.0, 2, "once");
+    // At once again: a new IKE SA lasts ten seconds at least.
+    for _ in 0..2 {
+        sim.with(b, |endpoint, now| endpoint.reauthenticate(now, &Selection::default()));
+        sim.run_for(4 * SECOND);
+    }
+    assert_eq!((sim.snapshots(a)[0].id.0, sim.pairs(a, b)), (3, 1));
+    sim.run_for(20 * SECOND);
+    assert_eq!((sim.snapshots(a)[0].id.0, sim.pairs(a, b)), (4, 1));
+}
+
+#[test]
+fn a_peer_that_does_not_authenticate_anew_loses_its_ike_sa() {
+    let (mut sim, a, b) = roadwarrior("unique = never");
+    // It has heard it, and cannot: nothing of that name is loaded any more.
+    sim.with(a, |endpoint, _| endpoint.unload_connection("gw"));
+    assert_eq!(sim.with(b, |endpoint, now| endpoint.reauthenticate(now, &Selection::default())), 1);
+    sim.run_for(200 * SECOND);
+    assert_eq!((sim.endpoint(a).sizes(), sim.endpoint(b).sizes(), sim.pairs(a, b)), ((0, 0), (0, 0), 0));
+}
+
+#[test]
+fn a_shorter_time_that_is_loaded_is_told_and_holds_after_a_rekeying_too() {
+    let (mut sim, a, b) = roadwarrior("unique = never");
+    sim.run_for(50 * SECOND);
+    let before = Site::clone(sim.site(b)).load().connections.remove(0);
+    let site = Site::clone(sim.site(b)).connection("reauth_time = 300s");
+    load(&mut sim, b, &site);
+    sim.with(b, |endpoint, now| endpoint.supersede(now, &before));
+    sim.run_for(5 * SECOND);
+    let left = sim.snapshots(a)[0].reauth_in.expect("the initiator is told").as_secs();
+    assert!((200..=245).contains(&left), "{left}");
+    assert_eq!(sim.with(a, |endpoint, now| endpoint.rekey(now, &Selection::default())), 1);
+    sim.run_for(5 * SECOND);
+    assert!(sim.snapshots(a)[0].reauth_in.expect("still").as_secs() < left);
+    let rekeyed = sim.snapshots(a)[0].id.0;
+    sim.run_for(260 * SECOND);
+    assert!(sim.snapshots(a)[0].id.0 > rekeyed && sim.carries(a, b));
     assert_eq!((sim.endpoint(a).sizes(), sim.endpoint(b).sizes()), ((1, 0), (1, 0)));
 }
 

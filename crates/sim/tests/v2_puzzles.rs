@@ -429,3 +429,127 @@ fn in_a_flood_legitimate_initiators_are_served_and_memory_stays_as_it_is() {
     sim.run_for(70 * SECOND);
     assert_eq!(sim.endpoint(b).sizes(), (12, 0));
 }
+
+// ------------------------------------------------------------------------------------- before IKE_AUTH, as responder
+
+/// The puzzle before IKE_AUTH that an answer to IKE_SA_INIT brings (section 7.2.3).
+fn puzzle_in(answer: &[u8]) -> Option<Puzzle> {
+    let header = Header::parse(answer).ok()?;
+    let chain = parse_chain(header.next_payload, &answer[HEADER_LEN..], HEADER_LEN).ok()?;
+    let asked = chain.notify(NotifyType::PUZZLE)?.data;
+    let prf = Prf::new(PrfId(u16::from_be_bytes([asked[0], asked[1]]))).unwrap();
+    let content = [chain.nonce()?, &header.spis.responder.0].concat();
+    Some(Puzzle { prf, difficulty: asked[2], content })
+}
+
+/// A stranger at this address who works for its first message; the answer to that.
+fn worker(sim: &mut Sim, from: SocketAddr, seed: u64) -> (Peer, Vec<u8>) {
+    let mut peer = Peer::new(Role::Initiator, seed);
+    let asked = asked(&send(sim, from, &first(&mut peer, &[]))[0]).expect("a puzzle");
+    let more = [cookie_payload(&asked.cookie), (PayloadType::PS, solve(&asked))];
+    let answer = send(sim, from, &first(&mut peer, &more)).remove(0);
+    assert!(peer.take_init(&answer));
+    (peer, answer)
+}
+
+fn auth_of(peer: &mut Peer, from: SocketAddr, solution: Option<&[u8]>) -> Vec<u8> {
+    let parts = peer.auth_parts("a1.example", b"swordfish", &from.ip().to_string(), "192.0.2.2");
+    let mut chain = wire::v2::ChainBuilder::new();
+    for (kind, body) in &parts {
+        chain.raw(*kind, false, body);
+    }
+    if let Some(solution) = solution {
+        chain.in_front(PayloadType::PS, solution);
+    }
+    peer.protected_chain(wire::ExchangeType::IKE_AUTH, 1, false, chain)
+}
+
+/// A gateway where strangers have sent eight IKE_AUTH requests that make no sense.
+fn plagued() -> (Sim, NodeId) {
+    let (mut sim, b) = besieged(2, 2);
+    for n in 0..8 {
+        let from = at(Ipv4Addr::new(10, 7, 0, n));
+        let (mut peer, answer) = worker(&mut sim, from, 700 + u64::from(n));
+        assert!(puzzle_in(&answer).is_none(), "seven may be an accident");
+        let mut senseless = auth_of(&mut peer, from, None);
+        *senseless.last_mut().unwrap() ^= 1;
+        // Again and again in the same SA counts once.
+        (0..3).for_each(|_| assert!(send(&mut sim, from, &senseless).is_empty()));
+    }
+    assert_eq!(sim.dropped(b, DropReason::IntegrityCheckFailed), 24);
+    (sim, b)
+}
+
+#[test]
+fn when_many_requests_make_no_sense_the_key_exchange_waits_for_a_solution() {
+    let (mut sim, b) = plagued();
+    let from = at(Ipv4Addr::new(10, 7, 1, 1));
+    let (mut peer, answer) = worker(&mut sim, from, 800);
+    let puzzle = puzzle_in(&answer).expect("a second puzzle");
+    assert!(puzzle.difficulty >= BITS, "never 0, and not easier than the first: section 7.2.1.1");
+    let mut solver = PuzzleSolver::new(puzzle.clone());
+    while solver.work(1000) {}
+    let right = solver.solution().unwrap().to_vec();
+    let mut wrong = right.clone();
+    while puzzle.check(&wrong).is_some_and(|bits| bits >= puzzle.difficulty.into()) {
+        wrong[0] = wrong[0].wrapping_add(1);
+    }
+    // Section 7.2.4: dropped without a word, and nothing changes.
+    let before = sim.dropped(b, DropReason::PuzzleUnsolved);
+    for bad in [None, Some(&wrong[..]), Some(&right[..12]), Some(&[1, 1, 1, 1][..]), Some(&[0; 400][..])] {
+        let message = auth_of(&mut peer, from, bad);
+        assert!(send(&mut sim, from, &message).is_empty(), "{bad:?}");
+    }
+    assert_eq!(sim.dropped(b, DropReason::PuzzleUnsolved), before + 5);
+    assert_eq!(sim.plane(b).installed().count(), 0);
+    // What is solved and does not come from the initiator changes nothing either; the right one is served, once solved
+    // without a solution too.
+    let mut forged = auth_of(&mut peer, from, Some(&right));
+    *forged.last_mut().unwrap() ^= 1;
+    assert!(send(&mut sim, from, &forged).is_empty());
+    let message = auth_of(&mut peer, from, Some(&right));
+    let answers = send(&mut sim, from, &message);
+    assert!(peer.open(&answers[0]).unwrap().has(PayloadType::AUTH));
+    assert_eq!(sim.plane(b).installed().count(), 1);
+    assert_eq!(send(&mut sim, from, &message), answers, "the same again has the same answer");
+}
+
+#[test]
+fn our_initiator_solves_both_puzzles_in_fragments_too() {
+    for fragment_size in [1280, 300] {
+        let (mut sim, b) = plagued();
+        let a = sim.add(client(1).settings(|s| s.fragment_size = fragment_size));
+        sim.initiate(a, b);
+        sim.run_until(10 * SECOND, |sim| sim.carries(a, b)).expect("a tunnel");
+        let solved = sim
+            .events(a)
+            .filter(|(_, event)| matches!(event, Event::Step { text, .. } if text.contains("the puzzle is solved")));
+        assert_eq!(solved.count(), 2);
+        assert!(said(&sim, b, "asking for a puzzle of") && said(&sim, b, "the peer has solved the puzzle"));
+        let fragments = sim.happened(a).iter().filter(|e| match &e.what {
+            Happened::Sent(d) => d.bytes[16] == PayloadType::SKF.0,
+            _ => false,
+        });
+        assert_eq!(fragments.count() > 0, fragment_size == 300);
+    }
+}
+
+#[test]
+fn who_was_served_without_a_solution_is_not_asked_before_ike_auth_and_the_plague_passes() {
+    let (mut sim, _) = plagued();
+    // RFC 8019 section 7.2.1: MUST NOT, where there was none in IKE_SA_INIT. The winners of the lottery show it.
+    let mut served = 0;
+    for n in 0..200_u8 {
+        let from = at(Ipv4Addr::new(10, 8, 0, n));
+        let mut peer = Peer::new(Role::Initiator, 900 + u64::from(n));
+        let asked = asked(&send(&mut sim, from, &first(&mut peer, &[]))[0]).expect("a puzzle");
+        if let [answer] = send(&mut sim, from, &first(&mut peer, &[cookie_payload(&asked.cookie)])).as_slice() {
+            assert!(puzzle_in(answer).is_none());
+            served += 1;
+        }
+    }
+    assert!(served > 0);
+    sim.run_for(25 * SECOND);
+    let (_, answer) = worker(&mut sim, at(Ipv4Addr::new(10, 7, 1, 2)), 801);
+    assert!(puzzle_in(&answer).is_none());
+}

@@ -102,6 +102,26 @@ const NO_PFS: &str = "esp_proposals = aes128gcm16";
 
 // --------------------------------------------------------------------------------------------------------- Child SAs
 
+/// What an end remembers of each Child SA that went: its number, and why.
+fn gone(sim: &Sim, node: NodeId) -> Vec<(Option<u32>, FailureKind)> {
+    let number = |t: &model::Tombstone| t.child.is_some().then_some(t.sa.id.0);
+    sim.tombstones(node).iter().rev().map(|t| (number(t), t.failure.kind.clone())).collect()
+}
+
+#[test]
+fn a_child_sa_is_replaced_by_a_child_sa() {
+    let (mut sim, a, b) = tunnel(site_a(), site_b());
+    for (number, node) in (2..).zip([a, b, a]) {
+        rekey(&mut sim, node, &the_child());
+        sim.run_for(5 * SECOND);
+        for end in [a, b] {
+            // Both ends count alike here; the IKE SA is number 1 all the time.
+            assert_eq!(gone(&sim, end).last(), Some(&(Some(1), FailureKind::Replaced { by: SaId(number) })));
+            assert_eq!(sim.snapshots(end)[0].children[0].id, SaId(number));
+        }
+    }
+}
+
 #[test]
 fn either_end_rekeys_the_child_sa() {
     for line in [PFS, NO_PFS] {

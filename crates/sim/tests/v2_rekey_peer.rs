@@ -1,7 +1,7 @@
 //! CREATE_CHILD_SA with a peer that has the keys and refuses, or sends nonsense: what is refused changes nothing (RFC 7296
 //! sections 1.3, 2.21.3 and 2.25).
 
-use model::{ChildState, IkeState, ProposalProtocol, Role, TrafficSelector};
+use model::{ChildState, Event, IkeState, ProposalProtocol, Role, TrafficSelector};
 use proto::Selection;
 use sim::{Datagram, NodeId, Opened, Peer, Sim, Site};
 use std::net::SocketAddr;
@@ -183,6 +183,51 @@ fn refused_requests_change_nothing() {
         assert!(scene.ask(child(Some(spi), "aes128gcm16", PEER_TS, OUR_TS)).has(PayloadType::NONCE));
         assert_eq!(scene.sim.plane(scene.node).installs, 2);
     }
+}
+
+/// What was told of rekeyings that failed: of which SA, why, and whether it is kept with the ends.
+fn not_rekeyed(scene: &Scene) -> Vec<(Option<String>, String, bool)> {
+    let kept = scene.sim.tombstones(scene.node);
+    let events = scene.sim.events(scene.node).filter_map(|(_, event)| match event {
+        Event::RekeyFailed(t) => Some(t),
+        _ => None,
+    });
+    let one = |t: &model::Tombstone| {
+        let same = |k: &model::Tombstone| k.rekeying.is_some() && k.failure.kind == t.failure.kind;
+        (t.child.clone(), t.failure.kind.code().to_string(), kept.iter().any(same))
+    };
+    events.map(|t| one(t)).collect()
+}
+
+#[test]
+fn a_rekeying_that_the_peer_refuses_is_told_with_its_reason() {
+    for of_child in [true, false] {
+        let group = KeyExchangeId::MODP_2048.0.to_be_bytes();
+        let proposal = if of_child { "CHILD_PROPOSAL" } else { "IKE_PROPOSAL" };
+        for (refusal, data, code, kept) in [
+            (NotifyType::NO_PROPOSAL_CHOSEN, &[][..], proposal, true),
+            (NotifyType::INVALID_KE_PAYLOAD, &group, "KE_GROUP", true),
+            (NotifyType::TS_UNACCEPTABLE, &[], if of_child { "TRAFFIC_SELECTOR" } else { "PEER_REFUSED" }, true),
+            (NotifyType::TEMPORARY_FAILURE, &[], "PEER_REFUSED", false),
+            (NotifyType::CHILD_SA_NOT_FOUND, &[], "PEER_REFUSED", false),
+            (NotifyType::NO_ADDITIONAL_SAS, &[], "PEER_REFUSED", false),
+        ] {
+            let mut scene = Scene::up(true);
+            let request = scene.rekey(of_child);
+            scene.answer(&request, notify(refusal, data));
+            let child = of_child.then(|| "net".to_string());
+            assert_eq!(not_rekeyed(&scene), [(child, code.to_string(), kept)], "{refusal}");
+            let goes_on = refusal != NotifyType::CHILD_SA_NOT_FOUND || !of_child;
+            assert_eq!(scene.sim.plane(scene.node).installed().count() == 1, goes_on, "{refusal}");
+        }
+    }
+    // And one of the peer's that we refuse, with what it offers.
+    let mut scene = Scene::up(false);
+    let spi = scene.peer.esp_spi;
+    scene.ask(child(Some(spi), "aes256gcm16", PEER_TS, OUR_TS));
+    assert_eq!(not_rekeyed(&scene), [(Some("net".into()), "CHILD_PROPOSAL".into(), true)]);
+    scene.ask(child(None, "aes256gcm16", PEER_TS, OUR_TS));
+    assert_eq!(not_rekeyed(&scene).len(), 1, "a further one is no rekeying");
 }
 
 #[test]

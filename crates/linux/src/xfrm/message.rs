@@ -28,6 +28,7 @@ pub(super) const ATTRIBUTE_LAST_USED: u16 = 15;
 pub(super) const ATTRIBUTE_AEAD: u16 = 18;
 pub(super) const ATTRIBUTE_AUTH_TRUNCATED: u16 = 20;
 pub(super) const ATTRIBUTE_MARK: u16 = 21;
+pub(super) const ATTRIBUTE_TFC_PADDING: u16 = 22;
 pub(super) const ATTRIBUTE_REPLAY_ESN: u16 = 23;
 const ATTRIBUTE_SET_MARK: u16 = 29;
 const ATTRIBUTE_SET_MARK_MASK: u16 = 30;

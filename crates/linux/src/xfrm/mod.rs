@@ -17,7 +17,7 @@ use crate::NetlinkError;
 use crate::netlink::{CREATE, DUMP, EXCLUSIVE, Request, Socket};
 use algorithm::algorithms;
 use message::{Limits, SaInfo};
-use model::dataplane::{ChildInstall, Command, Counters, EspSa, Mode, PlaneEvent};
+use model::dataplane::{ChildInstall, Command, Counters, EspSa, Mode, PlaneEvent, TfcPadding};
 use model::{Encryption, SaId, TrafficSelector};
 use moved::Carried;
 use policies::{Policy, PolicyKey, Rule, set_policy};
@@ -335,6 +335,15 @@ impl Xfrm {
         }
         if install.encapsulated {
             request.attribute(message::ATTRIBUTE_ENCAPSULATION, &message::encapsulation(source, destination));
+        }
+        // The kernel takes the least of this and what fits.
+        let padding = match (side, install.mode, install.tfc_padding) {
+            (Side::Inbound, ..) | (_, Mode::Transport, _) | (.., TfcPadding::None) => None,
+            (.., TfcPadding::To(octets)) => Some(octets),
+            (.., TfcPadding::Mtu) => Some(u32::MAX),
+        };
+        if let Some(octets) = padding {
+            request.attribute(message::ATTRIBUTE_TFC_PADDING, &octets.to_ne_bytes());
         }
         match carried {
             Some(carried) => {

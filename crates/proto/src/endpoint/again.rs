@@ -2,22 +2,17 @@
 //!
 //! A peer that boots may answer before it has read its configuration. Where `start_action`, `dpd_action`, `close_action` or a
 //! trap began the IKE SA, one refusal must not be the last word. What an operator begins by hand is answered with the
-//! failure and not repeated.
+//! failure and not repeated. A Child SA that is refused under an IKE SA that stays is `v2::refused`'s.
 
 use super::{Endpoint, NO_CHILD, Started};
+use crate::backoff::after_refusal;
 use crate::ike_sa::IkeSa;
 use crate::timers::Reason;
 use crate::v2;
-use model::{Failure, FailureKind, Instant, Role, SaId};
+use model::{Failure, FailureKind, Instant, Role, SaId, Tombstone};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
-
-/// The first pause; each further one is twice as long.
-const FIRST: Duration = Duration::from_secs(15);
-
-/// No pause is longer.
-const LONGEST: Duration = Duration::from_secs(300);
 
 /// What is begun again.
 #[derive(Default)]
@@ -54,7 +49,7 @@ impl Endpoint {
         local: SocketAddr,
         remote: SocketAddr,
     ) -> Result<Started, Failure> {
-        let started = self.initiate(now, connection, child, local, remote)?;
+        let started = self.start(now, connection, child, local, remote, false)?;
         let (Started::Negotiation(id) | Started::AlreadyUp(id)) = started;
         self.keep_wanting(id);
         Ok(started)
@@ -98,6 +93,26 @@ impl Endpoint {
         if !self.again.attempts.is_empty() && self.is_wanted(id) {
             self.give_up(Some(&name), None);
         }
+    }
+
+    /// SAs that ended, the latest first.
+    pub fn tombstones(&self, now: Instant) -> Vec<Tombstone> {
+        let again_in = |t: &Tombstone| match &t.child {
+            None => self.cx.timers.deadline(t.sa.id, Reason::Again),
+            Some(child) => match self.sas.get(&t.sa.id) {
+                Some(IkeSa::V2(sa)) => v2::due(sa, &self.cx, child),
+                _ => None,
+            },
+        };
+        // Of a child that is refused again and again the latest says when it is asked for.
+        let mut told: BTreeSet<(SaId, &Option<String>)> = BTreeSet::new();
+        let with_age = |t: &'_ Tombstone| {
+            let again_in = again_in(t).map(|at| at.since(now));
+            Tombstone { ended: now.since(t.at), again_in, ..t.clone() }
+        };
+        let latest = |t: &Tombstone, first: bool| Tombstone { again_in: t.again_in.filter(|_| first), ..t.clone() };
+        let all = self.tombstones.iter().rev();
+        all.map(|t| latest(&with_age(t), t.child.is_none() || told.insert((t.sa.id, &t.child)))).collect()
     }
 
     /// When the next attempt at a connection begins, of those that were refused.
@@ -149,10 +164,7 @@ impl Endpoint {
             self.cx.timers.cancel(before.after, Reason::Again);
         }
         let refused = before.map_or(0, |attempt| attempt.refused);
-        let longest = FIRST.saturating_mul(1 << refused.min(10)).min(LONGEST);
-        // Up to a quarter earlier: many that were refused at once do not come back at once.
-        let pause =
-            longest - (longest / 4).mul_f64(f64::from(u32::from_be_bytes(self.cx.random())) / f64::from(u32::MAX));
+        let pause = after_refusal(refused, u32::from_be_bytes(self.cx.random()));
         self.cx.timers.set(id, Reason::Again, now + pause);
         let attempt = Attempt { refused: refused + 1, after: id, others: others.collect(), at, replaces };
         self.again.attempts.insert(key, attempt);

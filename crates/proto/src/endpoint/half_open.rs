@@ -52,15 +52,22 @@ impl Endpoint {
         let from_peer = self.half_open.get(&path.remote.ip()).copied().unwrap_or(0);
         let demand = v2::Demand::of(&self.cx.settings, self.half_open_total, from_peer);
         let served = self.serves(header.spis.initiator, path.remote);
-        if v2::turned_away(&mut self.cx, now, (header, bytes), path, &mut self.gate, (demand, served)) {
-            return;
-        }
+        let worked = match v2::admit(&mut self.cx, now, (header, bytes), path, &mut self.gate, (demand, served)) {
+            v2::Passage::TurnedAway => return,
+            v2::Passage::Free => None,
+            v2::Passage::Worked(difficulty) => Some(difficulty),
+        };
+        // RFC 8019 section 7.2.1: only who solved a puzzle here is given another before IKE_AUTH.
+        let puzzle = worked.filter(|_| self.cx.senseless.are_many(now));
         let Some(candidates) = self.candidates(now, path, IkeVersion::V1) else {
             return self.cx.dropped(DropReason::NameUnresolved, path.remote);
         };
-        let first = v2::FirstMessage { header, datagram: bytes, path, candidates };
+        let first = v2::FirstMessage { header, datagram: bytes, path, candidates, puzzle };
         match v2::respond(&mut self.cx, now, first) {
-            v2::Response::HalfOpen(sa) => self.half_open_begun(key, IkeSa::V2(sa)),
+            v2::Response::HalfOpen(sa) => {
+                self.cx.senseless.begun(now);
+                self.half_open_begun(key, IkeSa::V2(sa));
+            }
             v2::Response::Stateless => {}
             v2::Response::Refused(sa, kind) => {
                 let tombstone = sa.tombstone(&self.cx, now, kind, None);

@@ -23,32 +23,59 @@ impl Endpoint {
         local: SocketAddr,
         remote: SocketAddr,
     ) -> Result<Started, Failure> {
+        self.start(now, connection, child, local, remote, true)
+    }
+
+    /// The same, `once` or as often as it takes.
+    #[allow(clippy::result_large_err)] // as above
+    pub(super) fn start(
+        &mut self,
+        now: Instant,
+        connection: &str,
+        child: &str,
+        local: SocketAddr,
+        remote: SocketAddr,
+        once: bool,
+    ) -> Result<Started, Failure> {
         let Some(found) = self.connections.get(connection).cloned() else {
             return Err(Failure { kind: FailureKind::NoConfig { local, remote }, config: None });
         };
         // Without an ISAKMP SA over it a Child SA is not what is asked for.
         let usable = |sa: &IkeSa| !sa.is_closed() && !sa.is_orphaned();
         let up = |sa: &&IkeSa| usable(sa) && sa.lasting_children().any(|c| c.name == child);
-        if let Some(sa) = self.sas.named(connection).find(up) {
-            let installed = sa.lasting_children().any(|c| c.name == child && c.is_installed());
-            return Ok(if installed { Started::AlreadyUp(sa.id()) } else { Started::Negotiation(sa.id()) });
+        let is_installed = |sa: &IkeSa| sa.lasting_children().any(|c| c.name == child && c.is_installed());
+        let there = self.sas.named(connection).find(up).map(|sa| (sa.id(), is_installed(sa)));
+        if let Some((id, installed)) = there {
+            if let (cx, Some(IkeSa::V2(sa)), false) = (&mut self.cx, self.sas.get_mut(&id), installed) {
+                v2::ask_now(sa, cx, now, child);
+            }
+            return Ok(if installed { Started::AlreadyUp(id) } else { Started::Negotiation(id) });
         }
         if let Some(id) = self.add_child_v1(now, connection, child, (local, remote)) {
             self.carry_out_effects(now);
             return Ok(Started::Negotiation(id));
         }
         if let Some(id) = self.under_another(now, connection, child, remote.ip(), None) {
+            self.ask_once(id, child, once);
             return Ok(Started::Negotiation(id));
         }
         let index = found.children.iter().position(|c| c.name == child).unwrap_or(usize::MAX);
         let source = found.source.get("proposals");
         match self.begin(now, found, index, (local, remote), 1, None) {
             Ok(id) => {
+                self.ask_once(id, child, once);
                 self.carry_out_effects(now);
                 Ok(Started::Negotiation(id))
             }
             Err(kind) => Err(Failure { kind, config: Some(source) }),
         }
+    }
+
+    /// Whether a refusal of what was just begun is the last word.
+    fn ask_once(&mut self, id: SaId, child: &str, once: bool) {
+        let children = self.sas.get_mut(&id).and_then(IkeSa::v2).map(|sa| sa.children.iter_mut());
+        let larval = children.into_iter().flatten().filter(|c| c.name == child && !c.is_installed());
+        larval.for_each(|c| c.once = once);
     }
 
     /// Begins an IKE SA of a connection without any Child SA: RFC 6023, and phase 1 alone of IKEv1, to which quick mode may

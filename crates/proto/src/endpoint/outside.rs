@@ -4,7 +4,7 @@
 use super::{Endpoint, Output};
 use crate::ike_sa::IkeSa;
 use crate::inquiries::Need;
-use crate::v2::{self, Path, State};
+use crate::v2::{self, Path};
 use crate::{names, policy};
 use config::{Connection, IkeVersion};
 use crypto::RevocationList;
@@ -38,7 +38,7 @@ impl Endpoint {
                     }
                 }
                 Some(IkeSa::V2(sa)) => {
-                    let was_half_open = matches!(sa.state, State::HalfOpen(_));
+                    let was_half_open = sa.is_unproven();
                     let verdict = sa.resume(&mut self.cx, now);
                     self.after_message(now, id, was_half_open, verdict);
                 }

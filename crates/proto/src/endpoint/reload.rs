@@ -2,8 +2,10 @@
 
 use super::{Endpoint, Verdict};
 use crate::ike_sa::IkeSa;
+use crate::v2;
 use config::{Connection, StartAction};
 use model::{FailureKind, Instant, SaId};
+use std::time::Duration;
 
 impl Endpoint {
     /// This connection was changed or unloaded, and `old` is what it was: the children that it has begun by `start_action` are
@@ -31,6 +33,14 @@ impl Endpoint {
             };
             self.conclude(now, *id, verdict);
             self.bury_orphan(now, *id);
+        }
+        for id in &all {
+            let reauth = self.connections.get(&old.name).map_or(Duration::ZERO, |new| new.reauth_time);
+            let (cx, Some(IkeSa::V2(sa))) = (&mut self.cx, self.sas.get_mut(id)) else { continue };
+            // RFC 4478 section 2: a peer who alone can authenticate anew hears of a shorter time.
+            if let (true, Some(at)) = (!reauth.is_zero() && !sa.is_leaving(), sa.established) {
+                v2::require(sa, cx, now, reauth.saturating_sub(now.since(at)));
+            }
         }
         self.carry_out_effects(now);
         let stays = |sa: &IkeSa| match sa {

@@ -55,8 +55,8 @@ impl Endpoint {
         affected
     }
 
-    /// Authenticates anew before its time, in an IKE SA beside each that a selection names. Only its initiator can. Returns
-    /// how many are affected.
+    /// Authenticates anew before its time, in an IKE SA beside each that a selection names. Where only the peer can begin that it
+    /// is asked to (RFC 4478), and the IKE SA ends if it does not. Returns how many are affected.
     pub fn reauthenticate(&mut self, now: Instant, selection: &Selection) -> usize {
         let named = |sa: &&IkeSa| {
             selection.ike.as_deref().is_none_or(|name| name == sa.name())
@@ -70,7 +70,13 @@ impl Endpoint {
         };
         let chosen: Vec<(SaId, String)> =
             self.sas.values().filter(named).filter_map(|sa| Some((sa.id(), first(sa)?))).collect();
-        let affected = chosen.iter().filter(|(id, child)| self.beside(now, *id, child)).count();
+        let others: Vec<SaId> = self.sas.values().filter(named).map(IkeSa::id).collect();
+        let mut affected = 0;
+        for id in others {
+            let (cx, Some(IkeSa::V2(sa))) = (&mut self.cx, self.sas.get_mut(&id)) else { continue };
+            affected += usize::from(v2::require(sa, cx, now, Duration::ZERO));
+        }
+        affected += chosen.iter().filter(|(id, child)| self.beside(now, *id, child)).count();
         self.carry_out_effects(now);
         affected
     }
@@ -532,13 +538,12 @@ impl Endpoint {
         let Some(sa) = self.sas.get_mut(&old).and_then(IkeSa::v2) else { return };
         let children = std::mem::take(&mut sa.children);
         let addresses = std::mem::take(&mut sa.virtual_addresses);
-        let of_child =
-            |t: &Task| matches!(t, Task::CreateChild { .. } | Task::RekeyChild { .. } | Task::DeleteChild { .. });
+        let goes_on = |t: &Task| t.is_of_child() || matches!(t, Task::TellLifetime { .. });
         let of_addresses = |t: &Task| matches!(t, Task::UpdateAddresses { .. } | Task::TellAddresses);
         // Whether the peer heard of an update under way it does not tell, and under the old IKE SA it obeys none any more.
         let update = sa.queue.iter().chain(sa.pending.tasks()).find(|t| of_addresses(t)).cloned();
         let (mut tasks, stay): (Vec<Task>, Vec<Task>) =
-            sa.queue.drain(..).filter(|t| !of_addresses(t) && *t != Task::TellMore).partition(of_child);
+            sa.queue.drain(..).filter(|t| !of_addresses(t) && *t != Task::TellMore).partition(goes_on);
         tasks.splice(0..0, update);
         sa.queue.extend(stay);
         for child in &children {

@@ -587,6 +587,7 @@ impl IsakmpSa {
             sa: self.snapshot(cx, now),
             failure: Failure { kind, config },
             child: child.map(str::to_string),
+            rekeying: None,
             at: now,
             ended: std::time::Duration::ZERO,
             again_in: None,

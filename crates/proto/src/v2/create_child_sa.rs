@@ -22,13 +22,15 @@
 use super::certified::certified_only;
 use super::child::{self, Agreed, Asked, ChildSa, Selectors};
 use super::exchange::{Request, Task, Verdict};
-use super::ike_auth::{answered_mode, ask_for_transport, child_up, on_wire, selectors, transport_of, transport_wish};
+use super::ike_auth::child_up;
 use super::ike_sa_init::{MAX_RETRIES, NONCE_LEN};
 use super::informational::{child_refusal, remove_child};
 use super::keys::child_keys;
-use super::rekey_ike_sa;
 use super::sa::IkeSa;
+use super::terms::{self, answered_mode, ask_for_transport, heard, on_wire, selectors, transport_of, transport_wish};
+use super::{refused, rekey_ike_sa};
 use crate::context::{Context, Counter, Effect};
+use crate::parts;
 use crate::timers::Reason;
 use config::Connection;
 use crypto::KeyExchange;
@@ -37,7 +39,7 @@ use model::{ChildState, Event, FailureKind, Instant, Mismatch, Phase, Proposal, 
 use std::sync::Arc;
 use std::time::Duration;
 use wire::grammar::RuleId;
-use wire::v2::ChainBuilder;
+use wire::v2::{Chain, ChainBuilder};
 use wire::{ExchangeType, IkeSpi, KeyExchangeId, NotifyType, ProtocolId, Secret};
 
 /// Seconds after which a request that failed for the time being is made again, and how much of that is random: both as
@@ -115,8 +117,16 @@ pub(crate) fn further_child(sa: &mut IkeSa, cx: &mut Context, name: &str) {
 /// The placeholder made last is for this packet: our side of it, and the peer's.
 pub(crate) fn triggered_by(sa: &mut IkeSa, packet: (TrafficSelector, TrafficSelector)) {
     let (local, remote) = (TrafficSelector::host(sa.local.ip()), TrafficSelector::host(sa.remote.ip()));
+    let config = sa.children.last().and_then(|c| child::config_of(sa.connection.as_ref()?, &c.name));
+    let single_pair = config.is_some_and(|child| child.single_pair);
     if let Some(larval) = sa.children.last_mut().filter(|c| c.state == ChildState::Larval) {
         larval.trigger = Some(packet);
+        if single_pair {
+            // RFC 7296 section 2.9.1: nothing is proposed that our own policy would not have.
+            let wanted = Selectors { local: larval.local_ts.clone(), remote: larval.remote_ts.clone() };
+            let pair = parts::of_packet(&wanted, &packet);
+            (larval.local_ts, larval.remote_ts) = (pair.local, pair.remote);
+        }
         let within = |list: &[TrafficSelector], end| list.iter().filter_map(|ts| ts.intersection(&end)).collect();
         let hosts: Selectors =
             Selectors { local: within(&larval.local_ts, local), remote: within(&larval.remote_ts, remote) };
@@ -282,7 +292,7 @@ pub(super) fn response(
         _ => return Verdict::Keep,
     };
     if response.rule != RuleId::CreateChildSaResponse {
-        return refused(sa, cx, now, (task, id), creating, &connection, response);
+        return refusal(sa, cx, now, (task, id), creating, &connection, response);
     }
     let Creating { nonce, key_exchange, gone, what, .. } = creating;
     let (old, proposals, mut new, crossing) = match what {
@@ -315,7 +325,7 @@ pub(super) fn response(
         || FailureKind::ChoiceNotOffered { phase: Phase::Child, mismatch: Mismatch { differing: Vec::new() } };
     let mode = answered_mode(transport_of(sa, &new), chain);
     let agreed = child::accept(&proposals, &offered, answer, &tsi, &tsr, mode);
-    let agreed = agreed.and_then(|agreed| certified_only(sa, agreed)).and_then(|agreed| {
+    let agreed = agreed.and_then(|agreed| certified_only(sa, heard(agreed, chain))).and_then(|agreed| {
         let group = agreed.suite.key_exchange.filter(|g| *g != KeyExchangeId::NONE);
         let shared = match (group, chain.ke(), &key_exchange) {
             (None, ..) => None,
@@ -342,6 +352,8 @@ pub(super) fn response(
                 Some(old) => asked_before(sa, old),
             };
             new.succeeds = crossing.as_ref().filter(|c| lost(c)).map(|c| c.made);
+            let (name, taken) = (new.name.clone(), agreed.selectors.clone());
+            let complete = old.is_none() && new.trigger.is_none() && sa.replaces.is_none();
             sa.install(cx, now, new, agreed, keys, Role::Initiator);
             child_up(sa, cx, now, new_id);
             match old {
@@ -349,17 +361,24 @@ pub(super) fn response(
                     cx.count(Counter::ChildRekey);
                     replaced(sa, cx, now, (old, new_id), crossing, nonce.as_slice().min(nonce_r));
                 }
-                None => all_children_made(sa, cx),
+                None => {
+                    if complete {
+                        terms::ask_for_rest(sa, cx, chain, &name, (&offered, &taken));
+                    }
+                    all_children_made(sa, cx);
+                }
             }
         }
         Err(kind) => {
             // The peer has installed it: it must hear that we do not.
+            let wish = refused::wish(&new).filter(|_| old.is_none());
             sa.children.push(new);
             sa.enqueue(cx, now, Task::DeleteChild { spi: new_spi, reason: kind });
             match old {
                 Some(old) => again_later(sa, cx, now, old),
                 None => all_children_made(sa, cx),
             }
+            wish.into_iter().for_each(|wish| refused::ask_later(sa, cx, now, wish));
         }
     }
     Verdict::Keep
@@ -374,17 +393,16 @@ fn replaced(
     crossing: Option<Crossing>,
     lowest: &[u8],
 ) {
-    let by = sa.id;
     let spi_of = |sa: &IkeSa, id: SaId| sa.children.iter().find(|c| c.id == id).map(|c| c.spi_in);
     // RFC 7296 section 2.8.1: the SA made with the lowest of the four nonces is closed by the end that made it, the old
     // one by the other.
-    let (ours_to_delete, of_the_peer) = match crossing {
-        Some(crossing) if lowest < crossing.lowest.as_slice() => (new, Some(old)),
-        Some(crossing) => (old, Some(crossing.made)),
-        None => (old, None),
+    let (ours_to_delete, of_the_peer, by) = match crossing {
+        Some(crossing) if lowest < crossing.lowest.as_slice() => (new, Some(old), crossing.made),
+        Some(crossing) => (old, Some(crossing.made), new),
+        None => (old, None, new),
     };
     for id in [Some(ours_to_delete), of_the_peer].into_iter().flatten() {
-        mark_replaced(sa, cx, id);
+        mark_replaced(sa, cx, id, by);
     }
     if let Some(spi) = spi_of(sa, ours_to_delete) {
         // An operator may have asked meanwhile for the end of what has a successor now.
@@ -402,9 +420,9 @@ fn replaced(
 }
 
 /// The Child SA has a successor: it is not replaced again, and ends at the latest with its lifetime.
-fn mark_replaced(sa: &mut IkeSa, cx: &mut Context, id: SaId) {
+fn mark_replaced(sa: &mut IkeSa, cx: &mut Context, id: SaId, by: SaId) {
     let Some(child) = sa.children.iter_mut().find(|c| c.id == id) else { return };
-    child.state = ChildState::Rekeyed;
+    (child.state, child.replaced_by) = (ChildState::Rekeyed, Some(by));
     match child.expires {
         Some(end) => cx.timers.set(sa.id, Reason::ChildLifetime(id), end),
         None => cx.timers.cancel(sa.id, Reason::ChildLifetime(id)),
@@ -474,7 +492,7 @@ fn all_children_made(sa: &mut IkeSa, cx: &mut Context) {
 }
 
 /// The peer does not make it.
-fn refused(
+fn refusal(
     sa: &mut IkeSa,
     cx: &mut Context,
     now: Instant,
@@ -490,13 +508,13 @@ fn refused(
         return Verdict::End(FailureKind::PeerRefused { phase: Phase::Ike, notify });
     }
     let (rekey, proposals, crossing) = match &creating.what {
-        What::Rekeyed { proposals, crossing, .. } => (true, proposals, crossing.is_some()),
-        What::Child { proposals } => (false, proposals, false),
+        What::Rekeyed { proposals, crossing, .. } => (true, proposals, crossing.as_ref().map(|c| c.made)),
+        What::Child { proposals } => (false, proposals, None),
         What::Ike { .. } => return Verdict::Keep,
     };
-    if crossing {
+    if let Some(made) = crossing {
         // Section 2.8.1: the peer was done before our request came; its new SA is the one.
-        mark_replaced(sa, cx, id);
+        mark_replaced(sa, cx, id, made);
         return Verdict::Keep;
     }
     let Some(listed) = sa.children.iter().find(|c| c.id == id) else { return Verdict::Keep }; // deleted meanwhile
@@ -519,17 +537,22 @@ fn refused(
         }
         (NotifyType::TEMPORARY_FAILURE, _) => {
             sa.log(cx, "IKE", 1, format!("the peer cannot make CHILD_SA {name} just now: again later"));
+            if rekey {
+                sa.tell_not_rekeyed(cx, now, FailureKind::PeerRefused { phase: Phase::Child, notify }, Some(id));
+            }
             again_later(sa, cx, now, id);
             return Verdict::Keep;
         }
         (NotifyType::CHILD_SA_NOT_FOUND, _) if rekey => {
             // Section 2.25: the peer has lost it. It goes without a word, and a new one is made.
+            sa.tell_not_rekeyed(cx, now, FailureKind::PeerRefused { phase: Phase::Child, notify }, Some(id));
             remove_child(sa, cx, now, id, FailureKind::PeerRefused { phase: Phase::Child, notify });
             further_child(sa, cx, &name);
             return Verdict::Keep;
         }
         (NotifyType::NO_ADDITIONAL_SAS, _) if rekey => {
             sa.log(cx, "IKE", 1, "the peer makes no further SAs under this IKE SA".to_string());
+            sa.tell_not_rekeyed(cx, now, FailureKind::PeerRefused { phase: Phase::Child, notify }, Some(id));
             again_later(sa, cx, now, id);
             cx.effects.push(Effect::Renew { old: sa.id, child: name });
             return Verdict::Keep;
@@ -543,15 +566,21 @@ fn refused(
             cx.effects.push(Effect::Begin { connection: Arc::clone(connection), child: name, local, remote });
             return Verdict::Keep;
         }
+        (NotifyType::SINGLE_PAIR_REQUIRED, _) if !rekey && terms::for_single_pair(sa, cx, id) => {
+            sa.queue.push_front(task);
+            return Verdict::Keep;
+        }
         (notify, _) => child_refusal(notify, ours(), ts),
     };
     if rekey {
-        let tombstone = sa.tombstone(cx, now, kind, Some(&name));
-        cx.event(Event::Ended(Box::new(tombstone)));
+        sa.tell_not_rekeyed(cx, now, kind, Some(id));
         again_later(sa, cx, now, id);
     } else {
+        let waits_for_packets = notify == NotifyType::SINGLE_PAIR_REQUIRED;
+        let wish = sa.children.iter().find(|c| c.id == id).and_then(refused::wish).filter(|_| !waits_for_packets);
         remove_child(sa, cx, now, id, kind);
         all_children_made(sa, cx);
+        wish.into_iter().for_each(|wish| refused::ask_later(sa, cx, now, wish));
     }
     Verdict::Keep
 }
@@ -608,13 +637,25 @@ pub(super) fn request(
             Some(spi) => reply.notify(ProtocolId::ESP, &spi, notify, &data),
             None => reply.notify(ProtocolId::NONE, &[], notify, &data),
         };
+        let rekeyed = rekeyed_child(sa, request.chain);
+        let of_ike = request.rule == RuleId::CreateChildSaIkeRekeyRequest;
         if let Some((kind, child)) = kind.map(|k| *k) {
+            if of_ike || rekeyed.is_some() {
+                sa.tell_not_rekeyed(cx, now, kind, rekeyed);
+                return (reply, Verdict::Keep);
+            }
             let name = child.and_then(|i| connection.children.get(i)).map_or("-", |c| c.name.as_str());
             let tombstone = sa.tombstone(cx, now, kind, Some(name));
             cx.event(Event::Ended(Box::new(tombstone)));
         }
     }
     (reply, Verdict::Keep)
+}
+
+/// The Child SA that the peer's request is to replace.
+fn rekeyed_child(sa: &IkeSa, chain: &Chain<'_>) -> Option<SaId> {
+    let spi = *chain.notify(NotifyType::REKEY_SA)?.spi.first_chunk::<4>()?;
+    sa.children.iter().find(|c| c.is_installed() && c.spi_out.to_be_bytes() == spi).map(|c| c.id)
 }
 
 /// The request that made the Child SA which is rekeyed: the peer's for the same may come even later.
@@ -699,12 +740,9 @@ fn serve(
     let (tsi, tsr): (Vec<TrafficSelector>, _) = (selectors(chain.tsi()), selectors(chain.tsr()));
     let only = old.as_ref().map(|(_, name)| name.as_str());
     let (ends, transport) = (sa.ends(), transport_wish(sa, chain));
-    let (index, agreed) =
-        child::choose_further(connection, &ends, offered, (&tsi, &tsr), only, transport).map_err(|(i, kind)| {
-            let proposals = matches!(kind, FailureKind::NoProposalChosen { found_by: Side::Us, .. });
-            let notify = if proposals { NotifyType::NO_PROPOSAL_CHOSEN } else { NotifyType::TS_UNACCEPTABLE };
-            Refusal::fault(notify, kind, i)
-        })?;
+    let (index, agreed) = child::choose_further(connection, &ends, offered, (&tsi, &tsr), only, transport)
+        .map_err(|(i, kind)| Refusal::fault(terms::refusal(connection, i, &kind), kind, i))?;
+    let agreed = heard(agreed, chain);
     if old.is_none() && crosses_ours(sa, now, connection.children.get(index), &agreed.selectors, nonce_i) {
         sa.log(cx, "IKE", 1, "the peer asks for the Child SA that we ask for: ours is made".to_string());
         return Err(Refusal::plain(NotifyType::TEMPORARY_FAILURE));
@@ -728,9 +766,7 @@ fn serve(
     if let Some(key_exchange) = public {
         reply.ke(key_exchange.id(), key_exchange.public());
     }
-    reply.ts_i(&on_wire(&agreed.told().remote));
-    reply.ts_r(&on_wire(&agreed.told().local));
-    ask_for_transport(reply, agreed.mode);
+    terms::answer_selectors(reply, &agreed);
     if let Some((old, name)) = old {
         sa.log(cx, "IKE", 1, format!("the peer rekeys CHILD_SA {name}{{{}}}", old.0));
         cx.count(Counter::ChildRekey);
@@ -743,7 +779,7 @@ fn serve(
                 // Section 2.8: what comes by the new one proves that the initiator has it. Not where two new ones are made
                 // at once: this may be the one that goes.
                 new.takes_over_when_used = true;
-                mark_replaced(sa, cx, old);
+                mark_replaced(sa, cx, old, new_id);
             }
         }
     }

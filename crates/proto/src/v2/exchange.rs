@@ -13,7 +13,7 @@ use super::outstanding::{LAST_ID, LAST_IDS};
 use super::redirect::Gateway;
 use super::sa::{IkeSa, State};
 use super::window::fingerprint;
-use super::{crash, create_child_sa, ike_auth, ike_sa_init, informational, rekey_ike_sa, window};
+use super::{auth_puzzle, crash, create_child_sa, ike_auth, ike_sa_init, informational, rekey_ike_sa, window};
 use crate::context::{Context, Counter};
 use crate::timers::Reason;
 use model::{DropReason, Event, FailureKind, Instant, Role, SaId};
@@ -21,7 +21,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use wire::grammar::{self, Protection, RuleId, Sender, Violation};
 use wire::v2::{Chain, ChainBuilder, ChainError, parse_chain};
-use wire::{ExchangeType, Flags, Header, NotifyType, PayloadType, ProtocolId, Version};
+use wire::{ExchangeType, Flags, HEADER_LEN, Header, NotifyType, PayloadType, ProtocolId, Version};
 
 /// A request that waits for its answer.
 pub(crate) struct Pending {
@@ -64,6 +64,8 @@ pub(crate) enum Task {
     /// The peer is to know, of an IKE SA that a rekeying made, our token (RFC 6290 section 4.3) and our window (RFC 7296
     /// section 2.3).
     TellMore,
+    /// The peer is to authenticate anew by this time (RFC 4478).
+    TellLifetime { end: Instant },
     /// The peer is to go to another gateway (RFC 5685).
     Redirect { to: Gateway },
     /// Delete a Child SA, whose inbound SPI this is.
@@ -80,7 +82,7 @@ impl Task {
 
     /// Whether nothing else is asked at the same time: what it changes is the IKE SA itself, or where it is.
     fn is_alone(&self) -> bool {
-        !self.is_of_child() && !matches!(self, Self::Liveness | Self::TellMore)
+        !self.is_of_child() && !matches!(self, Self::Liveness | Self::TellMore | Self::TellLifetime { .. })
     }
 
     /// strongSwan's name, for listings.
@@ -91,6 +93,7 @@ impl Task {
             Self::Liveness => "IKE_DPD",
             Self::UpdateAddresses { .. } | Self::TellAddresses | Self::Routability { .. } => "IKE_MOBIKE",
             Self::TellMore => "IKE_QCD",
+            Self::TellLifetime { .. } => "IKE_AUTH_LIFETIME",
             Self::Redirect { .. } => "IKE_REDIRECT",
             Self::CreateChild { .. } => "CHILD_CREATE",
             Self::RekeyChild { .. } => "CHILD_REKEY",
@@ -159,7 +162,7 @@ impl IkeSa {
     ) -> Verdict {
         if self.replies.is_answered(header.message_id) {
             let fragment = header.next_payload == PayloadType::SKF;
-            if fragment && fragments::counters(datagram).is_some_and(|(number, _)| number != 1) {
+            if fragment && fragments::counters(datagram, HEADER_LEN).is_some_and(|(number, _)| number != 1) {
                 return Verdict::Keep; // RFC 7383 section 2.6.1: only the first fragment of a repetition counts
             }
             let repeated = match self.replies.repeat(header.message_id, datagram) {
@@ -191,7 +194,16 @@ impl IkeSa {
             self.drop_datagram(cx, DropReason::UnexpectedExchange, path);
             return Verdict::Keep;
         }
+        match auth_puzzle::solved(self, cx, header, datagram, path) {
+            Ok(true) => {}
+            Ok(false) => return Verdict::Keep,
+            Err(verdict) => return verdict,
+        }
+        let before = self.got_senseless;
         let Some(whole) = self.open(cx, header, datagram, path) else {
+            if self.got_senseless && !before {
+                cx.senseless.got(now);
+            }
             return Verdict::Keep;
         };
         self.count_in(cx, header);
@@ -255,7 +267,7 @@ impl IkeSa {
         }
         let mut message = datagram.to_vec();
         let sealed = header.next_payload == PayloadType::SK;
-        let opened = self.keys().filter(|_| sealed).and_then(|keys| keys.open(&mut message).ok());
+        let opened = self.keys().filter(|_| sealed).and_then(|keys| keys.open(&mut message, HEADER_LEN).ok());
         let Some((first, content)) = opened.and_then(|(first, range)| Some((first, message.get(range)?))) else {
             return false;
         };
@@ -307,6 +319,9 @@ impl IkeSa {
         path: Path,
     ) -> Verdict {
         let expected = self.pending.get(header.message_id).is_some_and(|p| p.exchange == header.exchange);
+        if !expected && self.is_closed() && self.last_word.take_if(|id| *id == header.message_id).is_some() {
+            return Verdict::Keep;
+        }
         if !expected {
             self.drop_datagram(cx, DropReason::UnexpectedResponse, path);
             return Verdict::Keep;
@@ -376,23 +391,31 @@ impl IkeSa {
 
     /// Checks and decrypts; counts and reports what cannot be. Nothing comes of a fragment until it is the last missing.
     fn open(&mut self, cx: &mut Context, header: &Header, datagram: &[u8], path: Path) -> Option<Whole> {
-        match header.next_payload {
+        let front = auth_puzzle::front(header, datagram).filter(|_| matches!(self.state, State::HalfOpen(_)));
+        let (kind, at) = front.map_or((header.next_payload, HEADER_LEN), |front| (front.next, front.at));
+        match kind {
             PayloadType::SK => {}
-            PayloadType::SKF => return self.take_fragment(cx, header, datagram, path),
+            PayloadType::SKF => return self.take_fragment(cx, header, (datagram, at), path),
             _ => {
                 self.drop_datagram(cx, DropReason::NotProtected, path);
                 return None;
             }
         }
         let mut message = datagram.to_vec();
-        let opened = self.keys().and_then(|keys| keys.open(&mut message).ok());
+        let opened = self.keys().and_then(|keys| keys.open(&mut message, at).ok());
         match opened.and_then(|(first, range)| Some((first, message.get(range)?.to_vec()))) {
             Some((first, content)) => Some(Whole { first, content, fingerprint: fingerprint(datagram).to_vec() }),
             None => {
-                self.drop_datagram(cx, DropReason::IntegrityCheckFailed, path);
+                self.senseless(cx, path);
                 None
             }
         }
+    }
+
+    /// What came cannot be deciphered.
+    pub(super) fn senseless(&mut self, cx: &mut Context, path: Path) {
+        self.got_senseless |= matches!(self.state, State::HalfOpen(_));
+        self.drop_datagram(cx, DropReason::IntegrityCheckFailed, path);
     }
 
     /// RFC 7296 section 2.23: the peer's address is where its authentic messages come from, if a NAT may have changed it;
@@ -644,7 +667,7 @@ impl IkeSa {
             State::HalfOpen(s) => Some(s.keys),
             State::AuthSent(s) => Some(s.keys),
             State::Established(keys) | State::Deleting(keys) => Some(keys),
-            State::InitSent(_) | State::Closed => None,
+            State::InitSent(_) | State::Puzzled(_) | State::Closed => None,
         }
     }
 }

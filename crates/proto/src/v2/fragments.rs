@@ -107,11 +107,11 @@ impl Reassembly {
     }
 }
 
-/// Number and total of the fragment that this datagram is.
-pub(super) fn counters(datagram: &[u8]) -> Option<(u16, u16)> {
-    let chain = parse_chain(PayloadType::SKF, datagram.get(HEADER_LEN..)?, HEADER_LEN).ok()?;
+/// Number and total of the fragment that this datagram is, which begins `at` this octet.
+pub(super) fn counters(datagram: &[u8], at: usize) -> Option<(u16, u16)> {
+    let chain = parse_chain(PayloadType::SKF, datagram.get(at..)?, at).ok()?;
     match chain.payloads.as_slice() {
-        // RFC 7383 section 2.5: it is the only payload of its message.
+        // RFC 7383 section 2.5: it is the only payload of its message, but for what is not encrypted.
         [(_, Payload::EncryptedFragment { number, total, .. })] => Some((*number, *total)),
         _ => None,
     }
@@ -123,18 +123,18 @@ impl IkeSa {
         &mut self,
         cx: &mut Context,
         header: &Header,
-        datagram: &[u8],
+        (datagram, at): (&[u8], usize),
         path: Path,
     ) -> Option<Whole> {
-        let Some((number, total)) = counters(datagram) else {
+        let Some((number, total)) = counters(datagram, at) else {
             self.drop_datagram(cx, DropReason::Malformed, path);
             return None;
         };
         let mut message = datagram.to_vec();
         // RFC 7383 section 2.6: only what is authentic is kept.
-        let opened = self.keys().and_then(|keys| keys.open_fragment(&mut message).ok());
+        let opened = self.keys().and_then(|keys| keys.open_fragment(&mut message, at).ok());
         let Some((next, content)) = opened.and_then(|(next, range)| Some((next, message.get(range)?))) else {
-            self.drop_datagram(cx, DropReason::IntegrityCheckFailed, path);
+            self.senseless(cx, path);
             return None;
         };
         let fragment = Fragment { number, total, next, content, fingerprint: fingerprint(datagram) };
@@ -160,8 +160,8 @@ impl IkeSa {
     /// peer may divide the repeated request into smaller fragments, so it need not be the same.
     pub(super) fn is_first_fragment(&self, datagram: &[u8]) -> bool {
         let mut message = datagram.to_vec();
-        counters(datagram).is_some_and(|(number, _)| number == 1)
-            && self.keys().is_some_and(|keys| keys.open_fragment(&mut message).is_ok())
+        counters(datagram, HEADER_LEN).is_some_and(|(number, _)| number == 1)
+            && self.keys().is_some_and(|keys| keys.open_fragment(&mut message, HEADER_LEN).is_ok())
     }
 
     /// How long a message of ours may be before it is sent in fragments; `None` where it is not to be divided.

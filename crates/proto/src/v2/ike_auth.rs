@@ -17,6 +17,8 @@
 //!                                        <--  HDR, SK {N(AUTHENTICATION_FAILED)}
 //! ```
 
+use super::auth_lifetime;
+use super::certificate_request::{MOST_NAMED, Wanted, request_certificate};
 use super::certified::certified_only;
 use super::child::{self, ChildSa};
 use super::childless;
@@ -24,23 +26,28 @@ use super::configuration;
 use super::crash;
 use super::create_child_sa::{probe_soon, with_trigger};
 use super::exchange::{Request, Task, Verdict};
-use super::ike_sa_init::{permits, request_certificate};
+use super::ike_sa_init::permits;
 use super::informational::{child_refusal, remove_child};
 use super::keys::{Keys, child_keys};
 use super::mobility;
 use super::redirect;
+use super::refused;
 use super::sa::{HalfOpen, IkeSa, State};
+use super::terms::{
+    answer_selectors, answered_mode, ask_for_rest, ask_for_transport, for_single_pair, heard, on_wire, refusal,
+    selectors, transport_of, transport_wish,
+};
 use super::window;
 use crate::context::{Context, Effect};
 use crate::credentials::{Checked, Signature, method_name, own_identity, scheme_for, sends_certificate};
 use crate::policy;
 use config::{AuthMethod as Method, Connection, SharedSecret, Unique, best_psk};
 use crypto::{Certificate, KeyKind, RawKey, Scheme};
-use model::dataplane::Mode;
-use model::{CertificateProblem, Event, FailureKind, Identity, Instant, Role, Side, TrafficSelector, narrow};
+use model::{
+    CertificateProblem, DropReason, Event, FailureKind, Identity, Instant, Role, Side, TrafficSelector, narrow,
+};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 use wire::grammar::RuleId;
 use wire::v2::{Chain, ChainBuilder, Id};
 use wire::{
@@ -62,32 +69,6 @@ fn auth_value(keys: &Keys, psk: &SharedSecret, first_message: &[u8], nonce: &[u8
 
 /// How many connections of a peer's identity its proof is tried with.
 const MAX_TRIED: usize = 8;
-
-/// What the peer's first message said about certificates and signatures.
-pub(super) struct Wanted {
-    /// Hashes with which it checks signatures (RFC 7427 section 4).
-    hashes: Vec<HashAlgorithm>,
-    /// Whether it asked for a certificate.
-    certificate: bool,
-    /// Whether it asked for a public key without one (RFC 7670 section 3).
-    raw: bool,
-    /// Of which authorities, by the hashes of their keys.
-    authorities: Vec<u8>,
-}
-
-impl Wanted {
-    /// From the message with the peer's CERTREQ, if it has one.
-    pub(super) fn of(chain: &Chain<'_>, hashes: Vec<HashAlgorithm>) -> Self {
-        let requests = || chain.cert_requests().filter(|(encoding, _)| *encoding == CertEncoding::X509_SIGNATURE);
-        let authorities = requests().flat_map(|(_, hashes)| hashes.iter().copied()).collect();
-        let raw = chain.cert_requests().any(|(encoding, _)| encoding == CertEncoding::RAW_PUBLIC_KEY);
-        Self { hashes, certificate: requests().next().is_some(), raw, authorities }
-    }
-
-    fn names(&self, authority: &Certificate) -> bool {
-        self.authorities.chunks_exact(20).any(|hash| hash == authority.key_info_hash())
-    }
-}
 
 /// What is signed (RFC 7296 section 2.15): what the end sent first, the other's nonce, and prf(SK_p, its identity).
 fn signed_octets(keys: &Keys, first_message: &[u8], nonce: &[u8], sk_p: &Secret, id: &[u8]) -> Vec<u8> {
@@ -173,14 +154,6 @@ fn identity(id: Id<'_>) -> Identity {
     Identity::from_wire(id.kind.0, id.data)
 }
 
-pub(super) fn selectors(list: Option<&[wire::v2::TrafficSelector]>) -> Vec<TrafficSelector> {
-    list.unwrap_or_default().iter().map(|ts| TrafficSelector::from(*ts)).collect()
-}
-
-pub(super) fn on_wire(list: &[TrafficSelector]) -> Vec<wire::v2::TrafficSelector> {
-    list.iter().map(|ts| wire::v2::TrafficSelector::from(*ts)).collect()
-}
-
 /// Whether both ends are to prove themselves in one round and in a way that IKEv2 has. Anything else the configuration
 /// asks for must never become less.
 fn one_round(connection: &Connection) -> Result<(), FailureKind> {
@@ -236,7 +209,7 @@ pub(super) fn send(
         let value = auth_value(&auth.keys, &psk, init_request, nonce, sk_p, &id);
         (AuthMethod::SHARED_KEY_MIC, value, "pre-shared key".to_string())
     };
-    request_certificate(&mut chain, cx, [&connection]);
+    request_certificate(&mut chain, cx, [&connection], MOST_NAMED);
     if !expected.is_wildcard() {
         chain.id_r(IdType(expected.kind().number()), expected.data());
     }
@@ -301,6 +274,7 @@ pub(super) fn response(sa: &mut IkeSa, cx: &mut Context, now: Instant, response:
             // whose answer nobody needs.
             let mut chain = ChainBuilder::new();
             chain.notify(ProtocolId::NONE, &[], NotifyType::AUTHENTICATION_FAILED, &[]);
+            sa.last_word = Some(sa.next_request);
             sa.request(
                 cx,
                 now,
@@ -321,7 +295,7 @@ pub(super) fn response(sa: &mut IkeSa, cx: &mut Context, now: Instant, response:
     configuration::take(sa, cx, chain);
     mobility::agree(sa, cx, &connection, chain, true);
     established(sa, cx, now);
-    note_lifetime(sa, cx, now, chain);
+    auth_lifetime::note(sa, cx, now, chain, false);
     if let Some(to) = redirect::told(sa, cx, chain) {
         cx.effects.push(Effect::Redirect { sa: sa.id, to });
         if response.rule == RuleId::IkeAuthChildRefusal {
@@ -413,12 +387,14 @@ fn finish_first_child(
                 Some(kind) => Err(kind),
                 None => agreed
                     .and_then(|agreed| assigned_only(sa, config, agreed))
-                    .and_then(|agreed| certified_only(sa, agreed)),
+                    .and_then(|agreed| certified_only(sa, agreed))
+                    .map(|agreed| heard(agreed, chain)),
             }
         }
         _ => {
             let notify = chain.error().map_or(NotifyType::NO_PROPOSAL_CHOSEN, |n| n.kind);
-            Err(configuration::failure(sa, Some(notify)).unwrap_or_else(|| child_refusal(notify, ours(), offered)))
+            Err(configuration::failure(sa, Some(notify))
+                .unwrap_or_else(|| child_refusal(notify, ours(), offered.clone())))
         }
     };
     let refused_by_peer = response.rule != RuleId::IkeAuthResponse;
@@ -434,18 +410,29 @@ fn finish_first_child(
     });
     match agreed {
         Ok((agreed, keys)) => {
-            let id = larval.id;
+            let (id, name) = (larval.id, larval.name.clone());
+            larval.of_auth = true;
+            let (taken, by_packet) = (agreed.selectors.clone(), larval.trigger.is_some());
             sa.install(cx, now, larval, agreed, keys, Role::Initiator);
             probe_soon(sa, cx, now, id);
             child_up(sa, cx, now, id);
             if let Some(old) = sa.replaces.take() {
-                cx.effects.push(Effect::Replace { old, by: sa.id });
+                cx.effects.push(Effect::Replace { old, by: sa.id }); // with all that the old one has
+            } else if !by_packet {
+                ask_for_rest(sa, cx, chain, &name, (&offered, &taken));
             }
             Verdict::Keep
         }
         Err(kind) => {
             let (id, spi) = (larval.id, larval.spi_in);
+            let wish = refused::wish(&larval);
             sa.children.push(larval);
+            let single =
+                FailureKind::PeerRefused { phase: model::Phase::Child, notify: NotifyType::SINGLE_PAIR_REQUIRED };
+            if kind == single && for_single_pair(sa, cx, id) {
+                sa.queue.push_front(Task::CreateChild { child: id });
+                return Verdict::Keep;
+            }
             if refused_by_peer {
                 remove_child(sa, cx, now, id, kind.clone());
             } else {
@@ -455,6 +442,8 @@ fn finish_first_child(
             // RFC 7296 section 3.15.4: without the address that the configuration needs the IKE SA is of no use.
             if cx.settings.close_ike_on_child_failure || matches!(kind, FailureKind::NoVirtualAddress { .. }) {
                 sa.enqueue(cx, now, Task::DeleteIke { reason: kind });
+            } else if let Some(wish) = wish.filter(|_| kind != single) {
+                refused::ask_later(sa, cx, now, wish);
             }
             Verdict::Keep
         }
@@ -512,6 +501,9 @@ pub(super) fn request(
         Err((connection, kind)) => {
             sa.connection = connection.or(sa.connection.take());
             sa.remote_id = peer;
+            if matches!(kind, FailureKind::TooManyOfPeer { .. }) {
+                cx.dropped(DropReason::IkeSaLimitPeer, request.path.remote);
+            }
             // Section 2.21.2: the peer learns that it failed, never why; of the form of its request it does (RFC 6023
             // section 3).
             let form = matches!(kind, FailureKind::ChildlessMismatch { .. });
@@ -546,7 +538,7 @@ pub(super) fn request(
         mobility::announce(sa, cx, &mut reply);
     }
     established(sa, cx, now);
-    tell_lifetime(sa, now, &mut reply);
+    auth_lifetime::tell(sa, now, &mut reply);
     let made = match served {
         Ok(()) => first_child(sa, cx, now, &connection, request, (&nonce_i, &nonce_r), &mut reply),
         Err(kind) => Err((None, kind)),
@@ -554,11 +546,10 @@ pub(super) fn request(
     if let Err((index, kind)) = made {
         let name = index.and_then(|i| connection.children.get(i)).map(|c| c.name.clone());
         let notify = match kind {
-            FailureKind::NoProposalChosen { .. } => NotifyType::NO_PROPOSAL_CHOSEN,
             // RFC 7296 section 3.10.1: what had to be asked for, and what could not be had.
             FailureKind::NoVirtualAddress { ref asked, .. } if asked.is_empty() => NotifyType::FAILED_CP_REQUIRED,
             FailureKind::NoVirtualAddress { .. } => NotifyType::INTERNAL_ADDRESS_FAILURE,
-            _ => NotifyType::TS_UNACCEPTABLE,
+            ref kind => refusal(&connection, index, kind),
         };
         reply.notify(ProtocolId::NONE, &[], notify, &[]);
         let tombstone = sa.tombstone(cx, now, kind.clone(), Some(name.as_deref().unwrap_or("-")));
@@ -688,6 +679,14 @@ fn prove(
         id: &id,
     };
     let mut proven = verify(cx, now, connection, chain, (keys, &proof), (&local, remote))?;
+    let proven = verify(cx, now, connection, chain, (keys, &proof), (&local, remote))?;
+    // Those that go when this one is up do not count.
+    let alone = connection.unique == Unique::Replace || chain.notify(NotifyType::INITIAL_CONTACT).is_some();
+    let most = cx.settings.ike_sa_limit_peer;
+    let known = cx.peers.with(&(local.clone(), remote.clone())).map_or(0, std::collections::BTreeMap::len);
+    if most != 0 && known >= most && (!alone || connection.unique == Unique::Never) {
+        return Err(FailureKind::TooManyOfPeer { remote: remote.clone(), most });
+    }
     let own = id_body(local.kind().number(), local.data());
     let (message, nonce, sk_p) = (&half_open.response, &half_open.nonce_i, &sk_p.responder);
     let auth = if connection.local.method == Method::Pubkey {
@@ -800,6 +799,7 @@ fn first_child(
     let (tsi, tsr) = (selectors(chain.tsi()), selectors(chain.tsr()));
     let transport = transport_wish(sa, chain);
     let (index, agreed) = child::choose(connection, &sa.ends(), offered, &tsi, &tsr, transport)?;
+    let agreed = heard(agreed, chain);
     let spi_out = offered.iter().find(|p| p.number == agreed.number).and_then(wire::v2::Proposal::child_spi);
     let keys = sa.keys().and_then(|k| child_keys(k, &agreed.suite, None, nonces));
     let (Some(config), Some(spi_out), Some(keys)) = (connection.children.get(index), spi_out, keys) else {
@@ -807,12 +807,10 @@ fn first_child(
         return Err((Some(index), FailureKind::MessageInvalid { rule: RuleId::IkeAuthRequest, missing }));
     };
     let mut new = ChildSa::larval(cx, config, agreed.selectors.clone());
-    new.spi_out = spi_out;
+    (new.spi_out, new.of_auth) = (spi_out, true);
     let id = new.id;
     reply.sa(&[child::answer(&agreed, new.spi_in)]);
-    reply.ts_i(&on_wire(&agreed.told().remote));
-    reply.ts_r(&on_wire(&agreed.told().local));
-    ask_for_transport(reply, agreed.mode);
+    answer_selectors(reply, &agreed);
     sa.install(cx, now, new, agreed, keys, Role::Responder);
     probe_soon(sa, cx, now, id);
     child_up(sa, cx, now, id);
@@ -820,61 +818,6 @@ fn first_child(
 }
 
 // --------------------------------------------------------------------------------------------------------------- both
-
-/// The mode that we ask for: transport where the child wants it and its selectors are those of the two hosts.
-pub(super) fn transport_of(sa: &IkeSa, child: &ChildSa) -> Mode {
-    let selectors = child::Selectors { local: child.local_ts.clone(), remote: child.remote_ts.clone() };
-    child::mode_for(child.mode, &selectors, sa.local.ip(), sa.remote.ip())
-}
-
-/// RFC 7296 section 1.3.1: asks for transport mode, or agrees to it.
-pub(super) fn ask_for_transport(chain: &mut ChainBuilder, mode: Mode) {
-    if mode == Mode::Transport {
-        chain.notify(ProtocolId::NONE, &[], NotifyType::USE_TRANSPORT_MODE, &[]);
-    }
-}
-
-/// The mode after the responder's answer.
-pub(super) fn answered_mode(asked: Mode, answer: &Chain<'_>) -> Mode {
-    if answer.notify(NotifyType::USE_TRANSPORT_MODE).is_some() { asked } else { Mode::Tunnel }
-}
-
-/// Whether the initiator asks for transport mode.
-pub(super) fn transport_wish(sa: &IkeSa, request: &Chain<'_>) -> child::TransportWish {
-    child::TransportWish { asked: request.notify(NotifyType::USE_TRANSPORT_MODE).is_some(), nat: sa.nat }
-}
-
-/// The least time before we authenticate anew because the peer says so: each new IKE SA may say so again.
-const LEAST_LIFETIME: Duration = Duration::from_secs(10);
-
-/// RFC 4478 section 1: the initiator hears when the responder wants it to have authenticated anew, where only the initiator
-/// can begin that. Elsewhere it would begin at once if that time is short to it, and again and again.
-fn tell_lifetime(sa: &IkeSa, now: Instant, reply: &mut ChainBuilder) {
-    if sa.can_begin_anew() {
-        return;
-    }
-    let over = sa.connection.as_ref().map_or(Duration::ZERO, |c| c.over_time);
-    let left = sa.reauth_end.map(|end| end.since(now).saturating_sub(over)).filter(|left| !left.is_zero());
-    if let Some(seconds) = left.and_then(|left| u32::try_from(left.as_secs()).ok()) {
-        reply.notify(ProtocolId::NONE, &[], NotifyType::AUTH_LIFETIME, &seconds.to_be_bytes());
-    }
-}
-
-/// RFC 4478 section 3: the responder says so in seconds, and we authenticate anew before.
-fn note_lifetime(sa: &mut IkeSa, cx: &mut Context, now: Instant, chain: &Chain<'_>) {
-    let data = chain.notify(NotifyType::AUTH_LIFETIME).and_then(|n| n.data.first_chunk::<4>());
-    let Some(lifetime) = data.map(|octets| Duration::from_secs(u32::from_be_bytes(*octets).into())) else { return };
-    let Some(over) = sa.connection.as_ref().map(|c| c.over_time).filter(|_| !lifetime.is_zero()) else { return };
-    // Early enough to have the new one before the responder ends this one.
-    let after = (lifetime - over.clamp(lifetime / 10, lifetime / 2)).max(LEAST_LIFETIME);
-    let (at, end) = (now + after, now + after.max(lifetime) + over.max(LEAST_LIFETIME));
-    sa.reauth_at = Some(sa.reauth_at.map_or(at, |ours| ours.min(at)));
-    sa.reauth_end = Some(sa.reauth_end.map_or(end, |ours| ours.min(end)));
-    sa.expires = sa.expires.into_iter().chain(sa.reauth_end).min();
-    sa.arm_lifetime(cx);
-    let (told, left) = (lifetime.as_secs(), sa.reauth_at.map_or(0, |at| at.since(now).as_secs()));
-    sa.log(cx, "IKE", 1, format!("received AUTH_LIFETIME of {told}s, authenticating anew in {left}s"));
-}
 
 fn established(sa: &mut IkeSa, cx: &mut Context, now: Instant) {
     sa.established = Some(now);

@@ -13,6 +13,8 @@
 //!                          <--  HDR(A,0), N(NO_PROPOSAL_CHOSEN)     section 2.7
 //! ```
 
+use super::auth_puzzle::{Puzzled, Unkeyed};
+use super::certificate_request::{MOST_IN_CLEAR, Wanted, request_certificate};
 use super::child::{self, ChildSa};
 use super::exchange::{Path, Pending, Task, Verdict, count_out};
 use super::keys::Keys;
@@ -37,8 +39,8 @@ use wire::grammar::{self, Protection, RuleId, Sender};
 use wire::v1::STRONGSWAN_VENDOR_ID;
 use wire::v2::{Chain, ChainBuilder, message, parse_chain};
 use wire::{
-    CertEncoding, ExchangeType, Flags, HEADER_LEN, HashAlgorithm, Header, IkeSpi, KeyExchangeId, NotifyType,
-    PayloadType, ProtocolId, SpiPair, Version,
+    ExchangeType, Flags, HEADER_LEN, HashAlgorithm, Header, IkeSpi, KeyExchangeId, NotifyType, PayloadType, ProtocolId,
+    SpiPair, Version,
 };
 
 /// Octets of our nonces: RFC 7296 section 2.10 wants at least half the PRF's key, 32 suffice for all.
@@ -231,7 +233,7 @@ pub(crate) fn response(
     let (nonce_i, nonce_r) = (init.nonce.clone(), nonce.to_vec());
     let (keys, auth) = match Keys::derive(&suite, &shared, (&nonce_i, &nonce_r), spis, Role::Initiator) {
         Ok(derived) => derived,
-        Err(error) => return Verdict::End(FailureKind::InstallFailed { reason: error.to_string() }),
+        Err(error) => return Verdict::End(unusable(error)),
     };
     let found = nat::detect(&chain, spis, sa.local, sa.remote, init.pretend.is_some());
     let request = sa.pending.take(0).and_then(|p| p.message.into_iter().next()).unwrap_or_default();
@@ -269,7 +271,7 @@ pub(crate) fn response(
     if let Err(kind) = childless {
         return Verdict::End(kind);
     }
-    let wanted = ike_auth::Wanted::of(&chain, hashes_of(&chain));
+    let wanted = Wanted::of(&chain, hashes_of(&chain));
     // RFC 8019 section 7.2.3
     let content = [nonce, &spis.responder.0].concat();
     let offers = |id| connection.proposals.iter().any(|p| p.prf.contains(&id));
@@ -309,26 +311,6 @@ fn hashes_of(chain: &Chain<'_>) -> Vec<HashAlgorithm> {
         .filter_map(|pair| pair.first_chunk())
         .map(|two| HashAlgorithm(u16::from_be_bytes(*two)))
         .collect()
-}
-
-/// Asks for a certificate of one of our authorities (RFC 7296 section 3.7): of those that any of these connections takes.
-pub(super) fn request_certificate<'a>(
-    chain: &mut ChainBuilder,
-    cx: &Context,
-    connections: impl IntoIterator<Item = &'a Arc<Connection>>,
-) {
-    let asking =
-        |c: &&Arc<Connection>| c.remote.method == AuthMethod::Pubkey && c.send_certreq && c.remote.pubkeys.is_empty();
-    let mut hashes: Vec<[u8; 20]> = Vec::new();
-    for authority in connections.into_iter().filter(asking).flat_map(|c| cx.credentials.acceptable(c)) {
-        let hash = authority.key_info_hash();
-        if !hashes.contains(&hash) {
-            hashes.push(hash);
-        }
-    }
-    if !hashes.is_empty() {
-        chain.cert_req(CertEncoding::X509_SIGNATURE, hashes.as_flattened());
-    }
 }
 
 /// Whether the peer takes fragments (RFC 7383 section 2.3), and we let it know that we do.
@@ -490,6 +472,8 @@ pub(crate) struct FirstMessage<'a> {
     pub path: Path,
     /// The connections that the addresses allow, best first.
     pub candidates: Vec<Arc<Connection>>,
+    /// The initiator is to solve a puzzle of so many bits before its IKE_AUTH is looked at.
+    pub puzzle: Option<u8>,
 }
 
 /// What becomes of a first message.
@@ -554,12 +538,19 @@ pub(crate) fn respond(cx: &mut Context, now: Instant, first: FirstMessage<'_>) -
     let Ok(key_exchange) = KeyExchange::generate(group, &mut *cx.rng) else {
         return Response::Dropped(DropReason::NoConfig);
     };
-    let Ok(shared) = key_exchange.agree(ke.data) else {
+    let prf = suite.prf.and_then(|prf| Some((prf, crypto::Prf::new(prf).ok()?)));
+    let puzzle = first.puzzle.zip(prf);
+    let shared = match puzzle {
+        None => Some(key_exchange.agree(ke.data)),
+        Some(_) => None, // RFC 8019 section 7.2.4: not before the solution is there
+    };
+    let Ok(shared) = shared.transpose() else {
         return refuse(cx, now, &first, NotifyType::INVALID_SYNTAX, &[], FailureKind::BadPublicValue { group });
     };
     let spis = SpiPair { initiator: header.spis.initiator, responder: cx.ike_spi() };
     let nonce_r = cx.random::<NONCE_LEN>().to_vec();
-    let Ok((keys, auth)) = Keys::derive(&suite, &shared, (nonce, &nonce_r), spis, Role::Responder) else {
+    let derive = |shared| Keys::derive(&suite, &shared, (nonce, &nonce_r), spis, Role::Responder);
+    let Ok(keys) = shared.map(derive).transpose() else {
         return Response::Dropped(DropReason::NoConfig);
     };
     let forced = first.candidates.first().is_some_and(|c| c.encap);
@@ -582,7 +573,7 @@ pub(crate) fn respond(cx: &mut Context, now: Instant, first: FirstMessage<'_>) -
     {
         announce_hashes(&mut reply);
     }
-    request_certificate(&mut reply, cx, &first.candidates);
+    request_certificate(&mut reply, cx, &first.candidates, MOST_IN_CLEAR);
     childless::announce(&mut reply, &first.candidates);
     let fragments = first.candidates.first().is_some_and(|c| fragmentable(&chain, c));
     if fragments {
@@ -590,6 +581,10 @@ pub(crate) fn respond(cx: &mut Context, now: Instant, first: FirstMessage<'_>) -
     }
 
     add_vendor_id(&mut reply, cx);
+    if let Some((difficulty, (prf, _))) = puzzle {
+        let [high, low] = prf.0.to_be_bytes();
+        reply.notify(ProtocolId::NONE, &[], NotifyType::PUZZLE, &[high, low, difficulty]);
+    }
 
     // The keys go into the state below, once all else that can be refused has been.
     let (ends, state) = ((path.local, path.remote), State::Closed);
@@ -607,16 +602,28 @@ pub(crate) fn respond(cx: &mut Context, now: Instant, first: FirstMessage<'_>) -
     sa.unproven = (first.datagram.len(), response.len());
     sa.datagrams_in = 1;
     sa.datagrams_out = 1;
-    sa.state = State::HalfOpen(Box::new(HalfOpen {
-        keys,
-        auth,
+    // Section 7.2.3
+    let content = [&nonce_r[..], &spis.responder.0].concat();
+    let rest = Unkeyed {
         request: first.datagram.to_vec(),
         response: response.clone(),
         nonce_i: nonce.to_vec(),
         nonce_r,
         hashes: hashes_of(&chain),
         candidates: first.candidates,
-    }));
+    };
+    sa.state = match (keys, puzzle) {
+        (Some((keys, auth)), _) => State::HalfOpen(Box::new(HalfOpen::new(keys, auth, rest))),
+        (None, Some((difficulty, (_, prf)))) => {
+            let text =
+                format!("many IKE_AUTH requests make no sense: asking for a puzzle of {difficulty} bits before it");
+            sa.log(cx, "IKE", 1, text);
+            let puzzle = Puzzle { prf, difficulty, content };
+            let public = ke.data.to_vec();
+            State::Puzzled(Box::new(Puzzled { puzzle, key_exchange, public, suite, rest }))
+        }
+        (None, None) => return Response::Dropped(DropReason::NoConfig),
+    };
     sa.log(cx, "IKE", 0, format!("{} is initiating an IKE_SA", path.remote.ip()));
     sa.log(cx, "CFG", 1, format!("selected proposal: {suite}"));
     report_nat(&sa, cx);
@@ -625,6 +632,11 @@ pub(crate) fn respond(cx: &mut Context, now: Instant, first: FirstMessage<'_>) -
     cx.timers.set(sa.id, Reason::HalfOpen, now + cx.settings.half_open_timeout);
     cx.transmit(path.local, path.remote, response);
     Response::HalfOpen(Box::new(sa))
+}
+
+/// A suite that was negotiated cannot be used.
+pub(super) fn unusable(error: crypto::Unsupported) -> FailureKind {
+    FailureKind::InstallFailed { reason: error.to_string() }
 }
 
 /// NAT detection hashes in a request cover a zero responder's SPI.

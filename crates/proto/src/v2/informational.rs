@@ -8,7 +8,7 @@
 use super::child;
 use super::exchange::{Request, Task, Verdict};
 use super::sa::{IkeSa, State};
-use super::{crash, mobility, redirect, window};
+use super::{auth_lifetime, crash, mobility, redirect, refused, window};
 use crate::context::{Context, Effect};
 use model::{ChildState, Event, FailureKind, Instant, Phase, SaId};
 use wire::grammar::RuleId;
@@ -54,6 +54,7 @@ pub(super) fn request(
     }
     if matches!(verdict, Verdict::Keep) {
         crash::take(sa, cx, request.chain);
+        auth_lifetime::note(sa, cx, now, request.chain, true);
         mobility::serve(sa, cx, now, request, &mut reply);
         if let Some(to) = redirect::told(sa, cx, request.chain) {
             cx.effects.push(Effect::Redirect { sa: sa.id, to });
@@ -83,7 +84,9 @@ fn delete_by_peer_spi(sa: &mut IkeSa, cx: &mut Context, now: Instant, spi: u32) 
     let spi_in = sa.children.iter().find(|c| c.id == child).map(|c| c.spi_in);
     // Section 1.4.1: if we deleted it at the same time, the SPI is not named in the answer.
     let ours_too = sa.pending.tasks().any(|task| matches!(task, Task::DeleteChild { spi, .. } if Some(*spi) == spi_in));
-    let replaced = sa.children.iter().any(|c| c.id == child && c.state == ChildState::Rekeyed);
+    let replaced_by = sa.children.iter().find(|c| c.id == child && c.state == ChildState::Rekeyed);
+    let replaced_by = replaced_by.map(|c| c.replaced_by.unwrap_or(sa.id));
+    let replaced = replaced_by.is_some();
     let name = sa.children.iter().find(|c| c.id == child).map(|c| c.name.clone()).unwrap_or_default();
     let config = sa.connection.as_ref().and_then(|c| child::config_of(c, &name));
     let again = !replaced && config.is_some_and(|c| c.close_action.starts());
@@ -91,7 +94,7 @@ fn delete_by_peer_spi(sa: &mut IkeSa, cx: &mut Context, now: Instant, spi: u32) 
     let leaving = sa.children.iter().any(|c| c.id == child && sa.is_child_leaving(c));
     let again = again && (sa.role == model::Role::Initiator || !leaving);
     let trap = !replaced && config.is_some_and(|c| c.close_action.traps());
-    let reason = if replaced { FailureKind::Replaced { by: sa.id } } else { FailureKind::PeerDeleted };
+    let reason = replaced_by.map_or(FailureKind::PeerDeleted, |by| FailureKind::Replaced { by });
     remove_child(sa, cx, now, child, reason);
     if again {
         cx.effects.push(Effect::Remake { sa: sa.id, child: name.clone() });
@@ -124,6 +127,13 @@ pub(super) fn start(sa: &mut IkeSa, cx: &mut Context, now: Instant, task: Task) 
     let mut chain = ChainBuilder::new();
     match &task {
         Task::DeleteChild { spi, .. } => {
+            if let Task::DeleteChild { reason, .. } = &task
+                && let Some(child) = sa.children.iter().find(|c| c.spi_in == *spi && refused::waits(sa, cx, c))
+            {
+                // The peer has never had it.
+                let (child, reason) = (child.id, reason.clone());
+                return remove_child(sa, cx, now, child, reason);
+            }
             let Some(child) = sa.children.iter_mut().find(|c| c.spi_in == *spi) else {
                 return; // gone meanwhile
             };
@@ -140,6 +150,7 @@ pub(super) fn start(sa: &mut IkeSa, cx: &mut Context, now: Instant, task: Task) 
             }
             window::announce(cx, &mut chain, &mut sa.replies);
         }
+        Task::TellLifetime { end } => auth_lifetime::ask(sa, cx, now, *end, &mut chain),
         Task::Redirect { to } => redirect::write(&mut chain, to),
         task => mobility::write(sa, cx, task, &mut chain),
     }

@@ -4,7 +4,7 @@ use crypto::v2::{ChildKeys, SkKeys};
 use crypto::{Cipher, Integrity, OpenError, Prf, Protection, Random, Unsupported};
 use model::{ChosenSuite, Role};
 use wire::v2::{ChainBuilder, seal_fragment_layouts, seal_layout};
-use wire::{HEADER_LEN, Header, PayloadType, PrfId, Secret, SpiPair};
+use wire::{Header, PayloadType, PrfId, Secret, SpiPair};
 
 /// Octets of a payload's generic header.
 const GENERIC_HEADER_LEN: usize = 4;
@@ -122,24 +122,28 @@ impl Keys {
         layouts.into_iter().map(seal).collect()
     }
 
-    /// Checks and decrypts a message in place, whose first payload must be the Encrypted one. Returns the type of the
+    /// Checks and decrypts a message in place, whose Encrypted payload begins `at` this octet. Returns the type of the
     /// first inner payload and where the inner payloads are.
     ///
     /// # Errors
     /// Nothing in the message is to be believed then.
-    pub fn open(&self, message: &mut [u8]) -> Result<(PayloadType, std::ops::Range<usize>), OpenError> {
-        let inner = message.get(HEADER_LEN).copied().ok_or(OpenError::TooShort)?;
-        let range = self.inbound.open(message, HEADER_LEN + GENERIC_HEADER_LEN)?;
+    pub fn open(&self, message: &mut [u8], at: usize) -> Result<(PayloadType, std::ops::Range<usize>), OpenError> {
+        let inner = message.get(at).copied().ok_or(OpenError::TooShort)?;
+        let range = self.inbound.open(message, at + GENERIC_HEADER_LEN)?;
         Ok((PayloadType(inner), range))
     }
 
-    /// As [`Keys::open`] for a message whose only payload is an Encrypted Fragment.
+    /// As [`Keys::open`] for a message with an Encrypted Fragment.
     ///
     /// # Errors
     /// Nothing in the message is to be believed then.
-    pub fn open_fragment(&self, message: &mut [u8]) -> Result<(PayloadType, std::ops::Range<usize>), OpenError> {
-        let inner = message.get(HEADER_LEN).copied().ok_or(OpenError::TooShort)?;
-        let range = self.inbound.open(message, HEADER_LEN + GENERIC_HEADER_LEN + FRAGMENT_COUNTERS_LEN)?;
+    pub fn open_fragment(
+        &self,
+        message: &mut [u8],
+        at: usize,
+    ) -> Result<(PayloadType, std::ops::Range<usize>), OpenError> {
+        let inner = message.get(at).copied().ok_or(OpenError::TooShort)?;
+        let range = self.inbound.open(message, at + GENERIC_HEADER_LEN + FRAGMENT_COUNTERS_LEN)?;
         Ok((PayloadType(inner), range))
     }
 }

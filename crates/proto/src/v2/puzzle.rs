@@ -7,7 +7,7 @@
 //!                          <--  HDR(A,B), SAr1, KEr, Nr
 //! ```
 //!
-//! or, as initiator only, between IKE_SA_INIT and IKE_AUTH (section 7.2):
+//! or, between IKE_SA_INIT and IKE_AUTH (section 7.2; `auth_puzzle` is the responder):
 //!
 //! ```text
 //!                          <--  HDR(A,B), SAr1, KEr, Nr, N(PUZZLE)
@@ -108,26 +108,37 @@ impl Gate {
     }
 }
 
-/// Asks whoever has not proven its address for a cookie, and whoever has not worked enough for a solution; returns whether
-/// the message is done with. This comes before anything that takes longer the more connections there are, and before anybody
-/// is asked for the addresses of a host name. What is no proper IKE_SA_INIT request is left to `respond`.
+/// What becomes of a first message at the gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Passage {
+    /// It is done with.
+    TurnedAway,
+    /// It is served.
+    Free,
+    /// It is served, for a solution; a puzzle is of so many bits now.
+    Worked(u8),
+}
+
+/// Asks whoever has not proven its address for a cookie, and whoever has not worked enough for a solution. This comes before
+/// anything that takes longer the more connections there are, and before anybody is asked for the addresses of a host name.
+/// What is no proper IKE_SA_INIT request is left to `respond`.
 ///
 /// `served` says that there is a half-open SA with this SPI and address already.
-pub(crate) fn turned_away(
+pub(crate) fn admit(
     cx: &mut Context,
     now: Instant,
     (header, datagram): (&Header, &[u8]),
     path: Path,
     gate: &mut Gate,
     (demand, served): (Demand, bool),
-) -> bool {
+) -> Passage {
     if demand == Demand::Nothing {
-        return false;
+        return Passage::Free;
     }
     let octets = datagram.get(HEADER_LEN..).unwrap_or_default();
-    let Ok(chain) = parse_chain(header.next_payload, octets, HEADER_LEN) else { return false };
+    let Ok(chain) = parse_chain(header.next_payload, octets, HEADER_LEN) else { return Passage::Free };
     let row = grammar::classify(ExchangeType::IKE_SA_INIT, Sender::Initiator, Protection::Clear, &chain.set());
-    let (Some(Ok(_)), Some(nonce)) = (row, chain.nonce()) else { return false };
+    let (Some(Ok(_)), Some(nonce)) = (row, chain.nonce()) else { return Passage::Free };
     let returned = chain.notify(NotifyType::COOKIE).map(|n| n.data);
     let (spi, from) = (header.spis.initiator, path.remote);
     let terms = returned.and_then(|c| gate.cookies.check(now, c, nonce, from, spi));
@@ -138,28 +149,28 @@ pub(crate) fn turned_away(
     };
     let (Some(terms), Some((prf, difficulty, level))) = (terms, puzzle) else {
         if terms.is_some() {
-            return false; // section 7.1.4: what else is in the message does not matter
+            return Passage::Free; // section 7.1.4: what else is in the message does not matter
         }
         let asked = puzzle.map(|(prf, difficulty, _)| (prf, difficulty));
         ask(cx, now, (header, datagram), path, (nonce, &mut gate.cookies), asked);
-        return true;
+        return Passage::TurnedAway;
     };
     if served {
         // Section 7.1.1.3: one solution, or one prize, makes one SA.
         cx.dropped(DropReason::PuzzleUnsolved, path.remote);
-        return true;
+        return Passage::TurnedAway;
     }
     match solved(&terms, returned.unwrap_or_default(), chain.puzzle_solution()) {
         // What was asked for when there was less load is less work; a little is no reason to ask again.
-        Some(bits) if bits + 1 >= u32::from(difficulty) => false,
+        Some(bits) if bits + 1 >= u32::from(difficulty) => Passage::Worked(difficulty),
         Some(_) => {
             ask(cx, now, (header, datagram), path, (nonce, &mut gate.cookies), Some((prf, difficulty)));
-            true
+            Passage::TurnedAway
         }
-        None if gate.lottery.draw(now, level, u32::from_be_bytes(cx.random())) => false,
+        None if gate.lottery.draw(now, level, u32::from_be_bytes(cx.random())) => Passage::Free,
         None => {
             cx.dropped(DropReason::PuzzleUnsolved, path.remote);
-            true
+            Passage::TurnedAway
         }
     }
 }

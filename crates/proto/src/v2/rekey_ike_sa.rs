@@ -145,6 +145,7 @@ pub(super) fn response(
             }
             (NotifyType::NO_ADDITIONAL_SAS, _) => {
                 sa.log(cx, "IKE", 1, "the peer does not rekey the IKE SA".to_string());
+                sa.tell_not_rekeyed(cx, now, FailureKind::PeerRefused { phase: Phase::Ike, notify }, None);
                 cx.effects.push(Effect::Renew {
                     old: sa.id,
                     child: sa.children.first().map(|c| c.name.clone()).unwrap_or_default(),
@@ -160,6 +161,7 @@ pub(super) fn response(
             (notify, _) => FailureKind::PeerRefused { phase: Phase::Ike, notify },
         };
         sa.log(cx, "IKE", 1, format!("the IKE SA is not rekeyed, again later: {kind}"));
+        sa.tell_not_rekeyed(cx, now, kind, None);
         sa.rekey_at = Some(retry_at(cx, now, sa.expires));
         sa.arm_lifetime(cx);
         tell_state(sa, cx, IkeState::Rekeying);

@@ -1,10 +1,11 @@
 //! What an IKE SA is: plain data, and how it looks to an operator.
 
+use super::auth_puzzle::{Puzzled, Unkeyed};
+use super::certificate_request::Wanted;
 use super::configuration::VirtualAddresses;
 use super::create_child_sa::Creating;
 use super::exchange::{Parked, Task};
 use super::fragments::Reassembly;
-use super::ike_auth::Wanted;
 use super::keys::{AuthKeys, Keys};
 use super::mobility::Mobility;
 use super::outstanding::Outstanding;
@@ -17,8 +18,8 @@ use config::{AddressPattern, Connection};
 use crypto::KeyExchange;
 use crypto::v2::ChildKeys;
 use model::{
-    ChosenSuite, Event, Failure, FailureKind, Identity, IkeState, Instant, NatState, Retransmissions, Role, SaId,
-    SaSnapshot, Tombstone,
+    ChosenSuite, Event, Failure, FailureKind, Identity, IkeState, Instant, NatState, Rekeying, Retransmissions, Role,
+    SaId, SaSnapshot, Tombstone,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -31,6 +32,8 @@ use wire::{HashAlgorithm, IkeSpi, KeyExchangeId, Secret, SpiPair};
 pub(crate) enum State {
     /// Initiator: IKE_SA_INIT sent.
     InitSent(Box<InitSent>),
+    /// Responder: IKE_SA_INIT answered, waiting for IKE_AUTH with the solution of a puzzle.
+    Puzzled(Box<Puzzled>),
     /// Responder: IKE_SA_INIT answered, waiting for IKE_AUTH.
     HalfOpen(Box<HalfOpen>),
     /// Initiator: IKE_AUTH sent.
@@ -71,6 +74,13 @@ pub(crate) struct HalfOpen {
     pub hashes: Vec<HashAlgorithm>,
     /// The connections that these addresses and this suite allow, best first.
     pub candidates: Vec<Arc<Connection>>,
+}
+
+impl HalfOpen {
+    pub fn new(keys: Keys, auth: AuthKeys, rest: Unkeyed) -> Self {
+        let Unkeyed { request, response, nonce_i, nonce_r, hashes, candidates } = rest;
+        Self { keys, auth, request, response, nonce_i, nonce_r, hashes, candidates }
+    }
 }
 
 /// What the initiator needs to check the answer to IKE_AUTH.
@@ -167,8 +177,12 @@ pub(crate) struct IkeSa {
     pub virtual_addresses: VirtualAddresses,
     /// How the peer proved itself, in tmsh's words, once it has.
     pub proven_by: Option<&'static str>,
+    /// Whether an IKE_AUTH request came that cannot be deciphered.
+    pub(super) got_senseless: bool,
     /// The addresses that the peer's certificate is for (RFC 3779); any if it does not say.
     pub certified: Option<Vec<model::TrafficSelector>>,
+    /// The message ID of a request of ours whose answer nobody needs.
+    pub(super) last_word: Option<u32>,
     /// By this the peer proves that it has lost the IKE SA (RFC 6290).
     pub peer_token: Option<Secret>,
 }
@@ -227,7 +241,9 @@ impl IkeSa {
             wishes: Vec::new(),
             virtual_addresses: VirtualAddresses::default(),
             proven_by: None,
+            got_senseless: false,
             certified: None,
+            last_word: None,
             peer_token: None,
         }
     }
@@ -254,7 +270,12 @@ impl IkeSa {
     }
 
     pub fn is_half_open(&self) -> bool {
-        matches!(self.state, State::HalfOpen(_) | State::InitSent(_) | State::AuthSent(_))
+        self.is_unproven() || matches!(self.state, State::InitSent(_) | State::AuthSent(_))
+    }
+
+    /// Whether the peer began it and has not proved itself.
+    pub fn is_unproven(&self) -> bool {
+        matches!(self.state, State::Puzzled(_) | State::HalfOpen(_))
     }
 
     pub fn is_established(&self) -> bool {
@@ -281,7 +302,7 @@ impl IkeSa {
             State::HalfOpen(s) => Some(&s.keys),
             State::AuthSent(s) => Some(&s.keys),
             State::Established(keys) | State::Deleting(keys) => Some(keys),
-            State::InitSent(_) | State::Closed => None,
+            State::InitSent(_) | State::Puzzled(_) | State::Closed => None,
         }
     }
 
@@ -290,13 +311,13 @@ impl IkeSa {
             State::HalfOpen(s) => Some(&mut s.keys),
             State::AuthSent(s) => Some(&mut s.keys),
             State::Established(keys) | State::Deleting(keys) => Some(keys),
-            State::InitSent(_) | State::Closed => None,
+            State::InitSent(_) | State::Puzzled(_) | State::Closed => None,
         }
     }
 
     pub fn ike_state(&self) -> IkeState {
         match self.state {
-            State::InitSent(_) | State::HalfOpen(_) | State::AuthSent(_) => IkeState::Connecting,
+            State::InitSent(_) | State::Puzzled(_) | State::HalfOpen(_) | State::AuthSent(_) => IkeState::Connecting,
             State::Established(_) if self.replaced_by.is_some() => IkeState::Rekeyed,
             State::Established(_) if self.is_rekeying() => IkeState::Rekeying,
             State::Established(_) => IkeState::Established,
@@ -308,7 +329,7 @@ impl IkeSa {
     /// The grammar row whose message we wait for.
     pub fn waiting_for(&self) -> Option<RuleId> {
         match self.state {
-            State::HalfOpen(_) => Some(RuleId::IkeAuthRequest),
+            State::Puzzled(_) | State::HalfOpen(_) => Some(RuleId::IkeAuthRequest),
             State::Closed => None,
             _ => self.pending.first().map(|p| p.waiting_for),
         }
@@ -408,12 +429,22 @@ impl IkeSa {
             sa: self.snapshot(cx, now),
             failure: Failure { kind, config },
             child: child.map(str::to_string),
+            rekeying: None,
             at: now,
             ended: Duration::ZERO,
             again_in: None,
             datagrams_in: self.datagrams_in,
             datagrams_out: self.datagrams_out,
         }
+    }
+
+    /// Tells that the IKE SA, or this Child SA under it, was not rekeyed, and goes on.
+    pub fn tell_not_rekeyed(&self, cx: &mut Context, now: Instant, kind: FailureKind, child: Option<SaId>) {
+        let child = child.and_then(|id| self.children.iter().find(|c| c.id == id));
+        let first = child.is_some_and(|child| child.of_auth);
+        let rekeying = Some(if first { Rekeying::First } else { Rekeying::Other });
+        let tombstone = self.tombstone(cx, now, kind, child.map(|c| c.name.as_str()));
+        cx.event(Event::RekeyFailed(Box::new(Tombstone { rekeying, ..tombstone })));
     }
 
     /// Gives a negotiated Child SA to the data plane.

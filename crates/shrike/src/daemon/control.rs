@@ -152,6 +152,9 @@ impl Client {
             Event::Ended(t) if self.session.listens_to("shrike-ended") => {
                 self.session.event("shrike-ended", &schema::tombstone(t));
             }
+            Event::RekeyFailed(t) if self.session.listens_to("shrike-rekey-failed") => {
+                self.session.event("shrike-rekey-failed", &schema::tombstone(t));
+            }
             _ => {}
         }
         findings::of_event(&mut self.session, event);

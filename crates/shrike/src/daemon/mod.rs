@@ -432,6 +432,7 @@ impl Daemon {
             port: file.port,
             nat_port: file.port_nat_t,
             ike_sa_limit: file.ikesa_limit as usize,
+            ike_sa_limit_peer: file.ikesa_limit_peer as usize,
             make_before_break: file.make_before_break,
             pfs_probe: file.pfs_probe,
             close_ike_on_child_failure: file.close_ike_on_child_failure,

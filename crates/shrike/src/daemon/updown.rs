@@ -91,6 +91,7 @@ mod tests {
             outbound: sa(),
             esn: false,
             replay_window: 32,
+            tfc_padding: model::dataplane::TfcPadding::None,
             local_ts: vec!["10.1.0.0/24".parse().unwrap()],
             remote_ts: vec!["10.2.0.0/24".parse().unwrap()],
             binding: model::dataplane::Binding::default(),

@@ -74,8 +74,10 @@ impl Userspace {
                 Err(error) => return Err(format!("cannot add the routing rule of tunnels: {error}")),
             }
         }
+        let mut engine = Engine::new();
+        engine.set_mtu(TUN_MTU as usize);
         Ok(Self {
-            engine: Engine::new(),
+            engine,
             tun,
             interface,
             raw,

@@ -78,6 +78,7 @@ impl Findings {
     pub fn rows(&mut self, event: &Event, row: &Row) -> Vec<Row> {
         match event {
             Event::Ended(tombstone) if !tombstone.failure.kind.is_ordinary() => self.failed(tombstone, row),
+            Event::RekeyFailed(tombstone) if !tombstone.is_temporary() => self.failed(tombstone, row),
             Event::IkeUp(sa) => self.over(whom(sa), false, row).into_iter().collect(),
             Event::ChildUp(sa) => self.over(whom(sa), true, row).into_iter().collect(),
             _ => Vec::new(),

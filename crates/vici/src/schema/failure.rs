@@ -11,7 +11,7 @@ use super::{SchemaError, is_yes, items, list_sa, need, parse, parse_if_any, snap
 use crate::Message;
 use model::{
     Algorithm, CertificateProblem, ConfigRef, Dimension, ExchangeMode, Failure, FailureKind, Identity, Instant,
-    Mismatch, Phase, RedirectProblem, SaId, Side, Tombstone, TrafficSelector,
+    Mismatch, Phase, RedirectProblem, Rekeying, SaId, Side, Tombstone, TrafficSelector,
 };
 use std::time::Duration;
 use wire::registry::{KeyExchangeId, TransformType};
@@ -20,12 +20,13 @@ use wire::{NotifyType, PayloadType, V1NotifyType};
 type Kind = FailureKind;
 
 /// The `shrike-ended` event of an SA that ended:
-/// `{sa {NAME {..}} child=.. failure {code text remedy config {file line key} values {..}} at ended-ms [again-in-ms]
+/// `{sa {NAME {..}} child=.. [rekeying=first|other] failure {code text remedy config {file line key} values {..}} at ended-ms [again-in-ms]
 /// datagrams-in datagrams-out}`; `sa` as in `list-sa`, `at` in nanoseconds of the daemon's clock.
 pub fn tombstone(t: &Tombstone) -> Message {
     let mut m = Message::new();
     m.insert("sa", list_sa(&t.sa))
         .maybe("child", t.child.as_ref())
+        .maybe("rekeying", t.rekeying.map(rekeying_name))
         .section("failure", |m| failure(m, &t.failure))
         .number("at", t.at.as_nanos())
         .number("ended-ms", milliseconds(t.ended))
@@ -45,6 +46,10 @@ pub fn tombstone_from(m: &Message) -> Result<Tombstone, SchemaError> {
         sa: snapshot(m.get_section("sa").ok_or(SchemaError::Missing { key: "sa" })?)?,
         failure: failure_from(failure)?,
         child: m.get_str("child").map(String::from),
+        rekeying: match m.get_str("rekeying") {
+            Some(name) if name == rekeying_name(Rekeying::First) => Some(Rekeying::First),
+            other => other.map(|_| Rekeying::Other),
+        },
         at: Instant::from_nanos(parse(m, "at")?),
         ended: Duration::from_millis(parse(m, "ended-ms")?),
         again_in: match m.get_str("again-in-ms") {
@@ -54,6 +59,13 @@ pub fn tombstone_from(m: &Message) -> Result<Tombstone, SchemaError> {
         datagrams_in: parse(m, "datagrams-in")?,
         datagrams_out: parse(m, "datagrams-out")?,
     })
+}
+
+fn rekeying_name(rekeying: Rekeying) -> &'static str {
+    match rekeying {
+        Rekeying::First => "first",
+        Rekeying::Other => "other",
+    }
 }
 
 fn milliseconds(d: Duration) -> u64 {
@@ -203,6 +215,7 @@ fn values(m: &mut Message, kind: &Kind) {
             m.set("found-by", side_name(*found_by)).list("asked", &asked).list("pools", pools)
         }
         Kind::NotUnique { remote } => m.set("remote", id(remote)),
+        Kind::TooManyOfPeer { remote, most } => m.set("remote", id(remote)).number("most", *most as u64),
         Kind::ChildlessMismatch { ours } => m.flag("ours", *ours),
         Kind::RedirectRefused { to, problem: _ } => m.set("to", to),
         Kind::NoConfig { local, remote } => m.set("local", local.to_string()).set("remote", remote.to_string()),
@@ -319,6 +332,7 @@ fn kind_from(code: &str, m: &Message) -> Result<Option<Kind>, SchemaError> {
             asked: items(m, "asked", |text| text.parse().ok())?,
             pools: texts("pools"),
         },
+        "TOO_MANY_IKE_SAS" => Kind::TooManyOfPeer { remote: id("remote")?, most: parse(m, "most")? },
         "NOT_UNIQUE" => Kind::NotUnique { remote: id("remote")? },
         "CHILDLESS" => Kind::ChildlessMismatch { ours: is_yes(m, "ours") },
         "NO_CONFIG" => Kind::NoConfig { local: parse(m, "local")?, remote: parse(m, "remote")? },
@@ -365,6 +379,7 @@ mod tests {
             sa: established(),
             failure: Failure { kind, config: Some(config) },
             child: Some("net-net".into()),
+            rekeying: Some(Rekeying::First),
             at: Instant::from_nanos(123_456_789),
             ended: Duration::from_millis(4321),
             again_in: Some(Duration::from_millis(15_000)),
@@ -436,6 +451,7 @@ mod tests {
                 Kind::PskMissing { local: a.clone(), remote: b.clone() },
                 Kind::AuthMethodUnsupported { method: text.clone() },
                 Kind::NotUnique { remote: a.clone() },
+                Kind::TooManyOfPeer { remote: a.clone(), most: n.into() },
                 Kind::NoVirtualAddress { found_by: side, asked: vec![remote.ip().to_owned().into()], pools: vec![text.clone()] },
                 Kind::AuthMethodMismatch { expected: text.clone(), received: text.clone() },
                 Kind::OwnCertificateMissing { local: a.clone(), candidates: vec![text.clone()] },

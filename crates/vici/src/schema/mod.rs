@@ -39,6 +39,7 @@ pub const EVENTS: &[&str] = &[
     "ike-updown",
     "child-updown",
     "shrike-ended",
+    "shrike-rekey-failed",
     "shrike-stray",
     "shrike-send-error",
     "shrike-plane-fault",

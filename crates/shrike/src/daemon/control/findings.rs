@@ -7,8 +7,9 @@ const EVENT: &str = "shrike-finding";
 
 /// Tells a client that asked for it what an event means, if it is a fault.
 pub(super) fn of_event(session: &mut Session, event: &Event) {
-    if let Event::Ended(tombstone) = event
+    if let Event::Ended(tombstone) | Event::RekeyFailed(tombstone) = event
         && !tombstone.failure.kind.is_ordinary()
+        && !tombstone.is_temporary()
         && session.listens_to(EVENT)
     {
         tell(session, &tombstone.sa.name, &diag::ended(tombstone));
