@@ -73,7 +73,7 @@ const EAP: &str = "EAP is not available in this version; use auth = psk";
 const PPK: &str = "post-quantum pre-shared keys (RFC 8784) are not available in this version; remove the key";
 const MEDIATION: &str = "the mediation extension is not available in this version; remove the key";
 const MODES: &str = "only tunnel and transport mode are available in this version, and pass and drop for what is not protected; write the same mode on both ends";
-const HEADER_COPY: &str = "only the default copying of header fields is available in this version; remove the key";
+const LABELS: &str = "traffic selectors with security labels (RFC 9478) are not available in this version: no SELinux context is negotiated or given to the kernel; remove the key, and tell Child SAs apart by their selectors or by marks";
 
 static TABLE: &[KeyDoc] = &[
     key(TOP, "connections{}", "", Yes, "The connections, one section each."),
@@ -257,8 +257,8 @@ static TABLE: &[KeyDoc] = &[
         CHILD,
         "sha256_96",
         "no",
-        Only(NO, "the 96-bit truncation of HMAC-SHA-256 is not standard; use esp_proposals with sha256 on both ends"),
-        "HMAC-SHA-256 with a 96-bit instead of a 128-bit value.",
+        Yes,
+        "HMAC-SHA-256 with a 96-bit instead of a 128-bit value, for peers that do so; it is not negotiated.",
     ),
     key(CHILD, "local_ts", "dynamic", Yes, "Traffic selectors of our side, separated by commas."),
     key(CHILD, "remote_ts", "dynamic", Yes, "Traffic selectors of the peer's side, separated by commas."),
@@ -303,8 +303,8 @@ static TABLE: &[KeyDoc] = &[
         CHILD,
         "policies_fwd_out",
         "no",
-        Only(NO, "outbound forward policies are not available in this version; remove the key"),
-        "Whether to install outbound forward policies.",
+        Yes,
+        "Whether what is forwarded into the tunnel passes where a policy with mode = drop is for it too (the kernel's ESP).",
     ),
     key(CHILD, "dpd_action", "clear", Yes, "What to do when the peer is dead: clear, restart, or trap."),
     key(
@@ -327,36 +327,30 @@ static TABLE: &[KeyDoc] = &[
         CHILD,
         "interface",
         "",
-        No("policies for one interface are not available in this version; remove the key"),
-        "Interface of the policies.",
+        Yes,
+        "Interface of the policies, which must be there by then (Linux, the kernel's ESP).",
     ),
     key(
         CHILD,
         "mark_in",
         "0/0x00000000",
         Yes,
-        "Mark, with a mask after a slash, of packets that the inbound policies are for (Linux, the kernel's ESP).",
+        "Mark, with a mask after a slash, of packets that the inbound policies are for (Linux, the kernel's ESP); %unique for one of each Child SA, %unique-dir for one of each direction.",
     ),
     key(CHILD, "mark_in_sa", "no", Yes, "Whether the inbound SA is for packets of that mark only too."),
-    key(CHILD, "mark_out", "0/0x00000000", Yes, "Mark of packets that the outbound policy and SA are for."),
+    key(CHILD, "mark_out", "0/0x00000000", Yes, "Mark of packets that the outbound policy and SA are for, likewise."),
     key(CHILD, "set_mark_in", "0/0x00000000", Yes, "Mark that decrypted packets get; %same for mark_in."),
     key(CHILD, "set_mark_out", "0/0x00000000", Yes, "Mark that encrypted packets get; %same for mark_out."),
-    key(CHILD, "if_id_in", "0", Yes, "Number of the XFRM interface for inbound packets; 0 for none."),
-    key(CHILD, "if_id_out", "0", Yes, "Number of the XFRM interface for outbound packets; 0 for none."),
     key(
         CHILD,
-        "label",
-        "",
-        No("security labels (RFC 9478) are not available in this version; remove the key"),
-        "Security label.",
+        "if_id_in",
+        "0",
+        Yes,
+        "Number of the XFRM interface for inbound packets; 0 for none, %unique and %unique-dir as for mark_in.",
     ),
-    key(
-        CHILD,
-        "label_mode",
-        "system",
-        Only(&["system"], "security labels (RFC 9478) are not available in this version; remove the key"),
-        "How security labels are used.",
-    ),
+    key(CHILD, "if_id_out", "0", Yes, "Number of the XFRM interface for outbound packets, likewise."),
+    key(CHILD, "label", "", No(LABELS), "Security label."),
+    key(CHILD, "label_mode", "system", Only(&["system"], LABELS), "How security labels are used."),
     key(
         CHILD,
         "tfc_padding",
@@ -372,14 +366,14 @@ static TABLE: &[KeyDoc] = &[
         Only(&["no", "auto"], "hardware offload is not available in this version; write hw_offload = auto"),
         "Hardware offload; 'auto' uses it where it is available.",
     ),
-    key(CHILD, "copy_df", "yes", Only(YES, HEADER_COPY), "Copy the DF bit to the outer header."),
-    key(CHILD, "copy_ecn", "yes", Only(YES, HEADER_COPY), "Copy the ECN field between the headers."),
+    key(CHILD, "copy_df", "yes", Yes, "Copy the DF bit to the outer header; no is for the kernel's ESP."),
+    key(CHILD, "copy_ecn", "yes", Yes, "Copy the ECN field between the headers; no is for the kernel's ESP."),
     key(
         CHILD,
         "copy_dscp",
         "out",
-        Only(&["out"], HEADER_COPY),
-        "Copy the differentiated services field between the headers.",
+        Yes,
+        "Where to copy the differentiated services field between the headers: out, in, yes or no; for the kernel's ESP.",
     ),
     key(
         CHILD,

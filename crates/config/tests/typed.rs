@@ -345,7 +345,7 @@ fn the_table_is_true() {
                     "vips" => "0.0.0.0",
                     "certs" | "cacerts" | "pubkeys" => "gw.pem",
                     "pools" => "p",
-                    "updown" => "x",
+                    "updown" | "interface" => "x",
                     "auth" => "psk",
                     k if k.starts_with("life_") => "2",
                     k if k.starts_with("rand_") => "2",
@@ -563,14 +563,81 @@ fn marks_and_xfrm_interfaces() {
     };
     assert_eq!(found, expected);
     assert_eq!(child("mark_in_sa = yes\nset_mark_out = 1/0x0f").set_mark_out, Some(Mark { value: 1, mask: 0xf }));
-    for unique in ["mark_in = %unique", "if_id_out = %unique-dir"] {
-        let text = format!("connections {{ gw {{ children {{ net {{ {unique} }} }}\n{ROUNDS} }} }}");
+    // A number for each IKE SA, part of one, or one where there is no Child SA.
+    let refusals = [
+        "if_id_in = %unique\nchildren { net { } }",
+        "children { net { mark_in = %unique/0xff } }",
+        "children { net { mode = pass\n mark_out = %unique } }",
+    ];
+    for unique in refusals {
+        let text = format!("connections {{ gw {{ {unique}\n{ROUNDS} }} }}");
         assert!(matches!(refused(&text)[0].kind, ErrorKind::Unsupported { .. }), "{unique}");
     }
-    for wrong in ["mark_out = x", "mark_in = 1/", "if_id_in = %same", "set_mark_in = 5000000000"] {
+    for wrong in [
+        "mark_out = x",
+        "mark_in = 1/",
+        "if_id_in = %same",
+        "set_mark_in = 5000000000",
+        "mark_in = %uniq",
+        "mark_in = %unique-in",
+    ] {
         let text = format!("connections {{ gw {{ children {{ net {{ {wrong} }} }}\n{ROUNDS} }} }}");
         assert!(matches!(refused(&text)[0].kind, ErrorKind::Value { .. }), "{wrong}");
     }
+}
+
+#[test]
+fn numbers_of_each_child_sa_are_filled_in() {
+    use config::OwnNumber;
+    use model::dataplane::{Binding, Mark};
+    let child = |keys: &str| one(&format!("if_id_in = 7\nchildren {{ net {{\n{keys}\n}} }}")).children[0].clone();
+    let filled = |keys: &str| {
+        let (child, mut next) = (child(keys), 0);
+        assert!(!child.unique.is_empty());
+        let next = || {
+            next += 1;
+            next
+        };
+        child.unique.fill(child.binding, next)
+    };
+    let mark = |value| Some(Mark { value, mask: u32::MAX });
+    let ids = "if_id_in = %unique\nif_id_out = %unique-dir";
+    let both = filled(&format!("mark_in = %unique\nmark_out = %unique\nset_mark_out = %same\n{ids}"));
+    let expected = Binding {
+        mark_in: mark(1),
+        mark_out: mark(1),
+        set_mark_out: mark(1),
+        if_id_in: Some(2),
+        if_id_out: Some(3),
+        ..Binding::default()
+    };
+    assert_eq!(both, expected);
+    let one_way = filled("mark_in = 9\nmark_out = %unique-dir");
+    assert_eq!((one_way.mark_in, one_way.mark_out, one_way.if_id_in), (mark(9), mark(1), Some(7)));
+    let plain = child("mark_in = 9");
+    assert!(plain.unique.is_empty());
+    assert_eq!(child("mark_out = %unique").unique.mark_out, Some(OwnNumber::Both));
+}
+
+#[test]
+fn interfaces_headers_and_short_checks() {
+    use model::dataplane::{CopyDscp, HeaderFields};
+    let child = |keys: &str| one(&format!("children {{ net {{\n{keys}\n}} }}")).children[0].clone();
+    let plain = child("interface =\ncopy_df = yes\ncopy_dscp = out\nsha256_96 = no");
+    assert_eq!((plain.header, plain.sha256_96, plain.binding.interface), (HeaderFields::default(), false, None));
+    let found = child("interface = eth0\npolicies_fwd_out = yes\nsha256_96 = yes\ncopy_df = no\ncopy_ecn = no");
+    assert_eq!(found.binding.interface.map(|name| name.to_string()).as_deref(), Some("eth0"));
+    assert!(found.binding.forward_out && found.sha256_96 && !found.header.copy_df && !found.header.copy_ecn);
+    for (word, expected) in [("in", CopyDscp::In), ("out", CopyDscp::Out), ("yes", CopyDscp::Yes), ("no", CopyDscp::No)]
+    {
+        assert_eq!(child(&format!("copy_dscp = {word}")).header.copy_dscp, expected);
+    }
+    for wrong in ["copy_dscp = maybe", "interface = a/b", "interface = sixteen-letters-x", "policies_fwd_out = 2"] {
+        let text = format!("connections {{ gw {{ children {{ net {{ {wrong} }} }}\n{ROUNDS} }} }}");
+        assert!(matches!(refused(&text)[0].kind, ErrorKind::Value { .. }), "{wrong}");
+    }
+    let text = format!("connections {{ gw {{ children {{ net {{ label = x }} }}\n{ROUNDS} }} }}");
+    assert!(matches!(refused(&text)[0].kind, ErrorKind::Unsupported { .. }));
 }
 
 #[test]

@@ -76,6 +76,7 @@ fn install(child: u32, suite: Suite) -> ChildInstall {
         local_ts: ts("10.1.0.0/16 2001:db8:1::/48"),
         remote_ts: ts("10.2.0.0/16 2001:db8:2::/48"),
         binding: model::dataplane::Binding::default(),
+        header: model::dataplane::HeaderFields::default(),
         policies: true,
         priority: None,
         succeeds: None,

@@ -10,7 +10,7 @@ use linux::updown::Verb;
 use linux::{
     BindError, RawEsp, RecvBatch, Route, RouteTarget, Routes, Rule, SOCKET_MARK, SocketOptions, Tun, tunnel_routes,
 };
-use model::dataplane::{Binding, ChildInstall, Command, Counters, PlaneEvent};
+use model::dataplane::{Binding, ChildInstall, Command, Counters, HeaderFields, PlaneEvent};
 use model::{Instant, SaId, TrafficSelector};
 use std::collections::BTreeMap;
 use std::io;
@@ -205,10 +205,16 @@ impl DataPlane for Userspace {
         let binding = match command {
             Command::Install(install) => install.binding,
             Command::Trap(trap) => trap.binding,
+            Command::Shunt(shunt) => shunt.binding,
             _ => Binding::default(),
         };
-        if binding != Binding::default() {
-            return Err("marks, XFRM interfaces and icmp = yes need the kernel's ESP (--data-plane xfrm)".to_string());
+        // Nothing here drops what is forwarded, so it need not be let through.
+        if (Binding { forward_out: false, ..binding }) != Binding::default() {
+            let what = "marks, XFRM interfaces, interface and icmp = yes";
+            return Err(format!("{what} need the kernel's ESP (--data-plane xfrm)"));
+        }
+        if matches!(command, Command::Install(install) if install.header != HeaderFields::default()) {
+            return Err("copy_df, copy_ecn and copy_dscp need the kernel's ESP (--data-plane xfrm)".to_string());
         }
         match command {
             Command::Install(install) => self.install(now, command, install),
