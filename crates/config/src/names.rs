@@ -435,8 +435,8 @@ static TABLE: &[KeyDoc] = &[
         CA,
         "cert_uri_base",
         "",
-        Accepted("certificates are sent themselves, never the place where they are (hash and URL)"),
-        "Where its certificates are to be had by their hash.",
+        Yes,
+        "Where certificates that it issued are to be had by HTTP: to this their SHA-1 in hexadecimal is added. A peer that looks them up is sent the place instead of the certificate (RFC 7296 section 3.6).",
     ),
     key(SECRET, "secret", "", Yes, "The secret: text, hexadecimal after 0x, or base64 after 0s."),
     key(
@@ -605,8 +605,8 @@ static TABLE: &[KeyDoc] = &[
         DAEMON,
         "hash_and_url",
         "no",
-        Only(NO, "certificates are not available in this version"),
-        "Send hash and URL instead of certificates.",
+        Yes,
+        "Look certificates up that IKEv2 peers send the hash and the URL of, and say so to them (RFC 7296 section 3.6). A peer that has not proven itself yet names what is fetched.",
     ),
     key(
         DAEMON,

@@ -481,7 +481,7 @@ fn attributes_for_peers_are_told_unless_their_plugin_is_off() {
 fn settings_of_the_daemon() {
     let (settings, warnings) = daemon_settings(&tree(
         "charon {\n load = random nonce\n retransmit_tries = 3\n retransmit_base = 1.5\n port = 501\n send_vendor_id = yes\n plugins { vici { socket = unix:///run/a } }\n filelog { x { } } }\n\
-         charon-systemd { port = 502\n keep_alive = 1m }\nshrike { port = 0\n install_routes = no\n quick_crash_detection = no\n window_size = 9\n puzzle_threshold = 7\n puzzle_threshold_ip = 2\n puzzle_difficulty = 12\n puzzle_max_difficulty = 0\n  quick_crash_detection_secret = /x/y }\nswanctl { load = pem }\nlibtls { x = y }",
+         charon-systemd { port = 502\n keep_alive = 1m }\nshrike { port = 0\n install_routes = no\n quick_crash_detection = no\n window_size = 9\n hash_and_url = yes\n  puzzle_threshold = 7\n puzzle_threshold_ip = 2\n puzzle_difficulty = 12\n puzzle_max_difficulty = 0\n  quick_crash_detection_secret = /x/y }\nswanctl { load = pem }\nlibtls { x = y }",
     ));
     assert_eq!(warnings, []);
     assert_eq!((settings.retransmit_tries, settings.retransmit_base, settings.port), (3, 1.5, 0));
@@ -495,6 +495,7 @@ fn settings_of_the_daemon() {
         let (settings, warnings) = daemon_settings(&tree(&format!("charon {{ {wrong}\n }}")));
         assert!(warnings[0].is_fatal() && settings == config::DaemonSettings::default(), "{wrong}");
     }
+    assert!(settings.hash_and_url && !config::DaemonSettings::default().hash_and_url);
     assert!(!settings.quick_crash_detection && config::DaemonSettings::default().quick_crash_detection);
     assert_eq!(settings.quick_crash_detection_secret.as_deref(), Some("/x/y"));
     assert_eq!(daemon_settings(&tree("")).0, config::DaemonSettings::default());
@@ -524,12 +525,14 @@ fn authorities_say_where_their_lists_are() {
     let authorities = loaded(text).authorities;
     assert_eq!(authorities[0].name, "root");
     assert_eq!(authorities[0].cacert, CertificateSource::File("rootCert.pem".into()));
+    assert_eq!(authorities[0].cert_uri_base.as_deref(), Some("http://a.example/certs/"));
     assert_eq!(authorities[0].crl_uris, ["http://a.example/r.crl", "http://b.example/r.crl"]);
     let errors = refused(
-        "authorities { a { }\n b { cacert = b.pem\n crl_uris = ldap://b.example/ }\n c { cacert = c.pem\n ocsp_uris = http://c.example/ } }",
+        "authorities { a { }\n b { cacert = b.pem\n crl_uris = ldap://b.example/ }\n c { cacert = c.pem\n ocsp_uris = http://c.example/ }\n d { cacert = d.pem\n cert_uri_base = ftp://d.example/ } }",
     );
     let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
-    let expected = ["authorities.a.cacert", "authorities.b.crl_uris", "authorities.c.ocsp_uris"];
+    let expected =
+        ["authorities.a.cacert", "authorities.b.crl_uris", "authorities.c.ocsp_uris", "authorities.d.cert_uri_base"];
     assert_eq!(texts.len(), expected.len(), "{texts:?}");
     assert!(texts.iter().zip(expected).all(|(text, key)| text.contains(key)), "{texts:?}");
 }

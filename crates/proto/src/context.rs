@@ -141,6 +141,19 @@ impl Context {
         waiting
     }
 
+    /// Has the certificates looked up that a peer sent the place of. True if one is under way.
+    pub fn await_certificates(&mut self, now: Instant, uris: &[String]) -> bool {
+        let mut waiting = false;
+        for uri in uris {
+            let need = self.credentials.need_certificate(now, uri);
+            waiting |= need != Need::Nothing;
+            if need == Need::Ask {
+                self.outputs.push_back(Output::FetchCertificate(uri.clone()));
+            }
+        }
+        waiting
+    }
+
     pub fn new(settings: Settings, rng: Box<dyn Random + Send>) -> Self {
         Self {
             settings,

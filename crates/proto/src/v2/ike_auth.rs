@@ -24,6 +24,7 @@ use super::configuration;
 use super::crash;
 use super::create_child_sa::with_trigger;
 use super::exchange::{Request, Task, Verdict};
+use super::fetching::{waits_for_certificates, waits_for_lists};
 use super::ike_sa_init::{permits, request_certificate};
 use super::informational::{child_refusal, remove_child};
 use super::keys::{Keys, child_keys};
@@ -35,7 +36,7 @@ use crate::context::{Context, Effect};
 use crate::credentials::{Signature, method_name, own_identity, scheme_for, sends_certificate};
 use crate::policy;
 use config::{AuthMethod as Method, Connection, SharedSecret, Unique, best_psk};
-use crypto::{Certificate, KeyKind, RawKey, Scheme};
+use crypto::{Certificate, KeyKind, Scheme};
 use model::dataplane::Mode;
 use model::{CertificateProblem, Event, FailureKind, Identity, Instant, Role, Side, TrafficSelector, narrow};
 use std::net::IpAddr;
@@ -71,6 +72,8 @@ pub(super) struct Wanted {
     certificate: bool,
     /// Whether it asked for a public key without one (RFC 7670 section 3).
     raw: bool,
+    /// Whether it looks certificates up by hash and URL.
+    looks_up: bool,
     /// Of which authorities, by the hashes of their keys.
     authorities: Vec<u8>,
 }
@@ -81,7 +84,8 @@ impl Wanted {
         let requests = || chain.cert_requests().filter(|(encoding, _)| *encoding == CertEncoding::X509_SIGNATURE);
         let authorities = requests().flat_map(|(_, hashes)| hashes.iter().copied()).collect();
         let raw = chain.cert_requests().any(|(encoding, _)| encoding == CertEncoding::RAW_PUBLIC_KEY);
-        Self { hashes, certificate: requests().next().is_some(), raw, authorities }
+        let looks_up = chain.notify(NotifyType::HTTP_CERT_LOOKUP_SUPPORTED).is_some();
+        Self { hashes, certificate: requests().next().is_some(), raw, looks_up, authorities }
     }
 
     fn names(&self, authority: &Certificate) -> bool {
@@ -100,8 +104,7 @@ struct Signed {
     method: AuthMethod,
     value: Vec<u8>,
     scheme: Scheme,
-    certificates: Vec<Certificate>,
-    raw: Option<RawKey>,
+    certificates: Vec<(CertEncoding, Vec<u8>)>,
 }
 
 /// Signs as the connection says and the peer can check.
@@ -132,21 +135,19 @@ fn sign(
             (AuthMethod::DIGITAL_SIGNATURE, [&[length], &algorithm[..], &signature].concat())
         }
     };
-    let certificates = match sends_certificate(connection, wanted.certificate) {
-        true => own.certificate.into_iter().chain(own.between).collect(),
-        false => Vec::new(),
-    };
     // A peer that has the key does not ask for it.
     let raw = own.raw.filter(|_| sends_certificate(connection, wanted.raw));
-    Ok(Signed { method, value, scheme, certificates, raw })
+    let mut certificates: Vec<_> = raw.iter().map(|raw| (CertEncoding::RAW_PUBLIC_KEY, raw.der().to_vec())).collect();
+    if sends_certificate(connection, wanted.certificate) {
+        let all = own.certificate.iter().chain(&own.between);
+        certificates.extend(all.map(|certificate| cx.credentials.to_send(certificate, wanted.looks_up)));
+    }
+    Ok(Signed { method, value, scheme, certificates })
 }
 
-fn send_certificates(chain: &mut ChainBuilder, certificates: &[Certificate], raw: Option<&RawKey>) {
-    if let Some(raw) = raw {
-        chain.cert(CertEncoding::RAW_PUBLIC_KEY, raw.der());
-    }
-    for certificate in certificates {
-        chain.cert(CertEncoding::X509_SIGNATURE, certificate.der());
+fn send_certificates(chain: &mut ChainBuilder, certificates: &[(CertEncoding, Vec<u8>)]) {
+    for (encoding, data) in certificates {
+        chain.cert(*encoding, data);
     }
 }
 
@@ -224,7 +225,7 @@ pub(super) fn send(
         let octets = signed_octets(&auth.keys, init_request, nonce, sk_p, &id);
         match sign(cx, &connection, &local, wanted, &octets) {
             Ok(signed) => {
-                send_certificates(&mut chain, &signed.certificates, signed.raw.as_ref());
+                send_certificates(&mut chain, &signed.certificates);
                 (signed.method, Secret::new(signed.value), signed.scheme.to_string())
             }
             Err(kind) => return Verdict::End(kind),
@@ -337,7 +338,12 @@ pub(super) fn response(sa: &mut IkeSa, cx: &mut Context, now: Instant, response:
 }
 
 /// Checks the responder's proof, touching nothing.
-fn check_response(sa: &IkeSa, cx: &Context, now: Instant, response: &Request<'_>) -> Result<Proven, FailureKind> {
+pub(super) fn check_response(
+    sa: &IkeSa,
+    cx: &Context,
+    now: Instant,
+    response: &Request<'_>,
+) -> Result<Proven, FailureKind> {
     let chain = response.chain;
     let missing = || FailureKind::MessageInvalid { rule: response.rule, missing: "IDr or AUTH".to_string() };
     let (Some(connection), Some(local)) = (&sa.connection, &sa.local_id) else { return Err(missing()) };
@@ -358,28 +364,6 @@ fn check_response(sa: &IkeSa, cx: &Context, now: Instant, response: &Request<'_>
         id: &id,
     };
     verify(cx, now, connection, chain, (&auth.keys, &proof), (local, &remote))
-}
-
-/// Whether the responder's proof cannot be judged before a revocation list is fetched, which is under way then.
-pub(super) fn waits(sa: &IkeSa, cx: &mut Context, now: Instant, response: &Request<'_>) -> bool {
-    // Only where it is known where lists are: a proof is checked twice then.
-    let read = |(_, der)| Certificate::from_der(der).is_ok_and(|c| !c.crl_uris().is_empty());
-    if !cx.credentials.knows_places() && !response.chain.certs().any(read) {
-        return false;
-    }
-    match check_response(sa, cx, now, response) {
-        Err(refused) => waits_for_lists(sa, cx, now, &refused, response.chain),
-        _ => false,
-    }
-}
-
-fn waits_for_lists(sa: &IkeSa, cx: &mut Context, now: Instant, refused: &FailureKind, chain: &Chain<'_>) -> bool {
-    let uris = cx.credentials.lists_wanted(now, refused, chain.certs());
-    let waits = cx.await_lists(now, &uris);
-    if waits {
-        sa.log(cx, "IKE", 1, format!("waiting for a revocation list: {}", uris.join(" ")));
-    }
-    waits
 }
 
 fn auth_nonces(state: &State) -> (Vec<u8>, Vec<u8>) {
@@ -503,6 +487,9 @@ pub(super) fn request(
         let (phase, notify) = (model::Phase::Ike, NotifyType::UNEXPECTED_NAT_DETECTED);
         return (reply, Verdict::End(FailureKind::PeerRefused { phase, notify }));
     }
+    if waits_for_certificates(sa, cx, now, request.chain) {
+        return (reply, Verdict::Wait);
+    }
     let peer = request.chain.idi().map(identity);
     let outcome = authenticate(cx, now, half_open, sa, request);
     let Authenticated { connection, local, remote, auth, how, method, certified } = match outcome {
@@ -528,7 +515,7 @@ pub(super) fn request(
     sa.become_established(cx);
     sa.log(cx, "IKE", 1, format!("authentication of '{remote}' with {how} successful"));
     reply.id_r(IdType(local.kind().number()), local.data());
-    send_certificates(&mut reply, &auth.certificates, auth.raw.as_ref());
+    send_certificates(&mut reply, &auth.certificates);
     reply.auth(auth.method, auth.value.expose());
     crash::tell(cx, &mut reply, sa.spis);
     window::announce(cx, &mut reply, &mut sa.replies);
@@ -586,8 +573,7 @@ struct Authenticated {
 struct OwnProof {
     method: AuthMethod,
     value: Secret,
-    certificates: Vec<Certificate>,
-    raw: Option<RawKey>,
+    certificates: Vec<(CertEncoding, Vec<u8>)>,
     how: String,
 }
 
@@ -696,8 +682,8 @@ fn prove(
     let auth = if connection.local.method == Method::Pubkey {
         let octets = signed_octets(keys, message, nonce, sk_p, &own);
         let wanted = Wanted::of(chain, half_open.hashes.clone());
-        let Signed { method, value, scheme, certificates, raw } = sign(cx, connection, &local, &wanted, &octets)?;
-        OwnProof { method, value: Secret::new(value), certificates, raw, how: scheme.to_string() }
+        let Signed { method, value, scheme, certificates } = sign(cx, connection, &local, &wanted, &octets)?;
+        OwnProof { method, value: Secret::new(value), certificates, how: scheme.to_string() }
     } else {
         let missing = || FailureKind::PskMissing { local: local.clone(), remote: remote.clone() };
         let best = || best_psk(&cx.secrets, &local, remote).first().map(|s| (*s).clone());
@@ -705,7 +691,7 @@ fn prove(
         let psk = proven.psk.or_else(best).ok_or_else(missing)?;
         let value = auth_value(keys, &psk, message, nonce, sk_p, &own);
         let (method, how) = (AuthMethod::SHARED_KEY_MIC, "pre-shared key".into());
-        OwnProof { method, value, certificates: Vec::new(), raw: None, how }
+        OwnProof { method, value, certificates: Vec::new(), how }
     };
     Ok(Authenticated {
         connection: Arc::clone(connection),
@@ -729,7 +715,7 @@ struct Proof<'a> {
 }
 
 /// How a peer proved itself.
-struct Proven {
+pub(super) struct Proven {
     how: String,
     /// The same in tmsh's words.
     method: &'static str,

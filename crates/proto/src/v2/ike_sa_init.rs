@@ -328,6 +328,10 @@ pub(super) fn request_certificate<'a>(
     }
     if !hashes.is_empty() {
         chain.cert_req(CertEncoding::X509_SIGNATURE, hashes.as_flattened());
+        if cx.settings.hash_and_url {
+            // RFC 7296 section 3.10.1: where there is a CERTREQ, to be sent hash and URL.
+            chain.notify(ProtocolId::NONE, &[], NotifyType::HTTP_CERT_LOOKUP_SUPPORTED, &[]);
+        }
     }
 }
 

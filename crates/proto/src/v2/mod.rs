@@ -25,6 +25,7 @@ mod cookie;
 mod crash;
 mod create_child_sa;
 mod exchange;
+mod fetching;
 mod fragments;
 mod ike_auth;
 mod ike_sa_init;
