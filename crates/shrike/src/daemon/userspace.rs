@@ -1,6 +1,6 @@
 //! Our own ESP: packets come from a TUN device and leave through UDP or a raw socket, and the reverse.
 
-use super::bypass::Bypasses;
+use super::bypass::{Bypasses, Device};
 use super::plane::DataPlane;
 use super::sockets::Sockets;
 use super::updown::Scripts;
@@ -10,7 +10,9 @@ use linux::updown::Verb;
 use linux::{
     BindError, RawEsp, RecvBatch, Route, RouteTarget, Routes, Rule, SOCKET_MARK, SocketOptions, Tun, tunnel_routes,
 };
-use model::dataplane::{Binding, ChildInstall, Command, Counters, HeaderFields, PlaneEvent};
+use model::dataplane::{
+    Binding, ChildInstall, Command, Counters, HeaderFields, InterfaceName, PlaneEvent, ShuntAction,
+};
 use model::{Instant, SaId, TrafficSelector};
 use std::collections::BTreeMap;
 use std::io;
@@ -63,6 +65,8 @@ impl Userspace {
         }
         let mut routes = Routes::open().map_err(|e| format!("netlink: {e}"))?;
         routes.set_link(interface, Some(true), Some(TUN_MTU)).map_err(|e| format!("TUN device {}: {e}", tun.name()))?;
+        let name = InterfaceName::new(tun.name()).ok_or_else(|| format!("TUN device {}: an odd name", tun.name()))?;
+        let bypasses = Bypasses::beside(Device { name, index: interface });
         let mut rules = Vec::new();
         for ipv6 in [false, true] {
             let rule = Rule::tunnels(ipv6);
@@ -81,7 +85,7 @@ impl Userspace {
             rules,
             installed: BTreeMap::new(),
             traps: BTreeMap::new(),
-            bypasses: Bypasses::default(),
+            bypasses,
             scripts: Scripts::start(),
             batch: RecvBatch::new(32, 65_535),
             inner: vec![0; 65_535],
@@ -242,12 +246,27 @@ impl DataPlane for Userspace {
                 self.engine.apply(now, command).map_err(|e| e.to_string())
             }
             Command::Trap(trap) => {
+                let any_peer = trap.remote.is_unspecified();
+                if any_peer && !self.install_routes {
+                    return Err("a trap for any peer leads packets here by routes: set install_routes = yes in strongswan.conf, or remote_addrs".into());
+                }
                 self.engine.apply(now, command).map_err(|e| e.to_string())?;
-                let routes = self.add_routes(&trap.local_ts, &trap.remote_ts);
-                self.traps.insert(trap.trap, routes);
+                if any_peer {
+                    self.bypasses.capture(&mut self.routes, trap);
+                } else {
+                    let routes = self.add_routes(&trap.local_ts, &trap.remote_ts);
+                    self.traps.insert(trap.trap, routes);
+                }
                 Ok(())
             }
             Command::Shunt(shunt) => {
+                if shunt.action == ShuntAction::Drop {
+                    if !self.install_routes {
+                        return Err("our own ESP drops by rules of routing: set install_routes = yes in strongswan.conf, or use the kernel's ESP (--data-plane xfrm)".into());
+                    }
+                    let text = "drops what is sent and forwarded; what comes in for this host itself is for a packet filter to drop, or for the kernel's ESP";
+                    log::line("KNL", 0, &format!("'{}' {text}", shunt.name));
+                }
                 self.engine.apply(now, command).map_err(|e| e.to_string())?;
                 if self.install_routes {
                     self.bypasses.add(&mut self.routes, shunt);
@@ -259,6 +278,7 @@ impl DataPlane for Userspace {
                 self.engine.apply(now, command).map_err(|e| e.to_string())
             }
             Command::RemoveTrap { trap } => {
+                self.bypasses.remove(&mut self.routes, *trap);
                 let routes = self.traps.remove(trap).unwrap_or_default();
                 self.delete_routes(&routes);
                 self.engine.apply(now, command).map_err(|e| e.to_string())
