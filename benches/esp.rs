@@ -76,6 +76,7 @@ fn engine(suite: &Suite, left: bool) -> Engine {
         local_ts: vec![own.1.parse().expect("a subnet")],
         remote_ts: vec![peer.1.parse().expect("a subnet")],
         binding: model::dataplane::Binding::default(),
+        header: model::dataplane::HeaderFields::default(),
         policies: true,
         priority: None,
         succeeds: None,

@@ -14,6 +14,9 @@ pub struct Authority {
     pub cacert: CertificateSource,
     /// Where its revocation lists are to be had, beside what certificates say themselves.
     pub crl_uris: Vec<String>,
+    /// Where the certificates that it issued are to be had: each behind this, by its SHA-1 in hexadecimal (RFC 7296
+    /// section 3.6).
+    pub cert_uri_base: Option<String>,
     /// Where it was written.
     pub source: ConfigRef,
 }
@@ -36,7 +39,7 @@ fn read(section: &Section, errors: &mut Vec<ConfigError>) -> Option<Authority> {
     let path = format!("authorities.{}", section.name);
     let source = ConfigRef { file: section.at.file.to_string(), line: section.at.line, key: path.clone() };
     let mut reader = Reader::new(Scope::Authority, path, errors);
-    let (mut cacert, mut crl_uris) = (None, Vec::new());
+    let (mut cacert, mut crl_uris, mut cert_uri_base) = (None, Vec::new(), None);
     for entry in &section.entries {
         if !reader.enter(entry) {
             continue;
@@ -44,6 +47,10 @@ fn read(section: &Section, errors: &mut Vec<ConfigError>) -> Option<Authority> {
         match entry.name() {
             "cacert" => cacert = reader.value(entry, CERTIFICATE, CertificateSource::parse),
             "crl_uris" => crl_uris = uris(&mut reader, entry),
+            "cert_uri_base" => {
+                const BASE: &str = "an address that begins with http://, to which the hash of a certificate is added";
+                cert_uri_base = reader.value(entry, BASE, |text| is_http(text).then(|| text.to_string()));
+            }
             _ => reader.other(entry),
         }
     }
@@ -51,17 +58,20 @@ fn read(section: &Section, errors: &mut Vec<ConfigError>) -> Option<Authority> {
         let what = "write cacert = ... with the authority's certificate";
         reader.refuse_at(&section.at, "cacert", ErrorKind::Missing { what });
     }
-    Some(Authority { name: section.name.clone(), cacert: cacert?, crl_uris, source })
+    Some(Authority { name: section.name.clone(), cacert: cacert?, crl_uris, cert_uri_base, source })
 }
 
 /// Lists are fetched by HTTP (RFC 5280 section 4.2.1.13 has other ways too).
 fn uris(reader: &mut Reader<'_>, entry: &Entry) -> Vec<String> {
     const WHY: &str = "revocation lists are fetched by HTTP only: write addresses that begin with http://";
-    let http = |uri: &&str| uri.get(..7).is_some_and(|s| s.eq_ignore_ascii_case("http://")) && uri.len() > 7;
     let items = Reader::items(entry);
-    if items.is_empty() || !items.iter().all(http) {
+    if items.is_empty() || !items.iter().all(|uri| is_http(uri)) {
         reader.refuse(entry, ErrorKind::Unsupported { why: WHY });
         return Vec::new();
     }
     items.into_iter().map(str::to_string).collect()
+}
+
+fn is_http(uri: &str) -> bool {
+    uri.get(..7).is_some_and(|s| s.eq_ignore_ascii_case("http://")) && uri.len() > 7
 }

@@ -2,15 +2,18 @@
 
 use crate::authentication::{policies, revocation};
 use crate::binding::{interface_id, mark, padding};
+use crate::binding::{Bindings, shared_interface_id};
 use crate::ikev1;
 use crate::names::Scope;
 use crate::reader::{Reader, only_sections};
 use crate::values::{boolean, bytes, duration, lifetime, unsigned};
 use crate::{
     AddressPattern, AuthMethod, Authentication, Authority, CertificateSource, ConfigError, Entry, ErrorKind,
-    KeyPassphrase, Pool, Section, SelectorPattern, SendCert, SharedSecret, Shunt, SignatureRule, Sources, names,
+    KeyPassphrase, Pool, Section, SelectorPattern, SendCert, SharedSecret, Shunt, SignatureRule, Sources,
+    UniqueNumbers, names,
 };
 use model::dataplane::{Binding, Mode, TfcPadding};
+use model::dataplane::{Binding, CopyDscp, HeaderFields, Mode};
 use model::{Identity, InvalidProposal, Proposal, ProposalProtocol};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -228,6 +231,12 @@ pub struct Child {
     pub priority: Option<u32>,
     /// Marks and XFRM interfaces.
     pub binding: Binding,
+    /// Those that each Child SA has for itself.
+    pub unique: UniqueNumbers,
+    /// What the outer IP header has of the inner one.
+    pub header: HeaderFields,
+    /// HMAC-SHA-256 is cut to 96 bits.
+    pub sha256_96: bool,
     /// Anti-replay window in packets; 0 switches the check off.
     pub replay_window: u32,
     /// How what is sent is padded.
@@ -450,8 +459,8 @@ fn read_connection(section: &Section, errors: &mut Vec<ConfigError>) -> Connecti
             ("mobike", entry) => put(&mut c.mobike, reader.value(entry, BOOLEAN, boolean)),
             ("encap", entry) => put(&mut c.encap, reader.value(entry, BOOLEAN, boolean)),
             ("fragmentation", entry) => put(&mut c.fragmentation, fragmentation(&mut reader, entry)),
-            ("if_id_in", entry) => interfaces.0 = interface_id(&mut reader, entry).flatten(),
-            ("if_id_out", entry) => interfaces.1 = interface_id(&mut reader, entry).flatten(),
+            ("if_id_in", entry) => interfaces.0 = shared_interface_id(&mut reader, entry),
+            ("if_id_out", entry) => interfaces.1 = shared_interface_id(&mut reader, entry),
             ("childless", entry) => put(&mut c.childless, childless(&mut reader, entry)),
             ("dpd_delay", entry) => put(&mut c.dpd_delay, reader.value(entry, DURATION, duration)),
             ("dpd_timeout", entry) => put(&mut c.dpd_timeout, reader.value(entry, DURATION, duration)),
@@ -500,6 +509,9 @@ fn read_connection(section: &Section, errors: &mut Vec<ConfigError>) -> Connecti
             binding.if_id_in = if own("if_id_in") { binding.if_id_in } else { interfaces.0 };
             binding.if_id_out = if own("if_id_out") { binding.if_id_out } else { interfaces.1 };
             match Shunt::action_of(section) {
+                Some(_) if !child.unique.is_empty() => {
+                    Shunt::refuse_unique(&child, &format!("{path}.{}", section.name), errors)
+                }
                 Some(action) => c.shunts.push(Shunt::new(action, child)),
                 None => c.children.push(child),
             }
@@ -784,6 +796,11 @@ fn first_method(round: &Section, v1: bool, reader: &mut Reader<'_>) -> Option<(A
     None
 }
 
+fn copy_dscp(reader: &mut Reader<'_>, entry: &Entry) -> Option<CopyDscp> {
+    let words = [("out", CopyDscp::Out), ("in", CopyDscp::In), ("yes", CopyDscp::Yes), ("no", CopyDscp::No)];
+    reader.word(entry, "out, in, yes or no", &words)
+}
+
 fn read_child(section: &Section, path: String, errors: &mut Vec<ConfigError>) -> Child {
     let mut source = Sources::new(path.clone(), section.at.clone());
     let mut c = Child {
@@ -809,6 +826,9 @@ fn read_child(section: &Section, path: String, errors: &mut Vec<ConfigError>) ->
         policies: true,
         priority: None,
         binding: Binding::default(),
+        unique: UniqueNumbers::default(),
+        header: HeaderFields::default(),
+        sha256_96: false,
         replay_window: 32,
         tfc_padding: TfcPadding::None,
         single_pair: false,
@@ -818,13 +838,12 @@ fn read_child(section: &Section, path: String, errors: &mut Vec<ConfigError>) ->
     };
     // Times, octets and packets: soft, hard, random.
     let mut limits: [[Option<u64>; 3]; 3] = Default::default();
-    let (mut same_in, mut same_out) = (false, false);
-    let is_same = |entry: &Entry| Reader::items(entry) == ["%same"];
+    let mut bindings = Bindings::default();
     let mut reader = Reader::new(Scope::Child, path, errors);
     let selector = |text: &str| SelectorPattern::parse(text).map_err(ErrorKind::Selector);
     let seconds = |text: &str| duration(text).map(|d| d.as_secs());
     for entry in &section.entries {
-        if !reader.enter(entry) {
+        if !reader.enter(entry) || bindings.read(&mut reader, entry) {
             continue;
         }
         match entry.name() {
@@ -836,18 +855,12 @@ fn read_child(section: &Section, path: String, errors: &mut Vec<ConfigError>) ->
             "dpd_action" => put(&mut c.dpd_action, action(&mut reader, entry)),
             "updown" => c.updown = reader.text(entry).map(str::to_string).filter(|t| !t.is_empty()),
             "hostaccess" => put(&mut c.hostaccess, reader.value(entry, BOOLEAN, boolean)),
-            "mark_in" => put(&mut c.binding.mark_in, mark(&mut reader, entry)),
-            "mark_in_sa" => put(&mut c.binding.mark_in_sa, reader.value(entry, BOOLEAN, boolean)),
-            "mark_out" => put(&mut c.binding.mark_out, mark(&mut reader, entry)),
-            "set_mark_in" if is_same(entry) => same_in = true,
-            "set_mark_in" => put(&mut c.binding.set_mark_in, mark(&mut reader, entry)),
-            "set_mark_out" if is_same(entry) => same_out = true,
-            "set_mark_out" => put(&mut c.binding.set_mark_out, mark(&mut reader, entry)),
-            "if_id_in" => put(&mut c.binding.if_id_in, interface_id(&mut reader, entry)),
-            "if_id_out" => put(&mut c.binding.if_id_out, interface_id(&mut reader, entry)),
-            "icmp" => put(&mut c.binding.icmp, reader.value(entry, BOOLEAN, boolean)),
             "policies" => put(&mut c.policies, reader.value(entry, BOOLEAN, boolean)),
             "priority" => c.priority = reader.value(entry, NUMBER, number32).filter(|n| *n != 0),
+            "copy_df" => put(&mut c.header.copy_df, reader.value(entry, BOOLEAN, boolean)),
+            "copy_ecn" => put(&mut c.header.copy_ecn, reader.value(entry, BOOLEAN, boolean)),
+            "copy_dscp" => put(&mut c.header.copy_dscp, copy_dscp(&mut reader, entry)),
+            "sha256_96" => put(&mut c.sha256_96, reader.value(entry, BOOLEAN, boolean)),
             "replay_window" => put(&mut c.replay_window, reader.value(entry, NUMBER, number32)),
             "tfc_padding" => put(&mut c.tfc_padding, padding(&mut reader, entry)),
             "single_pair" => put(&mut c.single_pair, reader.value(entry, BOOLEAN, boolean)),
@@ -872,12 +885,7 @@ fn read_child(section: &Section, path: String, errors: &mut Vec<ConfigError>) ->
     }
     let places = std::mem::take(&mut reader.places);
     source.add("", "", places);
-    if same_in {
-        c.binding.set_mark_in = c.binding.mark_in;
-    }
-    if same_out {
-        c.binding.set_mark_out = c.binding.mark_out;
-    }
+    (c.binding, c.unique) = bindings.finish();
     let [[soft, hard, random], octets, packets] = limits;
     let (rekey, life, rand) = lifetime(soft, hard, random, 3600);
     (c.rekey_time, c.life_time, c.rand_time) =

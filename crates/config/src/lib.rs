@@ -35,6 +35,7 @@ pub use authentication::{
     AuthMethod, Authentication, CertificateSource, KeyType, RevocationPolicy, SendCert, SignatureRule,
 };
 pub use authorities::{Authority, authority};
+pub use binding::{OwnNumber, UniqueNumbers};
 pub use connection::{
     Child, Childless, Config, Connection, Fragmentation, IkeVersion, StartAction, Unique, connection, load,
     readable_connection,

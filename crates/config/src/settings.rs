@@ -68,6 +68,8 @@ pub struct DaemonSettings {
     pub send_vendor_id: bool,
     /// Go where a gateway sends us (RFC 5685).
     pub follow_redirects: bool,
+    /// Whether certificates are looked up where peers say they are (RFC 7296 section 3.6).
+    pub hash_and_url: bool,
     /// Prove a restart to peers, and believe theirs (RFC 6290).
     pub quick_crash_detection: bool,
     /// The file with the secret of that, made if it is missing; `None` for [`CRASH_SECRET`], if its directory is there.
@@ -113,6 +115,7 @@ impl Default for DaemonSettings {
             rsa_pss: false,
             send_vendor_id: false,
             follow_redirects: true,
+            hash_and_url: false,
             quick_crash_detection: true,
             quick_crash_detection_secret: None,
             install_routes: true,
@@ -301,6 +304,7 @@ impl SettingsReader {
             "send_vendor_id" => put(&mut s.send_vendor_id, boolean(text), BOOLEAN),
             "initiator_only" => put(&mut s.initiator_only, boolean(text), BOOLEAN),
             "cisco_unity" => put(&mut s.cisco_unity, boolean(text), BOOLEAN),
+            "hash_and_url" => put(&mut s.hash_and_url, boolean(text), BOOLEAN),
             "follow_redirects" => put(&mut s.follow_redirects, boolean(text), BOOLEAN),
             "quick_crash_detection" => put(&mut s.quick_crash_detection, boolean(text), BOOLEAN),
             "quick_crash_detection_secret" => {

@@ -1,6 +1,6 @@
 //! What is not protected: children with `mode = pass` or `mode = drop`.
 
-use crate::{Child, Entry, Section, SelectorPattern, Sources, StartAction};
+use crate::{Child, ConfigError, Entry, ErrorKind, Section, SelectorPattern, Sources, StartAction};
 use model::dataplane::{Binding, ShuntAction};
 
 /// A policy that has nothing to do with SAs (RFC 4301 section 4.4.1, BYPASS and DISCARD). It is written as a child, and
@@ -36,6 +36,14 @@ impl Shunt {
             },
             _ => None,
         })
+    }
+
+    /// What passes or is dropped has no Child SA that a number would be for.
+    pub(crate) fn refuse_unique(child: &Child, path: &str, errors: &mut Vec<ConfigError>) {
+        let why = "with mode = pass or drop there is no Child SA to have a number of its own: write a number";
+        errors.extend(child.unique.names().map(|key| {
+            ConfigError::new(child.source.place(key).clone(), format!("{path}.{key}"), ErrorKind::Unsupported { why })
+        }));
     }
 
     pub(crate) fn new(action: ShuntAction, child: Child) -> Self {

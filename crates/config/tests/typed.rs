@@ -364,7 +364,7 @@ fn the_table_is_true() {
                     "vips" => "0.0.0.0",
                     "certs" | "cacerts" | "pubkeys" => "gw.pem",
                     "pools" => "p",
-                    "updown" => "x",
+                    "updown" | "interface" => "x",
                     "auth" => "psk",
                     k if k.starts_with("life_") => "2",
                     k if k.starts_with("rand_") => "2",
@@ -500,7 +500,7 @@ fn attributes_for_peers_are_told_unless_their_plugin_is_off() {
 fn settings_of_the_daemon() {
     let (settings, warnings) = daemon_settings(&tree(
         "charon {\n load = random nonce\n retransmit_tries = 3\n retransmit_base = 1.5\n port = 501\n send_vendor_id = yes\n plugins { vici { socket = unix:///run/a } }\n filelog { x { } } }\n\
-         charon-systemd { port = 502\n keep_alive = 1m }\nshrike { port = 0\n install_routes = no\n quick_crash_detection = no\n window_size = 9\n puzzle_threshold = 7\n puzzle_threshold_ip = 2\n puzzle_difficulty = 12\n puzzle_max_difficulty = 0\n  quick_crash_detection_secret = /x/y }\nswanctl { load = pem }\nlibtls { x = y }",
+         charon-systemd { port = 502\n keep_alive = 1m }\nshrike { port = 0\n install_routes = no\n quick_crash_detection = no\n window_size = 9\n hash_and_url = yes\n  puzzle_threshold = 7\n puzzle_threshold_ip = 2\n puzzle_difficulty = 12\n puzzle_max_difficulty = 0\n  quick_crash_detection_secret = /x/y }\nswanctl { load = pem }\nlibtls { x = y }",
     ));
     assert_eq!(warnings, []);
     assert_eq!((settings.retransmit_tries, settings.retransmit_base, settings.port), (3, 1.5, 0));
@@ -514,6 +514,7 @@ fn settings_of_the_daemon() {
         let (settings, warnings) = daemon_settings(&tree(&format!("charon {{ {wrong}\n }}")));
         assert!(warnings[0].is_fatal() && settings == config::DaemonSettings::default(), "{wrong}");
     }
+    assert!(settings.hash_and_url && !config::DaemonSettings::default().hash_and_url);
     assert!(!settings.quick_crash_detection && config::DaemonSettings::default().quick_crash_detection);
     assert_eq!(settings.quick_crash_detection_secret.as_deref(), Some("/x/y"));
     assert_eq!(daemon_settings(&tree("")).0, config::DaemonSettings::default());
@@ -543,12 +544,14 @@ fn authorities_say_where_their_lists_are() {
     let authorities = loaded(text).authorities;
     assert_eq!(authorities[0].name, "root");
     assert_eq!(authorities[0].cacert, CertificateSource::File("rootCert.pem".into()));
+    assert_eq!(authorities[0].cert_uri_base.as_deref(), Some("http://a.example/certs/"));
     assert_eq!(authorities[0].crl_uris, ["http://a.example/r.crl", "http://b.example/r.crl"]);
     let errors = refused(
-        "authorities { a { }\n b { cacert = b.pem\n crl_uris = ldap://b.example/ }\n c { cacert = c.pem\n ocsp_uris = http://c.example/ } }",
+        "authorities { a { }\n b { cacert = b.pem\n crl_uris = ldap://b.example/ }\n c { cacert = c.pem\n ocsp_uris = http://c.example/ }\n d { cacert = d.pem\n cert_uri_base = ftp://d.example/ } }",
     );
     let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
-    let expected = ["authorities.a.cacert", "authorities.b.crl_uris", "authorities.c.ocsp_uris"];
+    let expected =
+        ["authorities.a.cacert", "authorities.b.crl_uris", "authorities.c.ocsp_uris", "authorities.d.cert_uri_base"];
     assert_eq!(texts.len(), expected.len(), "{texts:?}");
     assert!(texts.iter().zip(expected).all(|(text, key)| text.contains(key)), "{texts:?}");
 }
@@ -582,14 +585,81 @@ fn marks_and_xfrm_interfaces() {
     };
     assert_eq!(found, expected);
     assert_eq!(child("mark_in_sa = yes\nset_mark_out = 1/0x0f").set_mark_out, Some(Mark { value: 1, mask: 0xf }));
-    for unique in ["mark_in = %unique", "if_id_out = %unique-dir"] {
-        let text = format!("connections {{ gw {{ children {{ net {{ {unique} }} }}\n{ROUNDS} }} }}");
+    // A number for each IKE SA, part of one, or one where there is no Child SA.
+    let refusals = [
+        "if_id_in = %unique\nchildren { net { } }",
+        "children { net { mark_in = %unique/0xff } }",
+        "children { net { mode = pass\n mark_out = %unique } }",
+    ];
+    for unique in refusals {
+        let text = format!("connections {{ gw {{ {unique}\n{ROUNDS} }} }}");
         assert!(matches!(refused(&text)[0].kind, ErrorKind::Unsupported { .. }), "{unique}");
     }
-    for wrong in ["mark_out = x", "mark_in = 1/", "if_id_in = %same", "set_mark_in = 5000000000"] {
+    for wrong in [
+        "mark_out = x",
+        "mark_in = 1/",
+        "if_id_in = %same",
+        "set_mark_in = 5000000000",
+        "mark_in = %uniq",
+        "mark_in = %unique-in",
+    ] {
         let text = format!("connections {{ gw {{ children {{ net {{ {wrong} }} }}\n{ROUNDS} }} }}");
         assert!(matches!(refused(&text)[0].kind, ErrorKind::Value { .. }), "{wrong}");
     }
+}
+
+#[test]
+fn numbers_of_each_child_sa_are_filled_in() {
+    use config::OwnNumber;
+    use model::dataplane::{Binding, Mark};
+    let child = |keys: &str| one(&format!("if_id_in = 7\nchildren {{ net {{\n{keys}\n}} }}")).children[0].clone();
+    let filled = |keys: &str| {
+        let (child, mut next) = (child(keys), 0);
+        assert!(!child.unique.is_empty());
+        let next = || {
+            next += 1;
+            next
+        };
+        child.unique.fill(child.binding, next)
+    };
+    let mark = |value| Some(Mark { value, mask: u32::MAX });
+    let ids = "if_id_in = %unique\nif_id_out = %unique-dir";
+    let both = filled(&format!("mark_in = %unique\nmark_out = %unique\nset_mark_out = %same\n{ids}"));
+    let expected = Binding {
+        mark_in: mark(1),
+        mark_out: mark(1),
+        set_mark_out: mark(1),
+        if_id_in: Some(2),
+        if_id_out: Some(3),
+        ..Binding::default()
+    };
+    assert_eq!(both, expected);
+    let one_way = filled("mark_in = 9\nmark_out = %unique-dir");
+    assert_eq!((one_way.mark_in, one_way.mark_out, one_way.if_id_in), (mark(9), mark(1), Some(7)));
+    let plain = child("mark_in = 9");
+    assert!(plain.unique.is_empty());
+    assert_eq!(child("mark_out = %unique").unique.mark_out, Some(OwnNumber::Both));
+}
+
+#[test]
+fn interfaces_headers_and_short_checks() {
+    use model::dataplane::{CopyDscp, HeaderFields};
+    let child = |keys: &str| one(&format!("children {{ net {{\n{keys}\n}} }}")).children[0].clone();
+    let plain = child("interface =\ncopy_df = yes\ncopy_dscp = out\nsha256_96 = no");
+    assert_eq!((plain.header, plain.sha256_96, plain.binding.interface), (HeaderFields::default(), false, None));
+    let found = child("interface = eth0\npolicies_fwd_out = yes\nsha256_96 = yes\ncopy_df = no\ncopy_ecn = no");
+    assert_eq!(found.binding.interface.map(|name| name.to_string()).as_deref(), Some("eth0"));
+    assert!(found.binding.forward_out && found.sha256_96 && !found.header.copy_df && !found.header.copy_ecn);
+    for (word, expected) in [("in", CopyDscp::In), ("out", CopyDscp::Out), ("yes", CopyDscp::Yes), ("no", CopyDscp::No)]
+    {
+        assert_eq!(child(&format!("copy_dscp = {word}")).header.copy_dscp, expected);
+    }
+    for wrong in ["copy_dscp = maybe", "interface = a/b", "interface = sixteen-letters-x", "policies_fwd_out = 2"] {
+        let text = format!("connections {{ gw {{ children {{ net {{ {wrong} }} }}\n{ROUNDS} }} }}");
+        assert!(matches!(refused(&text)[0].kind, ErrorKind::Value { .. }), "{wrong}");
+    }
+    let text = format!("connections {{ gw {{ children {{ net {{ label = x }} }}\n{ROUNDS} }} }}");
+    assert!(matches!(refused(&text)[0].kind, ErrorKind::Unsupported { .. }));
 }
 
 #[test]

@@ -8,6 +8,7 @@ use crate::spd::{MixHasher, Place, Spd, Target};
 use crate::transport;
 use crypto::{BadKey, OpenError, Unsupported};
 use model::dataplane::{ChildInstall, Command, Counters, Mode, PlaneEvent, ShuntAction, TfcPadding, TrapInstall};
+use model::dataplane::{ChildInstall, Command, Counters, Mode, PlaneEvent, TrapInstall};
 use model::{Instant, SaId};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fmt;
@@ -26,8 +27,9 @@ const NEXT_NONE: u8 = 59;
 /// [`PlaneEvent::UnknownSpi`] is reported so often per second at most.
 const UNKNOWN_SPI_PER_SECOND: u32 = 10;
 
-/// A trap reports a packet again after this time.
+/// A trap reports a packet for a peer again after this time, and for so many peers meanwhile.
 const ACQUIRE_INTERVAL: Duration = Duration::from_secs(1);
+const ACQUIRES: usize = 32;
 
 /// No packet is padded to more, whatever is configured: it has to go into a datagram.
 const MOST_PADDED: usize = 65_000;
@@ -150,10 +152,6 @@ pub enum EngineError {
         /// Who has it.
         holder: SaId,
     },
-    /// A trap for any peer: its packets would all have to be routed through the TUN device.
-    TrapWithoutPeer,
-    /// What comes and goes in the clear is not seen here, so it cannot be dropped.
-    Discard,
     /// Policies have their order by how narrow they are.
     Priority,
     /// There is no Child SA of this number.
@@ -183,12 +181,6 @@ impl fmt::Display for EngineError {
             Self::Priority => f.write_str(
                 "the userspace ESP orders its policies by how narrow they are: leave priority out, or use the kernel's ESP",
             ),
-            Self::Discard => f.write_str(
-                "the userspace ESP does not see what travels in the clear and cannot drop it: use the kernel's ESP, or a packet filter",
-            ),
-            Self::TrapWithoutPeer => f.write_str(
-                "the userspace data plane has traps for known peers only: set remote_addrs, or use the kernel's data plane",
-            ),
             Self::UnknownChild(child) => write!(f, "Child SA {child} is not installed"),
         }
     }
@@ -204,6 +196,9 @@ impl std::error::Error for EngineError {
     }
 }
 
+/// Peers, and when a Child SA with them was asked for.
+type Asked = VecDeque<(IpAddr, Instant)>;
+
 /// The Security Association and Policy Databases of the userspace data plane, and the work on packets.
 #[derive(Debug, Default)]
 pub struct Engine {
@@ -212,8 +207,8 @@ pub struct Engine {
     by_child: BTreeMap<SaId, usize>,
     by_spi: HashMap<u32, usize, BuildHasherDefault<MixHasher>>,
     spd: Spd,
-    /// Traps, and when each was reported last.
-    traps: BTreeMap<SaId, (Box<TrapInstall>, Option<Instant>)>,
+    /// Traps, with the peers that packets were for and when that was reported last.
+    traps: BTreeMap<SaId, (Box<TrapInstall>, Asked)>,
     deadlines: BTreeSet<(Instant, SaId)>,
     events: VecDeque<PlaneEvent>,
     drops: [u64; DropReason::ALL.len()],
@@ -283,9 +278,6 @@ impl Engine {
                 Ok(())
             }
             Command::Trap(trap) => {
-                if trap.remote.is_unspecified() {
-                    return Err(EngineError::TrapWithoutPeer);
-                }
                 if trap.priority.is_some() {
                     return Err(EngineError::Priority);
                 }
@@ -294,17 +286,16 @@ impl Engine {
                 }
                 self.remove_trap(trap.trap);
                 self.spd.insert(trap.trap, Target::Trap(trap.trap), &trap.local_ts, &trap.remote_ts, Place::First);
-                self.traps.insert(trap.trap, (trap.clone(), None));
+                self.traps.insert(trap.trap, (trap.clone(), VecDeque::new()));
                 Ok(())
             }
             Command::RemoveTrap { trap } => {
                 self.remove_trap(*trap);
                 Ok(())
             }
-            // What is to pass does not come here: whoever leads packets here leads it by, whatever the priority.
-            Command::Shunt(shunt) if shunt.action == ShuntAction::Pass => Ok(()),
-            Command::Shunt(_) => Err(EngineError::Discard),
-            Command::RemoveShunt { .. } => Ok(()),
+            // What is to pass does not come here: whoever leads packets here leads it by, whatever the priority. What is to be
+            // dropped does not come here either.
+            Command::Shunt(_) | Command::RemoveShunt { .. } => Ok(()),
         }
     }
 
@@ -353,13 +344,16 @@ impl Engine {
         }
     }
 
-    /// A packet needs a Child SA. Many may come before there is one: each trap asks once a second.
+    /// A packet needs a Child SA. Many may come before there is one: each trap asks once a second for each peer.
     fn acquire(&mut self, now: Instant, trap: SaId, packet: &InnerPacket) {
-        let Some((_, asked)) = self.traps.get_mut(&trap) else { return };
-        if asked.is_some_and(|at| now.since(at) < ACQUIRE_INTERVAL) {
+        let Some((of, asked)) = self.traps.get_mut(&trap) else { return };
+        // With a trap for any peer each packet is for one of its own.
+        let peer = if of.remote.is_unspecified() { packet.destination } else { of.remote };
+        asked.retain(|(_, at)| now.since(*at) < ACQUIRE_INTERVAL);
+        if asked.len() >= ACQUIRES || asked.iter().any(|(other, _)| *other == peer) {
             return;
         }
-        *asked = Some(now);
+        asked.push_back((peer, now));
         let (mut from, mut to) = packet.ports.unwrap_or_default();
         if matches!(packet.protocol, 1 | 58) {
             (from, to) = (from >> 8, from & 0xff); // type and code, as the kernel reports them

@@ -77,6 +77,7 @@ fn install(child: u32, suite: Suite) -> ChildInstall {
         local_ts: ts("10.1.0.0/16 2001:db8:1::/48"),
         remote_ts: ts("10.2.0.0/16 2001:db8:2::/48"),
         binding: model::dataplane::Binding::default(),
+        header: model::dataplane::HeaderFields::default(),
         policies: true,
         priority: None,
         succeeds: None,
@@ -695,8 +696,42 @@ fn a_trap_asks_once_a_second_until_there_is_a_child_sa() {
     assert_eq!(asked(&mut a, T0 + Duration::from_secs(9)).len(), 1, "it is there again");
     a.apply(T0, &Command::RemoveTrap { trap: SaId(9) }).unwrap();
     assert_eq!(a.seal(T0, &ping(), &mut Vec::new()), Outbound::NoPolicy);
-    let any = TrapInstall { remote: std::net::Ipv4Addr::UNSPECIFIED.into(), ..trap };
-    assert_eq!(a.apply(T0, &Command::Trap(Box::new(any))), Err(EngineError::TrapWithoutPeer));
+}
+
+#[test]
+fn a_trap_for_any_peer_asks_for_each_and_for_no_more_than_it_should() {
+    let mut a = Engine::new();
+    let of = between_hosts(1, SUITES[0]);
+    let unspecified: IpAddr = std::net::Ipv4Addr::UNSPECIFIED.into();
+    let trap = TrapInstall {
+        trap: SaId(9),
+        connection: "any".into(),
+        name: "host".into(),
+        binding: model::dataplane::Binding::default(),
+        reqid: 1,
+        mode: Mode::Transport,
+        local: of.local.ip(),
+        remote: unspecified,
+        local_ts: of.local_ts.clone(),
+        remote_ts: ts("192.0.2.0/24"),
+        priority: None,
+    };
+    a.apply(T0, &Command::Trap(Box::new(trap))).unwrap();
+    let mut out = Vec::new();
+    let mut asked = |a: &mut Engine, to: &str, at: Instant| {
+        let packet = packet("192.0.2.1", to, 17, &[0; 8]);
+        assert_eq!(a.seal(at, &packet, &mut out), Outbound::Discard(DropReason::Acquiring));
+        std::iter::from_fn(|| a.poll_event()).count()
+    };
+    assert_eq!(["192.0.2.2", "192.0.2.3", "192.0.2.2"].map(|to| asked(&mut a, to, T0)), [1, 1, 0]);
+    // A sweep over the network is no storm of negotiations.
+    let later = T0 + Duration::from_secs(2);
+    let all: usize = (1..255).map(|n| asked(&mut a, &format!("192.0.2.{n}"), later)).sum();
+    assert_eq!(all, 32);
+    a.apply(T0, &Command::Install(Box::new(of))).unwrap();
+    let sent = a.seal(T0, &packet("192.0.2.1", "192.0.2.2", 17, &[0; 8]), &mut Vec::new());
+    assert!(matches!(sent, Outbound::Send { child: SaId(1), .. }), "the one that has its Child SA");
+    assert_eq!(asked(&mut a, "192.0.2.3", later + Duration::from_secs(2)), 1);
 }
 
 #[test]

@@ -53,6 +53,9 @@ pub const ROUTING_TABLE: u32 = 220;
 /// The preference of the rule that consults [`ROUTING_TABLE`]: before `main` (32766).
 pub const ROUTING_RULE_PREFERENCE: u32 = 220;
 
+/// The table with the routes of traps for any peer, which rules of their own consult: it leads everything into the tunnels.
+pub const TRAP_TABLE: u32 = 221;
+
 /// The mark of our own sockets' packets, which the rule leaves to the other tables; so IKE and ESP reach the peer by the
 /// real route even if the peer's address lies in the remote selector (0.0.0.0/0). ASCII "SHRK".
 pub const SOCKET_MARK: u32 = 0x5348_524b;

@@ -5,9 +5,14 @@
 //! packets except those of our own sockets, which are marked. So IKE and ESP take the real route even when the peer's own
 //! address lies in the remote selector (0.0.0.0/0).
 //!
-//! Packets that shall pass a tunnel by ([`Rule::around_tunnels`]) jump over that rule: `pref 219: from A to B goto 221`. What
+//! Packets that shall pass a tunnel by ([`Rule::around_tunnels`]) jump over that rule: `pref 219: from A to B goto 224`. What
 //! this host sends itself has no source address before it has a route, and the tunnel's would give it that of the tunnel: where
 //! the host has an address in A, such packets to B jump too.
+//!
+//! Without the kernel's policies rules do their work too. A trap for any peer ([`Rule::captures`]) leads what no tunnel has to
+//! the TUN device: `pref 221: from A to B lookup 221`. What is to be discarded ([`Rule::discards`]) goes nowhere if it gets so
+//! far: `pref 223: from A to B blackhole`, but for what came out of a tunnel, `pref 222: iif TUN goto 224`. Our own sockets
+//! jump over all of this.
 //!
 //! One thing to know: strict reverse path filtering (`rp_filter = 1`) looks up the way back of received ESP without the mark.
 //! Where the remote selector includes the peer's address it would find the tunnel and drop the packet: such hosts need
@@ -16,6 +21,7 @@
 use crate::netlink::{CREATE, DUMP, EXCLUSIVE, NetlinkError, REPLACE, Reply, Request, Socket};
 use crate::sys::{address, family, octets, width};
 use model::TrafficSelector;
+use model::dataplane::InterfaceName;
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -61,6 +67,7 @@ const RTA_MARK: u16 = 16;
 
 const FRA_DST: u16 = 1;
 const FRA_SRC: u16 = 2;
+const FRA_IIFNAME: u16 = 3;
 const FRA_GOTO: u16 = 4;
 const FRA_PRIORITY: u16 = 6;
 const FRA_FWMARK: u16 = 10;
@@ -75,6 +82,14 @@ const FIB_RULE_FIND_SADDR: u32 = 0x1_0000;
 const FR_ACT_TO_TABLE: u8 = 1;
 const FR_ACT_GOTO: u8 = 2;
 const FR_ACT_NOP: u8 = 3;
+const FR_ACT_BLACKHOLE: u8 = 6;
+
+/// Where rules come: around everything, a trap for any peer, what came out of a tunnel, what is discarded, and behind all.
+const AROUND: u32 = crate::ROUTING_RULE_PREFERENCE - 1;
+const CAPTURED: u32 = crate::ROUTING_RULE_PREFERENCE + 1;
+const OUT_OF_TUNNEL: u32 = crate::ROUTING_RULE_PREFERENCE + 2;
+const DISCARDED: u32 = crate::ROUTING_RULE_PREFERENCE + 3;
+const BEHIND: u32 = crate::ROUTING_RULE_PREFERENCE + 4;
 
 const RT_SCOPE_UNIVERSE: u8 = 0;
 const RT_SCOPE_LINK: u8 = 253;
@@ -185,6 +200,8 @@ pub enum RuleAction {
     GoTo(u32),
     /// It goes on with the next rule: a place to go to.
     Next,
+    /// It goes nowhere, silently.
+    Blackhole,
 }
 
 /// A rule that says which packets consult a table.
@@ -196,6 +213,10 @@ pub struct Rule {
     pub preference: u32,
     /// Packets without this mark only.
     pub unless_mark: Option<u32>,
+    /// Packets with this mark only.
+    pub mark: Option<u32>,
+    /// Packets that came from this interface only.
+    pub input: Option<InterfaceName>,
     /// Packets from this network only.
     pub from: Option<(IpAddr, u8)>,
     /// Packets that have no source address yet: those only in IPv4, those too in IPv6.
@@ -219,6 +240,8 @@ impl Rule {
             ipv6,
             preference,
             unless_mark: None,
+            mark: None,
+            input: None,
             from,
             unbound: false,
             to,
@@ -243,7 +266,58 @@ impl Rule {
         remote_ts: &[TrafficSelector],
         addresses: &[LocalAddress],
     ) -> Vec<Self> {
-        let (before, after) = (crate::ROUTING_RULE_PREFERENCE - 1, crate::ROUTING_RULE_PREFERENCE + 1);
+        Self::between(local_ts, remote_ts, addresses, Self::any(false, AROUND, RuleAction::GoTo(BEHIND)))
+    }
+
+    /// The rules by which packets between these selectors that no tunnel has consult [`crate::TRAP_TABLE`].
+    pub fn captures(
+        local_ts: &[TrafficSelector],
+        remote_ts: &[TrafficSelector],
+        addresses: &[LocalAddress],
+    ) -> Vec<Self> {
+        let captured = Self::any(false, CAPTURED, RuleAction::Table(crate::TRAP_TABLE));
+        Self::own_sockets_around(Self::between(local_ts, remote_ts, addresses, captured))
+    }
+
+    /// The rules by which packets between these selectors, in both directions, go nowhere if no tunnel has them and they did
+    /// not come out of one, by its device. What comes in for this host itself does not get here: the kernel's table of own
+    /// addresses is before all rules.
+    pub fn discards(
+        local_ts: &[TrafficSelector],
+        remote_ts: &[TrafficSelector],
+        addresses: &[LocalAddress],
+        device: InterfaceName,
+    ) -> Vec<Self> {
+        let discarded = Self::any(false, DISCARDED, RuleAction::Blackhole);
+        let out = Self::between(local_ts, remote_ts, addresses, discarded);
+        let back = Self::between(remote_ts, local_ts, &[], discarded);
+        let mut rules: Vec<Self> = Vec::new();
+        for ipv6 in [false, true] {
+            if out.iter().any(|rule| rule.ipv6 == ipv6) {
+                let tunnel = Self::any(ipv6, OUT_OF_TUNNEL, RuleAction::GoTo(BEHIND));
+                rules.push(Self { input: Some(device), ..tunnel });
+            }
+        }
+        rules.extend(out);
+        rules.extend(back.into_iter().filter(|rule| rule.action != RuleAction::Next));
+        Self::own_sockets_around(rules)
+    }
+
+    /// The same with the way for our own sockets before them.
+    fn own_sockets_around(rules: Vec<Self>) -> Vec<Self> {
+        let around =
+            |ipv6| Self { mark: Some(crate::SOCKET_MARK), ..Self::any(ipv6, AROUND, RuleAction::GoTo(BEHIND)) };
+        let families = [false, true].into_iter().filter(|ipv6| rules.iter().any(|rule| rule.ipv6 == *ipv6));
+        families.map(around).collect::<Vec<_>>().into_iter().chain(rules).collect()
+    }
+
+    /// Rules like this one for the packets between these selectors, and a place to go to behind all.
+    fn between(
+        local_ts: &[TrafficSelector],
+        remote_ts: &[TrafficSelector],
+        addresses: &[LocalAddress],
+        like: Self,
+    ) -> Vec<Self> {
         let mut rules = Vec::new();
         for local in local_ts {
             for remote in remote_ts.iter().filter(|remote| remote.is_ipv6() == local.is_ipv6()) {
@@ -254,19 +328,19 @@ impl Rule {
                         .then_some((ts.start_port, ts.end_port))
                 };
                 let ipv6 = local.is_ipv6();
-                rules.push(Self::any(ipv6, after, RuleAction::Next));
+                rules.push(Self::any(ipv6, BEHIND, RuleAction::Next));
                 for from in local.networks() {
                     for to in remote.networks() {
                         let (from_ports, to_ports) = (ports(local), ports(remote));
-                        let jump = Self::any(ipv6, before, RuleAction::GoTo(after));
-                        let jump = Self { from: Some(from), to: Some(to), protocol, from_ports, to_ports, ..jump };
+                        let rule =
+                            Self { ipv6, from: Some(from), to: Some(to), protocol, from_ports, to_ports, ..like };
                         let unbound = source_within(local, addresses).is_some();
                         // In IPv6 one rule says both, and the kernel takes no second one that differs in this alone.
                         if !ipv6 || !unbound {
-                            rules.push(jump);
+                            rules.push(rule);
                         }
                         if unbound {
-                            rules.push(Self { unbound, ..jump });
+                            rules.push(Self { unbound, ..rule });
                         }
                     }
                 }
@@ -623,6 +697,7 @@ fn rule_request(kind: u16, flags: u16, rule: &Rule) -> Request {
         RuleAction::Table(_) => FR_ACT_TO_TABLE,
         RuleAction::GoTo(_) => FR_ACT_GOTO,
         RuleAction::Next => FR_ACT_NOP,
+        RuleAction::Blackhole => FR_ACT_BLACKHOLE,
     };
     let mut header = vec![family, length(rule.to), length(from), 0, 0, 0, 0, action];
     header.extend(rule_flags.to_ne_bytes());
@@ -631,7 +706,7 @@ fn rule_request(kind: u16, flags: u16, rule: &Rule) -> Request {
     match rule.action {
         RuleAction::Table(table) => request.attribute(FRA_TABLE, &table.to_ne_bytes()),
         RuleAction::GoTo(preference) => request.attribute(FRA_GOTO, &preference.to_ne_bytes()),
-        RuleAction::Next => &mut request,
+        RuleAction::Next | RuleAction::Blackhole => &mut request,
     };
     // A network of all addresses is none for the kernel.
     for (kind, network) in [(FRA_DST, rule.to), (FRA_SRC, from)] {
@@ -647,7 +722,10 @@ fn rule_request(kind: u16, flags: u16, rule: &Rule) -> Request {
             request.attribute(kind, &[first.to_ne_bytes(), last.to_ne_bytes()].concat());
         }
     }
-    if let Some(mark) = rule.unless_mark {
+    if let Some(name) = rule.input {
+        request.attribute(FRA_IIFNAME, &[name.as_str().as_bytes(), &[0]].concat());
+    }
+    if let Some(mark) = rule.unless_mark.or(rule.mark) {
         request.attribute(FRA_FWMARK, &mark.to_ne_bytes()).attribute(FRA_FWMASK, &u32::MAX.to_ne_bytes());
     }
     request

@@ -31,6 +31,7 @@ pub(crate) fn install(child: u32) -> ChildInstall {
         local_ts: vec!["10.1.0.0/16".parse().unwrap()],
         remote_ts: vec!["10.2.0.0/16".parse().unwrap()],
         binding: model::dataplane::Binding::default(),
+        header: model::dataplane::HeaderFields::default(),
         policies: true,
         priority: None,
         succeeds: None,

@@ -5,8 +5,9 @@ mod common;
 use common::{install, namespace, skip};
 use linux::{
     LocalAddress, Namespace, NamespaceError, ROUTING_TABLE, Route, RouteTarget, Routes, Rule, SOCKET_MARK,
-    SocketOptions, Tun, TunError, Udp, tunnel_routes,
+    SocketOptions, TRAP_TABLE, Tun, TunError, Udp, tunnel_routes,
 };
+use model::dataplane::InterfaceName;
 use std::io;
 use std::net::IpAddr;
 
@@ -155,6 +156,69 @@ fn a_tunnel_is_routed_and_our_own_packets_are_not() {
             assert!(routes.delete_rule(&Rule::tunnels(false)).is_err());
             assert!(routes.route_to("203.0.113.9".parse().unwrap(), None, None).is_err());
             routes.delete_address(&inner).unwrap();
+        })
+        .unwrap();
+}
+
+#[test]
+fn rules_capture_for_any_peer_and_discard_what_no_tunnel_has() {
+    let Some(namespace) = namespace() else { return };
+    namespace
+        .run(|| {
+            let (mut routes, tun) = (Routes::open().unwrap(), Tun::open("rules%d").unwrap());
+            let device = InterfaceName::new(tun.name()).unwrap();
+            let index = tun.index().unwrap();
+            let lo = Routes::interface_index("lo").unwrap();
+            routes.set_link(lo, Some(true), None).unwrap();
+            routes.set_link(index, Some(true), None).unwrap();
+            let own = LocalAddress { interface: lo, address: "192.0.2.1".parse().unwrap(), prefix: 32 };
+            routes.add_address(&own).unwrap();
+            routes.add_rule(&Rule::tunnels(false)).unwrap();
+            let ts = |text: &str| vec![text.parse::<model::TrafficSelector>().unwrap()];
+            let to = |interface, destination: &str, prefix, table| Route {
+                destination: destination.parse().unwrap(),
+                prefix,
+                target: RouteTarget::Interface { interface, gateway: None },
+                source: None,
+                table,
+                metric: None,
+            };
+            // The ordinary way is by lo, one network has a tunnel, and traps lead to the device.
+            routes.add_route(&to(lo, "0.0.0.0", 0, 254)).unwrap();
+            routes.add_route(&to(index, "203.0.113.0", 25, ROUTING_TABLE)).unwrap();
+            routes.add_route(&to(index, "0.0.0.0", 0, TRAP_TABLE)).unwrap();
+            let mut way = |destination: &str, source: Option<&str>, mark| {
+                let source = source.map(|source| source.parse().unwrap());
+                routes.route_to(destination.parse().unwrap(), source, mark).map(|found| found.interface).ok()
+            };
+            assert_eq!(way("198.51.100.9", None, None), Some(lo));
+            let addresses = [own];
+            let captures = Rule::captures(&ts("192.0.2.1"), &ts("198.51.100.0/24"), &addresses);
+            let discards = Rule::discards(&ts("192.0.2.1"), &ts("203.0.113.0/24"), &addresses, device);
+            let mut rules = Routes::open().unwrap();
+            // The ways around and behind all are the same for both.
+            let mut all: Vec<Rule> = captures.clone();
+            all.extend(discards.iter().filter(|rule| !captures.contains(rule)));
+            assert!(all.len() < captures.len() + discards.len());
+            for rule in captures.iter().chain(&discards) {
+                rules.add_rule(rule).unwrap();
+            }
+            for source in [None, Some("192.0.2.1")] {
+                assert_eq!(way("198.51.100.9", source, None), Some(index), "captured");
+                assert_eq!(way("198.51.101.9", source, None), Some(lo), "another network");
+                assert_eq!(way("203.0.113.9", source, None), Some(index), "the tunnel has it");
+                assert_eq!(way("203.0.113.200", source, None), None, "discarded");
+            }
+            for destination in ["198.51.100.9", "203.0.113.200"] {
+                assert_eq!(way(destination, None, Some(SOCKET_MARK)), Some(lo), "our own sockets");
+            }
+            // What came out of the tunnel is not discarded on its way to others.
+            assert!(discards.iter().any(|rule| rule.input == Some(device)));
+            for rule in &all {
+                rules.delete_rule(rule).unwrap();
+            }
+            assert_eq!(way("198.51.100.9", None, None), Some(lo));
+            assert_eq!(way("203.0.113.200", None, None), Some(lo));
         })
         .unwrap();
 }

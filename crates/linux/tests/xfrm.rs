@@ -10,6 +10,9 @@ use linux::{
 use model::dataplane::{ChildInstall, Command, EspSa, Mode, PlaneEvent, TrapInstall};
 use model::{Encryption, PlaneFault, SaId};
 use model::dataplane::{ChildInstall, Command, EspSa, Mode, PlaneEvent, TfcPadding, TrapInstall};
+use model::dataplane::{
+    Binding, ChildInstall, Command, CopyDscp, EspSa, HeaderFields, InterfaceName, Mode, PlaneEvent, TrapInstall,
+};
 use model::{Encryption, SaId};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -92,6 +95,43 @@ fn installed_and_gone() {
             assert_eq!(xfrm.count().unwrap(), (2, 3));
             xfrm.apply(&Command::Delete { child: SaId(4) }).unwrap();
             xfrm.apply(&Command::Delete { child: SaId(4) }).unwrap();
+            assert_eq!(xfrm.count().unwrap(), (0, 0));
+        })
+        .unwrap();
+}
+
+#[test]
+fn an_interface_what_is_forwarded_and_the_outer_header() {
+    let Some(namespace) = kernel_with_esp() else { return };
+    namespace
+        .run(|| {
+            let mut xfrm = Xfrm::open().unwrap();
+            let lo = InterfaceName::new("lo");
+            let mut child = install(1);
+            child.binding = Binding { interface: lo, forward_out: true, ..Binding::default() };
+            child.header = HeaderFields { copy_df: false, copy_ecn: false, copy_dscp: CopyDscp::In };
+            apply_install(&mut xfrm, child.clone());
+            // A Child SA for any interface has policies of its own.
+            apply_install(&mut xfrm, install(2));
+            assert_eq!(xfrm.count().unwrap(), (4, 4 + 3), "outbound, inbound and forwarded in both directions");
+            xfrm.apply(&Command::Delete { child: SaId(1) }).unwrap();
+            assert_eq!(xfrm.count().unwrap(), (2, 3));
+            xfrm.apply(&Command::Delete { child: SaId(2) }).unwrap();
+            // A tunnel in the other direction has the policy that would let packets into this one: it stays its own.
+            let mut back = install(3);
+            (back.local_ts, back.remote_ts) = (child.remote_ts.clone(), child.local_ts.clone());
+            child.binding.interface = None;
+            apply_install(&mut xfrm, back);
+            apply_install(&mut xfrm, child.clone());
+            assert_eq!(xfrm.count().unwrap(), (4, 6));
+            xfrm.apply(&Command::Delete { child: SaId(1) }).unwrap();
+            assert_eq!(xfrm.count().unwrap(), (2, 3));
+            xfrm.apply(&Command::Delete { child: SaId(3) }).unwrap();
+            child.binding.interface = InterfaceName::new("nosuch0");
+            match xfrm.apply(&Command::Install(Box::new(child))) {
+                Err(error @ XfrmError::Interface(_)) => assert!(error.to_string().contains("nosuch0"), "{error}"),
+                other => panic!("{other:?}"),
+            }
             assert_eq!(xfrm.count().unwrap(), (0, 0));
         })
         .unwrap();

@@ -49,6 +49,83 @@ impl std::fmt::Display for Mark {
     }
 }
 
+/// The name of a network interface (Linux), of at most fifteen octets.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InterfaceName([u8; 16]);
+
+impl InterfaceName {
+    /// What the kernel takes for a name: neither empty nor longer than fifteen octets, without `/`, `:`, spaces and control
+    /// characters, and none of the two directories.
+    pub fn new(name: &str) -> Option<Self> {
+        let fits = !name.is_empty() && name.len() < 16 && name != "." && name != "..";
+        let plain = name.bytes().all(|b| b.is_ascii_graphic() && b != b'/' && b != b':');
+        let mut octets = [0; 16];
+        octets.iter_mut().zip(name.bytes()).for_each(|(to, from)| *to = from);
+        (fits && plain).then_some(Self(octets))
+    }
+
+    /// As it was written.
+    pub fn as_str(&self) -> &str {
+        let end = self.0.iter().position(|octet| *octet == 0).unwrap_or(self.0.len());
+        self.0.get(..end).and_then(|name| std::str::from_utf8(name).ok()).unwrap_or_default()
+    }
+}
+
+impl std::fmt::Display for InterfaceName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl std::fmt::Debug for InterfaceName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}", self.as_str())
+    }
+}
+
+/// In which direction of a tunnel the differentiated services field is copied between both IP headers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum CopyDscp {
+    /// To the outer header of what is sent (RFC 4301 section 5.1.2.1).
+    #[default]
+    Out,
+    /// From the outer header of what is received.
+    In,
+    /// Both.
+    Yes,
+    /// Neither.
+    No,
+}
+
+impl CopyDscp {
+    /// Whether what is sent carries the inner field outside.
+    pub fn outbound(self) -> bool {
+        matches!(self, Self::Out | Self::Yes)
+    }
+
+    /// Whether what is received gets the outer field inside.
+    pub fn inbound(self) -> bool {
+        matches!(self, Self::In | Self::Yes)
+    }
+}
+
+/// What a tunnel's outer IP header has in common with the inner one (RFC 4301 section 5.1.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct HeaderFields {
+    /// The DF bit goes outside.
+    pub copy_df: bool,
+    /// Congestion marks go outside, and back inside (RFC 6040).
+    pub copy_ecn: bool,
+    /// The differentiated services field.
+    pub copy_dscp: CopyDscp,
+}
+
+impl Default for HeaderFields {
+    fn default() -> Self {
+        Self { copy_df: true, copy_ecn: true, copy_dscp: CopyDscp::Out }
+    }
+}
+
 /// What else than addresses and ports ties packets to a Child SA (Linux). The default is nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Binding {
@@ -68,6 +145,10 @@ pub struct Binding {
     pub if_id_out: Option<u32>,
     /// ICMP errors about packets of the Child SA belong to it, whoever sends them (RFC 4301 section 6).
     pub icmp: bool,
+    /// The interface of the policies; any without it.
+    pub interface: Option<InterfaceName>,
+    /// What is forwarded into the tunnel passes where a policy drops what is forwarded.
+    pub forward_out: bool,
 }
 
 /// How far what we send is padded, so that its length says less (RFC 4303 section 2.7).
@@ -125,6 +206,8 @@ pub struct ChildInstall {
     pub remote_ts: Vec<TrafficSelector>,
     /// Marks and XFRM interfaces.
     pub binding: Binding,
+    /// What the outer IP header has of the inner one, in tunnel mode.
+    pub header: HeaderFields,
     /// Whether the daemon sets policies (`policies = no` leaves them to the operator).
     pub policies: bool,
     /// The kernel's priority of the policies, the lowest first, where it is written down.
@@ -361,5 +444,20 @@ impl Counters {
     /// Time since the last packet in either direction, if there was any.
     pub fn idle(&self) -> Option<Duration> {
         self.idle_in.into_iter().chain(self.idle_out).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_interfaces_are_those_that_the_kernel_takes() {
+        for name in ["eth0", "wan.100", "abcdefghijklmno", "br-0@x"] {
+            assert_eq!(InterfaceName::new(name).map(|n| n.to_string()).as_deref(), Some(name));
+        }
+        for wrong in ["", ".", "..", "a/b", "a:1", "a b", "abcdefghijklmnop", "a\0"] {
+            assert_eq!(InterfaceName::new(wrong), None, "{wrong}");
+        }
     }
 }

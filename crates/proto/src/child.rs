@@ -13,7 +13,7 @@ use model::{
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
-use wire::registry::TransformType;
+use wire::registry::{IntegrityId, TransformType};
 use wire::{Secret, v2 as wire_v2};
 
 /// One Child SA, from the wish to its end.
@@ -491,6 +491,12 @@ impl ChildSa {
         }
     }
 
+    /// The placeholder of what succeeds `old`, which keeps the numbers that are its own: firewalls and routes know them.
+    pub fn successor(cx: &mut Context, child: &Child, selectors: Selectors, old: Binding) -> Self {
+        let binding = if child.unique.is_empty() { child.binding } else { old };
+        Self { binding, ..Self::larval(cx, child, selectors) }
+    }
+
     pub fn is_installed(&self) -> bool {
         self.installed.is_some()
     }
@@ -598,10 +604,19 @@ pub(crate) fn install(
         Role::Initiator => (keys.initiator_to_responder, keys.responder_to_initiator),
         Role::Responder => (keys.responder_to_initiator, keys.initiator_to_responder),
     };
+    // What succeeds another one has its numbers already.
+    if child.binding == config.binding {
+        child.binding = cx.bind(&connection.name, config);
+    }
+    // Not negotiated: what both ends call HMAC-SHA-256 is cut shorter, as early kernels did (`sha256_96`).
+    let integrity = agreed.suite.integrity.map(|id| match id {
+        IntegrityId::HMAC_SHA2_256_128 if config.sha256_96 => IntegrityId::HMAC_SHA2_256_96,
+        other => other,
+    });
     let one_way = |spi: u32, encryption_key: Secret, integrity_key: Secret| EspSa {
         spi,
         encryption: agreed.suite.encryption,
-        integrity: agreed.suite.integrity,
+        integrity,
         encryption_key,
         integrity_key,
     };
@@ -643,6 +658,7 @@ pub(crate) fn install(
         local_ts: child.local_ts.clone(),
         remote_ts: child.remote_ts.clone(),
         binding: child.binding,
+        header: config.header,
         policies: config.policies,
         succeeds: child.succeeds,
         takes_over_when_used: child.takes_over_when_used,

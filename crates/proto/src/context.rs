@@ -113,6 +113,11 @@ pub(crate) struct Context {
     reqids: BTreeMap<Protected, (Reqid, u32)>,
     /// Request IDs below the next one that are free again.
     free_reqids: BTreeSet<u32>,
+    /// The marks and interface numbers of traps, by connection and child: packets that meet a trap are to meet the Child SA
+    /// that it asked for.
+    trapped: BTreeMap<(String, String), Binding>,
+    /// The next mark or interface number that no Child SA had.
+    next_number: u32,
 }
 
 /// What a request ID stands for: selectors of both sides, and marks.
@@ -133,6 +138,19 @@ impl Context {
             waiting |= need != Need::Nothing;
             if need == Need::Ask {
                 self.outputs.push_back(Output::Fetch(uri.clone()));
+            }
+        }
+        waiting
+    }
+
+    /// Has the certificates looked up that a peer sent the place of. True if one is under way.
+    pub fn await_certificates(&mut self, now: Instant, uris: &[String]) -> bool {
+        let mut waiting = false;
+        for uri in uris {
+            let need = self.credentials.need_certificate(now, uri);
+            waiting |= need != Need::Nothing;
+            if need == Need::Ask {
+                self.outputs.push_back(Output::FetchCertificate(uri.clone()));
             }
         }
         waiting
@@ -159,7 +177,42 @@ impl Context {
             next_reqid: 1,
             reqids: BTreeMap::new(),
             free_reqids: BTreeSet::new(),
+            trapped: BTreeMap::new(),
+            next_number: 1,
         }
+    }
+
+    /// The marks and interfaces of a Child SA that succeeds no other: with numbers of its own where the configuration wants
+    /// that (`%unique`), which are those of its trap if one is set.
+    pub fn bind(&mut self, connection: &str, child: &config::Child) -> Binding {
+        if child.unique.is_empty() {
+            return child.binding;
+        }
+        let of_trap = self.trapped.get(&(connection.to_string(), child.name.clone())).copied();
+        of_trap.unwrap_or_else(|| self.with_numbers(child))
+    }
+
+    /// The same of a trap, until [`unbind_trap`](Self::unbind_trap).
+    pub fn bind_trap(&mut self, connection: &str, child: &config::Child) -> Binding {
+        let binding = self.with_numbers(child);
+        if !child.unique.is_empty() {
+            self.trapped.insert((connection.to_string(), child.name.clone()), binding);
+        }
+        binding
+    }
+
+    /// The trap is gone: further Child SAs have numbers of their own.
+    pub fn unbind_trap(&mut self, connection: &str, child: &str) {
+        self.trapped.remove(&(connection.to_string(), child.to_string()));
+    }
+
+    fn with_numbers(&mut self, child: &config::Child) -> Binding {
+        let next = &mut self.next_number;
+        child.unique.fill(child.binding, || {
+            let number = *next;
+            *next = next.checked_add(1).unwrap_or(1); // zero is none
+            number
+        })
     }
 
     pub fn ike_id(&mut self) -> SaId {

@@ -1,6 +1,7 @@
 //! Certificates, private keys and revocation lists: how an end proves itself with a signature, and how the other checks
 //! it. Both IKE versions use this; what is signed is theirs.
 
+mod looked_up;
 mod raw;
 
 use crate::inquiries::{Inquiries, Need};
@@ -9,6 +10,7 @@ use config::{
 };
 use crypto::trust::{self, Revocation, Trust, Untrusted};
 use crypto::{AltName, Certificate, KeyKind, PrivateKey, PublicKey, RawKey, RevocationList, Scheme};
+use looked_up::LookedUp;
 use model::{CertificateProblem, FailureKind, IdKind, Identity, Instant, TrafficSelector};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -39,8 +41,10 @@ pub struct Credentials {
     raw_keys: Vec<RawKey>,
     authorities: Vec<Certificate>,
     revocation_lists: Vec<List>,
-    /// Authorities of which is known where their revocation lists are, by name: the certificate and the places.
-    places: BTreeMap<String, (Certificate, Vec<String>)>,
+    /// Authorities with a name: the certificate, and where what it issued is.
+    places: BTreeMap<String, (Certificate, Places)>,
+    /// Certificates that peers sent the place of.
+    looked_up: LookedUp,
     /// Revocation lists that were asked for, by where they are.
     asked: Inquiries,
     /// The Unix time at [`Instant::ZERO`].
@@ -56,10 +60,20 @@ impl Default for Credentials {
             authorities: Vec::new(),
             revocation_lists: Vec::new(),
             places: BTreeMap::new(),
+            looked_up: LookedUp::default(),
             asked: Inquiries::new(LIST_FRESH, LIST_PATIENCE),
             epoch: Duration::ZERO,
         }
     }
+}
+
+/// Where what an authority issued is to be had by HTTP.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Places {
+    /// Its revocation lists.
+    pub lists: Vec<String>,
+    /// Its certificates: each behind this, by its SHA-1 in hexadecimal (RFC 7296 section 3.6).
+    pub certificates: Option<String>,
 }
 
 /// A revocation list, and where it is from.
@@ -137,12 +151,12 @@ impl Credentials {
         add(&mut self.authorities, certificate);
     }
 
-    /// Adds an authority's certificate under a name, with the places where its revocation lists are; replaces the one of
-    /// that name.
-    pub fn set_authority(&mut self, name: &str, certificate: Certificate, list_uris: Vec<String>) {
+    /// Adds an authority's certificate under a name, with the places where what it issued is; replaces the one of that
+    /// name.
+    pub fn set_authority(&mut self, name: &str, certificate: Certificate, places: Places) {
         self.forget_authority(name);
         add(&mut self.authorities, certificate.clone());
-        self.places.insert(name.to_string(), (certificate, list_uris));
+        self.places.insert(name.to_string(), (certificate, places));
     }
 
     /// Forgets the places of the authority of this name; its certificate stays. Returns whether there was one.
@@ -150,18 +164,18 @@ impl Credentials {
         self.places.remove(name).is_some()
     }
 
-    /// The authorities with a name, with the places where their revocation lists are.
-    pub fn named_authorities(&self) -> impl Iterator<Item = (&str, &Certificate, &[String])> {
-        self.places.iter().map(|(name, (certificate, uris))| (name.as_str(), certificate, uris.as_slice()))
+    /// The authorities with a name, with the places where what they issued is.
+    pub fn named_authorities(&self) -> impl Iterator<Item = (&str, &Certificate, &Places)> {
+        self.places.iter().map(|(name, (certificate, places))| (name.as_str(), certificate, places))
     }
 
     /// Whether revocation lists may be to be had of authorities whose certificates do not say where.
     pub(crate) fn knows_places(&self) -> bool {
-        self.places.values().any(|(_, uris)| !uris.is_empty())
+        self.places.values().any(|(_, places)| !places.lists.is_empty())
     }
 
     fn list_uris(&self) -> Vec<(&[u8], &[String])> {
-        self.places.values().map(|(certificate, uris)| (certificate.subject(), uris.as_slice())).collect()
+        self.places.values().map(|(certificate, places)| (certificate.subject(), places.lists.as_slice())).collect()
     }
 
     /// Adds a revocation list, or replaces the one of the same authority. A delta list stays beside a complete one.
@@ -312,7 +326,9 @@ impl Credentials {
         if !connection.remote.pubkeys.is_empty() {
             return raw::check(connection, remote, proof).map(Checked::raw);
         }
-        let sent = certificates(sent);
+        let Some(sent) = self.sent(sent) else {
+            return Err(FailureKind::PeerCertificateMissing { remote: remote.clone() });
+        };
         if let Some(key) = raw::known(&self.raw_keys, connection, remote).filter(|_| sent.is_empty()) {
             return raw::check_key(key, connection, remote, proof).map(Checked::raw);
         }
@@ -382,7 +398,7 @@ impl Credentials {
         if !matches!(refused, FailureKind::CertificateUntrusted { problem, .. } if *problem == unknown) {
             return Vec::new();
         }
-        let sent = certificates(sent);
+        let sent = self.sent(sent).unwrap_or_default();
         let revocation_lists = self.revocation_lists.iter().map(|held| &held.list).collect();
         let trust = Trust {
             authorities: self.authorities.iter().collect(),
@@ -441,14 +457,6 @@ pub(crate) struct Signature<'a> {
     pub value: &'a [u8],
     /// What is signed.
     pub signed: &'a [u8],
-}
-
-/// The certificates that a peer sent.
-fn certificates<'a>(sent: impl Iterator<Item = (CertEncoding, &'a [u8])>) -> Vec<Certificate> {
-    sent.filter(|(encoding, _)| *encoding == CertEncoding::X509_SIGNATURE)
-        .take(MAX_SENT)
-        .filter_map(|(_, der)| Certificate::from_der(der).ok())
-        .collect()
 }
 
 fn named(sources: &[CertificateSource]) -> Vec<Certificate> {

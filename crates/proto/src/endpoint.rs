@@ -82,6 +82,8 @@ pub enum Output {
     Resolve(String),
     /// Fetch the revocation list that is here, and tell [`Endpoint::list_fetched`].
     Fetch(String),
+    /// Fetch the certificate that is here, and tell [`Endpoint::certificate_fetched`].
+    FetchCertificate(String),
     /// Solve this puzzle without keeping anything else waiting, and tell [`Endpoint::puzzle_solved`].
     Solve(v2::PuzzleJob),
     /// Something happened.

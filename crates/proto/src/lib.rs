@@ -34,7 +34,7 @@ mod v2;
 
 pub use backoff::Backoff;
 pub use context::{COUNTERS, Counter};
-pub use credentials::Credentials;
+pub use credentials::{Credentials, Places};
 pub use endpoint::{Clients, Endpoint, Input, Output, Selection, Started};
 pub use pools::{Lease, Pools};
 pub use settings::Settings;

@@ -61,6 +61,8 @@ pub struct Settings {
     pub send_vendor_id: bool,
     /// Whether to go where a gateway sends us, and to say so (`follow_redirects`).
     pub follow_redirects: bool,
+    /// Whether to look certificates up where peers say they are, and to say so (`hash_and_url`).
+    pub hash_and_url: bool,
     /// Whether to tell peers tokens by which we prove a restart, and to believe theirs (RFC 6290;
     /// `quick_crash_detection`).
     pub quick_crash_detection: bool,
@@ -103,6 +105,7 @@ impl Default for Settings {
             attributes: Vec::new(),
             send_vendor_id: false,
             follow_redirects: true,
+            hash_and_url: false,
             quick_crash_detection: true,
             window_size: 1,
             worker: 0,

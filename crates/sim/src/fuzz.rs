@@ -134,6 +134,7 @@ impl Story<'_> {
                 | Output::Resolve(_)
                 | Output::Solve(_)
                 | Output::Fetch(_)
+                | Output::FetchCertificate(_)
                 | Output::Event(_) => {}
             }
         }

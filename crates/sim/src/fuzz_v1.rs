@@ -62,6 +62,7 @@ pub fn endpoint_v1(data: &[u8]) {
                     | Output::Resolve(_)
                     | Output::Solve(_)
                     | Output::Fetch(_)
+                    | Output::FetchCertificate(_)
                     | Output::Event(_) => {}
                 }
             }

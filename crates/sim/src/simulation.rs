@@ -1,7 +1,7 @@
 //! The clock, the nodes and what is under way between them.
 
 use crate::{Block, Conditions, Datagram, Nat, Recording, Rng, Site};
-use crypto::RevocationList;
+use crypto::{Certificate, RevocationList};
 use model::dataplane::{Command, PlaneEvent, VirtualAddress};
 use model::{ConfigRef, DropReason, Event, Failure, Instant, SaId, SaSnapshot, Tombstone};
 use proto::{Endpoint, Input, Output, Reason, Selection, Started};
@@ -77,6 +77,8 @@ pub struct Sim {
     pub undelivered: Vec<Datagram>,
     /// The revocation lists that nodes want fetched and that [`Sim::fetched`] has not told them of.
     pub fetches: Vec<(NodeId, String)>,
+    /// The certificates that nodes want looked up and that [`Sim::looked_up`] has not told them of.
+    pub lookups: Vec<(NodeId, String)>,
     /// Whether puzzles (RFC 8019) are solved at once.
     pub solves: bool,
     /// Those that are not.
@@ -105,6 +107,7 @@ impl Sim {
             wire: Vec::new(),
             undelivered: Vec::new(),
             fetches: Vec::new(),
+            lookups: Vec::new(),
             solves: true,
             puzzles: Vec::new(),
             names: BTreeMap::new(),
@@ -230,6 +233,7 @@ impl Sim {
                         self.send(node, Datagram { from: local, to: remote, bytes: message, keepalive: false });
                     }
                     Output::Fetch(uri) => self.fetches.push((node, uri)),
+                    Output::FetchCertificate(uri) => self.lookups.push((node, uri)),
                     Output::Resolve(name) => {
                         let addresses = self.names.get(&name).cloned().unwrap_or_default();
                         self.nodes[node.0].endpoint.name_resolved(self.now, &name, addresses);
@@ -258,6 +262,14 @@ impl Sim {
         for (node, uri) in std::mem::take(&mut self.fetches) {
             let list = list(&uri);
             self.with(node, |endpoint, now| endpoint.list_fetched(now, &uri, list));
+        }
+    }
+
+    /// All certificates that are looked up are answered: each with one, or without.
+    pub fn looked_up(&mut self, certificate: impl Fn(&str) -> Option<Certificate>) {
+        for (node, uri) in std::mem::take(&mut self.lookups) {
+            let certificate = certificate(&uri);
+            self.with(node, |endpoint, now| endpoint.certificate_fetched(now, &uri, certificate));
         }
     }
 

@@ -74,6 +74,7 @@ fn react(sim: &mut Sim, node: NodeId, datagram: &Datagram) -> Reaction {
                 | Output::Resolve(_)
                 | Output::Solve(_)
                 | Output::Fetch(_)
+                | Output::FetchCertificate(_)
                 | Output::Event(_) => {}
             }
         }

@@ -3,6 +3,7 @@
 use config::{Connection, Pool};
 use crypto::{Certificate, PrivateKey, RevocationList};
 use model::{CertificateProblem, ConfigRef, FailureKind};
+use proto::Places;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CrlDistributionPoint, DnType, IsCa, Issuer,
     KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber, date_time_ymd,
@@ -247,7 +248,8 @@ fn the_configuration_says_where_the_list_is() {
                     credentials.clear();
                     credentials.add_certificate(certificate);
                     credentials.add_key(key);
-                    credentials.set_authority("root", ca, vec![ELSEWHERE.to_string()]);
+                    let places = Places { lists: vec![ELSEWHERE.to_string()], ..Places::default() };
+                    credentials.set_authority("root", ca, places);
                 });
             }
             sim.initiate(a, b);

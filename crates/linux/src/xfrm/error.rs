@@ -1,6 +1,7 @@
 //! What can go wrong with the kernel's IPsec, and what an operator can do about it.
 
 use crate::NetlinkError;
+use model::dataplane::InterfaceName;
 use model::{Encryption, SaId, TrafficSelector};
 use std::fmt;
 use wire::registry::IntegrityId;
@@ -53,6 +54,8 @@ pub enum XfrmError {
     Integrity(Option<IntegrityId>),
     /// The kernel's selectors cannot express this one (OPAQUE, odd ranges of ICMP types).
     Selector(TrafficSelector),
+    /// There is no interface of this name for the policies.
+    Interface(InterfaceName),
     /// The selectors' ranges fall into more networks than is sensible.
     TooManyPolicies {
         /// The limit in each direction.
@@ -94,6 +97,10 @@ impl fmt::Display for XfrmError {
             Self::Selector(selector) => {
                 write!(f, "the kernel's policies cannot express the traffic selector {selector}")
             }
+            Self::Interface(name) => write!(
+                f,
+                "there is no interface {name}: make it before the daemon sets policies for it, or change interface"
+            ),
             Self::TooManyPolicies { most } => write!(
                 f,
                 "the traffic selectors need more than {most} kernel policies in each direction: use networks instead of ranges"

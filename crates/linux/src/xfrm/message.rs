@@ -3,7 +3,7 @@
 use super::algorithm::Algorithms;
 use super::selector::Selector;
 use crate::sys::{address, family, octets};
-use model::dataplane::{Binding, EspSa, Mark};
+use model::dataplane::{Binding, EspSa, HeaderFields, Mark};
 use std::net::{IpAddr, SocketAddr};
 use zeroize::Zeroizing;
 
@@ -30,6 +30,8 @@ pub(super) const ATTRIBUTE_AUTH_TRUNCATED: u16 = 20;
 pub(super) const ATTRIBUTE_MARK: u16 = 21;
 pub(super) const ATTRIBUTE_TFC_PADDING: u16 = 22;
 pub(super) const ATTRIBUTE_REPLAY_ESN: u16 = 23;
+const ATTRIBUTE_EXTRA_FLAGS: u16 = 24;
+const EXTRA_FLAG_DONT_ENCAPSULATE_DSCP: u32 = 1;
 const ATTRIBUTE_SET_MARK: u16 = 29;
 const ATTRIBUTE_SET_MARK_MASK: u16 = 30;
 pub(super) const ATTRIBUTE_INTERFACE_ID: u16 = 31;
@@ -41,6 +43,9 @@ pub(super) const ACQUIRE_INFO: usize = 280;
 pub(super) const MAPPING_INFO: usize = 64;
 
 const ESP: u8 = 50;
+const FLAG_NO_ECN: u8 = 1;
+const FLAG_DECAPSULATE_DSCP: u8 = 2;
+const FLAG_NO_PATH_MTU: u8 = 4;
 const FLAG_ICMP: u8 = 16;
 const FLAG_AF_UNSPEC: u8 = 32;
 const FLAG_ESN: u8 = 128;
@@ -50,9 +55,22 @@ const ENCAPSULATION_ESP_IN_UDP: u16 = 2;
 /// Which packets a policy sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Direction {
-    In = 0,
-    Out = 1,
-    Forward = 2,
+    In,
+    Out,
+    Forward,
+    /// What is forwarded into a tunnel: in the clear still, and not yet outbound.
+    ForwardOut,
+}
+
+impl Direction {
+    /// As the kernel numbers them (XFRM_POLICY_IN and so on).
+    fn number(self) -> u8 {
+        match self {
+            Self::In => 0,
+            Self::Out => 1,
+            Self::Forward | Self::ForwardOut => 2,
+        }
+    }
 }
 
 impl Direction {
@@ -83,7 +101,9 @@ fn put_address(out: &mut Vec<u8>, address: IpAddr) {
 /// `struct xfrm_selector`, 56 octets.
 pub(super) fn selector(selector: &Selector, direction: Direction) -> Vec<u8> {
     let ((source, destination), (source_port, destination_port)) = match direction {
-        Direction::Out => ((selector.local, selector.remote), (selector.local_port, selector.remote_port)),
+        Direction::Out | Direction::ForwardOut => {
+            ((selector.local, selector.remote), (selector.local_port, selector.remote_port))
+        }
         // ICMP's type and code do not change places with the direction.
         _ if selector.is_icmp() => ((selector.remote, selector.local), (selector.local_port, selector.remote_port)),
         _ => ((selector.remote, selector.local), (selector.remote_port, selector.local_port)),
@@ -96,7 +116,8 @@ pub(super) fn selector(selector: &Selector, direction: Direction) -> Vec<u8> {
     }
     out.extend(u16::from(family(source.0)).to_ne_bytes());
     out.extend([destination.1, source.1, selector.protocol, 0, 0, 0]);
-    out.extend([0; 8]); // any interface, any user
+    out.extend(selector.interface.to_ne_bytes());
+    out.extend([0; 4]); // any user
     out
 }
 
@@ -142,6 +163,8 @@ pub(super) struct SaInfo<'a> {
     pub(super) esn: bool,
     /// ICMP errors about its packets belong to it.
     pub(super) icmp: bool,
+    /// The flags about the outer IP header.
+    pub(super) header_flags: u8,
     pub(super) limits: Limits,
 }
 
@@ -160,10 +183,25 @@ pub(super) fn sa_info(info: &SaInfo<'_>) -> Vec<u8> {
     out.extend(u16::from(family(info.destination)).to_ne_bytes());
     // In tunnel mode the inner packet's family may differ from the outer one's.
     let family_flag = if info.mode == 1 { FLAG_AF_UNSPEC } else { 0 };
-    let flags = family_flag | if info.esn { FLAG_ESN } else { 0 } | if info.icmp { FLAG_ICMP } else { 0 };
+    let flags =
+        family_flag | if info.esn { FLAG_ESN } else { 0 } | if info.icmp { FLAG_ICMP } else { 0 } | info.header_flags;
     out.extend([info.mode, info.replay_window, flags]);
     out.resize(SA_INFO, 0);
     out
+}
+
+/// The flags of an SA for what its outer IP header has in common with the inner one.
+pub(super) fn header_flags(header: &HeaderFields, inbound: bool) -> u8 {
+    let flag = |set, flag| if set { flag } else { 0 };
+    flag(!header.copy_df, FLAG_NO_PATH_MTU)
+        | flag(!header.copy_ecn, FLAG_NO_ECN)
+        | flag(inbound && header.copy_dscp.inbound(), FLAG_DECAPSULATE_DSCP)
+}
+
+/// The attribute for a field of the outer IP header that is not to be the inner one's.
+pub(super) fn header_attribute(header: &HeaderFields, inbound: bool) -> Option<(u16, [u8; 4])> {
+    let kept = inbound || header.copy_dscp.outbound();
+    (!kept).then(|| (ATTRIBUTE_EXTRA_FLAGS, EXTRA_FLAG_DONT_ENCAPSULATE_DSCP.to_ne_bytes()))
 }
 
 /// `struct xfrm_usersa_id`, 24 octets.
@@ -258,7 +296,7 @@ pub(super) fn sa_binding(binding: &Binding, inbound: bool) -> Vec<(u16, Vec<u8>)
 /// The same of a policy. Packets that are forwarded into a tunnel's end came in.
 pub(super) fn policy_binding(binding: &Binding, direction: Direction) -> Vec<(u16, Vec<u8>)> {
     let (of_packets, interface) = match direction {
-        Direction::Out => (binding.mark_out, binding.if_id_out),
+        Direction::Out | Direction::ForwardOut => (binding.mark_out, binding.if_id_out),
         Direction::In | Direction::Forward => (binding.mark_in, binding.if_id_in),
     };
     let interface = interface.map(|id| (ATTRIBUTE_INTERFACE_ID, id.to_ne_bytes().to_vec()));
@@ -273,7 +311,7 @@ pub(super) fn policy_info(of: &Selector, direction: Direction, priority: u32, (b
     out.extend(priority.to_ne_bytes());
     out.extend(0u32.to_ne_bytes()); // index: the kernel's choice
     // XFRM_POLICY_ALLOW or _BLOCK; any share.
-    out.extend([direction as u8, u8::from(block), if icmp { POLICY_FLAG_ICMP } else { 0 }, 0]);
+    out.extend([direction.number(), u8::from(block), if icmp { POLICY_FLAG_ICMP } else { 0 }, 0]);
     out.resize(POLICY_INFO, 0);
     out
 }
@@ -282,7 +320,7 @@ pub(super) fn policy_info(of: &Selector, direction: Direction, priority: u32, (b
 pub(super) fn policy_id(of: &Selector, direction: Direction) -> Vec<u8> {
     let mut out = selector(of, direction);
     out.extend(0u32.to_ne_bytes());
-    out.extend([direction as u8, 0, 0, 0]);
+    out.extend([direction.number(), 0, 0, 0]);
     out
 }
 
@@ -391,6 +429,26 @@ mod tests {
         let any = Selector::any("192.0.2.1".parse().unwrap());
         let flags = |icmp| policy_info(&any, Direction::Out, 1, (false, icmp))[162];
         assert_eq!((flags(false), flags(true)), (0, 2));
+    }
+
+    #[test]
+    fn the_outer_header_has_its_flags_where_the_kernel_looks_for_them() {
+        use model::dataplane::CopyDscp;
+        let of = |copy_df, copy_ecn, copy_dscp| HeaderFields { copy_df, copy_ecn, copy_dscp };
+        let usual = HeaderFields::default();
+        for inbound in [false, true] {
+            assert_eq!((header_flags(&usual, inbound), header_attribute(&usual, inbound)), (0, None));
+        }
+        assert_eq!(header_flags(&of(false, false, CopyDscp::Out), false), 4 | 1);
+        let [inward, both, neither] = [CopyDscp::In, CopyDscp::Yes, CopyDscp::No].map(|dscp| of(true, true, dscp));
+        assert_eq!([&inward, &both, &neither].map(|h| header_flags(h, true)), [2, 2, 0]);
+        assert_eq!([&inward, &both, &neither].map(|h| header_flags(h, false)), [0, 0, 0]);
+        let no = Some((24, 1u32.to_ne_bytes()));
+        assert_eq!([&inward, &both, &neither].map(|h| header_attribute(h, false)), [no, None, no]);
+        assert_eq!(header_attribute(&neither, true), None);
+        let any = Selector { interface: 7, ..Selector::any("192.0.2.1".parse().unwrap()) };
+        assert_eq!(selector(&any, Direction::Out)[48..52], 7u32.to_ne_bytes());
+        assert_eq!(policy_info(&any, Direction::ForwardOut, 1, (false, false))[160], 2);
     }
 
     #[test]

@@ -160,11 +160,13 @@ impl Xfrm {
             Command::Expect { .. } => Ok(()), // whoever can check what comes keeps it
             Command::ReportTraffic { .. } => Ok(()), // whoever knows the wall clock asks for the counters
             Command::Trap(trap) => {
-                self.add_rule(trap.trap, Rule::trap(trap), selectors(&trap.local_ts, &trap.remote_ts)?)
+                self.add_rule(trap.trap, Rule::trap(trap), selectors(&trap.local_ts, &trap.remote_ts, &trap.binding)?)
             }
-            Command::Shunt(shunt) => {
-                self.add_rule(shunt.shunt, Rule::shunt(shunt), selectors(&shunt.local_ts, &shunt.remote_ts)?)
-            }
+            Command::Shunt(shunt) => self.add_rule(
+                shunt.shunt,
+                Rule::shunt(shunt),
+                selectors(&shunt.local_ts, &shunt.remote_ts, &shunt.binding)?,
+            ),
             Command::RemoveTrap { trap: rule } | Command::RemoveShunt { shunt: rule } => self.remove_rule(*rule),
         }
     }
@@ -176,7 +178,10 @@ impl Xfrm {
         if install.replay_window > MAX_REPLAY_WINDOW {
             return Err(XfrmError::ReplayWindow { asked: install.replay_window, most: MAX_REPLAY_WINDOW });
         }
-        let selectors = if install.policies { selectors(&install.local_ts, &install.remote_ts)? } else { Vec::new() };
+        let selectors = match install.policies {
+            true => selectors(&install.local_ts, &install.remote_ts, &install.binding)?,
+            false => Vec::new(),
+        };
         self.add_sa(install, Side::Inbound, None)?;
         if let Err(error) = self.add_sa(install, Side::Outbound, None) {
             let _ = self.delete_sa(install, Side::Inbound);
@@ -214,7 +219,8 @@ impl Xfrm {
         let rule = Rule::of(install);
         for selector in selectors {
             if self.policies.get(&rule.key(selector)).and_then(Policy::ruler) == Some(child) {
-                set_policy(&mut self.requests, child, &rule, selector)?;
+                let taken = self.is_taken(&rule, selector);
+                set_policy(&mut self.requests, child, &rule, (selector, taken))?;
             }
         }
         Ok(())
@@ -232,7 +238,7 @@ impl Xfrm {
         if !installed.install.policies {
             return Ok(());
         }
-        let new = selectors(local_ts, remote_ts)?;
+        let new = selectors(local_ts, remote_ts, &installed.install.binding)?;
         let old = std::mem::replace(&mut installed.selectors, new.clone());
         let rule = Rule::of(&installed.install);
         for selector in &new {
@@ -313,6 +319,7 @@ impl Xfrm {
             replay_window: if long { 0 } else { window as u8 }, // at most 32
             esn: install.esn,
             icmp: install.binding.icmp,
+            header_flags: message::header_flags(&install.header, side == Side::Inbound),
             limits: Limits {
                 soft_octets: install.soft_bytes,
                 soft_packets: match side {
@@ -331,6 +338,9 @@ impl Xfrm {
             request.attribute(kind, &value);
         }
         for (kind, value) in message::sa_binding(&install.binding, side == Side::Inbound) {
+            request.attribute(kind, &value);
+        }
+        if let Some((kind, value)) = message::header_attribute(&install.header, side == Side::Inbound) {
             request.attribute(kind, &value);
         }
         if install.encapsulated {
@@ -546,6 +556,7 @@ fn try_sa(socket: &mut Socket, local: IpAddr, remote: IpAddr, sa: &EspSa) -> Res
         replay_window: 0,
         esn: false,
         icmp: false,
+        header_flags: 0,
         limits: Limits { hard_seconds: Some(5), ..Limits::default() },
     };
     let mut request = Request::new(message::NEW_SA, CREATE | EXCLUSIVE);

@@ -143,12 +143,35 @@ impl Rule {
 
     /// Bypasses before everything else, discards after it, whatever the selectors.
     pub(super) fn priority(&self, selector: &Selector) -> u32 {
+    /// The directions that have a policy: only tunnels are forwarded into. `taken`: a tunnel to our side has the policy for
+    /// what is forwarded into this one.
+    fn directions(&self, taken: bool) -> &'static [Direction] {
+        match self.mode() {
+            // Outbound first: what is sent by an SA that the peer is about to forget is lost.
+            Mode::Tunnel if self.binding().forward_out && matches!(self, Self::Protect(_)) && !taken => {
+                &[Direction::Out, Direction::In, Direction::Forward, Direction::ForwardOut]
+            }
+            Mode::Tunnel => &[Direction::Out, Direction::In, Direction::Forward],
+            Mode::Transport => &[Direction::Out, Direction::In],
+        }
+    }
+
+    /// Bypasses before everything else, discards after it, whatever the selectors. What lets packets be forwarded into a
+    /// tunnel comes after what tunnels demand, which may be of the same packets where they come from another one.
+    fn priority(&self, selector: &Selector, direction: Direction) -> u32 {
         const LAYER: u32 = 400_000; // the most that a selector has
+        if direction == Direction::ForwardOut {
+            let fixed = match self {
+                Self::Protect(template) => template.priority,
+                Self::Shunt(_, fixed, _) => *fixed,
+            };
+            return fixed.map_or(2 * LAYER + selector.priority(), |fixed| fixed.saturating_add(1));
+        }
         match self {
             Self::Shunt(_, Some(fixed), _) | Self::Protect(Template { priority: Some(fixed), .. }) => *fixed,
             Self::Shunt(ShuntAction::Pass, None, _) => selector.priority(),
             Self::Protect(_) => LAYER + selector.priority(),
-            Self::Shunt(ShuntAction::Drop, None, _) => 2 * LAYER + selector.priority(),
+            Self::Shunt(ShuntAction::Drop, None, _) => 3 * LAYER + selector.priority(),
         }
     }
 }
@@ -158,6 +181,12 @@ impl Xfrm {
     pub(super) fn rule_of(&self, owner: SaId) -> Option<Rule> {
         let without_sa = || self.rules.get(&owner).map(|(rule, _)| *rule);
         self.children.get(&owner).map(|child| Rule::of(&child.install)).or_else(without_sa)
+    }
+
+    /// Whether another tunnel demands what this one would let be forwarded into it: the kernel has one policy for both.
+    pub(super) fn is_taken(&self, rule: &Rule, selector: &Selector) -> bool {
+        let reversed = selector.reversed();
+        rule.binding().forward_out && self.policies.keys().any(|(of, mode, _)| *mode == Mode::Tunnel && *of == reversed)
     }
 
     /// A rule that has no SA.
@@ -170,7 +199,8 @@ impl Xfrm {
             let policy = self.policies.entry(rule.key(selector)).or_default();
             policy.add(owner, rule.rank());
             let rules = policy.ruler() == Some(owner);
-            if rules && let Err(error) = set_policy(&mut self.requests, owner, &rule, selector) {
+            let taken = self.is_taken(&rule, selector);
+            if rules && let Err(error) = set_policy(&mut self.requests, owner, &rule, (selector, taken)) {
                 let _ = self.remove_rule(owner);
                 return Err(error);
             }
@@ -198,11 +228,15 @@ impl Xfrm {
             policy.users.retain(|(_, user)| *user != owner);
             let next = policy.ruler().and_then(|user| Some((user, self.rule_of(user)?)));
             let done = match next {
-                Some((user, next)) if ruled => set_policy(&mut self.requests, user, &next, selector),
+                Some((user, next)) if ruled => {
+                    let taken = self.is_taken(&next, selector);
+                    set_policy(&mut self.requests, user, &next, (selector, taken))
+                }
                 Some(_) => Ok(()),
                 None => {
                     self.policies.remove(&key);
-                    delete_policy(&mut self.requests, gone, owner, selector)
+                    let taken = self.is_taken(gone, selector);
+                    delete_policy(&mut self.requests, gone, owner, (selector, taken))
                 }
             };
             result = result.and(done);
@@ -222,10 +256,20 @@ pub(super) fn directions(mode: Mode) -> &'static [Direction] {
 
 pub(super) fn set_policy(socket: &mut Socket, owner: SaId, rule: &Rule, selector: &Selector) -> Result<(), XfrmError> {
     for direction in directions(rule.mode()) {
+pub(super) fn set_policy(
+    socket: &mut Socket,
+    owner: SaId,
+    rule: &Rule,
+    (selector, taken): (&Selector, bool),
+) -> Result<(), XfrmError> {
+    for direction in rule.directions(taken) {
         let mut request = Request::new(message::UPDATE_POLICY, CREATE);
         let flags = (matches!(rule, Rule::Shunt(ShuntAction::Drop, ..)), rule.binding().icmp);
-        request.put(&message::policy_info(selector, *direction, rule.priority(selector), flags));
-        if let Rule::Protect(of) = rule {
+        request.put(&message::policy_info(selector, *direction, rule.priority(selector, *direction), flags));
+        // Without a template: it is in the clear when it is forwarded, and the outbound policy protects it then.
+        if let Rule::Protect(of) = rule
+            && *direction != Direction::ForwardOut
+        {
             let mode = message::mode_number(of.mode);
             // Outbound the very SA is named, so that after a rekeying the new one is used at once.
             let template = match direction {
@@ -242,8 +286,13 @@ pub(super) fn set_policy(socket: &mut Socket, owner: SaId, rule: &Rule, selector
     Ok(())
 }
 
-fn delete_policy(socket: &mut Socket, gone: &Rule, owner: SaId, selector: &Selector) -> Result<(), XfrmError> {
-    for direction in directions(gone.mode()) {
+fn delete_policy(
+    socket: &mut Socket,
+    gone: &Rule,
+    owner: SaId,
+    (selector, taken): (&Selector, bool),
+) -> Result<(), XfrmError> {
+    for direction in gone.directions(taken) {
         let mut request = Request::new(message::DELETE_POLICY, 0);
         request.put(&message::policy_id(selector, *direction));
         for (kind, value) in message::policy_binding(gone.binding(), *direction) {
@@ -299,7 +348,8 @@ mod tests {
         let any = Selector::any(IpAddr::from([0, 0, 0, 0]));
         let v6 = IpAddr::from([1; 16]);
         let (host, port, binding) = ((v6, 128), (1, 0xffff), Binding::default());
-        let one = Selector { local: host, remote: host, protocol: 6, local_port: port, remote_port: port };
+        let one =
+            Selector { local: host, remote: host, protocol: 6, local_port: port, remote_port: port, interface: 0 };
         let protect = Rule::Protect(Template {
             mode: Mode::Tunnel,
             local: v6,
@@ -310,8 +360,10 @@ mod tests {
             binding,
         });
         let [pass, drop] = [ShuntAction::Pass, ShuntAction::Drop].map(|action| Rule::Shunt(action, None, binding));
-        assert!(pass.priority(&any) < protect.priority(&one));
-        assert!(protect.priority(&any) < drop.priority(&one));
-        assert_eq!(Rule::Shunt(ShuntAction::Pass, Some(7), binding).priority(&any), 7);
+        let out = Direction::Out;
+        assert!(pass.priority(&any, out) < protect.priority(&one, out));
+        assert!(protect.priority(&any, out) < protect.priority(&one, Direction::ForwardOut));
+        assert!(protect.priority(&any, Direction::ForwardOut) < drop.priority(&one, out));
+        assert_eq!(Rule::Shunt(ShuntAction::Pass, Some(7), binding).priority(&any, out), 7);
     }
 }

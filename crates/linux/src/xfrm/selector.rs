@@ -2,6 +2,7 @@
 
 use super::XfrmError;
 use model::TrafficSelector;
+use model::dataplane::{Binding, InterfaceName};
 use std::net::IpAddr;
 
 /// The most selectors of one direction that a Child SA may need; ranges of ports are several.
@@ -20,13 +21,22 @@ pub(crate) struct Selector {
     pub(crate) local_port: (u16, u16),
     /// Value and mask of the peer's port; for ICMP the code.
     pub(crate) remote_port: (u16, u16),
+    /// The kernel's number of the interface, 0 for any.
+    pub(crate) interface: u32,
 }
 
 impl Selector {
     /// Everything of one family.
     pub(crate) fn any(like: IpAddr) -> Self {
         let any = TrafficSelector::any(like.is_ipv6()).start;
-        Self { local: (any, 0), remote: (any, 0), protocol: 0, local_port: (0, 0), remote_port: (0, 0) }
+        Self { local: (any, 0), remote: (any, 0), protocol: 0, local_port: (0, 0), remote_port: (0, 0), interface: 0 }
+    }
+
+    /// The same between the other side and ours.
+    pub(crate) fn reversed(&self) -> Self {
+        let ports =
+            if self.is_icmp() { (self.local_port, self.remote_port) } else { (self.remote_port, self.local_port) };
+        Self { local: self.remote, remote: self.local, local_port: ports.0, remote_port: ports.1, ..*self }
     }
 
     /// ICMP type and code go out as "source and destination port" in both directions.
@@ -46,7 +56,11 @@ impl Selector {
 pub(super) fn selectors(
     local_ts: &[TrafficSelector],
     remote_ts: &[TrafficSelector],
+    binding: &Binding,
 ) -> Result<Vec<Selector>, XfrmError> {
+    let index =
+        |name: InterfaceName| crate::sys::interface_index(name.as_str()).map_err(|_| XfrmError::Interface(name));
+    let interface = binding.interface.map_or(Ok(0), index)?;
     let mut selectors = Vec::new();
     for local in local_ts {
         for remote in remote_ts.iter().filter(|remote| remote.is_ipv6() == local.is_ipv6()) {
@@ -55,8 +69,14 @@ pub(super) fn selectors(
             for local in local.networks() {
                 for remote in remote.networks() {
                     for (local_port, remote_port) in &ports {
-                        let selector =
-                            Selector { local, remote, protocol, local_port: *local_port, remote_port: *remote_port };
+                        let selector = Selector {
+                            local,
+                            remote,
+                            protocol,
+                            local_port: *local_port,
+                            remote_port: *remote_port,
+                            interface,
+                        };
                         if selectors.len() == MAX_SELECTORS {
                             return Err(XfrmError::TooManyPolicies { most: MAX_SELECTORS });
                         }

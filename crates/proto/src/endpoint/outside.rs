@@ -1,5 +1,5 @@
-//! What the core asks the outside world for, and what it does with the answers: host names, revocation lists and solved
-//! puzzles.
+//! What the core asks the outside world for, and what it does with the answers: host names, revocation lists, certificates
+//! and solved puzzles.
 
 use super::{Endpoint, Output};
 use crate::ike_sa::IkeSa;
@@ -7,7 +7,7 @@ use crate::inquiries::Need;
 use crate::v2::{self, Path};
 use crate::{names, policy};
 use config::{Connection, IkeVersion};
-use crypto::RevocationList;
+use crypto::{Certificate, RevocationList};
 use model::Instant;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -28,6 +28,17 @@ impl Endpoint {
             self.cx.credentials.add_fetched_list(list);
         }
         self.cx.credentials.list_answered(now, uri);
+        self.resume_waiting(now);
+    }
+
+    /// A certificate has been fetched from here, or could not be: what waited for it is looked at again.
+    pub fn certificate_fetched(&mut self, now: Instant, uri: &str, certificate: Option<Certificate>) {
+        self.cx.credentials.certificate_answered(now, uri, certificate);
+        self.resume_waiting(now);
+    }
+
+    /// What waited for the answer to something that was fetched may go on, or wait for the next.
+    fn resume_waiting(&mut self, now: Instant) {
         for id in self.sas.waiting_for_list() {
             match self.sas.get_mut(&id) {
                 Some(IkeSa::V1(sa)) => {

@@ -90,12 +90,13 @@ impl Endpoint {
         }
         self.uninstall_traps(Some(&connection.name), Some(child));
         let selectors = configured_for(config, &[local.ip()], &[remote.ip()]);
+        let binding = self.cx.bind_trap(&connection.name, config);
         let install = TrapInstall {
             trap: self.cx.child_id(),
             connection: connection.name.clone(),
             name: config.name.clone(),
-            reqid: self.cx.take_reqid(&selectors.local, &selectors.remote, config.binding, config.reqid),
-            binding: config.binding,
+            reqid: self.cx.take_reqid(&selectors.local, &selectors.remote, binding, config.reqid),
+            binding,
             mode: config.mode,
             local: local.ip(),
             remote: remote.ip(),
@@ -128,6 +129,7 @@ impl Endpoint {
     pub(super) fn forget_trap(&mut self, id: SaId) -> bool {
         let Some(trap) = self.traps.remove(&id) else { return false };
         let install = &trap.install;
+        self.cx.unbind_trap(&trap.connection.name, &trap.child);
         self.cx.release_reqid(&install.local_ts, &install.remote_ts, install.binding);
         true
     }

@@ -187,7 +187,7 @@ pub(crate) fn rekey(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, old: SaId
     let at = child.expires.map_or(again, |end| end.min(again));
     cx.timers.set(sa.id, Reason::ChildLifetime(old), at);
     sa.log(cx, "IKE", 1, format!("rekeying CHILD_SA {}", config.name));
-    let new = ChildSa::larval(cx, config, selectors);
+    let new = ChildSa::successor(cx, config, selectors, child.binding);
     let id = new.id;
     sa.children.push(new);
     enqueue(sa, cx, now, id, Some(old));
@@ -641,7 +641,15 @@ fn accept(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, a: Accept<'_>) -> O
         _ => return None,
     };
     let (carried, told) = unity::within(sa, config, a.selectors);
-    let mut new = ChildSa { told, ..ChildSa::larval(cx, config, carried.clone()) };
+    // RFC 2409 section 5.5 names no predecessor: it is one that carries the same.
+    let before = sa.children.iter().rev().find(|c| {
+        c.is_installed() && c.name == config.name && c.local_ts == carried.local && c.remote_ts == carried.remote
+    });
+    let larval = match before.map(|before| before.binding) {
+        Some(binding) => ChildSa::successor(cx, config, carried.clone(), binding),
+        None => ChildSa::larval(cx, config, carried.clone()),
+    };
+    let mut new = ChildSa { told, ..larval };
     new.spi_out = a.choice.spi;
     let nonce_r = cx.random::<NONCE_LEN>().to_vec();
     let suite = a.choice.suite;

@@ -227,7 +227,7 @@ pub(super) fn start(sa: &mut IkeSa, cx: &mut Context, now: Instant, task: Task) 
         // RFC 7296 section 1.3.3: the SPI by which the initiator of this exchange receives. The selectors stay.
         chain.notify(ProtocolId::ESP, &listed.spi_in.to_be_bytes(), NotifyType::REKEY_SA, &[]);
         listed.state = ChildState::Rekeying;
-        let new = ChildSa { mode: listed.mode, ..ChildSa::larval(cx, config, ts.clone()) };
+        let new = ChildSa { mode: listed.mode, ..ChildSa::successor(cx, config, ts.clone(), listed.binding) };
         // By section 2.8 a responder goes on with the old one until it hears from us by the new one. Some do not: what they
         // send is here before the answer is, or before it is read.
         let (local, encapsulated) = (sa.local, sa.nat.any());
@@ -731,14 +731,14 @@ fn serve(
             if closing(sa, old.spi_in) {
                 return Err(Refusal::plain(NotifyType::TEMPORARY_FAILURE)); // section 2.25.1
             }
-            Some((old.id, old.name.clone()))
+            Some((old.id, old.name.clone(), old.binding))
         }
     };
     let (Some(offered), Some(nonce_i)) = (chain.sa(), chain.nonce()) else {
         return Err(Refusal::plain(NotifyType::INVALID_SYNTAX));
     };
     let (tsi, tsr): (Vec<TrafficSelector>, _) = (selectors(chain.tsi()), selectors(chain.tsr()));
-    let only = old.as_ref().map(|(_, name)| name.as_str());
+    let only = old.as_ref().map(|(_, name, _)| name.as_str());
     let (ends, transport) = (sa.ends(), transport_wish(sa, chain));
     let (index, agreed) = child::choose_further(connection, &ends, offered, (&tsi, &tsr), only, transport)
         .map_err(|(i, kind)| Refusal::fault(terms::refusal(connection, i, &kind), kind, i))?;
@@ -756,10 +756,13 @@ fn serve(
         return Err(Refusal::plain(NotifyType::NO_PROPOSAL_CHOSEN));
     };
     // Everything is checked: from here on the SA changes.
-    let mut new = ChildSa::larval(cx, config, agreed.selectors.clone());
-    new.asked = old.as_ref().and_then(|(old, _)| asked_before(sa, *old));
+    let mut new = match &old {
+        Some((.., binding)) => ChildSa::successor(cx, config, agreed.selectors.clone(), *binding),
+        None => ChildSa::larval(cx, config, agreed.selectors.clone()),
+    };
+    new.asked = old.as_ref().and_then(|(old, ..)| asked_before(sa, *old));
     new.spi_out = spi_out;
-    new.succeeds = old.as_ref().map(|(old, _)| *old);
+    new.succeeds = old.as_ref().map(|(old, ..)| *old);
     let new_id = new.id;
     reply.sa(&[child::answer(&agreed, new.spi_in)]);
     reply.nonce(&nonce_r);
@@ -768,6 +771,10 @@ fn serve(
     }
     terms::answer_selectors(reply, &agreed);
     if let Some((old, name)) = old {
+    reply.ts_i(&on_wire(&agreed.told().remote));
+    reply.ts_r(&on_wire(&agreed.told().local));
+    ask_for_transport(reply, agreed.mode);
+    if let Some((old, name, _)) = old {
         sa.log(cx, "IKE", 1, format!("the peer rekeys CHILD_SA {name}{{{}}}", old.0));
         cx.count(Counter::ChildRekey);
         match sa.pending.rekeying(old) {

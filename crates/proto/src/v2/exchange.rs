@@ -14,6 +14,7 @@ use super::redirect::Gateway;
 use super::sa::{IkeSa, State};
 use super::window::fingerprint;
 use super::{auth_puzzle, crash, create_child_sa, ike_auth, ike_sa_init, informational, rekey_ike_sa, window};
+use super::{crash, create_child_sa, fetching, ike_auth, ike_sa_init, informational, rekey_ike_sa, window};
 use crate::context::{Context, Counter};
 use crate::timers::Reason;
 use model::{DropReason, Event, FailureKind, Instant, Role, SaId};
@@ -356,7 +357,7 @@ impl IkeSa {
         self.last_heard = now;
         if let (Ok((chain, rule)), Some(Pending { task: Task::Auth, .. })) =
             (&checked, self.pending.get(header.message_id))
-            && ike_auth::waits(self, cx, now, &Request { chain, rule: *rule, path })
+            && fetching::waits(self, cx, now, &Request { chain, rule: *rule, path })
         {
             self.parked = Some(Parked { header: *header, whole, path });
             return Verdict::Keep;

@@ -27,6 +27,8 @@ use super::crash;
 use super::create_child_sa::{probe_soon, with_trigger};
 use super::exchange::{Request, Task, Verdict};
 use super::ike_sa_init::permits;
+use super::fetching::{waits_for_certificates, waits_for_lists};
+use super::ike_sa_init::{permits, request_certificate};
 use super::informational::{child_refusal, remove_child};
 use super::keys::{Keys, child_keys};
 use super::mobility;
@@ -46,6 +48,9 @@ use crypto::{Certificate, KeyKind, RawKey, Scheme};
 use model::{
     CertificateProblem, DropReason, Event, FailureKind, Identity, Instant, Role, Side, TrafficSelector, narrow,
 };
+use crypto::{Certificate, KeyKind, Scheme};
+use model::dataplane::Mode;
+use model::{CertificateProblem, Event, FailureKind, Identity, Instant, Role, Side, TrafficSelector, narrow};
 use std::net::IpAddr;
 use std::sync::Arc;
 use wire::grammar::RuleId;
@@ -70,6 +75,35 @@ fn auth_value(keys: &Keys, psk: &SharedSecret, first_message: &[u8], nonce: &[u8
 /// How many connections of a peer's identity its proof is tried with.
 const MAX_TRIED: usize = 8;
 
+/// What the peer's first message said about certificates and signatures.
+pub(super) struct Wanted {
+    /// Hashes with which it checks signatures (RFC 7427 section 4).
+    hashes: Vec<HashAlgorithm>,
+    /// Whether it asked for a certificate.
+    certificate: bool,
+    /// Whether it asked for a public key without one (RFC 7670 section 3).
+    raw: bool,
+    /// Whether it looks certificates up by hash and URL.
+    looks_up: bool,
+    /// Of which authorities, by the hashes of their keys.
+    authorities: Vec<u8>,
+}
+
+impl Wanted {
+    /// From the message with the peer's CERTREQ, if it has one.
+    pub(super) fn of(chain: &Chain<'_>, hashes: Vec<HashAlgorithm>) -> Self {
+        let requests = || chain.cert_requests().filter(|(encoding, _)| *encoding == CertEncoding::X509_SIGNATURE);
+        let authorities = requests().flat_map(|(_, hashes)| hashes.iter().copied()).collect();
+        let raw = chain.cert_requests().any(|(encoding, _)| encoding == CertEncoding::RAW_PUBLIC_KEY);
+        let looks_up = chain.notify(NotifyType::HTTP_CERT_LOOKUP_SUPPORTED).is_some();
+        Self { hashes, certificate: requests().next().is_some(), raw, looks_up, authorities }
+    }
+
+    fn names(&self, authority: &Certificate) -> bool {
+        self.authorities.chunks_exact(20).any(|hash| hash == authority.key_info_hash())
+    }
+}
+
 /// What is signed (RFC 7296 section 2.15): what the end sent first, the other's nonce, and prf(SK_p, its identity).
 fn signed_octets(keys: &Keys, first_message: &[u8], nonce: &[u8], sk_p: &Secret, id: &[u8]) -> Vec<u8> {
     let identity = crypto::v2::id_mac(keys.prf, sk_p, id);
@@ -81,8 +115,7 @@ struct Signed {
     method: AuthMethod,
     value: Vec<u8>,
     scheme: Scheme,
-    certificates: Vec<Certificate>,
-    raw: Option<RawKey>,
+    certificates: Vec<(CertEncoding, Vec<u8>)>,
 }
 
 /// Signs as the connection says and the peer can check.
@@ -113,21 +146,19 @@ fn sign(
             (AuthMethod::DIGITAL_SIGNATURE, [&[length], &algorithm[..], &signature].concat())
         }
     };
-    let certificates = match sends_certificate(connection, wanted.certificate) {
-        true => own.certificate.into_iter().chain(own.between).collect(),
-        false => Vec::new(),
-    };
     // A peer that has the key does not ask for it.
     let raw = own.raw.filter(|_| sends_certificate(connection, wanted.raw));
-    Ok(Signed { method, value, scheme, certificates, raw })
+    let mut certificates: Vec<_> = raw.iter().map(|raw| (CertEncoding::RAW_PUBLIC_KEY, raw.der().to_vec())).collect();
+    if sends_certificate(connection, wanted.certificate) {
+        let all = own.certificate.iter().chain(&own.between);
+        certificates.extend(all.map(|certificate| cx.credentials.to_send(certificate, wanted.looks_up)));
+    }
+    Ok(Signed { method, value, scheme, certificates })
 }
 
-fn send_certificates(chain: &mut ChainBuilder, certificates: &[Certificate], raw: Option<&RawKey>) {
-    if let Some(raw) = raw {
-        chain.cert(CertEncoding::RAW_PUBLIC_KEY, raw.der());
-    }
-    for certificate in certificates {
-        chain.cert(CertEncoding::X509_SIGNATURE, certificate.der());
+fn send_certificates(chain: &mut ChainBuilder, certificates: &[(CertEncoding, Vec<u8>)]) {
+    for (encoding, data) in certificates {
+        chain.cert(*encoding, data);
     }
 }
 
@@ -197,7 +228,7 @@ pub(super) fn send(
         let octets = signed_octets(&auth.keys, init_request, nonce, sk_p, &id);
         match sign(cx, &connection, &local, wanted, &octets) {
             Ok(signed) => {
-                send_certificates(&mut chain, &signed.certificates, signed.raw.as_ref());
+                send_certificates(&mut chain, &signed.certificates);
                 (signed.method, Secret::new(signed.value), signed.scheme.to_string())
             }
             Err(kind) => return Verdict::End(kind),
@@ -311,7 +342,12 @@ pub(super) fn response(sa: &mut IkeSa, cx: &mut Context, now: Instant, response:
 }
 
 /// Checks the responder's proof, touching nothing.
-fn check_response(sa: &IkeSa, cx: &Context, now: Instant, response: &Request<'_>) -> Result<Proven, FailureKind> {
+pub(super) fn check_response(
+    sa: &IkeSa,
+    cx: &Context,
+    now: Instant,
+    response: &Request<'_>,
+) -> Result<Proven, FailureKind> {
     let chain = response.chain;
     let missing = || FailureKind::MessageInvalid { rule: response.rule, missing: "IDr or AUTH".to_string() };
     let (Some(connection), Some(local)) = (&sa.connection, &sa.local_id) else { return Err(missing()) };
@@ -332,28 +368,6 @@ fn check_response(sa: &IkeSa, cx: &Context, now: Instant, response: &Request<'_>
         id: &id,
     };
     verify(cx, now, connection, chain, (&auth.keys, &proof), (local, &remote))
-}
-
-/// Whether the responder's proof cannot be judged before a revocation list is fetched, which is under way then.
-pub(super) fn waits(sa: &IkeSa, cx: &mut Context, now: Instant, response: &Request<'_>) -> bool {
-    // Only where it is known where lists are: a proof is checked twice then.
-    let read = |(_, der)| Certificate::from_der(der).is_ok_and(|c| !c.crl_uris().is_empty());
-    if !cx.credentials.knows_places() && !response.chain.certs().any(read) {
-        return false;
-    }
-    match check_response(sa, cx, now, response) {
-        Err(refused) => waits_for_lists(sa, cx, now, &refused, response.chain),
-        _ => false,
-    }
-}
-
-fn waits_for_lists(sa: &IkeSa, cx: &mut Context, now: Instant, refused: &FailureKind, chain: &Chain<'_>) -> bool {
-    let uris = cx.credentials.lists_wanted(now, refused, chain.certs());
-    let waits = cx.await_lists(now, &uris);
-    if waits {
-        sa.log(cx, "IKE", 1, format!("waiting for a revocation list: {}", uris.join(" ")));
-    }
-    waits
 }
 
 fn auth_nonces(state: &State) -> (Vec<u8>, Vec<u8>) {
@@ -493,6 +507,9 @@ pub(super) fn request(
         let (phase, notify) = (model::Phase::Ike, NotifyType::UNEXPECTED_NAT_DETECTED);
         return (reply, Verdict::End(FailureKind::PeerRefused { phase, notify }));
     }
+    if waits_for_certificates(sa, cx, now, request.chain) {
+        return (reply, Verdict::Wait);
+    }
     let peer = request.chain.idi().map(identity);
     let outcome = authenticate(cx, now, half_open, sa, request);
     let Authenticated { connection, local, remote, auth, proven } = match outcome {
@@ -521,7 +538,7 @@ pub(super) fn request(
     sa.become_established(cx);
     sa.log(cx, "IKE", 1, format!("authentication of '{remote}' with {} successful", proven.how));
     reply.id_r(IdType(local.kind().number()), local.data());
-    send_certificates(&mut reply, &auth.certificates, auth.raw.as_ref());
+    send_certificates(&mut reply, &auth.certificates);
     reply.auth(auth.method, auth.value.expose());
     crash::tell(cx, &mut reply, sa.spis);
     window::announce(cx, &mut reply, &mut sa.replies);
@@ -574,8 +591,7 @@ struct Authenticated {
 struct OwnProof {
     method: AuthMethod,
     value: Secret,
-    certificates: Vec<Certificate>,
-    raw: Option<RawKey>,
+    certificates: Vec<(CertEncoding, Vec<u8>)>,
     how: String,
 }
 
@@ -692,8 +708,8 @@ fn prove(
     let auth = if connection.local.method == Method::Pubkey {
         let octets = signed_octets(keys, message, nonce, sk_p, &own);
         let wanted = Wanted::of(chain, half_open.hashes.clone());
-        let Signed { method, value, scheme, certificates, raw } = sign(cx, connection, &local, &wanted, &octets)?;
-        OwnProof { method, value: Secret::new(value), certificates, raw, how: scheme.to_string() }
+        let Signed { method, value, scheme, certificates } = sign(cx, connection, &local, &wanted, &octets)?;
+        OwnProof { method, value: Secret::new(value), certificates, how: scheme.to_string() }
     } else {
         let missing = || FailureKind::PskMissing { local: local.clone(), remote: remote.clone() };
         let best = || best_psk(&cx.secrets, &local, remote).first().map(|s| (*s).clone());
@@ -701,7 +717,7 @@ fn prove(
         let psk = proven.psk.take().or_else(best).ok_or_else(missing)?;
         let value = auth_value(keys, &psk, message, nonce, sk_p, &own);
         let (method, how) = (AuthMethod::SHARED_KEY_MIC, "pre-shared key".into());
-        OwnProof { method, value, certificates: Vec::new(), raw: None, how }
+        OwnProof { method, value, certificates: Vec::new(), how }
     };
     Ok(Authenticated { connection: Arc::clone(connection), local, remote: remote.clone(), auth, proven })
 }
@@ -717,7 +733,7 @@ struct Proof<'a> {
 }
 
 /// How a peer proved itself.
-struct Proven {
+pub(super) struct Proven {
     how: String,
     /// The same in tmsh's words.
     method: &'static str,

@@ -33,6 +33,7 @@ mod cookie;
 mod crash;
 mod create_child_sa;
 mod exchange;
+mod fetching;
 mod fragments;
 mod ike_auth;
 mod ike_sa_init;

@@ -236,7 +236,8 @@ pub fn trust(credentials: &mut proto::Credentials, authority: &Authority) {
     if let CertificateSource::Der(der) = &authority.cacert
         && let Ok(certificate) = crypto::Certificate::from_der(der)
     {
-        credentials.set_authority(&authority.name, certificate, authority.crl_uris.clone());
+        let places = proto::Places { lists: authority.crl_uris.clone(), certificates: authority.cert_uri_base.clone() };
+        credentials.set_authority(&authority.name, certificate, places);
     }
 }
 

@@ -36,7 +36,7 @@ use control::Client;
 use drops::Drops;
 use linux::{NetworkChanges, Routes, SOCKET_MARK};
 use listener::{SocketFile, listen};
-use lists::Fetcher;
+use lists::{Fetcher, Lookup};
 use mio::event::Source;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -346,6 +346,7 @@ struct Daemon {
     socket: SocketFile,
     resolver: Resolver,
     fetcher: Fetcher,
+    lookup: Lookup,
     solver: Solver,
     /// When to look what became of the network.
     check_network: Option<Instant>,
@@ -442,6 +443,7 @@ impl Daemon {
             attributes: file.attributes.clone(),
             send_vendor_id: file.send_vendor_id,
             follow_redirects: file.follow_redirects,
+            hash_and_url: file.hash_and_url,
             quick_crash_detection: file.quick_crash_detection,
             ..Settings::default()
         };
@@ -480,6 +482,7 @@ impl Daemon {
         let thread = |e: std::io::Error| format!("cannot start a thread: {e}");
         let resolver = names::start(Arc::clone(&waker)).map_err(thread)?;
         let fetcher = lists::start(Arc::clone(&waker)).map_err(thread)?;
+        let lookup = lists::start_lookup(Arc::clone(&waker)).map_err(thread)?;
         let solver = solver::start(waker).map_err(thread)?;
         let mut daemon = Self {
             core,
@@ -493,6 +496,7 @@ impl Daemon {
             socket,
             resolver,
             fetcher,
+            lookup,
             solver,
             drops: Drops::new(),
             check_network: None,
@@ -585,6 +589,7 @@ impl Daemon {
                 OUTSIDE => {
                     self.names(now);
                     self.lists(now);
+                    self.certificates(now);
                     self.puzzles(now);
                 }
                 NETWORK => {
@@ -732,6 +737,10 @@ impl Daemon {
                 log::line("CFG", 1, &format!("fetching crl from '{uri}'"));
                 self.fetcher.ask(uri);
             }
+            Output::FetchCertificate(uri) => {
+                log::line("CFG", 1, &format!("fetching certificate from '{uri}'"));
+                self.lookup.ask(uri);
+            }
             Output::Solve(job) => self.solver.ask(job),
             Output::Event(event) if self.core.never_up(&event) => {}
             Output::Event(event) => {
@@ -768,6 +777,20 @@ impl Daemon {
                 log::line("CFG", 0, &format!("cannot fetch the revocation list at '{uri}': {why}"));
             }
             self.core.endpoint.list_fetched(now, &uri, fetched.ok());
+        }
+    }
+
+    /// Certificates have been looked up.
+    fn certificates(&mut self, now: Instant) {
+        while let Some((uri, fetched)) = self.lookup.answer() {
+            match &fetched {
+                Ok(found) => {
+                    let subject = model::Identity::from_wire(9, found.subject());
+                    log::line("CFG", 1, &format!("fetched certificate \"{subject}\""));
+                }
+                Err(why) => log::line("CFG", 0, &format!("cannot fetch the certificate at '{uri}': {why}")),
+            }
+            self.core.endpoint.certificate_fetched(now, &uri, fetched.ok());
         }
     }
 

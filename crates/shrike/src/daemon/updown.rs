@@ -95,6 +95,7 @@ mod tests {
             local_ts: vec!["10.1.0.0/24".parse().unwrap()],
             remote_ts: vec!["10.2.0.0/24".parse().unwrap()],
             binding: model::dataplane::Binding::default(),
+            header: model::dataplane::HeaderFields::default(),
             policies: true,
             priority: None,
             succeeds: None,

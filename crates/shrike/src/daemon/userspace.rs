@@ -2,6 +2,7 @@
 
 use super::bypass::Bypasses;
 use super::growth::Growth;
+use super::bypass::{Bypasses, Device};
 use super::plane::DataPlane;
 use super::sockets::Sockets;
 use super::updown::Scripts;
@@ -13,6 +14,10 @@ use linux::{
 };
 use model::dataplane::{Binding, ChildInstall, Command, Counters, PlaneEvent};
 use model::{Instant, PlaneFault, SaId, TrafficSelector};
+use model::dataplane::{
+    Binding, ChildInstall, Command, Counters, HeaderFields, InterfaceName, PlaneEvent, ShuntAction,
+};
+use model::{Instant, SaId, TrafficSelector};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
@@ -65,6 +70,8 @@ impl Userspace {
         }
         let mut routes = Routes::open().map_err(|e| format!("netlink: {e}"))?;
         routes.set_link(interface, Some(true), Some(TUN_MTU)).map_err(|e| format!("TUN device {}: {e}", tun.name()))?;
+        let name = InterfaceName::new(tun.name()).ok_or_else(|| format!("TUN device {}: an odd name", tun.name()))?;
+        let bypasses = Bypasses::beside(Device { name, index: interface });
         let mut rules = Vec::new();
         for ipv6 in [false, true] {
             let rule = Rule::tunnels(ipv6);
@@ -85,7 +92,7 @@ impl Userspace {
             rules,
             installed: BTreeMap::new(),
             traps: BTreeMap::new(),
-            bypasses: Bypasses::default(),
+            bypasses,
             scripts: Scripts::start(),
             batch: RecvBatch::new(32, 65_535),
             inner: vec![0; 65_535],
@@ -215,10 +222,16 @@ impl DataPlane for Userspace {
         let binding = match command {
             Command::Install(install) => install.binding,
             Command::Trap(trap) => trap.binding,
+            Command::Shunt(shunt) => shunt.binding,
             _ => Binding::default(),
         };
-        if binding != Binding::default() {
-            return Err("marks, XFRM interfaces and icmp = yes need the kernel's ESP (--data-plane xfrm)".to_string());
+        // Nothing here drops what is forwarded, so it need not be let through.
+        if (Binding { forward_out: false, ..binding }) != Binding::default() {
+            let what = "marks, XFRM interfaces, interface and icmp = yes";
+            return Err(format!("{what} need the kernel's ESP (--data-plane xfrm)"));
+        }
+        if matches!(command, Command::Install(install) if install.header != HeaderFields::default()) {
+            return Err("copy_df, copy_ecn and copy_dscp need the kernel's ESP (--data-plane xfrm)".to_string());
         }
         match command {
             Command::Install(install) => self.install(now, command, install),
@@ -246,12 +259,27 @@ impl DataPlane for Userspace {
                 self.engine.apply(now, command).map_err(|e| e.to_string())
             }
             Command::Trap(trap) => {
+                let any_peer = trap.remote.is_unspecified();
+                if any_peer && !self.install_routes {
+                    return Err("a trap for any peer leads packets here by routes: set install_routes = yes in strongswan.conf, or remote_addrs".into());
+                }
                 self.engine.apply(now, command).map_err(|e| e.to_string())?;
-                let routes = self.add_routes(&trap.local_ts, &trap.remote_ts);
-                self.traps.insert(trap.trap, routes);
+                if any_peer {
+                    self.bypasses.capture(&mut self.routes, trap);
+                } else {
+                    let routes = self.add_routes(&trap.local_ts, &trap.remote_ts);
+                    self.traps.insert(trap.trap, routes);
+                }
                 Ok(())
             }
             Command::Shunt(shunt) => {
+                if shunt.action == ShuntAction::Drop {
+                    if !self.install_routes {
+                        return Err("our own ESP drops by rules of routing: set install_routes = yes in strongswan.conf, or use the kernel's ESP (--data-plane xfrm)".into());
+                    }
+                    let text = "drops what is sent and forwarded; what comes in for this host itself is for a packet filter to drop, or for the kernel's ESP";
+                    log::line("KNL", 0, &format!("'{}' {text}", shunt.name));
+                }
                 self.engine.apply(now, command).map_err(|e| e.to_string())?;
                 if self.install_routes {
                     self.bypasses.add(&mut self.routes, shunt);
@@ -263,6 +291,7 @@ impl DataPlane for Userspace {
                 self.engine.apply(now, command).map_err(|e| e.to_string())
             }
             Command::RemoveTrap { trap } => {
+                self.bypasses.remove(&mut self.routes, *trap);
                 let routes = self.traps.remove(trap).unwrap_or_default();
                 self.delete_routes(&routes);
                 self.engine.apply(now, command).map_err(|e| e.to_string())

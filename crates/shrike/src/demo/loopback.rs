@@ -75,7 +75,8 @@ impl Gateway {
                 | Output::RemoveAddress(_)
                 | Output::Resolve(_)
                 | Output::Solve(_)
-                | Output::Fetch(_) => {}
+                | Output::Fetch(_)
+                | Output::FetchCertificate(_) => {}
                 Output::Event(event) => {
                     let (group, level, text) = event.log();
                     if log && level <= 1 && !matches!(event, Event::Dropped { .. }) {

@@ -51,16 +51,19 @@ pub fn load_cert(credentials: &mut Credentials, m: &Message) -> Message {
     schema::success()
 }
 
-/// The `list-authority` events that `list-authorities {name}` asks for: `{NAME {cacert crl_uris}}`.
+/// The `list-authority` events that `list-authorities {name}` asks for: `{NAME {cacert crl_uris cert_uri_base}}`.
 pub fn authorities(credentials: &Credentials, m: &Message) -> Vec<Message> {
     let wanted = |name: &str| m.get_str("name").is_none_or(|n| n == name);
     let named = credentials.named_authorities().filter(|(name, ..)| wanted(name));
     named
-        .map(|(name, certificate, uris)| {
+        .map(|(name, certificate, places)| {
             let subject = model::Identity::from_wire(9, certificate.subject());
             let mut event = Message::new();
             event.section(name, |m| {
-                m.set("cacert", subject.to_string()).list("crl_uris", uris);
+                m.set("cacert", subject.to_string()).list("crl_uris", &places.lists);
+                if let Some(base) = &places.certificates {
+                    m.set("cert_uri_base", base);
+                }
             });
             event
         })
