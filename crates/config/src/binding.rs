@@ -1,11 +1,10 @@
-//! What the data plane does to packets: marks, numbers of XFRM interfaces, padding.
-//! What ties packets to a Child SA beside its selectors: marks, numbers of XFRM interfaces, an interface.
+//! What ties packets to a Child SA beside its selectors: marks, numbers of XFRM interfaces, an interface; and what is done
+//! to them, padding.
 
 use crate::reader::Reader;
 use crate::values::{boolean, unsigned};
 use crate::{Entry, ErrorKind};
-use model::dataplane::{Mark, TfcPadding};
-use model::dataplane::{Binding, InterfaceName, Mark};
+use model::dataplane::{Binding, InterfaceName, Mark, TfcPadding};
 
 /// A number that each Child SA gets for itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

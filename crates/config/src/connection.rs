@@ -1,8 +1,7 @@
 //! The typed connections: what the protocol core works with.
 
 use crate::authentication::{policies, revocation};
-use crate::binding::{interface_id, mark, padding};
-use crate::binding::{Bindings, shared_interface_id};
+use crate::binding::{Bindings, padding, shared_interface_id};
 use crate::ikev1;
 use crate::names::Scope;
 use crate::reader::{Reader, only_sections};
@@ -12,8 +11,7 @@ use crate::{
     KeyPassphrase, Pool, Section, SelectorPattern, SendCert, SharedSecret, Shunt, SignatureRule, Sources,
     UniqueNumbers, names,
 };
-use model::dataplane::{Binding, Mode, TfcPadding};
-use model::dataplane::{Binding, CopyDscp, HeaderFields, Mode};
+use model::dataplane::{Binding, CopyDscp, HeaderFields, Mode, TfcPadding};
 use model::{Identity, InvalidProposal, Proposal, ProposalProtocol};
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -25,9 +25,8 @@ mod watch;
 
 pub use cause::Cause;
 pub use finding::{Finding, Severity};
-pub use listed::{listed, listed_beside};
 pub use later::certificates as running_out;
-pub use listed::listed;
+pub use listed::{listed, listed_beside};
 pub use live::{ended, live};
 pub use log::{Log, LogReport};
 pub use merge::{Sourced, merged};

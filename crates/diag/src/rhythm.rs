@@ -87,7 +87,6 @@ pub(crate) fn rhythm(ups: &[u64], lifetime: Option<u64>) -> Rhythm {
     let mut ups = ups.to_vec();
     ups.dedup_by(|later, kept| later.checked_sub(*kept).is_some_and(|gap| gap < CROSSING));
     let run = longest_run(&ups);
-    let run = longest_run(ups);
     let mut gaps: Vec<u64> = run.windows(2).filter_map(|pair| pair.get(1)?.checked_sub(*pair.first()?)).collect();
     gaps.sort_unstable();
     let Some(&period) = gaps.get(gaps.len() / 2) else { return Rhythm::Sparse };

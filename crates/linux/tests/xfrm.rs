@@ -7,13 +7,11 @@ use linux::{
     Acquire, EarlyPackets, LocalAddress, Namespace, RawEsp, Route, RouteTarget, Routes, SocketOptions, Tun, Udp,
     WhyNot, Xfrm, XfrmError, XfrmEvent,
 };
-use model::dataplane::{ChildInstall, Command, EspSa, Mode, PlaneEvent, TrapInstall};
-use model::{Encryption, PlaneFault, SaId};
-use model::dataplane::{ChildInstall, Command, EspSa, Mode, PlaneEvent, TfcPadding, TrapInstall};
 use model::dataplane::{
-    Binding, ChildInstall, Command, CopyDscp, EspSa, HeaderFields, InterfaceName, Mode, PlaneEvent, TrapInstall,
+    Binding, ChildInstall, Command, CopyDscp, EspSa, HeaderFields, InterfaceName, Mode, PlaneEvent, TfcPadding,
+    TrapInstall,
 };
-use model::{Encryption, SaId};
+use model::{Encryption, PlaneFault, SaId};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use wire::Secret;

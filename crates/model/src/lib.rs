@@ -23,8 +23,6 @@ pub use event::{DropReason, Event, Phase};
 pub use failure::{CertificateProblem, ConfigRef, Failure, FailureKind, RedirectProblem, Side};
 pub use identity::{IdKind, Identity, InvalidIdentity};
 pub use listed::{ListedSa, Listing, Tally};
-pub use live::{Live, LiveChild, LiveConnection, Stray, StraySa};
-pub use listed::{ListedSa, Listing};
 pub use live::{CertificateUse, Live, LiveCertificate, LiveChild, LiveConnection, Stray, StraySa};
 pub use observed::{NOTIFY_DATA, ObservedInside, ObservedMessage, ObservedNotify, ObservedSa, ObservedTooBig};
 pub use selector::{InvalidSelector, MAX_PAIRS, TrafficSelector, narrow, pairs};

@@ -1,8 +1,7 @@
 //! SAs as an operator sees them: plain values, taken between two inputs of the core.
 
 use crate::dataplane::{Binding, Counters, Mode};
-use crate::{ChosenSuite, Failure, Identity, Role, SaId, SendError, TrafficSelector};
-use crate::{ChosenSuite, Failure, FailureKind, Identity, Role, SaId, TrafficSelector};
+use crate::{ChosenSuite, Failure, FailureKind, Identity, Role, SaId, SendError, TrafficSelector};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use wire::grammar::RuleId;

@@ -2,7 +2,7 @@
 //! before ours.
 
 use super::message::{self, Direction};
-use super::policies::{Policy, directions};
+use super::policies::Policy;
 use super::{Side, Xfrm};
 use crate::NetlinkError;
 use crate::netlink::{DUMP, Reply, Request};
@@ -82,12 +82,13 @@ impl Xfrm {
     /// The policies that should be there.
     fn expected(&self, name: &dyn Fn(SaId) -> String) -> Vec<Expected> {
         let mut all = Vec::new();
-        for ((selector, mode, _), policy) in &self.policies {
+        for ((selector, ..), policy) in &self.policies {
             let Some((owner, rule)) = Policy::ruler(policy).and_then(|owner| Some((owner, self.rule_of(owner)?)))
             else {
                 continue;
             };
-            for direction in directions(*mode) {
+            let taken = self.is_taken(&rule, selector);
+            for direction in rule.directions(taken) {
                 let Ok(octets) = message::selector(selector, *direction).try_into() else { continue };
                 let binding = message::policy_binding(rule.binding(), *direction);
                 let of = |kind| binding.iter().find(|(found, _)| *found == kind).map(|(_, value)| value.clone());
@@ -95,7 +96,7 @@ impl Xfrm {
                     child: name(owner),
                     direction: *direction,
                     selector: octets,
-                    priority: rule.priority(selector),
+                    priority: rule.priority(selector, *direction),
                     spi: if *direction == Direction::Out { rule.spi() } else { 0 },
                     mark: of(message::ATTRIBUTE_MARK),
                     interface: of(message::ATTRIBUTE_INTERFACE_ID),
@@ -122,7 +123,7 @@ type Key<'a> = (u8, &'a [u8; SELECTOR], Option<&'a [u8]>, Option<&'a [u8]>);
 
 impl Expected {
     fn key(&self) -> Key<'_> {
-        (self.direction as u8, &self.selector, self.mark.as_deref(), self.interface.as_deref())
+        (self.direction.number(), &self.selector, self.mark.as_deref(), self.interface.as_deref())
     }
 }
 
@@ -155,7 +156,7 @@ fn compare(expected: &[Expected], listed: &[ListedPolicy]) -> Vec<PlaneFault> {
         }
         // Among equal priorities the one that was there first counts, which the list does not tell.
         let before = |theirs: &&&ListedPolicy| {
-            theirs.direction == ours.direction as u8
+            theirs.direction == ours.direction.number()
                 && theirs.priority < ours.priority
                 && (theirs.mark.is_none() || theirs.mark == ours.mark)
                 && theirs.interface == ours.interface
@@ -261,7 +262,7 @@ mod tests {
 
     fn selector(local: ([u8; 4], u8), remote: ([u8; 4], u8)) -> [u8; SELECTOR] {
         let (local, remote) = ((local.0.into(), local.1), (remote.0.into(), remote.1));
-        let selector = Selector { local, remote, protocol: 0, local_port: (0, 0), remote_port: (0, 0) };
+        let selector = Selector { local, remote, protocol: 0, local_port: (0, 0), remote_port: (0, 0), interface: 0 };
         message::selector(&selector, Direction::Out).try_into().unwrap()
     }
 

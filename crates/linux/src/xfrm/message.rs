@@ -64,7 +64,7 @@ pub(crate) enum Direction {
 
 impl Direction {
     /// As the kernel numbers them (XFRM_POLICY_IN and so on).
-    fn number(self) -> u8 {
+    pub(super) fn number(self) -> u8 {
         match self {
             Self::In => 0,
             Self::Out => 1,
@@ -79,7 +79,7 @@ impl Direction {
         match self {
             Self::In => "in",
             Self::Out => "out",
-            Self::Forward => "fwd",
+            Self::Forward | Self::ForwardOut => "fwd",
         }
     }
 }

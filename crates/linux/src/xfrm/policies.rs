@@ -141,11 +141,9 @@ impl Rule {
         }
     }
 
-    /// Bypasses before everything else, discards after it, whatever the selectors.
-    pub(super) fn priority(&self, selector: &Selector) -> u32 {
     /// The directions that have a policy: only tunnels are forwarded into. `taken`: a tunnel to our side has the policy for
     /// what is forwarded into this one.
-    fn directions(&self, taken: bool) -> &'static [Direction] {
+    pub(super) fn directions(&self, taken: bool) -> &'static [Direction] {
         match self.mode() {
             // Outbound first: what is sent by an SA that the peer is about to forget is lost.
             Mode::Tunnel if self.binding().forward_out && matches!(self, Self::Protect(_)) && !taken => {
@@ -158,7 +156,7 @@ impl Rule {
 
     /// Bypasses before everything else, discards after it, whatever the selectors. What lets packets be forwarded into a
     /// tunnel comes after what tunnels demand, which may be of the same packets where they come from another one.
-    fn priority(&self, selector: &Selector, direction: Direction) -> u32 {
+    pub(super) fn priority(&self, selector: &Selector, direction: Direction) -> u32 {
         const LAYER: u32 = 400_000; // the most that a selector has
         if direction == Direction::ForwardOut {
             let fixed = match self {
@@ -245,17 +243,6 @@ impl Xfrm {
     }
 }
 
-/// The directions in which a mode has policies: only tunnels are forwarded into.
-pub(super) fn directions(mode: Mode) -> &'static [Direction] {
-    match mode {
-        // Outbound first: what is sent by an SA that the peer is about to forget is lost.
-        Mode::Tunnel => &[Direction::Out, Direction::In, Direction::Forward],
-        Mode::Transport => &[Direction::Out, Direction::In],
-    }
-}
-
-pub(super) fn set_policy(socket: &mut Socket, owner: SaId, rule: &Rule, selector: &Selector) -> Result<(), XfrmError> {
-    for direction in directions(rule.mode()) {
 pub(super) fn set_policy(
     socket: &mut Socket,
     owner: SaId,

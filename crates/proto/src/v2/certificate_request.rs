@@ -7,7 +7,7 @@ use config::{AuthMethod, Connection};
 use crypto::Certificate;
 use std::sync::Arc;
 use wire::v2::{Chain, ChainBuilder};
-use wire::{CertEncoding, HashAlgorithm};
+use wire::{CertEncoding, HashAlgorithm, NotifyType, ProtocolId};
 
 /// So many authorities are named in an answer to IKE_SA_INIT, which cannot be sent in fragments and goes to who has not proved
 /// its address yet.
@@ -27,6 +27,8 @@ pub(super) struct Wanted {
     pub certificate: bool,
     /// Whether it asked for a public key without one (RFC 7670 section 3).
     pub raw: bool,
+    /// Whether it looks certificates up by hash and URL.
+    pub looks_up: bool,
     /// Of which authorities, by the hashes of their keys.
     authorities: Vec<u8>,
 }
@@ -38,7 +40,8 @@ impl Wanted {
         let all = requests().flat_map(|(_, hashes)| hashes.chunks_exact(20));
         let authorities = all.take(MOST_LOOKED_AT).flatten().copied().collect();
         let raw = chain.cert_requests().any(|(encoding, _)| encoding == CertEncoding::RAW_PUBLIC_KEY);
-        Self { hashes, certificate: requests().next().is_some(), raw, authorities }
+        let looks_up = chain.notify(NotifyType::HTTP_CERT_LOOKUP_SUPPORTED).is_some();
+        Self { hashes, certificate: requests().next().is_some(), raw, looks_up, authorities }
     }
 
     /// Whether this authority is among them.
@@ -66,6 +69,10 @@ pub(super) fn request_certificate<'a>(
     }
     if !hashes.is_empty() {
         chain.cert_req(CertEncoding::X509_SIGNATURE, hashes.as_flattened());
+        if cx.settings.hash_and_url {
+            // RFC 7296 section 3.10.1: where there is a CERTREQ, to be sent hash and URL.
+            chain.notify(ProtocolId::NONE, &[], NotifyType::HTTP_CERT_LOOKUP_SUPPORTED, &[]);
+        }
     }
 }
 

@@ -770,10 +770,6 @@ fn serve(
         reply.ke(key_exchange.id(), key_exchange.public());
     }
     terms::answer_selectors(reply, &agreed);
-    if let Some((old, name)) = old {
-    reply.ts_i(&on_wire(&agreed.told().remote));
-    reply.ts_r(&on_wire(&agreed.told().local));
-    ask_for_transport(reply, agreed.mode);
     if let Some((old, name, _)) = old {
         sa.log(cx, "IKE", 1, format!("the peer rekeys CHILD_SA {name}{{{}}}", old.0));
         cx.count(Counter::ChildRekey);

@@ -13,8 +13,9 @@ use super::outstanding::{LAST_ID, LAST_IDS};
 use super::redirect::Gateway;
 use super::sa::{IkeSa, State};
 use super::window::fingerprint;
-use super::{auth_puzzle, crash, create_child_sa, ike_auth, ike_sa_init, informational, rekey_ike_sa, window};
-use super::{crash, create_child_sa, fetching, ike_auth, ike_sa_init, informational, rekey_ike_sa, window};
+use super::{
+    auth_puzzle, crash, create_child_sa, fetching, ike_auth, ike_sa_init, informational, rekey_ike_sa, window,
+};
 use crate::context::{Context, Counter};
 use crate::timers::Reason;
 use model::{DropReason, Event, FailureKind, Instant, Role, SaId};

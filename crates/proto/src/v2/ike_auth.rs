@@ -26,9 +26,8 @@ use super::configuration;
 use super::crash;
 use super::create_child_sa::{probe_soon, with_trigger};
 use super::exchange::{Request, Task, Verdict};
-use super::ike_sa_init::permits;
 use super::fetching::{waits_for_certificates, waits_for_lists};
-use super::ike_sa_init::{permits, request_certificate};
+use super::ike_sa_init::permits;
 use super::informational::{child_refusal, remove_child};
 use super::keys::{Keys, child_keys};
 use super::mobility;
@@ -44,15 +43,13 @@ use crate::context::{Context, Effect};
 use crate::credentials::{Checked, Signature, method_name, own_identity, scheme_for, sends_certificate};
 use crate::policy;
 use config::{AuthMethod as Method, Connection, SharedSecret, Unique, best_psk};
-use crypto::{Certificate, KeyKind, RawKey, Scheme};
+use crypto::{KeyKind, Scheme};
 use model::{
     CertificateProblem, DropReason, Event, FailureKind, Identity, Instant, Role, Side, TrafficSelector, narrow,
 };
-use crypto::{Certificate, KeyKind, Scheme};
-use model::dataplane::Mode;
-use model::{CertificateProblem, Event, FailureKind, Identity, Instant, Role, Side, TrafficSelector, narrow};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use wire::grammar::RuleId;
 use wire::v2::{Chain, ChainBuilder, Id};
 use wire::{
@@ -74,35 +71,6 @@ fn auth_value(keys: &Keys, psk: &SharedSecret, first_message: &[u8], nonce: &[u8
 
 /// How many connections of a peer's identity its proof is tried with.
 const MAX_TRIED: usize = 8;
-
-/// What the peer's first message said about certificates and signatures.
-pub(super) struct Wanted {
-    /// Hashes with which it checks signatures (RFC 7427 section 4).
-    hashes: Vec<HashAlgorithm>,
-    /// Whether it asked for a certificate.
-    certificate: bool,
-    /// Whether it asked for a public key without one (RFC 7670 section 3).
-    raw: bool,
-    /// Whether it looks certificates up by hash and URL.
-    looks_up: bool,
-    /// Of which authorities, by the hashes of their keys.
-    authorities: Vec<u8>,
-}
-
-impl Wanted {
-    /// From the message with the peer's CERTREQ, if it has one.
-    pub(super) fn of(chain: &Chain<'_>, hashes: Vec<HashAlgorithm>) -> Self {
-        let requests = || chain.cert_requests().filter(|(encoding, _)| *encoding == CertEncoding::X509_SIGNATURE);
-        let authorities = requests().flat_map(|(_, hashes)| hashes.iter().copied()).collect();
-        let raw = chain.cert_requests().any(|(encoding, _)| encoding == CertEncoding::RAW_PUBLIC_KEY);
-        let looks_up = chain.notify(NotifyType::HTTP_CERT_LOOKUP_SUPPORTED).is_some();
-        Self { hashes, certificate: requests().next().is_some(), raw, looks_up, authorities }
-    }
-
-    fn names(&self, authority: &Certificate) -> bool {
-        self.authorities.chunks_exact(20).any(|hash| hash == authority.key_info_hash())
-    }
-}
 
 /// What is signed (RFC 7296 section 2.15): what the end sent first, the other's nonce, and prf(SK_p, its identity).
 fn signed_octets(keys: &Keys, first_message: &[u8], nonce: &[u8], sk_p: &Secret, id: &[u8]) -> Vec<u8> {
@@ -695,7 +663,6 @@ fn prove(
         id: &id,
     };
     let mut proven = verify(cx, now, connection, chain, (keys, &proof), (&local, remote))?;
-    let proven = verify(cx, now, connection, chain, (keys, &proof), (&local, remote))?;
     // Those that go when this one is up do not count.
     let alone = connection.unique == Unique::Replace || chain.notify(NotifyType::INITIAL_CONTACT).is_some();
     let most = cx.settings.ike_sa_limit_peer;

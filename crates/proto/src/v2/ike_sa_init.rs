@@ -313,30 +313,6 @@ fn hashes_of(chain: &Chain<'_>) -> Vec<HashAlgorithm> {
         .collect()
 }
 
-/// Asks for a certificate of one of our authorities (RFC 7296 section 3.7): of those that any of these connections takes.
-pub(super) fn request_certificate<'a>(
-    chain: &mut ChainBuilder,
-    cx: &Context,
-    connections: impl IntoIterator<Item = &'a Arc<Connection>>,
-) {
-    let asking =
-        |c: &&Arc<Connection>| c.remote.method == AuthMethod::Pubkey && c.send_certreq && c.remote.pubkeys.is_empty();
-    let mut hashes: Vec<[u8; 20]> = Vec::new();
-    for authority in connections.into_iter().filter(asking).flat_map(|c| cx.credentials.acceptable(c)) {
-        let hash = authority.key_info_hash();
-        if !hashes.contains(&hash) {
-            hashes.push(hash);
-        }
-    }
-    if !hashes.is_empty() {
-        chain.cert_req(CertEncoding::X509_SIGNATURE, hashes.as_flattened());
-        if cx.settings.hash_and_url {
-            // RFC 7296 section 3.10.1: where there is a CERTREQ, to be sent hash and URL.
-            chain.notify(ProtocolId::NONE, &[], NotifyType::HTTP_CERT_LOOKUP_SUPPORTED, &[]);
-        }
-    }
-}
-
 /// Whether the peer takes fragments (RFC 7383 section 2.3), and we let it know that we do.
 fn fragmentable(chain: &Chain<'_>, connection: &Connection) -> bool {
     connection.fragmentation != Fragmentation::No && chain.notify(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED).is_some()

@@ -1,8 +1,7 @@
 //! Our own ESP: packets come from a TUN device and leave through UDP or a raw socket, and the reverse.
 
-use super::bypass::Bypasses;
-use super::growth::Growth;
 use super::bypass::{Bypasses, Device};
+use super::growth::Growth;
 use super::plane::DataPlane;
 use super::sockets::Sockets;
 use super::updown::Scripts;
@@ -12,12 +11,10 @@ use linux::updown::Verb;
 use linux::{
     BindError, RawEsp, RecvBatch, Route, RouteTarget, Routes, Rule, SOCKET_MARK, SocketOptions, Tun, tunnel_routes,
 };
-use model::dataplane::{Binding, ChildInstall, Command, Counters, PlaneEvent};
-use model::{Instant, PlaneFault, SaId, TrafficSelector};
 use model::dataplane::{
     Binding, ChildInstall, Command, Counters, HeaderFields, InterfaceName, PlaneEvent, ShuntAction,
 };
-use model::{Instant, SaId, TrafficSelector};
+use model::{Instant, PlaneFault, SaId, TrafficSelector};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;

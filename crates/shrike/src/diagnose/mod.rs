@@ -5,8 +5,7 @@ use crate::cli::Diagnose;
 use crate::client::Control;
 use capture::{Content, KeyUse, Keys, Reader, Tracker, Tracks, Unopened, decapsulate};
 use diag::{Cause, Finding, Log, Severity, Sourced};
-use model::ObservedSa;
-use model::Listing;
+use model::{Listing, ObservedSa};
 use show::listing::{Dialect, Listings};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -135,8 +134,6 @@ fn findings(how: &Diagnose, vici: Option<&str>, print: impl Fn(&str)) -> Result<
         }
     }
     drop(captures);
-    for path in &how.listing {
-        from(path, listings(path, &mut notes)?);
     let listed: Vec<Series> =
         how.listing.iter().map(|path| read_listings(path, &mut notes)).collect::<Result<_, _>>()?;
     for (at, (path, series)) in how.listing.iter().zip(&listed).enumerate() {
