@@ -154,7 +154,9 @@ impl Cause {
                 "check the peer's address, that its daemon runs, routes both ways, and that UDP port 500 is open"
             }
             Self::NoConfig => "give the peer a connection for this address, this version of IKE and this mode",
-            Self::Phase1Proposal => "give both ends a common proposal; the responder's log names what differs",
+            Self::Phase1Proposal => {
+                "give both ends a common proposal; the responder's log names what differs, if its level is high enough"
+            }
             Self::DhGroup => "give both ends a common key exchange group, the same one first",
             Self::PskMismatch => {
                 "make the pre-shared key of this pair of identities equal at both ends, also its blanks and notation"

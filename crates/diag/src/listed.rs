@@ -11,8 +11,8 @@ mod tests;
 use crate::{Cause, Finding, Severity};
 use Cause as C;
 use model::{ListedSa, Listing, Role};
-pub(crate) use replaced::pace;
 use replaced::{Flapping, both_began, flapping};
+pub(crate) use replaced::{may_be_renewal, pace};
 use std::collections::BTreeMap;
 use stuck::{between, stuck};
 use wire::IkeSpi;
@@ -120,6 +120,7 @@ pub fn listed_beside(series: &[Listing], others: &[&[Listing]]) -> Vec<Finding> 
         }
     }
     let established = peers.iter().filter(|peer| peer.courses.iter().any(|course| course.established)).count();
+    replaced::in_turn(&mut replaced);
     let common = replaced::together(&replaced, established);
     let each = replaced.into_iter().map(|(_, flapping)| flapping.finding).filter(|_| common.is_none());
     let replaced: Vec<Finding> = each.collect();

@@ -3,7 +3,7 @@
 //! An SA is the same as long as its SPIs (or its name) are. A new one in its place is a rekeying if the old one had nearly
 //! reached its age; else it was replaced too soon, and if that happens again and again, the SA is flapping.
 
-use crate::listed::{is_dying, pace};
+use crate::listed::{is_dying, may_be_renewal, pace};
 use crate::rhythm::SOON;
 use crate::{Finding, listed};
 use model::{ListedSa, Listing};
@@ -221,7 +221,9 @@ impl Peer {
             (Some(new), true) => {
                 // While the old one is still there, it is being replaced in order.
                 let in_place = gone.len() == self.up.len();
-                let hard = gone.iter().find(|(_, (_, old))| in_place && !has_age(old) && !is_dying(old));
+                let renewed = |old: &ListedSa| up.get(*new).is_none_or(|new| may_be_renewal(old, old.phase2, new));
+                let hard =
+                    gone.iter().find(|(_, (_, old))| in_place && !has_age(old) && !is_dying(old) && !renewed(old));
                 match hard {
                     Some((_, (since, _))) => self.replace(*since, at),
                     None => self.orderly = self.orderly.saturating_add(1),
@@ -278,8 +280,13 @@ impl Peer {
             self.left = self.up.values().map(|(since, _)| *since).next_back().filter(|_| !orderly);
         }
         self.children = children.or(self.children.filter(|_| up.is_empty()));
-        let known = |key: &String| self.up.get(key).map_or(at, |(since, _)| *since);
-        self.up = up.iter().map(|(key, sa)| (key.clone(), (known(key), (*sa).clone()))).collect();
+        // Of its Child SAs the most that it had is kept: they move to the one that renews it.
+        let kept = |(key, sa): (&String, &&ListedSa)| {
+            let before = self.up.get(key);
+            let phase2 = sa.phase2.max(before.and_then(|(_, before)| before.phase2));
+            (key.clone(), (before.map_or(at, |(since, _)| *since), ListedSa { phase2, ..(*sa).clone() }))
+        };
+        self.up = up.iter().map(kept).collect();
         self.trying = trying;
         (condition, text)
     }

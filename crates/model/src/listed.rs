@@ -37,6 +37,8 @@ pub struct ListedSa {
     pub age: Option<u64>,
     /// How many seconds it is meant to be.
     pub lifetime: Option<u64>,
+    /// In how many seconds it is to be renewed, where the listing has no age.
+    pub left: Option<u64>,
     /// When it was established, in seconds of the clock of whoever listed it, since some moment.
     pub created: Option<u64>,
     /// What came in through the SAs under it, and what went out: packets, or octets where packets are not counted.

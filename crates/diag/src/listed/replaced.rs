@@ -8,7 +8,7 @@ use super::{Course, finding};
 use crate::rhythm::{Flapping as Pace, Rhythm, SOON, Timer, at_one_instant, rhythm};
 use crate::{Cause, Finding, Severity};
 use Cause as C;
-use model::Role;
+use model::{ListedSa, Role};
 use std::collections::BTreeSet;
 
 /// Established SAs that follow each other faster than this are no rekeying: no lifetime is meant to be so short.
@@ -37,6 +37,8 @@ struct Replacement {
 pub(super) struct Flapping {
     pub(super) finding: Finding,
     replaced: Vec<u64>,
+    /// From which listing to which each SA is there.
+    there: Vec<(usize, usize)>,
 }
 
 /// The pace of an SA that was so often replaced by one that did not renew it: none if that is no flapping. Instants are
@@ -46,6 +48,14 @@ pub(crate) fn pace(ups: &[u64]) -> Option<Pace> {
         Rhythm::Flapping(pace) if pace.times > OFTEN => Some(pace),
         _ => None,
     }
+}
+
+/// Whether what has taken the place of an SA that was there until then, with so many SAs under it at most, may have renewed
+/// it. IKEv2 deletes the old SA as soon as the new one is there: without anything else, it may.
+pub(crate) fn may_be_renewal(old: &ListedSa, children: Option<u32>, new: &ListedSa) -> bool {
+    let turned = old.role.zip(new.role).is_some_and(|(old, new)| old != new);
+    let time_left = old.left.is_some_and(|seconds| seconds.saturating_mul(1000) > SOON);
+    old.version == Some(2) && !turned && children != Some(0) && !time_left
 }
 
 /// The SAs that took the place of one that had gone without being rekeyed, in order; in front the first that went.
@@ -64,9 +74,7 @@ fn replacements(good: &[&Course<'_>]) -> (Vec<Replacement>, usize) {
             let aged = old.last.age.is_some() && old.last.lifetime.is_some();
             let gap = course.listed_first > until + 1;
             let turned = old.told.role.zip(course.told.role).is_some_and(|(old, new)| old != new);
-            let childless = old.children == Some(0);
-            // IKEv2 deletes the old SA as soon as the new one is there: without anything else, that may be a rekeying.
-            let clear = old.told.version != Some(2) || gap || turned || childless;
+            let clear = gap || !may_be_renewal(old.last, old.children, course.told);
             if course.listed_first > until && !old.dying && !aged && clear {
                 if found.is_empty() {
                     let begun = if dated { old.created.map(|s| s.saturating_mul(1000)) } else { old.first_at };
@@ -101,10 +109,10 @@ pub(super) fn flapping(name: &str, good: &[&Course<'_>], last: usize, now: Optio
         let causes = [C::Lifetime, C::PeerDelete, C::Collision, C::AuthFailed];
         let why = format!("established again and again: a new ISAKMP SA about every {average:.0} s");
         let finding = finding("flapping", name.to_string(), Severity::Error, &causes, why);
-        return Some(Flapping { finding, replaced });
+        return Some(Flapping { finding, replaced, there: there(good) });
     }
     let finding = early(name, good, last).or_else(|| counted(name, good))?;
-    Some(Flapping { finding, replaced })
+    Some(Flapping { finding, replaced, there: there(good) })
 }
 
 /// Gone each time without having been rekeyed.
@@ -177,7 +185,7 @@ fn without_rekeying(name: &str, good: &[&Course<'_>], hard: &[Replacement], pace
             }
         }
     }
-    Flapping { finding, replaced: hard.iter().map(|one| one.at).collect() }
+    Flapping { finding, replaced: hard.iter().map(|one| one.at).collect(), there: there(good) }
 }
 
 /// SAs that go long before their lifetime is over, and are followed by others: by their age, where a listing has it.
@@ -230,6 +238,47 @@ fn counted(name: &str, good: &[&Course<'_>]) -> Option<Finding> {
     Some(finding("flapping", name.to_string(), Severity::Error, causes, why))
 }
 
+fn there(good: &[&Course<'_>]) -> Vec<(usize, usize)> {
+    good.iter().map(|course| (course.listed_first, course.listed_last)).collect()
+}
+
+/// Two peers of which only one has an SA at a time, in turn: with one identity for both, each puts the other out.
+pub(super) fn in_turn(all: &mut [(&str, Flapping)]) {
+    if all.len() > NAMED {
+        return;
+    }
+    let spans: Vec<Vec<(usize, usize)>> = all.iter().map(|(_, one)| one.there.clone()).collect();
+    let names: Vec<String> = all.iter().map(|(name, _)| (*name).to_string()).collect();
+    for (at, (name, one)) in all.iter_mut().enumerate() {
+        let others = spans.iter().zip(&names).enumerate().filter(|(n, _)| *n != at);
+        let Some((_, (_, other))) = others.into_iter().find(|(_, (other, _))| take_turns(&one.there, other)) else {
+            continue;
+        };
+        let causes = [C::Collision, C::PeerDelete];
+        let why = format!("{name} and {other} have an SA in turn, never both: each puts the other out");
+        let mut found = finding("flapping", one.finding.peer.clone(), Severity::Error, &causes, why);
+        found.evidence.append(&mut one.finding.evidence);
+        found.attempts = one.finding.attempts;
+        found.remedy.first_mut().into_iter().for_each(|line| {
+            *line = "give each peer an identity of its own, or let several SAs of one identity be there \
+                     (unique = never, uniqueids = never)"
+                .into();
+        });
+        one.finding = found;
+    }
+}
+
+/// Whether the SAs of two peers are there one after the other, now of one, now of the other.
+fn take_turns(one: &[(usize, usize)], other: &[(usize, usize)]) -> bool {
+    let tagged = |spans: &[(usize, usize)], tag: bool| spans.iter().map(|(a, b)| (*a, *b, tag)).collect::<Vec<_>>();
+    let mut spans = [tagged(one, false), tagged(other, true)].concat();
+    spans.sort_unstable();
+    let pairs = || spans.iter().zip(spans.iter().skip(1));
+    let apart = pairs().all(|((_, until, _), (from, ..))| until < from);
+    let turns = pairs().filter(|((.., one), (.., other))| one != other).count();
+    apart && spans.len() >= 2 * OFTEN && turns * 3 >= (spans.len() - 1) * 2
+}
+
 /// All peers' SAs go at the same instants: that is no peer's doing. One finding in their place.
 pub(super) fn together(all: &[(&str, Flapping)], established: usize) -> Option<Finding> {
     if all.len() < ALL || all.len() < established {
@@ -241,7 +290,8 @@ pub(super) fn together(all: &[(&str, Flapping)], established: usize) -> Option<F
     }
     let causes = [C::DpdTimeout, C::Lifetime, C::PeerDelete];
     let why = format!(
-        "the SAs of all {} peers are replaced at the same instants: the reason is at this end, not in the configuration of one peer",
+        "the SAs of all {} peers are replaced at the same instants: the reason is at this end, not in the configuration \
+         of one peer",
         all.len()
     );
     let mut found = finding("flapping", format!("{} peers", all.len()), Severity::Error, &causes, why);
@@ -250,7 +300,10 @@ pub(super) fn together(all: &[(&str, Flapping)], established: usize) -> Option<F
     let times = instants.first().map_or(0, |instants| instants.len().saturating_sub(1));
     found.evidence.push(format!("{times} times all at once: {}{more}", names.join(", ")));
     if let Some(line) = found.remedy.first_mut() {
-        *line = "look at this end: whether the daemon restarts, its interface or address changes, the clock jumps, or a cluster fails over".into();
+        *line =
+            "look at this end: whether the daemon restarts, its interface or address changes, the clock jumps, or a \
+                 cluster fails over"
+                .into();
     }
     Some(found)
 }

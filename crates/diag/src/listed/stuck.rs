@@ -129,7 +129,7 @@ pub(super) fn between(initiator: &ListedSa, responder: &ListedSa) -> Option<(&'s
     let (causes, why): (&[Cause], &str) = match (initiator.st?, responder.st?) {
         (ESTABLISHED.., ESTABLISHED..) => return None,
         (..=4, ..=4) if aggressive => {
-            let why = "the responder has sent message 2 and waits for message 3; the initiator does not accept message 2, or does not get it";
+            let why = "message 2 is sent, and the responder waits for message 3: the initiator does not accept it, or does not get it";
             (&[C::PskMismatch, C::PeerId, C::NoResponse], why)
         }
         (ESTABLISHED.., ..=4) if aggressive => {
@@ -146,7 +146,8 @@ pub(super) fn between(initiator: &ListedSa, responder: &ListedSa) -> Option<(&'s
             (&[C::AuthFailed, C::PeerId, C::PskMismatch, C::NatTraversal], why)
         }
         _ if initiator.port == Some(4500) && responder.port == Some(500) => {
-            let why = "the initiator goes on on port 4500, and nothing of that has come to the responder, which is still on port 500";
+            let why =
+                "the initiator goes on on port 4500, and nothing of that has come to the responder, still on port 500";
             (&[C::NatTraversal, C::Phase1Timeout], why)
         }
         _ if initiator.version == Some(2) => {

@@ -79,6 +79,9 @@ fn what_is_dying_beside_its_successor_is_rekeyed() {
     // IKEv2 without ages in the listing: the old one is deleted as soon as the new one is there.
     let v2 = |second| vec![ListedSa { version: Some(2), mode: None, ..sa(second / 60) }];
     assert_eq!(verdict(&series(20, 30, v2)), ("established", Severity::Ok, None));
+    // Where it says that it had hours left, it was none.
+    let left = |second| vec![ListedSa { left: Some(28_000), ..v2(second).remove(0) }];
+    assert_eq!(verdict(&series(20, 30, left)), ("flapping", Severity::Error, Some(C::PeerDelete)));
     let v2_lost = |second: u64| if second % 60 < 40 { v2(second) } else { vec![] };
     assert_eq!(verdict(&series(20, 30, v2_lost)), ("flapping", Severity::Error, Some(C::DpdTimeout)));
 }
@@ -111,9 +114,31 @@ fn all_peers_at_one_instant_are_this_end() {
 }
 
 #[test]
+fn two_peers_with_one_identity_put_each_other_out() {
+    let of = |peer: u64, number| ListedSa { peer: format!("203.0.113.{peer}"), ..sa(number) };
+    let turns = |second: u64| vec![of(2 + second / 60 % 2, second / 60)];
+    let found = listed(&series(20, 40, turns));
+    assert_eq!(found.len(), 2);
+    for one in &found {
+        assert_eq!((one.id, one.causes[0]), ("flapping", C::Collision), "{one:?}");
+        assert!(one.why.contains("203.0.113.2 and") || one.why.contains("and 203.0.113.2"), "{one:?}");
+        assert!(one.remedy[0].contains("an identity of its own"), "{one:?}");
+    }
+    // Two that flap by themselves are both there most of the time.
+    let each = |second: u64| {
+        let up = |peer: u64, at: u64| (at % 150 < 120).then(|| of(peer, at / 150 * 10 + peer));
+        [up(2, second), up(3, second + 70)].into_iter().flatten().collect()
+    };
+    let found = listed(&series(10, 120, each));
+    assert!(found.iter().all(|one| one.causes[0] == C::DpdTimeout) && found.len() == 2, "{found:?}");
+}
+
+#[test]
 fn a_watch_and_a_series_agree() {
     type Look = fn(u64) -> Vec<ListedSa>;
-    let cases: [(&str, Look, bool); 5] = [
+    let cases: [(&str, Look, bool); 7] = [
+        ("IKEv2", |second| vec![ListedSa { version: Some(2), ..sa(second / 60) }], false),
+        ("IKEv2, childless", |second| vec![ListedSa { version: Some(2), phase2: Some(0), ..sa(second / 60) }], true),
         ("each minute", |second| vec![sa(second / 60)], true),
         ("with gaps", |second| if second % 150 < 120 { vec![sa(second / 150)] } else { vec![] }, true),
         ("each hour", |second| vec![sa(second / 3600)], false),

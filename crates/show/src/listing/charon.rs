@@ -37,6 +37,20 @@ fn add_task(sa: &mut ListedSa, tasks: &str) {
     sa.asking = tasks.split_whitespace().find(asks).map(|task| format!("task {task}"));
 }
 
+/// Seconds of `5 minutes`, `2 hours`, as `ipsec statusall` rounds them.
+fn rounded(text: &str) -> Option<u64> {
+    let mut words = text.split_whitespace();
+    let number: u64 = words.next()?.parse().ok()?;
+    let unit = match words.next()?.trim_end_matches(',').trim_end_matches('s') {
+        "second" => 1,
+        "minute" => 60,
+        "hour" => 3600,
+        "day" => 86_400,
+        _ => return None,
+    };
+    number.checked_mul(unit)
+}
+
 /// The number before a word.
 fn before(line: &str, word: &str) -> Option<u64> {
     let digits = line.split_once(word)?.0.trim_end();
@@ -191,11 +205,15 @@ pub(super) fn statusall(text: &str) -> Option<Vec<ListedSa>> {
                 let mut sa = sa(name, &format!("[{number}]"), state);
                 sa.source = Some(end(local.split('[').next().unwrap_or(local)).0);
                 (sa.peer, sa.port) = end(remote.split('[').next().unwrap_or(remote));
+                sa.age = rest.strip_prefix("ESTABLISHED ").and_then(rounded);
                 sas.push(sa);
             } else if let (Some((version, spis_text)), Some(sa)) = (rest.split_once(" SPIs: "), sas.last_mut()) {
                 let found = spis(&mut spis_text.split_whitespace());
                 sa.version = version.strip_prefix("IKEv").and_then(|version| version.parse().ok());
                 (sa.spis, sa.role) = (found.map(|(spis, _)| spis), found.map(|(_, role)| role));
+                let marks = ["rekeying in ", "reauthentication in "].into_iter();
+                let left = marks.filter_map(|mark| rounded(rest.split_once(mark)?.1)).min();
+                sa.lifetime = sa.age.zip(left).map(|(age, left)| age.saturating_add(left));
             } else if let (Some(tasks), Some(sa)) = (rest.strip_prefix("Tasks active:"), sas.last_mut()) {
                 add_task(sa, tasks);
             }

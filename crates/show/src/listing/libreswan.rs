@@ -183,6 +183,12 @@ fn parent<'a>(state: &State<'a>) -> Option<&'a str> {
     named.filter(|parent| *parent != "0" && *parent != state.number).or_else(|| child.then_some(""))
 }
 
+/// `REKEY in 28050s; REPLACE in 28500s`, `EVENT_SA_REPLACE in 2800s`: the sooner of what renews it.
+fn left(rest: &str) -> Option<u64> {
+    let seconds = |mark: &str| rest.split_once(mark)?.1.split('s').next()?.parse::<u64>().ok();
+    ["REKEY in ", "REPLACE in "].into_iter().filter_map(seconds).min()
+}
+
 fn ike(state: &State<'_>) -> ListedSa {
     let known = STATES.iter().find(|(name, ..)| state.name.ends_with(name));
     let v2 = state.name.contains("V2_") || state.story.contains("IKE_");
@@ -208,6 +214,7 @@ fn ike(state: &State<'_>) -> ListedSa {
         version: known.map(|(_, _, version, _)| *version).or(v2.then_some(2)),
         role: known.map(|(_, role, ..)| *role).or(guessed.map(|(role, _)| role)),
         mode,
+        left: left(state.rest).filter(|_| established),
         st: if established { Some(9) } else { known.map(|(.., st)| *st).or(guessed.map(|(_, st)| st)) },
         state: Some(state.name.to_string()),
         established,

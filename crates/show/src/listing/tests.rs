@@ -66,6 +66,7 @@ Security Associations (1 up, 1 connecting):
     assert_eq!((dialect, sas.len()), (Dialect::Statusall, 2));
     assert_eq!(short(&sas[0]), ("192.168.0.1".into(), None, Some(2), I, Some(9), true, Some(1)));
     assert!(!sas[1].established && sas[1].spis.unwrap().responder.is_zero());
+    assert_eq!((sas[0].age, sas[0].lifetime, sas[1].age), (Some(300), Some(7500), None));
 }
 
 #[test]
