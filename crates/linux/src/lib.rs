@@ -39,7 +39,7 @@ pub use errors::{SendFailure, send_trouble};
 pub use namespace::{Namespace, NamespaceError};
 pub use netlink::NetlinkError;
 pub use port_holder::PortHolder;
-pub use process::harden_process;
+pub use process::{end_process, harden_process};
 pub use raw::RawEsp;
 pub use route::{LocalAddress, NetworkChanges, Route, RouteTarget, RouteTo, Routes, Rule, RuleAction, tunnel_routes};
 pub use socket::{BindError, SocketOptions};

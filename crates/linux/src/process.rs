@@ -1,4 +1,4 @@
-//! Keeping keys out of files.
+//! Keeping keys out of files, and ending processes.
 
 use crate::sys::check;
 use std::io;
@@ -16,4 +16,12 @@ pub fn harden_process() -> io::Result<()> {
     // SAFETY: PR_SET_DUMPABLE takes an integer and touches no memory.
     check(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) })?;
     Ok(())
+}
+
+/// Ends a process at once, if it is there and may be ended.
+pub fn end_process(process: u32) {
+    if let Some(process) = libc::pid_t::try_from(process).ok().filter(|process| *process > 1) {
+        // SAFETY: kill takes integers and touches no memory; a number above 1 is one process.
+        unsafe { libc::kill(process, libc::SIGKILL) };
+    }
 }

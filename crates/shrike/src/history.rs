@@ -111,9 +111,16 @@ fn is_damage(error: &rusqlite::Error) -> bool {
     ) || matches!(error, rusqlite::Error::InvalidColumnType(..) | rusqlite::Error::SqlInputError { .. })
 }
 
+/// The version of a file's table, if it can be read.
+fn version_of(path: &Path) -> Option<i64> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(path, flags).ok()?;
+    db.query_row("PRAGMA user_version", [], |row| row.get(0)).ok()
+}
+
 impl Store {
     /// Opens or makes the file. One that is damaged, or of another version, is renamed to `NAME.broken` (in place of an
-    /// earlier one); the note says so.
+    /// earlier one), one of a newer version to `NAME.version-N`; the note says so.
     ///
     /// # Errors
     /// There can be none at that place.
@@ -124,7 +131,11 @@ impl Store {
             Err(error)
                 if path.is_file() && (is_damage(&error) || matches!(error, rusqlite::Error::QueryReturnedNoRows)) =>
             {
-                let aside = path.with_added_extension("broken");
+                let aside = path.with_added_extension(match version_of(path) {
+                    // A newer version may want it back.
+                    Some(version) if version > VERSION => format!("version-{version}"),
+                    _ => "broken".to_string(),
+                });
                 std::fs::rename(path, &aside).map_err(|e| format!("{}: {e}", path.display()))?;
                 // What belongs to the old file must not be applied to the new one.
                 for left in ["-journal", "-wal", "-shm"] {
@@ -304,7 +315,21 @@ fn read(path: &Path, peer: Option<&str>, last: u32) -> Result<Vec<Row>, String> 
             path.display()
         ));
     }
-    let said = |error: rusqlite::Error| format!("{}: {error}", path.display());
+    let said = |error: rusqlite::Error| {
+        let what_to_do = match error.sqlite_error_code() {
+            _ if version_of(path).is_some_and(|version| version > VERSION) => {
+                ": a newer version of shrike wrote it; read it with that one"
+            }
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => ": another program has it locked; end that",
+            _ if !path.is_file() => ": it is no file",
+            Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => ": not for this user (try sudo)",
+            _ if is_damage(&error) => {
+                ": it is damaged, or no history of shrike; a daemon that is started with it sets it aside and begins a new one"
+            }
+            _ => "",
+        };
+        format!("{}: {error}{what_to_do}", path.display())
+    };
     let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
         .map_err(said)?;
     db.busy_timeout(Duration::from_secs(2)).map_err(said)?;
@@ -325,6 +350,9 @@ fn read(path: &Path, peer: Option<&str>, last: u32) -> Result<Vec<Row>, String> 
             message: None,
         })
     };
+    // An address has several ways to be written; the file has one.
+    let address = peer.and_then(|peer| peer.parse::<std::net::IpAddr>().ok()).map(|address| address.to_string());
+    let peer = address.as_deref().or(peer);
     let rows = statement.query_map(params![peer, last], row).map_err(said)?;
     let mut rows = rows.collect::<rusqlite::Result<Vec<Row>>>().map_err(said)?;
     rows.reverse();

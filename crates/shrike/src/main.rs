@@ -67,7 +67,7 @@ fn execute(cli: Cli) -> Result<ExitCode, String> {
         }
         Command::Diagnose(how) => return Ok(diagnose::run(&how, vici.as_deref(), print, to_stderr)),
         Command::Check(how) => return Ok(check::run(&how, print, to_stderr)),
-        Command::Watch(how) => return watch::run(&how, print),
+        Command::Watch(how) => return watch::run(&how, print, to_stderr),
         Command::Explain(what) => diagnose::explain(what.code.as_deref()).map(|text| print(&text)),
         Command::Metrics(how) => metrics::run(vici.as_deref(), how.listen, print),
         Command::History(how) => {

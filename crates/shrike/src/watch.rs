@@ -1,63 +1,21 @@
 //! `shrike watch`: runs a command again and again and says what becomes of the SAs that it lists.
 
+mod command;
+
 use crate::cli::Watch as How;
+use command::Printed;
 use diag::{Change, Condition, Finding, Severity, Watch};
 use show::listing::{Dialect, Listings};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::Read;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 /// Version of the JSON form: one object in each line.
 const SCHEMA: &str = "shrike.watch/1";
-/// So much of a listing is read.
-const MAX_OUTPUT: u64 = 16 << 20;
 /// A command that takes longer than this, and than the time between two, is ended.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// What a command printed, or why it did not.
-fn output(words: &[String], patience: Duration) -> Result<String, String> {
-    let program = words.first().map(String::as_str).unwrap_or_default();
-    let mut command = Command::new(program);
-    command.args(words.get(1..).unwrap_or_default()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(|error| format!("cannot run '{program}': {error}"))?;
-    let (sender, done) = channel();
-    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let complaint = channel();
-    std::thread::spawn(move || {
-        let mut text = Vec::new();
-        // Its end closes the pipe; what it says too much is not waited for.
-        let _ = stderr.map(|stderr| stderr.take(4096).read_to_end(&mut text));
-        let _ = complaint.0.send(text);
-    });
-    std::thread::spawn(move || {
-        let mut text = Vec::new();
-        let read = stdout.map(|stdout| stdout.take(MAX_OUTPUT).read_to_end(&mut text));
-        let _ = sender.send(read.transpose().map(|_| text));
-    });
-    let text = match done.recv_timeout(patience) {
-        Ok(text) => text.map_err(|error| format!("'{program}': {error}"))?,
-        Err(_) => {
-            let _ = child.kill();
-            let _ = child.wait();
-            return Err(format!("'{program}' did not end within {} s", patience.as_secs()));
-        }
-    };
-    if u64::try_from(text.len()).unwrap_or(u64::MAX) >= MAX_OUTPUT {
-        let _ = child.kill();
-    }
-    let status = child.wait().map_err(|error| format!("'{program}': {error}"))?;
-    // Some print their listing and end with a failure all the same.
-    if !status.success() && text.is_empty() {
-        let said = complaint.1.recv_timeout(Duration::from_secs(1)).unwrap_or_default();
-        let said = String::from_utf8_lossy(&said).lines().next().unwrap_or_default().to_string();
-        return Err(format!("'{program}' ended with {status}: {}", diag::redact(&said)));
-    }
-    let text = String::from_utf8_lossy(&text);
-    Ok(show::listing::unwrapped(&text).lines().flat_map(|line| [diag::redact(line), "\n".into()]).collect())
-}
 
 /// All dialects of one command.
 #[derive(Default)]
@@ -65,6 +23,8 @@ pub struct Watcher {
     watches: BTreeMap<Dialect, Watch>,
     runs: u32,
     failures: u32,
+    /// What an operator should know of the last look.
+    notes: Vec<String>,
 }
 
 impl Watcher {
@@ -72,19 +32,34 @@ impl Watcher {
     ///
     /// # Errors
     /// The command failed, or what it printed is no listing.
-    pub fn take(&mut self, at: u64, output: Result<String, String>) -> Result<Vec<Change>, String> {
+    pub fn take(&mut self, at: u64, output: Result<Printed, String>) -> Result<Vec<Change>, String> {
         self.runs = self.runs.saturating_add(1);
-        let read = output.and_then(|text| {
+        let read = output.and_then(|Printed { text, doubt }| {
             let Listings { series, unread } = show::listing::read(&text);
+            let nothing = series.values().flatten().all(|listing| listing.sas.is_empty());
+            let because = |why: &str| doubt.as_ref().map_or_else(|| why.to_string(), |doubt| format!("{why}; {doubt}"));
             match (series.is_empty(), unread.first()) {
-                (false, _) => Ok(series),
-                (true, Some(why)) => Err(why.clone()),
+                // Some print their listing and end with a failure all the same; but that SAs are gone is not to be had from it.
+                (false, _) if !nothing || doubt.is_none() => Ok(series),
+                (true, Some(why)) => Err(because(why)),
                 // Some print nothing at all where there is nothing.
-                (true, None) if text.trim().is_empty() => Ok(BTreeMap::new()),
-                (true, None) => Err("it prints no listing that is known (see: shrike help diagnose)".to_string()),
+                (true, None) if text.trim().is_empty() && doubt.is_none() => Ok(BTreeMap::new()),
+                (true, None) if !text.trim().is_empty() => {
+                    Err(because("it prints no listing that is known (see: shrike help diagnose)"))
+                }
+                _ => Err(because("it lists nothing, and may have failed")),
             }
         });
         let mut series = read.inspect_err(|_| self.failures = self.failures.saturating_add(1))?;
+        // Another listing altogether says nothing of the SAs of the earlier one: neither that they are there nor that they went.
+        let other =
+            !series.is_empty() && !self.watches.is_empty() && !series.keys().any(|d| self.watches.contains_key(d));
+        if other {
+            let names = |all: Vec<&Dialect>| all.iter().map(|d| d.command()).collect::<Vec<_>>().join(", ");
+            let (now, before) = (names(series.keys().collect()), names(self.watches.keys().collect()));
+            self.notes.push(format!("another listing than before: {now}, not {before}; beginning anew"));
+            self.watches.clear();
+        }
         for dialect in self.watches.keys() {
             series.entry(*dialect).or_default();
         }
@@ -175,19 +150,35 @@ fn interrupts() -> Result<Receiver<()>, String> {
 }
 
 /// Watches until `--count` looks are done, or somebody interrupts. The exit code is that of `shrike diagnose` for the
-/// whole series; 3 where no look succeeded.
+/// whole series; 3 where no look succeeded, or the command cannot be started.
 ///
 /// # Errors
 /// Signals cannot be caught.
-pub fn run(how: &How, print: impl Fn(&str)) -> Result<ExitCode, String> {
+pub fn run(how: &How, print: impl Fn(&str), complain: impl Fn(&str)) -> Result<ExitCode, String> {
     let interrupted = interrupts()?;
     let clock = crate::clock::Clock::new();
     let every = Duration::from_secs(how.every);
     let mut watcher = Watcher::default();
     loop {
         let started = clock.now();
-        let changes = watcher.take(started.as_nanos() / 1_000_000, output(&how.command, every.max(PATIENCE)));
+        let program = how.command.first().map(String::as_str).unwrap_or_default();
+        let printed = match command::start(&how.command) {
+            Ok(child) => command::output(program, child, every.max(PATIENCE)),
+            // Nothing will make it a command later.
+            Err(error) if watcher.runs == 0 => {
+                complain(&format!("shrike: {error}"));
+                return Ok(ExitCode::from(3));
+            }
+            Err(error) => Err(error),
+        };
+        let changes = watcher.take(started.as_nanos() / 1_000_000, printed);
         let time = crate::clock::local_time();
+        for note in std::mem::take(&mut watcher.notes) {
+            print(&match how.json {
+                true => format!("{}\n", serde_json::json!({ "schema": SCHEMA, "time": time, "note": note })),
+                false => format!("{time}  {note}\n"),
+            });
+        }
         match changes {
             Ok(changes) => changes.iter().for_each(|change| print(&line(&time, change, how.json))),
             Err(error) if how.json => {
@@ -229,7 +220,7 @@ mod tests {
         let mut watcher = Watcher::default();
         let up = " 9 I 10 M 2026-11-24 00:52:46      1";
         let told = |watcher: &mut Watcher, n: u64, text: String| {
-            let changes = watcher.take(n * 60_000, Ok(text)).unwrap();
+            let changes = watcher.take(n * 60_000, Ok(Printed { text, doubt: None })).unwrap();
             changes.into_iter().map(|change| change.condition).collect::<Vec<_>>()
         };
         assert_eq!(told(&mut watcher, 0, row(1, " 3 I 10 M      0")), [Condition::Negotiating]);
@@ -237,7 +228,12 @@ mod tests {
         assert_eq!(told(&mut watcher, 2, row(1, up)), [Condition::Stable]);
         assert_eq!(told(&mut watcher, 3, row(1, up)), []);
         assert_eq!(told(&mut watcher, 4, String::new()), [Condition::Gone]);
-        assert!(watcher.take(0, Ok("command not found".into())).unwrap_err().contains("no listing that is known"));
+        assert!(
+            watcher
+                .take(0, Ok(Printed { text: "command not found".into(), doubt: None }))
+                .unwrap_err()
+                .contains("no listing that is known")
+        );
         let summary = watcher.summary(false);
         assert!(summary.contains("after 6 looks (1 failed)") && summary.contains("10.9.0.2"), "{summary}");
         let document: serde_json::Value = serde_json::from_str(&watcher.summary(true)).unwrap();
@@ -251,23 +247,30 @@ mod tests {
     fn a_flapping_one_is_an_error_in_the_end() {
         let mut watcher = Watcher::default();
         for n in 0..8 {
-            watcher.take(u64::from(n) * 5000, Ok(row(n, " 9 I 10 M 2026-11-24 00:52:46      1"))).unwrap();
+            let text = row(n, " 9 I 10 M 2026-11-24 00:52:46      1");
+            watcher.take(u64::from(n) * 5000, Ok(Printed { text, doubt: None })).unwrap();
         }
         assert_eq!(watcher.worst(), Severity::Error);
         let summary = watcher.summary(false);
         assert!(summary.contains("flapping") && summary.contains("LIFETIME"), "{summary}");
     }
 
+    /// A command that fails has not said that SAs are gone, nor has one that prints another listing.
     #[test]
-    fn commands_are_run_and_keys_in_their_output_are_not_kept() {
-        let words = |text: &str| text.split(' ').map(str::to_string).collect::<Vec<_>>();
-        let shell = |script: &str| output(&["sh".into(), "-c".into(), script.into()], Duration::from_secs(20));
-        assert_eq!(shell("echo listing").unwrap(), "listing\n");
-        let printed = shell("printf '\\tE: aes-cbc  d56bba6c 3e061e8f d36c7c57 c126e0e7\\n'").unwrap();
-        assert!(!printed.contains("3e061e8f"), "{printed}");
-        assert!(shell("echo gone >&2; exit 4").unwrap_err().contains("4: gone"));
-        assert!(output(&words("/no/such/program"), Duration::from_secs(1)).unwrap_err().contains("cannot run"));
-        let error = output(&words("sleep 60"), Duration::from_millis(50)).unwrap_err();
-        assert!(error.contains("did not end"), "{error}");
+    fn what_is_not_known_is_not_gone() {
+        let up = row(1, " 9 I 10 M 2026-11-24 00:52:46      1");
+        let printed =
+            |text: &str, doubt: Option<&str>| Ok(Printed { text: text.to_string(), doubt: doubt.map(str::to_string) });
+        let mut watcher = Watcher::default();
+        assert_eq!(watcher.take(0, printed(&up, Some("'sh' ended with exit status: 1"))).unwrap().len(), 1);
+        for text in ["", HEADER] {
+            let error = watcher.take(60_000, printed(text, Some("'sh' says: connection timed out"))).unwrap_err();
+            assert!(error.contains("lists nothing") && error.contains("timed out"), "{error}");
+        }
+        let charon = "gw: #1, ESTABLISHED, IKEv2, 0123456789abcdef_i* fedcba9876543210_r\n  local  'a' @ 192.0.2.1[500]\n  remote 'b' @ 192.0.2.2[500]\n";
+        let changes = watcher.take(120_000, printed(charon, None)).unwrap();
+        assert!(changes.iter().all(|change| change.condition != Condition::Gone), "{changes:?}");
+        assert!(watcher.notes[0].contains("another listing than before"), "{:?}", watcher.notes);
+        assert_eq!(watcher.take(180_000, printed("", None)).unwrap()[0].condition, Condition::Gone);
     }
 }

@@ -147,3 +147,61 @@ fn the_oldest_rows_go_and_a_full_file_goes_on() {
     assert!(Store::open(directory).map(|_| ()).unwrap_err().contains("history"), "a directory is no file");
     assert!(show(&directory.join("none"), None, 1, false).unwrap_err().contains("--history FILE"));
 }
+
+/// A newer version's file is not lost by an older daemon, and whoever reads what he cannot is told what to do.
+#[test]
+fn a_file_of_a_newer_version_is_kept_and_one_that_cannot_be_read_says_why() {
+    let file = File::new("newer");
+    let newer = || {
+        let db = Connection::open(&file.0).unwrap();
+        db.execute_batch("CREATE TABLE event (id, what); PRAGMA user_version = 7").unwrap();
+    };
+    newer();
+    let error = show(&file.0, None, 5, false).unwrap_err();
+    assert!(error.contains("newer version of shrike"), "{error}");
+    let notes = record(&file.0, &events());
+    assert!(notes[0].contains("history.sqlite.version-7"), "{notes:?}");
+    std::fs::write(&file.0, b"this is no database").unwrap();
+    let error = show(&file.0, None, 5, false).unwrap_err();
+    assert!(error.contains("damaged, or no history"), "{error}");
+    assert!(record(&file.0, &events())[0].contains("broken"));
+    assert!(file.0.with_added_extension("version-7").exists(), "it is still there");
+    let directory = file.0.parent().unwrap();
+    let error = show(directory, None, 5, false).unwrap_err();
+    assert!(error.contains("it is no file"), "{error}");
+}
+
+/// Two daemons with one file, a reader beside a writer, and one who keeps the file locked: nothing waits for ever, and what
+/// could not be written is told once.
+#[test]
+fn a_file_that_is_open_twice_is_no_harm() {
+    let file = File::new("twice");
+    let events = events();
+    let first = Recorder::start(&file.0, |_| {}).unwrap();
+    let second = Recorder::start(&file.0, |_| {}).unwrap();
+    for event in &events {
+        first.event(event);
+        second.event(event);
+    }
+    drop((first, second));
+    let one = read(&file.0, None, 1000).unwrap().len();
+    assert!(one >= 2 * events.iter().filter(|event| Row::of(event).is_some()).count(), "{one}");
+    let (mut store, _) = Store::open(&file.0).unwrap();
+    let other = Connection::open(&file.0).unwrap();
+    other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    let row = Row { kind: "ended".into(), connection: "late".into(), ..Row::default() };
+    assert!(store.add_anyhow(std::slice::from_ref(&row)).unwrap_err().contains("locked"));
+    let error = show(&file.0, None, 5, false).unwrap_err();
+    assert!(error.contains("another program has it locked"), "{error}");
+    other.execute_batch("COMMIT").unwrap();
+    assert_eq!(store.add_anyhow(&[row]), Ok(()));
+    assert_eq!(read(&file.0, Some("late"), 10).unwrap().len(), 1);
+}
+
+#[test]
+fn an_address_is_found_however_it_is_written() {
+    let file = File::new("address");
+    let (mut store, _) = Store::open(&file.0).unwrap();
+    store.add(&[Row { remote: "2001:db8::1".into(), ..Row::default() }], 10).unwrap();
+    assert_eq!(read(&file.0, Some("2001:DB8:0::1"), 10).unwrap().len(), 1);
+}
