@@ -2,12 +2,14 @@
 
 mod algorithm;
 mod error;
+mod foreign;
 mod message;
 mod moved;
 mod policies;
 mod selector;
 
 pub use error::{Step, WhyNot, XfrmError};
+pub use foreign::{Foreign, ForeignPolicy, ForeignSa};
 pub(crate) use message::{Direction, socket_bypass_policy};
 
 use crate::NetlinkError;
