@@ -136,6 +136,35 @@ fn an_interface_what_is_forwarded_and_the_outer_header() {
 }
 
 #[test]
+fn what_a_killed_run_left_is_named_and_own_things_are_not() {
+    let Some(namespace) = kernel_with_esp() else { return };
+    namespace
+        .run(|| {
+            let mut killed = Xfrm::open().unwrap();
+            apply_install(&mut killed, install(1));
+            drop(killed);
+            // A socket that is let by the policies, as ours are.
+            let options = SocketOptions { bypass_policies: true, ..SocketOptions::default() };
+            let _socket = Udp::bind("0.0.0.0:4500".parse().unwrap(), &options).unwrap();
+            let mut xfrm = Xfrm::open().unwrap();
+            let found = xfrm.foreign().unwrap();
+            assert_eq!((found.sas.len(), found.policies.len()), (2, 3), "{found}");
+            let text = found.to_string();
+            assert!(text.contains("ESP 00001001 from 192.0.2.2 to 192.0.2.1"), "{text}");
+            assert!(text.contains("out 10.1.0.0/16 === 10.2.0.0/16"), "{text}");
+            let mut own = install(2);
+            own.remote_ts = vec!["10.3.0.0/16".parse().unwrap()];
+            apply_install(&mut xfrm, own);
+            assert_eq!(xfrm.foreign().unwrap(), found);
+            // The same Child SA again takes the policies over; its old SAs end by their lifetimes.
+            apply_install(&mut xfrm, install(3));
+            let left = xfrm.foreign().unwrap();
+            assert_eq!((left.sas.len(), left.policies.len()), (2, 0), "{left}");
+        })
+        .unwrap();
+}
+
+#[test]
 fn every_algorithm_the_kernel_has() {
     let Some(namespace) = kernel_with_esp() else { return };
     type Suite = (EncryptionId, Option<u16>, usize, Option<(IntegrityId, usize)>);

@@ -88,7 +88,7 @@ fn ends(version: &str, revocation: &str, authority: &Authority) -> (Sim, NodeId,
              proposals = aes128-sha256-x25519\n local {{ auth = pubkey\n id = {name}.example }}
              remote {{ auth = pubkey\n revocation = {revocation}\n id = {other}.example }} children {{ net {{ }} }} }} }}"
         );
-        let node = sim.add(Site::new(name, own).text(&text));
+        let node = sim.add(Site::new(name, own).text(&text).settings(|s| s.hash_and_url = true));
         let (certificate, key) = authority.issue(&format!("{name}.example"), serial);
         sim.with(node, |endpoint, _| {
             endpoint.credentials_mut().add_certificate(certificate);
@@ -265,6 +265,32 @@ fn the_configuration_says_where_the_list_is() {
             assert!(sim.carries(a, b), "{version}: {:?}", sim.tombstones(b));
         }
     }
+}
+
+/// A certificate that has to be looked up itself (RFC 7296 section 3.6) says where its list is.
+#[test]
+fn the_list_of_a_certificate_that_was_looked_up_is_fetched_too() {
+    let authority = Authority::new();
+    let (mut sim, a, b) = ends(VERSIONS[0], "strict", &authority);
+    let mut own = Vec::new();
+    for node in [a, b] {
+        let places = Places { certificates: Some("http://certs.example/".to_string()), ..Places::default() };
+        own.push(sim.with(node, |endpoint, _| {
+            endpoint.credentials_mut().set_authority("root", authority.certificate.clone(), places);
+            endpoint.credentials().certificates()[0].clone()
+        }));
+    }
+    sim.initiate(a, b);
+    for (node, peers) in [(b, &own[0]), (a, &own[1])] {
+        sim.run_for(2 * SECOND);
+        assert_eq!(sim.lookups.iter().map(|(node, _)| *node).collect::<Vec<_>>(), [node]);
+        sim.looked_up(|_| Some(peers.clone()));
+        assert_eq!(sim.fetches, [(node, URI.to_string())], "then its list");
+        assert!(!sim.carries(a, b));
+        sim.fetched(|_| Some(authority.list(&[9])));
+    }
+    sim.run_for(8 * SECOND);
+    assert!(sim.carries(a, b) && sim.carries(b, a), "{:?}", sim.tombstones(a));
 }
 
 #[test]

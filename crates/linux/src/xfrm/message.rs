@@ -1,6 +1,7 @@
 //! The structures of `include/uapi/linux/xfrm.h`, octet by octet, as 64-bit kernels lay them out.
 
 use super::algorithm::Algorithms;
+use super::foreign::{ForeignPolicy, ForeignSa};
 use super::selector::Selector;
 use crate::sys::{address, family, octets};
 use model::dataplane::{Binding, EspSa, HeaderFields, Mark};
@@ -352,6 +353,22 @@ pub(super) fn read_sa(octets: &[u8]) -> Option<SaState> {
 /// The `struct xfrm_lifetime_cur` in `struct xfrm_usersa_info`.
 pub(super) fn current_lifetime(octets: &[u8]) -> Option<&[u8]> {
     octets.get(160..192)
+}
+
+/// The ends, SPI and protocol of a `struct xfrm_usersa_info`.
+pub(super) fn read_sa_ends(octets: &[u8]) -> Option<ForeignSa> {
+    let state = read_sa(octets)?;
+    let family = u8::try_from(u16::from_ne_bytes(*octets.get(212..)?.first_chunk()?)).ok()?;
+    let source = address(family, octets.get(80..96)?)?;
+    Some(ForeignSa { source, destination: state.destination, spi: state.spi, protocol: *octets.get(76)? })
+}
+
+/// The networks and the direction of a `struct xfrm_userpolicy_info`; `None` for the policy of a single socket.
+pub(super) fn read_policy(octets: &[u8]) -> Option<ForeignPolicy> {
+    let (source, destination, _) = read_selector(octets)?;
+    let direction = *["in", "out", "fwd"].get(usize::from(*octets.get(160)?))?;
+    let (to, from) = (*octets.get(42)?, *octets.get(43)?);
+    Some(ForeignPolicy { source: (source.ip(), from), destination: (destination.ip(), to), direction })
 }
 
 /// The `hard` flag behind the `struct xfrm_usersa_info` of an expiry.

@@ -3,6 +3,7 @@
 mod algorithm;
 mod error;
 mod inspect;
+mod foreign;
 mod message;
 mod moved;
 mod policies;
@@ -10,6 +11,7 @@ mod selector;
 mod statistics;
 
 pub use error::{Step, WhyNot, XfrmError};
+pub use foreign::{Foreign, ForeignPolicy, ForeignSa};
 pub(crate) use message::{Direction, socket_bypass_policy};
 pub use statistics::xfrm_statistics;
 

@@ -60,7 +60,7 @@ fn address(octets: &[u8]) -> Option<&str> {
 impl Credentials {
     /// The certificates that a peer sent, those that were looked up in their places; `None` if the first one, which has
     /// the key that signed, cannot be had.
-    pub(super) fn sent<'a>(&self, sent: impl Iterator<Item = (CertEncoding, &'a [u8])>) -> Option<Vec<Certificate>> {
+    pub(crate) fn sent<'a>(&self, sent: impl Iterator<Item = (CertEncoding, &'a [u8])>) -> Option<Vec<Certificate>> {
         let mut found = Vec::new();
         let of_x509 =
             sent.filter(|(e, _)| matches!(*e, CertEncoding::X509_SIGNATURE | CertEncoding::HASH_AND_URL_X509));

@@ -5,7 +5,6 @@ use super::exchange::Request;
 use super::ike_auth;
 use super::sa::IkeSa;
 use crate::context::Context;
-use crypto::Certificate;
 use model::{FailureKind, Instant};
 use wire::v2::Chain;
 
@@ -15,8 +14,8 @@ pub(super) fn waits(sa: &IkeSa, cx: &mut Context, now: Instant, response: &Reque
         return true;
     }
     // Only where it is known where lists are: a proof is checked twice then.
-    let read = |(_, der)| Certificate::from_der(der).is_ok_and(|c| !c.crl_uris().is_empty());
-    if !cx.credentials.knows_places() && !response.chain.certs().any(read) {
+    let sent = cx.credentials.sent(response.chain.certs()).unwrap_or_default();
+    if !cx.credentials.knows_places() && sent.iter().all(|c| c.crl_uris().is_empty()) {
         return false;
     }
     match ike_auth::check_response(sa, cx, now, response) {

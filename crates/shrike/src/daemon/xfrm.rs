@@ -48,7 +48,13 @@ impl Kernel {
     /// # Errors
     /// What is missing.
     pub fn open(install_routes: bool) -> Result<Self, String> {
-        let xfrm = Xfrm::open().map_err(|e| format!("the kernel's XFRM interface: {e}"))?;
+        let mut xfrm = Xfrm::open().map_err(|e| format!("the kernel's XFRM interface: {e}"))?;
+        // Nobody removes them: they are told, for what meets such a policy is lost until its Child SA is there again.
+        if let Ok(foreign) = xfrm.foreign()
+            && !foreign.is_empty()
+        {
+            log::line("KNL", 0, &foreign.to_string());
+        }
         let mut routes = Routes::open().ok();
         let mut rules = Vec::new();
         if let Some(routes) = &mut routes {
