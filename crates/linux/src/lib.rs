@@ -45,8 +45,7 @@ pub use route::{LocalAddress, NetworkChanges, Route, RouteTarget, RouteTo, Route
 pub use socket::{BindError, SocketOptions};
 pub use tun::{Tun, TunError};
 pub use udp::Udp;
-pub use xfrm::{Acquire, Step, WhyNot, Xfrm, XfrmError, XfrmEvent, xfrm_statistics};
-pub use xfrm::{Acquire, Foreign, ForeignPolicy, ForeignSa, Step, WhyNot, Xfrm, XfrmError, XfrmEvent};
+pub use xfrm::{Acquire, Foreign, ForeignPolicy, ForeignSa, Step, WhyNot, Xfrm, XfrmError, XfrmEvent, xfrm_statistics};
 
 /// The routing table that holds the routes of tunnels, as strongSwan's installations know it.
 pub const ROUTING_TABLE: u32 = 220;

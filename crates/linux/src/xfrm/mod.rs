@@ -2,8 +2,8 @@
 
 mod algorithm;
 mod error;
-mod inspect;
 mod foreign;
+mod inspect;
 mod message;
 mod moved;
 mod policies;

@@ -11,10 +11,11 @@
 //! RFC 7296 has such a rule for rekeyings that cross (section 2.8.1: the end that made the one with the lowest nonce deletes
 //! it) and none for two first negotiations; both stay then, and are rekeyed for ever. The same idea holds here, by the SPIs,
 //! which both ends know too: the end that began the SA with the lower ones deletes it, once the peer has shown that it has
-//! the other and that one carries everything. Another implementation sees an ordinary Delete.
+//! the other and that one carries everything. Both tell in IKE_AUTH that they know the rule (`v2/one_of_two.rs`).
 //!
-//! Other implementations do not know that rule. If the peer began the one with the lower SPIs and has not deleted it after
-//! [`PATIENCE`], we do, under the same conditions: whoever deletes, it is the same one.
+//! Other implementations do not. If both SAs are there still after [`PATIENCE`], the older one goes, whoever began it, under the
+//! same conditions. The older one, for the newer one's policies are in the peer's kernel: of OpenIKED's a Delete of the newer
+//! one would take them away, and libreswan deletes the older one itself.
 
 use super::Endpoint;
 use crate::child::ChildSa;
@@ -30,7 +31,7 @@ use std::time::Duration;
 /// strongSwan's defaults repeats its first request.
 const AT_ONCE: Duration = Duration::from_secs(165);
 
-/// So long the peer has for deleting the SA that it began: longer than libreswan keeps a superfluous one (5 s).
+/// So long the peer has for deleting one of the two: longer than libreswan keeps a superfluous one (5 s).
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The SAs that stay, each with the one that goes, and since when both are up.
@@ -38,18 +39,21 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) struct Twins(BTreeMap<SaId, (SaId, Instant)>);
 
 impl Endpoint {
-    /// An IKE SA is up. If there is another one that was begun at the same time by the other end, and ours is the one that
-    /// goes, the peer is asked whether it has the other; if the peer's is, it has time to delete it.
+    /// An IKE SA is up. If there is another one that was begun at the same time by the other end, and we are to delete one of
+    /// them, the peer is asked whether it has the other; else it has time to delete one.
     pub(super) fn find_twin(&mut self, now: Instant, id: SaId) {
         let Some(new) = self.ikev2(id) else { return };
         let Some(peer) = new.local_id.clone().zip(new.remote_id.clone()) else { return };
         let known = self.cx.peers.with(&peer).into_iter().flatten();
         let others = known.filter(|(_, at)| at.ip() == new.remote.ip()).filter_map(|(other, _)| self.ikev2(*other));
         let spis = |sa: &v2::IkeSa| (sa.spis.initiator, sa.spis.responder);
+        let goes_first = |one: &v2::IkeSa, other: &v2::IkeSa| {
+            if both_know(one, other) { spis(one) < spis(other) } else { older(one, other) }
+        };
         // There may be more than one, of which the peer has lost some: each has to show that it is there.
         let pairs: Vec<(SaId, SaId)> = others
             .filter(|other| are_twins(new, other))
-            .map(|twin| if spis(new) < spis(twin) { (new, twin) } else { (twin, new) })
+            .map(|twin| if goes_first(new, twin) { (new, twin) } else { (twin, new) })
             .filter(|(goes, stays)| began(goes) || began(stays)) // else the peer did both, and knows what for
             .map(|(goes, stays)| (goes.id, stays.id))
             .collect();
@@ -61,7 +65,7 @@ impl Endpoint {
 
     /// The peer is asked whether it has the one that stays: now, or when the time is over in which it can delete the other.
     fn ask_whether_it_has(&mut self, now: Instant, goes: SaId, stays: SaId) {
-        if self.ikev2(goes).is_some_and(began) {
+        if self.ikev2(goes).zip(self.ikev2(stays)).is_some_and(|(goes, stays)| is_ours_to_delete(goes, stays)) {
             self.ask_for_twin(stays, now);
         } else if let Some((_, since)) = self.twins.0.get(&stays) {
             self.cx.timers.set(stays, Reason::Twin, *since + PATIENCE);
@@ -70,10 +74,10 @@ impl Endpoint {
 
     /// The peer is asked whether it has the IKE SA that stays of two.
     pub(super) fn ask_for_twin(&mut self, stays: SaId, now: Instant) {
-        if self.twins.0.contains_key(&stays) {
-            if let Some(sa) = self.sas.get_mut(&stays).and_then(IkeSa::v2) {
-                sa.enqueue(&mut self.cx, now, v2::Task::Liveness);
-            }
+        if self.twins.0.contains_key(&stays)
+            && let Some(sa) = self.sas.get_mut(&stays).and_then(IkeSa::v2)
+        {
+            sa.enqueue(&mut self.cx, now, v2::Task::Liveness);
         }
     }
 
@@ -95,7 +99,7 @@ impl Endpoint {
         let Some((heir, old)) = both.filter(|(heir, old)| stands_alone(heir) && stands_alone(old)) else { return };
         // More requests than are under way: one was answered.
         let proven = usize::try_from(heir.next_request).is_ok_and(|sent| sent > heir.pending.len());
-        let due = began(old) || since + PATIENCE <= now;
+        let due = is_ours_to_delete(old, heir) || since + PATIENCE <= now;
         if due && proven && old.pending.is_empty() && old.queue.is_empty() && carries_all_of(heir, old) {
             self.twins.0.remove(&stays);
             self.retire(now, goes, stays);
@@ -165,6 +169,22 @@ fn stands_alone(sa: &v2::IkeSa) -> bool {
 /// Whether we began it: rekeying may exchange the roles, and does not change this.
 fn began(sa: &v2::IkeSa) -> bool {
     sa.redirection.client
+}
+
+/// Whether the rule by the SPIs holds for the two.
+fn both_know(one: &v2::IkeSa, other: &v2::IkeSa) -> bool {
+    one.one_of_two.known && other.one_of_two.known
+}
+
+/// Whether it is for us to delete the one that goes, without waiting for the peer.
+fn is_ours_to_delete(goes: &v2::IkeSa, stays: &v2::IkeSa) -> bool {
+    both_know(goes, stays) && began(goes)
+}
+
+/// Whether the peer was done with this one before the other: with both it is when our IKE_AUTH message comes, answer or request.
+fn older(one: &v2::IkeSa, other: &v2::IkeSa) -> bool {
+    let sent = |sa: &v2::IkeSa| (sa.one_of_two.proof_sent, sa.id);
+    sent(one) < sent(other)
 }
 
 /// Whether the two were begun at once for the same purpose: by both ends, or by one that thought the other one lost.

@@ -213,6 +213,7 @@ pub(super) fn send(
         chain.id_r(IdType(expected.kind().number()), expected.data());
     }
     chain.auth(method, value.expose());
+    sa.one_of_two.tell(now, &connection, &mut chain);
     crash::tell(cx, &mut chain, sa.spis);
     window::announce(cx, &mut chain, &mut sa.replies);
     if sa.initial_contact && !cx.has_another_at(sa.id, sa.remote.ip()) {
@@ -290,6 +291,7 @@ pub(super) fn response(sa: &mut IkeSa, cx: &mut Context, now: Instant, response:
     let (nonce_i, nonce_r) = (auth_nonces(&sa.state).0, auth_nonces(&sa.state).1);
     let childless = matches!(&sa.state, State::AuthSent(auth) if auth.childless);
     sa.become_established(cx);
+    sa.one_of_two.note(&connection, chain);
     crash::take(sa, cx, chain);
     configuration::take(sa, cx, chain);
     mobility::agree(sa, cx, &connection, chain, true);
@@ -508,6 +510,8 @@ pub(super) fn request(
     reply.id_r(IdType(local.kind().number()), local.data());
     send_certificates(&mut reply, &auth.certificates);
     reply.auth(auth.method, auth.value.expose());
+    sa.one_of_two.note(&connection, request.chain);
+    sa.one_of_two.tell(now, &connection, &mut reply);
     crash::tell(cx, &mut reply, sa.spis);
     window::announce(cx, &mut reply, &mut sa.replies);
     crash::take(sa, cx, request.chain);

@@ -41,6 +41,7 @@ mod informational;
 mod keys;
 mod mobility;
 mod nat;
+mod one_of_two;
 mod outstanding;
 mod puzzle;
 mod redirect;

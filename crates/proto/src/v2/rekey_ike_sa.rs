@@ -100,6 +100,7 @@ fn successor(sa: &IkeSa, cx: &mut Context, now: Instant, made: &Made, nonces: (&
     new.mobility = mobility::inherited(sa);
     (new.proven_by, new.remote_certificate_until) = (sa.proven_by, sa.remote_certificate_until);
     new.certified.clone_from(&sa.certified);
+    new.one_of_two = sa.one_of_two;
     new.redirection = sa.redirection.clone();
     new.peer_does_childless = sa.peer_does_childless;
     new.established = Some(now);

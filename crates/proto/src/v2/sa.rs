@@ -8,6 +8,7 @@ use super::exchange::{Parked, Task};
 use super::fragments::Reassembly;
 use super::keys::{AuthKeys, Keys};
 use super::mobility::Mobility;
+use super::one_of_two::OneOfTwo;
 use super::outstanding::Outstanding;
 use super::redirect::Redirection;
 use super::window::Replies;
@@ -167,6 +168,8 @@ pub(crate) struct IkeSa {
     pub initial_contact: bool,
     /// Whether the responder makes IKE SAs without a Child SA (RFC 6023).
     pub peer_does_childless: bool,
+    /// Which goes if both ends begin at once.
+    pub one_of_two: OneOfTwo,
     /// Who sends whom to another gateway.
     pub redirection: Redirection,
     /// MOBIKE.
@@ -236,6 +239,7 @@ impl IkeSa {
             replaces: None,
             initial_contact: false,
             peer_does_childless: false,
+            one_of_two: OneOfTwo::default(),
             redirection: Redirection::default(),
             mobility: Mobility::default(),
             wishes: Vec::new(),
