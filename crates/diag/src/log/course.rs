@@ -104,7 +104,7 @@ pub(super) struct Kept {
 
 impl Kept {
     fn new(at: At<'_>) -> Self {
-        Self { number: at.number, text: at.text.chars().take(MAX_SAMPLE).collect() }
+        Self { number: at.number, text: sample(at.text) }
     }
 
     /// With its number in the file.
@@ -195,6 +195,11 @@ fn whose(text: &str) -> Option<String> {
     }
     let (_, rest) = text.split_once("ISAKMP-SA established ")?;
     rest.split(' ').next().filter(|ends| ends.contains("]-")).map(str::to_string)
+}
+
+/// As much of a line as is shown.
+fn sample(text: &str) -> String {
+    if text.len() <= MAX_SAMPLE { text.to_string() } else { text.chars().take(MAX_SAMPLE).collect() }
 }
 
 /// The name in charon's `CHILD_SA name{1}`.
@@ -514,7 +519,8 @@ impl Course {
 
     /// racoon compares each of the peer's transforms with each of ours: `rejected X: DB(prop#1:trns#1):Peer(prop#0:trns#1)`.
     fn note_rejected(&mut self, causes: &'static [Cause], text: &str) {
-        let pair = text.split_once("DB(prop").and_then(|(_, rest)| rest.split_once(") = "));
+        let rejected = text.strip_prefix("rejected ").and_then(|rest| rest.split_once("DB(prop"));
+        let pair = rejected.and_then(|(_, rest)| rest.split_once(") = "));
         let Some((cause, (pair, _))) = causes.first().zip(pair) else { return };
         if self.rejected.len() < MAX_CHILDREN || self.rejected.contains_key(pair) {
             let of = self.rejected.entry(pair.to_string()).or_default();
@@ -647,15 +653,16 @@ impl Course {
             let again = at.time.zip(self.losses.back()).is_some_and(|(now, last)| now.abs_diff(*last) < TOO_SOON);
             note(&mut self.losses, at.time.filter(|_| !again));
         }
-        let child = networks(at.text).or_else(|| at.child.map(str::to_string)).or_else(|| self.child.clone());
-        let child = child.filter(|_| place == Place::Child);
+        let child = (place == Place::Child)
+            .then(|| networks(at.text).or_else(|| at.child.map(str::to_string)).or_else(|| self.child.clone()))
+            .flatten();
         let same = |t: &&mut Tally| (t.phrase, t.place, t.causes) == (phrase, place, causes) && t.child == child;
         let known = self.tallies.iter_mut().find(same);
         if let Some(tally) = known {
             (tally.count, tally.open) = (tally.count.saturating_add(1), tally.open.saturating_add(1));
             tally.rank = tally.rank.max(rank);
         } else if self.tallies.len() < MAX_TALLIES {
-            let sample: String = at.text.chars().take(MAX_SAMPLE).collect();
+            let sample = sample(at.text);
             self.tallies.push(Tally {
                 phrase,
                 place,

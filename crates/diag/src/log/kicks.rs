@@ -1,6 +1,6 @@
 //! Identities that come from more than one address: where each is to be there once, they put each other out.
 
-use super::catalogue::Says;
+use super::catalogue::{Place, Rank, Says};
 use crate::{Cause, Finding, Severity};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,7 +34,8 @@ impl Kicks {
             {
                 kick.peers.insert(peer);
             }
-        } else if let Some((_, rest)) = text.split_once(" duplicate IKE_SA for peer '")
+        } else if matches!(says, Says::Fault(Place::Peer, Rank::Note, _))
+            && let Some((_, rest)) = text.split_once(" duplicate IKE_SA for peer '")
             && let Some(kick) = rest.split_once('\'').and_then(|(identity, _)| self.of(identity))
         {
             kick.times = kick.times.saturating_add(1);
