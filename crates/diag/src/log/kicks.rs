@@ -43,10 +43,13 @@ impl Kicks {
     }
 
     fn of(&mut self, identity: &str) -> Option<&mut Kick> {
-        if self.0.len() >= MAX_IDENTITIES && !self.0.contains_key(identity) {
-            return None;
+        if !self.0.contains_key(identity) {
+            if self.0.len() >= MAX_IDENTITIES {
+                return None;
+            }
+            self.0.insert(identity.to_string(), Kick::default());
         }
-        Some(self.0.entry(identity.to_string()).or_default())
+        self.0.get_mut(identity)
     }
 
     /// Findings of peers that put each other out say so; each is with the number of its peer.

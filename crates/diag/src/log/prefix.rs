@@ -85,7 +85,8 @@ pub(super) fn split(line: &str) -> Line<'_> {
 impl<'a> Line<'a> {
     fn time(&mut self) {
         // docker compose: `name-1  | `.
-        if let Some(at) = self.text.bytes().take(MAX_NAME).position(|b| b == b'|')
+        let begin = self.text.as_bytes().get(..MAX_NAME).unwrap_or(self.text.as_bytes());
+        if let Some(at) = memchr::memchr(b'|', begin)
             && let Some((name, rest)) = self.text.split_at_checked(at)
             && let Some(name) = name.strip_suffix(' ').map(str::trim_end)
             && !name.is_empty()
