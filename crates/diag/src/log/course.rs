@@ -438,6 +438,8 @@ impl Course {
         }
         self.taken_pending = false;
         self.begun_as = Some(role);
+        // pluto: `initiating Main Mode to replace #12`.
+        self.renews |= self.is_up() && at.text.contains(" to replace #");
         self.attempt = Some(Attempt {
             role,
             version,

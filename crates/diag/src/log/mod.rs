@@ -196,7 +196,7 @@ impl Reader {
             return;
         };
         let sa = parts.sa.or_else(|| named_sa(parts.text));
-        self.kicks.take(says, parts.text, subject);
+        self.kicks.take(says, parts.text, subject, parts.at);
         // pluto's Child SAs have a connection each.
         let child = parts.connection.filter(|_| parts.thread.is_none());
         if let Some(course) = self.courses.get_mut(subject) {
