@@ -17,7 +17,7 @@ fn words_that_had_no_meaning_have_one() {
         ("bind", "ERROR: failed to bind to address 10.0.0.1[500] (Address already in use).\n".into(), "NOT_STARTED"),
         ("ios", "Oct  4 07:11:12.123: %CRYPTO-4-IKMP_BAD_MESSAGE: IKE message from 203.0.113.9   failed its sanity check or is malformed\n".into(), "PSK_MISMATCH"),
         ("asa", "Oct 04 2025 07:11:12 asa1 : %ASA-5-713257: Phase 1 failure:  Mismatched attribute types for class Group Description:  Rcv'd: Group 2  Cfg'd: Group 5\n".into(), "P1_PROPOSAL"),
-        ("pluto, kernel", "\"w\" #1: initiator established IKE SA; authenticated peer\n\"w\" #2: ERROR: netlink response for Add SA esp.1234@192.0.2.7 included errno 38: Function not implemented\n".into(), "CHILD_FAILED_IKE_KEPT"),
+        ("pluto, kernel", "\"w\" #1: initiator established IKE SA; authenticated peer\n\"w\" #2: ERROR: netlink response for Add SA esp.1234@192.0.2.7 included errno 22: Invalid argument\n".into(), "CHILD_FAILED_IKE_KEPT"),
         ("pluto, private key", "\"w\" #1: Can't find the private key from the NSS CERT (err -8177)\n".into(), "AUTH_FAILED"),
         ("pluto, key length", "\"w\" #1: responding to Main Mode\n\"w\" #1: IPsec encryption transform did not specify required KEY_LENGTH\n".into(), "ENC_ALG"),
         ("tmm, child", "v2 192.0.2.1%0-198.51.100.1%0 [0xb9-0x92][I] [PROTO_ERR]: received Notify type NO_PROPOSAL_CHOSEN, failed establishing child_sa\n".into(), "CHILD_FAILED_IKE_KEPT"),
