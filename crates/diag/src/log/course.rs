@@ -96,15 +96,22 @@ pub(super) struct At<'a> {
 }
 
 /// A line that is kept, for evidence.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Kept {
     number: u64,
     text: String,
 }
 
 impl Kept {
-    fn new(at: At<'_>) -> Self {
-        Self { number: at.number, text: at.text.chars().take(MAX_SAMPLE).collect() }
+    /// Keeps a line in the place of another.
+    fn keep(&mut self, at: At<'_>) {
+        self.number = at.number;
+        self.text.clear();
+        if at.text.len() <= MAX_SAMPLE {
+            self.text.push_str(at.text);
+        } else {
+            self.text.extend(at.text.chars().take(MAX_SAMPLE));
+        }
     }
 
     /// With its number in the file.
@@ -150,7 +157,7 @@ pub(super) struct Course {
     pub crossed: u32,
     /// The role in which we were when the last one was established.
     pub last_role: Option<Role>,
-    last_whose: Option<String>,
+    last_whose: Option<(String, String)>,
     /// We announced that we renew the SA.
     renews: bool,
     /// What is deleted next is deleted by us.
@@ -188,13 +195,18 @@ fn note(instants: &mut VecDeque<u64>, at: Option<u64>) {
 }
 
 /// Which SA of a peer's a line says is established: its connection and identities, or its addresses and ports.
-fn whose(text: &str) -> Option<String> {
+fn whose(text: &str) -> Option<(&str, &str)> {
     if let Some((before, ends)) = text.split_once(" between ") {
         let name = before.split_once("IKE_SA ").map_or("", |(_, rest)| rest.split('[').next().unwrap_or_default());
-        return Some(format!("{name} {ends}").chars().take(MAX_SAMPLE).collect());
+        return Some((name, ends));
     }
     let (_, rest) = text.split_once("ISAKMP-SA established ")?;
-    rest.split(' ').next().filter(|ends| ends.contains("]-")).map(str::to_string)
+    rest.split(' ').next().filter(|ends| ends.contains("]-")).map(|ends| ("", ends))
+}
+
+/// As much of a line as is shown.
+fn sample(text: &str) -> String {
+    if text.len() <= MAX_SAMPLE { text.to_string() } else { text.chars().take(MAX_SAMPLE).collect() }
 }
 
 /// The name in charon's `CHILD_SA name{1}`.
@@ -204,10 +216,13 @@ fn child_name(text: &str) -> Option<&str> {
 }
 
 /// The networks of a Child SA, as charon has them: `10.8.1.0/24 === 10.8.2.0/24`.
-fn networks(text: &str) -> Option<String> {
-    let (before, behind) = text.split_once(" === ")?;
-    let (local, remote) = (before.rsplit(' ').next()?, behind.split([' ', ',']).next()?);
-    Some(format!("{local} === {remote}").chars().take(MAX_SAMPLE).collect())
+fn networks(text: &str) -> Option<&str> {
+    const BETWEEN: &str = " === ";
+    let at = memchr::memmem::find(text.as_bytes(), BETWEEN.as_bytes())?;
+    let start = text.get(..at)?.rfind(' ').map_or(0, |blank| blank + 1);
+    let behind = text.get(at + BETWEEN.len()..)?;
+    let length = behind.find([' ', ',']).unwrap_or(behind.len());
+    text.get(start..at + BETWEEN.len() + length).filter(|networks| networks.len() <= MAX_SAMPLE)
 }
 
 /// The number of the message in charon's `message ID 22, seq 3`, as both versions of it say it.
@@ -423,6 +438,8 @@ impl Course {
         }
         self.taken_pending = false;
         self.begun_as = Some(role);
+        // pluto: `initiating Main Mode to replace #12`.
+        self.renews |= self.is_up() && at.text.contains(" to replace #");
         self.attempt = Some(Attempt {
             role,
             version,
@@ -474,7 +491,7 @@ impl Course {
             _ => {}
         }
         self.last_up = at.time;
-        self.established = Some(Kept::new(at));
+        self.established.get_or_insert_default().keep(at);
         self.timeless = at.time.is_none() && (self.timeless || self.up == 1);
         self.rejected.clear();
         self.quick_mode = false;
@@ -489,18 +506,18 @@ impl Course {
         let name = at.child.or_else(|| child_name(at.text));
         let networks = networks(at.text);
         // Networks that were not there before may be those that were refused, put right.
-        let new = networks.as_ref().is_some_and(|networks| !self.known.contains(networks));
+        let new = networks.is_some_and(|networks| !self.known.contains(networks));
         self.succeed(|tally| match tally.place {
             Place::Child => match tally.child.as_deref() {
-                Some(of) if of.contains(" === ") => new || networks.is_none() || networks.as_deref() == Some(of),
+                Some(of) if of.contains(" === ") => new || networks.is_none_or(|networks| networks == of),
                 Some(of) => name.is_none_or(|name| name == of),
                 None => true,
             },
             place => carried && place == Place::Ike,
         });
-        for named in name.map(str::to_string).into_iter().chain(networks) {
-            if self.known.len() < MAX_CHILDREN {
-                self.known.insert(named);
+        for named in name.into_iter().chain(networks) {
+            if self.known.len() < MAX_CHILDREN && !self.known.contains(named) {
+                self.known.insert(named.to_string());
             }
         }
         self.child = None;
@@ -514,7 +531,8 @@ impl Course {
 
     /// racoon compares each of the peer's transforms with each of ours: `rejected X: DB(prop#1:trns#1):Peer(prop#0:trns#1)`.
     fn note_rejected(&mut self, causes: &'static [Cause], text: &str) {
-        let pair = text.split_once("DB(prop").and_then(|(_, rest)| rest.split_once(") = "));
+        let rejected = text.strip_prefix("rejected ").and_then(|rest| rest.split_once("DB(prop"));
+        let pair = rejected.and_then(|(_, rest)| rest.split_once(") = "));
         let Some((cause, (pair, _))) = causes.first().zip(pair) else { return };
         if self.rejected.len() < MAX_CHILDREN || self.rejected.contains_key(pair) {
             let of = self.rejected.entry(pair.to_string()).or_default();
@@ -533,10 +551,13 @@ impl Course {
         }
         self.last_role = role.or(self.last_role);
         let whose = whose(at.text);
-        let another = whose.is_some() && self.last_whose.is_some() && whose != self.last_whose;
+        let last = self.last_whose.as_ref().map(|(name, ends)| (name.as_str(), ends.as_str()));
+        let another = whose.is_some() && last.is_some() && whose != last;
         // Many SAs that others begin are users behind one address, where nothing tells them apart.
         let users = whose.is_none() && !crossing && role != Some(Role::Initiator) && self.live.len() >= 2;
-        self.last_whose = whose.or(self.last_whose.take());
+        if let Some((name, ends)) = whose.filter(|whose| last.as_ref() != Some(whose)) {
+            self.last_whose = Some((sample(name), sample(ends)));
+        }
         if renewed || another || users {
             self.ups.clear();
         }
@@ -589,11 +610,12 @@ impl Course {
         };
         // The end of an SA is told more than once.
         let again = sa.is_some_and(|sa| sa == self.last_closed);
-        self.last_closed = sa.unwrap_or_default().to_string();
+        self.last_closed.clear();
+        self.last_closed.push_str(sa.unwrap_or_default());
         if again && !known {
             return;
         }
-        self.ended = Some(Kept::new(at));
+        self.ended.get_or_insert_default().keep(at);
         if !by_peer && known && !self.duplicate && at.text.starts_with("deleting IKE_SA") {
             // Nothing but an operator, or a limit that was set, makes charon end an SA that is in order.
             self.ups.clear();
@@ -647,15 +669,16 @@ impl Course {
             let again = at.time.zip(self.losses.back()).is_some_and(|(now, last)| now.abs_diff(*last) < TOO_SOON);
             note(&mut self.losses, at.time.filter(|_| !again));
         }
-        let child = networks(at.text).or_else(|| at.child.map(str::to_string)).or_else(|| self.child.clone());
-        let child = child.filter(|_| place == Place::Child);
+        let child = (place == Place::Child)
+            .then(|| networks(at.text).or(at.child).map(str::to_string).or_else(|| self.child.clone()))
+            .flatten();
         let same = |t: &&mut Tally| (t.phrase, t.place, t.causes) == (phrase, place, causes) && t.child == child;
         let known = self.tallies.iter_mut().find(same);
         if let Some(tally) = known {
             (tally.count, tally.open) = (tally.count.saturating_add(1), tally.open.saturating_add(1));
             tally.rank = tally.rank.max(rank);
         } else if self.tallies.len() < MAX_TALLIES {
-            let sample: String = at.text.chars().take(MAX_SAMPLE).collect();
+            let sample = sample(at.text);
             self.tallies.push(Tally {
                 phrase,
                 place,

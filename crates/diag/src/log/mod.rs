@@ -196,7 +196,7 @@ impl Reader {
             return;
         };
         let sa = parts.sa.or_else(|| named_sa(parts.text));
-        self.kicks.take(says, parts.text, subject);
+        self.kicks.take(says, parts.text, subject, parts.at);
         // pluto's Child SAs have a connection each.
         let child = parts.connection.filter(|_| parts.thread.is_none());
         if let Some(course) = self.courses.get_mut(subject) {
@@ -439,7 +439,10 @@ pub(crate) fn of_end(reason: &str) -> Option<&'static [crate::Cause]> {
 
 /// The SA that a message names: charon's `IKE_SA name[1]`, racoon's `spi:COOKIES`.
 fn named_sa(text: &str) -> Option<&str> {
-    if let Some((_, rest)) = text.split_once("IKE_SA ") {
+    // Nearly all lines that name none are known by a look at their octets.
+    if memchr::memchr(b'[', text.as_bytes()).is_some()
+        && let Some((_, rest)) = text.split_once("IKE_SA ")
+    {
         let (first, _) = prefix::word(rest);
         return first
             .strip_suffix([',', '.', ';'])
@@ -448,7 +451,8 @@ fn named_sa(text: &str) -> Option<&str> {
             .rsplit_once('[')
             .map(|(_, n)| n);
     }
-    let rest = text.split_once("spi:").or_else(|| text.split_once("spi="))?.1;
+    let at = memchr::memmem::find(text.as_bytes(), b"spi")?;
+    let rest = text.get(at..)?.strip_prefix("spi:").or_else(|| text.get(at..)?.strip_prefix("spi="))?;
     let (first, _) = prefix::word(rest);
     Some(first.trim_end_matches(['.', ')'])).filter(|spi| spi.len() >= 16)
 }

@@ -42,6 +42,9 @@ const PROGRAMS: [&str; 12] = [
     "tmm",
 ];
 
+/// So long is the name of a container at most.
+const MAX_NAME: usize = 64;
+
 /// What begins a command that searches a log, and so has its words.
 const COMMANDS: [&str; 14] = [
     "grep",
@@ -82,12 +85,14 @@ pub(super) fn split(line: &str) -> Line<'_> {
 impl<'a> Line<'a> {
     fn time(&mut self) {
         // docker compose: `name-1  | `.
-        if let Some((name, rest)) = self.text.split_once('|')
+        let begin = self.text.as_bytes().get(..MAX_NAME).unwrap_or(self.text.as_bytes());
+        if let Some(at) = memchr::memchr(b'|', begin)
+            && let Some((name, rest)) = self.text.split_at_checked(at)
             && let Some(name) = name.strip_suffix(' ').map(str::trim_end)
             && !name.is_empty()
             && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
         {
-            self.text = rest.trim_start();
+            self.text = rest.trim_start_matches('|').trim_start();
         }
         let mut rest = self.text;
         if let Some(priority) = rest.strip_prefix('<').and_then(|rest| rest.split_once('>'))

@@ -49,7 +49,8 @@ impl Proposals {
             let (our_ike, ours) = charon(ours)?;
             return (of == thread.unwrap_or_default() && ike == our_ike).then(|| difference(ike, &ours, &theirs))?;
         }
-        let connection = connection?;
+        // The rest is pluto's, which has no threads.
+        let connection = connection.filter(|_| thread.is_none())?;
         if text.starts_with("IKE SA proposals (") || text.starts_with("Child SA proposals (") {
             let at = usize::from(text.starts_with("Child"));
             if let Some(offer) = self.own.get_mut(connection).and_then(|own| own.get_mut(at)) {

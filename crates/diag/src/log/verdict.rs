@@ -150,13 +150,18 @@ fn lost_again(course: &Course) -> Option<Finding> {
     if course.up < LOST || !losses.windows(LOST as usize).any(near) {
         return None;
     }
+    let pace = rhythm(&losses, None);
+    // Who only calls in, and sleeps now and then, is a laptop.
+    if !matches!(pace, Rhythm::Flapping(_)) && course.last_role != Some(Initiator) && losses.len() < OF_USER {
+        return None;
+    }
     let mut gaps: Vec<u64> = losses.windows(2).filter_map(|pair| pair.get(1)?.checked_sub(*pair.first()?)).collect();
     gaps.sort_unstable();
     let period = gaps.get(gaps.len() / 2)? / 1000;
     let why = format!("the peer stops answering and comes back, about every {period} s");
     let tallies: Vec<&Tally> = course.tallies.iter().filter(|tally| tally.causes == [C::DpdTimeout]).collect();
     let mut found = finding(course, "flapping", Severity::Error, vec![C::DpdTimeout], why, &tallies);
-    if let Rhythm::Flapping(Flapping { timer: Some(timer), .. }) = rhythm(&losses, None) {
+    if let Rhythm::Flapping(Flapping { timer: Some(timer), .. }) = pace {
         found.evidence.push(format!("the period fits {timer}"));
     }
     Some(found)

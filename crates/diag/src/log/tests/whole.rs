@@ -17,6 +17,9 @@ fn words_that_had_no_meaning_have_one() {
         ("bind", "ERROR: failed to bind to address 10.0.0.1[500] (Address already in use).\n".into(), "NOT_STARTED"),
         ("ios", "Oct  4 07:11:12.123: %CRYPTO-4-IKMP_BAD_MESSAGE: IKE message from 203.0.113.9   failed its sanity check or is malformed\n".into(), "PSK_MISMATCH"),
         ("asa", "Oct 04 2025 07:11:12 asa1 : %ASA-5-713257: Phase 1 failure:  Mismatched attribute types for class Group Description:  Rcv'd: Group 2  Cfg'd: Group 5\n".into(), "P1_PROPOSAL"),
+        ("pluto, kernel", "\"w\" #1: initiator established IKE SA; authenticated peer\n\"w\" #2: ERROR: netlink response for Add SA esp.1234@192.0.2.7 included errno 22: Invalid argument\n".into(), "CHILD_FAILED_IKE_KEPT"),
+        ("pluto, private key", "\"w\" #1: Can't find the private key from the NSS CERT (err -8177)\n".into(), "AUTH_FAILED"),
+        ("pluto, key length", "\"w\" #1: responding to Main Mode\n\"w\" #1: IPsec encryption transform did not specify required KEY_LENGTH\n".into(), "ENC_ALG"),
         ("tmm, child", "v2 192.0.2.1%0-198.51.100.1%0 [0xb9-0x92][I] [PROTO_ERR]: received Notify type NO_PROPOSAL_CHOSEN, failed establishing child_sa\n".into(), "CHILD_FAILED_IKE_KEPT"),
         ("radius", "07[IKE] 203.0.113.80 is initiating an IKE_SA\n09[CFG] RADIUS Access-Request timed out after 4 attempts\n".into(), "AUTH_FAILED"),
         ("spi", format!("{established}{}", "[10.9.0.2] ERROR: notification INVALID-SPI received in informational exchange.\n".repeat(3)), "STALE_SA"),
@@ -303,4 +306,45 @@ fn what_racoon_can_print_is_known() {
             assert_eq!(first(&text).1, code, "{line}: {:?}", report(&text).findings);
         }
     }
+}
+
+#[test]
+fn users_that_roam_and_sleep_are_in_order() {
+    let at = |minute: u32| format!("Nov 24 {:02}:{:02}:00 gw charon:", minute / 60, minute % 60);
+    // From address to address, each time another one, or back after hours.
+    let hop = |n: u32| {
+        let (from, at) = (["203.0.113.1", "203.0.113.2", "203.0.113.3", "203.0.113.4"][n as usize % 4], at(n * 45));
+        format!(
+            "{at} 07[IKE] {from} is initiating an IKE_SA\n{at} 08[IKE] deleting duplicate IKE_SA for peer 'phone@x' due to uniqueness policy\n\
+             {at} 08[IKE] IKE_SA rw[{n}] established between 192.0.2.1[hub]...{from}[phone@x]\n"
+        )
+    };
+    assert_eq!(bad(&(0..12).map(hop).collect::<String>()), []);
+    let sleeps = |n: u32| {
+        let (begins, lost) = (at(n * 50), at(n * 50 + 40));
+        format!(
+            "{begins} 07[IKE] 203.0.113.1 is initiating an IKE_SA\n\
+             {begins} 08[IKE] IKE_SA rw[{n}] established between 192.0.2.1[hub]...203.0.113.1[laptop@x]\n\
+             {lost} 09[IKE] giving up after 5 retransmits\n"
+        )
+    };
+    let awake = sleeps(4).lines().take(2).map(|line| format!("{line}\n")).collect::<String>();
+    assert_eq!(bad(&((0..4).map(sleeps).collect::<String>() + &awake)), []);
+    assert_eq!(first(&(0..8).map(sleeps).collect::<String>()), (Severity::Error, "DPD_TIMEOUT"));
+}
+
+#[test]
+fn pluto_renews_what_it_replaces() {
+    let one = |n: u32| {
+        let replaces = if n > 0 { format!(" to replace #{n}") } else { String::new() };
+        format!(
+            "Nov 24 01:{n:02}:00 w pluto[1]: \"w\" #{a}: initiating Main Mode{replaces}\nNov 24 01:{n:02}:01 w pluto[1]: \"w\" #{a}: IKE SA established {{auth=PRESHARED_KEY cipher=AES_CBC_256}}\n",
+            a = n + 1
+        )
+    };
+    let text: String = (0..9).map(one).collect();
+    assert_eq!(bad(&text), []);
+    let anew: String =
+        text.lines().map(|line| format!("{}\n", line.split(" to replace").next().unwrap_or(line))).collect();
+    assert_eq!(worst(&anew).0, Severity::Error);
 }
