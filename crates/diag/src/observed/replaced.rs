@@ -409,6 +409,10 @@ mod tests {
             unopened: [0; 2],
             too_big: None,
             lifetime: None,
+            method: None,
+            looks_for_nat: [false; 2],
+            esp_last: [0; 2],
+            unreachable: None,
             torn: [0; 2],
         }
     }
@@ -563,6 +567,7 @@ mod tests {
         let mut sas: Vec<_> = (0..5).map(|n| made(2, [1, 2], n * 60)).collect();
         for (n, sa) in sas.iter_mut().enumerate() {
             let port = 40_000 + n as u16;
+            sa.looks_for_nat = [true; 2];
             sa.messages.iter_mut().for_each(|m| {
                 let end = if m.sender == Initiator { &mut m.from } else { &mut m.to };
                 end.set_port(port);
