@@ -23,10 +23,8 @@ pub use failure::{CertificateProblem, ConfigRef, Failure, FailureKind, RedirectP
 pub use identity::{IdKind, Identity, InvalidIdentity};
 pub use listed::{ListedSa, Listing};
 pub use live::{Live, LiveChild, LiveConnection, Stray, StraySa};
-pub use observed::{
-    NOTIFY_DATA, ObservedInside, ObservedMessage, ObservedNotify, ObservedSa, ObservedTooBig, ObservedUnreachable,
-    Unreachable,
-};
+pub use observed::{NOTIFY_DATA, ObservedInside, ObservedMessage, ObservedNotify, ObservedSa, ObservedTooBig};
+pub use observed::{ObservedUnreachable, Unreachable};
 pub use selector::{InvalidSelector, MAX_PAIRS, TrafficSelector, narrow, pairs};
 pub use snapshot::{
     ChildSnapshot, ChildState, DELETED, ExchangeMode, Heard, IkeState, NatState, Retransmissions, SaSnapshot,
