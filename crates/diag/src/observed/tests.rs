@@ -219,16 +219,34 @@ proptest! {
     #[test]
     fn there_is_always_a_verdict(
         version in 1..=2u8, messages in proptest::collection::vec(message(), 0..12), esp in any::<[u64; 2]>(), answered: bool,
+        around in any::<(Option<u16>, [u64; 2])>(),
     ) {
         let responder = if answered { IkeSpi([2; 8]) } else { IkeSpi::ZERO };
         let spis = SpiPair { initiator: IkeSpi([1; 8]), responder };
         let ends = ([192, 0, 2, 1], 500).into();
-        let sa = ObservedSa { version, spis, initiator: ends, responder: ends, messages, more: 0, esp, unopened: [0; 2], too_big: None, lifetime: None,
-        method: None,
-        looks_for_nat: [false; 2],
-        esp_last: [0; 2],
-        unreachable: None, torn: [0; 2] };
-        let findings = observed(&[sa.clone(), sa]);
+        let (first, last) = (around.1[0].min(around.1[1]), around.1[1]);
+        let said = model::ObservedUnreachable { sender: Initiator, why: model::Unreachable::Host, times: 1, last };
+        let sa = ObservedSa {
+            version,
+            spis,
+            initiator: ends,
+            responder: ([192, 0, 2, 2], 500).into(),
+            messages,
+            more: 0,
+            esp,
+            unopened: [0; 2],
+            too_big: None,
+            lifetime: around.0.map(u64::from),
+            method: around.0,
+            looks_for_nat: [first % 2 == 0, last % 2 == 0],
+            esp_last: around.1,
+            unreachable: Some(said).filter(|_| answered),
+            torn: [(first % 3) as u32, (last % 3) as u32],
+        };
+        let [one, other] = [std::slice::from_ref(&sa), std::slice::from_ref(&sa)];
+        let compared = between(Capture { sas: one, end: first }, Capture { sas: other, end: last });
+        prop_assert!(compared.len() <= 1);
+        let findings = observed(&[sa.clone(), sa.clone(), sa]);
         prop_assert!(!findings.is_empty());
         for finding in findings {
             prop_assert_eq!(finding.causes.is_empty(), finding.severity <= Severity::Info && finding.id != "never-established");
