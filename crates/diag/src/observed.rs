@@ -105,7 +105,7 @@ pub fn observed_until(sas: &[ObservedSa], end: u64) -> Vec<Finding> {
         }
     }
     let mut losses: BTreeMap<(IpAddr, IpAddr), u32> = BTreeMap::new();
-    for (sa, _) in judged.iter().filter(|(_, verdict)| verdict.id == "peer-lost") {
+    for (sa, _) in judged.iter().filter(|(_, verdict)| gone(verdict)) {
         *losses.entry(pair(sa)).or_default() += 1;
     }
     let deleted = opened::deleted_again_and_again(sas);
@@ -126,12 +126,15 @@ pub fn observed_until(sas: &[ObservedSa], end: u64) -> Vec<Finding> {
             verdict = Verdict { id, severity, causes, evidence, ..fine(why) };
         } else if let Some(mut again) = again {
             // What is wrong with each of them is the reason.
-            if (verdict.severity > Severity::Info || verdict.id == "never-established") && verdict.id != "peer-lost" {
+            if (verdict.severity > Severity::Info || verdict.id == "never-established") && !gone(&verdict) {
                 verdict.severity = Severity::Error;
                 verdict.evidence.push(again.why);
                 verdict.evidence.append(&mut again.evidence);
             } else {
-                let replaced::Again { causes, why, mut evidence } = again;
+                let replaced::Again { mut causes, why, mut evidence } = again;
+                if verdict.id == "stale" {
+                    causes.insert(0, C::StaleSa);
+                }
                 evidence.append(&mut verdict.evidence);
                 verdict = Verdict { id: "flapping", severity: Severity::Error, causes, why, evidence };
             }
@@ -139,7 +142,7 @@ pub fn observed_until(sas: &[ObservedSa], end: u64) -> Vec<Finding> {
         let over = match verdict.id {
             "never-established" => true,
             // A peer that restarted is found dead once; one that dies again and again is not in order.
-            "peer-lost" => losses.get(&pair(sa)).is_none_or(|lost| *lost < MANY_LOSSES),
+            "peer-lost" | "stale" => losses.get(&pair(sa)).is_none_or(|lost| *lost < MANY_LOSSES),
             _ => false,
         };
         if over && last_good.get(&pair(sa)).is_some_and(|good| *good > begun(sa, n)) {
@@ -176,6 +179,11 @@ pub fn observed_until(sas: &[ObservedSa], end: u64) -> Vec<Finding> {
         });
     }
     findings
+}
+
+/// Whether the peer has gone, or has lost the SA.
+fn gone(verdict: &Verdict) -> bool {
+    ["peer-lost", "stale"].contains(&verdict.id)
 }
 
 /// ESP that is too long for the path, and goes on to be.
@@ -487,6 +495,14 @@ fn judge_v1(sa: &ObservedSa) -> Verdict {
     let r: Vec<_> = sa.from(Responder, mode).collect();
     let phase2 = |m: &&ObservedMessage| matches!(m.exchange, ExchangeType::QUICK_MODE | ExchangeType::TRANSACTION);
     let done = if aggressive { i.len() >= 2 && !r.is_empty() } else { i.len() >= 3 && r.len() >= 3 };
+    let later = sa.messages.iter().any(|m| phase2(&m)) || done || i.is_empty() && r.is_empty();
+    let unknown = |m: &ObservedMessage| !m.encrypted && m.notifies.contains(&V1NotifyType::INVALID_COOKIE.0);
+    if later && sa.messages.iter().any(unknown) {
+        let mut verdict = fault(Severity::Error, &[C::StaleSa], "one end does not know the SA that the other uses");
+        verdict.id = "stale";
+        verdict.evidence.push("an INVALID_COOKIE notification, unprotected".to_string());
+        return verdict;
+    }
     if sa.messages.iter().any(|m| phase2(&m)) || done {
         // Phase 2 is there, and so was the other end's half of phase 1.
         let halved = !(i.is_empty() && r.is_empty()) && sa.messages.windows(2).all(|m| m[0].sender == m[1].sender);

@@ -373,3 +373,29 @@ fn fragments_that_are_missing_are_told() {
     good.torn = [1, 0];
     assert_eq!(observed(&[good])[0].severity, Severity::Ok);
 }
+
+/// A peer that has lost the SA says so; a new SA settles it, once.
+#[test]
+fn a_peer_that_has_lost_the_sa_is_told() {
+    let stale = |spi: u8, second: u64| {
+        let mut sa = main_mode(&[0, 1, 2, 3, 4, 5, 6, 7, 8]);
+        let mut report = sa.messages[1].clone();
+        (report.exchange, report.encrypted, report.has_sa) = (ExchangeType::INFORMATIONAL_V1, false, false);
+        (report.first, report.last) = (report.first + 60_000_000_000, report.last + 60_000_000_000);
+        report.notifies = vec![V1NotifyType::INVALID_COOKIE.0];
+        sa.messages.push(report);
+        sa.spis.initiator = IkeSpi([spi; 8]);
+        sa.messages.iter_mut().for_each(|m| {
+            (m.first, m.last) = (m.first + second * 1_000_000_000, m.last + second * 1_000_000_000);
+        });
+        sa
+    };
+    let worst = |sas: &[ObservedSa]| observed(sas).into_iter().max_by_key(|f| f.severity).unwrap();
+    assert_eq!((worst(&[stale(1, 0)]).severity, worst(&[stale(1, 0)]).causes), (Severity::Error, vec![C::StaleSa]));
+    let mut again = stale(2, 90);
+    again.messages.pop();
+    assert_eq!(worst(&[stale(1, 0), again]).severity, Severity::Info);
+    let often: Vec<ObservedSa> = (0..4).map(|n| stale(n, u64::from(n) * 90)).collect();
+    let found = worst(&often);
+    assert_eq!((found.id, found.severity, found.causes[0]), ("flapping", Severity::Error, C::StaleSa));
+}
