@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::LinkType;
+use model::Unreachable;
 
 /// What a packet carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +24,9 @@ pub enum Content<'a> {
     Esp(u32),
     /// Another fragment of an IP packet; packets are not put together.
     Fragment(Piece),
+    /// Somebody's word that an IKE message between these ends, the datagram's own, cannot be delivered (RFC 792, RFC 4443
+    /// section 3.1).
+    Unreachable(Unreachable),
     /// A segment of IKE's TCP stream (RFC 9329), which is not read.
     Tcp,
     /// A router's word that an ESP packet between these ends, the datagram's own, is too long for what follows (RFC 1191,
@@ -96,7 +100,16 @@ fn ipv4(packet: &[u8]) -> Option<Datagram<'_>> {
         .then(|| part(be16(packet, 4).unwrap_or(0).into(), place << 3, place & 0x2000 != 0, octets));
     if protocol == 1 {
         // Destination Unreachable, fragmentation needed and DF set.
-        let icmp = packet.get(header..end).filter(|icmp| fragment.is_none() && icmp.starts_with(&[3, 4]))?;
+        let icmp = packet.get(header..end).filter(|icmp| fragment.is_none() && icmp.starts_with(&[3]))?;
+        let why = match icmp.get(1)? {
+            3 => Some(Unreachable::Port),
+            9 | 10 | 13 => Some(Unreachable::Prohibited),
+            0..=2 | 5..=8 | 11 | 12 => Some(Unreachable::Host),
+            _ => None,
+        };
+        if let Some(why) = why {
+            return returned(ipv4(icmp.get(8..)?)?, why);
+        }
         return too_big(ipv4(icmp.get(8..)?)?, be16(icmp, 6)?.into());
     }
     transport(protocol, source, destination, fragment, packet.get(header..end)?)
@@ -127,7 +140,16 @@ fn ipv6(packet: &[u8]) -> Option<Datagram<'_>> {
         headers += len;
     }
     if next == 58 {
-        let icmp = Some(rest).filter(|icmp| fragment.is_none() && icmp.starts_with(&[2, 0]))?;
+        let icmp = Some(rest).filter(|_| fragment.is_none())?;
+        if let [1, code, ..] = icmp {
+            let why = match code {
+                4 => Unreachable::Port,
+                1 | 5 | 6 => Unreachable::Prohibited,
+                _ => Unreachable::Host,
+            };
+            return returned(ipv6(icmp.get(8..)?)?, why);
+        }
+        let icmp = Some(icmp).filter(|icmp| icmp.starts_with(&[2, 0]))?;
         return too_big(ipv6(icmp.get(8..)?)?, u32::from_be_bytes(*icmp.get(4..)?.first_chunk()?));
     }
     transport(next, source, destination, fragment, rest)
@@ -136,6 +158,12 @@ fn ipv6(packet: &[u8]) -> Option<Datagram<'_>> {
 /// What a router quotes: the packet that was too long.
 fn too_big(quoted: Datagram<'_>, mtu: u32) -> Option<Datagram<'_>> {
     matches!(quoted.content, Content::Esp(_)).then_some(Datagram { content: Content::TooBig(mtu), ..quoted })
+}
+
+/// What somebody quotes: the message that was not delivered.
+fn returned(quoted: Datagram<'_>, why: Unreachable) -> Option<Datagram<'_>> {
+    let ike = matches!(quoted.content, Content::Ike(_) | Content::IkeCut(..) | Content::First(..));
+    ike.then_some(Datagram { content: Content::Unreachable(why), ..quoted })
 }
 
 /// A fragment, and whether it is the first.
@@ -205,6 +233,8 @@ fn transport<'a>(
                 match data {
                     [0xff] => Content::Keepalive,
                     [0, 0, 0, 0, message @ ..] => ike(message),
+                    // What a router quotes may end here.
+                    [] if missing > 0 => ike(&[]),
                     esp => Content::Esp(u32::from_be_bytes(*esp.first_chunk()?)),
                 }
             } else if source == 500 || destination == 500 {

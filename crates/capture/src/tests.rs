@@ -552,3 +552,34 @@ fn a_capture_that_is_cut_at_any_octet_is_read_as_far_as_it_goes() {
     }
     assert_eq!(before, 6);
 }
+
+/// ICMP that quotes a message of IKE's, with no more of it than RFC 792 asks for.
+#[test]
+fn what_is_not_delivered_is_told() {
+    let first = udp(1, 2, (500, 500), &message(2, 1, 100));
+    let icmp = |code: u8, quoted: &[u8]| {
+        let mut packet = udp(2, 1, (0, 0), &[&[0; 4][..], quoted].concat());
+        packet[9] = 1;
+        packet[20..28].copy_from_slice(&[3, code, 0, 0, 0, 0, 0, 0]);
+        packet.drain(28..32);
+        let total = packet.len() as u16;
+        packet[2..4].copy_from_slice(&total.to_be_bytes());
+        packet
+    };
+    let said = |code: u8, quoted: &[u8]| {
+        let tracks = tracked(&[
+            (1000, first.clone()),
+            (1001, icmp(code, quoted)),
+            (5000, first.clone()),
+            (5001, icmp(code, quoted)),
+        ]);
+        assert_eq!((tracks.sas.len(), tracks.unreadable), (1, 0));
+        tracks.sas[0].unreachable.map(|said| (said.sender, said.why, said.times))
+    };
+    let port = Some((model::Role::Initiator, model::Unreachable::Port, 2));
+    assert_eq!(said(3, &first[..28]), port);
+    assert_eq!(said(3, &first), port);
+    assert_eq!(said(13, &first[..28]).map(|said| said.1), Some(model::Unreachable::Prohibited));
+    assert_eq!(said(1, &first[..28]).map(|said| said.1), Some(model::Unreachable::Host));
+    assert_eq!(said(3, &udp(1, 2, (53, 53), b"")), None, "of other traffic");
+}

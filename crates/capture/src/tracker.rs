@@ -3,11 +3,13 @@
 use crate::decrypt::{V1, V2};
 use crate::fragments::Fragments;
 use crate::{Content, Datagram, Keys, Unopened};
-use model::{ObservedInside, ObservedMessage, ObservedSa, ObservedTooBig, Role};
+use model::{ObservedInside, ObservedMessage, ObservedSa, ObservedTooBig, ObservedUnreachable, Role};
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
-use wire::{ExchangeType, Flags, HEADER_LEN, Header, IkeSpi, LifeType, OakleyAttribute, PayloadType, SpiPair};
+use wire::{
+    ExchangeType, Flags, HEADER_LEN, Header, IkeSpi, LifeType, NotifyType, OakleyAttribute, PayloadType, SpiPair,
+};
 
 /// More SAs are counted only.
 const MAX_SAS: usize = 65_536;
@@ -77,7 +79,9 @@ pub struct Tracks {
 pub struct Tracker {
     tracks: Vec<Track>,
     by_spi: BTreeMap<(IkeSpi, u8), usize>,
-    esp: BTreeMap<(IpAddr, IpAddr), u64>,
+    /// How many packets, and when the last one was seen.
+    esp: BTreeMap<(IpAddr, IpAddr), (u64, u64)>,
+    unreachable: BTreeMap<(IpAddr, IpAddr), ObservedUnreachable>,
     too_big: BTreeMap<(IpAddr, IpAddr), ObservedTooBig>,
     unreadable: u64,
     left_out: u64,
@@ -100,6 +104,14 @@ fn lifetime(sa: &wire::v1::Sa) -> Option<u64> {
     let lifetimes = transforms
         .flat_map(|transform| transform.lifetimes(OakleyAttribute::LIFE_TYPE.0, OakleyAttribute::LIFE_DURATION.0));
     lifetimes.filter(|(unit, _)| *unit == u64::from(LifeType::SECONDS.0)).map(|(_, seconds)| seconds).min()
+}
+
+/// The one method of authentication that is proposed.
+fn method(sa: &wire::v1::Sa) -> Option<u16> {
+    let transforms = sa.proposals.iter().flat_map(|proposal| &proposal.transforms);
+    let mut methods = transforms.filter_map(|t| t.get(OakleyAttribute::AUTHENTICATION_METHOD.0));
+    let first = methods.next()?;
+    methods.all(|other| other == first).then(|| u16::try_from(first).ok())?
 }
 
 /// The header of a message of so many octets on the line, whatever the capture has of them.
@@ -141,10 +153,19 @@ impl Tracker {
                 self.pieces.take(from.ip(), to.ip(), piece, of);
             }
             Content::Tcp => self.tcp += 1,
+            Content::Unreachable(why) => {
+                let pair = (from.ip(), to.ip());
+                if self.unreachable.len() < MAX_PAIRS || self.unreachable.contains_key(&pair) {
+                    let new = ObservedUnreachable { sender: Role::Initiator, why, times: 0, last: time };
+                    let said = self.unreachable.entry(pair).or_insert(new);
+                    (said.why, said.times, said.last) = (why, said.times.saturating_add(1), time.max(said.last));
+                }
+            }
             Content::Esp(_) => {
                 let pair = (from.ip(), to.ip());
                 if self.esp.len() < MAX_PAIRS || self.esp.contains_key(&pair) {
-                    *self.esp.entry(pair).or_default() += 1;
+                    let (count, last) = self.esp.entry(pair).or_default();
+                    (*count, *last) = (*count + 1, time.max(*last));
                 }
             }
             Content::Keepalive => {}
@@ -165,8 +186,25 @@ impl Tracker {
     }
 
     fn esp_between(&self, sa: &ObservedSa) -> [u64; 2] {
-        let count = |from: SocketAddr, to: SocketAddr| self.esp.get(&(from.ip(), to.ip())).copied().unwrap_or(0);
+        let count =
+            |from: SocketAddr, to: SocketAddr| self.esp.get(&(from.ip(), to.ip())).map_or(0, |(count, _)| *count);
         [count(sa.initiator, sa.responder), count(sa.responder, sa.initiator)]
+    }
+
+    fn esp_last_between(&self, sa: &ObservedSa) -> [u64; 2] {
+        let last = |from: SocketAddr, to: SocketAddr| self.esp.get(&(from.ip(), to.ip())).map_or(0, |(_, last)| *last);
+        [last(sa.initiator, sa.responder), last(sa.responder, sa.initiator)]
+    }
+
+    /// What the network said of either end's messages, if it was said while the SA was there.
+    fn unreachable_between(&self, sa: &ObservedSa) -> Option<ObservedUnreachable> {
+        let begun = sa.messages.first().map_or(0, |message| message.first);
+        let of = |from: SocketAddr, to: SocketAddr, sender| {
+            let said = self.unreachable.get(&(from.ip(), to.ip())).filter(|said| said.last >= begun)?;
+            Some(ObservedUnreachable { sender, ..*said })
+        };
+        let [i, r] = [of(sa.initiator, sa.responder, Role::Initiator), of(sa.responder, sa.initiator, Role::Responder)];
+        i.into_iter().chain(r).max_by_key(|said| said.times)
     }
 
     /// What was said of either end's ESP, if it was said while the SA was there.
@@ -227,6 +265,10 @@ impl Tracker {
                     unopened: [0; 2],
                     too_big: None,
                     lifetime: None,
+                    method: None,
+                    looks_for_nat: [false; 2],
+                    esp_last: [0; 2],
+                    unreachable: None,
                     torn: [0; 2],
                 };
                 let esp_before = self.esp_between(&sa);
@@ -261,8 +303,10 @@ impl Tracker {
     pub fn finish(mut self) -> Tracks {
         let esp: Vec<[u64; 2]> = self.tracks.iter().map(|track| self.esp_between(&track.sa)).collect();
         let too_big: Vec<_> = self.tracks.iter().map(|track| self.too_big_between(&track.sa)).collect();
-        for (track, said) in self.tracks.iter_mut().zip(too_big) {
-            track.sa.too_big = said;
+        let unreachable: Vec<_> = self.tracks.iter().map(|track| self.unreachable_between(&track.sa)).collect();
+        let last: Vec<_> = self.tracks.iter().map(|track| self.esp_last_between(&track.sa)).collect();
+        for (((track, said), unreachable), last) in self.tracks.iter_mut().zip(too_big).zip(unreachable).zip(last) {
+            (track.sa.too_big, track.sa.unreachable, track.sa.esp_last) = (said, unreachable, last);
         }
         for (index, sender) in std::mem::take(&mut self.pieces).finish() {
             if let Some(track) = self.tracks.get_mut(index) {
@@ -322,6 +366,11 @@ impl Track {
             }
             _ => Role::Initiator,
         }
+    }
+
+    fn looks_for_nat(&mut self, sender: Role, looks: bool) {
+        let [i, r] = &mut self.sa.looks_for_nat;
+        *(if sender == Role::Initiator { i } else { r }) |= looks;
     }
 
     /// The same packet between other addresses: those of the ends on the other side of a translator.
@@ -394,7 +443,11 @@ impl Track {
         let (has_sa, notifies) = match encrypted {
             true => (false, Vec::new()),
             // The first payload is known all the same.
-            false if cut => (matches!((self.sa.version, header.next_payload.0), (1, 1) | (2, 33)), Vec::new()),
+            false if cut => {
+                // What is cut off may have been there.
+                self.looks_for_nat(sender, true);
+                (matches!((self.sa.version, header.next_payload.0), (1, 1) | (2, 33)), Vec::new())
+            }
             false => self.clear(sender, header, octets),
         };
         self.seen.insert(fingerprint, self.sa.messages.len());
@@ -422,12 +475,16 @@ impl Track {
         let payloads = octets.get(HEADER_LEN..).unwrap_or_default();
         if header.version.major() == 2 {
             let Ok(chain) = wire::v2::parse_chain(header.next_payload, payloads, HEADER_LEN) else {
+                self.looks_for_nat(sender, true);
                 return (false, Vec::new());
             };
+            let looks = [NotifyType::NAT_DETECTION_SOURCE_IP, NotifyType::NAT_DETECTION_DESTINATION_IP];
+            self.looks_for_nat(sender, chain.notifies().any(|n| looks.contains(&n.kind)));
             let has_sa = chain.payloads.iter().any(|(_, p)| matches!(p, wire::v2::Payload::Sa(_)));
             (has_sa, chain.notifies().map(|n| n.kind.0).collect())
         } else {
             let Ok(chain) = wire::v1::parse_chain(header.next_payload, payloads, HEADER_LEN, true) else {
+                self.looks_for_nat(sender, true);
                 return (false, Vec::new());
             };
             if let Opener::V1(keys) = &mut self.opener {
@@ -438,6 +495,8 @@ impl Track {
                 .iter()
                 .find_map(|(_, p)| if let wire::v1::Payload::Sa(sa) = p { Some(sa) } else { None });
             self.sa.lifetime = sa.and_then(lifetime).or(self.sa.lifetime);
+            self.sa.method = sa.and_then(method).or(self.sa.method);
+            self.looks_for_nat(sender, chain.payloads.iter().any(|(_, p)| matches!(p, wire::v1::Payload::NatD(_))));
             let has_sa = sa.is_some();
             (has_sa, chain.notifies().map(|n| n.kind.0).collect())
         }

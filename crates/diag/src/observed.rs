@@ -39,6 +39,7 @@ const ASKS_AGAIN: u64 = 2_000_000_000;
 /// header, the longest hash with its own, and what fills the last block. The first has an SA and a nonce besides.
 const HASH_ONLY: usize = 108;
 
+mod around;
 mod both;
 mod opened;
 mod replaced;
@@ -104,7 +105,7 @@ pub fn observed_until(sas: &[ObservedSa], end: u64) -> Vec<Finding> {
         }
     }
     let mut losses: BTreeMap<(IpAddr, IpAddr), u32> = BTreeMap::new();
-    for (sa, _) in judged.iter().filter(|(_, verdict)| verdict.id == "peer-lost") {
+    for (sa, _) in judged.iter().filter(|(_, verdict)| gone(verdict)) {
         *losses.entry(pair(sa)).or_default() += 1;
     }
     let deleted = opened::deleted_again_and_again(sas);
@@ -125,12 +126,15 @@ pub fn observed_until(sas: &[ObservedSa], end: u64) -> Vec<Finding> {
             verdict = Verdict { id, severity, causes, evidence, ..fine(why) };
         } else if let Some(mut again) = again {
             // What is wrong with each of them is the reason.
-            if (verdict.severity > Severity::Info || verdict.id == "never-established") && verdict.id != "peer-lost" {
+            if (verdict.severity > Severity::Info || verdict.id == "never-established") && !gone(&verdict) {
                 verdict.severity = Severity::Error;
                 verdict.evidence.push(again.why);
                 verdict.evidence.append(&mut again.evidence);
             } else {
-                let replaced::Again { causes, why, mut evidence } = again;
+                let replaced::Again { mut causes, why, mut evidence } = again;
+                if verdict.id == "stale" {
+                    causes.insert(0, C::StaleSa);
+                }
                 evidence.append(&mut verdict.evidence);
                 verdict = Verdict { id: "flapping", severity: Severity::Error, causes, why, evidence };
             }
@@ -138,7 +142,7 @@ pub fn observed_until(sas: &[ObservedSa], end: u64) -> Vec<Finding> {
         let over = match verdict.id {
             "never-established" => true,
             // A peer that restarted is found dead once; one that dies again and again is not in order.
-            "peer-lost" => losses.get(&pair(sa)).is_none_or(|lost| *lost < MANY_LOSSES),
+            "peer-lost" | "stale" => losses.get(&pair(sa)).is_none_or(|lost| *lost < MANY_LOSSES),
             _ => false,
         };
         if over && last_good.get(&pair(sa)).is_some_and(|good| *good > begun(sa, n)) {
@@ -175,6 +179,11 @@ pub fn observed_until(sas: &[ObservedSa], end: u64) -> Vec<Finding> {
         });
     }
     findings
+}
+
+/// Whether the peer has gone, or has lost the SA.
+fn gone(verdict: &Verdict) -> bool {
+    ["peer-lost", "stale"].contains(&verdict.id)
 }
 
 /// ESP that is too long for the path, and goes on to be.
@@ -268,26 +277,7 @@ fn address(sa: &ObservedSa, message: &ObservedMessage) -> IpAddr {
 
 fn judge(sa: &ObservedSa) -> Verdict {
     let outside = || if sa.version == 2 { judge_v2(sa) } else { judge_v1(sa) };
-    torn(sa, opened::judge(sa).unwrap_or_else(outside))
-}
-
-/// A message of which the receiver gets a part of the fragments only is not there for it.
-fn torn(sa: &ObservedSa, mut verdict: Verdict) -> Verdict {
-    let [i, r] = sa.torn;
-    if i + r == 0 || verdict.severity <= Severity::Info {
-        return verdict;
-    }
-    let who = if i > 0 { "initiator" } else { "responder" };
-    let times = i.max(r);
-    let line =
-        format!("{times} messages of the {who} came in fragments of IP, and not all of these: the path drops some");
-    verdict.evidence.push(line);
-    let waits = [C::Phase1Timeout, C::PskMismatch, C::NoResponse, C::NatTraversal, C::HalfOpen];
-    if verdict.id == "never-established" && verdict.causes.first().is_some_and(|first| waits.contains(first)) {
-        verdict.causes.retain(|cause| *cause != C::Phase1Timeout);
-        verdict.causes.insert(0, C::Phase1Timeout);
-    }
-    verdict
+    around::seen(sa, opened::judge(sa).unwrap_or_else(outside))
 }
 
 /// What waits for an answer that may still be on its way when the capture ends is no fault.
@@ -295,7 +285,8 @@ fn at_the_end(sa: &ObservedSa, end: u64, verdict: Verdict) -> Verdict {
     let last = sa.messages.iter().map(|m| m.last).max().unwrap_or(0);
     let repeated = sa.messages.iter().any(|m| m.repeated > 0);
     // What a message refuses is an error; a warning is what waits.
-    if verdict.severity != Severity::Warning || repeated || end.saturating_sub(last) >= ASKS_AGAIN {
+    let waits = ["never-established", "no-phase-2", "no-child"].contains(&verdict.id);
+    if !waits || verdict.severity != Severity::Warning || repeated || end.saturating_sub(last) >= ASKS_AGAIN {
         return verdict;
     }
     let why = format!("the capture ends in the middle of it: {}", verdict.why);
@@ -429,7 +420,11 @@ fn authenticated(sa: &ObservedSa, proofs: &[&ObservedMessage], judged: &[&Observ
     let last = judged.iter().max_by_key(|m| m.message_id);
     let causes = [C::PskMismatch, C::PeerId, C::AuthFailed];
     // OpenIKED refuses so what is wrong with the Child SA alone, too.
-    let refused = [C::PskMismatch, C::PeerId, C::AuthFailed, C::ChildFailed, C::TrafficSelector];
+    let mut refused = [C::PskMismatch, C::PeerId, C::AuthFailed, C::ChildFailed, C::TrafficSelector];
+    // Several rounds are those of a user's proof (EAP, RFC 7296 section 2.16).
+    if judged.iter().any(|m| last.is_some_and(|l| l.message_id > m.message_id.saturating_add(1))) {
+        refused.swap(0, 2);
+    }
     // Where a key has opened it there is nothing to guess.
     let closed = |m: &&ObservedMessage| m.inside.as_ref().is_none_or(|inside| inside.auth.is_none());
     if let Some(last) = last.copied().filter(|m| !used && m.octets <= REFUSAL_OCTETS).filter(closed) {
@@ -500,6 +495,14 @@ fn judge_v1(sa: &ObservedSa) -> Verdict {
     let r: Vec<_> = sa.from(Responder, mode).collect();
     let phase2 = |m: &&ObservedMessage| matches!(m.exchange, ExchangeType::QUICK_MODE | ExchangeType::TRANSACTION);
     let done = if aggressive { i.len() >= 2 && !r.is_empty() } else { i.len() >= 3 && r.len() >= 3 };
+    let later = sa.messages.iter().any(|m| phase2(&m)) || done || i.is_empty() && r.is_empty();
+    let unknown = |m: &ObservedMessage| !m.encrypted && m.notifies.contains(&V1NotifyType::INVALID_COOKIE.0);
+    if later && sa.messages.iter().any(unknown) {
+        let mut verdict = fault(Severity::Error, &[C::StaleSa], "one end does not know the SA that the other uses");
+        verdict.id = "stale";
+        verdict.evidence.push("an INVALID_COOKIE notification, unprotected".to_string());
+        return verdict;
+    }
     if sa.messages.iter().any(|m| phase2(&m)) || done {
         // Phase 2 is there, and so was the other end's half of phase 1.
         let halved = !(i.is_empty() && r.is_empty()) && sa.messages.windows(2).all(|m| m[0].sender == m[1].sender);
@@ -689,11 +692,25 @@ fn moved_alone(sa: &ObservedSa) -> bool {
     last.to.port() == 4500 && of_other().count() > 0 && of_other().all(|m| m.from.port() != 4500)
 }
 
+/// Whether the responder has the last word, encrypted, soon after a transaction exchange.
+fn user_refused(sa: &ObservedSa) -> bool {
+    let asked = sa.messages.iter().filter(|m| m.exchange == ExchangeType::TRANSACTION).map(|m| m.last).max();
+    let last = sa.messages.iter().max_by_key(|m| m.first);
+    let ended = last.filter(|m| m.sender == Responder && m.exchange == ExchangeType::INFORMATIONAL_V1 && m.encrypted);
+    let both = sa.from(Initiator, ExchangeType::TRANSACTION).next().is_some();
+    both && asked.zip(ended).is_some_and(|(at, m)| m.first.saturating_sub(at) < SILENT)
+}
+
 /// Phase 1 is done: how phase 2 goes.
 fn quick_modes(sa: &ObservedSa) -> Verdict {
     let mut by_id: BTreeMap<u32, Vec<&ObservedMessage>> = BTreeMap::new();
     for message in sa.messages.iter().filter(|m| m.exchange == ExchangeType::QUICK_MODE) {
         by_id.entry(message.message_id).or_default().push(message);
+    }
+    if by_id.is_empty() && user_refused(sa) {
+        let why =
+            "phase 1 is established, and ended by the responder after it asked for a user (XAuth), or for addresses";
+        return fault(Severity::Warning, &[C::AuthFailed, C::ChildFailed], why);
     }
     if by_id.is_empty() {
         return fine("phase 1 is established; no quick mode was seen");

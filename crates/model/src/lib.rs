@@ -25,6 +25,7 @@ pub use identity::{IdKind, Identity, InvalidIdentity};
 pub use listed::{ListedSa, Listing, Tally};
 pub use live::{CertificateUse, Live, LiveCertificate, LiveChild, LiveConnection, Stray, StraySa};
 pub use observed::{NOTIFY_DATA, ObservedInside, ObservedMessage, ObservedNotify, ObservedSa, ObservedTooBig};
+pub use observed::{ObservedUnreachable, Unreachable};
 pub use selector::{InvalidSelector, MAX_PAIRS, TrafficSelector, narrow, pairs};
 pub use snapshot::{
     ChildSnapshot, ChildState, DELETED, ExchangeMode, Heard, IkeState, NatState, Rekeying, Retransmissions, SaSnapshot,

@@ -108,6 +108,30 @@ pub struct ObservedTooBig {
     pub last: u64,
 }
 
+/// Why a router or a host sent a packet of IKE back (ICMP Destination Unreachable).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unreachable {
+    /// Nobody listens on that port.
+    Port,
+    /// There is no way to the host, or it is off.
+    Host,
+    /// A filter forbids it.
+    Prohibited,
+}
+
+/// What the network said of messages of one end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ObservedUnreachable {
+    /// Whose messages.
+    pub sender: Role,
+    /// Why, the last time.
+    pub why: Unreachable,
+    /// How often it was said.
+    pub times: u32,
+    /// When it was said last, in nanoseconds since 1970.
+    pub last: u64,
+}
+
 /// An IKE SA, or an attempt to make one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObservedSa {
@@ -132,6 +156,15 @@ pub struct ObservedSa {
     pub too_big: Option<ObservedTooBig>,
     /// The lifetime of phase 1 in seconds, as the last SA payload in the clear has it (IKEv1; IKEv2 does not tell).
     pub lifetime: Option<u64>,
+    /// The method of authentication of phase 1, as the last SA payload in the clear has it (IKEv1; IKEv2 does not tell): none
+    /// where several are proposed.
+    pub method: Option<u16>,
+    /// Whether each end looks for a translator between the two (NAT-D of RFC 3947, NAT_DETECTION notifications of RFC 7296).
+    pub looks_for_nat: [bool; 2],
+    /// When the last ESP packet was seen of the initiator's address, and of the responder's; 0 where none was.
+    pub esp_last: [u64; 2],
+    /// What the network said of the messages of the end of which it said more.
+    pub unreachable: Option<ObservedUnreachable>,
     /// Messages of each end that were sent in fragments of IP, of which the capture lacks some.
     pub torn: [u32; 2],
 }

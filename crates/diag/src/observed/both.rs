@@ -210,6 +210,10 @@ mod tests {
             unopened: [0; 2],
             too_big: None,
             lifetime: None,
+            method: None,
+            looks_for_nat: [false; 2],
+            esp_last: [0; 2],
+            unreachable: None,
             torn: [0; 2],
         }
     }

@@ -23,6 +23,8 @@ const DELETES: usize = 2;
 const NO_LIFETIME: u64 = 10;
 /// So many peers that begin anew together have one reason.
 const ALL_PEERS: usize = 3;
+/// So many SAs, and no more, may be an operator's.
+const FEW: usize = 5;
 /// So many times is no accident.
 const TWICE: usize = 2;
 const MILLISECOND: u64 = 1_000_000;
@@ -217,6 +219,20 @@ fn kicked(sa: &ObservedSa, next: &Made<'_>) -> bool {
         && after.all(|m| address(sa, m) == next.sa.responder.ip())
 }
 
+/// Whose INFORMATIONAL exchange is the last of an SA, if one is.
+fn last_word(sa: &ObservedSa) -> Option<Role> {
+    let last = sa.messages.iter().filter(|m| !m.response).max_by_key(|m| m.first)?;
+    let about = matches!(last.exchange, ExchangeType::INFORMATIONAL | ExchangeType::INFORMATIONAL_V1);
+    (about && last.encrypted && last.repeated == 0).then_some(last.sender)
+}
+
+/// Whether these instants, in milliseconds, are as far from each other as a timer makes them.
+fn regular(ups: &[u64]) -> bool {
+    let gaps: Vec<u64> = ups.iter().zip(ups.iter().skip(1)).map(|(one, next)| next.saturating_sub(*one)).collect();
+    let (least, most) = (gaps.iter().min().copied().unwrap_or(0), gaps.iter().max().copied().unwrap_or(0));
+    most - least <= (most / 8).max(3_000)
+}
+
 /// The verdict on the SAs of a pair, if they are constantly replaced.
 fn constantly(made: &[Made<'_>], ends: &[End], ups: &[u64], sites: &BTreeMap<usize, IpAddr>) -> Option<Again> {
     let count = |kind: fn(&End) -> bool| ends.iter().filter(|end| kind(end)).count();
@@ -242,6 +258,11 @@ fn constantly(made: &[Made<'_>], ends: &[End], ups: &[u64], sites: &BTreeMap<usi
         }
         _ => return None,
     };
+    // Whoever ends what he has begun and begins it again, now and then, is an operator at work.
+    let own = made.iter().filter(|it| last_word(it.sa) == Some(Initiator) && !it.childless).count();
+    if own * 2 >= ends.len() && made.len() <= FEW && !regular(ups) {
+        return None;
+    }
     let swapped = made
         .iter()
         .zip(made.iter().skip(1))
@@ -409,6 +430,10 @@ mod tests {
             unopened: [0; 2],
             too_big: None,
             lifetime: None,
+            method: None,
+            looks_for_nat: [false; 2],
+            esp_last: [0; 2],
+            unreachable: None,
             torn: [0; 2],
         }
     }
@@ -534,6 +559,18 @@ mod tests {
         assert!(worst(&crossing(0)).0 <= Severity::Info);
     }
 
+    /// Up, down, up again: somebody tries something.
+    #[test]
+    fn an_operator_at_work_is_no_fault() {
+        for version in [1, 2] {
+            let of = |at: u64| told(made(version, [1, 2], at), Initiator, at + 20, 0);
+            let severity = |instants: &[u64]| worst(&instants.iter().copied().map(of).collect::<Vec<_>>()).0;
+            assert!(severity(&[0, 40, 160, 230]) <= Severity::Info);
+            assert_eq!(severity(&[0, 60, 120, 180]), Severity::Error, "as a timer does it");
+            assert_eq!(severity(&[0, 40, 160, 230, 300, 420, 450]), Severity::Error, "too often");
+        }
+    }
+
     /// The responder deletes the SA of one when the other one's is there.
     #[test]
     fn two_sites_with_one_identity_are_told() {
@@ -563,6 +600,7 @@ mod tests {
         let mut sas: Vec<_> = (0..5).map(|n| made(2, [1, 2], n * 60)).collect();
         for (n, sa) in sas.iter_mut().enumerate() {
             let port = 40_000 + n as u16;
+            sa.looks_for_nat = [true; 2];
             sa.messages.iter_mut().for_each(|m| {
                 let end = if m.sender == Initiator { &mut m.from } else { &mut m.to };
                 end.set_port(port);

@@ -72,6 +72,10 @@ fn a_quick_mode_that_the_responder_does_not_finish() {
             unopened: [0; 2],
             too_big: None,
             lifetime: None,
+            method: None,
+            looks_for_nat: [false; 2],
+            esp_last: [0; 2],
+            unreachable: None,
             torn: [0; 2],
         };
         let found = observed(&[sa]);
@@ -94,7 +98,8 @@ fn packets_that_stay_too_long_for_the_path_are_told() {
         let spis = SpiPair { initiator: IkeSpi([1; 8]), responder: IkeSpi([2; 8]) };
         let (messages, more, esp, unopened) = (Vec::new(), 0, [9, 9], [0; 2]);
         let (initiator, responder, too_big) = (end(1), end(2), Some(said));
-        let (lifetime, torn) = (None, [0; 2]);
+        let (lifetime, torn, method, looks_for_nat, esp_last, unreachable) =
+            (None, [0; 2], None, [false; 2], [0; 2], None);
         let sa = ObservedSa {
             version: 2,
             spis,
@@ -107,6 +112,10 @@ fn packets_that_stay_too_long_for_the_path_are_told() {
             too_big,
             lifetime,
             torn,
+            method,
+            looks_for_nat,
+            esp_last,
+            unreachable,
         };
         observed(&[sa.clone(), sa])
     };
@@ -154,6 +163,10 @@ fn main_mode(kept: &[usize]) -> ObservedSa {
         unopened: [0; 2],
         too_big: None,
         lifetime: None,
+        method: None,
+        looks_for_nat: [false; 2],
+        esp_last: [0; 2],
+        unreachable: None,
         torn: [0; 2],
     }
 }
@@ -206,12 +219,34 @@ proptest! {
     #[test]
     fn there_is_always_a_verdict(
         version in 1..=2u8, messages in proptest::collection::vec(message(), 0..12), esp in any::<[u64; 2]>(), answered: bool,
+        around in any::<(Option<u16>, [u64; 2])>(),
     ) {
         let responder = if answered { IkeSpi([2; 8]) } else { IkeSpi::ZERO };
         let spis = SpiPair { initiator: IkeSpi([1; 8]), responder };
         let ends = ([192, 0, 2, 1], 500).into();
-        let sa = ObservedSa { version, spis, initiator: ends, responder: ends, messages, more: 0, esp, unopened: [0; 2], too_big: None, lifetime: None, torn: [0; 2] };
-        let findings = observed(&[sa.clone(), sa]);
+        let (first, last) = (around.1[0].min(around.1[1]), around.1[1]);
+        let said = model::ObservedUnreachable { sender: Initiator, why: model::Unreachable::Host, times: 1, last };
+        let sa = ObservedSa {
+            version,
+            spis,
+            initiator: ends,
+            responder: ([192, 0, 2, 2], 500).into(),
+            messages,
+            more: 0,
+            esp,
+            unopened: [0; 2],
+            too_big: None,
+            lifetime: around.0.map(u64::from),
+            method: around.0,
+            looks_for_nat: [first % 2 == 0, last % 2 == 0],
+            esp_last: around.1,
+            unreachable: Some(said).filter(|_| answered),
+            torn: [(first % 3) as u32, (last % 3) as u32],
+        };
+        let [one, other] = [std::slice::from_ref(&sa), std::slice::from_ref(&sa)];
+        let compared = between(Capture { sas: one, end: first }, Capture { sas: other, end: last });
+        prop_assert!(compared.len() <= 1);
+        let findings = observed(&[sa.clone(), sa.clone(), sa]);
         prop_assert!(!findings.is_empty());
         for finding in findings {
             prop_assert_eq!(finding.causes.is_empty(), finding.severity <= Severity::Info && finding.id != "never-established");
@@ -219,4 +254,148 @@ proptest! {
             prop_assert!(!finding.why.is_empty() && !finding.evidence.is_empty());
         }
     }
+}
+
+/// Certificates are in the proposal of IKEv1, and make an IKE_AUTH request long.
+#[test]
+fn where_certificates_prove_no_secret_differs() {
+    let mut sa = main_mode(&[0, 1, 2, 3, 4]);
+    (sa.messages[4].repeated, sa.messages[4].last) = (4, sa.messages[4].first + 40_000_000_000);
+    let causes = |sa: &ObservedSa| observed(std::slice::from_ref(sa))[0].causes.clone();
+    assert_eq!(causes(&sa)[..2], [C::PskMismatch, C::PeerId]);
+    sa.method = Some(wire::OakleyAuthMethod::PRE_SHARED_KEY.0);
+    assert_eq!(causes(&sa)[0], C::PskMismatch);
+    sa.method = Some(wire::OakleyAuthMethod::RSA_SIGNATURES.0);
+    assert_eq!(causes(&sa), [C::AuthFailed, C::PeerId]);
+}
+
+/// An exchange of IKEv2 whose IKE_AUTH request and response have so many octets.
+fn ikev2(request: usize, response: usize, rounds: u32) -> ObservedSa {
+    let mut sa = main_mode(&[0, 1]);
+    sa.version = 2;
+    sa.messages.iter_mut().for_each(|m| {
+        (m.exchange, m.response) = (ExchangeType::IKE_SA_INIT, m.sender == Responder);
+    });
+    for round in 1..=rounds {
+        for n in 0..2 {
+            let mut message = sa.messages[n].clone();
+            (message.exchange, message.encrypted, message.has_sa) = (ExchangeType::IKE_AUTH, true, false);
+            message.message_id = round;
+            message.octets = if round < rounds { 200 } else { [request, response][n] };
+            (message.first, message.last) =
+                (message.first + 1_000_000_000 * u64::from(round), message.last + 1_000_000_000 * u64::from(round));
+            sa.messages.push(message);
+        }
+    }
+    sa
+}
+
+#[test]
+fn a_refusal_is_of_what_was_proved() {
+    let first = |sa: ObservedSa| observed(&[sa])[0].causes.first().copied();
+    assert_eq!(first(ikev2(300, 80, 1)), Some(C::PskMismatch));
+    assert_eq!(first(ikev2(1500, 80, 1)), Some(C::AuthFailed), "a certificate");
+    assert_eq!(first(ikev2(200, 80, 4)), Some(C::AuthFailed), "a user");
+    assert_eq!(first(ikev2(300, 240, 1)), None);
+    let late = |sa: ObservedSa| observed_until(&[sa], 2_000_000_000_000)[0].clone();
+    assert_eq!(late(ikev2(300, 144, 1)).causes.first(), Some(&C::ChildFailed));
+    // In each round of a user's proof but the last there is no Child SA.
+    assert_eq!(late(ikev2(200, 144, 4)).severity, Severity::Ok);
+}
+
+#[test]
+fn what_the_network_sends_back_is_not_answered() {
+    let mut sa = main_mode(&[0]);
+    (sa.messages[0].repeated, sa.messages[0].last) = (4, sa.messages[0].first + 40_000_000_000);
+    sa.spis.responder = IkeSpi::ZERO;
+    assert!(observed(&[sa.clone()])[0].causes.len() > 1);
+    let said = |why, last| Some(model::ObservedUnreachable { sender: Initiator, why, times: 3, last });
+    sa.unreachable = said(model::Unreachable::Port, sa.messages[0].last);
+    let found = observed(&[sa.clone()]).remove(0);
+    assert_eq!((found.severity, &found.causes[..]), (Severity::Error, &[C::NoResponse][..]));
+    assert!(found.evidence.iter().any(|line| line.contains("nobody listens")), "{found:?}");
+    // Before it was answered.
+    let mut good = main_mode(&[0, 1, 2, 3, 4, 5, 6, 7, 8]);
+    good.unreachable = said(model::Unreachable::Host, 1);
+    assert_eq!(observed(&[good])[0].severity, Severity::Ok);
+}
+
+#[test]
+fn esp_that_does_not_pass_is_told() {
+    let mut sa = main_mode(&[0, 1, 2, 3, 4, 5, 6, 7, 8]);
+    let with = |sa: &ObservedSa, esp: [u64; 2], seconds: u64| {
+        let mut sa = sa.clone();
+        (sa.esp, sa.esp_last) =
+            (esp, esp.map(|n| if n > 0 { sa.messages[0].first + seconds * 1_000_000_000 } else { 0 }));
+        let found = observed(&[sa]).remove(0);
+        (found.severity, found.causes.first().copied())
+    };
+    let fine = (Severity::Ok, None);
+    assert_eq!(with(&sa, [50, 0], 120), (Severity::Warning, Some(C::NatTraversal)));
+    assert_eq!(with(&sa, [0, 50], 120), (Severity::Warning, Some(C::NatTraversal)));
+    assert_eq!((with(&sa, [50, 1], 120), with(&sa, [50, 0], 20), with(&sa, [5, 0], 120)), (fine, fine, fine));
+    // Through a translator that only one end looks for.
+    sa.messages.iter_mut().for_each(|m| {
+        let end = if m.sender == Initiator { &mut m.from } else { &mut m.to };
+        end.set_port(20_000);
+    });
+    sa.looks_for_nat = [true, true];
+    assert_eq!(with(&sa, [0, 0], 0), fine);
+    sa.looks_for_nat = [true, false];
+    assert_eq!(with(&sa, [0, 0], 0), (Severity::Warning, Some(C::NatTraversal)));
+    assert_eq!(with(&sa, [50, 50], 120), fine, "it passes");
+}
+
+/// The responder ends phase 1 when it has asked for a user.
+#[test]
+fn a_user_that_is_refused_is_told() {
+    let mut sa = main_mode(&[0, 1, 2, 3, 4, 5, 6, 7, 8]);
+    sa.messages[6].sender = Responder;
+    sa.messages[7].sender = Initiator;
+    sa.messages[6..8].iter_mut().for_each(|m| m.exchange = ExchangeType::TRANSACTION);
+    (sa.messages[8].sender, sa.messages[8].exchange) = (Responder, ExchangeType::INFORMATIONAL_V1);
+    let found = observed_until(&[sa.clone()], 2_000_000_000_000).remove(0);
+    assert_eq!((found.severity, found.causes.first()), (Severity::Warning, Some(&C::AuthFailed)));
+    sa.messages.truncate(8);
+    assert_eq!(observed_until(&[sa], 2_000_000_000_000)[0].severity, Severity::Ok);
+}
+
+/// Messages of which the receiver gets some of the fragments only.
+#[test]
+fn fragments_that_are_missing_are_told() {
+    let mut sa = main_mode(&[0, 1, 2, 3, 4]);
+    (sa.messages[4].repeated, sa.messages[4].last) = (4, sa.messages[4].first + 40_000_000_000);
+    sa.torn = [3, 0];
+    let found = observed(&[sa]).remove(0);
+    assert_eq!(found.causes.first(), Some(&C::Phase1Timeout));
+    assert!(found.evidence.iter().any(|line| line.contains("the path drops some")), "{found:?}");
+    let mut good = main_mode(&[0, 1, 2, 3, 4, 5, 6, 7, 8]);
+    good.torn = [1, 0];
+    assert_eq!(observed(&[good])[0].severity, Severity::Ok);
+}
+
+/// A peer that has lost the SA says so; a new SA settles it, once.
+#[test]
+fn a_peer_that_has_lost_the_sa_is_told() {
+    let stale = |spi: u8, second: u64| {
+        let mut sa = main_mode(&[0, 1, 2, 3, 4, 5, 6, 7, 8]);
+        let mut report = sa.messages[1].clone();
+        (report.exchange, report.encrypted, report.has_sa) = (ExchangeType::INFORMATIONAL_V1, false, false);
+        (report.first, report.last) = (report.first + 60_000_000_000, report.last + 60_000_000_000);
+        report.notifies = vec![V1NotifyType::INVALID_COOKIE.0];
+        sa.messages.push(report);
+        sa.spis.initiator = IkeSpi([spi; 8]);
+        sa.messages.iter_mut().for_each(|m| {
+            (m.first, m.last) = (m.first + second * 1_000_000_000, m.last + second * 1_000_000_000);
+        });
+        sa
+    };
+    let worst = |sas: &[ObservedSa]| observed(sas).into_iter().max_by_key(|f| f.severity).unwrap();
+    assert_eq!((worst(&[stale(1, 0)]).severity, worst(&[stale(1, 0)]).causes), (Severity::Error, vec![C::StaleSa]));
+    let mut again = stale(2, 90);
+    again.messages.pop();
+    assert_eq!(worst(&[stale(1, 0), again]).severity, Severity::Info);
+    let often: Vec<ObservedSa> = (0..4).map(|n| stale(n, u64::from(n) * 90)).collect();
+    let found = worst(&often);
+    assert_eq!((found.id, found.severity, found.causes[0]), ("flapping", Severity::Error, C::StaleSa));
 }

@@ -49,7 +49,12 @@ fn recorded((a, b): (Site, Site), act: Act<'_>) -> [Unused; 2] {
 
 /// What a node captured.
 fn of_node(sim: &Sim, node: NodeId) -> Unused {
-    let mut tracker = Tracker::default();
+    with_keys(sim, node, Keys::default())
+}
+
+/// What a node captured, read with keys.
+fn with_keys(sim: &Sim, node: NodeId, keys: Keys) -> Unused {
+    let mut tracker = Tracker::with_keys(keys);
     for entry in sim.happened(node) {
         let (Happened::Sent(datagram) | Happened::Received(datagram)) = &entry.what else { continue };
         if !datagram.keepalive {
@@ -262,5 +267,29 @@ fn what_is_in_order_gives_no_finding_in_a_capture() {
             let found = causes(recorded(ends(&lines, true), &|_, _, _, _| {}));
             assert!(found.iter().all(Vec::is_empty), "{lines:?}: {found:?}");
         }
+    }
+}
+
+/// With keys the DELETE is read, however long after the SA was made, and what is none is no end.
+#[test]
+fn who_deletes_is_read_with_keys() {
+    for lines in [V2, MAIN] {
+        let (a, b) = ends(lines, false);
+        let mut sim = Sim::new(7);
+        let (a, b) = (sim.add(a.connection("dpd_delay = 30s")), sim.add(b));
+        for _ in 0..6 {
+            sim.initiate(a, b);
+            sim.run_for(100 * SECOND);
+            terminate(&mut sim, b);
+            sim.run_for(SECOND);
+        }
+        let table = sim.decryption_tables(a);
+        let read = with_keys(&sim, a, Keys::parse(table.as_bytes()));
+        let found = diag::observed_until(&read.tracks.sas, read.end);
+        let worst = found.iter().max_by_key(|f| f.severity).unwrap();
+        let codes: Vec<&str> = worst.causes.iter().map(|cause| cause.code()).collect();
+        assert_eq!((worst.severity, codes[0]), (Severity::Error, "PEER_DELETE"), "{found:#?}");
+        let text = worst.evidence.join("; ");
+        assert!(text.contains("are deleted by 192.0.2.2") && worst.why.contains("every 101 s"), "{found:#?}");
     }
 }

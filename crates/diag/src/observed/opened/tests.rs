@@ -44,6 +44,10 @@ fn sa(version: u8, spi: u8, messages: Vec<ObservedMessage>) -> ObservedSa {
         unopened: [0; 2],
         too_big: None,
         lifetime: None,
+        method: None,
+        looks_for_nat: [false; 2],
+        esp_last: [0; 2],
+        unreachable: None,
         torn: [0; 2],
     }
 }
