@@ -379,6 +379,12 @@ fn established(name: String, good: &[&Course<'_>], last: usize) -> Finding {
             return finding("established", name, Severity::Info, &[C::NotStarted, C::TrafficSelector], why);
         }
     }
+    if let Some((age, lifetime)) = replaced::once_early(good, last) {
+        let why = format!("established; the SA before it went after {age} s of {lifetime} s");
+        let mut found = finding("established", name, Severity::Info, &[C::PeerDelete, C::DpdTimeout, C::Lifetime], why);
+        found.evidence.push("once may be a restart: list again, some minutes apart".to_string());
+        return found;
+    }
     finding("established", name, Severity::Ok, &[], "established".to_string())
 }
 

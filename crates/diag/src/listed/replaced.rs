@@ -220,6 +220,14 @@ fn early(name: &str, good: &[&Course<'_>], last: usize) -> Option<Finding> {
     Some(finding("flapping", name.to_string(), Severity::Error, causes, why))
 }
 
+/// Age and lifetime of the last SA that went long before its time, with another in its place. Once is no flapping.
+pub(super) fn once_early(good: &[&Course<'_>], last: usize) -> Option<(u64, u64)> {
+    let newest = good.last().filter(|course| course.listed_last == last && !course.told.ipsec)?;
+    let old = good.iter().rev().find(|course| course.listed_last < newest.listed_first)?;
+    let (age, lifetime) = old.last.age.zip(old.last.lifetime)?;
+    (!old.dying && age < lifetime / 2).then_some((age, lifetime))
+}
+
 /// By what the listing itself counts since it knows the peer.
 fn counted(name: &str, good: &[&Course<'_>]) -> Option<Finding> {
     let course = good.last()?;

@@ -242,6 +242,14 @@ fn no_phase_2_for_a_reason_that_the_listing_has() {
 }
 
 #[test]
+fn an_sa_that_was_replaced_early_once_is_told() {
+    let aged = |number, age| ListedSa { age: Some(age), lifetime: Some(28_800), ..sa(number) };
+    let looks = |old| vec![Listing { at: None, sas: vec![aged(1, old)] }, Listing { at: None, sas: vec![aged(2, 20)] }];
+    assert_eq!(verdict(&looks(500)), ("established", Severity::Info, Some(C::PeerDelete)));
+    assert_eq!(verdict(&looks(28_000)), ("established", Severity::Ok, None));
+}
+
+#[test]
 fn begun_by_both_and_empty_is_a_collision() {
     let role = |number, role, phase2| ListedSa { role: Some(role), phase2: Some(phase2), ..sa(number) };
     let both = |phase2| vec![role(1, Role::Initiator, phase2), role(2, Role::Responder, phase2)];

@@ -229,7 +229,9 @@ fn parts(text: &str) -> Vec<Part> {
     let mut at = None;
     let mut titles: Vec<&str> = Vec::new();
     for line in text.lines() {
-        let time = time::stamp(line);
+        // `Every 2.0s: racoonctl -ll show-sa isakmp      gw: Sun Jun  1 10:00:02 2025`, as watch(1) has it.
+        let watched = || line.starts_with("Every ").then(|| time::stamp(line.rsplit_once(": ")?.1)).flatten();
+        let time = time::stamp(line).or_else(watched);
         let asked = command(line);
         if time.is_some() || asked.is_some() {
             let milliseconds = |rest: &str| rest.split_once("ms")?.0.trim().parse().ok();
