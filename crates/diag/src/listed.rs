@@ -93,6 +93,8 @@ pub fn listed_beside(series: &[Listing], others: &[&[Listing]]) -> Vec<Finding> 
             let key = sa.spis.map_or(Key::Name(sa.name.as_deref()), |spis| Key::Spi(spis.initiator));
             let known = peer.by_key.get(&key).and_then(|at| peer.courses.get_mut(*at));
             match known.filter(|course| !course.is_another(sa)) {
+                // It was there, and goes on being listed as deleted.
+                Some(course) if course.established && is_leftover(sa) => {}
                 Some(course) => course.go_on(sa, number),
                 None => {
                     peer.by_key.insert(key, peer.courses.len());
