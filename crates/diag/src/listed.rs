@@ -93,6 +93,8 @@ pub fn listed_beside(series: &[Listing], others: &[&[Listing]]) -> Vec<Finding> 
             let key = sa.spis.map_or(Key::Name(sa.name.as_deref()), |spis| Key::Spi(spis.initiator));
             let known = peer.by_key.get(&key).and_then(|at| peer.courses.get_mut(*at));
             match known.filter(|course| !course.is_another(sa)) {
+                // It was there, and goes on being listed as deleted.
+                Some(course) if course.established && is_leftover(sa) => {}
                 Some(course) => course.go_on(sa, number),
                 None => {
                     peer.by_key.insert(key, peer.courses.len());
@@ -378,6 +380,12 @@ fn established(name: String, good: &[&Course<'_>], last: usize) -> Finding {
             let why = format!("established; {there} of {wanted} traffic selectors have a Child SA");
             return finding("established", name, Severity::Info, &[C::NotStarted, C::TrafficSelector], why);
         }
+    }
+    if let Some((age, lifetime)) = replaced::once_early(good, last) {
+        let why = format!("established; the SA before it went after {age} s of {lifetime} s");
+        let mut found = finding("established", name, Severity::Info, &[C::PeerDelete, C::DpdTimeout, C::Lifetime], why);
+        found.evidence.push("once may be a restart: list again, some minutes apart".to_string());
+        return found;
     }
     finding("established", name, Severity::Ok, &[], "established".to_string())
 }

@@ -62,7 +62,9 @@ impl std::str::FromStr for TmshAddress {
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
         let bad = || ParseError::Value { label: "address", value: text.into() };
-        let (address, port) = text.rsplit_once('/').ok_or_else(bad)?;
+        // `2001:db8::1.500` is how a BIG-IP writes IPv6 elsewhere.
+        let dotted = || text.rsplit_once('.').filter(|(address, _)| address.contains(':'));
+        let (address, port) = text.rsplit_once('/').or_else(dotted).ok_or_else(bad)?;
         let (ip, domain) = match address.split_once('%') {
             Some((ip, domain)) => (ip, Some(domain.parse().map_err(|_| bad())?)),
             None => (address, None),
@@ -327,42 +329,67 @@ const LABELS: &[&str] = &[
 /// # Errors
 /// Which value cannot be read, or that the listing is cut.
 pub fn parse_ike_sa(text: &str) -> Result<Vec<TmshIkeSa>, ParseError> {
-    let mut sas: Vec<TmshIkeSa> = Vec::new();
-    let mut recognised = false;
-    let mut tmm = None;
-    let mut selectors_left = 0u32;
+    let Some((sas, errors)) = parse_ike_sa_blocks(text) else { return Err(ParseError::NotAListing) };
+    errors.into_iter().next().map_or(Ok(sas), Err)
+}
+
+/// The same for a text that something has happened to: what can be read, and why the rest cannot; none if nothing of this is such a
+/// listing.
+pub fn parse_ike_sa_blocks(text: &str) -> Option<(Vec<TmshIkeSa>, Vec<ParseError>)> {
+    let (mut blocks, mut errors) = (Blocks::default(), Vec::new());
     for line in text.lines().map(str::trim) {
+        if let Err(error) = blocks.take(line) {
+            errors.push(error);
+        }
+    }
+    (blocks.recognised || !blocks.sas.is_empty() || !errors.is_empty()).then_some((blocks.sas, errors))
+}
+
+/// What was read so far.
+#[derive(Default)]
+struct Blocks {
+    sas: Vec<TmshIkeSa>,
+    recognised: bool,
+    /// The last block's addresses could not be read: what follows belongs to no SA.
+    skipping: bool,
+    tmm: Option<u32>,
+    selectors_left: u32,
+}
+
+impl Blocks {
+    fn take(&mut self, line: &str) -> Result<(), ParseError> {
         if line == TITLE {
-            recognised = true;
+            self.recognised = true;
         } else if let Some(n) = line.strip_prefix("(tmm:").and_then(|rest| rest.strip_suffix(')')) {
-            tmm = Some(number("(tmm:", n)?);
+            self.tmm = Some(number("(tmm:", n)?);
         } else if let Some(n) = line.strip_prefix("Total records returned:") {
             let stated = number("Total records returned:", n)?;
-            if stated != sas.len() {
-                return Err(ParseError::Incomplete { stated, found: sas.len() });
+            if stated != self.sas.len() {
+                return Err(ParseError::Incomplete { stated, found: self.sas.len() });
             }
-            recognised = true;
+            self.recognised = true;
         } else if let Some((remote, local)) = line.split_once("->") {
+            (self.selectors_left, self.skipping) = (0, true);
             let (remote, local) = (remote.trim().parse()?, local.trim().parse()?);
+            self.skipping = false;
             let (version, state, peer) = Default::default();
-            sas.push(TmshIkeSa { tmm, remote, local, version, state, peer, properties: None });
-            selectors_left = 0;
-        } else if let Some(sa) = sas.last_mut() {
+            self.sas.push(TmshIkeSa { tmm: self.tmm, remote, local, version, state, peer, properties: None });
+        } else if let Some(sa) = self.sas.last_mut().filter(|_| !self.skipping) {
             if let Some(rest) = line.strip_prefix("Traffic Selectors") {
-                selectors_left = number("Traffic Selectors", rest.split_whitespace().next().unwrap_or_default())?;
+                self.selectors_left = number("Traffic Selectors", rest.split_whitespace().next().unwrap_or_default())?;
                 sa.properties.get_or_insert_default();
-            } else if selectors_left > 0 && pairs(line).is_empty() {
+            } else if self.selectors_left > 0 && pairs(line).is_empty() {
                 let properties = sa.properties.get_or_insert_default();
                 if let Some(selector) = selector(line)? {
                     properties.selectors.push(selector);
-                    selectors_left -= 1;
+                    self.selectors_left -= 1;
                 }
             } else {
                 pairs(line).into_iter().try_for_each(|(label, value)| set(sa, label, value))?;
             }
         }
+        Ok(())
     }
-    if recognised || !sas.is_empty() { Ok(sas) } else { Err(ParseError::NotAListing) }
 }
 
 /// The labels in a line with their values.

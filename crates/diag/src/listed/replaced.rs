@@ -158,34 +158,35 @@ fn without_rekeying(name: &str, good: &[&Course<'_>], hard: &[Replacement], pace
     let quiet = by_listing && now.is_some_and(|now| now.saturating_sub(last) > SOON);
     let severity = if quiet { Severity::Warning } else { Severity::Error };
     let mut finding = finding("flapping", name.to_string(), severity, causes, why);
-    finding.evidence.push(format!("{} SAs, about {period} s from one to the next", pace.times));
-    if let Some(timer) = pace.timer {
-        finding.evidence.push(format!("a timer of about that length: {timer}"));
-    }
+    tell(pace, &mut finding);
     if quiet {
         finding.evidence.push("not any more for the last ten minutes".to_string());
     }
-    if let Some(timer) = pace.timer {
-        let known = |cause: &Cause| match cause {
-            C::Lifetime => Some("compare the lifetimes of both ends: look for one of"),
-            C::DpdTimeout => {
-                Some("check the path and the peer, and compare dead peer detection of both ends: look for")
-            }
-            C::PeerDelete => Some("ask the peer's log why it deletes, and look for a timer of"),
-            _ => None,
+    Flapping { finding, replaced: hard.iter().map(|one| one.at).collect(), there: there(good) }
+}
+
+/// Says the pace of a flapping, the timer of that length, and where to look for it.
+fn tell(pace: Pace, finding: &mut Finding) {
+    let period = pace.period / 1000;
+    finding.evidence.push(format!("{} SAs, about {period} s from one to the next", pace.times));
+    let Some(timer) = pace.timer else { return };
+    finding.evidence.push(format!("a timer of about that length: {timer}"));
+    let known = |cause: &Cause| match cause {
+        C::Lifetime => Some("compare the lifetimes of both ends: look for one of"),
+        C::DpdTimeout => Some("check the path and the peer, and compare dead peer detection of both ends: look for"),
+        C::PeerDelete => Some("ask the peer's log why it deletes, and look for a timer of"),
+        _ => None,
+    };
+    for (cause, line) in finding.causes.iter().zip(&mut finding.remedy) {
+        let about = match timer {
+            Timer::Lifetime => *cause == C::Lifetime,
+            Timer::DeadPeer => *cause == C::DpdTimeout,
+            Timer::Waiting | Timer::Attempt | Timer::Retry => *cause == C::PeerDelete,
         };
-        for (cause, line) in finding.causes.iter().zip(&mut finding.remedy) {
-            let about = match timer {
-                Timer::Lifetime => *cause == C::Lifetime,
-                Timer::DeadPeer => *cause == C::DpdTimeout,
-                Timer::Waiting | Timer::Attempt | Timer::Retry => *cause == C::PeerDelete,
-            };
-            if let Some(known) = known(cause).filter(|_| about) {
-                *line = format!("{known} about {period} s ({timer})").into();
-            }
+        if let Some(known) = known(cause).filter(|_| about) {
+            *line = format!("{known} about {period} s ({timer})").into();
         }
     }
-    Flapping { finding, replaced: hard.iter().map(|one| one.at).collect(), there: there(good) }
 }
 
 /// SAs that go long before their lifetime is over, and are followed by others: by their age, where a listing has it.
@@ -209,15 +210,31 @@ fn early(name: &str, good: &[&Course<'_>], last: usize) -> Option<Finding> {
         [old, new] => old.told.role.zip(new.told.role).is_some_and(|(old, new)| old != new),
         _ => false,
     });
+    let pace = match rhythm(&begun, None) {
+        Rhythm::Flapping(pace) => Some(pace),
+        _ => None,
+    };
     let causes: &[Cause] = if childless {
         &[C::ChildFailed, C::TrafficSelector, C::Pfs, C::PeerDelete]
+    } else if pace.is_some_and(|pace| pace.timer == Some(Timer::DeadPeer)) {
+        &[C::DpdTimeout, C::PeerDelete, C::Collision, C::Lifetime]
     } else if turned.count() * 2 > gone.len() {
         &[C::Collision, C::PeerDelete, C::DpdTimeout, C::Lifetime]
     } else {
         &[C::PeerDelete, C::Collision, C::DpdTimeout, C::Lifetime]
     };
     let why = format!("established again and again: {} SAs went long before their lifetime was over", gone.len());
-    Some(finding("flapping", name.to_string(), Severity::Error, causes, why))
+    let mut found = finding("flapping", name.to_string(), Severity::Error, causes, why);
+    pace.into_iter().for_each(|pace| tell(pace, &mut found));
+    Some(found)
+}
+
+/// Age and lifetime of the last SA that went long before its time, with another in its place. Once is no flapping.
+pub(super) fn once_early(good: &[&Course<'_>], last: usize) -> Option<(u64, u64)> {
+    let newest = good.last().filter(|course| course.listed_last == last && !course.told.ipsec)?;
+    let old = good.iter().rev().find(|course| course.listed_last < newest.listed_first)?;
+    let (age, lifetime) = old.last.age.zip(old.last.lifetime)?;
+    (!old.dying && age < lifetime / 2).then_some((age, lifetime))
 }
 
 /// By what the listing itself counts since it knows the peer.

@@ -242,6 +242,30 @@ fn no_phase_2_for_a_reason_that_the_listing_has() {
 }
 
 #[test]
+fn the_pace_of_what_goes_early_names_its_timer() {
+    let aged =
+        |second: u64, period| ListedSa { age: Some(second % period), lifetime: Some(28_800), ..sa(second / period) };
+    for (period, first, told) in
+        [(160, C::DpdTimeout, Some("150 s to 200 s")), (60, C::PeerDelete, Some("60 s:")), (90, C::PeerDelete, None)]
+    {
+        let found = listed(&series(10, 120, |second| vec![aged(second, period)])).remove(0);
+        assert_eq!((found.id, found.causes[0]), ("flapping", first), "{period}: {found:?}");
+        assert!(found.evidence.iter().any(|line| line.contains(&format!("about {period} s"))), "{found:?}");
+        let timer = found.evidence.iter().find(|line| line.contains("a timer of about that length"));
+        assert_eq!(timer.is_some(), told.is_some(), "{period}");
+        assert!(told.is_none_or(|told| found.remedy[0].contains(told)), "{found:?}");
+    }
+}
+
+#[test]
+fn an_sa_that_was_replaced_early_once_is_told() {
+    let aged = |number, age| ListedSa { age: Some(age), lifetime: Some(28_800), ..sa(number) };
+    let looks = |old| vec![Listing { at: None, sas: vec![aged(1, old)] }, Listing { at: None, sas: vec![aged(2, 20)] }];
+    assert_eq!(verdict(&looks(500)), ("established", Severity::Info, Some(C::PeerDelete)));
+    assert_eq!(verdict(&looks(28_000)), ("established", Severity::Ok, None));
+}
+
+#[test]
 fn begun_by_both_and_empty_is_a_collision() {
     let role = |number, role, phase2| ListedSa { role: Some(role), phase2: Some(phase2), ..sa(number) };
     let both = |phase2| vec![role(1, Role::Initiator, phase2), role(2, Role::Responder, phase2)];

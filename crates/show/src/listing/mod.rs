@@ -229,7 +229,9 @@ fn parts(text: &str) -> Vec<Part> {
     let mut at = None;
     let mut titles: Vec<&str> = Vec::new();
     for line in text.lines() {
-        let time = time::stamp(line);
+        // `Every 2.0s: racoonctl -ll show-sa isakmp      gw: Sun Jun  1 10:00:02 2025`, as watch(1) has it.
+        let watched = || line.starts_with("Every ").then(|| time::stamp(line.rsplit_once(": ")?.1)).flatten();
+        let time = time::stamp(line).or_else(watched);
         let asked = command(line);
         if time.is_some() || asked.is_some() {
             let milliseconds = |rest: &str| rest.split_once("ms")?.0.trim().parse().ok();
@@ -302,15 +304,16 @@ fn listed(text: &str, known: &libreswan::Known<'_>, unread: &mut Vec<String>) ->
             found.push((Dialect::Racoonctl, rows.into_iter().map(from_racoonctl).collect()));
         }
     }
-    match tmsh::parse_ike_sa(text) {
-        Ok(sas) if text.contains("IKE::SecurityAssociations") || !sas.is_empty() => {
+    let titled = text.contains("IKE::SecurityAssociations");
+    if let Some((sas, errors)) =
+        tmsh::parse_ike_sa_blocks(text).filter(|(sas, errors)| titled || !sas.is_empty() && errors.is_empty())
+    {
+        if let Some(error) = errors.first() {
+            unread.push(format!("part of a listing was left out: {error}"));
+        }
+        if !sas.is_empty() || errors.is_empty() {
             found.push((Dialect::Tmsh, sas.iter().map(from_tmsh).collect()));
         }
-        Ok(_) | Err(tmsh::ParseError::NotAListing) => {}
-        Err(error) if text.contains("IKE::SecurityAssociations") => {
-            unread.push(format!("a listing was left out: {error}"));
-        }
-        Err(_) => {}
     }
     let others = [
         (Dialect::Swanctl, charon::swanctl(text)),

@@ -90,6 +90,17 @@ fn libreswan_s() {
 }
 
 #[test]
+fn watch_s_head_is_a_time() {
+    let head = "Destination            Cookies                           ST S  V E Created             Phase2\n";
+    let look = |second: u32| {
+        format!("Every 2.0s: racoonctl -l show-sa isakmp          gw: Sun Jun  1 10:00:{second:02} 2025\n\n{head}")
+    };
+    let series = read(&(look(2) + &look(4))).series.remove(&Dialect::Racoonctl).unwrap();
+    let at: Vec<u64> = series.iter().filter_map(|listing| listing.at).collect();
+    assert_eq!((at.len(), at[1] - at[0]), (2, 2000));
+}
+
+#[test]
 fn openiked_s() {
     let text = "$ ikectl show sa
 iked_sas: 0x5500000e0a10 rspi 0x15f4488109149fb9 ispi 0xe1a86ba672c7d8b6 10.9.0.2:4500->10.9.0.1:4500<FQDN/a b>[] ESTABLISHED r natt nexti (nil)

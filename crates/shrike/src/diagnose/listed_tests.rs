@@ -86,6 +86,36 @@ fn cisco_s_leftovers_and_sessions() {
 }
 
 #[test]
+fn cisco_s_leftovers_do_not_make_flapping_a_rekeying() {
+    let look = |n: u32| {
+        format!(
+            "=== 2026-03-02 11:{n:02}:00 ===\nR1#show crypto isakmp sa\nIPv4 Crypto ISAKMP SA\ndst             src             state          conn-id status\n192.0.2.33      198.51.100.9    QM_IDLE           {} ACTIVE\n192.0.2.33      198.51.100.9    MM_NO_STATE       {} ACTIVE (deleted)\n",
+            1010 + n,
+            1009 + n
+        )
+    };
+    assert_eq!(one(&(0..8).map(look).collect::<String>()), (Error, Some("PEER_DELETE")));
+}
+
+#[test]
+fn a_big_ip_s_listing_that_is_not_whole() {
+    let block = |ends: &str, spi: u64, state: &str| {
+        format!(
+            "(tmm: 1)\n  {ends}\n  Version: v2 State: {state}\n  IKE Peer: /Common/p\n  Spi(local): 0x{spi:016x} Spi(Remote): 0x{:016x}\n  Encryption: aes256 Authentication: pre-shared-key\n  Hash Algorithm: sha256 Initiator: TRUE\n  Life/Active Time: 28800/0 seconds NAT-T: none\n  Traffic Selectors 1 Reqid(in/out)\n    /Common/s 17131/17132\n  Child SA Count: 0\n",
+            0
+        )
+    };
+    let title = "IKE::SecurityAssociations\n";
+    let v6 = block("2001:db8::2%2.500 -> 2001:db8::1%2.500", 7, "CREATING");
+    assert_eq!(one(&format!("{title}{v6}Total records returned: 1\n")), (Warning, Some("NO_RESPONSE")));
+    // The pager took one of two, and a name stands where an address should.
+    let cut =
+        format!("{title}{v6}{}Total records returned: 3\n", block("gateway/500 -> 198.51.100.1/500", 8, "ESTABLISHED"));
+    assert_eq!(one(&cut), (Warning, Some("NO_RESPONSE")));
+    assert_eq!(show::listing::read(&cut).unread.len(), 1);
+}
+
+#[test]
 fn palo_alto_s_table_of_ikev2() {
     let text = |rest: &str| {
         format!(
