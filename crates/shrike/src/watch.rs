@@ -148,7 +148,7 @@ fn interrupts() -> Result<Receiver<()>, String> {
 ///
 /// # Errors
 /// Signals cannot be caught.
-pub fn run(how: &How, print: impl Fn(&str), complain: impl Fn(&str)) -> Result<ExitCode, String> {
+pub fn run(how: &How, print: impl Fn(&str) -> bool, complain: impl Fn(&str)) -> Result<ExitCode, String> {
     let interrupted = interrupts()?;
     let clock = crate::clock::Clock::new();
     let every = Duration::from_secs(how.every);
@@ -167,19 +167,24 @@ pub fn run(how: &How, print: impl Fn(&str), complain: impl Fn(&str)) -> Result<E
         };
         let changes = watcher.take(started.as_nanos() / 1_000_000, printed);
         let time = crate::clock::local_time();
+        let mut read = true;
         for note in std::mem::take(&mut watcher.notes) {
-            print(&match how.json {
+            read &= print(&match how.json {
                 true => format!("{}\n", serde_json::json!({ "schema": SCHEMA, "time": time, "note": note })),
                 false => format!("{time}  {note}\n"),
             });
         }
         match changes {
-            Ok(changes) => changes.iter().for_each(|change| print(&line(&time, change, how.json))),
+            Ok(changes) => changes.iter().for_each(|change| read &= print(&line(&time, change, how.json))),
             Err(error) if how.json => {
                 let document = serde_json::json!({ "schema": SCHEMA, "time": time, "error": error });
-                print(&format!("{document}\n"));
+                read &= print(&format!("{document}\n"));
             }
-            Err(error) => print(&format!("{time}  {error}\n")),
+            Err(error) => read &= print(&format!("{time}  {error}\n")),
+        }
+        // Nobody is there any more to watch for.
+        if !read {
+            break;
         }
         if how.count.is_some_and(|count| watcher.runs >= count) {
             break;
