@@ -63,6 +63,10 @@ impl Watcher {
         for dialect in self.watches.keys() {
             series.entry(*dialect).or_default();
         }
+        // Silence could as well mean that nobody looked.
+        if self.runs == 1 && series.values().flatten().all(|listing| listing.sas.is_empty()) {
+            self.notes.push("no SA is listed yet".to_string());
+        }
         let mut changes = Vec::new();
         for (dialect, listings) in series {
             let watch = self.watches.entry(dialect).or_default();
@@ -252,6 +256,18 @@ mod tests {
         assert_eq!(watcher.worst(), Severity::Error);
         let summary = watcher.summary(false);
         assert!(summary.contains("flapping") && summary.contains("LIFETIME"), "{summary}");
+    }
+
+    #[test]
+    fn a_first_look_that_finds_nothing_is_told() {
+        for text in ["", HEADER] {
+            let mut watcher = Watcher::default();
+            let nothing = || Ok(Printed { text: text.to_string(), doubt: None });
+            assert_eq!(watcher.take(0, nothing()).unwrap(), []);
+            assert_eq!(std::mem::take(&mut watcher.notes), ["no SA is listed yet"]);
+            watcher.take(1000, nothing()).unwrap();
+            assert!(watcher.notes.is_empty(), "once is enough");
+        }
     }
 
     /// A command that fails has not said that SAs are gone, nor has one that prints another listing.
