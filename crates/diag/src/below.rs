@@ -89,9 +89,35 @@ fn remedy(error: &SendError) -> String {
     }
 }
 
-/// Findings about the data plane.
+/// Findings about the data plane: what befell one Child SA in one way is one.
 pub(crate) fn plane(live: &Live) -> Vec<Finding> {
-    live.plane_faults.iter().filter_map(|fault| of_plane(live, fault)).collect()
+    const MOST: usize = 8;
+    let mut found: Vec<(&PlaneFault, Finding)> = Vec::new();
+    for fault in &live.plane_faults {
+        let alike = |(known, _): &&mut (&PlaneFault, Finding)| {
+            std::mem::discriminant(*known) == std::mem::discriminant(fault)
+                && child_of(fault).is_some()
+                && child_of(known) == child_of(fault)
+        };
+        match found.iter_mut().find(alike) {
+            Some((_, known)) if known.evidence.len() < MOST => known.evidence.push(fault.to_string()),
+            Some(_) => {}
+            None => found.extend(of_plane(live, fault).map(|finding| (fault, finding))),
+        }
+    }
+    found.into_iter().map(|(_, finding)| finding).collect()
+}
+
+/// The Child SA that a fault is about.
+fn child_of(fault: &PlaneFault) -> Option<&str> {
+    match fault {
+        PlaneFault::SaMissing { child, .. }
+        | PlaneFault::PolicyMissing { child, .. }
+        | PlaneFault::PolicyInTheWay { child, .. }
+        | PlaneFault::OtherSa { child, .. }
+        | PlaneFault::Dropped { child, .. } => Some(child),
+        PlaneFault::Counted { .. } => None,
+    }
 }
 
 fn of_plane(live: &Live, fault: &PlaneFault) -> Option<Finding> {
@@ -144,15 +170,7 @@ fn of_plane(live: &Live, fault: &PlaneFault) -> Option<Finding> {
             (severity, causes, remedy.to_string())
         }
     };
-    let child = match fault {
-        PlaneFault::SaMissing { child, .. }
-        | PlaneFault::PolicyMissing { child, .. }
-        | PlaneFault::PolicyInTheWay { child, .. }
-        | PlaneFault::OtherSa { child, .. }
-        | PlaneFault::Dropped { child, .. } => Some(child),
-        PlaneFault::Counted { .. } => None,
-    };
-    let of = child.and_then(|child| live.sas.iter().find(|sa| sa.children.iter().any(|c| c.name == *child)));
+    let of = child_of(fault).and_then(|child| live.sas.iter().find(|sa| sa.children.iter().any(|c| c.name == child)));
     let peer = of.map_or_else(|| "this host".to_string(), |sa| format!("{} -> {}", sa.local.ip(), sa.remote.ip()));
     Some(Finding {
         id: "data-plane",
@@ -288,7 +306,12 @@ mod tests {
         assert!(why.contains("inbound SA 00000005 of 'net' is gone"), "{why}");
         let (direction, packets) = ("out".to_string(), "10.1.0.0/16 -> 10.2.0.0/16".to_string());
         let missing = PlaneFault::PolicyMissing { child: child.clone(), direction, packets };
-        assert_eq!(told(missing).unwrap().0, Severity::Error);
+        assert_eq!(told(missing.clone()).unwrap().0, Severity::Error);
+        let gone = |spi| PlaneFault::SaMissing { child: child.clone(), spi, inbound: spi == 5 };
+        let live = Live { plane_faults: vec![missing, gone(5), gone(6)], ..Live::default() };
+        let found = crate::live(&live);
+        assert_eq!(found.len(), 2, "one for each kind: {found:?}");
+        assert!(found[1].evidence[0].contains("outbound SA 00000006"), "{found:?}");
         let dropped =
             |replayed, failed| PlaneFault::Dropped { child: child.clone(), spi: 5, replayed, late: 0, failed };
         assert_eq!(told(dropped(3, 0)).unwrap().0, Severity::Info);

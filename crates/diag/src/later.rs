@@ -75,8 +75,10 @@ fn runs_out(certificate: &LiveCertificate, peers: &[&SaSnapshot], now: Duration)
         }
         CertificateUse::Other if left < END_SOON => {
             // Of one that nobody proves himself with, it does not matter.
-            let sa =
-                peers.iter().find(|sa| sa.remote_id.as_ref() == Some(name) && sa.remote_certificate_until.is_none())?;
+            let sa = peers.iter().find(|sa| {
+                sa.remote_id.as_ref().is_some_and(|id| name.matches(id).is_some())
+                    && sa.remote_certificate_until.is_none()
+            })?;
             return of_peer(sa, name, end, now);
         }
         _ => return None,

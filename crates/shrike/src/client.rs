@@ -136,12 +136,14 @@ impl Control {
             Err(error) => return Err(error.to_string()),
         }
         let (mut errors, mut faults) = (Vec::new(), Vec::new());
-        for event in ["shrike-send-error", "shrike-plane-fault"] {
+        let lists =
+            [("shrike-list-send-errors", "shrike-send-error"), ("shrike-list-plane-faults", "shrike-plane-fault")];
+        for (command, event) in lists {
             let each = |m: Message| match event {
                 "shrike-send-error" => errors.extend(schema::send_error_from(&m).ok()),
                 _ => faults.extend(schema::plane_fault_from(&m).ok()),
             };
-            match self.client.streamed("shrike-list-troubles", event, Message::new(), each) {
+            match self.client.streamed(command, event, Message::new(), each) {
                 Ok(_) | Err(ClientError::UnknownCommand(_) | ClientError::UnknownEvent(_)) => {}
                 Err(error) => return Err(error.to_string()),
             }

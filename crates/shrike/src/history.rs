@@ -111,6 +111,25 @@ fn is_damage(error: &rusqlite::Error) -> bool {
     ) || matches!(error, rusqlite::Error::InvalidColumnType(..) | rusqlite::Error::SqlInputError { .. })
 }
 
+/// An error with what to do about it.
+fn complaint(path: &Path, error: &rusqlite::Error) -> String {
+    let what_to_do = match error.sqlite_error_code() {
+        _ if version_of(path).is_some_and(|version| version > VERSION) => {
+            ": a newer version of shrike wrote it; read it with that one"
+        }
+        _ if path.exists() && !path.is_file() => ": it is no file",
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => ": another program has it locked; end that",
+        Some(ErrorCode::ReadOnly) => ": make it and its directory writable, or name another place (--history FILE)",
+        Some(ErrorCode::DiskFull) => ": make room there, or name another place (--history FILE)",
+        Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => ": not for this user (try sudo), or not there",
+        _ if is_damage(error) => {
+            ": it is damaged, or no history of shrike; a daemon that is started with it sets it aside and begins a new one"
+        }
+        _ => "",
+    };
+    format!("{}: {error}{what_to_do}", path.display())
+}
+
 /// The version of a file's table, if it can be read.
 fn version_of(path: &Path) -> Option<i64> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -125,7 +144,7 @@ impl Store {
     /// # Errors
     /// There can be none at that place.
     fn open(path: &Path) -> Result<(Self, Option<String>), String> {
-        let said = |error: rusqlite::Error| format!("{}: {error}", path.display());
+        let said = |error: rusqlite::Error| complaint(path, &error);
         match Self::try_open(path) {
             Ok(store) => Ok((store, None)),
             Err(error)
@@ -202,21 +221,22 @@ impl Store {
     }
 
     /// Adds rows whatever becomes of the file: one that is full loses its older half, one that is damaged is set aside.
-    fn add_anyhow(&mut self, rows: &[Row]) -> Result<(), String> {
-        let said = |path: &Path, error: rusqlite::Error| format!("{}: {error}", path.display());
+    /// What an operator should know of that comes back.
+    fn add_anyhow(&mut self, rows: &[Row]) -> Result<Option<String>, String> {
+        let said = |path: &Path, error: rusqlite::Error| complaint(path, &error);
         match self.add(rows, MAX_ROWS) {
             Err(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => {
                 let half = "DELETE FROM event WHERE id < (SELECT (min(id) + max(id)) / 2 FROM event)";
                 let freed = self.db.execute(half, []).and_then(|_| self.add(rows, MAX_ROWS));
-                freed.map_err(|error| said(&self.path, error))
+                freed.map(|()| None).map_err(|error| said(&self.path, error))
             }
             Err(error) if is_damage(&error) => {
                 let (store, note) = Self::open(&self.path.clone())?;
                 *self = store;
                 self.add(rows, MAX_ROWS).map_err(|error| said(&self.path, error))?;
-                note.map_or(Ok(()), Err)
+                Ok(note)
             }
-            other => other.map_err(|error| said(&self.path, error)),
+            other => other.map(|()| None).map_err(|error| said(&self.path, error)),
         }
     }
 
@@ -257,14 +277,25 @@ impl Recorder {
         let lost = Arc::new(AtomicU64::new(0));
         let left_out = Arc::clone(&lost);
         let write = move || {
-            let mut complaint = String::new();
+            // What was complained about last, and how much was not written since.
+            let (mut told, mut missing) = (String::new(), 0);
             while let Ok(first) = receiver.recv() {
                 let rows: Vec<Row> = std::iter::once(first).chain(receiver.try_iter().take(BATCH - 1)).collect();
-                if let Err(error) = store.add_anyhow(&rows)
-                    && error != complaint
-                {
-                    log(&error);
-                    complaint = error;
+                match store.add_anyhow(&rows) {
+                    Ok(note) => {
+                        note.iter().for_each(|note| log(note));
+                        if missing > 0 {
+                            log(&format!("it is written again; {missing} events in between are not in it"));
+                        }
+                        (told, missing) = (String::new(), 0);
+                    }
+                    Err(error) => {
+                        missing += rows.len();
+                        if error != told {
+                            log(&error);
+                            told = error;
+                        }
+                    }
                 }
                 let lost = left_out.swap(0, Ordering::Relaxed);
                 if lost > 0 {
@@ -315,21 +346,7 @@ fn read(path: &Path, peer: Option<&str>, last: u32) -> Result<Vec<Row>, String> 
             path.display()
         ));
     }
-    let said = |error: rusqlite::Error| {
-        let what_to_do = match error.sqlite_error_code() {
-            _ if version_of(path).is_some_and(|version| version > VERSION) => {
-                ": a newer version of shrike wrote it; read it with that one"
-            }
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => ": another program has it locked; end that",
-            _ if !path.is_file() => ": it is no file",
-            Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => ": not for this user (try sudo)",
-            _ if is_damage(&error) => {
-                ": it is damaged, or no history of shrike; a daemon that is started with it sets it aside and begins a new one"
-            }
-            _ => "",
-        };
-        format!("{}: {error}{what_to_do}", path.display())
-    };
+    let said = |error: rusqlite::Error| complaint(path, &error);
     let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
         .map_err(said)?;
     db.busy_timeout(Duration::from_secs(2)).map_err(said)?;

@@ -40,10 +40,14 @@ fn main() -> ExitCode {
     }
 }
 
-/// Writes to standard output; a reader that goes away early is no fault.
-fn print(text: &str) {
+/// Writes to standard output, and says whether somebody still reads; a reader that goes away early is no fault.
+fn write(text: &str) -> bool {
     let mut out = anstream::stdout();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_ok()
+}
+
+fn print(text: &str) {
+    let _ = write(text); // there is nothing else to say
 }
 
 fn execute(cli: Cli) -> Result<ExitCode, String> {
@@ -67,7 +71,7 @@ fn execute(cli: Cli) -> Result<ExitCode, String> {
         }
         Command::Diagnose(how) => return Ok(diagnose::run(&how, vici.as_deref(), print, to_stderr)),
         Command::Check(how) => return Ok(check::run(&how, print, to_stderr)),
-        Command::Watch(how) => return watch::run(&how, print, to_stderr),
+        Command::Watch(how) => return watch::run(&how, write, to_stderr),
         Command::Explain(what) => diagnose::explain(what.code.as_deref()).map(|text| print(&text)),
         Command::Metrics(how) => metrics::run(vici.as_deref(), how.listen, print),
         Command::History(how) => {

@@ -63,6 +63,10 @@ impl Watcher {
         for dialect in self.watches.keys() {
             series.entry(*dialect).or_default();
         }
+        // Silence could as well mean that nobody looked.
+        if self.runs == 1 && series.values().flatten().all(|listing| listing.sas.is_empty()) {
+            self.notes.push("no SA is listed yet".to_string());
+        }
         let mut changes = Vec::new();
         for (dialect, listings) in series {
             let watch = self.watches.entry(dialect).or_default();
@@ -154,7 +158,7 @@ fn interrupts() -> Result<Receiver<()>, String> {
 ///
 /// # Errors
 /// Signals cannot be caught.
-pub fn run(how: &How, print: impl Fn(&str), complain: impl Fn(&str)) -> Result<ExitCode, String> {
+pub fn run(how: &How, print: impl Fn(&str) -> bool, complain: impl Fn(&str)) -> Result<ExitCode, String> {
     let interrupted = interrupts()?;
     let clock = crate::clock::Clock::new();
     let every = Duration::from_secs(how.every);
@@ -173,19 +177,24 @@ pub fn run(how: &How, print: impl Fn(&str), complain: impl Fn(&str)) -> Result<E
         };
         let changes = watcher.take(started.as_nanos() / 1_000_000, printed);
         let time = crate::clock::local_time();
+        let mut read = true;
         for note in std::mem::take(&mut watcher.notes) {
-            print(&match how.json {
+            read &= print(&match how.json {
                 true => format!("{}\n", serde_json::json!({ "schema": SCHEMA, "time": time, "note": note })),
                 false => format!("{time}  {note}\n"),
             });
         }
         match changes {
-            Ok(changes) => changes.iter().for_each(|change| print(&line(&time, change, how.json))),
+            Ok(changes) => changes.iter().for_each(|change| read &= print(&line(&time, change, how.json))),
             Err(error) if how.json => {
                 let document = serde_json::json!({ "schema": SCHEMA, "time": time, "error": error });
-                print(&format!("{document}\n"));
+                read &= print(&format!("{document}\n"));
             }
-            Err(error) => print(&format!("{time}  {error}\n")),
+            Err(error) => read &= print(&format!("{time}  {error}\n")),
+        }
+        // Nobody is there any more to watch for.
+        if !read {
+            break;
         }
         if how.count.is_some_and(|count| watcher.runs >= count) {
             break;
@@ -253,6 +262,18 @@ mod tests {
         assert_eq!(watcher.worst(), Severity::Error);
         let summary = watcher.summary(false);
         assert!(summary.contains("flapping") && summary.contains("LIFETIME"), "{summary}");
+    }
+
+    #[test]
+    fn a_first_look_that_finds_nothing_is_told() {
+        for text in ["", HEADER] {
+            let mut watcher = Watcher::default();
+            let nothing = || Ok(Printed { text: text.to_string(), doubt: None });
+            assert_eq!(watcher.take(0, nothing()).unwrap(), []);
+            assert_eq!(std::mem::take(&mut watcher.notes), ["no SA is listed yet"]);
+            watcher.take(1000, nothing()).unwrap();
+            assert!(watcher.notes.is_empty(), "once is enough");
+        }
     }
 
     /// A command that fails has not said that SAs are gone, nor has one that prints another listing.

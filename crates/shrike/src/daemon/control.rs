@@ -204,7 +204,8 @@ impl Client {
             "list-conns" => self.list_conns(core, m),
             "shrike-list-ended" => self.list_ended(core, now),
             "shrike-list-strays" => self.list_strays(core, now),
-            "shrike-list-troubles" => self.list_troubles(core, now),
+            "shrike-list-send-errors" => self.list_send_errors(core, now),
+            "shrike-list-plane-faults" => self.list_plane_faults(core, now),
             "shrike-diagnose" => self.diagnose(core, now),
             "get-conns" => {
                 let names: Vec<String> = core.endpoint.connections().map(|c| c.name.clone()).collect();

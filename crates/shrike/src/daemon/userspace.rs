@@ -362,3 +362,43 @@ impl Drop for Userspace {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    /// What the data plane drops of late is told by the name of its counter.
+    #[test]
+    fn packets_that_were_dropped_are_told_while_they_are_many() {
+        let namespace = match linux::Namespace::anonymous() {
+            Ok(namespace) => namespace,
+            Err(error) => {
+                eprintln!("SKIP: {error}");
+                assert_ne!(std::env::var("SHRIKE_KERNEL_TESTS").as_deref(), Ok("1"), "this run must not skip: {error}");
+                return;
+            }
+        };
+        let drop_packets = || {
+            let mut plane = Userspace::open(4500, false)?;
+            let at = |seconds: u64| Instant::from_nanos(seconds * 1_000_000_000);
+            plane.timeout(at(0));
+            let healthy = plane.faults(at(1));
+            for n in 0..25u8 {
+                let mut packet = [vec![0x12, 0x34, 0x56, 0x78, 0, 0, 0, n], vec![0; 64]].concat();
+                plane.esp_in_udp(at(2), &mut packet, ([192, 0, 2, 2], 4500).into());
+            }
+            Ok::<_, String>((healthy, plane.faults(at(10))))
+        };
+        let (healthy, dropped) = match namespace.run(drop_packets).unwrap() {
+            Ok(found) => found,
+            Err(error) => {
+                eprintln!("SKIP: {error}");
+                return;
+            }
+        };
+        assert_eq!(healthy, []);
+        let within = Duration::from_secs(10);
+        assert_eq!(dropped, [PlaneFault::Counted { name: "esp-unknown-spi".into(), count: 25, within }]);
+    }
+}

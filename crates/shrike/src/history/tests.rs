@@ -120,9 +120,9 @@ fn a_damaged_file_is_set_aside() {
     let (mut store, _) = Store::open(&file.0).unwrap();
     std::fs::write(&file.0, vec![0x5a; 8192]).unwrap();
     let row = Row { kind: "ended".into(), connection: "gw".into(), text: "after".into(), ..Row::default() };
-    let note = store.add_anyhow(std::slice::from_ref(&row)).unwrap_err();
+    let note = store.add_anyhow(std::slice::from_ref(&row)).unwrap().unwrap();
     assert!(note.contains("set aside"), "{note}");
-    assert_eq!(store.add_anyhow(&[row]), Ok(()));
+    assert_eq!(store.add_anyhow(&[row]), Ok(None));
     assert_eq!(read(&file.0, Some("gw"), 10).unwrap().len(), 2);
 }
 
@@ -194,7 +194,7 @@ fn a_file_that_is_open_twice_is_no_harm() {
     let error = show(&file.0, None, 5, false).unwrap_err();
     assert!(error.contains("another program has it locked"), "{error}");
     other.execute_batch("COMMIT").unwrap();
-    assert_eq!(store.add_anyhow(&[row]), Ok(()));
+    assert_eq!(store.add_anyhow(&[row]), Ok(None));
     assert_eq!(read(&file.0, Some("late"), 10).unwrap().len(), 1);
 }
 
@@ -204,4 +204,29 @@ fn an_address_is_found_however_it_is_written() {
     let (mut store, _) = Store::open(&file.0).unwrap();
     store.add(&[Row { remote: "2001:db8::1".into(), ..Row::default() }], 10).unwrap();
     assert_eq!(read(&file.0, Some("2001:DB8:0::1"), 10).unwrap().len(), 1);
+}
+
+/// While somebody else has the file locked nothing is written, and in the end it is told how much that was.
+#[test]
+fn what_could_not_be_written_is_counted() {
+    let file = File::new("counted");
+    let notes = Arc::new(Mutex::new(Vec::new()));
+    let (kept, (told, waits)) = (Arc::clone(&notes), std::sync::mpsc::channel());
+    let recorder = Recorder::start(&file.0, move |note| {
+        kept.lock().unwrap().push(note.to_string());
+        let _ = told.send(());
+    })
+    .unwrap();
+    let other = Connection::open(&file.0).unwrap();
+    other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    let event = events().into_iter().find(|event| matches!(event, Event::IkeUp(_))).unwrap();
+    recorder.event(&event);
+    waits.recv_timeout(Duration::from_secs(30)).unwrap();
+    other.execute_batch("COMMIT").unwrap();
+    recorder.event(&event);
+    drop(recorder);
+    let notes = notes.lock().unwrap();
+    assert!(notes[0].contains("locked; end that"), "{notes:?}");
+    assert_eq!(notes[1], "it is written again; 1 events in between are not in it");
+    assert_eq!(read(&file.0, None, 10).unwrap().len(), 1);
 }

@@ -167,3 +167,54 @@ pub fn validity(event: &Message) -> Option<LiveCertificate> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
+    use std::time::Duration;
+
+    /// What a client is told of certificates and revocation lists is enough to say whose they are and when they run out.
+    #[test]
+    fn when_certificates_and_lists_run_out_is_known_from_what_is_listed() {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        params.distinguished_name = Default::default();
+        params.distinguished_name.push(DnType::CommonName, "root");
+        params.not_after = rcgen::date_time_ymd(2040, 1, 1);
+        let root = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let list = rcgen::CertificateRevocationListParams {
+            this_update: rcgen::date_time_ymd(2029, 1, 1),
+            next_update: rcgen::date_time_ymd(2030, 1, 1),
+            crl_number: rcgen::SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: Vec::new(),
+            key_identifier_method: rcgen::KeyIdMethod::Sha256,
+        };
+        let mut credentials = Credentials::default();
+        credentials.add_authority(Certificate::parse(root.der()).unwrap());
+        credentials.add_revocation_list(RevocationList::parse(list.signed_by(&root).unwrap().der()).unwrap());
+        let told = |m: &Message| list_of(&credentials, m);
+        let all = told(&Message::new());
+        let (first, second) = (Duration::from_secs(2_208_988_800), Duration::from_secs(1_893_456_000));
+        let name = Identity::from_wire(9, credentials.authorities()[0].subject());
+        assert_eq!(
+            all,
+            [
+                LiveCertificate { of: CertificateUse::Authority, name: name.clone(), not_after: Some(first) },
+                LiveCertificate { of: CertificateUse::RevocationList, name, not_after: Some(second) },
+            ]
+        );
+        let mut only = Message::new();
+        only.set("type", "X509_CRL");
+        assert_eq!(told(&only), all[1..]);
+        let mut other = Message::new();
+        other.set("subject", "CN=nobody");
+        assert_eq!(told(&other), []);
+    }
+
+    fn list_of(credentials: &Credentials, m: &Message) -> Vec<LiveCertificate> {
+        list(credentials, m).iter().filter_map(validity).collect()
+    }
+}

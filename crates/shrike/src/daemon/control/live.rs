@@ -18,11 +18,16 @@ impl Client {
         Message::new()
     }
 
-    /// What goes wrong below the protocol: `shrike-send-error` and `shrike-plane-fault` events.
-    pub(super) fn list_troubles(&mut self, core: &mut Core, now: Instant) -> Message {
+    /// What became of datagrams.
+    pub(super) fn list_send_errors(&mut self, core: &mut Core, now: Instant) -> Message {
         for error in core.troubles.list(now) {
             self.session.event("shrike-send-error", &schema::send_error(&error));
         }
+        Message::new()
+    }
+
+    /// What is wrong in the data plane.
+    pub(super) fn list_plane_faults(&mut self, core: &mut Core, now: Instant) -> Message {
         for fault in core.plane.faults(now) {
             self.session.event("shrike-plane-fault", &schema::plane_fault(&fault));
         }
