@@ -102,6 +102,8 @@ pub(crate) struct Context {
     pub pools: crate::Pools,
     /// This host's addresses that peers may be told of (MOBIKE).
     pub addresses: Vec<std::net::IpAddr>,
+    /// Those that it had before, as far as they are remembered: nothing begins from there.
+    pub gone: VecDeque<std::net::IpAddr>,
     /// Established SAs by identities and by the peer's address.
     pub peers: Peers,
     pub counters: [u64; COUNTERS.len()],
@@ -151,6 +153,7 @@ impl Context {
             pools: crate::Pools::default(),
             senseless: crate::v2::Senseless::default(),
             addresses: Vec::new(),
+            gone: VecDeque::new(),
             peers: Peers::default(),
             counters: [0; COUNTERS.len()],
             drops: [0; DropReason::ALL.len()],
