@@ -8,7 +8,7 @@ use crate::timers::Timers;
 use config::{Connection, SharedSecret};
 use crypto::Random;
 use model::dataplane::{Binding, Command};
-use model::{DropReason, Event, Identity, Instant, SaId, TrafficSelector};
+use model::{DropReason, Event, FailureKind, Identity, Instant, SaId, TrafficSelector};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -246,6 +246,13 @@ impl Context {
     pub fn held_elsewhere(&self, local: &Identity, remote: &Identity, at: SocketAddr) -> bool {
         let known = self.peers.with(&(local.clone(), remote.clone()));
         known.is_some_and(|sas| sas.values().any(|other| *other != at))
+    }
+
+    /// Whether there are as many IKE SAs between these identities as there may be: why there can be no other.
+    pub fn too_many_of(&self, local: &Identity, remote: &Identity) -> Option<FailureKind> {
+        let most = self.settings.ike_sa_limit_peer;
+        let known = self.peers.with(&(local.clone(), remote.clone())).map_or(0, BTreeMap::len);
+        (most != 0 && known >= most).then(|| FailureKind::TooManyOfPeer { remote: remote.clone(), most })
     }
 
     /// Whether another SA than `sa` is up with whoever is at this address. INITIAL_CONTACT is for an end that has none, and
