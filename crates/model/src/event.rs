@@ -239,6 +239,9 @@ impl Event {
                     Some(child) => format!("CHILD_SA {child} under {}[{}]", t.sa.name, t.sa.id.0),
                     None => format!("IKE_SA {}[{}]", t.sa.name, t.sa.id.0),
                 };
+                if t.is_temporary() {
+                    return ("IKE", 1, format!("{what} is not rekeyed for now: {}", t.failure));
+                }
                 let code = t.failure.kind.code();
                 ("IKE", 0, format!("rekeying of {what} ended: {} [{code}]; it goes on; {}", t.failure, t.remedy()))
             }

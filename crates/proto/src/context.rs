@@ -8,7 +8,7 @@ use crate::timers::Timers;
 use config::{Connection, SharedSecret};
 use crypto::Random;
 use model::dataplane::{Binding, Command};
-use model::{DropReason, Event, Identity, Instant, SaId, TrafficSelector};
+use model::{DropReason, Event, FailureKind, Identity, Instant, SaId, TrafficSelector};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -102,6 +102,8 @@ pub(crate) struct Context {
     pub pools: crate::Pools,
     /// This host's addresses that peers may be told of (MOBIKE).
     pub addresses: Vec<std::net::IpAddr>,
+    /// Those that it had before, as far as they are remembered: nothing begins from there.
+    pub gone: VecDeque<std::net::IpAddr>,
     /// Established SAs by identities and by the peer's address.
     pub peers: Peers,
     pub counters: [u64; COUNTERS.len()],
@@ -169,6 +171,7 @@ impl Context {
             pools: crate::Pools::default(),
             senseless: crate::v2::Senseless::default(),
             addresses: Vec::new(),
+            gone: VecDeque::new(),
             peers: Peers::default(),
             counters: [0; COUNTERS.len()],
             drops: [0; DropReason::ALL.len()],
@@ -296,6 +299,13 @@ impl Context {
     pub fn held_elsewhere(&self, local: &Identity, remote: &Identity, at: SocketAddr) -> bool {
         let known = self.peers.with(&(local.clone(), remote.clone()));
         known.is_some_and(|sas| sas.values().any(|other| *other != at))
+    }
+
+    /// Whether there are as many IKE SAs between these identities as there may be: why there can be no other.
+    pub fn too_many_of(&self, local: &Identity, remote: &Identity) -> Option<FailureKind> {
+        let most = self.settings.ike_sa_limit_peer;
+        let known = self.peers.with(&(local.clone(), remote.clone())).map_or(0, BTreeMap::len);
+        (most != 0 && known >= most).then(|| FailureKind::TooManyOfPeer { remote: remote.clone(), most })
     }
 
     /// Whether another SA than `sa` is up with whoever is at this address. INITIAL_CONTACT is for an end that has none, and

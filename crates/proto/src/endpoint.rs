@@ -7,6 +7,7 @@ mod initiation;
 mod outside;
 mod redirect;
 mod reload;
+mod remembered;
 mod renewal;
 mod shunts;
 mod strays;
@@ -803,25 +804,6 @@ impl Endpoint {
                 }
             }
         }
-    }
-
-    /// Remembers why an SA ended. Strangers' first messages share one place per address and reason, so that a flood of
-    /// them cannot wash out what matters.
-    fn bury(&mut self, tombstone: Tombstone) {
-        if tombstone.sa.established.is_none() && tombstone.sa.role == Role::Responder {
-            let same = |t: &Tombstone| {
-                t.sa.established.is_none()
-                    && t.sa.remote.ip() == tombstone.sa.remote.ip()
-                    && t.failure.kind.code() == tombstone.failure.kind.code()
-            };
-            self.tombstones.retain(|t| !same(t));
-        }
-        if self.tombstones.len() >= self.cx.settings.tombstones.max(1) {
-            let stranger = |t: &Tombstone| t.sa.established.is_none() && t.sa.role == Role::Responder;
-            let victim = self.tombstones.iter().position(stranger).unwrap_or(0);
-            self.tombstones.remove(victim);
-        }
-        self.tombstones.push_back(tombstone);
     }
 
     /// Where the configuration says something about `key` of a connection.

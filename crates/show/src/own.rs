@@ -283,7 +283,8 @@ impl Page {
         }
         self.labelled(2, "do:", &t.remedy());
         if let Some(time) = t.again_in {
-            self.labelled(2, "next:", &format!("begun again in {}", span(time)));
+            let what = if t.rekeying.is_some() { "rekeyed" } else { "begun again" };
+            self.labelled(2, "next:", &format!("{what} in {}", span(time)));
         }
         let plural = |n: u32| if n == 1 { "" } else { "s" };
         let (i, o) = (t.datagrams_in, t.datagrams_out);
@@ -357,7 +358,7 @@ fn broken(text: &str) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::samples::{connecting, ended, established, secs};
-    use model::{Algorithm, Dimension, FailureKind, Mismatch, NatState, Phase, Retransmissions, SaId, Side};
+    use model::{Algorithm, Dimension, FailureKind, Mismatch, NatState, Phase, Rekeying, Retransmissions, SaId, Side};
     use wire::grammar::RuleId;
     use wire::registry::{EncryptionId, KeyExchangeId, TransformType};
 
@@ -548,6 +549,24 @@ IKE SAs: 1 failed
   seen:   1 datagram from the peer, 1 to it, in 1s
 "
         );
+    }
+
+    #[test]
+    fn a_rekeying_that_failed_is_no_end() {
+        let ours = vec!["AES_GCM_16-128/CURVE_25519".to_string()];
+        let kind =
+            FailureKind::NoProposalChosen { phase: model::Phase::Child, found_by: Side::Peer, mismatch: None, ours };
+        let failed = |rekeying| Tombstone {
+            child: Some("net-net".into()),
+            rekeying: Some(rekeying),
+            again_in: Some(secs(9)),
+            ..ended(kind.clone(), "connections.gw-gw.children.net-net.esp_proposals", 12)
+        };
+        let first = show(&[], &[failed(Rekeying::First)]);
+        assert!(first.contains("gw-gw #7 / net-net  NOT REKEYED CHILD_PROPOSAL 20s ago"), "{first}");
+        assert!(first.contains("next:   rekeyed in 9s") && first.contains("(PFS)"), "{first}");
+        let later = show(&[], &[failed(Rekeying::Other)]);
+        assert!(later.contains("NOT REKEYED") && !later.contains("(PFS)"), "{later}");
     }
 
     #[test]

@@ -73,7 +73,7 @@ impl Row {
             Event::ChildUp(sa) => ("child-up", sa),
             Event::ChildDown(sa) => ("child-down", sa),
             Event::Ended(tombstone) => ("ended", &tombstone.sa),
-            Event::RekeyFailed(tombstone) => ("rekey-failed", &tombstone.sa),
+            Event::RekeyFailed(tombstone) if !tombstone.is_temporary() => ("rekey-failed", &tombstone.sa),
             _ => return None,
         };
         let mut row = Row {

@@ -56,6 +56,29 @@ struct Node {
     random: Vec<Rng>,
     /// Addresses beside the first.
     more: Vec<IpAddr>,
+    clock: Clock,
+}
+
+/// By how much the clock of a node is ahead of the simulation's, and behind it.
+#[derive(Clone, Copy, Default)]
+struct Clock {
+    ahead: Duration,
+    behind: Duration,
+    /// Since when it stands still.
+    still: Option<Instant>,
+}
+
+impl Clock {
+    /// What it shows.
+    fn read(&self, now: Instant) -> Instant {
+        let moved = (now + self.ahead).since(Instant::ZERO).saturating_sub(self.behind);
+        Instant::ZERO + moved
+    }
+
+    /// When it shows this.
+    fn when(&self, shown: Instant) -> Instant {
+        Instant::ZERO + (shown + self.behind).since(Instant::ZERO).saturating_sub(self.ahead)
+    }
 }
 
 /// Nodes, the net between them, and one clock.
@@ -123,10 +146,12 @@ impl Sim {
             })
         });
         let rng = self.rng.fork();
-        let endpoint = site.endpoint(rng.clone());
+        let mut endpoint = site.endpoint(rng.clone());
+        endpoint.set_addresses(self.now, vec![site.address]);
         let plane = Recording::default();
         let (log, more, random) = (Vec::new(), Vec::new(), vec![rng]);
-        self.nodes.push(Node { site, endpoint, plane, nat, log, up: true, more, random });
+        let clock = Clock::default();
+        self.nodes.push(Node { site, endpoint, plane, nat, log, up: true, more, random, clock });
         NodeId(self.nodes.len() - 1)
     }
 
@@ -209,7 +234,8 @@ impl Sim {
         }
         self.log(NodeId(index), Happened::Received(datagram.clone()));
         let input = Input::Datagram { local: datagram.to, remote: datagram.from, bytes: &datagram.bytes };
-        self.nodes[index].endpoint.handle(self.now, input);
+        let now = self.clock(NodeId(index));
+        self.nodes[index].endpoint.handle(now, input);
         self.drain(NodeId(index));
     }
 
@@ -236,12 +262,14 @@ impl Sim {
                     Output::FetchCertificate(uri) => self.lookups.push((node, uri)),
                     Output::Resolve(name) => {
                         let addresses = self.names.get(&name).cloned().unwrap_or_default();
-                        self.nodes[node.0].endpoint.name_resolved(self.now, &name, addresses);
+                        let now = self.clock(node);
+                        self.nodes[node.0].endpoint.name_resolved(now, &name, addresses);
                     }
                     Output::Solve(job) if self.solves => {
                         let mut solver = crypto::PuzzleSolver::new(job.puzzle.clone());
                         while solver.work(1024) {}
-                        self.nodes[node.0].endpoint.puzzle_solved(self.now, &job, solver.solution());
+                        let now = self.clock(node);
+                        self.nodes[node.0].endpoint.puzzle_solved(now, &job, solver.solution());
                     }
                     Output::Solve(job) => self.puzzles.push((node, job)),
                     Output::AddAddress(new) => self.log(node, Happened::AddAddress(new)),
@@ -280,7 +308,8 @@ impl Sim {
 
     /// Does something with an endpoint, and then what the endpoint wants.
     pub fn with<T>(&mut self, node: NodeId, act: impl FnOnce(&mut Endpoint, Instant) -> T) -> T {
-        let result = act(&mut self.nodes[node.0].endpoint, self.now);
+        let now = self.clock(node);
+        let result = act(&mut self.nodes[node.0].endpoint, now);
         self.drain(node);
         result
     }
@@ -288,7 +317,8 @@ impl Sim {
     /// Lets the data plane of a node report something.
     pub fn report(&mut self, node: NodeId, event: PlaneEvent) {
         self.log(node, Happened::Report(event.clone()));
-        self.nodes[node.0].endpoint.handle(self.now, Input::Plane(event));
+        let now = self.clock(node);
+        self.nodes[node.0].endpoint.handle(now, Input::Plane(event));
         self.drain(node);
     }
 
@@ -336,6 +366,8 @@ impl Sim {
         let node = &mut self.nodes[node.0];
         node.random.push(rng.clone());
         node.endpoint = node.site.endpoint(rng);
+        let all = std::iter::once(node.site.address).chain(node.more.iter().copied()).collect();
+        node.endpoint.set_addresses(node.clock.read(self.now), all);
         node.plane = Recording::default();
         node.up = true;
     }
@@ -351,9 +383,28 @@ impl Sim {
         self.nodes[node.0].up = false;
     }
 
-    /// A suspended node goes on. For it the clock jumps: everything that was due meanwhile is due now.
+    /// The same with a clock that does not count the time, as CLOCK_MONOTONIC does not.
+    pub fn suspend_clock(&mut self, node: NodeId) {
+        self.suspend(node);
+        self.nodes[node.0].clock.still.get_or_insert(self.now);
+    }
+
+    /// A suspended node goes on. For it the clock jumps: everything that was due meanwhile is due now; unless its clock
+    /// stood still.
     pub fn wake(&mut self, node: NodeId) {
-        self.nodes[node.0].up = true;
+        let (now, node) = (self.now, &mut self.nodes[node.0]);
+        node.up = true;
+        node.clock.behind += node.clock.still.take().map_or(Duration::ZERO, |still| now.since(still));
+    }
+
+    /// The clock of one node jumps ahead, as if it alone had been suspended for so long.
+    pub fn jump(&mut self, node: NodeId, time: Duration) {
+        self.nodes[node.0].clock.ahead += time;
+    }
+
+    /// What the clock of a node shows.
+    pub fn clock(&self, node: NodeId) -> Instant {
+        self.nodes[node.0].clock.read(self.now)
     }
 
     /// Forgets what was recorded: the nodes' logs and the datagrams. For simulations that are too long to keep them.
@@ -405,7 +456,7 @@ impl Sim {
         let packet = self.in_flight.first_key_value().map(|((at, _), _)| (*at, None));
         let timers = self.nodes.iter().enumerate().filter(|(_, n)| n.up);
         let timer = timers
-            .filter_map(|(index, node)| node.endpoint.poll_timeout().map(|(at, _)| (at, Some(index))))
+            .filter_map(|(index, node)| node.endpoint.poll_timeout().map(|(at, _)| (node.clock.when(at), Some(index))))
             .min_by_key(|(at, _)| *at);
         match (packet, timer) {
             (Some(p), Some(t)) => Some(if p.0 <= t.0 { p } else { t }),
@@ -422,7 +473,8 @@ impl Sim {
         self.now = self.now.max(at);
         match timer {
             Some(index) => {
-                self.nodes[index].endpoint.handle(self.now, Input::Timeout);
+                let now = self.clock(NodeId(index));
+                self.nodes[index].endpoint.handle(now, Input::Timeout);
                 self.drain(NodeId(index));
             }
             None => {
@@ -466,7 +518,7 @@ impl Sim {
                     !sa.tasks_active.is_empty() || !sa.tasks_queued.is_empty() || sa.waiting_for.is_some()
                 };
                 !matches!(node.endpoint.poll_timeout(), Some((_, Reason::Retransmit)))
-                    && !node.endpoint.snapshots(self.now).iter().any(busy)
+                    && !node.endpoint.snapshots(node.clock.read(self.now)).iter().any(busy)
             })
     }
 
@@ -484,7 +536,7 @@ impl Sim {
         for node in self.nodes.iter().filter(|n| n.up) {
             let name = &node.site.name;
             assert!(node.plane.violations.is_empty(), "{name}: {}", node.plane.violations.join("; "));
-            let snapshots = node.endpoint.snapshots(self.now);
+            let snapshots = node.endpoint.snapshots(node.clock.read(self.now));
             let listed: Vec<SaId> =
                 snapshots.iter().flat_map(|s| &s.children).filter(|c| c.installed.is_some()).map(|c| c.id).collect();
             for install in node.plane.installed() {
@@ -541,12 +593,12 @@ impl Sim {
 
     /// The SAs of a node.
     pub fn snapshots(&self, node: NodeId) -> Vec<SaSnapshot> {
-        self.endpoint(node).snapshots(self.now)
+        self.endpoint(node).snapshots(self.clock(node))
     }
 
     /// What ended at a node, the latest first.
     pub fn tombstones(&self, node: NodeId) -> Vec<Tombstone> {
-        self.endpoint(node).tombstones(self.now)
+        self.endpoint(node).tombstones(self.clock(node))
     }
 
     /// Why the latest SA of a node ended.

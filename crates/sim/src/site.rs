@@ -64,6 +64,8 @@ pub struct Site {
     raw: Option<(String, Vec<String>)>,
     /// The connection does not name the peer's.
     any_raw_key: bool,
+    /// It begins from any address that it has.
+    roaming: bool,
 }
 
 impl Site {
@@ -90,6 +92,7 @@ impl Site {
             crash_secret: None,
             raw: None,
             any_raw_key: false,
+            roaming: false,
         }
     }
 
@@ -104,6 +107,12 @@ impl Site {
     /// Puts the node behind this NAT box.
     pub fn behind(mut self, nat: Nat) -> Self {
         self.nat = Some(nat);
+        self
+    }
+
+    /// Lets it begin from whatever address it has.
+    pub fn roaming(mut self) -> Self {
+        self.roaming = true;
         self
     }
 
@@ -198,7 +207,8 @@ impl Site {
         }
         let mut out = String::from("connections {\n");
         for (peer, name) in &self.peers {
-            let _ = writeln!(out, "  {name} {{\n    local_addrs = {}\n    remote_addrs = {peer}", self.address);
+            let own = if self.roaming { "%any".to_string() } else { self.address.to_string() };
+            let _ = writeln!(out, "  {name} {{\n    local_addrs = {own}\n    remote_addrs = {peer}");
             for line in &self.connection {
                 let _ = writeln!(out, "    {line}");
             }

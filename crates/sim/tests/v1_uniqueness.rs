@@ -1,7 +1,7 @@
 //! IKEv1: several ISAKMP SAs with one peer, and what `unique` makes of them.
 
 use config::{AuthMethod, Authentication, Connection, SecretKind, SharedSecret};
-use model::{ConfigRef, FailureKind, Identity};
+use model::{ConfigRef, DropReason, FailureKind, Identity};
 use sim::{NodeId, Sim, Site};
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,6 +64,24 @@ fn doubled(mode: &str, unique: &str, names: Option<[&str; 2]>) -> (Sim, [NodeId;
 
 fn id(text: &str) -> Identity {
     text.parse().unwrap()
+}
+
+#[test]
+fn a_peer_has_so_many_isakmp_sas_and_no_more() {
+    for mode in MODES {
+        let mut sim = Sim::new(1);
+        let hub = site("b", "192.0.2.2", "%any", mode).connection("unique = never");
+        let b = sim.add(hub.child("remote_ts = 192.0.2.0/24").settings(|s| s.ike_sa_limit_peer = 2));
+        for n in 3..7 {
+            let a = site(&format!("a{n}"), &format!("192.0.2.{n}"), "192.0.2.2", mode).local_id(Some("a.example"));
+            let a = sim.add(a.connection("unique = never"));
+            sim.initiate(a, b);
+            sim.run_for(40 * SECOND);
+            assert_eq!((sim.carries(a, b), sim.endpoint(b).sizes().0), (n < 5, (n - 2).min(2)), "{mode}, {n}");
+        }
+        assert_eq!(sim.dropped(b, DropReason::IkeSaLimitPeer), 2, "{mode}");
+        assert_eq!(sim.failure(b).kind, FailureKind::TooManyOfPeer { remote: id("a.example"), most: 2 }, "{mode}");
+    }
 }
 
 #[test]

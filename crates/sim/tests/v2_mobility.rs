@@ -101,6 +101,23 @@ fn into_a_nat_and_out_of_it() {
     assert!(sim.quiet());
 }
 
+/// What was begun from an address that goes before there is an answer begins again from the one that is there.
+#[test]
+fn who_moves_before_the_ike_sa_is_up_begins_from_the_new_address() {
+    let (a, b) = sites();
+    let mut sim = Sim::new(11);
+    let (a, b) = (sim.add(a.roaming().connection("keyingtries = 0")), sim.add(b));
+    sim.set_conditions(Conditions { loss: 1000, ..Conditions::default() });
+    sim.initiate(a, b);
+    sim.run_for(5 * SECOND);
+    sim.relocate(a, address("198.51.100.7"));
+    sim.set_conditions(Conditions::default());
+    sim.run_for(300 * SECOND);
+    assert!(sim.carries(a, b));
+    assert_eq!(way(&sim, a), "198.51.100.7 192.0.2.2 198.51.100.7/32 === 10.2.0.0/16");
+    assert_eq!((sim.endpoint(a).sizes(), sim.endpoint(b).sizes()), ((1, 0), (1, 0)));
+}
+
 #[test]
 fn with_mobike_off_at_either_end_nothing_moves() {
     for off in [0, 1] {

@@ -148,6 +148,26 @@ fn who_may_not_move_ends_the_ike_sa() {
     assert_eq!(scene.sim.endpoint(scene.node).sizes(), (1, 0));
 }
 
+/// RFC 4555 section 3.6: what changes while the peer is being told is told afterwards.
+#[test]
+fn addresses_that_change_again_are_told_again() {
+    let mut scene = Scene::up(false);
+    let set = |scene: &mut Scene, all: &[&str]| {
+        let all = all.iter().map(|a| a.parse().unwrap()).collect();
+        scene.sim.undelivered.clear();
+        scene.sim.with(scene.node, |endpoint, now| endpoint.set_addresses(now, all));
+        scene.sent()
+    };
+    let sent = set(&mut scene, &["192.0.2.2", "198.51.100.1"]);
+    let first = scene.open(&sent).pop().expect("a request");
+    assert_eq!(first.notifies(), [NotifyType::ADDITIONAL_IP4_ADDRESS.0]);
+    assert!(set(&mut scene, &["192.0.2.2"]).is_empty(), "one at a time");
+    let sent = scene.answer(at(PEER), &first, &[]);
+    let second = scene.open(&sent).pop().expect("another request");
+    assert_eq!(second.notifies(), [NotifyType::NO_ADDITIONAL_ADDRESSES.0]);
+    assert!(scene.answer(at(PEER), &second, &[]).is_empty());
+}
+
 /// RFC 4555 section 3.7: a peer that says it has moved is asked to return a cookie from there.
 #[test]
 fn a_new_address_is_asked_for_its_cookie_and_another_one_ends_the_ike_sa() {

@@ -217,6 +217,9 @@ fn a_rekeying_that_the_peer_refuses_is_told_with_its_reason() {
             scene.answer(&request, notify(refusal, data));
             let child = of_child.then(|| "net".to_string());
             assert_eq!(not_rekeyed(&scene), [(child, code.to_string(), kept)], "{refusal}");
+            let lines = scene.sim.events(scene.node).filter(|(_, event)| matches!(event, Event::RekeyFailed(_)));
+            let levels: Vec<u8> = lines.map(|(_, event)| event.log().1).collect();
+            assert_eq!(levels, [u8::from(!kept)], "what is for the time being is no fault");
             let goes_on = refusal != NotifyType::CHILD_SA_NOT_FOUND || !of_child;
             assert_eq!(scene.sim.plane(scene.node).installed().count() == 1, goes_on, "{refusal}");
         }

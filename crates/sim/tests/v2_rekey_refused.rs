@@ -53,6 +53,7 @@ fn what_ike_auth_did_not_compare_shows_at_the_first_rekeying() {
             // It is kept, once, as what it is.
             let kept = sim.tombstones(node);
             assert_eq!((kept.len(), kept[0].rekeying), (1, Some(Rekeying::First)));
+            assert!(kept[0].again_in.is_some_and(|next| node == b || next <= 15 * SECOND));
             assert!(
                 diag::ended(&kept[0]).causes.first() == Some(&diag::Cause::Pfs),
                 "{ours} {theirs}: {:?}",
@@ -70,6 +71,10 @@ fn what_ike_auth_did_not_compare_shows_at_the_first_rekeying() {
                 other => panic!("{other:?}"),
             }
         }
+        // Again and again, and kept once.
+        sim.run_for(120 * SECOND);
+        assert!(told(&sim, a).len() > 5, "{}", told(&sim, a).len());
+        assert_eq!((sim.tombstones(a).len(), sim.tombstones(b).len()), (1, 1));
         assert!(sim.carries(a, b) && !sim.events(a).any(|(_, e)| matches!(e, Event::Ended(_) | Event::ChildDown(_))));
     }
 }

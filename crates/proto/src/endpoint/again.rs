@@ -9,7 +9,7 @@ use crate::backoff::after_refusal;
 use crate::ike_sa::IkeSa;
 use crate::timers::Reason;
 use crate::v2;
-use model::{Failure, FailureKind, Instant, Role, SaId, Tombstone};
+use model::{Failure, FailureKind, Instant, Role, SaId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -93,26 +93,6 @@ impl Endpoint {
         if !self.again.attempts.is_empty() && self.is_wanted(id) {
             self.give_up(Some(&name), None);
         }
-    }
-
-    /// SAs that ended, the latest first.
-    pub fn tombstones(&self, now: Instant) -> Vec<Tombstone> {
-        let again_in = |t: &Tombstone| match &t.child {
-            None => self.cx.timers.deadline(t.sa.id, Reason::Again),
-            Some(child) => match self.sas.get(&t.sa.id) {
-                Some(IkeSa::V2(sa)) => v2::due(sa, &self.cx, child),
-                _ => None,
-            },
-        };
-        // Of a child that is refused again and again the latest says when it is asked for.
-        let mut told: BTreeSet<(SaId, &Option<String>)> = BTreeSet::new();
-        let with_age = |t: &'_ Tombstone| {
-            let again_in = again_in(t).map(|at| at.since(now));
-            Tombstone { ended: now.since(t.at), again_in, ..t.clone() }
-        };
-        let latest = |t: &Tombstone, first: bool| Tombstone { again_in: t.again_in.filter(|_| first), ..t.clone() };
-        let all = self.tombstones.iter().rev();
-        all.map(|t| latest(&with_age(t), t.child.is_none() || told.insert((t.sa.id, &t.child)))).collect()
     }
 
     /// When the next attempt at a connection begins, of those that were refused.

@@ -132,6 +132,7 @@ impl Endpoint {
         attempt: u32,
         replaces: Option<SaId>,
     ) -> Result<SaId, FailureKind> {
+        let local = self.still_there(&connection, local, remote);
         // Another SA of this connection may be on its way: INITIAL_CONTACT would have the peer drop it.
         // Another connection may be for the same two identities; at this address it may turn out to be so.
         let known = self.sas.named(&connection.name).next().is_some() || self.sas.at(remote.ip()).next().is_some();
@@ -159,6 +160,17 @@ impl Endpoint {
             IkeSa::V2(Box::new(v2::initiate(&mut self.cx, now, wish)?))
         };
         Ok(self.begun(sa))
+    }
+
+    /// Our address for an IKE SA that is begun again, where it was begun from one that we have no more.
+    fn still_there(&self, connection: &Connection, local: SocketAddr, remote: SocketAddr) -> SocketAddr {
+        if !self.cx.gone.contains(&local.ip()) {
+            return local;
+        }
+        let usable = |a: &&std::net::IpAddr| {
+            a.is_ipv4() == remote.is_ipv4() && connection.local_addrs.iter().any(|pattern| pattern.matches(**a))
+        };
+        self.cx.addresses.iter().find(usable).map_or(local, |address| SocketAddr::new(*address, local.port()))
     }
 
     pub(super) fn begun(&mut self, sa: IkeSa) -> SaId {

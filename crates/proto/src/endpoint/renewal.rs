@@ -23,6 +23,9 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 /// of the old one would take them along (strongSwan does it in a job after message 6 of main mode).
 const LINGER: Duration = Duration::from_secs(10);
 
+/// So many of our former addresses are remembered.
+const MOST_GONE: usize = 64;
+
 impl Endpoint {
     /// Replaces keys before their time: of the Child SAs that a selection names, else of IKE SAs. Returns how many are
     /// affected; events tell how it goes. An ISAKMP SA (IKEv1) cannot be
@@ -118,11 +121,21 @@ impl Endpoint {
         if addresses == self.cx.addresses {
             return;
         }
-        self.cx.addresses = addresses;
+        self.note_addresses(addresses);
         for sa in self.sas.values_mut().filter_map(IkeSa::v2).filter(|sa| sa.can_move()) {
             sa.tell_addresses(&mut self.cx, now);
         }
         self.carry_out_effects(now);
+    }
+
+    fn note_addresses(&mut self, addresses: Vec<IpAddr>) {
+        let gone = self.cx.addresses.iter().copied().filter(|a| !addresses.contains(a));
+        self.cx.gone.extend(gone);
+        self.cx.gone.retain(|a| !addresses.contains(a));
+        while self.cx.gone.len() > MOST_GONE {
+            self.cx.gone.pop_front();
+        }
+        self.cx.addresses = addresses;
     }
 
     /// The IKE SAs whose addresses can change, with those addresses.
@@ -132,6 +145,14 @@ impl Endpoint {
 
     /// An IKE SA and its Child SAs use other addresses from now on, and the peer is told (RFC 4555 section 3.5).
     pub fn roam(&mut self, now: Instant, id: SaId, local: IpAddr, remote: IpAddr) {
+        let before = self.sas.get(&id).map(|sa| sa.addresses().0.ip());
+        if let Some(before) = before.filter(|before| *before != local && self.cx.addresses.contains(before)) {
+            // It is gone: the peer must not hear that we may be there.
+            let left = self.cx.addresses.iter().copied().filter(|a| *a != before && *a != local);
+            let mut addresses: Vec<IpAddr> = left.chain([local]).collect();
+            addresses.sort();
+            self.note_addresses(addresses);
+        }
         if let Some(sa) = self.sas.get_mut(&id).and_then(IkeSa::v2).filter(|sa| sa.is_mobile()) {
             sa.roam(&mut self.cx, now, local, remote);
         }

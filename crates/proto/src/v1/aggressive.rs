@@ -315,7 +315,8 @@ fn message3(
         }
     };
     let initial_contact = chain.notifies().any(|n| n.kind == V1NotifyType::INITIAL_CONTACT);
-    if !initial_contact && connection.remote_xauth().is_none() {
+    let others_stay = !initial_contact || connection.unique == config::Unique::Never;
+    if others_stay && connection.remote_xauth().is_none() {
         let local = sa.local_id.clone()?;
         let taken = not_unique(cx, &connection, (&local, &remote), path.remote);
         if let Some(kind) = taken {

@@ -417,7 +417,8 @@ fn message5(
         }
     };
     let local = own_identity(&connection, path.local);
-    if !believed.initial_contact && connection.remote_xauth().is_none() {
+    let others_stay = !believed.initial_contact || connection.unique == config::Unique::Never;
+    if others_stay && connection.remote_xauth().is_none() {
         let taken = not_unique(cx, &connection, (&local, &remote), path.remote);
         if let Some(kind) = taken {
             refuse(sa, cx, index, &believed.opened, path, V1NotifyType::AUTHENTICATION_FAILED);

@@ -482,7 +482,7 @@ pub(super) fn shortened(sa: &mut IsakmpSa, cx: &mut Context, lifetime: Lifetime)
     end_by(sa, cx, established + time.mul_f64(10.0 / 11.0));
 }
 
-/// `unique = keep`: why there can be no SA with a peer that has one already.
+/// `unique = keep`, and `ikesa_limit_peer`: why there can be no SA with a peer that has one already, or too many.
 pub(super) fn not_unique(
     cx: &Context,
     connection: &Connection,
@@ -490,7 +490,10 @@ pub(super) fn not_unique(
     at: SocketAddr,
 ) -> Option<FailureKind> {
     let elsewhere = cx.held_elsewhere(local, remote, at);
-    (connection.unique == Unique::Keep && elsewhere).then(|| FailureKind::NotUnique { remote: remote.clone() })
+    if connection.unique == Unique::Keep && elsewhere {
+        return Some(FailureKind::NotUnique { remote: remote.clone() });
+    }
+    cx.too_many_of(local, remote).filter(|_| connection.unique != Unique::Replace)
 }
 
 /// INITIAL-CONTACT from the peer, or `unique = replace` (RFC 2407 section 4.6.3.3).

@@ -47,6 +47,8 @@ use crypto::{KeyKind, Scheme};
 use model::{
     CertificateProblem, DropReason, Event, FailureKind, Identity, Instant, Role, Side, TrafficSelector, narrow,
 };
+use crypto::{Certificate, KeyKind, RawKey, Scheme};
+use model::{CertificateProblem, Event, FailureKind, Identity, Instant, Role, Side, TrafficSelector, narrow};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -488,9 +490,6 @@ pub(super) fn request(
         Err((connection, kind)) => {
             sa.connection = connection.or(sa.connection.take());
             sa.remote_id = peer;
-            if matches!(kind, FailureKind::TooManyOfPeer { .. }) {
-                cx.dropped(DropReason::IkeSaLimitPeer, request.path.remote);
-            }
             // Section 2.21.2: the peer learns that it failed, never why; of the form of its request it does (RFC 6023
             // section 3).
             let form = matches!(kind, FailureKind::ChildlessMismatch { .. });
@@ -668,11 +667,10 @@ fn prove(
     };
     let mut proven = verify(cx, now, connection, chain, (keys, &proof), (&local, remote))?;
     // Those that go when this one is up do not count.
-    let alone = connection.unique == Unique::Replace || chain.notify(NotifyType::INITIAL_CONTACT).is_some();
-    let most = cx.settings.ike_sa_limit_peer;
-    let known = cx.peers.with(&(local.clone(), remote.clone())).map_or(0, std::collections::BTreeMap::len);
-    if most != 0 && known >= most && (!alone || connection.unique == Unique::Never) {
-        return Err(FailureKind::TooManyOfPeer { remote: remote.clone(), most });
+    let alone = connection.unique == Unique::Replace
+        || (connection.unique != Unique::Never && chain.notify(NotifyType::INITIAL_CONTACT).is_some());
+    if let Some(kind) = cx.too_many_of(&local, remote).filter(|_| !alone) {
+        return Err(kind);
     }
     let own = id_body(local.kind().number(), local.data());
     let (message, nonce, sk_p) = (&half_open.response, &half_open.nonce_i, &sk_p.responder);

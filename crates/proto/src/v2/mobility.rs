@@ -207,7 +207,11 @@ impl IkeSa {
 
     /// Our set of addresses changed, but not the one in use (section 3.6).
     pub(crate) fn tell_addresses(&mut self, cx: &mut Context, now: Instant) {
-        self.enqueue(cx, now, Task::TellAddresses);
+        // One that is under way says what was before.
+        if !self.queue.contains(&Task::TellAddresses) {
+            self.queue.push_back(Task::TellAddresses);
+        }
+        self.next_task(cx, now);
     }
 
     /// Whether its messages have to come from an address of ours that is there: until its end is confirmed, too.

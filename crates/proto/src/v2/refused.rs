@@ -8,7 +8,7 @@ use super::sa::IkeSa;
 use crate::backoff::after_refusal;
 use crate::context::Context;
 use crate::timers::Reason;
-use model::{ChildState, Instant, SaId, TrafficSelector};
+use model::{ChildState, Instant, SaId, Tombstone, TrafficSelector};
 
 /// What a placeholder was for.
 pub(super) struct Wish {
@@ -57,8 +57,20 @@ pub(crate) fn ask_now(sa: &mut IkeSa, cx: &mut Context, now: Instant, name: &str
     }
 }
 
-/// When a child of this name is asked for again.
-pub(crate) fn due(sa: &IkeSa, cx: &Context, name: &str) -> Option<Instant> {
+/// When a rekeying that failed is tried again: of the Child SA of this name, or of the IKE SA.
+fn rekeyed(sa: &IkeSa, cx: &Context, child: Option<&str>) -> Option<Instant> {
+    let Some(name) = child else { return sa.rekey_at };
+    let up = sa.children.iter().filter(|c| c.name == name && c.state == ChildState::Installed);
+    let due = up.filter_map(|c| Some((cx.timers.deadline(sa.id, Reason::ChildLifetime(c.id))?, c.expires)));
+    due.filter(|(at, expires)| Some(*at) != *expires).map(|(at, _)| at).min()
+}
+
+/// When that is tried again which this is about: a child that is asked for, or a rekeying.
+pub(crate) fn due(sa: &IkeSa, cx: &Context, about: &Tombstone) -> Option<Instant> {
+    if about.rekeying.is_some() {
+        return rekeyed(sa, cx, about.child.as_deref()).filter(|_| sa.is_established());
+    }
+    let name = about.child.as_deref()?;
     let of_name = sa.children.iter().filter(|c| c.name == name && waits(sa, cx, c));
     of_name.filter_map(|c| cx.timers.deadline(sa.id, Reason::ChildLifetime(c.id))).min()
 }

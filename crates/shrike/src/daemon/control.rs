@@ -422,7 +422,9 @@ fn rekey(core: &mut Core, now: Instant, m: &Message) -> Message {
         false => core.endpoint.rekey(now, &selection),
     };
     if matches == 0 && anew {
-        return schema::refusal("no matching IKE SAs that began here, are up and have a Child SA");
+        return schema::refusal(
+            "no matching IKE SAs that are up, have a Child SA and do not authenticate anew already",
+        );
     }
     if matches == 0 {
         return schema::refusal("no matching SAs to rekey found (IKEv2 SAs that are up)");

@@ -42,7 +42,7 @@ pub(super) fn judge(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, received:
     });
     let mut good = taken.is_some() && right;
     if let (true, Some(connection), Some(local), Some(user)) = (good, &taken, &sa.local_id, &user)
-        && sa.configuration.uniqueness != Some(true)
+        && (sa.configuration.uniqueness != Some(true) || connection.unique == config::Unique::Never)
     {
         sa.configuration.not_unique = phase1::not_unique(cx, connection, (local, user), sa.remote);
         good = sa.configuration.not_unique.is_none();
