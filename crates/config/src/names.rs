@@ -328,7 +328,7 @@ static TABLE: &[KeyDoc] = &[
         "interface",
         "",
         Yes,
-        "Interface of the policies, which must be there by then (Linux, the kernel's ESP).",
+        "Interface that packets leave by which the outbound policies are for; it must be there by then (Linux, the kernel's ESP).",
     ),
     key(
         CHILD,

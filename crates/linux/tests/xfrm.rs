@@ -109,9 +109,14 @@ fn an_interface_what_is_forwarded_and_the_outer_header() {
             child.binding = Binding { interface: lo, forward_out: true, ..Binding::default() };
             child.header = HeaderFields { copy_df: false, copy_ecn: false, copy_dscp: CopyDscp::In };
             apply_install(&mut xfrm, child.clone());
-            // A Child SA for any interface has policies of its own.
-            apply_install(&mut xfrm, install(2));
+            let mut other = install(2);
+            other.remote_ts = vec!["10.3.0.0/16".parse().unwrap()];
+            apply_install(&mut xfrm, other);
             assert_eq!(xfrm.count().unwrap(), (4, 4 + 3), "outbound, inbound and forwarded in both directions");
+            let listed = std::process::Command::new("ip").args(["xfrm", "policy"]).output().unwrap();
+            let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+            let of = |dir: &str| listed.split("src ").filter(|one| one.contains("dev lo") && one.contains(dir)).count();
+            assert_eq!((of("dir out"), of("dir fwd"), of("dir in")), (1, 1, 0), "what leaves: {listed}");
             xfrm.apply(&Command::Delete { child: SaId(1) }).unwrap();
             assert_eq!(xfrm.count().unwrap(), (2, 3));
             xfrm.apply(&Command::Delete { child: SaId(2) }).unwrap();

@@ -145,7 +145,7 @@ pub struct Binding {
     pub if_id_out: Option<u32>,
     /// ICMP errors about packets of the Child SA belong to it, whoever sends them (RFC 4301 section 6).
     pub icmp: bool,
-    /// The interface of the policies; any without it.
+    /// The interface that packets leave by which the outbound policies are for; any without it.
     pub interface: Option<InterfaceName>,
     /// What is forwarded into the tunnel passes where a policy drops what is forwarded.
     pub forward_out: bool,

@@ -154,6 +154,14 @@ impl Rule {
         }
     }
 
+    /// What the kernel compares an interface with is the one that a packet leaves by: of what comes out of a tunnel, another.
+    fn selector(&self, selector: &Selector, direction: Direction) -> Selector {
+        match (self, direction) {
+            (Self::Protect(_), Direction::In | Direction::Forward) => Selector { interface: 0, ..*selector },
+            _ => *selector,
+        }
+    }
+
     /// Bypasses before everything else, discards after it, whatever the selectors. What lets packets be forwarded into a
     /// tunnel comes after what tunnels demand, which may be of the same packets where they come from another one.
     pub(super) fn priority(&self, selector: &Selector, direction: Direction) -> u32 {
@@ -252,7 +260,12 @@ pub(super) fn set_policy(
     for direction in rule.directions(taken) {
         let mut request = Request::new(message::UPDATE_POLICY, CREATE);
         let flags = (matches!(rule, Rule::Shunt(ShuntAction::Drop, ..)), rule.binding().icmp);
-        request.put(&message::policy_info(selector, *direction, rule.priority(selector, *direction), flags));
+        request.put(&message::policy_info(
+            &rule.selector(selector, *direction),
+            *direction,
+            rule.priority(selector, *direction),
+            flags,
+        ));
         // Without a template: it is in the clear when it is forwarded, and the outbound policy protects it then.
         if let Rule::Protect(of) = rule
             && *direction != Direction::ForwardOut
@@ -281,7 +294,7 @@ fn delete_policy(
 ) -> Result<(), XfrmError> {
     for direction in gone.directions(taken) {
         let mut request = Request::new(message::DELETE_POLICY, 0);
-        request.put(&message::policy_id(selector, *direction));
+        request.put(&message::policy_id(&gone.selector(selector, *direction), *direction));
         for (kind, value) in message::policy_binding(gone.binding(), *direction) {
             request.attribute(kind, &value);
         }
