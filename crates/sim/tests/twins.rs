@@ -101,7 +101,7 @@ fn one_goes_if_only_one_end_knows_the_rule() {
             stayed[usize::from(sim.snapshots(a)[0].role == model::Role::Initiator)] += 1;
         }
     }
-    assert!(stayed.iter().all(|n| *n > 100), "{stayed:?}");
+    assert!(stayed.iter().all(|n| *n > 20), "{stayed:?}");
 }
 
 /// What each end does when the peer deletes an SA does not bring the one back that goes.

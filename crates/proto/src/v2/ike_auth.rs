@@ -44,10 +44,6 @@ use crate::credentials::{Checked, Signature, method_name, own_identity, scheme_f
 use crate::policy;
 use config::{AuthMethod as Method, Connection, SharedSecret, Unique, best_psk};
 use crypto::{KeyKind, Scheme};
-use model::{
-    CertificateProblem, DropReason, Event, FailureKind, Identity, Instant, Role, Side, TrafficSelector, narrow,
-};
-use crypto::{Certificate, KeyKind, RawKey, Scheme};
 use model::{CertificateProblem, Event, FailureKind, Identity, Instant, Role, Side, TrafficSelector, narrow};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -510,7 +506,7 @@ pub(super) fn request(
     send_certificates(&mut reply, &auth.certificates);
     reply.auth(auth.method, auth.value.expose());
     sa.one_of_two.note(&connection, request.chain);
-    sa.one_of_two.tell(now, &connection, &mut reply);
+    sa.one_of_two.answer(now, &mut reply);
     crash::tell(cx, &mut reply, sa.spis);
     window::announce(cx, &mut reply, &mut sa.replies);
     crash::take(sa, cx, request.chain);

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! IKE_AUTH request  -> SK { IDi ... V }      V: the end that sends it applies the rule
-//! IKE_AUTH response <- SK { IDr ... V }
+//! IKE_AUTH response <- SK { IDr ... V }      only to who has sent it
 //! ```
 //!
 //! The Vendor ID (RFC 7296 section 3.12) is inside what is encrypted: nobody else learns from it whose program this is.
@@ -25,11 +25,19 @@ pub(crate) struct OneOfTwo {
 }
 
 impl OneOfTwo {
-    /// Our IKE_AUTH message leaves.
-    pub fn tell(&mut self, now: Instant, connection: &Connection, chain: &mut ChainBuilder) {
+    /// Our IKE_AUTH request leaves.
+    pub fn tell(&mut self, now: Instant, connection: &Connection, request: &mut ChainBuilder) {
         self.proof_sent = Some(now);
         if connection.unique != Unique::Never {
-            chain.vendor_id(RULE);
+            request.vendor_id(RULE);
+        }
+    }
+
+    /// Our IKE_AUTH response leaves.
+    pub fn answer(&mut self, now: Instant, response: &mut ChainBuilder) {
+        self.proof_sent = Some(now);
+        if self.known {
+            response.vendor_id(RULE);
         }
     }
 
