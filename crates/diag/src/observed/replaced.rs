@@ -23,7 +23,7 @@ const DELETES: usize = 2;
 const NO_LIFETIME: u64 = 10;
 /// So many peers that begin anew together have one reason.
 const ALL_PEERS: usize = 3;
-/// So many SAs, and no more, may be an operator's.
+/// So many SAs, and no more, may be somebody's who tries something.
 const FEW: usize = 5;
 /// So many times is no accident.
 const TWICE: usize = 2;
@@ -219,18 +219,11 @@ fn kicked(sa: &ObservedSa, next: &Made<'_>) -> bool {
         && after.all(|m| address(sa, m) == next.sa.responder.ip())
 }
 
-/// Whose INFORMATIONAL exchange is the last of an SA, if one is.
-fn last_word(sa: &ObservedSa) -> Option<Role> {
-    let last = sa.messages.iter().filter(|m| !m.response).max_by_key(|m| m.first)?;
-    let about = matches!(last.exchange, ExchangeType::INFORMATIONAL | ExchangeType::INFORMATIONAL_V1);
-    (about && last.encrypted && last.repeated == 0).then_some(last.sender)
-}
-
-/// Whether these instants, in milliseconds, are as far from each other as a timer makes them.
+/// Whether these instants, in milliseconds, are about as far from each other as a timer makes them.
 fn regular(ups: &[u64]) -> bool {
     let gaps: Vec<u64> = ups.iter().zip(ups.iter().skip(1)).map(|(one, next)| next.saturating_sub(*one)).collect();
     let (least, most) = (gaps.iter().min().copied().unwrap_or(0), gaps.iter().max().copied().unwrap_or(0));
-    most - least <= (most / 8).max(3_000)
+    most.saturating_mul(2) <= least.saturating_mul(3)
 }
 
 /// The verdict on the SAs of a pair, if they are constantly replaced.
@@ -258,11 +251,6 @@ fn constantly(made: &[Made<'_>], ends: &[End], ups: &[u64], sites: &BTreeMap<usi
         }
         _ => return None,
     };
-    // Whoever ends what he has begun and begins it again, now and then, is an operator at work.
-    let own = made.iter().filter(|it| last_word(it.sa) == Some(Initiator) && !it.childless).count();
-    if own * 2 >= ends.len() && made.len() <= FEW && !regular(ups) {
-        return None;
-    }
     let swapped = made
         .iter()
         .zip(made.iter().skip(1))
@@ -281,6 +269,15 @@ fn constantly(made: &[Made<'_>], ends: &[End], ups: &[u64], sites: &BTreeMap<usi
     let mut evidence = Vec::new();
     let initiator = made.first().map(|it| it.sa.initiator.ip());
     let others: Vec<IpAddr> = made.iter().filter_map(|it| sites.get(&it.n).copied()).collect();
+    // A few at no pace, with nothing wrong before the next one: an operator at work, or a client that goes from one network
+    // to another and back.
+    let told = by.is_some_and(|(who, _)| Some(who) != initiator) && others.is_empty();
+    if made.len() <= FEW
+        && !regular(ups)
+        && !(many_crossed || most(swapped) || bare * 2 > made.len() || lost > 0 || told)
+    {
+        return None;
+    }
     let causes: &[Cause] = if let Some(other) = others.first().filter(|_| most(others.len()) && others.len() >= TWICE) {
         let line = "of two sites with one identity the responder keeps the newer one; give each an identity of its own";
         evidence.push(format!("{} of them end when {other} is established: {line}", others.len()));
@@ -569,6 +566,10 @@ mod tests {
             assert_eq!(severity(&[0, 60, 120, 180]), Severity::Error, "as a timer does it");
             assert_eq!(severity(&[0, 40, 160, 230, 300, 420, 450]), Severity::Error, "too often");
         }
+        // From one network to another and back, without a word.
+        let roaming = [(1, 0), (3, 40), (1, 160), (3, 200), (1, 460), (3, 480)];
+        let sas: Vec<_> = roaming.iter().map(|(host, at)| made(2, [*host, 2], *at)).collect();
+        assert!(worst(&sas).0 <= Severity::Info);
     }
 
     /// The responder deletes the SA of one when the other one's is there.
