@@ -349,7 +349,12 @@ fn row(sa: &ListedSa) -> String {
 }
 
 fn established(name: String, good: &[&Course<'_>], last: usize) -> Finding {
-    if let Some(course) = good.iter().find(|course| course.begun >= 2 && course.gone >= 1) {
+    // racoon counts what it negotiates. Where only what is installed counts, one that is there again after a look without
+    // may have been rekeyed just then.
+    let rekeyed = |course: &Course<'_>| {
+        course.gone < 2 && course.told.state.is_some() && course.told.phase2.is_some_and(|there| there > 0)
+    };
+    if let Some(course) = good.iter().find(|course| course.begun >= 2 && course.gone >= 1 && !rekeyed(course)) {
         let causes = [C::ChildFailed, C::TrafficSelector, C::Pfs, C::Phase2Timeout];
         let why = "phase 1 is established; phase 2 begins again and again and does not stay".to_string();
         let mut found = finding("no-phase-2", name, Severity::Error, &causes, why);

@@ -198,6 +198,23 @@ fn both_ends_decide_together() {
 }
 
 #[test]
+fn a_look_between_two_child_sas_is_no_fault() {
+    let of = |counts: &[u32], state: Option<&str>| {
+        let state = state.map(str::to_string);
+        let look = |(n, count): (u64, &u32)| Listing {
+            at: Some(n * 1000),
+            sas: vec![ListedSa { phase2: Some(*count), state: state.clone(), ..sa(1) }],
+        };
+        verdict(&(0..).zip(counts).map(look).collect::<Vec<_>>()).0
+    };
+    let charon = Some("ESTABLISHED");
+    assert_eq!(of(&[1, 1, 0, 1, 1], charon), "established");
+    assert_eq!((of(&[1, 0, 1, 0, 1], charon), of(&[1, 0, 1, 0], charon)), ("no-phase-2", "no-phase-2"));
+    // racoon's are those under negotiation.
+    assert_eq!(of(&[1, 0, 1], None), "no-phase-2");
+}
+
+#[test]
 fn an_empty_listing_is_a_finding() {
     assert_eq!(verdict(&series(10, 5, |_| vec![])), ("not-started", Severity::Info, Some(C::NotStarted)));
     assert_eq!(listed(&[]), []);
