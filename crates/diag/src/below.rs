@@ -36,17 +36,29 @@ pub(crate) fn explain(found: &mut Finding, error: &SendError) {
         (found.id, found.severity) = ("never-established", Severity::Warning);
     }
     found.why = format!("{}; sending: {}", found.why, error.trouble);
+    found.evidence.push(evidence(error));
+}
+
+/// The same of packets of a Child SA that do not come back.
+pub(crate) fn explain_one_way(found: &mut Finding, error: &SendError) {
+    put_first(found, C::NatTraversal, remedy(error));
+    found.why = format!("{}; sending: {}", found.why, error.trouble);
+    found.evidence.push(evidence(error));
+}
+
+fn evidence(error: &SendError) -> String {
     let by = match error.reporter {
         Some(reporter) => format!(", as {reporter} reports (unprotected: anybody on the path can say so)"),
         None => String::new(),
     };
-    found.evidence.push(format!(
-        "sending to {}: {}, {} times, the latest {} s ago{by}",
-        error.to,
+    format!(
+        "sending {}to {}: {}, {} times, the latest {} s ago{by}",
+        if error.to.port() == 0 { "ESP " } else { "" },
+        if error.to.port() == 0 { error.to.ip().to_string() } else { error.to.to_string() },
         error.trouble,
         error.count,
         error.last.as_secs()
-    ));
+    )
 }
 
 /// Makes a cause the first, with its line of what to do.
@@ -62,7 +74,11 @@ fn put_first(found: &mut Finding, cause: Cause, remedy: String) {
 }
 
 fn remedy(error: &SendError) -> String {
-    let (host, port) = (error.to.ip(), error.to.port());
+    let host = error.to.ip();
+    let what = match error.to.port() {
+        0 => "ESP (IP protocol 50)".to_string(),
+        port => format!("UDP port {port}"),
+    };
     match error.trouble {
         SendTrouble::HostUnreachable => {
             format!(
@@ -71,12 +87,11 @@ fn remedy(error: &SendError) -> String {
         }
         SendTrouble::NetworkUnreachable => format!("add a route to {host} (ip route get {host})"),
         SendTrouble::PortUnreachable => format!(
-            "start the IKE daemon of {host}, or forward UDP port {port} to it: the host is reached, and nobody there has \
-             the port"
+            "start the IKE daemon of {host}, or forward {what} to it: the host is reached, and nobody there takes it"
         ),
-        SendTrouble::NotPermitted => format!(
-            "let UDP out to {host} port {port} in this host's packet filter (nft list ruleset, iptables -L OUTPUT)"
-        ),
+        SendTrouble::NotPermitted => {
+            format!("let {what} out to {host} in this host's packet filter (nft list ruleset, iptables -L OUTPUT)")
+        }
         SendTrouble::TooLong => format!(
             "let the messages be shorter (fragmentation = yes at both ends, fewer proposals), or raise the MTU of the \
              route to {host}"

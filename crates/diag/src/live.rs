@@ -11,7 +11,7 @@ use model::{
     UNREADABLE, UNREADABLE_TEXT,
 };
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use wire::grammar::{RuleId, rule};
 
@@ -251,7 +251,17 @@ impl Group<'_> {
         if let Some((main, error)) = found.first_mut().zip(self.sending(live)) {
             below::explain(main, error);
         }
-        found.extend(self.one_way());
+        found.extend(self.one_way().map(|mut one_way| {
+            let carrier = self.sas.iter().find(|sa| up(sa) && sa.children.iter().any(|child| carries(child.state)));
+            let error = carrier.and_then(|sa| {
+                let esp = SocketAddr::new(sa.remote.ip(), 0);
+                below::latest(live, esp, RECENT).or_else(|| below::latest(live, sa.remote, RECENT))
+            });
+            if let Some(error) = error {
+                below::explain_one_way(&mut one_way, error);
+            }
+            one_way
+        }));
         for finding in &mut found {
             finding.peer = self.peer();
             if !self.name.is_empty() {

@@ -78,7 +78,7 @@ impl fmt::Display for SendTrouble {
 /// What was said so about what goes to one address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SendError {
-    /// Where the datagrams go.
+    /// Where the datagrams go; port 0 for ESP packets, which have none.
     pub to: SocketAddr,
     /// What was said.
     pub trouble: SendTrouble,

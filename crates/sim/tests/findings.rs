@@ -60,6 +60,26 @@ fn packets_that_nobody_answers_are_told() {
     assert_eq!(one_way(50, 100, Some(300), 200), None, "nothing is sent either");
 }
 
+/// What keeps ESP from leaving is the reason why nothing comes back.
+#[test]
+fn packets_that_cannot_leave_are_told_by_what_stops_them() {
+    let (sim, a, _) = up();
+    let told = |to: &str| {
+        let mut live = live(&sim, a);
+        let counters = &mut live.sas[0].children[0].counters;
+        (counters.packets_in, counters.packets_out) = (0, 100);
+        let (trouble, last) = (model::SendTrouble::NotPermitted, 2 * SECOND);
+        live.send_errors =
+            vec![model::SendError { to: to.parse().unwrap(), trouble, count: 100, last, reporter: None }];
+        let found = diag::live(&live).into_iter().find(|found| found.id == "one-way").unwrap();
+        format!("{} {:?}", found.remedy[0], found.evidence)
+    };
+    let text = told("192.0.2.2:0");
+    assert!(text.contains("let ESP (IP protocol 50) out to 192.0.2.2"), "{text}");
+    assert!(text.contains("sending ESP to 192.0.2.2: not permitted"), "{text}");
+    assert!(!told("192.0.2.3:0").contains("not permitted"));
+}
+
 /// With `pfs_probe`, groups that differ are found soon after the first Child SA, which stays and is not tried again and again;
 /// where they are the same, it is replaced once.
 #[test]

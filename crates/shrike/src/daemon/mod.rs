@@ -614,6 +614,9 @@ impl Daemon {
         for report in self.sockets.take_reports() {
             self.core.troubles.reported(now, &report);
         }
+        for (to, error) in self.core.plane.send_errors() {
+            self.core.troubles.refused(now, to, &error);
+        }
         let now = self.clock.now();
         if self.check_network.take_if(|at| *at <= now).is_some() {
             self.core.network_changed(now);

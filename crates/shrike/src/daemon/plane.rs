@@ -47,6 +47,11 @@ pub trait DataPlane {
     /// What is not as it was set up, and what was dropped of late.
     fn faults(&mut self, now: Instant) -> Vec<PlaneFault>;
 
+    /// What the operating system said of ESP packets since the last call, by where they were to go: port 0 where they have none.
+    fn send_errors(&mut self) -> Vec<(SocketAddr, std::io::Error)> {
+        Vec::new()
+    }
+
     /// Packets not passed on, by reason.
     fn drops(&self) -> Vec<(&'static str, u64)>;
 }

@@ -26,6 +26,9 @@ const TUN_MTU: u32 = 1400;
 /// How many packets of one source are handled before the others get their turn.
 const BUDGET: usize = 64;
 
+/// Errors of sending that are kept until somebody asks for them.
+const MAX_REFUSED: usize = 16;
+
 /// The userspace data plane.
 pub struct Userspace {
     engine: Engine,
@@ -46,6 +49,8 @@ pub struct Userspace {
     install_routes: bool,
     send_errors: u64,
     growth: Growth,
+    /// What the operating system said, until somebody asks.
+    refused: Vec<(SocketAddr, io::Error)>,
 }
 
 impl Userspace {
@@ -98,6 +103,7 @@ impl Userspace {
             install_routes,
             send_errors: 0,
             growth: Growth::default(),
+            refused: Vec::new(),
         })
     }
 
@@ -171,8 +177,12 @@ impl Userspace {
                 None => Err(io::ErrorKind::Unsupported.into()),
             }
         };
-        if sent.is_err() {
+        if let Err(error) = sent {
             self.send_errors += 1;
+            if self.refused.len() < MAX_REFUSED {
+                let to = if encapsulated { remote } else { SocketAddr::new(remote.ip(), 0) };
+                self.refused.push((to, error));
+            }
         }
     }
 
@@ -340,6 +350,10 @@ impl DataPlane for Userspace {
         self.growth.faults(now, &self.counted())
     }
 
+    fn send_errors(&mut self) -> Vec<(SocketAddr, io::Error)> {
+        std::mem::take(&mut self.refused)
+    }
+
     fn drops(&self) -> Vec<(&'static str, u64)> {
         let mut drops: Vec<_> = self.engine.drops().collect();
         drops.push(("send-error", self.send_errors));
@@ -368,9 +382,9 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    /// What the data plane drops of late is told by the name of its counter.
+    /// What the data plane drops of late is told by the name of its counter, and what the operating system refuses by address.
     #[test]
-    fn packets_that_were_dropped_are_told_while_they_are_many() {
+    fn what_is_dropped_and_what_cannot_be_sent_is_told() {
         let namespace = match linux::Namespace::anonymous() {
             Ok(namespace) => namespace,
             Err(error) => {
@@ -388,9 +402,16 @@ mod tests {
                 let mut packet = [vec![0x12, 0x34, 0x56, 0x78, 0, 0, 0, n], vec![0; 64]].concat();
                 plane.esp_in_udp(at(2), &mut packet, ([192, 0, 2, 2], 4500).into());
             }
-            Ok::<_, String>((healthy, plane.faults(at(10))))
+            // There is no route in a namespace of its own.
+            let options = super::super::sockets::Options { port: 500, nat_port: 4500, kernel_esp: false, mark: true };
+            let sockets = Sockets::open(&options).map_err(|e| e.to_string())?;
+            let (local, remote) = (([192, 0, 2, 1], 500).into(), ([192, 0, 2, 2], 500).into());
+            plane.sealed = vec![0; 64];
+            plane.send(Outbound::Send { child: SaId(1), local, remote, encapsulated: false }, &sockets);
+            let refused: Vec<_> = plane.send_errors().iter().map(|(to, e)| (*to, linux::send_trouble(e))).collect();
+            Ok::<_, String>((healthy, plane.faults(at(10)), refused, plane.send_errors().len()))
         };
-        let (healthy, dropped) = match namespace.run(drop_packets).unwrap() {
+        let (healthy, dropped, refused, left) = match namespace.run(drop_packets).unwrap() {
             Ok(found) => found,
             Err(error) => {
                 eprintln!("SKIP: {error}");
@@ -398,6 +419,8 @@ mod tests {
             }
         };
         assert_eq!(healthy, []);
+        assert_eq!((refused.len(), refused[0].0, left), (1, ([192, 0, 2, 2], 0).into(), 0), "{refused:?}");
+        assert!(refused[0].1.is_some(), "{refused:?}");
         let within = Duration::from_secs(10);
         assert_eq!(dropped, [PlaneFault::Counted { name: "esp-unknown-spi".into(), count: 25, within }]);
     }
