@@ -13,7 +13,7 @@ use model::Instant;
 use wire::v2::{Chain, ChainBuilder};
 
 /// The sender takes away the one with the lower SPIs if it began that one.
-const RULE: &[u8] = b"Shrike: the lower SPIs go";
+const RULE: &[u8] = b"Shrike 1";
 
 /// What an IKE SA knows about it; rekeying does not change that.
 #[derive(Clone, Copy, Debug, Default)]
