@@ -18,7 +18,7 @@ use super::sa::{IkeSa, State};
 use crate::context::Context;
 use crate::endpoint::Output;
 use crate::timers::Reason;
-use config::{Connection, SelectorPattern};
+use config::{AddressPattern, Connection, SelectorPattern};
 use model::dataplane::{Command, VirtualAddress};
 use model::{FailureKind, Instant, TrafficSelector};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -418,13 +418,18 @@ pub struct Movable {
     pub others: Vec<IpAddr>,
     /// Whether we began the IKE SA and choose the path.
     pub decides: bool,
+    /// Whether our address is whichever the host has (`local_addrs = %any`).
+    pub any_address: bool,
 }
 
 impl Movable {
     pub(crate) fn of(sa: &IkeSa) -> Option<Self> {
         let decides = sa.mobility.decides;
         let others = sa.mobility.peer.clone();
-        sa.is_mobile().then(|| Self { sa: sa.id, local: sa.local.ip(), remote: sa.remote.ip(), others, decides })
+        let any = |c: &Connection| c.local_addrs.is_empty() || c.local_addrs.contains(&AddressPattern::Any);
+        let any_address = sa.connection.as_deref().is_some_and(any);
+        let (local, remote) = (sa.local.ip(), sa.remote.ip());
+        sa.is_mobile().then_some(Self { sa: sa.id, local, remote, others, decides, any_address })
     }
 }
 

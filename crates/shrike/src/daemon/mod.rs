@@ -14,6 +14,7 @@ mod lists;
 pub(crate) mod load;
 mod names;
 mod plane;
+mod roaming;
 mod signals;
 mod sockets;
 mod solver;
@@ -34,7 +35,7 @@ use addresses::VirtualAddresses;
 use config::{Connection, SharedSecret};
 use control::Client;
 use drops::Drops;
-use linux::{NetworkChanges, Routes, SOCKET_MARK};
+use linux::{NetworkChanges, Routes};
 use listener::{SocketFile, listen};
 use lists::{Fetcher, Lookup};
 use mio::event::Source;
@@ -49,7 +50,6 @@ use signals::Signals;
 use sockets::Sockets;
 use solver::Solver;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -298,38 +298,6 @@ impl Core {
     /// `reload-settings`: the log level is all that may change while running.
     pub fn reload(&mut self) -> Result<(), String> {
         load::settings(self.options.strongswan_conf.as_deref()).map(drop)
-    }
-
-    /// Interfaces, addresses or routes changed: IKE SAs whose own address is gone move to another one, and peers are told
-    /// which there are (MOBIKE).
-    fn network_changed(&mut self, now: Instant) {
-        self.plane.network_changed();
-        let Some(routes) = &mut self.routes else { return };
-        let Ok(present) = routes.usable_addresses() else { return };
-        let ours = |a: &IpAddr| !self.addresses.holds(*a) && !a.is_loopback();
-        let present: Vec<IpAddr> = present.iter().map(|a| a.address).filter(ours).collect();
-        for sa in self.endpoint.movable() {
-            if present.contains(&sa.local) {
-                continue;
-            }
-            let elsewhere = std::iter::once(sa.remote).chain(sa.others.iter().copied().filter(|_| sa.decides));
-            let path = elsewhere.into_iter().find_map(|remote| {
-                let source = routes.route_to(remote, None, Some(SOCKET_MARK)).ok()?.source?;
-                present.contains(&source).then_some((source, remote))
-            });
-            match path {
-                Some((local, remote)) => self.endpoint.roam(now, sa.sa, local, remote),
-                None => {
-                    log::line("NET", 1, &format!("{} is gone, and there is no other way to {}", sa.local, sa.remote))
-                }
-            }
-        }
-        // Link-local addresses are of no use to a peer elsewhere.
-        let local_only = |a: &IpAddr| match a {
-            IpAddr::V4(a) => a.is_link_local(),
-            IpAddr::V6(a) => a.is_unicast_link_local(),
-        };
-        self.endpoint.set_addresses(now, present.into_iter().filter(|a| !local_only(a)).collect());
     }
 }
 
