@@ -640,6 +640,8 @@ impl Course {
         if beneath && self.attempt.is_none() && (self.up, self.attempts) == (0, 0) && !self.before {
             self.before = true;
             self.live.insert("?".to_string());
+            // What was refused before is what is refused now, and so none of the IKE SA's.
+            self.tallies.retain(|tally| tally.place != Place::Ike);
         }
     }
 

@@ -366,6 +366,13 @@ fn a_log_that_begins_with_phase_2_is_about_phase_2() {
         let found = bad(text);
         assert_eq!((found[0].id, found[0].causes[0].code()), ("no-phase-2", cause), "{text}");
     }
+    // The refusal may come first, and what is sent says to whom.
+    let refused = "[10.1.1.2] ERROR: no proposal chosen.\n";
+    let found = bad(&format!("{refused}{racoon}"));
+    assert_eq!((found.len(), found[0].causes[0].code()), (1, "CHILD_FAILED_IKE_KEPT"), "{found:?}");
+    let sent = "05[NET] sending packet: from 192.0.2.5[4500] to 192.0.2.7[4500] (80 bytes)\n05[ENC] parsed";
+    let found = report(&created.replace("05[ENC] parsed", sent)).findings;
+    assert_eq!((found.len(), found[0].peer.as_str(), found[0].id), (1, "192.0.2.5 -> 192.0.2.7", "no-phase-2"));
     // Quick mode alone is nothing wrong.
     assert!(bad("05[ENC] parsed QUICK_MODE request 991 [ HASH SA No ID ID ]\n").is_empty());
 }
