@@ -663,7 +663,7 @@ impl Course {
             }
             None if self.up == 0 => {
                 let causes: &[Cause] = match peers {
-                    _ if sa.is_some_and(answered) => verdict::UNPROVED,
+                    _ if sa.is_some_and(answered) => verdict::UNPROVED_OR_LOST,
                     Some(true) => &[C::PskMismatch, C::Phase1Timeout, C::PeerId, C::AuthFailed, C::NatTraversal],
                     Some(false) => &[C::NoResponse, C::Phase1Proposal, C::NoConfig, C::NegotiationMode],
                     None => &[C::NoResponse, C::Phase1Timeout, C::Phase1Proposal],
@@ -727,7 +727,7 @@ impl Course {
             [C::Phase1Proposal, ..] if child => CHILD_PROPOSAL,
             [C::TrafficSelector, C::PeerId] if child => &[C::TrafficSelector],
             [C::TrafficSelector, C::PeerId] => &[C::PeerId],
-            [C::DhGroup] if child => &[C::Pfs, C::DhGroup],
+            [C::DhGroup] if child => verdict::GROUP,
             other => other,
         };
         (if child { Place::Child } else { Place::Ike }, causes)

@@ -256,6 +256,7 @@ pub(super) const PROOF: &[Phrase] = &[
     fault(Ike, Specific, &[C::PeerId], &["peer id", "does not match"]),
     fault(Ike, Specific, &[C::PeerId], &["peer mismatch on initiator"]),
     fault(Ike, Named, &[C::PeerId, C::NoConfig], &["no matching peer config found"]),
+    fault(Ike, Named, &[C::PeerId, C::NoConfig], &["no peer config found"]),
     fault(Ike, Named, &[C::AuthFailed, C::PeerId, C::NoConfig], &["no alternative config found"]),
     fault(Ike, Named, &[C::PeerId], &["no id match"]),
     fault(Ike, Named, &[C::PeerId], &["invalid id payload"]),

@@ -402,4 +402,25 @@ fn lines_that_name_a_fault_which_follows_from_no_other() {
     let pfs = "\"c\" #1: IKE SA established {auth=PRESHARED_KEY}\n\"c\" #2: we require PFS but Quick I1 SA specifies no GROUP_DESCRIPTION\n\"c\" #2: sending encrypted notification NO_PROPOSAL_CHOSEN to 198.51.100.7:500\n";
     assert_eq!(first(pfs).1, "PFS");
     assert_eq!(first("05[IKE] no EAP key found for hosts 'gw' - 'carol'\n").1, "AUTH_FAILED");
+    let identity = "05[IKE] 192.0.2.7 is initiating a Main Mode IKE_SA\n05[IKE] no peer config found\n05[ENC] generating INFORMATIONAL_V1 request 77 [ HASH N(AUTH_FAILED) ]\n";
+    assert_eq!(first(identity).1, "PEER_ID");
+}
+
+#[test]
+fn another_group_that_the_peer_wants_for_a_child_sa_is_pfs() {
+    let text = "05[ENC] generating CREATE_CHILD_SA request 22 [ N(REKEY_SA) SA No KE TSi TSr ]\n05[ENC] parsed CREATE_CHILD_SA response 22 [ N(INVAL_KE) ]\n05[IKE] peer didn't accept DH group MODP_2048, it requested MODP_1024\n05[IKE] failed to establish CHILD_SA, keeping IKE_SA\n";
+    assert_eq!(first(text).1, "PFS");
+    // Another attempt succeeds: as it should be.
+    let kept = text.replace(
+        "failed to establish CHILD_SA, keeping IKE_SA",
+        "CHILD_SA n{2} established with SPIs c_i d_o and TS 10.8.1.0/24 === 10.8.2.0/24",
+    );
+    assert!(bad(&kept).is_empty());
+}
+
+#[test]
+fn what_tmm_gives_up_may_have_been_established() {
+    let text = "info tmm[1]: 017c0000  [0.0] [IKE] v2 192.0.2.1%0-198.51.100.1%0 [0xb9-0x92][I] [PROTO_ERR]: retransmission count exceeded the limit\n";
+    assert!(bad(text)[0].causes.contains(&crate::Cause::DpdTimeout));
+    assert!(!bad(&text.replace("0x92", "0x0"))[0].causes.contains(&crate::Cause::DpdTimeout));
 }
