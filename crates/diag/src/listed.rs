@@ -21,6 +21,10 @@ use wire::IkeSpi;
 const FLOOD: usize = 20;
 /// A negotiation that is still there so many listings later does not go on.
 const LASTING: usize = 4;
+/// So is one that is there after so long, in ms: with loss on the path, a second repetition is answered by then.
+const LONG: u64 = 30_000;
+/// In a series that is shorter than this, in ms, a negotiation may be on its way.
+const BRIEF: u64 = 2_000;
 /// racoon's "established"; more is on its way out.
 const ESTABLISHED: u8 = 9;
 /// So many packets that go out, with none that come in, are no accident.
@@ -160,6 +164,13 @@ struct When {
     now: Option<u64>,
 }
 
+impl When {
+    /// How long an SA has been listed, in ms.
+    fn since(&self, course: &Course<'_>) -> Option<u64> {
+        self.now?.checked_sub(course.first_at?)
+    }
+}
+
 /// The verdict on a peer. What flaps is looked at once more, with others that do.
 enum Verdict {
     One(Box<Finding>),
@@ -257,7 +268,7 @@ fn judge(peer: &str, courses: &[Course<'_>], when: When, others: &Others<'_>) ->
         return Verdict::One(Box::new(found));
     }
     let row = newest.map(|course| row(course.told));
-    if let Some(mut flapping) = lost(&name, &good, newest, courses, when.last)
+    if let Some(mut flapping) = lost(&name, &good, newest, courses, when)
         .is_none()
         .then(|| flapping(&name, &good, when.last, when.now))
         .flatten()
@@ -268,7 +279,7 @@ fn judge(peer: &str, courses: &[Course<'_>], when: When, others: &Others<'_>) ->
     }
     let mut found = match (good.as_slice(), newest) {
         ([], Some(course)) => never(name, courses, course, when, others),
-        (good, newest) => match lost(&name, good, newest, courses, when.last) {
+        (good, newest) => match lost(&name, good, newest, courses, when) {
             Some(found) => found,
             None => established(name, good, when.last),
         },
@@ -294,14 +305,16 @@ fn never(name: String, courses: &[Course<'_>], course: &Course<'_>, when: When, 
     let both = courses.iter().rev().find_map(|course| beside(course.told, others));
     let ((causes, why), by_both) = both.map_or_else(|| (stuck(course.told), false), |both| (both, true));
     let begun = course.told.state.as_deref() != Some("DOWN") || course.told.spis.is_some();
-    let certain = (when.timed || courses.len() > 1) && begun;
+    let brief = courses.len() == 1 && when.since(course).is_some_and(|time| time < BRIEF);
+    let certain = (when.timed && !brief || courses.len() > 1) && begun;
     let severity = if certain { Severity::Error } else { Severity::Warning };
     let mut found = finding(if begun { "never-established" } else { "not-started" }, name, severity, causes, why);
     if by_both {
         found.evidence.push("the other end's listing has the same SA".to_string());
     }
     if !certain {
-        found.evidence.push("one listing: it may be on its way; list again in a minute".to_string());
+        let what = if when.timed { "a short series" } else { "one listing" };
+        found.evidence.push(format!("{what}: it may be on its way; list again in a minute"));
     }
     found
 }
@@ -420,8 +433,15 @@ fn without_child(name: String, current: &[&&Course<'_>]) -> Finding {
         0 => "phase 1 is established, with no phase 2 under it".to_string(),
         wanted => format!("established; 0 of {wanted} traffic selectors have a Child SA"),
     };
+    let all = |of: &dyn Fn(&Course<'_>) -> bool| current.iter().all(|course| of(course));
+    let stays = all(&|course| course.listed_first < course.listed_last);
+    let never = all(&|course| course.children == Some(0));
     let causes: &[Cause] = match (wanted, long) {
-        (0, false) => &[],
+        // Seen once, it may be on its way.
+        (0, false) if !stays => &[],
+        // One of IKEv2 is made with its Child SA (RFC 7296 section 1.2).
+        (0, false) if second && never => &[C::ChildFailed, C::TrafficSelector, C::NotStarted],
+        (0, false) => &[C::NotStarted, C::ChildFailed, C::TrafficSelector, C::Pfs],
         _ => &[C::NotStarted, C::ChildFailed, C::TrafficSelector],
     };
     let severity = if wanted > 0 && long { Severity::Warning } else { Severity::Info };
@@ -454,14 +474,15 @@ fn lost(
     good: &[&Course<'_>],
     newest: Option<&Course<'_>>,
     all: &[Course<'_>],
-    last: usize,
+    when: When,
 ) -> Option<Finding> {
-    let newest = newest?;
+    let (newest, last) = (newest?, when.last);
     let until = good.iter().map(|course| course.listed_last).max()?;
     let after = all.iter().filter(|course| !course.established && course.listed_last > until);
     let tries: Vec<&Course<'_>> = after.collect();
     // One that began a moment ago may succeed.
-    let long = newest.listed_last.saturating_sub(newest.listed_first) >= LASTING;
+    let long = newest.listed_last.saturating_sub(newest.listed_first) >= LASTING
+        || when.since(newest).is_some_and(|time| time >= LONG);
     if newest.established || newest.listed_last < last || until >= last || (tries.len() < 2 && !long) {
         return None;
     }

@@ -230,6 +230,29 @@ fn a_peer_without_an_address_is_called_by_its_connection() {
 }
 
 #[test]
+fn what_does_not_come_back_within_half_a_minute_is_lost() {
+    let connecting = ListedSa { established: false, st: Some(3), phase2: None, ..sa(7) };
+    let looks = |times: [u64; 3]| {
+        let at = |time: u64, sa: &ListedSa| Listing { at: Some(time * 1000), sas: vec![sa.clone()] };
+        let [first, begun, last] = times;
+        vec![at(first, &sa(1)), at(begun, &connecting), at(last, &connecting)]
+    };
+    let (id, severity, _) = verdict(&looks([0, 60, 120]));
+    assert_eq!((id, severity), ("lost", Severity::Error));
+    assert_eq!(verdict(&looks([0, 60, 70])).1, Severity::Info);
+}
+
+#[test]
+fn a_series_of_a_moment_is_no_more_than_one_look() {
+    let waits = |every: u64| {
+        let looks =
+            |n| Listing { at: Some(n * every), sas: vec![ListedSa { established: false, st: Some(3), ..sa(1) }] };
+        verdict(&(0..3).map(looks).collect::<Vec<_>>()).1
+    };
+    assert_eq!((waits(100), waits(20_000)), (Severity::Warning, Severity::Error));
+}
+
+#[test]
 fn established_and_nothing_passes() {
     let with = |traffic, port| vec![Listing { at: None, sas: vec![ListedSa { traffic, port: Some(port), ..sa(1) }] }];
     assert_eq!(verdict(&with(Some((0, 1000)), 4500)), ("one-way", Severity::Warning, Some(C::NatTraversal)));
@@ -251,6 +274,10 @@ fn no_phase_2_for_a_reason_that_the_listing_has() {
     assert_eq!(verdict(&one(v2(20, Some(2)))), ("established", Severity::Info, Some(C::NotStarted)));
     assert_eq!(verdict(&one(v2(20, None))), ("established", Severity::Info, None));
     assert_eq!(verdict(&one(sa(1))), ("established", Severity::Info, None));
+    // In a series it stays so: refused where it is made with its Child SA, perhaps not asked for where it is not.
+    let stays = |sa: ListedSa| series(20, 4, |_| vec![ListedSa { phase2: Some(0), ..sa.clone() }]);
+    assert_eq!(verdict(&stays(v2(20, None))), ("established", Severity::Info, Some(C::ChildFailed)));
+    assert_eq!(verdict(&stays(sa(1))), ("established", Severity::Info, Some(C::NotStarted)));
     // Established so often in so little time.
     let often = |ike| ListedSa { tally: tally(ike, (9, 9)), lifetime: Some(86_400), age: Some(3), ..sa(1) };
     let of = |sa| vec![Listing { at: None, sas: vec![sa] }];

@@ -35,6 +35,8 @@ pub(super) enum Says {
     ChildBegun,
     /// charon sends the first message of a quick mode (IKEv1).
     QuickMode,
+    /// A message that has its place under an IKE SA that is there.
+    Beneath,
     /// A Child SA is established.
     ChildUp,
     /// A message is repeated.

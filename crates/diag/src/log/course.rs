@@ -239,6 +239,48 @@ fn answered(text: &str) -> bool {
     })
 }
 
+/// Whether the cookies of an attempt that racoon gives up, `failed due to time up. I:R`, have a responder's: then it has
+/// answered, or is this end.
+fn responder_cookie(text: &str) -> Option<bool> {
+    let (_, cookies) = text.split_once("due to time up. ")?;
+    let (_, cookie) = cookies.trim_end().split_once(':')?;
+    let cookie = cookie.get(..16).filter(|cookie| cookie.bytes().all(|digit| digit.is_ascii_hexdigit()))?;
+    Some(cookie.bytes().any(|digit| digit != b'0'))
+}
+
+/// The number of a request that the peer repeats, as charon says it.
+fn received_again(text: &str) -> Option<u32> {
+    let number = text.strip_prefix("received retransmit of request with ID ")?;
+    number.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+/// Whether pluto says it of a quick mode.
+fn of_quick_mode(text: &str) -> bool {
+    text.starts_with("STATE_QUICK_")
+}
+
+/// Whose attempt it is of which a log has no more than repetitions, of which version, and how far it has come.
+fn repeats(text: &str, number: Option<u32>) -> (Role, u8, Stage) {
+    if text.starts_with("the packet is retransmitted by") {
+        // racoon: the peer repeats what we have answered.
+        return (Role::Initiator, 1, Stage::Answered);
+    }
+    if let Some(number) = received_again(text) {
+        return (Role::Responder, 2, if number == 0 { Stage::Begun } else { Stage::Keyed });
+    }
+    // charon counts the messages of main mode that it sends, the identity in the initiator's third and the responder's third.
+    if let Some((what, sequence)) = text.split_once(" message ID 0, seq ") {
+        let role = if what.ends_with("response") { Role::Responder } else { Role::Initiator };
+        let stage = match (role, sequence.trim_end()) {
+            (_, "1") => Stage::Begun,
+            (Role::Initiator, "2") => Stage::Answered,
+            _ => Stage::Keyed,
+        };
+        return (role, 1, stage);
+    }
+    (Role::Initiator, 2, if number == Some(1) { Stage::Keyed } else { Stage::Begun })
+}
+
 /// What worked once and fails when it is renewed: the first one under IKE_AUTH has no key exchange of its own (RFC 7296
 /// section 1.2).
 const RENEWED_CHILD: &[Cause] = &[C::Pfs, C::ChildFailed, C::EncryptionAlgorithm, C::AuthenticationAlgorithm];
@@ -272,8 +314,9 @@ impl Course {
 
     /// Takes what a line says about this peer; `sa` names the SA where the line does.
     pub fn take(&mut self, phrase: u16, says: Says, at: At<'_>, sa: Option<&str>) {
+        self.presume(says, at);
         match says {
-            Says::Nothing | Says::Restart => {}
+            Says::Nothing | Says::Restart | Says::Beneath => {}
             Says::Begun { role, version } => self.begin(role, version, at, sa),
             Says::Aggressive => self.on_attempt(|attempt| attempt.aggressive = true),
             Says::Answered => self.reach(Stage::Answered),
@@ -287,13 +330,17 @@ impl Course {
                 // on are of an established one (RFC 7296 section 2.2).
                 if self.attempt.is_none() && self.up == 0 && self.attempts == 0 && !self.before {
                     match message_id(at.text) {
-                        Some(number) if (2..1 << 24).contains(&number) => {
+                        Some(number) if number >= 2 => {
                             self.before = true;
                             self.live.insert("?".to_string());
+                            // Those of IKEv1 are random (RFC 2409 section 5.5).
+                            self.quick_mode = number >= 1 << 24;
                         }
                         number => {
-                            self.begin(Role::Initiator, 2, at, None);
-                            if number == Some(1) || sa.is_some_and(answered) {
+                            let (role, version, stage) = repeats(at.text, number);
+                            self.begin(role, version, at, None);
+                            self.reach(stage);
+                            if sa.is_some_and(answered) {
                                 self.reach(Stage::Keyed);
                             }
                         }
@@ -579,7 +626,30 @@ impl Course {
         }
     }
 
+    /// A log may begin when the IKE SA is there already: quick mode and CREATE_CHILD_SA have their place under one (RFC 2409
+    /// section 5.5, RFC 7296 section 1.3), so that what is refused there is the Child SA.
+    fn presume(&mut self, says: Says, at: At<'_>) {
+        let beneath = match says {
+            Says::Beneath | Says::QuickMode => true,
+            // charon says this of the Child SA in IKE_AUTH, too.
+            Says::ChildBegun => !at.text.starts_with("establishing"),
+            // The first two requests are IKE_SA_INIT and IKE_AUTH, all of main mode has the number 0.
+            Says::Repeated => received_again(at.text).is_some_and(|number| number >= 2) || of_quick_mode(at.text),
+            _ => of_quick_mode(at.text),
+        };
+        if beneath && self.attempt.is_none() && (self.up, self.attempts) == (0, 0) && !self.before {
+            self.before = true;
+            self.live.insert("?".to_string());
+            // What was refused before is what is refused now, and so none of the IKE SA's.
+            self.tallies.retain(|tally| tally.place != Place::Ike);
+        }
+    }
+
     fn give_up(&mut self, phrase: u16, at: At<'_>, sa: Option<&str>) {
+        let peers = responder_cookie(at.text);
+        if peers == Some(true) && self.attempt.as_ref().is_some_and(|attempt| attempt.role == Role::Initiator) {
+            self.reach(Stage::Answered);
+        }
         match self.attempt.take() {
             Some(attempt) => self.complain(phrase, Place::Ike, Rank::Vague, verdict::stuck(&attempt), at),
             // Of IKEv1: the IKE SA's own exchange was answered.
@@ -592,10 +662,11 @@ impl Course {
                 self.complain(phrase, Place::Peer, Rank::Named, &[C::DpdTimeout], at);
             }
             None if self.up == 0 => {
-                let causes: &[Cause] = if sa.is_some_and(answered) {
-                    verdict::UNPROVED
-                } else {
-                    &[C::NoResponse, C::Phase1Timeout, C::Phase1Proposal]
+                let causes: &[Cause] = match peers {
+                    _ if sa.is_some_and(answered) => verdict::UNPROVED_OR_LOST,
+                    Some(true) => &[C::PskMismatch, C::Phase1Timeout, C::PeerId, C::AuthFailed, C::NatTraversal],
+                    Some(false) => &[C::NoResponse, C::Phase1Proposal, C::NoConfig, C::NegotiationMode],
+                    None => &[C::NoResponse, C::Phase1Timeout, C::Phase1Proposal],
                 };
                 self.complain(phrase, Place::Ike, Rank::Vague, causes, at);
             }
@@ -656,7 +727,7 @@ impl Course {
             [C::Phase1Proposal, ..] if child => CHILD_PROPOSAL,
             [C::TrafficSelector, C::PeerId] if child => &[C::TrafficSelector],
             [C::TrafficSelector, C::PeerId] => &[C::PeerId],
-            [C::DhGroup] if child => &[C::Pfs, C::DhGroup],
+            [C::DhGroup] if child => verdict::GROUP,
             other => other,
         };
         (if child { Place::Child } else { Place::Ike }, causes)

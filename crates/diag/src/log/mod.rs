@@ -259,12 +259,29 @@ impl Reader {
     fn hear(&mut self, address: IpAddr, local: Option<IpAddr>, line: &Line<'_>, thread: &Option<String>) {
         const BEGIN: [&str; 4] =
             ["received packet", "sending packet", "looking for peer configs", "looking for an IKE config"];
+        if line.text.starts_with("sending packet") && self.adopt(address, local, thread) {
+            return;
+        }
         if BEGIN.iter().any(|begin| line.text.starts_with(begin)) {
             let name = line.thread.unwrap_or_default().to_string();
             self.heard = Some(Heard { thread: name, address, local, number: self.numbers });
             self.current = None;
             thread.iter().for_each(|thread| _ = self.names.remove(thread));
         }
+    }
+
+    /// What a thread sends is of what it has just been at: that tells the address of one whose lines have none.
+    fn adopt(&mut self, address: IpAddr, local: Option<IpAddr>, thread: &Option<String>) -> bool {
+        let Some(subject) = thread.as_ref().and_then(|thread| self.names.get(thread)).copied() else { return false };
+        let Some(course) = self.courses.get_mut(subject) else { return false };
+        if course.address.is_some() || course.name != NOBODY || self.by_address.contains_key(&address) {
+            return false;
+        }
+        course.name.clear();
+        (course.address, course.local) = (Some(address), course.local.or(local));
+        self.by_address.insert(address, subject);
+        self.current = Some(subject);
+        true
     }
 
     /// Whether a packet told whom this line is about.

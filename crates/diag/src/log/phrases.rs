@@ -3,8 +3,8 @@
 use super::catalogue::Place::{Child, Either, Ike, Peer, User};
 use super::catalogue::Rank::{Hint, Named, Note, Specific, Vague};
 use super::catalogue::Says::{
-    Aggressive, Answered, Begun, ByPeer, ChildBegun, ChildUp, Closed, Expired, GaveUp, HalfOpen, Keyed, Method, Nat,
-    Nothing, Ours, Purged, QuickMode, Refused, Renews, Repeated, Restart, Up,
+    Aggressive, Answered, Begun, Beneath, ByPeer, ChildBegun, ChildUp, Closed, Expired, GaveUp, HalfOpen, Keyed,
+    Method, Nat, Nothing, Ours, Purged, QuickMode, Refused, Renews, Repeated, Restart, Up,
 };
 use super::catalogue::{Phrase, fault, says};
 use crate::Cause as C;
@@ -182,6 +182,7 @@ pub(super) const PROOF: &[Phrase] = &[
     fault(User, Specific, &[C::AuthFailed], &["xauth: aborting entire"]),
     fault(User, Specific, &[C::AuthFailed], &["login failed for user"]),
     fault(User, Specific, &[C::AuthFailed], &["received eap_failure"]),
+    fault(User, Specific, &[C::AuthFailed], &["no eap key found for hosts"]),
     fault(User, Specific, &[C::AuthFailed], &["radius authentication of", "failed"]),
     fault(User, Specific, &[C::AuthFailed], &["eap method", "failed for peer"]),
     fault(User, Specific, &[C::AuthFailed], &["pam: authentication of user", "aborted"]),
@@ -255,12 +256,14 @@ pub(super) const PROOF: &[Phrase] = &[
     fault(Ike, Specific, &[C::PeerId], &["peer id", "does not match"]),
     fault(Ike, Specific, &[C::PeerId], &["peer mismatch on initiator"]),
     fault(Ike, Named, &[C::PeerId, C::NoConfig], &["no matching peer config found"]),
+    fault(Ike, Named, &[C::PeerId, C::NoConfig], &["no peer config found"]),
     fault(Ike, Named, &[C::AuthFailed, C::PeerId, C::NoConfig], &["no alternative config found"]),
     fault(Ike, Named, &[C::PeerId], &["no id match"]),
     fault(Ike, Named, &[C::PeerId], &["invalid id payload"]),
     // Certificates, keys and methods.
     // A configuration fits the identity, and wants another mode or another proof.
     fault(Ike, Specific, &[C::NegotiationMode, C::AuthFailed], &["but none allows", "authentication using"]),
+    fault(Ike, Specific, &[C::NegotiationMode, C::AuthFailed], &["aggressive mode psk disabled"]),
     fault(Ike, Specific, &[C::AuthFailed], &["sec_error_expired_certificate"]),
     fault(Ike, Specific, &[C::AuthFailed], &["sec_error_revoked_certificate"]),
     fault(Ike, Specific, &[C::AuthFailed], &["certificate", "invalid: sec_error"]),
@@ -360,6 +363,7 @@ pub(super) const CHILD: &[Phrase] = &[
     fault(Child, Specific, &[C::Pfs], &["pfs_group mismatch"]),
     fault(Child, Specific, &[C::Pfs], &["pfs is specified, but peer doesn't send"]),
     fault(Child, Specific, &[C::Pfs], &["no pfs is specified, but peer sends ke"]),
+    fault(Child, Specific, &[C::Pfs], &["we require pfs but"]),
     fault(Either, Specific, &[C::Pfs, C::DhGroup], &["message lacks ke payload"]),
     fault(Child, Note, &[C::Pfs], &["agreed on a non-pfs proposal"]),
     fault(Child, Specific, &[C::SecurityProtocol], &["proto_id mismatched"]),
@@ -666,4 +670,8 @@ pub(super) const IKE: &[Phrase] = &[
     // Behind what is wrong with them.
     says(&["parsed ike_auth response"], Keyed),
     says(&["parsed ike_auth request"], Keyed),
+    says(&["parsed quick_mode"], Beneath),
+    says(&["generating quick_mode"], Beneath),
+    says(&["parsed create_child_sa"], Beneath),
+    says(&["generating create_child_sa"], Beneath),
 ];

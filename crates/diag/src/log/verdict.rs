@@ -29,6 +29,13 @@ pub(super) const OURS: &[Cause] = &[C::PeerDelete, C::Collision];
 /// What an IKEv2 initiator's attempt may have failed for whose keys are there.
 pub(super) const UNPROVED: &[Cause] = &[C::NatTraversal, C::Phase1Timeout, C::PskMismatch, C::AuthFailed];
 
+/// The same where nothing says whether the SA was not established before: racoon2 and BIG-IP do not say when it is.
+pub(super) const UNPROVED_OR_LOST: &[Cause] =
+    &[C::NatTraversal, C::Phase1Timeout, C::PskMismatch, C::AuthFailed, C::DpdTimeout];
+
+/// What a group that the peer wants instead means for a Child SA.
+pub(super) const GROUP: &[Cause] = &[C::Pfs, C::DhGroup];
+
 /// What a quick mode that gets no answer may have failed for.
 pub(super) const UNANSWERED_CHILD: &[Cause] = &[C::Phase2Timeout, C::TrafficSelector, C::Pfs, C::ChildFailed];
 
@@ -119,6 +126,12 @@ fn fault(course: &Course, id: &'static str, tallies: &[&Tally]) -> Option<Findin
         }
     }
     nearest_first(course, &mut causes);
+    // A Child SA that fails for whatever reason, after the peer wanted another group.
+    let group = |tally: &&Tally| tally.place == Place::Child && tally.rank == Rank::Hint && tally.causes == GROUP;
+    if (first.place, first.rank) == (Place::Child, Rank::Vague) && tallies.iter().any(|tally| group(&tally)) {
+        causes.retain(|cause| !GROUP.contains(cause));
+        causes.splice(0..0, GROUP.iter().copied());
+    }
     let severity = best.iter().map(|tally| severity(tally, course)).max()?;
     let lost = (course.up > 0 || course.before) && id == "never-established";
     let why = match (first.place, first.rank) {

@@ -348,3 +348,79 @@ fn pluto_renews_what_it_replaces() {
         text.lines().map(|line| format!("{}\n", line.split(" to replace").next().unwrap_or(line))).collect();
     assert_eq!(worst(&anew).0, Severity::Error);
 }
+
+#[test]
+fn a_log_that_begins_with_phase_2_is_about_phase_2() {
+    let pluto = "\"c\" #3: STATE_QUICK_I1: retransmission; will wait 1 seconds for response\n\"c\" #1: ignoring informational payload INVALID_ID_INFORMATION, msgid=00000000, length=16\n";
+    let quick = "05[ENC] generating QUICK_MODE request 991 [ HASH SA No ID ID ]\n05[ENC] parsed INFORMATIONAL_V1 request 55 [ HASH N(NO_PROP) ]\n05[IKE] received NO_PROPOSAL_CHOSEN error notify\n";
+    let again = "05[IKE] received retransmit of request with ID 3273425349, but no response to retransmit\n05[IKE] no matching proposal found, sending NO_PROPOSAL_CHOSEN\n";
+    let created = "05[IKE] establishing CHILD_SA n{2} reqid 1\n05[ENC] generating CREATE_CHILD_SA request 22 [ N(REKEY_SA) SA No KE TSi TSr ]\n05[ENC] parsed CREATE_CHILD_SA response 22 [ N(NO_PROP) ]\n";
+    let racoon = "INFO: respond new phase 2 negotiation: 10.1.1.1[500]<=>10.1.1.2[500]\nERROR: no suitable policy found.\n[10.1.1.2] ERROR: no proposal chosen.\n";
+    for (text, cause) in [
+        (pluto, "TRAFFIC_SELECTOR"),
+        (quick, "CHILD_FAILED_IKE_KEPT"),
+        (again, "CHILD_FAILED_IKE_KEPT"),
+        (created, "CHILD_FAILED_IKE_KEPT"),
+        (racoon, "CHILD_FAILED_IKE_KEPT"),
+    ] {
+        let found = bad(text);
+        assert_eq!((found[0].id, found[0].causes[0].code()), ("no-phase-2", cause), "{text}");
+    }
+    // The refusal may come first, and what is sent says to whom.
+    let refused = "[10.1.1.2] ERROR: no proposal chosen.\n";
+    let found = bad(&format!("{refused}{racoon}"));
+    assert_eq!((found.len(), found[0].causes[0].code()), (1, "CHILD_FAILED_IKE_KEPT"), "{found:?}");
+    let sent = "05[NET] sending packet: from 192.0.2.5[4500] to 192.0.2.7[4500] (80 bytes)\n05[ENC] parsed";
+    let found = report(&created.replace("05[ENC] parsed", sent)).findings;
+    assert_eq!((found.len(), found[0].peer.as_str(), found[0].id), (1, "192.0.2.5 -> 192.0.2.7", "no-phase-2"));
+    // Quick mode alone is nothing wrong.
+    assert!(bad("05[ENC] parsed QUICK_MODE request 991 [ HASH SA No ID ID ]\n").is_empty());
+}
+
+#[test]
+fn repetitions_say_how_far_an_attempt_is_that_began_before_the_log() {
+    let over =
+        |cookies: &str| format!("2025-05-05 10:00:50: ERROR: phase1 negotiation failed due to time up. {cookies}\n");
+    assert_eq!(first(&over("0102030405060708:0000000000000000")).1, "NO_RESPONSE");
+    assert_eq!(first(&over("0102030405060708:1112131415161718")).1, "PSK_MISMATCH");
+    let again = "2025-05-05 10:00:10: NOTIFY: the packet is retransmitted by 10.1.1.2[500] (1).\n".repeat(3);
+    assert_eq!(first(&again).1, "P1_TIMEOUT");
+    let charon = |line: &str| first(&format!("05[IKE] {line}\n").repeat(3)).1;
+    assert_eq!(charon("sending retransmit 1 of request message ID 0, seq 1"), "NO_RESPONSE");
+    assert_eq!(charon("sending retransmit 1 of request message ID 0, seq 3"), "PSK_MISMATCH");
+    assert_eq!(charon("sending retransmit 1 of response message ID 0, seq 2"), "PSK_MISMATCH");
+    assert_eq!(charon("received retransmit of request with ID 0, retransmitting response"), "NO_RESPONSE");
+    let quick =
+        "05[IKE] sending retransmit 1 of request message ID 3271234567, seq 4\n05[IKE] giving up after 5 retransmits\n";
+    assert_eq!(first(quick).1, "P2_TIMEOUT");
+}
+
+#[test]
+fn lines_that_name_a_fault_which_follows_from_no_other() {
+    let aggressive = "05[ENC] parsed AGGRESSIVE request 0 [ SA KE No ID V V ]\n05[IKE] Aggressive Mode PSK disabled for security reasons\n05[ENC] generating INFORMATIONAL_V1 request 2323 [ N(AUTH_FAILED) ]\n";
+    assert_eq!(first(aggressive).1, "NEGOTIATION_MODE");
+    let pfs = "\"c\" #1: IKE SA established {auth=PRESHARED_KEY}\n\"c\" #2: we require PFS but Quick I1 SA specifies no GROUP_DESCRIPTION\n\"c\" #2: sending encrypted notification NO_PROPOSAL_CHOSEN to 198.51.100.7:500\n";
+    assert_eq!(first(pfs).1, "PFS");
+    assert_eq!(first("05[IKE] no EAP key found for hosts 'gw' - 'carol'\n").1, "AUTH_FAILED");
+    let identity = "05[IKE] 192.0.2.7 is initiating a Main Mode IKE_SA\n05[IKE] no peer config found\n05[ENC] generating INFORMATIONAL_V1 request 77 [ HASH N(AUTH_FAILED) ]\n";
+    assert_eq!(first(identity).1, "PEER_ID");
+}
+
+#[test]
+fn another_group_that_the_peer_wants_for_a_child_sa_is_pfs() {
+    let text = "05[ENC] generating CREATE_CHILD_SA request 22 [ N(REKEY_SA) SA No KE TSi TSr ]\n05[ENC] parsed CREATE_CHILD_SA response 22 [ N(INVAL_KE) ]\n05[IKE] peer didn't accept DH group MODP_2048, it requested MODP_1024\n05[IKE] failed to establish CHILD_SA, keeping IKE_SA\n";
+    assert_eq!(first(text).1, "PFS");
+    // Another attempt succeeds: as it should be.
+    let kept = text.replace(
+        "failed to establish CHILD_SA, keeping IKE_SA",
+        "CHILD_SA n{2} established with SPIs c_i d_o and TS 10.8.1.0/24 === 10.8.2.0/24",
+    );
+    assert!(bad(&kept).is_empty());
+}
+
+#[test]
+fn what_tmm_gives_up_may_have_been_established() {
+    let text = "info tmm[1]: 017c0000  [0.0] [IKE] v2 192.0.2.1%0-198.51.100.1%0 [0xb9-0x92][I] [PROTO_ERR]: retransmission count exceeded the limit\n";
+    assert!(bad(text)[0].causes.contains(&crate::Cause::DpdTimeout));
+    assert!(!bad(&text.replace("0x92", "0x0"))[0].causes.contains(&crate::Cause::DpdTimeout));
+}
