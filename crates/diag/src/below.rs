@@ -130,8 +130,9 @@ fn child_of(fault: &PlaneFault) -> Option<&str> {
         | PlaneFault::PolicyMissing { child, .. }
         | PlaneFault::PolicyInTheWay { child, .. }
         | PlaneFault::OtherSa { child, .. }
+        | PlaneFault::RouteMissing { child, .. }
         | PlaneFault::Dropped { child, .. } => Some(child),
-        PlaneFault::Counted { .. } => None,
+        PlaneFault::RuleMissing { .. } | PlaneFault::Counted { .. } => None,
     }
 }
 
@@ -151,6 +152,22 @@ fn of_plane(live: &Live, fault: &PlaneFault) -> Option<Finding> {
             Severity::Warning,
             &[C::TrafficSelector],
             "remove that policy (ip xfrm policy), or give the child a priority below its own".to_string(),
+        ),
+        PlaneFault::RouteMissing { child, table, .. } => (
+            Severity::Error,
+            &[],
+            format!(
+                "see that the tunnel's interface is up (ip link show type tun) and who removed its routes (ip route show \
+                 table {table}), then have them made anew: swanctl --terminate --child {child}, then --initiate"
+            ),
+        ),
+        PlaneFault::RuleMissing { ipv6, preference, table, mark } => (
+            Severity::Error,
+            &[],
+            format!(
+                "put it back: ip {}rule add pref {preference} not fwmark {mark:#x} lookup {table}; and find out who removed it",
+                if *ipv6 { "-6 " } else { "" }
+            ),
         ),
         PlaneFault::Dropped { replayed, late, failed, .. } => {
             let all = u64::from(*replayed) + u64::from(*late) + u64::from(*failed);
@@ -327,6 +344,16 @@ mod tests {
         let found = crate::live(&live);
         assert_eq!(found.len(), 2, "one for each kind: {found:?}");
         assert!(found[1].evidence[0].contains("outbound SA 00000006"), "{found:?}");
+        let unrouted = PlaneFault::RouteMissing { child: child.clone(), network: "10.2.0.0/16".into(), table: 220 };
+        assert_eq!(told(unrouted.clone()).unwrap().0, Severity::Error);
+        let found = crate::live(&Live { plane_faults: vec![unrouted.clone(), unrouted], ..Live::default() });
+        assert_eq!(found.len(), 1, "two networks of one child: {found:?}");
+        assert!(found[0].remedy[0].contains("ip route show table 220"), "{found:?}");
+        let rule = PlaneFault::RuleMissing { ipv6: true, preference: 220, table: 220, mark: 0x5348_524b };
+        let found = crate::live(&Live { plane_faults: vec![rule], ..Live::default() });
+        assert_eq!((found[0].severity, found[0].peer.as_str()), (Severity::Error, "this host"));
+        let line = "ip -6 rule add pref 220 not fwmark 0x5348524b lookup 220";
+        assert!(found[0].remedy[0].contains(line), "{found:?}");
         let dropped =
             |replayed, failed| PlaneFault::Dropped { child: child.clone(), spi: 5, replayed, late: 0, failed };
         assert_eq!(told(dropped(3, 0)).unwrap().0, Severity::Info);

@@ -202,6 +202,8 @@ pub(crate) fn half_open(sa: &SaSnapshot, waiting_for: RuleId, repeated: u32) -> 
     match waiting_for {
         // Repetitions of a request whose answer was sent: it did not arrive.
         RuleId::IkeAuthRequest | RuleId::MainMode3 if repeated > 0 => vec![C::NoResponse, C::HalfOpen],
+        // It has the answer, and with a NAT goes on to port 4500 (RFC 7296 section 2.23).
+        RuleId::IkeAuthRequest if sa.nat.any() => vec![C::NatTraversal, C::HalfOpen, C::NoResponse],
         RuleId::IkeAuthRequest => vec![C::HalfOpen, C::NatTraversal, C::NoResponse],
         // With a NAT it is the first message to port 4500 (RFC 3947 section 4). With a wrong secret it would have come, and
         // have been unreadable.

@@ -4,6 +4,20 @@ use crate::Cause;
 use serde::Serialize;
 use std::borrow::Cow;
 
+/// So many of these, in the singular or the plural.
+pub(crate) fn several(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
+/// How often, in words where there is a word.
+pub(crate) fn times(count: u32) -> String {
+    match count {
+        1 => "once".to_string(),
+        2 => "twice".to_string(),
+        _ => format!("{count} times"),
+    }
+}
+
 /// How much a finding matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -51,4 +65,15 @@ pub struct Finding {
     pub evidence: Vec<String>,
     /// What to do, one line for each cause.
     pub remedy: Vec<Cow<'static, str>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_is_not_told_in_the_plural() {
+        assert_eq!([0, 1, 2].map(|n| several(n, "child", "children")), ["0 children", "1 child", "2 children"]);
+        assert_eq!([0, 1, 2, 3].map(times), ["0 times", "once", "twice", "3 times"]);
+    }
 }

@@ -4,6 +4,7 @@
 //! negotiation and its counters of messages say what is possible.
 
 use crate::failed::{before_proof, causes, half_open, unanswered, without_message_6};
+use crate::finding::several;
 use crate::{Cause, Finding, Severity, below, later};
 use Cause as C;
 use model::{
@@ -154,7 +155,8 @@ fn verdict(id: &'static str, severity: Severity, causes: &[Cause], why: impl Int
 
 /// Lists of all that is allowed by default are long, and say less than their beginning.
 fn shortened(text: String) -> String {
-    const ENOUGH: usize = 240;
+    // Four kinds of algorithms that differ, with one value each of either end, are told whole.
+    const ENOUGH: usize = 310;
     let Some((cut, _)) = text.char_indices().nth(ENOUGH) else { return text };
     let head = text.get(..cut).unwrap_or_default();
     let end = head.rfind([' ', ',', '-', ';']).unwrap_or(cut);
@@ -170,16 +172,20 @@ fn kept(id: &'static str, severity: Severity, tombstone: &Tombstone) -> Finding 
             "no proof was sent yet: set aggressive = yes at both ends or at neither, then compare auth (XAuth at one end \
              only?) and our identity with what the peer expects"
                 .to_string()
+        } else if matches!(tombstone.failure.kind, FailureKind::Expired) {
+            "renew it before its end: let rekey_time or reauth_time come well before that (over_time, life_time), and see in \
+             the log why it was not renewed"
+                .to_string()
         } else {
             tombstone.failure.kind.remedy()
         };
         *first = format!("{remedy}{place}").into();
     }
     found.evidence.push(format!(
-        "{} s ago: {} ({} datagrams sent, {} received)",
+        "{} s ago: {} ({} sent, {} received)",
         tombstone.ended.as_secs(),
         tombstone.failure.kind.code(),
-        tombstone.datagrams_out,
+        several(tombstone.datagrams_out as usize, "datagram", "datagrams"),
         tombstone.datagrams_in
     ));
     if let FailureKind::NoAnswer { waiting_for: RuleId::MainMode6 | RuleId::MainMode6Signature, to, .. } =
@@ -447,8 +453,12 @@ impl Group<'_> {
             return verdict("established", Severity::Info, &[C::Collision], why);
         }
         let age = sa.established.unwrap_or_default();
-        let mut found =
-            verdict("established", Severity::Ok, &[], format!("established for {}, {there} children", seconds(age)));
+        let mut found = verdict(
+            "established",
+            Severity::Ok,
+            &[],
+            format!("established for {}, {}", seconds(age), several(there, "child", "children")),
+        );
         if let Some(earlier) = self.ended.iter().find(|t| is_fault(t)) {
             found.severity = Severity::Info;
             found.evidence.push(format!("{} s ago, before: {}", earlier.ended.as_secs(), earlier.failure));

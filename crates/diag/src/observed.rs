@@ -3,6 +3,7 @@
 //! What decides is who sent the last message of which exchange, how often, and what was answered in the clear. What is
 //! encrypted tells by its length only: an answer with an error alone is shorter than any with a proof of identity.
 
+use crate::finding::{several, times};
 use crate::{Cause, Finding, Severity};
 use model::{ObservedMessage, ObservedSa, Role};
 use std::collections::{BTreeMap, BTreeSet};
@@ -257,8 +258,14 @@ fn summary(sa: &ObservedSa) -> Vec<String> {
     });
     let cookies = if sa.version == 1 { "cookies" } else { "SPIs" };
     let mut lines = vec![format!(
-        "IKEv{}, {cookies} {}:{}; {} messages of the initiator ({} repetitions), {} of the responder ({})",
-        sa.version, sa.spis.initiator, sa.spis.responder, i.0, i.1, r.0, r.1
+        "IKEv{}, {cookies} {}:{}; {} of the initiator ({} repetitions), {} of the responder ({})",
+        sa.version,
+        sa.spis.initiator,
+        sa.spis.responder,
+        several(i.0, "message", "messages"),
+        i.1,
+        r.0,
+        r.1
     )];
     if let (Some(first), Some(last)) = (sa.messages.first(), sa.messages.iter().map(|m| m.last).max()) {
         let seconds = last.saturating_sub(first.first) as f64 / 1e9;
@@ -312,9 +319,12 @@ fn unanswered(sa: &ObservedSa) -> Option<&ObservedMessage> {
 
 fn dead(message: &ObservedMessage) -> Verdict {
     let silent = if message.sender == Initiator { "responder" } else { "initiator" };
-    let times = message.repeated + 1;
-    let why =
-        format!("established, then the {silent} stopped answering: request {} sent {times} times", message.message_id);
+    let sent = message.repeated + 1;
+    let why = format!(
+        "established, then the {silent} stopped answering: request {} sent {}",
+        message.message_id,
+        times(sent)
+    );
     Verdict { id: "peer-lost", severity: Severity::Error, causes: vec![C::DpdTimeout], why, evidence: Vec::new() }
 }
 
@@ -344,7 +354,7 @@ fn judge_v2(sa: &ObservedSa) -> Verdict {
         return authenticated(sa, &proofs, &judged);
     }
     if !proofs.is_empty() {
-        let times = sent(proofs.iter().copied());
+        let count = sent(proofs.iter().copied());
         if answers.is_empty() && !requests.is_empty() {
             return Verdict {
                 severity: Severity::Info,
@@ -357,8 +367,8 @@ fn judge_v2(sa: &ObservedSa) -> Verdict {
         } else {
             &[C::NoResponse, C::Phase1Timeout]
         };
-        let mut verdict = fault(unless_once(times), causes, waiting(RuleId::IkeAuthResponse));
-        verdict.evidence.push(format!("IKE_AUTH sent {times} times, not answered"));
+        let mut verdict = fault(unless_once(count), causes, waiting(RuleId::IkeAuthResponse));
+        verdict.evidence.push(format!("IKE_AUTH sent {}, not answered", times(count)));
         if floated {
             verdict.evidence.push("IKE_SA_INIT went both ways on port 500, IKE_AUTH goes to port 4500".to_string());
         }
@@ -385,7 +395,7 @@ fn judge_v2(sa: &ObservedSa) -> Verdict {
 
 /// No IKE_SA_INIT response with an SA payload.
 fn refused_v2(requests: &[&ObservedMessage], answers: &[&ObservedMessage]) -> Verdict {
-    let times = sent(requests.iter().copied());
+    let count = sent(requests.iter().copied());
     if answers.iter().any(|m| m.notifies.contains(&NotifyType::REDIRECT.0)) {
         let mut verdict = fine("the responder sends the initiator to another gateway (REDIRECT)");
         (verdict.id, verdict.severity) = ("redirected", Severity::Info);
@@ -394,8 +404,8 @@ fn refused_v2(requests: &[&ObservedMessage], answers: &[&ObservedMessage]) -> Ve
     let has = |kind: NotifyType| answers.iter().any(|m| m.notifies.contains(&kind.0));
     let Some(last) = answers.last() else {
         let causes = [C::NoResponse, C::NoConfig, C::IkeVersion];
-        let mut verdict = fault(unless_once(times), &causes, waiting(RuleId::IkeSaInitResponse));
-        verdict.evidence.push(format!("IKE_SA_INIT sent {times} times, not answered"));
+        let mut verdict = fault(unless_once(count), &causes, waiting(RuleId::IkeSaInitResponse));
+        verdict.evidence.push(format!("IKE_SA_INIT sent {}, not answered", times(count)));
         return verdict;
     };
     let (causes, said): (&[Cause], NotifyType) = if has(NotifyType::NO_PROPOSAL_CHOSEN) {
@@ -410,7 +420,8 @@ fn refused_v2(requests: &[&ObservedMessage], answers: &[&ObservedMessage]) -> Ve
         (&[C::NoConfig, C::Phase1Proposal], NotifyType(last.notifies.first().copied().unwrap_or(0)))
     };
     let mut verdict = fault(Severity::Error, causes, format!("the responder answers IKE_SA_INIT with {said} alone"));
-    verdict.evidence.push(format!("IKE_SA_INIT sent {times} times, answered {} times", sent(answers.iter().copied())));
+    let answered = times(sent(answers.iter().copied()));
+    verdict.evidence.push(format!("IKE_SA_INIT sent {}, answered {answered}", times(count)));
     verdict
 }
 
@@ -464,7 +475,7 @@ fn authenticated(sa: &ObservedSa, proofs: &[&ObservedMessage], judged: &[&Observ
     }
     match unanswered(sa) {
         Some(message) => dead(message),
-        None => fine(format!("established; IKE_AUTH took {} requests", proofs.len().max(1))),
+        None => fine(format!("established; IKE_AUTH took {}", several(proofs.len().max(1), "request", "requests"))),
     }
 }
 
@@ -523,7 +534,7 @@ fn judge_v1(sa: &ObservedSa) -> Verdict {
         let why = "the capture has one direction only, or begins in the middle: what the responder says is not in it";
         return Verdict { severity: Severity::Info, ..fine(why) };
     }
-    let times = |messages: &[&ObservedMessage]| sent(messages.iter().copied());
+    let count = |messages: &[&ObservedMessage]| sent(messages.iter().copied());
     let secret = [C::PskMismatch, C::PeerId, C::AuthFailed];
     // A responder that has forgotten an attempt makes a new answer to its repetition.
     let both_repeat =
@@ -547,8 +558,8 @@ fn judge_v1(sa: &ObservedSa) -> Verdict {
             } else {
                 (RuleId::MainMode2, &[C::NoResponse, C::NoConfig, C::Phase1Proposal, C::NegotiationMode, C::IkeVersion])
             };
-            let mut verdict = fault(unless_once(times(&i)), causes, waiting(waits));
-            verdict.evidence.push(format!("message 1 sent {} times, not answered", times(&i)));
+            let mut verdict = fault(unless_once(count(&i)), causes, waiting(waits));
+            verdict.evidence.push(format!("message 1 sent {}, not answered", times(count(&i))));
             verdict
         }
         (false, 0 | 1, _) if both_repeat() => one_way(RuleId::MainMode2),
@@ -581,7 +592,7 @@ fn judge_v1(sa: &ObservedSa) -> Verdict {
             let mut verdict = fault(severity, causes, waiting(RuleId::MainMode6));
             verdict
                 .evidence
-                .push(format!("messages 1 to 4 went both ways, message 5 was sent {again} times without message 6"));
+                .push(format!("messages 1 to 4 went both ways, message 5 was sent {} without message 6", times(again)));
             if floated && !heard {
                 verdict.evidence.push("message 5 goes to port 4500, and nothing came after it".to_string());
             }
@@ -678,9 +689,9 @@ fn unfinished(esp: [u64; 2], quick_modes: &BTreeMap<u32, Vec<&ObservedMessage>>)
         let answers = messages.iter().filter(|m| m.sender != initiator && (one_way || m.last > last_word));
         answers.map(|m| m.repeated).max()
     };
-    let times = quick_modes.values().filter_map(repeated).max().filter(|times| *times > 1)?;
+    let again = quick_modes.values().filter_map(repeated).max().filter(|again| *again > 1)?;
     let why = "quick mode is not finished: the responder repeats message 2 and does not get, or does not take, message 3; the initiator alone has the IPsec SA".to_string();
-    let evidence = vec![format!("message 2 repeated {times} times")];
+    let evidence = vec![format!("message 2 repeated {}", times(again))];
     let causes = vec![C::Phase2Timeout, C::NoResponse];
     Some(Verdict { id: "phase-2-unfinished", severity: Severity::Warning, causes, why, evidence })
 }
@@ -721,15 +732,18 @@ fn quick_modes(sa: &ObservedSa) -> Verdict {
     if by_id.is_empty() {
         return fine("in use; it began before the capture");
     }
+    // Message 3, a hash only, follows message 2 (RFC 2409 section 5.5), also where the capture lacks that.
     let answered = |messages: &&Vec<&ObservedMessage>| {
-        messages.iter().any(|m| messages.first().is_some_and(|first| first.sender != m.sender))
+        let Some((first, others)) = messages.split_first() else { return false };
+        let third = |m: &ObservedMessage| m.octets <= HASH_ONLY && first.octets > HASH_ONLY && m.first > first.first;
+        others.iter().any(|m| m.sender != first.sender || third(m))
     };
     let good = by_id.values().filter(answered).count();
     if good > 0 || sa.esp != [0, 0] {
         if let Some(verdict) = dead_v1(sa).or_else(|| unfinished(sa.esp, &by_id)) {
             return verdict;
         }
-        return fine(format!("established; {good} of {} quick modes were answered", by_id.len()));
+        return fine(format!("established; quick modes: {}, of which {good} answered", by_id.len()));
     }
     let repeated = by_id.values().flatten().map(|m| m.repeated + 1).max().unwrap_or(1);
     let report = sa.messages.iter().any(|m| {
@@ -749,7 +763,7 @@ fn quick_modes(sa: &ObservedSa) -> Verdict {
     let severity = if report { Severity::Error } else { unless_once(repeated) };
     let mut verdict = fault(severity, causes, why);
     verdict.id = "no-phase-2";
-    verdict.evidence.push(format!("{} quick modes begun, none answered", by_id.len()));
+    verdict.evidence.push(format!("{} begun, none answered", several(by_id.len(), "quick mode", "quick modes")));
     verdict
 }
 

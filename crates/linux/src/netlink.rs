@@ -35,6 +35,7 @@ const NETLINK_ADD_MEMBERSHIP: libc::c_int = 1;
 const NETLINK_DROP_MEMBERSHIP: libc::c_int = 2;
 const NETLINK_CAP_ACK: libc::c_int = 10;
 const NETLINK_EXT_ACK: libc::c_int = 11;
+const NETLINK_GET_STRICT_CHK: libc::c_int = 12;
 
 /// Set in the type of an attribute that contains attributes.
 const NESTED: u16 = 0x8000;
@@ -267,6 +268,11 @@ impl Socket {
         set_option(self.fd.as_raw_fd(), SOL_NETLINK, option, &libc::c_int::from(group))
     }
 
+    /// Has the kernel obey what a request for a table says that it is for, instead of listing all there is.
+    pub(crate) fn strict(&self, on: bool) -> io::Result<()> {
+        set_option(self.fd.as_raw_fd(), SOL_NETLINK, NETLINK_GET_STRICT_CHK, &libc::c_int::from(on))
+    }
+
     /// Sends a request and collects the replies up to its acknowledgement.
     pub(crate) fn request(&mut self, mut request: Request) -> Result<Vec<Reply>, NetlinkError> {
         self.sequence = self.sequence.wrapping_add(1);
@@ -283,7 +289,7 @@ impl Socket {
                 }
                 match kind {
                     NLMSG_ERROR => return acknowledged(content, flags).map(|()| replies),
-                    NLMSG_DONE => return Ok(replies),
+                    NLMSG_DONE => return listed(content).map(|()| replies),
                     _ => replies.push(Reply { kind, octets: Zeroizing::new(content.to_vec()) }),
                 }
             }
@@ -351,6 +357,12 @@ fn acknowledged(content: &[u8], flags: u16) -> Result<(), NetlinkError> {
         Some(String::from_utf8_lossy(text).trim_end_matches('\0').to_owned())
     });
     Err(NetlinkError { source: io::Error::from_raw_os_error(errno), message })
+}
+
+/// The end of a list: it has the error that ended it early, if any.
+fn listed(content: &[u8]) -> Result<(), NetlinkError> {
+    let errno = content.first_chunk::<4>().map_or(0, |code| i32::from_ne_bytes(*code).wrapping_neg());
+    if errno > 0 { Err(io::Error::from_raw_os_error(errno).into()) } else { Ok(()) }
 }
 
 #[cfg(test)]

@@ -135,6 +135,26 @@ pub enum PlaneFault {
         /// The SPI that it should.
         ours: u32,
     },
+    /// A route into a tunnel is gone: what is for this network does not reach the data plane.
+    RouteMissing {
+        /// The Child SA, or the trap.
+        child: String,
+        /// The network: `10.2.0.0/16`.
+        network: String,
+        /// The routing table that should have it.
+        table: u32,
+    },
+    /// The rule of routing is gone that has packets consult the table of tunnels: none reaches the data plane.
+    RuleMissing {
+        /// IPv6's or IPv4's.
+        ipv6: bool,
+        /// Its preference.
+        preference: u32,
+        /// The table.
+        table: u32,
+        /// Packets with this mark are no concern of it.
+        mark: u32,
+    },
     /// Packets of an SA were dropped.
     Dropped {
         /// The Child SA.
@@ -177,6 +197,13 @@ impl fmt::Display for PlaneFault {
             ),
             Self::OtherSa { child, spi, ours } => {
                 write!(f, "the policy of '{child}' names the SA {spi:08x}, which is not ours ({ours:08x})")
+            }
+            Self::RouteMissing { child, network, table } => {
+                write!(f, "the route of '{child}' to {network} is gone from table {table}: packets go past the tunnel")
+            }
+            Self::RuleMissing { ipv6, table, .. } => {
+                let version = if *ipv6 { "IPv6" } else { "IPv4" };
+                write!(f, "the {version} rule that leads packets to table {table} is gone: they go past all tunnels")
             }
             Self::Dropped { child, spi, replayed, late, failed } => write!(
                 f,

@@ -177,6 +177,9 @@ fn half_a_capture_is_no_fault() {
     assert_eq!(severity(&[0, 2, 4, 6, 8]), Severity::Info, "the initiator's messages alone");
     assert_eq!(severity(&[1, 3, 5, 7]), Severity::Info, "the responder's");
     assert_eq!(severity(&[8]), Severity::Ok, "the end of a quick mode that began before");
+    let later = |kept: &[usize]| observed_until(&[main_mode(kept)], 1_060_000_000_000)[0].severity;
+    assert_eq!(later(&[0, 1, 2, 3, 4, 5, 6, 8]), Severity::Ok, "message 3 of a quick mode whose message 2 it lacks");
+    assert_eq!(later(&[0, 1, 2, 3, 4, 5, 6]), Severity::Warning, "message 1 alone");
     // Its first message, asked again without an answer, is another thing.
     let mut asked = main_mode(&[6]);
     (asked.messages[0].repeated, asked.messages[0].last) = (3, asked.messages[0].first + 30_000_000_000);

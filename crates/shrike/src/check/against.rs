@@ -114,8 +114,8 @@ impl Against {
         }
         if elsewhere > 0 {
             notes.push(format!(
-                "{}: {elsewhere} attempts are between addresses of which none is in local_addrs of any connection: say which \
-                 end it is with --end",
+                "{}: no connection has an end of these attempts in its local_addrs ({elsewhere}): say which end it is \
+                 with --end",
                 self.path
             ));
         }

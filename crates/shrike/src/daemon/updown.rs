@@ -63,52 +63,54 @@ impl Drop for Scripts {
     }
 }
 
+/// A Child SA for tests.
+#[cfg(test)]
+pub(super) fn install(updown: Option<String>) -> ChildInstall {
+    use model::SaId;
+    use model::dataplane::{EspSa, Mode};
+    let sa = || EspSa {
+        spi: 256,
+        encryption: model::Encryption { id: wire::EncryptionId::AES_GCM_16, key_length: Some(128) },
+        integrity: None,
+        encryption_key: wire::Secret::new(vec![1; 20]),
+        integrity_key: wire::Secret::new(Vec::new()),
+    };
+    ChildInstall {
+        child: SaId(1),
+        ike: SaId(1),
+        connection: "gw".into(),
+        name: "net".into(),
+        reqid: 1,
+        mode: Mode::Tunnel,
+        local: "192.0.2.1:500".parse().unwrap(),
+        remote: "192.0.2.2:500".parse().unwrap(),
+        encapsulated: false,
+        inbound: sa(),
+        outbound: sa(),
+        esn: false,
+        replay_window: 32,
+        tfc_padding: model::dataplane::TfcPadding::None,
+        local_ts: vec!["10.1.0.0/24".parse().unwrap()],
+        remote_ts: vec!["10.2.0.0/24".parse().unwrap()],
+        binding: model::dataplane::Binding::default(),
+        header: model::dataplane::HeaderFields::default(),
+        policies: true,
+        priority: None,
+        succeeds: None,
+        takes_over_when_used: false,
+        updown,
+        updown_environment: Vec::new(),
+        soft_bytes: None,
+        soft_packets: None,
+        hard_bytes: None,
+        hard_packets: None,
+        hard_lifetime: None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::SaId;
-    use model::dataplane::{EspSa, Mode};
-
-    fn install(updown: Option<String>) -> ChildInstall {
-        let sa = || EspSa {
-            spi: 256,
-            encryption: model::Encryption { id: wire::EncryptionId::AES_GCM_16, key_length: Some(128) },
-            integrity: None,
-            encryption_key: wire::Secret::new(vec![1; 20]),
-            integrity_key: wire::Secret::new(Vec::new()),
-        };
-        ChildInstall {
-            child: SaId(1),
-            ike: SaId(1),
-            connection: "gw".into(),
-            name: "net".into(),
-            reqid: 1,
-            mode: Mode::Tunnel,
-            local: "192.0.2.1:500".parse().unwrap(),
-            remote: "192.0.2.2:500".parse().unwrap(),
-            encapsulated: false,
-            inbound: sa(),
-            outbound: sa(),
-            esn: false,
-            replay_window: 32,
-            tfc_padding: model::dataplane::TfcPadding::None,
-            local_ts: vec!["10.1.0.0/24".parse().unwrap()],
-            remote_ts: vec!["10.2.0.0/24".parse().unwrap()],
-            binding: model::dataplane::Binding::default(),
-            header: model::dataplane::HeaderFields::default(),
-            policies: true,
-            priority: None,
-            succeeds: None,
-            takes_over_when_used: false,
-            updown,
-            updown_environment: Vec::new(),
-            soft_bytes: None,
-            soft_packets: None,
-            hard_bytes: None,
-            hard_packets: None,
-            hard_lifetime: None,
-        }
-    }
 
     #[test]
     fn the_end_waits_for_the_scripts_in_their_order() {

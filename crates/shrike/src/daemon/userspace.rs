@@ -9,7 +9,8 @@ use crate::log;
 use esp::{Engine, Outbound, Verdict};
 use linux::updown::Verb;
 use linux::{
-    BindError, RawEsp, RecvBatch, Route, RouteTarget, Routes, Rule, SOCKET_MARK, SocketOptions, Tun, tunnel_routes,
+    BindError, RawEsp, RecvBatch, Route, RouteTarget, Routes, Rule, RuleAction, SOCKET_MARK, SocketOptions, Tun,
+    tunnel_routes,
 };
 use model::dataplane::{
     Binding, ChildInstall, Command, Counters, HeaderFields, InterfaceName, PlaneEvent, ShuntAction,
@@ -25,6 +26,9 @@ const TUN_MTU: u32 = 1400;
 
 /// How many packets of one source are handled before the others get their turn.
 const BUDGET: usize = 64;
+
+/// As many routes that are gone are told.
+const MOST_FAULTS: usize = 64;
 
 /// Errors of sending that are kept until somebody asks for them.
 const MAX_REFUSED: usize = 16;
@@ -149,6 +153,35 @@ impl Userspace {
                 let _ = self.routes.delete_route(route); // gone with the address or device already
             }
         }
+    }
+
+    /// What keeps packets from reaching us: routes and rules that were removed since.
+    fn unrouted(&mut self) -> Vec<PlaneFault> {
+        let by_name = || self.installed.values().map(|(install, routes)| (&install.name, routes));
+        let wanted: Vec<Route> = by_name().flat_map(|(_, routes)| routes).copied().collect();
+        if wanted.is_empty() {
+            return Vec::new();
+        }
+        // Who may not look has nothing to tell.
+        let missing = self.routes.missing(&wanted).unwrap_or_default();
+        let of_routes = by_name().flat_map(|(name, routes)| {
+            let gone = routes.iter().filter(|route| missing.contains(route));
+            gone.map(|route| PlaneFault::RouteMissing {
+                child: name.clone(),
+                network: format!("{}/{}", route.destination, route.prefix),
+                table: route.table,
+            })
+        });
+        let mut faults: Vec<PlaneFault> = of_routes.take(MOST_FAULTS).collect();
+        for rule in &self.rules {
+            let RuleAction::Table(table) = rule.action else { continue };
+            let used = wanted.iter().any(|route| route.destination.is_ipv6() == rule.ipv6);
+            if used && matches!(self.routes.has_rule(rule), Ok(false)) {
+                let (ipv6, preference, mark) = (rule.ipv6, rule.preference, rule.unless_mark.unwrap_or_default());
+                faults.push(PlaneFault::RuleMissing { ipv6, preference, table, mark });
+            }
+        }
+        faults
     }
 
     fn delete(&mut self, child: SaId) {
@@ -347,7 +380,9 @@ impl DataPlane for Userspace {
     }
 
     fn faults(&mut self, now: Instant) -> Vec<PlaneFault> {
-        self.growth.faults(now, &self.counted())
+        let mut faults = self.unrouted();
+        faults.extend(self.growth.faults(now, &self.counted()));
+        faults
     }
 
     fn send_errors(&mut self) -> Vec<(SocketAddr, io::Error)> {
@@ -423,5 +458,47 @@ mod tests {
         assert!(refused[0].1.is_some(), "{refused:?}");
         let within = Duration::from_secs(10);
         assert_eq!(dropped, [PlaneFault::Counted { name: "esp-unknown-spi".into(), count: 25, within }]);
+    }
+
+    /// What is sent for a tunnel comes to us by a route and a rule, which others may remove.
+    #[test]
+    fn a_route_or_rule_that_is_gone_is_told() {
+        let namespace = match linux::Namespace::anonymous() {
+            Ok(namespace) => namespace,
+            Err(error) => {
+                eprintln!("SKIP: {error}");
+                assert_ne!(std::env::var("SHRIKE_KERNEL_TESTS").as_deref(), Ok("1"), "this run must not skip: {error}");
+                return;
+            }
+        };
+        let lose_them = || {
+            let mut plane = Userspace::open(4500, true)?;
+            let remote = ["10.2.0.0/16", "2001:db8:2::/48", "0.0.0.0/0", "10.9.0.0/24"];
+            let remote_ts = remote.map(|network| network.parse().unwrap()).to_vec();
+            let install = ChildInstall { remote_ts, ..super::super::updown::install(None) };
+            let at = Instant::from_nanos(1);
+            plane.apply(at, &Command::Install(Box::new(install.clone())))?;
+            let healthy = plane.faults(at);
+            let gone = plane.installed.values().flat_map(|(_, routes)| routes).copied().collect::<Vec<_>>();
+            plane.routes.delete_route(&gone[0]).map_err(|e| e.to_string())?;
+            let one = plane.faults(at);
+            plane.routes.set_link(plane.interface, Some(false), None).map_err(|e| e.to_string())?;
+            plane.routes.delete_rule(&Rule::tunnels(false)).map_err(|e| e.to_string())?;
+            Ok::<_, String>((healthy, one, plane.faults(at)))
+        };
+        let (healthy, one, all) = match namespace.run(lose_them).unwrap() {
+            Ok(found) => found,
+            Err(error) => {
+                eprintln!("SKIP: {error}");
+                return;
+            }
+        };
+        assert_eq!(healthy, []);
+        let missing =
+            |network: &str| PlaneFault::RouteMissing { child: "net".into(), network: network.into(), table: 220 };
+        assert_eq!(one, [missing("10.2.0.0/16")]);
+        let rule = PlaneFault::RuleMissing { ipv6: false, preference: 220, table: 220, mark: SOCKET_MARK };
+        assert_eq!(all.last(), Some(&rule), "{all:?}");
+        assert!(all.contains(&missing("0.0.0.0/0")) && all.contains(&missing("10.9.0.0/24")), "{all:?}");
     }
 }

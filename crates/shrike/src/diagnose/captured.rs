@@ -293,3 +293,25 @@ fn who_deletes_is_read_with_keys() {
         assert!(text.contains("are deleted by 192.0.2.2") && worst.why.contains("every 101 s"), "{found:#?}");
     }
 }
+
+/// The responder's answer told the initiator of the NAT, and what comes next goes to port 4500.
+#[test]
+fn a_responder_that_hears_no_more_behind_a_nat_names_port_4500() {
+    for translated in [false, true] {
+        let mut sim = Sim::new(11);
+        let (a, b) = ends(V2, translated);
+        let (a, b) = (sim.add(a), sim.add(b));
+        sim.blocks.push(blocked(None, None, Some(4500)));
+        let _ = sim.try_initiate(a, b);
+        sim.run_for(60 * SECOND);
+        let found = diag::live(&score::over_vici(&sim, b));
+        let causes: Vec<&str> = found[0].causes.iter().map(|cause| cause.code()).collect();
+        match translated {
+            true => assert_eq!(causes, ["NATT", "HALF_OPEN", "NO_RESPONSE"], "{found:?}"),
+            false => assert!(
+                !found.iter().any(|f| f.severity == Severity::Error && f.causes[0] == diag::Cause::NatTraversal),
+                "{found:?}"
+            ),
+        }
+    }
+}

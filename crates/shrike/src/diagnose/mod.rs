@@ -3,7 +3,7 @@
 use crate::check::Against;
 use crate::cli::Diagnose;
 use crate::client::Control;
-use capture::{Content, KeyUse, Keys, Reader, Tracker, Tracks, Unopened, decapsulate};
+use capture::{CaptureError, Content, KeyUse, Keys, Reader, Tracker, Tracks, Unopened, decapsulate};
 use diag::{Cause, Finding, Log, Severity, Sourced};
 use model::{Listing, ObservedSa};
 use show::listing::{Dialect, Listings};
@@ -29,7 +29,15 @@ struct Unused {
 
 fn read(path: &str, keys: Keys, mut against: Option<&mut Against>) -> Result<Unused, String> {
     let file = File::open(path).map_err(|error| format!("{path}: {error}"))?;
-    let mut reader = Reader::new(BufReader::new(file)).map_err(|error| format!("{path}: {error}"))?;
+    let complain = |error: CaptureError| match error {
+        CaptureError::Io(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+            format!(
+                "{path}: ends within its header: it is empty, or nothing was written down yet (tcpdump -U writes at once)"
+            )
+        }
+        error => format!("{path}: {error}"),
+    };
+    let mut reader = Reader::new(BufReader::new(file)).map_err(complain)?;
     let (mut tracker, mut end) = (Tracker::with_keys(keys), 0);
     while let Some(packet) = reader.next_packet().map_err(|error| format!("{path}: {error}"))? {
         end = end.max(packet.nanoseconds.unwrap_or(0));
@@ -203,7 +211,7 @@ fn captured(
         (tracks.fragments, "fragments of IP packets, which are not put together"),
         (tracks.tcp, "segments of IKE over TCP (RFC 9329), which is not read"),
     ];
-    notes.extend(counted.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{path}: left out {n} {what}")));
+    notes.extend(counted.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{path}: left out {what} ({n})")));
     if let Some(table) = table {
         notes.extend(table.outcome(path, &tracks.keys));
     }

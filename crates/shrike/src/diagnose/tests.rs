@@ -712,7 +712,16 @@ fn a_finding_is_short() {
     sim.run_for(5 * SECOND);
     let found = diag::live(&score::over_vici(&sim, here));
     assert_eq!(found[0].causes.first().map(|cause| cause.code()), Some("P1_PROPOSAL"));
-    assert!(found[0].why.chars().count() < 260 && found[0].why.ends_with(" ..."), "{}", found[0].why);
+    assert!(found[0].why.chars().count() < 330 && found[0].why.ends_with(" ..."), "{}", found[0].why);
+    // What differs is told whole, also where it is everything.
+    let mut sim = Sim::new(3);
+    let only = |line: &str| Site::new("a", "192.0.2.1").to("192.0.2.2").connection(line);
+    let here = sim.add(only("proposals = aes128-sha256-x25519"));
+    let there = sim.add(b(&["proposals = aes256-sha384-ecp384"]));
+    sim.initiate(here, there);
+    sim.run_for(5 * SECOND);
+    let found = diag::live(&score::over_vici(&sim, there));
+    assert!(found[0].why.contains("ours ECP_384, theirs CURVE_25519"), "{}", found[0].why);
 }
 
 /// A daemon without memory: its counters say how far it got (IKEv2).
@@ -801,4 +810,26 @@ fn what_sending_says_is_told_of_the_peer_that_does_not_answer() {
     sim.run_for(300 * SECOND);
     assert!(sim.snapshots(a).is_empty());
     assert_eq!(told(&sim, "192.0.2.2:500", 150), (Severity::Error, "NO_RESPONSE", true), "it is given up");
+}
+
+#[test]
+fn a_capture_that_is_empty_says_so() {
+    let path = std::env::temp_dir().join(format!("shrike-empty-{}.pcap", std::process::id()));
+    std::fs::write(&path, [0xd4, 0xc3]).unwrap();
+    let result = read(path.to_str().unwrap(), Keys::default(), None);
+    std::fs::remove_file(&path).unwrap();
+    assert!(result.is_err_and(|error| error.contains("is empty")));
+}
+
+/// What nobody renewed is a warning, and a warning has something to do.
+#[test]
+fn what_ended_before_it_was_renewed_says_what_to_change() {
+    let mut sim = Sim::new(3);
+    let here = sim.add(Site::new("a", "192.0.2.1").to("192.0.2.2").connection("reauth_time = 2s"));
+    let there = sim.add(b(&[]));
+    sim.initiate(here, there);
+    sim.run_for(12 * SECOND);
+    let found = diag::live(&score::over_vici(&sim, here));
+    assert_eq!(found[0].causes.first().map(|cause| cause.code()), Some("LIFETIME"), "{found:?}");
+    assert!(found[0].remedy[0].contains("reauth_time"), "{found:?}");
 }

@@ -59,6 +59,15 @@ pub fn plane_fault(fault: &PlaneFault) -> Message {
         PlaneFault::OtherSa { child, spi, ours } => {
             m.set("kind", "other-sa").set("child", child).number("spi", *spi).number("ours", *ours)
         }
+        PlaneFault::RouteMissing { child, network, table } => {
+            m.set("kind", "route-missing").set("child", child).set("network", network).number("table", *table)
+        }
+        PlaneFault::RuleMissing { ipv6, preference, table, mark } => m
+            .set("kind", "rule-missing")
+            .flag("ipv6", *ipv6)
+            .number("preference", *preference)
+            .number("table", *table)
+            .number("mark", *mark),
         PlaneFault::Dropped { child, spi, replayed, late, failed } => m
             .set("kind", "dropped")
             .set("child", child)
@@ -101,6 +110,15 @@ pub fn plane_fault_from(m: &Message) -> Result<PlaneFault, SchemaError> {
             does: text("does")?,
         },
         "other-sa" => PlaneFault::OtherSa { child: text("child")?, spi: parse(m, "spi")?, ours: parse(m, "ours")? },
+        "route-missing" => {
+            PlaneFault::RouteMissing { child: text("child")?, network: text("network")?, table: parse(m, "table")? }
+        }
+        "rule-missing" => PlaneFault::RuleMissing {
+            ipv6: m.get_str("ipv6") == Some("yes"),
+            preference: parse(m, "preference")?,
+            table: parse(m, "table")?,
+            mark: parse(m, "mark")?,
+        },
         "dropped" => PlaneFault::Dropped {
             child: text("child")?,
             spi: parse(m, "spi")?,
@@ -152,6 +170,8 @@ mod tests {
                 does: text("block"),
             },
             PlaneFault::OtherSa { child: child.clone(), spi: 1, ours: 2 },
+            PlaneFault::RouteMissing { child: child.clone(), network: text("10.2.0.0/16"), table: 220 },
+            PlaneFault::RuleMissing { ipv6: true, preference: 220, table: 221, mark: 7 },
             PlaneFault::Dropped { child, spi: 1, replayed: 2, late: 3, failed: 4 },
             PlaneFault::Counted { name: text("XfrmInNoPols"), count: 5, within: Duration::from_secs(60) },
         ] {
