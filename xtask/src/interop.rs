@@ -33,6 +33,7 @@ pub const ALL: &[Script] = &[
     ("transport", None),
     ("shunts", None),
     ("together", None),
+    ("later", None),
 ];
 
 /// Those that run at night beside all others: what takes too long for every day.

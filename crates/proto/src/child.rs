@@ -357,8 +357,16 @@ fn choose_among(
     }
     let others: Vec<Selectors> = children.iter().map(|(_, _, ours)| ours.clone()).collect();
     for (index, child, ours) in children {
-        let agreed_ts = Selectors { local: narrow(&ours.local, tsr), remote: narrow(&ours.remote, tsi) };
-        let agreed_ts = if child.single_pair { parts::one_pair(agreed_ts, (tsi, tsr)) } else { agreed_ts };
+        let mut agreed_ts = Selectors { local: narrow(&ours.local, tsr), remote: narrow(&ours.remote, tsi) };
+        if child.single_pair && !agreed_ts.local.is_empty() && !agreed_ts.remote.is_empty() {
+            agreed_ts = parts::one_pair(agreed_ts, (tsi, tsr));
+            // RFC 7296 section 2.9: they fit, but the peer does not say for which packet.
+            let named = matches!((tsi, tsr), ([i, _, ..], [r, _, ..]) if is_host(i) && is_host(r));
+            if agreed_ts.local.is_empty() && !named {
+                closest = Some((Some(index), FailureKind::TooManySelectors { pairs: 2, most: 1 }));
+                continue;
+            }
+        }
         if agreed_ts.local.is_empty() || agreed_ts.remote.is_empty() {
             closest.get_or_insert_with(|| {
                 let kind = FailureKind::TsUnacceptable {

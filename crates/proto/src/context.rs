@@ -98,6 +98,8 @@ pub(crate) struct Context {
     pub tokens: crate::v2::TokenMaker,
     /// Requests that make no sense in half-open IKE SAs.
     pub senseless: crate::v2::Senseless,
+    /// Peers that are told late when they must authenticate anew.
+    pub hasty: crate::v2::Hasty,
     /// Virtual addresses for peers.
     pub pools: crate::Pools,
     /// This host's addresses that peers may be told of (MOBIKE).
@@ -170,6 +172,7 @@ impl Context {
             tokens: crate::v2::TokenMaker::default(),
             pools: crate::Pools::default(),
             senseless: crate::v2::Senseless::default(),
+            hasty: crate::v2::Hasty::default(),
             addresses: Vec::new(),
             gone: VecDeque::new(),
             peers: Peers::default(),

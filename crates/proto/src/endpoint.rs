@@ -673,6 +673,9 @@ impl Endpoint {
         let outlived = outlived && matches!(sa, IkeSa::V1(_));
         let trapped = to_trap(sa, &kind);
         let revoked = kind.is_revocation().then(|| kind.clone());
+        if let IkeSa::V2(sa) = sa {
+            v2::note_end(sa, cx, now, &kind);
+        }
         let tombstone = sa.tombstone(cx, now, kind);
         if let Some(key) = sa.identities().filter(|_| sa.was_established()) {
             cx.peers.forget(id, &key);

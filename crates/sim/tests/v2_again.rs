@@ -302,6 +302,41 @@ fn a_shorter_time_that_is_loaded_is_told_and_holds_after_a_rekeying_too() {
     assert_eq!((sim.endpoint(a).sizes(), sim.endpoint(b).sizes()), ((1, 0), (1, 0)));
 }
 
+/// charon does so where what it hears is shorter than its own margin: told in each IKE_AUTH it would never stop.
+#[test]
+fn a_peer_that_begins_anew_as_soon_as_it_hears_when_it_must_is_told_when_it_is_time() {
+    let (mut sim, a, b) = roadwarrior("unique = never\n reauth_time = 300s");
+    assert!(sim.snapshots(a)[0].reauth_in.is_some(), "told in IKE_AUTH");
+    let begin_anew = |sim: &mut Sim| {
+        sim.terminate(a, &Selection::default());
+        sim.run_for(SECOND);
+        sim.initiate(a, b);
+        sim.run_for(2 * SECOND);
+        assert!(sim.carries(a, b));
+    };
+    begin_anew(&mut sim);
+    assert_eq!(sim.snapshots(a)[0].reauth_in, None, "not told at once");
+    // It lasts as long as it may, is rekeyed meanwhile, and the peer hears it in time; and so does each one that follows.
+    for round in 0..3 {
+        let first = sim.snapshots(a)[0].id.0;
+        sim.run_for(100 * SECOND);
+        assert_eq!(sim.with(a, |endpoint, now| endpoint.rekey(now, &Selection::default())), 1);
+        sim.run_for(100 * SECOND);
+        assert_eq!((sim.snapshots(a)[0].reauth_in, sim.snapshots(a)[0].id.0), (None, first + 1), "round {round}");
+        for _ in 0..55 {
+            sim.run_for(SECOND);
+            assert!(sim.carries(a, b));
+        }
+        assert_eq!((sim.snapshots(a)[0].id.0, sim.pairs(a, b)), (first + 2, 1), "round {round}");
+        assert!(sim.snapshots(a)[0].age < 30 * SECOND, "round {round}");
+    }
+    // Whoever lets an IKE SA live is told as ever.
+    let (mut sim, a, _) = roadwarrior("unique = never\n reauth_time = 300s");
+    sim.run_for(30 * SECOND);
+    begin_anew(&mut sim);
+    assert!(sim.snapshots(a)[0].reauth_in.is_some());
+}
+
 #[test]
 fn both_ends_with_the_same_reauthentication_time_make_one_ike_sa_each_time() {
     for seed in 0..10 {

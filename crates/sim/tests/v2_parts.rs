@@ -106,6 +106,11 @@ fn a_peer_that_wants_single_pairs_gets_one_for_each_packet_that_asks() {
         let refused =
             |sim: &Sim, node| sim.tombstones(node).iter().map(|t| t.failure.kind.to_string()).collect::<Vec<_>>();
         assert!(refused(&sim, a).iter().any(|text| text.contains("SINGLE_PAIR_REQUIRED")), "{:?}", refused(&sim, a));
+        // Both ends have the same networks, so those are not to blame.
+        assert_eq!(
+            refused(&sim, b),
+            ["the peer asks for more than one pair of addresses, and single_pair allows a Child SA only one"]
+        );
         let trap = sim.plane(a).traps().next().unwrap().trap;
         let mut expected = Vec::new();
         for (source, destination) in [("10.1.0.9", "10.2.0.1"), ("10.1.0.9", "10.2.0.7"), ("10.1.3.3", "10.2.0.1")] {

@@ -198,6 +198,9 @@ impl Endpoint {
             }
             return;
         }
+        if due(sa.tell_at) {
+            v2::tell_now(sa, &mut self.cx, now);
+        }
         if due(sa.rekey_at) {
             sa.rekey_at = None;
             sa.enqueue(&mut self.cx, now, Task::RekeyIke);

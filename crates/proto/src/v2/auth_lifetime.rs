@@ -11,7 +11,8 @@
 use super::exchange::Task;
 use super::sa::IkeSa;
 use crate::context::Context;
-use model::Instant;
+use model::{FailureKind, Identity, Instant};
+use std::collections::BTreeSet;
 use std::time::Duration;
 use wire::v2::{Chain, ChainBuilder};
 use wire::{NotifyType, ProtocolId};
@@ -22,18 +23,65 @@ const LEAST_LIFETIME: Duration = Duration::from_secs(10);
 /// What a peer is given to authenticate anew "immediately" (RFC 4478 section 2).
 const REASONABLE: Duration = Duration::from_secs(60);
 
+/// Whoever deletes its IKE SA within this time of hearing how long it may last has begun anew at once.
+const HASTE: Duration = Duration::from_secs(10);
+
+/// So many peers that begin anew at once are remembered.
+const MOST_HASTY: usize = 4096;
+
+/// Peers that authenticate anew as soon as they hear when they must. charon does if what is left is shorter than its own
+/// `over_time` (24 minutes if nothing is configured); told so again in IKE_AUTH it would never stop. They are told when it is time.
+#[derive(Debug, Default)]
+pub(crate) struct Hasty(BTreeSet<(Identity, Identity)>);
+
+impl Hasty {
+    fn has(&self, sa: &IkeSa) -> bool {
+        sa.local_id.clone().zip(sa.remote_id.clone()).is_some_and(|key| self.0.contains(&key))
+    }
+
+    fn add(&mut self, sa: &IkeSa) {
+        let Some(key) = sa.local_id.clone().zip(sa.remote_id.clone()) else { return };
+        if self.0.len() >= MOST_HASTY && !self.0.contains(&key) {
+            self.0.pop_first();
+        }
+        self.0.insert(key);
+    }
+}
+
 // ---------------------------------------------------------------------------------------------------------- responder
 
 /// RFC 4478 section 1: the initiator hears when the responder wants it to have authenticated anew, where only the initiator
 /// can begin that. Elsewhere it would begin at once if that time is short to it, and again and again.
-pub(super) fn tell(sa: &IkeSa, now: Instant, reply: &mut ChainBuilder) {
+pub(super) fn tell(sa: &mut IkeSa, cx: &mut Context, now: Instant, reply: &mut ChainBuilder) {
     if sa.can_begin_anew() {
         return;
     }
     let over = sa.connection.as_ref().map_or(Duration::ZERO, |c| c.over_time);
     let left = sa.reauth_end.map(|end| end.since(now).saturating_sub(over)).filter(|left| !left.is_zero());
-    if let Some(left) = left {
-        write(left, reply);
+    let Some(left) = left else { return };
+    if !cx.hasty.has(sa) {
+        return write(left, reply);
+    }
+    // With some time left to do it in, should the margin be short.
+    let margin = REASONABLE.saturating_sub(over).min(left / 2);
+    sa.tell_at = Some(now + left.saturating_sub(margin));
+    sa.arm_lifetime(cx);
+    let seconds = left.saturating_sub(margin).as_secs();
+    sa.log(cx, "IKE", 1, format!("the peer authenticates anew as soon as it hears when it must: told in {seconds}s"));
+}
+
+/// The time has come to tell a hasty peer: zero is at once (section 2).
+pub(crate) fn tell_now(sa: &mut IkeSa, cx: &mut Context, now: Instant) {
+    sa.tell_at = None;
+    sa.enqueue(cx, now, Task::TellLifetime { end: now });
+}
+
+/// An IKE SA ends: remembers a peer that deletes it as soon as it has heard how long it may last.
+pub(crate) fn note_end(sa: &IkeSa, cx: &mut Context, now: Instant, kind: &FailureKind) {
+    let short = sa.established.is_some_and(|at| now.since(at) <= HASTE);
+    let told = sa.reauth_end.is_some() && sa.tell_at.is_none() && !sa.can_begin_anew();
+    if short && told && matches!(kind, FailureKind::PeerDeleted | FailureKind::Replaced { .. }) {
+        cx.hasty.add(sa);
     }
 }
 
@@ -52,7 +100,7 @@ pub(crate) fn require(sa: &mut IkeSa, cx: &mut Context, now: Instant, within: Du
     if sa.can_begin_anew() || !sa.is_established() || sa.reauth_end.is_some_and(|before| before <= end) {
         return false;
     }
-    sa.reauth_end = Some(end);
+    (sa.reauth_end, sa.tell_at) = (Some(end), None);
     sa.expires = sa.expires.into_iter().chain(sa.reauth_end).min();
     sa.arm_lifetime(cx);
     sa.queue.retain(|task| !matches!(task, Task::TellLifetime { .. }));

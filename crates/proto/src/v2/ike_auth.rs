@@ -522,7 +522,7 @@ pub(super) fn request(
         mobility::announce(sa, cx, &mut reply);
     }
     established(sa, cx, now);
-    auth_lifetime::tell(sa, now, &mut reply);
+    auth_lifetime::tell(sa, cx, now, &mut reply);
     let made = match served {
         Ok(()) => first_child(sa, cx, now, &connection, request, (&nonce_i, &nonce_r), &mut reply),
         Err(kind) => Err((None, kind)),

@@ -53,7 +53,7 @@ mod window;
 
 use crate::child;
 
-pub(crate) use auth_lifetime::require;
+pub(crate) use auth_lifetime::{Hasty, note_end, require, tell_now};
 pub(crate) use auth_puzzle::Senseless;
 pub(crate) use configuration::wishes;
 pub(crate) use crash::{Claim, TokenMaker, answer_unknown, claim, either_known};

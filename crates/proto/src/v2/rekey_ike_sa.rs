@@ -107,6 +107,7 @@ fn successor(sa: &IkeSa, cx: &mut Context, now: Instant, made: &Made, nonces: (&
     // Only authentication itself puts the next one off.
     new.reauth_at = sa.reauth_at;
     new.reauth_end = sa.reauth_end;
+    new.tell_at = sa.tell_at;
     Some(new)
 }
 

@@ -131,6 +131,8 @@ pub(crate) struct IkeSa {
     pub reauth_at: Option<Instant>,
     /// When the peer must have authenticated anew; rekeying does not put it off.
     pub reauth_end: Option<Instant>,
+    /// When the peer is told that it must (RFC 4478), if not in IKE_AUTH.
+    pub tell_at: Option<Instant>,
     /// When it ends, unless it is replaced before.
     pub expires: Option<Instant>,
     /// The IKE SA that took its place, to which the Child SAs belong now.
@@ -218,6 +220,7 @@ impl IkeSa {
             rekey_at: None,
             reauth_at: None,
             reauth_end: None,
+            tell_at: None,
             expires: None,
             replaced_by: None,
             predecessor: None,
@@ -516,7 +519,7 @@ impl IkeSa {
 
     /// Sets the timer for what comes next in the life of the SA.
     pub fn arm_lifetime(&self, cx: &mut Context) {
-        match [self.rekey_at, self.reauth_at, self.expires].into_iter().flatten().min() {
+        match [self.rekey_at, self.reauth_at, self.tell_at, self.expires].into_iter().flatten().min() {
             Some(at) => cx.timers.set(self.id, Reason::IkeLifetime, at),
             None => cx.timers.cancel(self.id, Reason::IkeLifetime),
         }

@@ -87,6 +87,7 @@ pub(super) fn refusal(connection: &Connection, child: Option<usize>, kind: &Fail
         {
             NotifyType::SINGLE_PAIR_REQUIRED
         }
+        FailureKind::TooManySelectors { most: 1, .. } => NotifyType::SINGLE_PAIR_REQUIRED,
         _ => NotifyType::TS_UNACCEPTABLE,
     }
 }
