@@ -128,7 +128,7 @@ fn fault(course: &Course, id: &'static str, tallies: &[&Tally]) -> Option<Findin
     nearest_first(course, &mut causes);
     // A Child SA that fails for whatever reason, after the peer wanted another group.
     let group = |tally: &&Tally| tally.place == Place::Child && tally.rank == Rank::Hint && tally.causes == GROUP;
-    if (first.place, first.rank) == (Place::Child, Rank::Vague) && tallies.iter().any(|tally| group(&tally)) {
+    if (first.place, first.rank) == (Place::Child, Rank::Vague) && tallies.iter().any(group) {
         causes.retain(|cause| !GROUP.contains(cause));
         causes.splice(0..0, GROUP.iter().copied());
     }
