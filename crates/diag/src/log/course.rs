@@ -46,6 +46,8 @@ pub(super) struct Attempt {
     pub at: Option<u64>,
     pub line: u64,
     pub repeated: u32,
+    /// The peer's refusal could be decrypted.
+    secret_fits: bool,
     sa: Option<String>,
     sample: String,
 }
@@ -415,8 +417,17 @@ impl Course {
                 self.reach(Stage::Keyed);
             }
             Says::Refused => {
+                // charon shows what it has decrypted. Where a secret proves the ends the keys are made of it (RFC 2409 section 5),
+                // so that it is the same at both.
+                self.on_attempt(|a| {
+                    a.secret_fits |=
+                        a.version == 1 && at.text.contains("parsed") && at.text.contains("[ HASH N(AUTH_FAILED)")
+                });
                 let of_v1 = self.attempt.as_ref().filter(|attempt| attempt.version == 1);
                 let causes: &[Cause] = match self.secret {
+                    _ if of_v1.is_some_and(|a| a.secret_fits) => {
+                        &[C::PeerId, C::NegotiationMode, C::AuthFailed, C::NoConfig]
+                    }
                     // Nothing was proved yet that could be wrong: the responder has no use for the identity in message 1.
                     _ if of_v1.is_some_and(|a| a.role == Role::Initiator && a.stage < Stage::Keyed) => {
                         &[C::PeerId, C::NegotiationMode, C::AuthFailed, C::PskMismatch, C::NoConfig]
@@ -523,6 +534,7 @@ impl Course {
             at: at.time,
             line: at.number,
             repeated: 0,
+            secret_fits: false,
             sa: sa.map(str::to_string),
             sample: at.text.to_string(),
         });

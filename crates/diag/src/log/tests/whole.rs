@@ -446,3 +446,16 @@ fn child_sas_that_the_peer_deletes_again_and_again() {
         assert!(bad(&healthy).is_empty(), "{:?}", bad(&healthy));
     }
 }
+
+#[test]
+fn a_refusal_that_could_be_decrypted_is_not_about_the_secret() {
+    let begun = "11[IKE] initiating Main Mode IKE_SA lab[1] to 192.0.2.2\n11[ENC] parsed ID_PROT response 0 [ KE No NAT-D NAT-D ]\n11[ENC] generating ID_PROT request 0 [ ID HASH N(INITIAL_CONTACT) ]\n";
+    let refused = |what: &str| {
+        format!(
+            "{begun}14[ENC] parsed INFORMATIONAL_V1 request 1072051686 [ {what}N(AUTH_FAILED) ]\n14[IKE] received AUTHENTICATION_FAILED error notify\n"
+        )
+    };
+    let (_, causes) = worst(&refused("HASH "));
+    assert!(causes.first() == Some(&"PEER_ID") && !causes.contains(&"PSK_MISMATCH"), "{causes:?}");
+    assert_eq!(first(&refused("")).1, "PSK_MISMATCH");
+}
