@@ -311,8 +311,16 @@ fn listed(text: &str, known: &libreswan::Known<'_>, unread: &mut Vec<String>) ->
         if let Some(error) = errors.first() {
             unread.push(format!("part of a listing was left out: {error}"));
         }
-        if !sas.is_empty() || errors.is_empty() {
-            found.push((Dialect::Tmsh, sas.iter().map(from_tmsh).collect()));
+        // A block that is cut before its state says nothing about the SA.
+        let (whole, cut): (Vec<_>, Vec<_>) = sas.iter().partition(|sa| !sa.state.is_empty());
+        if let Some(sa) = cut.first() {
+            let ends = format!("{} -> {}", sa.remote, sa.local);
+            unread.push(format!(
+                "part of a listing was left out: the block of {ends} ends before its state; copy all of it"
+            ));
+        }
+        if !whole.is_empty() || sas.is_empty() && errors.is_empty() {
+            found.push((Dialect::Tmsh, whole.into_iter().map(from_tmsh).collect()));
         }
     }
     let others = [
