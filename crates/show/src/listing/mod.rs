@@ -198,12 +198,13 @@ pub fn read(text: &str) -> Listings {
     let mut found = Listings::default();
     let known = libreswan::Known::of(text);
     for part in parts(text) {
-        let mut any = false;
+        let (mut any, before) = (false, found.unread.len());
         for (dialect, sas) in listed(&part.text, &known, &mut found.unread) {
             any = true;
             found.series.entry(dialect).or_default().push(Listing { at: part.at, sas });
         }
-        if let Some(dialect) = part.asked.filter(|_| !any) {
+        // What cannot be read is not nothing.
+        if let Some(dialect) = part.asked.filter(|_| !any && found.unread.len() == before) {
             found.series.entry(dialect).or_default().push(Listing { at: part.at, sas: Vec::new() });
         }
     }
