@@ -354,7 +354,7 @@ fn row(sa: &ListedSa) -> String {
     let st = sa.st.filter(|_| sa.state.is_none()).map(|st| format!("ST {st}"));
     let port = sa.port.map(|port| format!("port {port}"));
     let parts = [sa.name.clone(), spis, sa.state.clone(), st, port];
-    parts.into_iter().flatten().collect::<Vec<String>>().join(", ")
+    parts.into_iter().flatten().filter(|part| !part.is_empty()).collect::<Vec<String>>().join(", ")
 }
 
 fn established(name: String, good: &[&Course<'_>], last: usize) -> Finding {

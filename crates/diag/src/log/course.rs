@@ -340,6 +340,7 @@ impl Course {
             Says::QuickMode => self.quick_mode = true,
             Says::ChildUp => {
                 self.carries(at);
+                self.child_taken = false;
                 if let Some(numbered) = numbered_child(at.text).filter(|_| self.standing.len() < MAX_CHILDREN) {
                     self.standing.insert(numbered.to_string());
                 }

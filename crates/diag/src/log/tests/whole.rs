@@ -441,8 +441,15 @@ fn child_sas_that_the_peer_deletes_again_and_again() {
     };
     let log = |every, times, renewed| up.to_string() + &(0..times).map(|n| one(n, every, renewed)).collect::<String>();
     assert_eq!(first(&log(20, 8, false)), (Severity::Warning, "PEER_DELETE"));
+    // By us, whom the peer answers in kind.
+    let ours = |n: u32| {
+        let one = one(n, 20, false);
+        let lines: Vec<&str> = one.lines().collect();
+        format!("{}\n{}\n{}\n", lines[0], lines[2], lines[1])
+    };
+    let ours = up.to_string() + &(0..8).map(ours).collect::<String>();
     // Renewed, by hand, and when it was idle.
-    for healthy in [log(20, 8, true), log(20, 4, false), log(300, 8, false)] {
+    for healthy in [log(20, 8, true), log(20, 4, false), log(300, 8, false), ours] {
         assert!(bad(&healthy).is_empty(), "{:?}", bad(&healthy));
     }
 }
