@@ -23,8 +23,6 @@ const FLOOD: usize = 20;
 const LASTING: usize = 4;
 /// So is one that is there after so long, in ms: with loss on the path, a second repetition is answered by then.
 const LONG: u64 = 30_000;
-/// In a series that is shorter than this, in ms, a negotiation may be on its way.
-const BRIEF: u64 = 2_000;
 /// racoon's "established"; more is on its way out.
 const ESTABLISHED: u8 = 9;
 /// So many packets that go out, with none that come in, are no accident.
@@ -305,16 +303,14 @@ fn never(name: String, courses: &[Course<'_>], course: &Course<'_>, when: When, 
     let both = courses.iter().rev().find_map(|course| beside(course.told, others));
     let ((causes, why), by_both) = both.map_or_else(|| (stuck(course.told), false), |both| (both, true));
     let begun = course.told.state.as_deref() != Some("DOWN") || course.told.spis.is_some();
-    let brief = courses.len() == 1 && when.since(course).is_some_and(|time| time < BRIEF);
-    let certain = (when.timed && !brief || courses.len() > 1) && begun;
+    let certain = (when.timed || courses.len() > 1) && begun;
     let severity = if certain { Severity::Error } else { Severity::Warning };
     let mut found = finding(if begun { "never-established" } else { "not-started" }, name, severity, causes, why);
     if by_both {
         found.evidence.push("the other end's listing has the same SA".to_string());
     }
     if !certain {
-        let what = if when.timed { "a short series" } else { "one listing" };
-        found.evidence.push(format!("{what}: it may be on its way; list again in a minute"));
+        found.evidence.push("one listing: it may be on its way; list again in a minute".to_string());
     }
     found
 }
@@ -358,7 +354,7 @@ fn row(sa: &ListedSa) -> String {
     let st = sa.st.filter(|_| sa.state.is_none()).map(|st| format!("ST {st}"));
     let port = sa.port.map(|port| format!("port {port}"));
     let parts = [sa.name.clone(), spis, sa.state.clone(), st, port];
-    parts.into_iter().flatten().collect::<Vec<String>>().join(", ")
+    parts.into_iter().flatten().filter(|part| !part.is_empty()).collect::<Vec<String>>().join(", ")
 }
 
 fn established(name: String, good: &[&Course<'_>], last: usize) -> Finding {

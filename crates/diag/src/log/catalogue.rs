@@ -39,6 +39,10 @@ pub(super) enum Says {
     Beneath,
     /// A Child SA is established.
     ChildUp,
+    /// The peer deletes a Child SA.
+    ChildByPeer,
+    /// A Child SA ends.
+    ChildClosed,
     /// A message is repeated.
     Repeated,
     /// A request stays without an answer, at last.

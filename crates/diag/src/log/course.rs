@@ -46,6 +46,8 @@ pub(super) struct Attempt {
     pub at: Option<u64>,
     pub line: u64,
     pub repeated: u32,
+    /// The peer's refusal could be decrypted.
+    secret_fits: bool,
     sa: Option<String>,
     sample: String,
 }
@@ -149,6 +151,12 @@ pub(super) struct Course {
     pub ups: VecDeque<u64>,
     /// When the peer deleted one and none was left; at most the last few.
     pub deletes: VecDeque<u64>,
+    /// Child SAs that are there, where they have numbers (charon's).
+    standing: BTreeSet<String>,
+    /// The peer has just deleted a Child SA.
+    child_taken: bool,
+    /// When the peer deleted the last Child SA and left the IKE SA; at most the last few.
+    pub child_ends: VecDeque<u64>,
     /// When the peer was found dead; at most the last few.
     pub losses: VecDeque<u64>,
     /// How often an SA came to the end of its lifetime.
@@ -213,6 +221,12 @@ fn sample(text: &str) -> String {
 fn child_name(text: &str) -> Option<&str> {
     let (_, rest) = text.split_once("CHILD_SA ")?;
     rest.split_once('{').map(|(name, _)| name).filter(|name| !name.is_empty() && !name.contains(' '))
+}
+
+/// The name and number in charon's `CHILD_SA name{1}`.
+fn numbered_child(text: &str) -> Option<&str> {
+    let (_, rest) = text.split_once("CHILD_SA ")?;
+    rest.split_once('}').map(|(name, _)| name).filter(|name| name.len() <= MAX_SAMPLE && name.contains('{'))
 }
 
 /// The networks of a Child SA, as charon has them: `10.8.1.0/24 === 10.8.2.0/24`.
@@ -324,7 +338,21 @@ impl Course {
             Says::Up => self.established(at, sa),
             Says::ChildBegun => self.child = at.child.or_else(|| child_name(at.text)).map(str::to_string),
             Says::QuickMode => self.quick_mode = true,
-            Says::ChildUp => self.carries(at),
+            Says::ChildUp => {
+                self.carries(at);
+                self.child_taken = false;
+                if let Some(numbered) = numbered_child(at.text).filter(|_| self.standing.len() < MAX_CHILDREN) {
+                    self.standing.insert(numbered.to_string());
+                }
+            }
+            Says::ChildByPeer => self.child_taken = true,
+            Says::ChildClosed => {
+                // What is renewed has a successor by then.
+                let known = numbered_child(at.text).is_some_and(|numbered| self.standing.remove(numbered));
+                if std::mem::take(&mut self.child_taken) && known && self.standing.is_empty() {
+                    note(&mut self.child_ends, at.time);
+                }
+            }
             Says::Repeated => {
                 // A log may begin in the middle of an attempt, or of an SA's life: numbers count up from 0, and those from 2
                 // on are of an established one (RFC 7296 section 2.2).
@@ -390,8 +418,17 @@ impl Course {
                 self.reach(Stage::Keyed);
             }
             Says::Refused => {
+                // charon shows what it has decrypted. Where a secret proves the ends the keys are made of it (RFC 2409 section 5),
+                // so that it is the same at both.
+                self.on_attempt(|a| {
+                    a.secret_fits |=
+                        a.version == 1 && at.text.contains("parsed") && at.text.contains("[ HASH N(AUTH_FAILED)")
+                });
                 let of_v1 = self.attempt.as_ref().filter(|attempt| attempt.version == 1);
                 let causes: &[Cause] = match self.secret {
+                    _ if of_v1.is_some_and(|a| a.secret_fits) => {
+                        &[C::PeerId, C::NegotiationMode, C::AuthFailed, C::NoConfig]
+                    }
                     // Nothing was proved yet that could be wrong: the responder has no use for the identity in message 1.
                     _ if of_v1.is_some_and(|a| a.role == Role::Initiator && a.stage < Stage::Keyed) => {
                         &[C::PeerId, C::NegotiationMode, C::AuthFailed, C::PskMismatch, C::NoConfig]
@@ -415,6 +452,7 @@ impl Course {
     pub fn restart(&mut self) {
         (self.attempt, self.beside) = (None, None);
         self.live.clear();
+        self.standing.clear();
         self.taken_pending = false;
         (self.renews, self.ours) = (false, false);
         // A daemon that is started again and again is no peer that flaps.
@@ -497,6 +535,7 @@ impl Course {
             at: at.time,
             line: at.number,
             repeated: 0,
+            secret_fits: false,
             sa: sa.map(str::to_string),
             sample: at.text.to_string(),
         });
@@ -687,6 +726,7 @@ impl Course {
             return;
         }
         self.ended.get_or_insert_default().keep(at);
+        self.standing.clear();
         if !by_peer && known && !self.duplicate && at.text.starts_with("deleting IKE_SA") {
             // Nothing but an operator, or a limit that was set, makes charon end an SA that is in order.
             self.ups.clear();

@@ -3,8 +3,8 @@
 use super::catalogue::Place::{Child, Either, Ike, Peer, User};
 use super::catalogue::Rank::{Hint, Named, Note, Specific, Vague};
 use super::catalogue::Says::{
-    Aggressive, Answered, Begun, Beneath, ByPeer, ChildBegun, ChildUp, Closed, Expired, GaveUp, HalfOpen, Keyed,
-    Method, Nat, Nothing, Ours, Purged, QuickMode, Refused, Renews, Repeated, Restart, Up,
+    Aggressive, Answered, Begun, Beneath, ByPeer, ChildBegun, ChildByPeer, ChildClosed, ChildUp, Closed, Expired,
+    GaveUp, HalfOpen, Keyed, Method, Nat, Nothing, Ours, Purged, QuickMode, Refused, Renews, Repeated, Restart, Up,
 };
 use super::catalogue::{Phrase, fault, says};
 use crate::Cause as C;
@@ -113,6 +113,8 @@ pub(super) const COURSE: &[Phrase] = &[
     says(&["rekeyed child sa"], ChildUp),
     says(&["child_sa", "established with spis"], ChildUp),
     says(&["loaded spis"], ChildUp),
+    says(&["received delete for esp child_sa"], ChildByPeer),
+    says(&["closing child_sa"], ChildClosed),
     says(&["initiate new phase 2 negotiation"], ChildBegun),
     says(&["respond new phase 2 negotiation"], ChildBegun),
     says(&["initiating quick mode"], ChildBegun),

@@ -21,6 +21,8 @@ const LOST: u32 = 3;
 const LOSSES: u64 = 3_600_000;
 /// So often a peer ends and begins again before that is more than a user at work.
 const OF_USER: usize = 5;
+/// Nobody means a Child SA to be deleted when it was idle for less than this.
+const IDLE: u64 = 60_000;
 /// What an SA that the peer deletes may be deleted for.
 const BY_PEER: &[Cause] = &[C::PeerDelete, C::Collision, C::Lifetime];
 /// What our own end's deletion of a duplicate may come from.
@@ -98,6 +100,9 @@ pub(super) fn judge(course: &Course) -> Vec<Finding> {
         findings.extend(fault(course, id, &tallies));
     }
     findings.extend(flapping);
+    if findings.is_empty() {
+        findings.extend(children_taken(course));
+    }
     let healthy = findings.iter().all(|finding: &Finding| finding.severity <= Severity::Info);
     if healthy {
         findings.extend(again(course));
@@ -128,7 +133,7 @@ fn fault(course: &Course, id: &'static str, tallies: &[&Tally]) -> Option<Findin
     nearest_first(course, &mut causes);
     // A Child SA that fails for whatever reason, after the peer wanted another group.
     let group = |tally: &&Tally| tally.place == Place::Child && tally.rank == Rank::Hint && tally.causes == GROUP;
-    if (first.place, first.rank) == (Place::Child, Rank::Vague) && tallies.iter().any(|tally| group(&tally)) {
+    if (first.place, first.rank) == (Place::Child, Rank::Vague) && tallies.iter().any(group) {
         causes.retain(|cause| !GROUP.contains(cause));
         causes.splice(0..0, GROUP.iter().copied());
     }
@@ -230,6 +235,21 @@ fn replaced(course: &Course) -> Option<Finding> {
                  unique = never (swanctl.conf), uniqueids = never (ipsec.conf)"
             .into();
     }
+    Some(found)
+}
+
+/// Child SAs that the peer deletes again and again, under an IKE SA that stays.
+fn children_taken(course: &Course) -> Option<Finding> {
+    let ends: Vec<u64> = course.child_ends.iter().copied().collect();
+    let Rhythm::Flapping(found) = rhythm(&ends, None) else { return None };
+    if found.times < OF_USER || found.period > IDLE {
+        return None;
+    }
+    let period = found.period / 1000;
+    let why = format!("the IKE SA stays, and the peer deletes its Child SA about every {period} s");
+    let causes = vec![C::PeerDelete, C::Collision, C::TrafficSelector, C::Lifetime];
+    let mut found = finding(course, "no-phase-2", Severity::Warning, causes, why, &[]);
+    found.evidence.push(format!("{} times, with no other Child SA there", ends.len()));
     Some(found)
 }
 

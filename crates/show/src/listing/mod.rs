@@ -198,12 +198,13 @@ pub fn read(text: &str) -> Listings {
     let mut found = Listings::default();
     let known = libreswan::Known::of(text);
     for part in parts(text) {
-        let mut any = false;
+        let (mut any, before) = (false, found.unread.len());
         for (dialect, sas) in listed(&part.text, &known, &mut found.unread) {
             any = true;
             found.series.entry(dialect).or_default().push(Listing { at: part.at, sas });
         }
-        if let Some(dialect) = part.asked.filter(|_| !any) {
+        // What cannot be read is not nothing.
+        if let Some(dialect) = part.asked.filter(|_| !any && found.unread.len() == before) {
             found.series.entry(dialect).or_default().push(Listing { at: part.at, sas: Vec::new() });
         }
     }
@@ -311,8 +312,16 @@ fn listed(text: &str, known: &libreswan::Known<'_>, unread: &mut Vec<String>) ->
         if let Some(error) = errors.first() {
             unread.push(format!("part of a listing was left out: {error}"));
         }
-        if !sas.is_empty() || errors.is_empty() {
-            found.push((Dialect::Tmsh, sas.iter().map(from_tmsh).collect()));
+        // A block that is cut before its state says nothing about the SA.
+        let (whole, cut): (Vec<_>, Vec<_>) = sas.iter().partition(|sa| !sa.state.is_empty());
+        if let Some(sa) = cut.first() {
+            let ends = format!("{} -> {}", sa.remote, sa.local);
+            unread.push(format!(
+                "part of a listing was left out: the block of {ends} ends before its state; copy all of it"
+            ));
+        }
+        if !whole.is_empty() || sas.is_empty() && errors.is_empty() {
+            found.push((Dialect::Tmsh, whole.into_iter().map(from_tmsh).collect()));
         }
     }
     let others = [

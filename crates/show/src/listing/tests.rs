@@ -279,6 +279,20 @@ fn ipsec_sas_of_three_programs() {
 }
 
 #[test]
+fn a_block_that_is_cut_before_its_state_is_no_sa() {
+    let text = "IKE::SecurityAssociations\n(tmm: 3)\n  10.2.2.2/500 -> 10.1.1.1/500\n  Version: v2 State: ESTABLISHED\n  IKE Peer: /Common/a\n";
+    let more = format!("{text}(tmm: 4)\n  10.3.3.3/500 -> 10.1.1.1/500\n");
+    let found = read(&more);
+    assert_eq!(found.series[&Dialect::Tmsh][0].sas.len(), 1);
+    assert!(found.unread.iter().any(|line| line.contains("10.3.3.3/500 -> 10.1.1.1/500")), "{:?}", found.unread);
+    let cut = text.split("  Version").next().unwrap_or_default();
+    for command in ["", "$ tmsh show net ipsec ike-sa\n"] {
+        let found = read(&format!("{command}{cut}"));
+        assert!(found.series.is_empty() && !found.unread.is_empty(), "{found:?}");
+    }
+}
+
+#[test]
 fn what_a_big_ip_s_rest_interface_wraps_is_read() {
     let text = r#"{"kind":"tm:net:ipsec:ike-sa:ike-sastats","apiRawValues":{"apiAnonymous":"-----\nIKE::SecurityAssociations\n-----\n(tmm: 3)\n  10.2.2.2\/500 -> 10.1.1.1\u002f500\n  Version: v2 State: ESTABLISHED\n  IKE Peer: \/Common\/a\nTotal records returned: 1\n"}}"#;
     let found = read(text);

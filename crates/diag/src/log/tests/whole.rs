@@ -424,3 +424,45 @@ fn what_tmm_gives_up_may_have_been_established() {
     assert!(bad(text)[0].causes.contains(&crate::Cause::DpdTimeout));
     assert!(!bad(&text.replace("0x92", "0x0"))[0].causes.contains(&crate::Cause::DpdTimeout));
 }
+
+#[test]
+fn child_sas_that_the_peer_deletes_again_and_again() {
+    let up = "Nov 24 01:00:00 gw charon: 07[IKE] IKE_SA s[1] established between 10.9.0.1[a]...10.9.0.2[b]\n";
+    let networks = "TS 10.8.1.0/24 === 10.8.2.0/24";
+    let one = |n: u32, every: u32, renewed: bool| {
+        let at = |second: u32| format!("Nov 24 01:{:02}:{:02} gw charon: 07[IKE] ", second / 60 % 60, second % 60);
+        let (begin, end) = (at(n * every), at(n * every + every - 1));
+        let made = |number: u32| format!("CHILD_SA s{{{number}}} established with SPIs c_i d_o and {networks}\n");
+        let next = if renewed { format!("{end}{}", made(n + 1)) } else { String::new() };
+        let first = if renewed && n > 0 { String::new() } else { format!("{begin}{}", made(n)) };
+        format!(
+            "{first}{next}{end}received DELETE for ESP CHILD_SA with SPI d\n{end}closing CHILD_SA s{{{n}}} with SPIs c_i (0 bytes) d_o (0 bytes) and {networks}\n"
+        )
+    };
+    let log = |every, times, renewed| up.to_string() + &(0..times).map(|n| one(n, every, renewed)).collect::<String>();
+    assert_eq!(first(&log(20, 8, false)), (Severity::Warning, "PEER_DELETE"));
+    // By us, whom the peer answers in kind.
+    let ours = |n: u32| {
+        let one = one(n, 20, false);
+        let lines: Vec<&str> = one.lines().collect();
+        format!("{}\n{}\n{}\n", lines[0], lines[2], lines[1])
+    };
+    let ours = up.to_string() + &(0..8).map(ours).collect::<String>();
+    // Renewed, by hand, and when it was idle.
+    for healthy in [log(20, 8, true), log(20, 4, false), log(300, 8, false), ours] {
+        assert!(bad(&healthy).is_empty(), "{:?}", bad(&healthy));
+    }
+}
+
+#[test]
+fn a_refusal_that_could_be_decrypted_is_not_about_the_secret() {
+    let begun = "11[IKE] initiating Main Mode IKE_SA lab[1] to 192.0.2.2\n11[ENC] parsed ID_PROT response 0 [ KE No NAT-D NAT-D ]\n11[ENC] generating ID_PROT request 0 [ ID HASH N(INITIAL_CONTACT) ]\n";
+    let refused = |what: &str| {
+        format!(
+            "{begun}14[ENC] parsed INFORMATIONAL_V1 request 1072051686 [ {what}N(AUTH_FAILED) ]\n14[IKE] received AUTHENTICATION_FAILED error notify\n"
+        )
+    };
+    let (_, causes) = worst(&refused("HASH "));
+    assert!(causes.first() == Some(&"PEER_ID") && !causes.contains(&"PSK_MISMATCH"), "{causes:?}");
+    assert_eq!(first(&refused("")).1, "PSK_MISMATCH");
+}
