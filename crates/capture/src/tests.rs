@@ -421,6 +421,27 @@ fn tracked(packets: &[(u64, Vec<u8>)]) -> Tracks {
     tracker.finish()
 }
 
+/// A capture that begins with message 2 has the answer first.
+#[test]
+fn the_first_answer_is_known_by_its_cookies() {
+    let answer = |exchange| {
+        let mut octets = message(exchange, 2, 100);
+        octets[16] = 1; // an SA payload comes first
+        octets
+    };
+    let initiator = |exchange, next: &[u8]| {
+        let packets = [(0, udp(2, 1, (500, 60_000), &answer(exchange))), (50, udp(1, 2, (60_000, 500), next))];
+        let sa = tracked(&packets).sas.remove(0);
+        (sa.initiator.port(), sa.messages.iter().map(|m| m.sender).collect::<Vec<_>>())
+    };
+    let both = vec![model::Role::Responder, model::Role::Initiator];
+    assert_eq!(initiator(2, &message(2, 3, 120)), (60_000, both.clone()));
+    assert_eq!(initiator(4, &message(4, 3, 120)), (60_000, both));
+    // Any other message may be of either.
+    let later = tracked(&[(0, udp(2, 1, (500, 60_000), &message(2, 4, 120)))]);
+    assert_eq!(later.sas[0].initiator.port(), 500);
+}
+
 /// Each packet twice, as `tcpdump -i any` has them on a router: nobody asks again so soon.
 #[test]
 fn the_same_packet_at_two_interfaces_is_no_repetition() {

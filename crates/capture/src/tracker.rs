@@ -114,6 +114,13 @@ fn method(sa: &wire::v1::Sa) -> Option<u16> {
     methods.all(|other| other == first).then(|| u16::try_from(first).ok())?
 }
 
+/// Whether this message of IKEv1 is the responder's first: it alone begins with an SA payload and has both cookies (RFC 2408
+/// section 4.6, RFC 2409 section 5).
+fn is_answer(header: &Header) -> bool {
+    let phase_1 = [ExchangeType::IDENTITY_PROTECTION, ExchangeType::AGGRESSIVE];
+    phase_1.contains(&header.exchange) && header.next_payload == PayloadType::V1_SA && !header.spis.responder.is_zero()
+}
+
 /// The header of a message of so many octets on the line, whatever the capture has of them.
 fn header(octets: &[u8], length: usize) -> Option<Header> {
     if octets.len() == length {
@@ -252,7 +259,7 @@ impl Tracker {
             }
             None => {
                 // The first message is the initiator's, unless it says otherwise: a capture may begin in the middle.
-                let from_responder = if version == 2 { !header.from_initiator() } else { false };
+                let from_responder = if version == 2 { !header.from_initiator() } else { is_answer(&header) };
                 let (initiator, responder) = if from_responder { (to, from) } else { (from, to) };
                 let sa = ObservedSa {
                     version,

@@ -158,7 +158,8 @@ fn of_plane(live: &Live, fault: &PlaneFault) -> Option<Finding> {
             &[],
             format!(
                 "see that the tunnel's interface is up (ip link show type tun) and who removed its routes (ip route show \
-                 table {table}), then have them made anew: swanctl --terminate --child {child}, then --initiate"
+                 table {table}), then have them made anew: swanctl --terminate --child {child}, then --initiate; for a trap \
+                 --uninstall, then --install"
             ),
         ),
         PlaneFault::RuleMissing { ipv6, preference, table, mark } => (

@@ -505,7 +505,12 @@ fn judge_v1(sa: &ObservedSa) -> Verdict {
     let i: Vec<_> = sa.from(Initiator, mode).collect();
     let r: Vec<_> = sa.from(Responder, mode).collect();
     let phase2 = |m: &&ObservedMessage| matches!(m.exchange, ExchangeType::QUICK_MODE | ExchangeType::TRANSACTION);
-    let done = if aggressive { i.len() >= 2 && !r.is_empty() } else { i.len() >= 3 && r.len() >= 3 };
+    // A capture that begins with the responder's answer lacks message 1.
+    let has_sa = |messages: &[&ObservedMessage]| messages.iter().any(|m| m.has_sa);
+    let first = i.iter().chain(&r).min_by_key(|m| m.first);
+    let lacks = first.is_some_and(|m| m.sender == Responder) && has_sa(&r) && !has_sa(&i);
+    let count_i = i.len() + usize::from(lacks);
+    let done = if aggressive { count_i >= 2 && !r.is_empty() } else { count_i >= 3 && r.len() >= 3 };
     let later = sa.messages.iter().any(|m| phase2(&m)) || done || i.is_empty() && r.is_empty();
     let unknown = |m: &ObservedMessage| !m.encrypted && m.notifies.contains(&V1NotifyType::INVALID_COOKIE.0);
     if later && sa.messages.iter().any(unknown) {
@@ -534,11 +539,15 @@ fn judge_v1(sa: &ObservedSa) -> Verdict {
         let why = "the capture has one direction only, or begins in the middle: what the responder says is not in it";
         return Verdict { severity: Severity::Info, ..fine(why) };
     }
+    if i.is_empty() {
+        let why = "the capture has one direction only, or begins in the middle: what the initiator says is not in it";
+        return Verdict { severity: Severity::Info, ..fine(why) };
+    }
     let count = |messages: &[&ObservedMessage]| sent(messages.iter().copied());
     let secret = [C::PskMismatch, C::PeerId, C::AuthFailed];
     // A responder that has forgotten an attempt makes a new answer to its repetition.
     let both_repeat =
-        || i.last().is_some_and(|m| m.repeated > 0) && (r.iter().any(|m| m.repeated > 0) || r.len() > i.len());
+        || i.last().is_some_and(|m| m.repeated > 0) && (r.iter().any(|m| m.repeated > 0) || r.len() > count_i);
     let one_way = |waits: RuleId| {
         let mut verdict = fault(Severity::Error, &[C::NoResponse], waiting(waits));
         verdict
@@ -547,7 +556,7 @@ fn judge_v1(sa: &ObservedSa) -> Verdict {
         verdict
     };
     // What the initiator encrypts in main mode is message 5, also where the capture begins later than message 1.
-    let from_i = if !aggressive && i.iter().any(|m| m.encrypted) { i.len().max(3) } else { i.len() };
+    let from_i = if !aggressive && i.iter().any(|m| m.encrypted) { count_i.max(3) } else { count_i };
     match (aggressive, from_i, r.len()) {
         (_, _, 0) => {
             let (waits, causes): (RuleId, &[Cause]) = if aggressive {

@@ -200,6 +200,19 @@ fn a_capture_that_ends_in_a_handshake_is_no_fault() {
 }
 
 #[test]
+fn a_capture_from_message_2_on_tells_what_comes_next() {
+    let later = |kept: &[usize]| observed_until(&[main_mode(kept)], 1_060_000_000_000).remove(0);
+    let found = later(&[1, 2, 3]);
+    assert_eq!(found.severity, Severity::Warning);
+    assert!(found.why.contains(rule(RuleId::MainMode5).story), "{}", found.why);
+    assert_eq!(later(&[1, 2, 3, 4]).causes.first(), Some(&C::PskMismatch));
+    assert_eq!(later(&[1, 2, 3, 4, 5]).severity, Severity::Ok);
+    for one_direction in [&[1][..], &[1, 3], &[1, 3, 5]] {
+        assert_eq!(later(one_direction).severity, Severity::Info, "{one_direction:?}");
+    }
+}
+
+#[test]
 fn a_capture_from_message_3_on_tells_of_message_5() {
     let mut sa = main_mode(&[2, 3, 4]);
     (sa.messages[2].repeated, sa.messages[2].last) = (4, sa.messages[2].first + 40_000_000_000);

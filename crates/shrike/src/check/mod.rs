@@ -112,6 +112,22 @@ fn of_section(key: &str, kind: &str) -> bool {
     key.strip_prefix("secrets.").is_some_and(|section| section.starts_with(kind))
 }
 
+/// A connection that a file refuses is not found in it: that is what to mend, and no other one is to be added.
+fn not_loaded(path: &str, loaded: &Loaded, tried: &mut [Finding]) {
+    let Some(first) = loaded.refused.iter().find(|refused| !refused.about_file) else { return };
+    let to = format!(" -> {path}");
+    let missed = |f: &&mut Finding| f.causes.first() == Some(&Cause::NoConfig) && f.peer.ends_with(&to);
+    for found in tried.iter_mut().filter(missed) {
+        if let Some(remedy) = found.remedy.first_mut() {
+            *remedy = format!(
+                "mend what is refused first: a connection that is not loaded cannot be found [{}:{}]",
+                first.at.file, first.at.line
+            )
+            .into();
+        }
+    }
+}
+
 fn findings(how: &Check) -> Result<(Vec<Finding>, Vec<String>), String> {
     let mut notes = Vec::new();
     let now = Duration::from_secs(unix_seconds());
@@ -120,7 +136,11 @@ fn findings(how: &Check) -> Result<(Vec<Finding>, Vec<String>), String> {
         let (b, more) = alone(with, now)?;
         found.extend(more);
         found.extend(sanity::two((&how.file, &a), (with, &b)));
-        found.extend(trial::each((&how.file, &a), (with, &b), &mut notes));
+        let mut tried = trial::each((&how.file, &a), (with, &b), &mut notes);
+        for (path, loaded) in [(&how.file, &a), (with, &b)] {
+            not_loaded(path, loaded, &mut tried);
+        }
+        found.extend(tried);
     }
     if found.iter().all(|f| f.severity <= Severity::Info) {
         let count = a.connections.len();

@@ -142,6 +142,19 @@ fn both_ends_are_seen_to_begin_and_one_alone_to_look_for_the_other() {
     assert!(text.contains("write dpd_delay = 30s at") && text.contains("b.conf"), "{text}");
 }
 
+/// What a mistyped key takes out of a file is not to be written a second time.
+#[test]
+fn a_connection_that_is_refused_is_to_be_mended_and_not_added() {
+    let lines = format!("{GOOD}\n    bogus = 1");
+    let (found, text) = together("refused", &site("a", "b", GOOD, "", "s"), &site("b", "a", &lines, "", "s"));
+    assert!(
+        found.iter().all(|(severity, cause)| (*severity, *cause) == (Severity::Error, Some("NO_CONFIG"))),
+        "{text}"
+    );
+    assert!(text.contains("mend what is refused first") && text.contains("b.conf:6]"), "{text}");
+    assert!(!text.contains("add a connection"), "{text}");
+}
+
 /// Warnings about one file alone: causes, and the text.
 fn alone(name: &str, text: &str) -> (Vec<Option<&'static str>>, String) {
     let files = Files::new(name);

@@ -42,8 +42,8 @@ pub struct Userspace {
     routes: Routes,
     rules: Vec<Rule>,
     installed: BTreeMap<SaId, (ChildInstall, Vec<Route>)>,
-    /// The routes of traps.
-    traps: BTreeMap<SaId, Vec<Route>>,
+    /// Traps by name of their children, with their routes.
+    traps: BTreeMap<SaId, (String, Vec<Route>)>,
     bypasses: Bypasses,
     scripts: Scripts,
     batch: RecvBatch,
@@ -144,7 +144,7 @@ impl Userspace {
 
     fn has_route(&self, route: &Route) -> bool {
         let of_children = self.installed.values().map(|(_, routes)| routes);
-        of_children.chain(self.traps.values()).any(|routes| routes.contains(route))
+        of_children.chain(self.traps.values().map(|(_, routes)| routes)).any(|routes| routes.contains(route))
     }
 
     fn delete_routes(&mut self, routes: &[Route]) {
@@ -157,7 +157,10 @@ impl Userspace {
 
     /// What keeps packets from reaching us: routes and rules that were removed since.
     fn unrouted(&mut self) -> Vec<PlaneFault> {
-        let by_name = || self.installed.values().map(|(install, routes)| (&install.name, routes));
+        let by_name = || {
+            let traps = self.traps.values().map(|(name, routes)| (name, routes));
+            self.installed.values().map(|(install, routes)| (&install.name, routes)).chain(traps)
+        };
         let wanted: Vec<Route> = by_name().flat_map(|(_, routes)| routes).copied().collect();
         if wanted.is_empty() {
             return Vec::new();
@@ -172,7 +175,13 @@ impl Userspace {
                 table: route.table,
             })
         });
-        let mut faults: Vec<PlaneFault> = of_routes.take(MOST_FAULTS).collect();
+        let mut faults: Vec<PlaneFault> = Vec::new();
+        for fault in of_routes.take(MOST_FAULTS) {
+            // A child that is up and trapped has the same route twice.
+            if !faults.contains(&fault) {
+                faults.push(fault);
+            }
+        }
         for rule in &self.rules {
             let RuleAction::Table(table) = rule.action else { continue };
             let used = wanted.iter().any(|route| route.destination.is_ipv6() == rule.ipv6);
@@ -308,7 +317,7 @@ impl DataPlane for Userspace {
                     self.bypasses.capture(&mut self.routes, trap);
                 } else {
                     let routes = self.add_routes(&trap.local_ts, &trap.remote_ts);
-                    self.traps.insert(trap.trap, routes);
+                    self.traps.insert(trap.trap, (trap.name.clone(), routes));
                 }
                 Ok(())
             }
@@ -332,7 +341,7 @@ impl DataPlane for Userspace {
             }
             Command::RemoveTrap { trap } => {
                 self.bypasses.remove(&mut self.routes, *trap);
-                let routes = self.traps.remove(trap).unwrap_or_default();
+                let (_, routes) = self.traps.remove(trap).unwrap_or_default();
                 self.delete_routes(&routes);
                 self.engine.apply(now, command).map_err(|e| e.to_string())
             }
@@ -402,7 +411,7 @@ impl Drop for Userspace {
         for child in children {
             self.delete(child);
         }
-        for routes in std::mem::take(&mut self.traps).into_values() {
+        for (_, routes) in std::mem::take(&mut self.traps).into_values() {
             self.delete_routes(&routes);
         }
         self.bypasses.clear(&mut self.routes);
@@ -478,6 +487,20 @@ mod tests {
             let install = ChildInstall { remote_ts, ..super::super::updown::install(None) };
             let at = Instant::from_nanos(1);
             plane.apply(at, &Command::Install(Box::new(install.clone())))?;
+            let trap = model::dataplane::TrapInstall {
+                trap: SaId(7),
+                connection: "gw".into(),
+                name: "trapped".into(),
+                reqid: 7,
+                binding: Binding::default(),
+                mode: install.mode,
+                local: install.local.ip(),
+                remote: install.remote.ip(),
+                local_ts: install.local_ts.clone(),
+                remote_ts: vec!["10.7.0.0/16".parse().unwrap()],
+                priority: None,
+            };
+            plane.apply(at, &Command::Trap(Box::new(trap)))?;
             let healthy = plane.faults(at);
             let gone = plane.installed.values().flat_map(|(_, routes)| routes).copied().collect::<Vec<_>>();
             plane.routes.delete_route(&gone[0]).map_err(|e| e.to_string())?;
@@ -500,5 +523,8 @@ mod tests {
         let rule = PlaneFault::RuleMissing { ipv6: false, preference: 220, table: 220, mark: SOCKET_MARK };
         assert_eq!(all.last(), Some(&rule), "{all:?}");
         assert!(all.contains(&missing("0.0.0.0/0")) && all.contains(&missing("10.9.0.0/24")), "{all:?}");
+        let trapped =
+            |fault: &PlaneFault| matches!(fault, PlaneFault::RouteMissing { child, .. } if child == "trapped");
+        assert!(all.iter().any(trapped), "{all:?}");
     }
 }

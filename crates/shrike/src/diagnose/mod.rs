@@ -286,27 +286,50 @@ impl KeyTable {
     }
 
     /// What came of its keys in one capture, as far as somebody has to do something about it.
-    fn outcome<'a>(&'a self, capture: &'a str, uses: &'a [KeyUse]) -> impl Iterator<Item = String> + 'a {
-        uses.iter().filter_map(move |used| {
-            let place = format!("{}:{}", self.path, used.line);
-            let Some(spis) = used.spis else {
-                return Some(format!("{place}: not used: {capture} has no message that is encrypted for this SA"));
-            };
-            if used.opened > 0 && used.failed > 0 {
-                return Some(format!("{place}: opens {} messages, and {} not", used.opened, used.failed));
+    fn outcome(&self, capture: &str, uses: &[KeyUse]) -> Vec<String> {
+        let mut notes: Vec<String> = uses.iter().filter_map(|used| self.of_use(capture, used)).collect();
+        // A table has the keys of all that was ever opened with it.
+        const MOST: usize = 8;
+        let unused: Vec<String> =
+            uses.iter().filter(|used| used.spis.is_none()).map(|used| used.line.to_string()).collect();
+        match unused.as_slice() {
+            [] => {}
+            [line] => notes.push(format!(
+                "{}:{line}: not used: {capture} has no message that is encrypted for this SA",
+                self.path
+            )),
+            lines => notes.push(format!(
+                "{}: {} keys not used: {capture} has no messages that are encrypted for their SAs (lines {}{})",
+                self.path,
+                lines.len(),
+                lines.iter().take(MOST).map(String::as_str).collect::<Vec<_>>().join(", "),
+                if lines.len() > MOST { ", ..." } else { "" }
+            )),
+        }
+        notes
+    }
+
+    /// What came of one key that is of an SA in the capture.
+    fn of_use(&self, capture: &str, used: &KeyUse) -> Option<String> {
+        let place = format!("{}:{}", self.path, used.line);
+        let spis = used.spis?;
+        if used.opened > 0 && used.failed > 0 {
+            return Some(format!(
+                "{place}: messages of {spis} that it opens: {}, and that it does not: {}",
+                used.opened, used.failed
+            ));
+        }
+        let why = match used.why? {
+            Unopened::WrongKey => "it is another SA's key, or of other algorithms",
+            Unopened::NoBeginning => "the capture lacks messages 1 to 4 of its phase 1, where decryption begins",
+            Unopened::Length(octets) => {
+                return Some(format!(
+                    "{place}: opens no message of {spis} in {capture}: the algorithm of that phase 1 needs a key of {octets} octets"
+                ));
             }
-            let why = match used.why? {
-                Unopened::WrongKey => "it is another SA's key, or of other algorithms",
-                Unopened::NoBeginning => "the capture lacks messages 1 to 4 of its phase 1, where decryption begins",
-                Unopened::Length(octets) => {
-                    return Some(format!(
-                        "{place}: opens no message of {spis} in {capture}: the algorithm of that phase 1 needs a key of {octets} octets"
-                    ));
-                }
-                Unopened::Algorithm => "the algorithm of that phase 1 is not known here",
-            };
-            Some(format!("{place}: opens no message of {spis} in {capture}: {why}"))
-        })
+            Unopened::Algorithm => "the algorithm of that phase 1 is not known here",
+        };
+        Some(format!("{place}: opens no message of {spis} in {capture}: {why}"))
     }
 }
 

@@ -329,6 +329,10 @@ fn a_key_that_does_not_fit_is_named_by_its_line() {
     let stranger = |_| "0123456789abcdef,00112233445566778899aabbccddeeff\n".to_string();
     let (_, text) = with_keys("stranger", a(&[]), b(&[]), stranger);
     assert!(text.contains(":1: not used"), "{text}");
+    let many = |_| (1..30u8).map(|n| format!("{n:02x}23456789abcdef,00112233445566778899aabbccddeeff\n")).collect();
+    let (_, text) = with_keys("strangers", a(&[]), b(&[]), many);
+    let told: Vec<&str> = text.lines().filter(|line| line.contains("not used")).collect();
+    assert!(told.len() == 1 && told[0].contains("29 keys not used") && told[0].ends_with("7, 8, ...)"), "{told:?}");
 }
 
 /// Captures of other implementations, where a copy of the laboratory lies beside the workspace.
