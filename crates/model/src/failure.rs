@@ -201,6 +201,8 @@ pub enum FailureKind {
     PeerCertificateMissing {
         /// The peer's identity.
         remote: Identity,
+        /// The peer sent the hash of its certificate and this URL, where it could not be had.
+        place: Option<String>,
     },
     /// The peer's certificate does not say that it is who it says it is.
     IdentityNotCertified {
@@ -532,6 +534,9 @@ impl FailureKind {
                 "put a certificate for {local} into x509 and its key into private, or name it with certs in local; \
                  an encrypted key needs its passphrase in secrets"
             ),
+            Self::PeerCertificateMissing { place: Some(place), .. } => format!(
+                "see that {place} can be reached from here and is the certificate that the peer has now, or put it into x509 here"
+            ),
             Self::PeerCertificateMissing { .. } => {
                 "let the peer send its certificate (send_cert = always), or put it into x509 here".into()
             }
@@ -747,7 +752,10 @@ impl fmt::Display for FailureKind {
             Self::OwnCertificateMissing { local, candidates } => {
                 write!(f, "no certificate with a private key for our identity '{local}': {}", List(candidates))
             }
-            Self::PeerCertificateMissing { remote } => {
+            Self::PeerCertificateMissing { remote, place: Some(place) } => {
+                write!(f, "the certificate of '{remote}' could not be had from {place}, where it says that it is")
+            }
+            Self::PeerCertificateMissing { remote, place: None } => {
                 write!(f, "'{remote}' sent no certificate that can be used, and none of it is here")
             }
             Self::IdentityNotCertified { remote, names } => {
