@@ -576,9 +576,7 @@ impl FailureKind {
                 "make local_ts here the mirror of remote_ts at the peer, and the reverse".into()
             }
             Self::TsUnacceptable { .. } => "local_ts and remote_ts must mirror the peer's: its log shows what it expects".into(),
-            Self::TooManySelectors { most: 1, .. } => {
-                "let the peer begin with a packet (start_action = trap), whose addresses it names, or leave out single_pair".into()
-            }
+            Self::TooManySelectors { most: 1, .. } => "let a packet begin it at the peer, or leave out single_pair".into(),
             Self::TooManySelectors { .. } => {
                 "write the networks of local_ts and remote_ts together to larger ones, or share them out among several children"
                     .into()
@@ -801,9 +799,9 @@ impl fmt::Display for FailureKind {
             Self::TsUnacceptable { local, remote, .. } => {
                 write!(f, "the peer does not accept our traffic selectors {} === {}", List(local), List(remote))
             }
-            Self::TooManySelectors { most: 1, .. } => f.write_str(
-                "the peer asks for more than one pair of addresses, and single_pair allows a Child SA only one",
-            ),
+            Self::TooManySelectors { most: 1, .. } => {
+                f.write_str("the peer asks for several pairs of addresses in one Child SA, which single_pair forbids")
+            }
             Self::TooManySelectors { pairs, most } => {
                 write!(f, "the traffic selectors are {pairs} pairs of networks: a Child SA may have {most} of them")
             }
