@@ -201,6 +201,8 @@ pub enum FailureKind {
     PeerCertificateMissing {
         /// The peer's identity.
         remote: Identity,
+        /// The peer sent the hash of its certificate and this URL, where it could not be had.
+        place: Option<String>,
     },
     /// The peer's certificate does not say that it is who it says it is.
     IdentityNotCertified {
@@ -532,6 +534,9 @@ impl FailureKind {
                 "put a certificate for {local} into x509 and its key into private, or name it with certs in local; \
                  an encrypted key needs its passphrase in secrets"
             ),
+            Self::PeerCertificateMissing { place: Some(place), .. } => format!(
+                "see that {place} can be reached from here and is the certificate that the peer has now, or put it into x509 here"
+            ),
             Self::PeerCertificateMissing { .. } => {
                 "let the peer send its certificate (send_cert = always), or put it into x509 here".into()
             }
@@ -571,9 +576,7 @@ impl FailureKind {
                 "make local_ts here the mirror of remote_ts at the peer, and the reverse".into()
             }
             Self::TsUnacceptable { .. } => "local_ts and remote_ts must mirror the peer's: its log shows what it expects".into(),
-            Self::TooManySelectors { most: 1, .. } => {
-                "let the peer begin with a packet (start_action = trap), whose addresses it names, or leave out single_pair".into()
-            }
+            Self::TooManySelectors { most: 1, .. } => "let a packet begin it at the peer, or leave out single_pair".into(),
             Self::TooManySelectors { .. } => {
                 "write the networks of local_ts and remote_ts together to larger ones, or share them out among several children"
                     .into()
@@ -747,7 +750,10 @@ impl fmt::Display for FailureKind {
             Self::OwnCertificateMissing { local, candidates } => {
                 write!(f, "no certificate with a private key for our identity '{local}': {}", List(candidates))
             }
-            Self::PeerCertificateMissing { remote } => {
+            Self::PeerCertificateMissing { remote, place: Some(place) } => {
+                write!(f, "the certificate of '{remote}' could not be had from {place}, where it says that it is")
+            }
+            Self::PeerCertificateMissing { remote, place: None } => {
                 write!(f, "'{remote}' sent no certificate that can be used, and none of it is here")
             }
             Self::IdentityNotCertified { remote, names } => {
@@ -793,9 +799,9 @@ impl fmt::Display for FailureKind {
             Self::TsUnacceptable { local, remote, .. } => {
                 write!(f, "the peer does not accept our traffic selectors {} === {}", List(local), List(remote))
             }
-            Self::TooManySelectors { most: 1, .. } => f.write_str(
-                "the peer asks for more than one pair of addresses, and single_pair allows a Child SA only one",
-            ),
+            Self::TooManySelectors { most: 1, .. } => {
+                f.write_str("the peer asks for several pairs of addresses in one Child SA, which single_pair forbids")
+            }
             Self::TooManySelectors { pairs, most } => {
                 write!(f, "the traffic selectors are {pairs} pairs of networks: a Child SA may have {most} of them")
             }

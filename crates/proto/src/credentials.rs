@@ -326,9 +326,10 @@ impl Credentials {
         if !connection.remote.pubkeys.is_empty() {
             return raw::check(connection, remote, proof).map(Checked::raw);
         }
-        let Some(sent) = self.sent(sent) else {
-            return Err(FailureKind::PeerCertificateMissing { remote: remote.clone() });
-        };
+        let sent = self.sent(sent).map_err(|place| {
+            let place = Some(place).filter(|place| !place.is_empty());
+            FailureKind::PeerCertificateMissing { remote: remote.clone(), place }
+        })?;
         if let Some(key) = raw::known(&self.raw_keys, connection, remote).filter(|_| sent.is_empty()) {
             return raw::check_key(key, connection, remote, proof).map(Checked::raw);
         }
@@ -339,7 +340,7 @@ impl Credentials {
             None => known.iter().chain(&self.certificates).filter(|c| confirms(c, remote)).collect(),
         };
         let Some(first) = candidates.first() else {
-            return Err(FailureKind::PeerCertificateMissing { remote: remote.clone() });
+            return Err(FailureKind::PeerCertificateMissing { remote: remote.clone(), place: None });
         };
         if !confirms(first, remote) {
             return Err(FailureKind::IdentityNotCertified { remote: remote.clone(), names: names(first) });

@@ -330,8 +330,9 @@ fn a_peer_that_begins_anew_as_soon_as_it_hears_when_it_must_is_told_when_it_is_t
         assert_eq!((sim.snapshots(a)[0].id.0, sim.pairs(a, b)), (first + 2, 1), "round {round}");
         assert!(sim.snapshots(a)[0].age < 30 * SECOND, "round {round}");
     }
-    // Whoever lets an IKE SA live is told as ever.
+    // Whoever lets an IKE SA live, or rekeys it, is told as ever.
     let (mut sim, a, _) = roadwarrior("unique = never\n reauth_time = 300s");
+    assert_eq!(sim.with(a, |endpoint, now| endpoint.rekey(now, &Selection::default())), 1);
     sim.run_for(30 * SECOND);
     begin_anew(&mut sim);
     assert!(sim.snapshots(a)[0].reauth_in.is_some());

@@ -96,7 +96,9 @@ fn another_certificate_than_the_hash_says_is_none() {
         sim.run_for(60 * SECOND);
         assert!(!sim.carries(a, b) && sim.lookups.is_empty(), "not asked again and again");
         let failure = sim.failure(b).kind;
-        assert!(matches!(failure, FailureKind::PeerCertificateMissing { .. }), "{failure:?}");
+        // The operator reads where it should have been: it was sent, so that send_cert is not to blame.
+        assert!(matches!(&failure, FailureKind::PeerCertificateMissing { place: Some(_), .. }), "{failure:?}");
+        assert!(failure.to_string().contains("could not be had from http://"), "{failure}");
         assert!(matches!(sim.failure(a).kind, FailureKind::AuthenticationRefused { .. }));
         assert_eq!((sim.endpoint(a).sizes(), sim.endpoint(b).sizes()), ((0, 0), (0, 0)));
     }

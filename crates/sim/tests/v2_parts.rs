@@ -109,7 +109,7 @@ fn a_peer_that_wants_single_pairs_gets_one_for_each_packet_that_asks() {
         // Both ends have the same networks, so those are not to blame.
         assert_eq!(
             refused(&sim, b),
-            ["the peer asks for more than one pair of addresses, and single_pair allows a Child SA only one"]
+            ["the peer asks for several pairs of addresses in one Child SA, which single_pair forbids"]
         );
         let trap = sim.plane(a).traps().next().unwrap().trap;
         let mut expected = Vec::new();

@@ -58,23 +58,26 @@ fn address(octets: &[u8]) -> Option<&str> {
 }
 
 impl Credentials {
-    /// The certificates that a peer sent, those that were looked up in their places; `None` if the first one, which has
+    /// The certificates that a peer sent, those that were looked up in their places; an error if the first one, which has
     /// the key that signed, cannot be had.
-    pub(crate) fn sent<'a>(&self, sent: impl Iterator<Item = (CertEncoding, &'a [u8])>) -> Option<Vec<Certificate>> {
+    pub(crate) fn sent<'a>(
+        &self,
+        sent: impl Iterator<Item = (CertEncoding, &'a [u8])>,
+    ) -> Result<Vec<Certificate>, String> {
         let mut found = Vec::new();
         let of_x509 =
             sent.filter(|(e, _)| matches!(*e, CertEncoding::X509_SIGNATURE | CertEncoding::HASH_AND_URL_X509));
         for (number, (encoding, data)) in of_x509.take(MAX_SENT).enumerate() {
             match hash_and_url(encoding, data) {
-                Some((hash, _)) => match self.looked_up.get(hash) {
+                Some((hash, url)) => match self.looked_up.get(hash) {
                     Some(certificate) => found.push(certificate.clone()),
-                    None if number == 0 => return None,
+                    None if number == 0 => return Err(address(url).unwrap_or_default().to_string()),
                     None => {}
                 },
                 None => found.extend(Certificate::from_der(data).ok()),
             }
         }
-        Some(found)
+        Ok(found)
     }
 
     /// Where the certificates are that a peer sent the hash of and that are not here.

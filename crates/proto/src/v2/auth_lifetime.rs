@@ -80,7 +80,12 @@ pub(crate) fn tell_now(sa: &mut IkeSa, cx: &mut Context, now: Instant) {
 pub(crate) fn note_end(sa: &IkeSa, cx: &mut Context, now: Instant, kind: &FailureKind) {
     let short = sa.established.is_some_and(|at| now.since(at) <= HASTE);
     let told = sa.reauth_end.is_some() && sa.tell_at.is_none() && !sa.can_begin_anew();
-    if short && told && matches!(kind, FailureKind::PeerDeleted | FailureKind::Replaced { .. }) {
+    // Rekeying it soon is no haste.
+    if short
+        && told
+        && sa.replaced_by.is_none()
+        && matches!(kind, FailureKind::PeerDeleted | FailureKind::Replaced { .. })
+    {
         cx.hasty.add(sa);
     }
 }

@@ -163,7 +163,10 @@ fn values(m: &mut Message, kind: &Kind) {
         Kind::AuthMethodUnsupported { method } => m.set("method", method),
         Kind::AuthMethodMismatch { expected, received } => m.set("expected", expected).set("received", received),
         Kind::OwnCertificateMissing { local, candidates } => m.set("local", id(local)).list("candidates", candidates),
-        Kind::PeerCertificateMissing { remote } => m.set("remote", id(remote)),
+        Kind::PeerCertificateMissing { remote, place } => {
+            let m = m.set("remote", id(remote));
+            if let Some(place) = place { m.set("place", place) } else { m }
+        }
         Kind::IdentityNotCertified { remote, names } => m.set("remote", id(remote)).list("names", names),
         Kind::CertificateUntrusted { subject, issuer, problem: _, detail } => {
             m.set("subject", id(subject)).set("issuer", id(issuer)).set("detail", detail)
@@ -283,7 +286,7 @@ fn kind_from(code: &str, m: &Message) -> Result<Option<Kind>, SchemaError> {
         "AUTH_METHOD" => Kind::AuthMethodUnsupported { method: text("method")? },
         "AUTH_METHOD_MISMATCH" => Kind::AuthMethodMismatch { expected: text("expected")?, received: text("received")? },
         "OWN_CERT_MISSING" => Kind::OwnCertificateMissing { local: id("local")?, candidates: texts("candidates") },
-        "PEER_CERT_MISSING" => Kind::PeerCertificateMissing { remote: id("remote")? },
+        "PEER_CERT_MISSING" => Kind::PeerCertificateMissing { remote: id("remote")?, place: text("place").ok() },
         "CERT_ID_MISMATCH" => Kind::IdentityNotCertified { remote: id("remote")?, names: texts("names") },
         "SIGNATURE_INVALID" => Kind::SignatureInvalid { remote: id("remote")?, method: text("method")? },
         "AUTH_FAILED" => Kind::AuthenticationRefused { local: id("local")?, remote: id_if_any("remote") },
@@ -455,7 +458,8 @@ mod tests {
                 Kind::NoVirtualAddress { found_by: side, asked: vec![remote.ip().to_owned().into()], pools: vec![text.clone()] },
                 Kind::AuthMethodMismatch { expected: text.clone(), received: text.clone() },
                 Kind::OwnCertificateMissing { local: a.clone(), candidates: vec![text.clone()] },
-                Kind::PeerCertificateMissing { remote: a.clone() },
+                Kind::PeerCertificateMissing { remote: a.clone(), place: None },
+                Kind::PeerCertificateMissing { remote: a.clone(), place: Some(text.clone()) },
                 Kind::IdentityNotCertified { remote: a.clone(), names: vec![text.clone()] },
                 Kind::CertificateUntrusted {
                     subject: a.clone(),
