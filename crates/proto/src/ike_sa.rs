@@ -284,16 +284,22 @@ impl IkeSa {
     }
 
     /// ESP comes from another address of the peer: the end that is not behind the NAT follows (RFC 7296 section 2.23,
-    /// RFC 3947 section 5).
+    /// RFC 3947 section 5). With MOBIKE only ESP does, and not to where the peer says it is not any more: a packet from there
+    /// was late (RFC 4555 section 3.8).
     pub fn follow(&mut self, cx: &mut Context, remote: SocketAddr) {
         let (behind_nat, old) = either!(self, sa => (sa.nat.remote, sa.remote));
-        if !behind_nat || old == remote {
+        let mobile = self.v2().is_some_and(|sa| sa.mobility.enabled);
+        let left = self.v2().is_some_and(|sa| sa.mobility.has_left(remote.ip()));
+        if !behind_nat || left || (old == remote && !mobile) {
             return;
         }
         self.log(cx, "NET", 1, format!("ESP comes from {remote}: following"));
-        let local = either!(self, sa => { sa.remote = remote; sa.local });
-        if let Self::V2(sa) = self {
-            sa.note_peer(cx);
+        let local = either!(self, sa => sa.local);
+        if !mobile {
+            either!(self, sa => sa.remote = remote);
+            if let Self::V2(sa) = self {
+                sa.note_peer(cx);
+            }
         }
         for child in self.children() {
             child.update(cx, local, remote, true);

@@ -1,6 +1,7 @@
 //! MOBIKE (RFC 4555): an end gets another address, and everything moves with it.
 
 use model::DropReason;
+use model::dataplane::PlaneEvent;
 use sim::{Conditions, Nat, NodeId, Sim, Site};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -179,4 +180,30 @@ fn moves_survive_loss_and_rekeying() {
         assert_eq!((sim.endpoint(a).sizes(), sim.endpoint(b).sizes()), ((1, 0), (1, 0)), "seed {seed}");
         assert_eq!(way(&sim, b), "192.0.2.2 198.51.100.21 10.2.0.0/16 === 198.51.100.21/32", "seed {seed}");
     }
+}
+
+/// A packet of ESP that was sent before the move and comes after it has nobody follow it, and one from a new mapping of a NAT is
+/// followed by ESP alone (RFC 4555 section 3.8).
+#[test]
+fn late_packets_and_new_mappings_do_not_move_the_ike_sa() {
+    let (a, b) = sites();
+    let (mut sim, a, b) = up(a.connection("encap = yes"), b);
+    sim.relocate(a, address("198.51.100.7"));
+    sim.run_for(5 * SECOND);
+    assert_eq!(way(&sim, b), "192.0.2.2 198.51.100.7 10.2.0.0/16 === 198.51.100.7/32");
+    let child = sim.plane(b).installed().next().unwrap().child;
+    let report = |sim: &mut Sim, from: &str| {
+        sim.report(b, PlaneEvent::PeerMoved { child, remote: from.parse().unwrap() });
+        sim.run_for(SECOND);
+        let to = sim.plane(b).installed().next().unwrap().remote;
+        (to.to_string(), sim.snapshots(b)[0].remote.to_string())
+    };
+    let there = "198.51.100.7:4500".to_string();
+    assert_eq!(report(&mut sim, "192.0.2.1:4500"), (there.clone(), there.clone()), "late");
+    assert_eq!(report(&mut sim, "203.0.113.5:1027"), ("203.0.113.5:1027".to_string(), there.clone()), "a mapping");
+    assert_eq!(report(&mut sim, "198.51.100.7:4500"), (there.clone(), there.clone()), "back");
+    sim.relocate(a, address("192.0.2.1"));
+    sim.run_for(5 * SECOND);
+    assert_eq!(way(&sim, b), "192.0.2.2 192.0.2.1 10.2.0.0/16 === 192.0.2.1/32");
+    assert!(sim.carries(a, b));
 }

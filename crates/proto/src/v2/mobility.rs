@@ -46,10 +46,19 @@ pub(crate) struct Mobility {
     pub decides: bool,
     /// Further addresses of the peer.
     pub peer: Vec<IpAddr>,
+    /// Where the peer was before it said that it is elsewhere.
+    left: Option<IpAddr>,
     /// How often our addresses changed: an answer to an earlier update counts no more.
     pub generation: u32,
     /// How the peer sees us, as it hashed it last: with another value a NAT has a new mapping for us (section 3.8).
     seen_as: Option<[u8; 20]>,
+}
+
+impl Mobility {
+    /// Whether the peer has told that it is not there any more.
+    pub fn has_left(&self, address: IpAddr) -> bool {
+        self.enabled && self.left == Some(address)
+    }
 }
 
 fn plain(chain: &mut ChainBuilder, kind: NotifyType, data: &[u8]) {
@@ -328,6 +337,9 @@ pub(super) fn serve(sa: &mut IkeSa, cx: &mut Context, now: Instant, request: &Re
     let asks_for_nat = chain.notify(NotifyType::NAT_DETECTION_SOURCE_IP).is_some();
     if update && !sa.mobility.decides {
         let before = sa.remote.ip();
+        if before != path.remote.ip() {
+            sa.mobility.left = Some(before);
+        }
         sa.move_to(cx, path.local, path.remote);
         sa.note_nat(cx, now, chain);
         if before != path.remote.ip() {
