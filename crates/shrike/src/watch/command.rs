@@ -191,11 +191,11 @@ mod tests {
         };
         let left = || std::fs::read_dir("/proc").unwrap().filter_map(of_mark).count();
         // The kernel takes it away when its turn comes.
-        let end = std::time::Instant::now() + LONG;
-        while left() != 0 && std::time::Instant::now() < end {
+        let gone = (0..20_000).any(|_| {
             std::thread::yield_now();
-        }
-        assert_eq!(left(), 0, "it goes on");
+            left() == 0
+        });
+        assert!(gone, "it goes on");
         // Its output is closed, and it goes on all the same.
         let error = shell("exec >&- 2>&-; exec sleep 600", Duration::from_millis(300)).unwrap_err();
         assert!(error.contains("did not end"), "{error}");
