@@ -158,8 +158,6 @@ fn ike_sa(m: &mut Message, sa: &SaSnapshot, with_children: bool) {
         .maybe("reauth-time", whole_seconds(sa.reauth_in))
         .list_if_any("local-vips", &texts(&sa.local_vips))
         .list_if_any("remote-vips", &texts(&sa.remote_vips))
-        .maybe("shrike-remote-cert-until", sa.remote_certificate_until.map(|until| until.as_secs()))
-        .maybe("shrike-banner", sa.banner.as_deref())
         .list_if_any("tasks-queued", &sa.tasks_queued)
         .list_if_any("tasks-active", &sa.tasks_active);
     let (installed, pending): (Vec<_>, Vec<_>) = sa.children.iter().partition(|child| child.installed.is_some());
@@ -189,6 +187,8 @@ fn own_keys(m: &mut Message, sa: &SaSnapshot) {
         .maybe("shrike-mode", sa.mode.map(mode_name))
         .maybe("shrike-waiting-for", sa.waiting_for.map(rule_name))
         .number("shrike-age", sa.age.as_secs())
+        .maybe("shrike-remote-cert-until", sa.remote_certificate_until.map(|until| until.as_secs()))
+        .maybe("shrike-banner", sa.banner.as_deref())
         .maybe("shrike-retransmits", nonzero(sa.retransmissions.sent))
         .maybe("shrike-retransmits-total", nonzero(sa.retransmissions.total))
         .maybe("shrike-repeated-answers", nonzero(sa.retransmissions.answered))
