@@ -117,6 +117,67 @@ pub fn full(workspace: &Workspace, report: &mut Report, update: bool, only: &[St
     }
 }
 
+/// The suite with its shims as they must be. A checkout without symbolic links holds, in place of each, a text file with the
+/// name it points to, which cannot be executed (`ifdown` is `ifup` by another name): then a copy in the cache serves.
+fn with_links(directory: PathBuf) -> Result<PathBuf, String> {
+    let broken = lost_links(&directory.join("shims"));
+    if broken.is_empty() {
+        return Ok(directory);
+    }
+    let home = std::env::var_os("HOME").ok_or("HOME is not set")?;
+    let copy = PathBuf::from(home).join(".cache/shrike-interop/suite");
+    let said = |error: std::io::Error| format!("{}: {error}", copy.display());
+    match std::fs::remove_dir_all(&copy) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(said(error)),
+        _ => {}
+    }
+    copy_directory(&directory, &copy).map_err(said)?;
+    for (name, target) in broken {
+        let link = copy.join("shims").join(name);
+        std::fs::remove_file(&link).and_then(|()| std::os::unix::fs::symlink(target, &link)).map_err(said)?;
+    }
+    Ok(copy)
+}
+
+/// Files that hold nothing but the name of a program beside them: its name and the program's.
+fn lost_links(directory: &Path) -> Vec<(String, String)> {
+    let names: Vec<String> = std::fs::read_dir(directory)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()))
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
+    let target = |name: &String| std::fs::read_to_string(directory.join(name)).ok();
+    let mut links: Vec<(String, String)> = names
+        .iter()
+        .filter_map(|name| Some((name.clone(), target(name)?)))
+        .filter(|(name, target)| name != target && names.contains(target))
+        .collect();
+    links.sort();
+    links
+}
+
+fn copy_directory(from: &Path, to: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let (entry, to) = (entry?, to.to_owned());
+        let (kind, to) = (entry.file_type()?, to.join(entry.file_name()));
+        if kind.is_symlink() {
+            symlink(std::fs::read_link(entry.path())?, &to)?;
+        } else if kind.is_dir() {
+            copy_directory(&entry.path(), &to)?;
+        } else {
+            // Written anew, and not with the original's leave to write: the next run removes it.
+            std::fs::write(&to, std::fs::read(entry.path())?)?;
+            let mode = entry.metadata()?.permissions().mode() | 0o200;
+            std::fs::set_permissions(&to, std::fs::Permissions::from_mode(mode))?;
+        }
+    }
+    Ok(())
+}
+
 struct Suite<'a> {
     workspace: &'a Workspace,
     directory: PathBuf,
@@ -131,7 +192,13 @@ impl<'a> Suite<'a> {
                 "strongSwan's scenarios are not part of this repository; they are looked for in ../shared/suite";
             report.record("suite", Outcome::Skip(reason.to_owned()));
         }
-        directory.map(|directory| Suite { workspace, directory })
+        match with_links(directory?) {
+            Ok(directory) => Some(Suite { workspace, directory }),
+            Err(reason) => {
+                report.record("suite", Outcome::Fail(reason));
+                None
+            }
+        }
     }
 
     /// CATEGORY/NAME of each scenario there is.
@@ -217,6 +284,9 @@ impl<'a> Suite<'a> {
         }
         let program = self.workspace.program();
         // The adapter asks for the directory: each virtual host has its own /tmp, and this may be below the real one.
+        if let Some(shared) = self.workspace.shared() {
+            command.env("VM_RUN", shared.join("lab/vm/vm-run"));
+        }
         command.env("SHRIKE_DIRECTORY", program.parent().unwrap_or(&program)).env("SHRIKE", &program);
         println!("$ suite run ({} scenarios) --daemon {}", scenarios.len(), daemons.join(" --daemon "));
         // Its exit status says whether a scenario failed; so do the results, in detail.
@@ -283,6 +353,25 @@ fn gateway(hosts: &[String]) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_shim_that_a_checkout_made_a_text_of_is_a_link_again() {
+        let directory = std::env::temp_dir().join(format!("shrike-suite-links-{}", std::process::id()));
+        let (from, to) = (directory.join("from"), directory.join("to"));
+        std::fs::create_dir_all(&from).unwrap();
+        std::fs::write(from.join("ifup"), "#!/bin/sh\n").unwrap();
+        std::fs::write(from.join("ifdown"), "ifup").unwrap();
+        std::os::unix::fs::symlink("ifup", from.join("ifquery")).unwrap();
+        let lost = lost_links(&from);
+        let copied = copy_directory(&from, &to);
+        let link = std::fs::read_link(to.join("ifquery"));
+        let text = std::fs::read_to_string(to.join("ifup"));
+        std::fs::remove_dir_all(&directory).unwrap();
+        assert_eq!(lost, [("ifdown".to_owned(), "ifup".to_owned())]);
+        copied.unwrap();
+        assert_eq!(link.unwrap(), Path::new("ifup"));
+        assert_eq!(text.unwrap(), "#!/bin/sh\n");
+    }
 
     #[test]
     fn the_gateway_is_the_first_known_host() {
