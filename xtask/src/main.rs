@@ -3,6 +3,7 @@
 mod checks;
 mod install;
 mod interop;
+mod known;
 mod layering;
 mod packages;
 mod report;

@@ -5,6 +5,8 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
+use crate::known;
+
 /// Which hosts of a scenario run Shrike; charon runs on the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
@@ -195,7 +197,11 @@ impl Table {
             let mut reasons: Vec<&str> = cells.iter().flatten().map(|cell| cell.reason.as_str()).collect();
             reasons.retain(|reason| !reason.is_empty());
             reasons.dedup();
-            let _ = writeln!(text, "| {name} | {} | {} |", words.join(" | "), escaped(&reasons.join("; ")));
+            let reasons = match known::reason(name) {
+                Some(reason) if !reasons.is_empty() => reason.to_owned(),
+                _ => reasons.join("; "),
+            };
+            let _ = writeln!(text, "| {name} | {} | {} |", words.join(" | "), escaped(&reasons));
         }
     }
 
@@ -290,6 +296,18 @@ mod tests {
         assert_eq!(read.0["ikev2/net2net-psk"][1], Some(cell(Status::Fail, "1/5: moon# a | b")));
         assert_eq!(read.markdown(), text, "nothing is lost by reading and writing");
         assert_eq!(read.0["ikev2/net2net-psk"][2], None);
+    }
+
+    #[test]
+    fn a_reason_that_is_known_stands_in_the_place_of_the_check() {
+        let mut table = Table::default();
+        table.set("ikev2/farp", Side::Everywhere, cell(Status::Fail, "14/28: alice# ping"));
+        table.set("ikev2/farp", Side::Others, cell(Status::Pass, ""));
+        let text = table.markdown();
+        assert!(text.contains("| ikev2/farp | FAIL | - | PASS | strongSwan's plugin farp"), "{text}");
+        assert_eq!(Table::parse(&text).markdown(), text);
+        table.set("ikev2/farp", Side::Everywhere, cell(Status::Pass, ""));
+        assert!(table.markdown().contains("| ikev2/farp | PASS | - | PASS |  |"), "nothing to be explained");
     }
 
     #[test]
