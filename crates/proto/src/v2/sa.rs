@@ -141,6 +141,8 @@ pub(crate) struct IkeSa {
     pub predecessor: Option<SaId>,
     /// The peer made it while we rekey too: it is not clear yet whether it inherits the Child SAs.
     pub undecided: bool,
+    /// The message ID of the peer's last request that one of ours for an SA crossed.
+    pub(super) crossed: Option<u32>,
     /// The requests under way.
     pub pending: Outstanding,
     /// A message that cannot be judged before a revocation list is fetched.
@@ -225,6 +227,7 @@ impl IkeSa {
             replaced_by: None,
             predecessor: None,
             undecided: false,
+            crossed: None,
             pending: Outstanding::default(),
             parked: None,
             queue: VecDeque::new(),
