@@ -183,6 +183,31 @@ fn between_hosts_the_packet_names_the_peer() {
     });
 }
 
+/// `keyingtries` attempts at a silent peer are all that one packet brings about. The trap stays, as with strongSwan, and the next
+/// packet begins again.
+#[test]
+fn a_silent_peer_is_asked_again_by_the_next_packet() {
+    for version in [1, 2] {
+        let (site_a, site_b) = sites(version);
+        let site_a = site_a.connection("keyingtries = 1").child("close_action = trap\nstart_action = trap");
+        let mut sim = Sim::new(3);
+        let (a, b) = (sim.add(site_a), sim.add(site_b));
+        let id = trap(&mut sim, a, b);
+        sim.crash(b);
+        for _ in 0..2 {
+            packet(&mut sim, a, id, "10.2.0.1");
+            sim.run_for(400 * SECOND);
+            assert_eq!((sim.endpoint(a).sizes(), sim.plane(a).traps().count()), ((0, 0), 1), "IKEv{version}");
+        }
+        let given_up = sim.tombstones(a).iter().filter(|t| t.failure.kind.code() == "NO_RESPONSE").count();
+        assert_eq!(given_up, 2, "once for each packet");
+        sim.restart(b);
+        packet(&mut sim, a, id, "10.2.0.1");
+        sim.run_for(10 * SECOND);
+        assert_eq!(sim.pairs(a, b), 1, "IKEv{version}");
+    }
+}
+
 #[test]
 fn a_data_plane_that_cannot_trap_is_not_asked_again() {
     let (site_a, site_b) = sites(2);
