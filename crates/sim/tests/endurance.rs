@@ -202,9 +202,8 @@ impl Mesh {
         }
         for node in nodes {
             let peers = self.peers(node);
-            let settled = |sim: &Sim| {
-                sim.endpoint(node).sizes() == (peers, 0) && sim.plane(node).installed().count() == peers
-            };
+            let settled =
+                |sim: &Sim| sim.endpoint(node).sizes() == (peers, 0) && sim.plane(node).installed().count() == peers;
             let reached = self.sim.run_until(120 * SECOND, settled);
             let sizes = self.sim.endpoint(node).sizes();
             let installed = self.sim.plane(node).installed().count();
