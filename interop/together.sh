@@ -2,6 +2,10 @@
 # Both ends begin the same thing at once, 200 ms apart from each other (netem), so that the messages cross: the IKE SA is
 # made, the Child SA is rekeyed, the IKE SA is, one of each, the IKE SA is deleted. Afterwards both ends have the same SAs,
 # one of each kind, and carry traffic; a request that was refused for the time being is not repeated for ever.
+# libreswan 4.10 does not do its part (RFC 7296 sections 2.8.1 and 2.8.2): it keeps both Child SAs of two, loses its Child SAs with
+# the IKE SA that its maker deletes, and is stuck for good when our request comes while it makes one of its own. charon in
+# Shrike's place ends without a tunnel then. Shrike has to have one all the same, and to take
+# away within a minute what libreswan leaves.
 #   together.sh                 strongSwan, once
 #   together.sh --long [PEER..] strongSwan and libreswan, each five times (nightly)
 #   together.sh PEER...         some of them, once. Both ends on the kernel's ESP: in a guest where this one has none
@@ -56,8 +60,11 @@ by_shrike() {
     delete) vici a --terminate --ike lab --timeout 20;;
     esac
 }
-# The SPIs of the kernel's ESP SAs that can carry something, of a node.
-esp() { inside "$1" ip xfrm state list proto esp 2>/dev/null | grep -o 'spi 0x[0-9a-f]*' | sort | tr '\n' ' '; }
+# The SPIs of the kernel's ESP SAs that can carry something, of a node: one without keys is only reserved.
+esp() {
+    inside "$1" ip xfrm state list proto esp 2>/dev/null |
+        awk '$1 == "proto" { spi = $4 } $1 == "aead" || $1 == "enc" { print "spi " spi }' | sort | tr '\n' ' '
+}
 count_of() { grep -o "$2" <<<"$1" | wc -l; }
 ike_sas_of_peer() {
     case $peer in
@@ -65,10 +72,16 @@ ike_sas_of_peer() {
     pluto) count_of "$(whack --briefstatus 2>/dev/null; whack --status)" 'ESTABLISHED_IKE_SA';;
     esac
 }
-# One IKE SA at both ends, one Child SA, and the same SPIs in both kernels. The peer may keep a deleted SA for some seconds.
+within() { # SECONDS COMMAND...   by the clock: each look takes a while in a busy guest
+    local end=$((SECONDS + $1)); shift
+    until "$@" >/dev/null 2>&1; do [ $SECONDS -lt $end ] || return 1; sleep 0.3; done
+}
+# One IKE SA at both ends, one Child SA, and the same SPIs in both kernels. The peer may keep a deleted SA for some seconds, and
+# libreswan an IKE SA without a Child SA.
 same_of_each() {
     local listing of_a of_b; listing=$(vici a --list-sas --raw 2>/dev/null) of_a=$(esp a) of_b=$(esp b)
     [ "$(count_of "$listing" ' state=ESTABLISHED')/$(count_of "$listing" 'state=INSTALLED')" = 1/1 ] &&
+        [ "$(count_of "$listing" ' state=')" = 2 ] &&
         [ "$(ike_sas_of_peer)" -ge 1 ] && [ "$of_a" = "$of_b" ] && [ "$(wc -w <<<"$of_a")" = 4 ] && return
     say "Shrike: $listing"; say "kernel: a has $of_a, b has $of_b; the peer lists $(ike_sas_of_peer) IKE SAs"
     return 1
@@ -81,8 +94,7 @@ together() {
     by_peer "$peer_does" >"$LAB/b/asked.log" 2>&1 &
     by_shrike "$shrike_does" >"$LAB/a/asked.log" 2>&1
     wait $!
-    # libreswan waits five seconds before it takes a redundant SA away.
-    lab_wait 40 "$expected" || { "$expected"; return 1; }
+    within 80 "$expected" || { "$expected"; return 1; }
     # No loop: no more than a handful of requests each.
     busy=$(sent a 'isakmp:' "$from")
     [ "$busy" -le 40 ] || { say "Shrike sent $busy messages"; return 1; }

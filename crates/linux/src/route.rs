@@ -426,12 +426,15 @@ impl Routes {
         Ok(addresses.filter_map(local_address).collect())
     }
 
-    /// Takes an address away.
+    /// Takes an address away. One that is not there any more, as when its interface went, is no error.
     ///
     /// # Errors
     /// [`NetlinkError`].
     pub fn delete_address(&mut self, old: &LocalAddress) -> Result<(), NetlinkError> {
-        self.change_address(RTM_DELADDR, 0, old, None)
+        match self.change_address(RTM_DELADDR, 0, old, None) {
+            Err(error) if error.is(libc::EADDRNOTAVAIL) || error.is(libc::ENODEV) => Ok(()),
+            done => done,
+        }
     }
 
     fn change_address(

@@ -48,6 +48,30 @@ fn virtual_addresses_are_told_from_others() {
 }
 
 #[test]
+fn an_address_that_went_with_its_interface_is_no_trouble() {
+    let Some(namespace) = namespace() else { return };
+    namespace
+        .run(|| {
+            let Some(tun) = tun() else { return };
+            let mut routes = Routes::open().unwrap();
+            let interface = tun.index().unwrap();
+            routes.set_link(interface, Some(true), None).unwrap();
+            let at = |text: &str, prefix| LocalAddress { interface, address: text.parse().unwrap(), prefix };
+            for address in [at("10.3.0.1", 32), at("2001:db8::3", 128)] {
+                routes.add_virtual_address(&address).unwrap();
+                routes.delete_address(&address).unwrap();
+                routes.delete_address(&address).unwrap(); // the interface has lost it meanwhile
+                routes.add_virtual_address(&address).unwrap();
+            }
+            routes.delete_link(interface).unwrap();
+            for address in [at("10.3.0.1", 32), at("2001:db8::3", 128)] {
+                routes.delete_address(&address).unwrap();
+            }
+        })
+        .unwrap();
+}
+
+#[test]
 fn a_tunnel_is_routed_and_our_own_packets_are_not() {
     let Some(namespace) = namespace() else { return };
     namespace

@@ -129,7 +129,11 @@ fn an_interface_what_is_forwarded_and_the_outer_header() {
             assert_eq!(xfrm.count().unwrap(), (4, 6));
             xfrm.apply(&Command::Delete { child: SaId(1) }).unwrap();
             assert_eq!(xfrm.count().unwrap(), (2, 3));
+            // When it goes first, this one gets the policy at once.
+            apply_install(&mut xfrm, child.clone());
             xfrm.apply(&Command::Delete { child: SaId(3) }).unwrap();
+            assert_eq!(xfrm.count().unwrap(), (2, 4));
+            xfrm.apply(&Command::Delete { child: SaId(1) }).unwrap();
             child.binding.interface = InterfaceName::new("nosuch0");
             match xfrm.apply(&Command::Install(Box::new(child))) {
                 Err(error @ XfrmError::Interface(_)) => assert!(error.to_string().contains("nosuch0"), "{error}"),

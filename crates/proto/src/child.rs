@@ -53,6 +53,10 @@ pub(crate) struct ChildSa {
     pub replaced_by: Option<SaId>,
 }
 
+/// How long after its time an SA may at least be replaced: for one repetition of a request, and its answer (strongSwan repeats
+/// after 4 s).
+pub(crate) const LEAST_OVER_TIME: Duration = Duration::from_secs(5);
+
 /// How much longer than `life_time` the data plane keeps a Child SA that nobody deletes.
 const AFTER_THE_END: Duration = Duration::from_secs(30);
 
@@ -646,6 +650,9 @@ pub(crate) fn install(
     let [rekey_time, life_time, rand_time] = [times.soft, times.hard, times.spread].map(Duration::from_millis);
     let volume = Limits::new(config.rekey_bytes, config.life_bytes, config.rand_bytes).within(agreed.lifetime.octets);
     let packets = Limits::new(config.rekey_packets, config.life_packets, config.rand_packets);
+    // A tenth more than a few seconds is no more: the Child SA would end at the moment at which it is to be replaced.
+    let coincide = life_time == rekey_time && !rekey_time.is_zero() && agreed.lifetime.time.is_none();
+    let life_time = if coincide { life_time + LEAST_OVER_TIME } else { life_time };
     child.expires = (!life_time.is_zero()).then(|| now + life_time);
     let name = |id: &Option<model::Identity>| id.as_ref().map(ToString::to_string).unwrap_or_default();
     let install = ChildInstall {
@@ -699,7 +706,7 @@ pub(crate) fn install(
     } else {
         let random = f64::from(u32::from_be_bytes(cx.random())) / f64::from(u32::MAX);
         let soft = match parent.role {
-            Role::Initiator => now + rekey_time.saturating_sub(rand_time.mul_f64(random)),
+            Role::Initiator => now + (rekey_time - rand_time.min(rekey_time).mul_f64(random)),
             Role::Responder => now + life_time.max(rekey_time),
         };
         cx.timers.set(parent.id, Reason::ChildLifetime(child.id), soft);

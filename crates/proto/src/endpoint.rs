@@ -760,7 +760,7 @@ impl Endpoint {
                     self.beside(now, old, &child);
                 }
                 Effect::Rekeyed { old, new, inherits, redundant } => self.rekeyed(now, old, *new, inherits, redundant),
-                Effect::Inherit { old, heir } => self.awaits_delete(now, old, heir),
+                Effect::Inherit { old, heir } => self.peers_is_the_one(now, old, heir),
                 Effect::Trap { connection, child, local, remote } => {
                     self.trap_again(&connection, &child, local, remote);
                 }

@@ -159,6 +159,41 @@ impl Peer {
         };
         let SpiPair { initiator, responder } = self.spis;
         let sk = crypto::v2::ike_sa_keys(prf, cipher, None, &shared, ni, nr, &initiator.0, &responder.0);
+        self.keep(cipher, sk);
+        true
+    }
+
+    /// What its public value is.
+    pub fn public(&self) -> &[u8] {
+        self.key_exchange.public()
+    }
+
+    /// The request by which this one is to take the place of another IKE SA: SA, Ni, KEi.
+    pub fn rekey_chain(&self) -> ChainBuilder {
+        let mut chain = ChainBuilder::new();
+        chain.sa(&[Self::proposal(ProposalProtocol::Ike, &self.spis.initiator.0)]);
+        chain.nonce(&self.nonce);
+        chain.ke(GROUP, self.key_exchange.public());
+        chain
+    }
+
+    /// Takes the answer to that, and makes the keys. False if that is not possible.
+    pub fn take_rekey(&mut self, old: &Self, answer: &Opened) -> bool {
+        let body = |wanted| answer.parts.iter().find(|(kind, _)| *kind == wanted).map(|(_, body)| body.as_slice());
+        let spi = body(PayloadType::SA).and_then(|sa| sa.get(8..16)?.try_into().ok()).map(IkeSpi);
+        let ke = body(PayloadType::KE).and_then(|ke| ke.get(4..));
+        let (Some(spi), Some(ke), Some(nonce)) = (spi, ke, body(PayloadType::NONCE)) else { return false };
+        let (Ok(shared), Some(keys)) = (self.key_exchange.agree(ke), &old.keys) else { return false };
+        self.spis.responder = spi;
+        let cipher = Cipher::new(EncryptionId::AES_GCM_16, Some(128)).expect("AES-GCM");
+        let (own, other) = (self.spis.initiator.0, spi.0);
+        let (ni, sk_d) = (&self.nonce, &keys.sk.sk_d);
+        let sk = crypto::v2::rekeyed_ike_sa_keys(prf(), sk_d, prf(), cipher, None, &shared, ni, nonce, &own, &other);
+        self.keep(cipher, sk);
+        true
+    }
+
+    fn keep(&mut self, cipher: Cipher, sk: SkKeys) {
         let protection = |key: &wire::Secret| Protection::new(cipher, None, key.expose(), &[]).expect("a key");
         let (i, r) = (protection(&sk.sk_ei), protection(&sk.sk_er));
         let (outbound, inbound) = match self.role {
@@ -166,7 +201,6 @@ impl Peer {
             Role::Responder => (r, i),
         };
         self.keys = Some(Keys { sk, inbound, outbound });
-        true
     }
 
     /// The payloads of its IKE_AUTH message: ID, AUTH, SA, TSi, TSr. `own` and `other` are the selectors of the two ends.

@@ -1,11 +1,14 @@
-//! A mesh that lives long: short lifetimes, a bad net, crashes, suspended machines and operators, again and again. Each time
-//! the net heals every pair has, within bounded time, one Child SA of the other's and nothing else.
+//! A mesh that lives long: short lifetimes, a bad net, crashes, suspended machines and operators, again and again; some nodes
+//! stand behind NATs that forget. Each time the net heals every pair that can reach each other has, within bounded time, one
+//! Child SA of the other's and nothing else.
 //!
 //! `SHRIKE_SIM_LONG=1` runs 64 nodes, and several seeds of smaller meshes for longer; each run prints what it counted.
 
 use model::Event;
 use proto::Selection;
-use sim::{Conditions, NodeId, Rng, Sim, Site};
+use sim::{Conditions, Nat, NodeId, Rng, Sim, Site};
+use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -21,6 +24,8 @@ struct Counts {
 struct Mesh {
     sim: Sim,
     nodes: Vec<NodeId>,
+    /// The last of them, which stand behind NATs: they begin with the others, and nobody can with them.
+    hidden: Vec<NodeId>,
     rng: Rng,
     /// Nodes that are suspended, until when.
     asleep: Vec<(NodeId, u32)>,
@@ -46,11 +51,51 @@ impl Mesh {
             })
             .collect();
         let (rng, asleep, counts) = (Rng::new(seed ^ 0xe4d), Vec::new(), Counts::default());
-        Self { sim, nodes, rng, asleep, counts, seed }
+        Self { sim, nodes, hidden: Vec::new(), rng, asleep, counts, seed }
     }
 
+    /// The last `hidden` nodes of it have NATs in front of them, each its own.
+    fn with_nats(seed: u64, size: usize, hidden: usize) -> Self {
+        let mut sim = Sim::new(seed);
+        let behind = |n: usize| n >= size - hidden;
+        let address = |n: usize| if behind(n) { format!("10.0.{n}.2") } else { format!("192.0.2.{}", n + 1) };
+        let all = (0..size).map(|n| {
+            let mut text = String::from("connections {\n");
+            for other in (0..size).filter(|other| *other != n && !(behind(n) && behind(*other))) {
+                // Where the peer is to begin, it is for it to come back too.
+                let (to, again) = match behind(other) {
+                    true => ("%any".to_string(), ""),
+                    false => (address(other), "dpd_action = restart\nclose_action = start"),
+                };
+                let _ = writeln!(
+                    text,
+                    "n{other:02} {{\nlocal_addrs = {}\nremote_addrs = {to}\nkeyingtries = 0\ndpd_delay = 10s
+                     proposals = aes128gcm16-prfsha256-x25519\nrekey_time = 120s\nover_time = 60s\nrand_time = 30s
+                     local {{\nauth = psk\nid = n{n}.example\n}}\nremote {{\nauth = psk\nid = n{other}.example\n}}
+                     children {{\nnet {{\nlocal_ts = 10.9.{n}.0/24\nremote_ts = 10.9.{other}.0/24
+                     esp_proposals = aes128gcm16\n{again}\nrekey_time = 40s\nlife_time = 60s\nrand_time = 10s\n}}\n}}\n}}",
+                    address(n)
+                );
+            }
+            text.push_str("}\nsecrets {\nike-all {\nsecret = swordfish\n}\n}\n");
+            let site = Site::new(&format!("n{n}"), &address(n)).text(&text);
+            let nat = Nat::new(IpAddr::from([203, 0, 113, n as u8 + 1])).with_lifetime(30 * SECOND);
+            if behind(n) { site.behind(nat) } else { site }
+        });
+        let nodes: Vec<NodeId> = all.collect::<Vec<_>>().into_iter().map(|site| sim.add(site)).collect();
+        let (rng, asleep, counts) = (Rng::new(seed ^ 0x4a7), Vec::new(), Counts::default());
+        Self { sim, hidden: nodes[size - hidden..].to_vec(), nodes, rng, asleep, counts, seed }
+    }
+
+    /// With whom a node can begin.
     fn others(&self, node: NodeId) -> Vec<NodeId> {
-        self.nodes.iter().copied().filter(|other| *other != node).collect()
+        let open = |other: &NodeId| *other != node && !self.hidden.contains(other);
+        self.nodes.iter().copied().filter(open).collect()
+    }
+
+    /// How many peers a node has.
+    fn peers(&self, node: NodeId) -> usize {
+        if self.hidden.contains(&node) { self.nodes.len() - self.hidden.len() } else { self.nodes.len() - 1 }
     }
 
     fn any(&mut self) -> NodeId {
@@ -112,8 +157,12 @@ impl Mesh {
                     self.start(node);
                 }
             }
+            5 | 6 if self.hidden.contains(&node) => {
+                self.sim.nat(node).into_iter().for_each(Nat::reboot);
+            }
             _ => {
-                let other = self.others(node)[self.rng.below(self.nodes.len() as u64 - 1) as usize];
+                let others = self.others(node);
+                let other = others[self.rng.below(others.len() as u64) as usize];
                 let _ = self.sim.try_initiate(node, other);
             }
         }
@@ -140,21 +189,21 @@ impl Mesh {
 
     /// Within ten minutes of a good net every pair has what it should, and no more.
     fn heal(&mut self) {
-        let size = self.nodes.len();
         for _ in 0..6 {
             self.run(100);
         }
         // At any moment something is being rekeyed, so that each pair and each node is looked at when it is not.
         let nodes = self.nodes.clone();
         let pairs = nodes.iter().flat_map(|a| nodes.iter().map(move |b| (*a, *b))).filter(|(a, b)| a < b);
-        for (a, b) in pairs {
+        let hidden = self.hidden.clone();
+        for (a, b) in pairs.filter(|(a, b)| !(hidden.contains(a) && hidden.contains(b))) {
             let single = self.sim.run_until(20 * SECOND, |sim| sim.pairs(a, b) == 1);
             assert!(single.is_some(), "seed {}: {} Child SAs of {a:?} and {b:?}", self.seed, self.sim.pairs(a, b));
         }
         for node in nodes {
-            let settled = |sim: &Sim| {
-                sim.endpoint(node).sizes() == (size - 1, 0) && sim.plane(node).installed().count() == size - 1
-            };
+            let peers = self.peers(node);
+            let settled =
+                |sim: &Sim| sim.endpoint(node).sizes() == (peers, 0) && sim.plane(node).installed().count() == peers;
             let reached = self.sim.run_until(120 * SECOND, settled);
             let sizes = self.sim.endpoint(node).sizes();
             let installed = self.sim.plane(node).installed().count();
@@ -165,7 +214,10 @@ impl Mesh {
 }
 
 fn endure(seed: u64, size: usize, rounds: u32) -> Counts {
-    let mut mesh = Mesh::new(seed, size);
+    life_of(Mesh::new(seed, size), rounds)
+}
+
+fn life_of(mut mesh: Mesh, rounds: u32) -> Counts {
     for node in mesh.nodes.clone() {
         mesh.start(node);
     }
@@ -207,6 +259,20 @@ fn small_meshes() {
 #[test]
 fn a_larger_mesh() {
     if long() { report(64, 2, 1) } else { report(8, 1, 1) }
+}
+
+/// Two or three of the nodes behind NATs whose mappings go when the line is quiet, and at any time by a restart of the box.
+#[test]
+fn a_mesh_with_nats() {
+    let (size, hidden, rounds, seeds) = if long() { (6, 3, 10, 300) } else { (5, 2, 1, 3) };
+    let mut sum = Counts::default();
+    for seed in 0..seeds {
+        let counts = life_of(Mesh::with_nats(seed, size, hidden), rounds);
+        sum.ike_sas += counts.ike_sas;
+        sum.child_sas += counts.child_sas;
+    }
+    println!("{size} nodes, {hidden} behind NATs, {rounds} storms, seeds 0..{seeds}: IKE SAs {}", sum.ike_sas / 2);
+    assert!(sum.ike_sas / 2 > size * seeds as usize && sum.child_sas > sum.ike_sas);
 }
 
 /// A request for a further child that the peer repeats until ours has made that child, and ours was rekeyed meanwhile.

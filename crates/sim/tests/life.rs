@@ -486,3 +486,35 @@ fn a_child_whose_lifetime_ended_in_a_silence_comes_back() {
         }
     }
 }
+
+/// A tenth of a few seconds is no time at all, and a random part may be longer than the time itself: what is to be replaced is,
+/// and does not end at the same moment.
+#[test]
+fn times_of_seconds_replace_and_do_not_end() {
+    for (seed, of_ike, of_child) in [
+        (1, "reauth_time = 2s", "rekey_time = 0s"),
+        (2, "reauth_time = 2s\nrand_time = 0s", "rekey_time = 0s"),
+        (3, "rekey_time = 2s", "rekey_time = 0s"),
+        (4, "rekey_time = 2s\nrand_time = 30s", "rekey_time = 0s"),
+        (5, "rekey_time = 0s", "rekey_time = 2s"),
+        (6, "rekey_time = 0s", "rekey_time = 2s\nlife_time = 2s\nrand_time = 0s"),
+        (7, "reauth_time = 3s", "rekey_time = 1s"),
+    ] {
+        let mut sim = Sim::new(seed);
+        let lines = |site: Site| site.connection(of_ike).child(of_child);
+        let (a, b) = (sim.add(lines(site_a())), sim.add(lines(site_b())));
+        sim.initiate(a, b);
+        sim.run_until(10 * SECOND, |sim| sim.carries(a, b)).expect("a tunnel");
+        for _ in 0..2000 {
+            sim.run_for(SECOND / 50);
+            assert!(sim.carries(a, b), "{of_ike}, {of_child}: {:?}", sim.tombstones(a));
+        }
+        for node in [a, b] {
+            let expired = |t: &&model::Tombstone| t.failure.kind == FailureKind::Expired;
+            assert_eq!(sim.tombstones(node).iter().filter(expired).count(), 0, "{of_ike}, {of_child}");
+            let ended = sim.tombstones(node).len();
+            assert!((10..=200).contains(&ended), "{of_ike}, {of_child}: {ended} were replaced");
+            assert!(sim.endpoint(node).sizes().0 <= 3 && sim.plane(node).installed().count() <= 3);
+        }
+    }
+}

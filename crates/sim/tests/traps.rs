@@ -183,6 +183,84 @@ fn between_hosts_the_packet_names_the_peer() {
     });
 }
 
+/// This end has lost everything and has nothing to send. The peer has an SA, and what it sends by that gets nowhere until it finds
+/// out; without `dpd_delay` it never would.
+#[test]
+fn a_peer_that_uses_what_we_have_lost_wakes_the_trap() {
+    for version in [1, 2] {
+        for of_ike in [true, false] {
+            let (site_a, site_b) = sites(version);
+            let site_a = if of_ike { site_a.connection("dpd_delay = 10") } else { site_a };
+            let mut sim = Sim::new(3);
+            let (a, b) = (sim.add(site_a), sim.add(site_b));
+            sim.initiate(a, b);
+            sim.run_for(5 * SECOND);
+            sim.restart(b);
+            trap(&mut sim, b, a);
+            let unknown = |sim: &mut Sim, from: &str| {
+                sim.report(b, PlaneEvent::UnknownSpi { spi: 0x1234_5678, from: from.parse().unwrap() });
+            };
+            if of_ike {
+                sim.run_for(20 * SECOND);
+            } else {
+                sim.run_for(400 * SECOND);
+                unknown(&mut sim, "203.0.113.9");
+                assert_eq!(sim.endpoint(b).sizes(), (0, 0), "that is none of our peers");
+                unknown(&mut sim, "192.0.2.1");
+                sim.run_for(5 * SECOND);
+            }
+            assert_eq!((sim.pairs(a, b), sim.plane(a).installed().count()), (1, 1), "IKEv{version}, {of_ike}");
+            // What is late, or made up, has no effect where there is an SA with that peer.
+            (0..100).for_each(|_| unknown(&mut sim, "192.0.2.1"));
+            sim.run_for(5 * SECOND);
+            assert_eq!((sim.plane(b).installs, sim.endpoint(b).sizes()), (1, (1, 0)));
+        }
+    }
+}
+
+/// In the name of a peer that is silent anybody can say that it has an SA: once in a minute we believe it.
+#[test]
+fn a_trap_is_woken_once_in_a_minute() {
+    let (site_a, site_b) = sites(2);
+    let mut sim = Sim::new(3);
+    let (a, b) = (sim.add(site_a), sim.add(site_b));
+    trap(&mut sim, a, b);
+    sim.crash(b);
+    for _ in 0..600 {
+        let from = sim.address(b);
+        sim.report(a, PlaneEvent::UnknownSpi { spi: 0x1234_5678, from });
+        sim.run_for(SECOND);
+    }
+    let begun = sim.tombstones(a).len() + sim.endpoint(a).sizes().0 + sim.endpoint(a).sizes().1;
+    assert!((3..=5).contains(&begun), "{begun}: each takes 165 s, one after the other");
+    assert!(sim.wire.len() <= 40, "{} datagrams", sim.wire.len());
+}
+
+/// `keyingtries` attempts at a silent peer are all that one packet brings about. The trap stays, as with strongSwan, and the next
+/// packet begins again.
+#[test]
+fn a_silent_peer_is_asked_again_by_the_next_packet() {
+    for version in [1, 2] {
+        let (site_a, site_b) = sites(version);
+        let site_a = site_a.connection("keyingtries = 1").child("close_action = trap\nstart_action = trap");
+        let mut sim = Sim::new(3);
+        let (a, b) = (sim.add(site_a), sim.add(site_b));
+        let id = trap(&mut sim, a, b);
+        sim.crash(b);
+        for _ in 0..2 {
+            packet(&mut sim, a, id, "10.2.0.1");
+            sim.run_for(400 * SECOND);
+            assert_eq!((sim.endpoint(a).sizes(), sim.plane(a).traps().count()), ((0, 0), 1), "IKEv{version}");
+        }
+        let given_up = sim.tombstones(a).iter().filter(|t| t.failure.kind.code() == "NO_RESPONSE").count();
+        assert_eq!(given_up, 2, "once for each packet");
+        sim.restart(b);
+        packet(&mut sim, a, id, "10.2.0.1");
+        sim.run_for(10 * SECOND);
+        assert_eq!(sim.pairs(a, b), 1, "IKEv{version}");
+    }
+}
+
 #[test]
 fn a_data_plane_that_cannot_trap_is_not_asked_again() {
     let (site_a, site_b) = sites(2);

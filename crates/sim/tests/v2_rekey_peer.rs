@@ -7,7 +7,7 @@ use sim::{Datagram, NodeId, Opened, Peer, Sim, Site};
 use std::net::SocketAddr;
 use std::time::Duration;
 use wire::v2::{ChainBuilder, Proposal};
-use wire::{ExchangeType, KeyExchangeId, NotifyType, PayloadType, ProtocolId};
+use wire::{ExchangeType, Header, KeyExchangeId, NotifyType, PayloadType, ProtocolId};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -122,12 +122,16 @@ const SPI: [u8; 4] = [9, 9, 9, 9];
 
 /// A request or an answer for a Child SA: suite, selectors of initiator and responder.
 fn child(rekeyed: Option<u32>, text: &str, tsi: &str, tsr: &str) -> ChainBuilder {
+    child_with(SPI, rekeyed, text, tsi, tsr)
+}
+
+fn child_with(spi: [u8; 4], rekeyed: Option<u32>, text: &str, tsi: &str, tsr: &str) -> ChainBuilder {
     let selector = |text: &str| -> wire::v2::TrafficSelector { text.parse::<TrafficSelector>().unwrap().into() };
     let mut chain = ChainBuilder::new();
     if let Some(spi) = rekeyed {
         chain.notify(ProtocolId::ESP, &spi.to_be_bytes(), NotifyType::REKEY_SA, &[]);
     }
-    chain.sa(&[proposal(ProposalProtocol::Esp, text, &SPI)]);
+    chain.sa(&[proposal(ProposalProtocol::Esp, text, &spi)]);
     chain.nonce(&[7; 32]);
     chain.ts_i(&[selector(tsi)]);
     chain.ts_r(&[selector(tsr)]);
@@ -342,6 +346,107 @@ fn a_child_sa_that_is_deleted_before_its_answer_comes() {
     assert!(!scene.open(&sent)[0].has(PayloadType::DELETE), "section 2.25.1: without a Delete payload");
     scene.answer(&request, child(None, "aes128gcm16", OUR_TS, PEER_TS));
     assert!(scene.untouched());
+}
+
+/// The inbound SPIs of the endpoint, by the peer's.
+fn inbound(scene: &Scene, outbound: [u8; 4]) -> Option<u32> {
+    let of_peer = u32::from_be_bytes(outbound);
+    scene.sim.plane(scene.node).installed().find(|i| i.outbound.spi == of_peer).map(|i| i.inbound.spi)
+}
+
+/// Both ends replace the Child SA at once, ours is the one that stays (RFC 7296 section 2.8.1), and the peer does not delete its
+/// own, as libreswan never does. That one goes when the peer has something newer than both, and not before.
+#[test]
+fn of_two_child_sas_the_one_that_the_peer_leaves_goes_after_a_newer_one_is_there() {
+    let mut scene = Scene::up(true);
+    let request = scene.rekey(true);
+    let old = scene.peer.esp_spi;
+    let theirs = child_with([1; 4], Some(old), "aes128gcm16", PEER_TS, OUR_TS);
+    assert!(scene.ask(theirs).has(PayloadType::NONCE));
+    let sent = scene.answer(&request, child_with([2; 4], None, "aes128gcm16", OUR_TS, PEER_TS));
+    assert!(sent[0].has(PayloadType::DELETE), "ours stays, so that the old one is ours to delete");
+    assert!(scene.answer(&sent[0], ChainBuilder::new()).is_empty());
+    assert_eq!(scene.sim.plane(scene.node).installed().count(), 2);
+    scene.sim.run_for(9_000 * MS);
+    assert!(scene.sent().is_empty(), "the peer has time for it");
+    let ours = inbound(&scene, [2; 4]).unwrap();
+    scene.sim.run_for(1_000 * MS);
+    let sent = scene.sent();
+    let again = scene.open(&sent).pop().expect("a rekeying of the one that stays");
+    assert_eq!(again.notifies(), [NotifyType::REKEY_SA.0]);
+    assert!(again.parts.iter().any(|(_, body)| body.ends_with(&ours.to_be_bytes())));
+    let mut sent = scene.answer(&again, child_with([3; 4], None, "aes128gcm16", OUR_TS, PEER_TS));
+    assert!(inbound(&scene, [3; 4]).is_some());
+    while let Some(delete) = sent.pop() {
+        assert!(delete.has(PayloadType::DELETE));
+        sent.extend(scene.answer(&delete, ChainBuilder::new()));
+    }
+    assert_eq!(scene.sim.plane(scene.node).installed().count(), 1);
+    assert!(inbound(&scene, [3; 4]).is_some());
+    scene.sim.run_for(60_000 * MS);
+    assert!(scene.sent().is_empty(), "that is all");
+}
+
+/// Both ends replace the IKE SA at once, the peer's is the one that stays (section 2.8.2), and the peer has the Child SAs under
+/// the other one, as libreswan: deleting that would take them along.
+#[test]
+fn of_two_ike_sas_ours_goes_when_the_child_sas_are_under_the_other_one() {
+    let mut scene = Scene::up(true);
+    let request = scene.rekey(false);
+    let mut theirs = Peer::new(Role::Initiator, 9);
+    let reply = scene.ask(theirs.rekey_chain());
+    assert!(theirs.take_rekey(&scene.peer, &reply));
+    // The lowest nonce is in the exchange that we began.
+    let ours = Peer::new(Role::Responder, 8);
+    let mut chain = ChainBuilder::new();
+    chain.sa(&[proposal(ProposalProtocol::Ike, "aes128gcm16-prfsha256-x25519", &[2; 8])]);
+    chain.nonce(&[0; 32]);
+    chain.ke(KeyExchangeId::CURVE_25519, ours.public());
+    let (exchange, id) = (request.header.exchange, request.header.message_id);
+    let bytes = scene.peer.protected_chain(exchange, id, true, chain);
+    let sent = scene.give(bytes);
+    scene.peer = theirs;
+    let asked = scene.open(&sent);
+    assert_eq!(sent.len(), 1, "ours is not deleted before that is clear");
+    assert_eq!(asked[0].notifies(), [NotifyType::REKEY_SA.0]);
+    let sent = scene.answer(&asked[0], notify(NotifyType::CHILD_SA_NOT_FOUND, &[]));
+    assert!(sent[0].has(PayloadType::TSI) && sent[0].notifies().is_empty(), "made anew at once (section 2.25)");
+    assert!(scene.answer(&sent[0], child(None, "aes128gcm16", OUR_TS, PEER_TS)).is_empty());
+    assert!(inbound(&scene, SPI).is_some());
+    scene.sim.run_for(4_000 * MS);
+    assert!(scene.sent().is_empty());
+    scene.sim.run_for(1_000 * MS);
+    let sent = scene.sent();
+    let to: Vec<[u8; 8]> = sent.iter().map(|m| Header::parse(m).unwrap().spis.responder.0).collect();
+    assert_eq!(to, [[2; 8]], "and then it is");
+    assert_eq!(scene.sim.plane(scene.node).installed().count(), 1);
+}
+
+/// An answer of ours that came while the peer made one of its own is lost to libreswan for good: it repeats its request, and
+/// sends by what we do not have.
+#[test]
+fn a_peer_that_cannot_take_our_answer_gets_a_new_ike_sa() {
+    for crossing in [true, false] {
+        let mut scene = Scene::up(true);
+        let request = crossing.then(|| scene.rekey(true));
+        let theirs = child_with([1; 4], Some(scene.peer.esp_spi), "aes128gcm16", PEER_TS, OUR_TS);
+        let bytes = scene.peer.protected_chain(ExchangeType::CREATE_CHILD_SA, 0, false, theirs);
+        assert_eq!(scene.give(bytes.clone()).len(), 1);
+        if let Some(request) = &request {
+            assert_eq!(scene.give(bytes.clone()).len(), 1, "repeated before our request is answered");
+            assert!(scene.answer(request, notify(NotifyType::TS_UNACCEPTABLE, &[])).is_empty());
+        }
+        let mut exchanges = Vec::new();
+        for _ in 0..10 {
+            let sent = scene.give(bytes.clone());
+            exchanges.extend(sent.iter().map(|m| Header::parse(m).unwrap().exchange));
+        }
+        let begun = exchanges.iter().filter(|e| **e == ExchangeType::IKE_SA_INIT).count();
+        assert_eq!(begun, usize::from(crossing), "one, and not where only answers are lost");
+        let first = exchanges.iter().position(|e| *e == ExchangeType::IKE_SA_INIT);
+        assert!(first.is_none_or(|at| at >= 3), "{exchanges:?}");
+        assert_eq!(scene.sim.plane(scene.node).installed().count(), 2, "the old one stays until then");
+    }
 }
 
 #[test]

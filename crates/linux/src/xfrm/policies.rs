@@ -242,12 +242,28 @@ impl Xfrm {
                 None => {
                     self.policies.remove(&key);
                     let taken = self.is_taken(gone, selector);
-                    delete_policy(&mut self.requests, gone, owner, (selector, taken))
+                    let deleted = delete_policy(&mut self.requests, gone, owner, (selector, taken));
+                    deleted.and(self.let_forward(gone.mode(), selector))
                 }
             };
             result = result.and(done);
         }
         result
+    }
+
+    /// The tunnel for these selectors is gone. What is forwarded into one in the other direction had no policy of its own as
+    /// long as this one was there, and has one now.
+    fn let_forward(&mut self, mode: Mode, gone: &Selector) -> Result<(), XfrmError> {
+        let reversed = gone.reversed();
+        let users = self.policies.iter().filter(|((of, mode, _), _)| *mode == Mode::Tunnel && *of == reversed);
+        let users: Vec<SaId> = users.filter_map(|(_, policy)| policy.ruler()).collect();
+        for user in users.into_iter().filter(|_| mode == Mode::Tunnel) {
+            let rule = self.rule_of(user).filter(|rule| rule.binding().forward_out);
+            if let Some(rule) = rule.filter(|rule| !self.is_taken(rule, &reversed)) {
+                set_policy(&mut self.requests, user, &rule, (&reversed, false))?;
+            }
+        }
+        Ok(())
     }
 }
 

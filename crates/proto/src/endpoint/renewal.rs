@@ -183,7 +183,7 @@ impl Endpoint {
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         if due(sa.expires) {
             let reason = sa.replaced_by.map_or(FailureKind::Expired, |by| FailureKind::Replaced { by });
-            if sa.replaced_by.is_some() && sa.datagrams_in == 0 {
+            if sa.replaced_by.is_some() && sa.datagrams_in == 0 && !v2::doubtful(sa) {
                 // RFC 7296 section 2.25.2: the peer made it, but forgot its request before our answer came.
                 return self.conclude(now, id, Verdict::End(reason));
             }
@@ -522,24 +522,38 @@ impl Endpoint {
             if let Some(sa) = self.sas.get_mut(&redundant).and_then(IkeSa::v2) {
                 sa.replaced_by = Some(id);
             }
-            self.awaits_delete(now, redundant, id);
+            let doubtful = self.sas.get_mut(&redundant).and_then(IkeSa::v2).is_some_and(|sa| v2::doubtful(sa));
+            self.awaits_delete(now, redundant, id, if doubtful { v2::PATIENCE } else { PATIENCE });
         }
         match (inherits, maker) {
             // RFC 7296 section 2.18: the end that made the new IKE SA deletes the old one.
             (true, true) => self.retire(now, old, id),
-            (true, false) => self.awaits_delete(now, old, id),
-            (false, _) => {}
+            (true, false) => self.awaits_delete(now, old, id, PATIENCE),
+            // The loser of two.
+            (false, true) => {
+                let heir = self.sas.get(&id).and_then(IkeSa::heir);
+                heir.into_iter().for_each(|heir| self.awaits_delete(now, id, heir, v2::STAYS));
+            }
+            (false, false) => {}
         }
     }
 
-    /// An IKE SA that the peer is going to delete has an heir. Should the peer not do it, we do.
-    pub(super) fn awaits_delete(&mut self, now: Instant, old: SaId, heir: SaId) {
+    /// An IKE SA that the peer is going to delete has an heir. Should the peer not do it in this time, we do.
+    pub(super) fn awaits_delete(&mut self, now: Instant, old: SaId, heir: SaId, patience: Duration) {
         self.inherit(now, old, heir);
         let Some(sa) = self.sas.get_mut(&old).and_then(IkeSa::v2) else { return };
-        (sa.rekey_at, sa.reauth_at, sa.expires) = (None, None, Some(now + PATIENCE));
+        (sa.rekey_at, sa.reauth_at, sa.expires) = (None, None, Some(now + patience));
         sa.arm_lifetime(&mut self.cx);
         self.cx.timers.cancel(old, Reason::Liveness);
         self.cx.timers.cancel(old, Reason::Keepalive);
+    }
+
+    /// Both ends rekeyed the IKE SA, and the one that the peer made is the one that stays.
+    pub(super) fn peers_is_the_one(&mut self, now: Instant, old: SaId, heir: SaId) {
+        self.awaits_delete(now, old, heir, PATIENCE);
+        if let (cx, Some(sa)) = (&mut self.cx, self.sas.get_mut(&heir).and_then(IkeSa::v2)) {
+            v2::prove_children(sa, cx, now);
+        }
     }
 
     /// Both ends rekey the IKE SA, and the peer speaks of Child SAs under the one that it made: that is the one.

@@ -1,6 +1,7 @@
 //! Messages of SAs that are not here, from peers that the configuration knows: a peer that kept its SA while we lost ours
 //! goes on using it until it asks whether we live (RFC 3706, RFC 7296 section 2.4). Nothing of it is proven, so it is
-//! remembered for the explanation, and nothing else comes of it.
+//! remembered for the explanation. Where a trap waits for packets to that peer it counts as one of them: the peer, which sends by
+//! what we do not have, will forget that when it hears from us (INITIAL_CONTACT).
 
 use super::Endpoint;
 use crate::policy;
@@ -72,6 +73,7 @@ impl Endpoint {
         if of_an_sa {
             let sa = StraySa::Ike { version: header.version.major(), spis: header.spis };
             self.stray(now, path.remote.ip(), sa);
+            self.wake_traps(now, path.remote.ip());
         }
     }
 
@@ -80,6 +82,7 @@ impl Endpoint {
         self.stray(now, from, StraySa::Esp { spi });
         let text = format!("ESP with unknown SPI {spi:08x} from {from}: that peer has a Child SA which we have not");
         self.cx.event(Event::Step { sa: None, name: String::new(), group: "ESP", level: 1, text });
+        self.wake_traps(now, from);
     }
 
     /// Remembers it if the configuration names this address.

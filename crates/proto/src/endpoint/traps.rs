@@ -25,6 +25,8 @@ pub(super) struct Trap {
     /// Destinations for which a Child SA was asked though there are others, and until when not again: the peer may narrow
     /// to what does not have them.
     asked: VecDeque<(IpAddr, Instant)>,
+    /// Until when a peer that has an SA which we have not does not make it ask again.
+    woken: Instant,
 }
 
 /// So long and for so many destinations a trap does not ask again.
@@ -108,7 +110,7 @@ impl Endpoint {
         self.cx.plane(Command::Trap(Box::new(install.clone())));
         let child = child.to_string();
         let asked = VecDeque::new();
-        self.traps.insert(id, Trap { connection, child, local, remote, install, asked });
+        self.traps.insert(id, Trap { connection, child, local, remote, install, asked, woken: Instant::ZERO });
         Ok(id)
     }
 
@@ -146,6 +148,26 @@ impl Endpoint {
             let text = format!("no trap is set for '{child}': {failure}");
             self.cx.event(Event::Step { sa: None, name: connection.to_string(), group: "CFG", level: 0, text });
         }
+    }
+
+    /// The peer at this address uses an SA that is not here. Anybody may say so in its name: what comes of it is one negotiation
+    /// within a minute with the peer that is configured, and only if there is no IKE SA with it.
+    pub(super) fn wake_traps(&mut self, now: Instant, from: IpAddr) {
+        let Some(trap) = self.traps.values_mut().find(|trap| trap.remote.ip() == from && trap.woken <= now) else {
+            return;
+        };
+        if self.sas.at(from).any(|sa| !sa.is_closed()) {
+            return;
+        }
+        trap.woken = now + ASKED.0;
+        let (name, child) = (trap.connection.name.clone(), trap.child.clone());
+        let (local, remote) = (trap.local, trap.remote);
+        let Some(connection) = self.connections.get(&name).cloned() else { return };
+        let Some(index) = connection.children.iter().position(|c| c.name == child) else { return };
+        let text = format!("{from} uses an SA that is not here: its trap asks for a new one");
+        self.cx.event(Event::Step { sa: None, name, group: "KNL", level: 1, text });
+        let begun = self.begin(now, connection, index, (local, remote), 1, None);
+        begun.iter().for_each(|id| self.keep_wanting(*id));
     }
 
     /// A packet met a trap: its Child SA is negotiated, unless that is under way or there is one already.

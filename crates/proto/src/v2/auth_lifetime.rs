@@ -9,7 +9,7 @@
 //! ```
 
 use super::exchange::Task;
-use super::sa::IkeSa;
+use super::sa::{IkeSa, over_time};
 use crate::context::Context;
 use model::{FailureKind, Identity, Instant};
 use std::collections::BTreeSet;
@@ -56,7 +56,7 @@ pub(super) fn tell(sa: &mut IkeSa, cx: &mut Context, now: Instant, reply: &mut C
     if sa.can_begin_anew() {
         return;
     }
-    let over = sa.connection.as_ref().map_or(Duration::ZERO, |c| c.over_time);
+    let over = sa.connection.as_ref().map_or(Duration::ZERO, |c| over_time(c));
     let left = sa.reauth_end.map(|end| end.since(now).saturating_sub(over)).filter(|left| !left.is_zero());
     let Some(left) = left else { return };
     if !cx.hasty.has(sa) {

@@ -28,7 +28,7 @@ use super::informational::{child_refusal, remove_child};
 use super::keys::child_keys;
 use super::sa::IkeSa;
 use super::terms::{self, answered_mode, ask_for_transport, heard, on_wire, selectors, transport_of, transport_wish};
-use super::{refused, rekey_ike_sa};
+use super::{refused, rekey_ike_sa, unsettled};
 use crate::context::{Context, Counter, Effect};
 use crate::parts;
 use crate::timers::Reason;
@@ -191,6 +191,9 @@ pub(crate) fn child_lifetime(sa: &mut IkeSa, cx: &mut Context, now: Instant, id:
     }
     if let Some(end) = end {
         cx.timers.set(sa.id, Reason::ChildLifetime(id), end);
+    }
+    if state == ChildState::Rekeyed && !soft {
+        return unsettled::not_deleted(sa, cx, now, id);
     }
     if state == ChildState::Installed {
         sa.enqueue(cx, now, Task::RekeyChild { child: id });
@@ -404,6 +407,11 @@ fn replaced(
     for id in [Some(ours_to_delete), of_the_peer].into_iter().flatten() {
         mark_replaced(sa, cx, id, by);
     }
+    of_the_peer
+        .filter(|made| *made != old)
+        .into_iter()
+        .for_each(|made| unsettled::peer_is_to_delete(sa, cx, now, made));
+    unsettled::succeeded(sa, cx, now, old);
     if let Some(spi) = spi_of(sa, ours_to_delete) {
         // An operator may have asked meanwhile for the end of what has a successor now.
         let asked = |t: &Task| match (t, spi_of(sa, old)) {

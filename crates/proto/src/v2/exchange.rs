@@ -14,7 +14,8 @@ use super::redirect::Gateway;
 use super::sa::{IkeSa, State};
 use super::window::fingerprint;
 use super::{
-    auth_puzzle, crash, create_child_sa, fetching, ike_auth, ike_sa_init, informational, rekey_ike_sa, window,
+    auth_puzzle, crash, create_child_sa, fetching, ike_auth, ike_sa_init, informational, rekey_ike_sa, unsettled,
+    window,
 };
 use crate::context::{Context, Counter};
 use crate::timers::Reason;
@@ -182,6 +183,7 @@ impl IkeSa {
                         format!("repeated request with message ID {}, answering again", header.message_id),
                     );
                     cx.transmit_all(path.local, path.remote, reply);
+                    unsettled::repeated(self, cx, header.message_id);
                 }
                 Err(reason) => self.drop_datagram(cx, reason, path),
             }
@@ -237,7 +239,10 @@ impl IkeSa {
                         let request = Request { chain: &chain, rule: rule.id, path };
                         let (reply, verdict) = match header.exchange {
                             ExchangeType::IKE_AUTH => ike_auth::request(self, cx, now, &request),
-                            ExchangeType::CREATE_CHILD_SA => create_child_sa::request(self, cx, now, &request),
+                            ExchangeType::CREATE_CHILD_SA => {
+                                unsettled::note_crossing(self, header.message_id);
+                                create_child_sa::request(self, cx, now, &request)
+                            }
                             _ => informational::request(self, cx, now, &request),
                         };
                         window::take(self, cx, &chain, &verdict);

@@ -49,6 +49,7 @@ mod refused;
 mod rekey_ike_sa;
 mod sa;
 mod terms;
+mod unsettled;
 mod window;
 
 use crate::child;
@@ -68,3 +69,4 @@ pub use redirect::Gateway;
 pub(crate) use redirect::Redirection;
 pub(crate) use refused::{ask_now, due};
 pub(crate) use sa::{IkeSa, State};
+pub(crate) use unsettled::{PATIENCE, STAYS, doubtful, prove_children};

@@ -18,6 +18,7 @@ use super::exchange::{Request, Task, Verdict};
 use super::ike_sa_init::NONCE_LEN;
 use super::mobility;
 use super::sa::{IkeSa, State};
+use super::unsettled::doubtful;
 use crate::context::{Context, Counter, Effect};
 use config::Connection;
 use crypto::KeyExchange;
@@ -204,7 +205,11 @@ pub(super) fn response(
         Some(crossing) if creating.nonce.as_slice().min(nonce_r) < crossing.lowest.as_slice() => {
             // Section 2.8.2: ours has the lowest of the four nonces, so we close it; the peer deletes the old one.
             let heir = crossing.made;
-            new.queue.push_back(Task::DeleteIke { reason: FailureKind::Replaced { by: heir } });
+            if doubtful(sa) {
+                new.replaced_by = Some(heir); // it goes in a while: the peer may have the Child SAs here
+            } else {
+                new.queue.push_back(Task::DeleteIke { reason: FailureKind::Replaced { by: heir } });
+            }
             cx.effects.push(Effect::Rekeyed { old: sa.id, new: Box::new(new), inherits: false, redundant: None });
             inherit(sa, cx, heir);
         }

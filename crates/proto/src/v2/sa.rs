@@ -141,6 +141,8 @@ pub(crate) struct IkeSa {
     pub predecessor: Option<SaId>,
     /// The peer made it while we rekey too: it is not clear yet whether it inherits the Child SAs.
     pub undecided: bool,
+    /// The message ID of the peer's last request that one of ours for an SA crossed.
+    pub(super) crossed: Option<u32>,
     /// The requests under way.
     pub pending: Outstanding,
     /// A message that cannot be judged before a revocation list is fetched.
@@ -225,6 +227,7 @@ impl IkeSa {
             replaced_by: None,
             predecessor: None,
             undecided: false,
+            crossed: None,
             pending: Outstanding::default(),
             parked: None,
             queue: VecDeque::new(),
@@ -491,15 +494,15 @@ impl IkeSa {
         }
         // Each end shortens by a random part of rand_time, so that both do not replace the SA at once.
         let random = f64::from(u32::from_be_bytes(cx.random())) / f64::from(u32::MAX);
-        let earlier = connection.rand_time.mul_f64(random);
-        let (rekey, reauth, over) = (connection.rekey_time, connection.reauth_time, connection.over_time);
+        let earlier = |time: Duration| connection.rand_time.min(time).mul_f64(random);
+        let (rekey, reauth, over) = (connection.rekey_time, connection.reauth_time, over_time(&connection));
         if !rekey.is_zero() {
-            self.rekey_at = Some(now + rekey.saturating_sub(earlier));
+            self.rekey_at = Some(now + (rekey - earlier(rekey)));
         }
         if !reauth.is_zero() && self.reauth_end.is_none() {
             // Who began the SA has the first turn: both ends may have the same time. Should nobody do it, the SA ends here.
             let turn = match self.role {
-                Role::Initiator => reauth.saturating_sub(earlier),
+                Role::Initiator => reauth - earlier(reauth),
                 Role::Responder => reauth + over / 2,
             };
             self.reauth_at = self.can_begin_anew().then(|| now + turn);
@@ -534,4 +537,10 @@ impl IkeSa {
     pub fn heir(&self) -> Option<SaId> {
         self.replaced_by.or_else(|| self.pending.creating().find_map(Creating::crossing_ike))
     }
+}
+
+/// How long after its time an IKE SA may be rekeyed or authenticated anew: `over_time`, and no less than that takes. A tenth of
+/// a few seconds is none at all, and the IKE SA would end at the very moment at which it is to be replaced.
+pub(super) fn over_time(connection: &Connection) -> Duration {
+    connection.over_time.max(child::LEAST_OVER_TIME)
 }

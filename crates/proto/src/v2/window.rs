@@ -102,6 +102,11 @@ impl Replies {
         Ok(answered.reply.clone())
     }
 
+    /// How often a request was answered again.
+    pub fn repeats(&self, message_id: u32) -> u32 {
+        self.answered.get(&message_id).map_or(0, |answered| answered.repeated)
+    }
+
     /// Where the fragments of a request within the window are kept.
     pub(super) fn partial(&mut self, message_id: u32) -> &mut Reassembly {
         self.partial.entry(message_id).or_default()

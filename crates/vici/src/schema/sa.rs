@@ -476,6 +476,7 @@ fn child(section: &str, m: &Message) -> Result<ChildSnapshot, SchemaError> {
 mod tests {
     use super::super::samples::{any_snapshot, connecting, established};
     use super::*;
+    use crate::Element;
     use proptest::prelude::*;
 
     /// What `evaltest.dat` of strongSwan's scenario `ikev2/net2net-psk` looks for in `swanctl --list-sas --raw`.
@@ -629,7 +630,35 @@ mod tests {
         assert_eq!(m.get_str("established"), Some("90"), "strongSwan's key is as strongSwan has it");
     }
 
+    /// strongSwan's keys, in its order, and then ours: what reads the listing as text, as its scenarios do, expects one key of
+    /// strongSwan's behind the other.
+    fn own_keys_are_last(sa: &SaSnapshot) -> bool {
+        let message = list_sa_at(sa, 1);
+        let keys: Vec<&str> = message.sections().next().unwrap().1.iter().map(Element::key).collect();
+        let own = |key: &&&str| key.starts_with("shrike-");
+        keys.iter().skip_while(|key| !own(key)).all(|key| own(&key))
+    }
+
+    #[test]
+    fn no_key_of_ours_stands_among_strongswans() {
+        let full = SaSnapshot {
+            local_vips: vec!["10.3.0.1".parse().unwrap()],
+            remote_certificate_until: Some(Duration::from_secs(1_800_000_000)),
+            banner: Some("welcome".into()),
+            tasks_queued: vec!["IKE_REKEY"],
+            tasks_active: vec!["IKE_DPD"],
+            ..established()
+        };
+        assert!(own_keys_are_last(&full), "{}", list_sa(&full));
+        assert!(own_keys_are_last(&connecting()));
+    }
+
     proptest! {
+        #[test]
+        fn own_keys_come_last(sa in any_snapshot()) {
+            prop_assert!(own_keys_are_last(&sa));
+        }
+
         #[test]
         fn snapshot_is_the_inverse_of_list_sa(sa in any_snapshot()) {
             let message = list_sa(&sa);
