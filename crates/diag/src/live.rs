@@ -5,7 +5,7 @@
 
 use crate::failed::{before_proof, causes, half_open, unanswered, without_message_6};
 use crate::finding::several;
-use crate::{Cause, Finding, Severity, below, later};
+use crate::{Cause, Finding, Severity, below, later, probed};
 use Cause as C;
 use model::{
     ChildState, DELETED, FailureKind, IkeState, Live, LiveConnection, Role, SaSnapshot, SendError, Stray, Tombstone,
@@ -63,6 +63,7 @@ pub fn live(live: &Live) -> Vec<Finding> {
         found.severity > Severity::Ok || !plane.iter().any(broken)
     });
     findings.extend(plane);
+    probed::tell(live, &mut findings);
     findings.extend(later::certificates(live));
     findings
 }

@@ -1,6 +1,6 @@
 //! What a running daemon says of itself: what it is configured to have, what is there, and what became of the rest.
 
-use crate::{Identity, PlaneFault, SaSnapshot, SendError, Tombstone};
+use crate::{Identity, PlaneFault, Probe, SaSnapshot, SendError, Tombstone};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
@@ -132,4 +132,6 @@ pub struct Live {
     pub send_errors: Vec<SendError>,
     /// What is wrong in the data plane.
     pub plane_faults: Vec<PlaneFault>,
+    /// What came of the last probe of each Child SA that was probed.
+    pub probes: Vec<Probe>,
 }

@@ -3,6 +3,7 @@
 mod credentials;
 mod findings;
 mod live;
+mod probe;
 
 pub(crate) use credentials::{validity, validity_of_list};
 
@@ -52,6 +53,8 @@ enum Awaited {
     Ike { sa: SaId },
     /// `terminate`: these IKE SAs, or the Child SAs that the selection means under them.
     Gone { left: BTreeSet<SaId>, children: bool, matches: usize },
+    /// `shrike-probe`: the probe of this number.
+    Probe { number: u64 },
 }
 
 impl Client {
@@ -183,6 +186,9 @@ impl Client {
                 Some(Awaited::Ike { .. }) => {
                     schema::refusal("not up yet; it goes on in the background (see: shrike show)")
                 }
+                Some(Awaited::Probe { .. }) => {
+                    schema::refusal("other probes are before it; it goes on in the background (see: shrike show)")
+                }
                 _ => schema::refusal("not gone yet; it goes on in the background (see: shrike show)"),
             };
             self.finish(core, now, &answer);
@@ -206,6 +212,11 @@ impl Client {
             "shrike-list-strays" => self.list_strays(core, now),
             "shrike-list-send-errors" => self.list_send_errors(core, now),
             "shrike-list-plane-faults" => self.list_plane_faults(core, now),
+            "shrike-list-probes" => self.list_probes(core, now),
+            "shrike-probe" => match self.probe(core, now, m) {
+                Some(answer) => answer,
+                None => return,
+            },
             "shrike-diagnose" => self.diagnose(core, now),
             "get-conns" => {
                 let names: Vec<String> = core.endpoint.connections().map(|c| c.name.clone()).collect();
@@ -296,6 +307,14 @@ impl Client {
             _ => return self.session.unknown_command(),
         };
         self.session.reply(&answer);
+    }
+
+    fn await_until(&mut self, what: Awaited, deadline: Option<Instant>) {
+        self.waiting = Some(Waiting { what, deadline, level: -1 });
+    }
+
+    fn awaits_probe(&self, number: u64) -> bool {
+        matches!(&self.waiting, Some(Waiting { what: Awaited::Probe { number: n }, .. }) if *n == number)
     }
 
     fn list_sas(&mut self, core: &mut Core, now: Instant, m: &Message) -> Message {
@@ -436,10 +455,11 @@ fn rekey(core: &mut Core, now: Instant, m: &Message) -> Message {
 
 impl Waiting {
     fn concerns(&self, event: &Event) -> bool {
-        let Some((sa, _)) = event.sa() else { return true };
+        let Some((sa, _)) = event.sa() else { return !matches!(self.what, Awaited::Probe { .. }) };
         match &self.what {
             Awaited::Child { sa: ours, .. } | Awaited::Ike { sa: ours } => sa == *ours,
             Awaited::Gone { left, .. } => left.contains(&sa),
+            Awaited::Probe { .. } => false,
         }
     }
 
