@@ -17,6 +17,7 @@ mod live;
 mod log;
 mod merge;
 mod observed;
+mod pace;
 mod pages;
 mod probed;
 mod reasons;

@@ -24,7 +24,7 @@ pub use event::{DropReason, Event, Phase};
 pub use failure::{CertificateProblem, ConfigRef, Failure, FailureKind, RedirectProblem, Side};
 pub use identity::{IdKind, Identity, InvalidIdentity};
 pub use listed::{ListedSa, Listing, Tally};
-pub use live::{CertificateUse, Live, LiveCertificate, LiveChild, LiveConnection, Stray, StraySa};
+pub use live::{CertificateUse, Live, LiveCertificate, LiveChild, LiveConnection, LiveTimer, Stray, StraySa};
 pub use observed::{NOTIFY_DATA, ObservedInside, ObservedMessage, ObservedNotify, ObservedSa, ObservedTooBig};
 pub use observed::{ObservedUnreachable, Unreachable};
 pub use probe::{Probe, ProbeOutcome};

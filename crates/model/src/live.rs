@@ -22,6 +22,21 @@ pub struct LiveConnection {
     pub ike_lifetime: Option<Duration>,
     /// Its children.
     pub children: Vec<LiveChild>,
+    /// The timers of its IKE SA that are on; none where the daemon does not say.
+    pub timers: Vec<LiveTimer>,
+    /// Where `version` is written, `FILE:LINE (KEY)`; `None` where the daemon does not say.
+    pub version_at: Option<String>,
+}
+
+/// A timer of a connection.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LiveTimer {
+    /// Its key: `rekey_time`.
+    pub key: String,
+    /// How long.
+    pub time: Duration,
+    /// Where it is written, `FILE:LINE (KEY)`, or why it is as it is.
+    pub place: String,
 }
 
 /// A child of a connection.

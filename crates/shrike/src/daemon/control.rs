@@ -11,7 +11,7 @@ use super::Core;
 use super::load;
 use config::{AddressPattern, SharedSecret};
 use model::dataplane::{Mode, ShuntAction};
-use model::{ConfigRef, Event, FailureKind, Identity, Instant, SaId};
+use model::{ConfigRef, Event, FailureKind, Identity, Instant, LiveTimer, SaId};
 use proto::{Clients, Gateway, Selection, Started};
 use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
@@ -830,7 +830,25 @@ pub(crate) fn describe(c: &config::Connection) -> ConnectionInfo {
                 ..ChildInfo::default()
             }))
             .collect(),
+        timers: timers(c),
+        version_at: Some(c.source.get("version").to_string()),
     }
+}
+
+/// The timers of a connection's IKE SA, with their places.
+fn timers(c: &config::Connection) -> Vec<LiveTimer> {
+    let all = [
+        ("rekey_time", c.rekey_time),
+        ("reauth_time", c.reauth_time),
+        ("over_time", c.over_time),
+        ("dpd_delay", c.dpd_delay),
+        ("dpd_timeout", c.dpd_timeout),
+    ];
+    let timer = |(key, time): (&str, Duration)| {
+        let default = if c.source.is_set(key) { "" } else { ", by default" };
+        LiveTimer { key: key.to_string(), time, place: format!("{}{default}", c.source.get(key)) }
+    };
+    all.into_iter().filter(|(_, time)| !time.is_zero()).map(timer).collect()
 }
 
 #[cfg(test)]
