@@ -149,7 +149,9 @@ impl Core {
     /// SAs that ended, the latest first: also those that ended before the daemon was started.
     pub fn ended(&self, now: Instant) -> Vec<Tombstone> {
         let before = self.history.iter().flat_map(Recorder::restored);
-        self.endpoint.tombstones(now).into_iter().chain(before).collect()
+        let mut here = self.endpoint.tombstones(now);
+        here.iter_mut().for_each(|tombstone| troubles::keep(&self.troubles, now, tombstone));
+        here.into_iter().chain(before).collect()
     }
 
     pub fn log(&self, group: &str, level: u8, text: &str) {
@@ -724,7 +726,8 @@ impl Daemon {
             }
             Output::Solve(job) => self.solver.ask(job),
             Output::Event(event) if self.core.never_up(&event) => {}
-            Output::Event(event) => {
+            Output::Event(mut event) => {
+                self.core.keep_trouble(now, &mut event);
                 let (group, level, text) = event.log();
                 let whom = event.sa().map(|(sa, name)| format!("<{name}|{}> ", sa.0)).unwrap_or_default();
                 let shown = !matches!(&event, Event::Dropped { reason, .. } if !self.drops.admit(*reason));
@@ -782,13 +785,6 @@ impl Daemon {
     fn puzzles(&mut self, now: Instant) {
         while let Some((job, solution)) = self.solver.answer() {
             self.core.endpoint.puzzle_solved(now, &job, solution.as_deref());
-        }
-    }
-
-    /// Probes came to their end.
-    fn probes(&mut self, now: Instant) {
-        for (number, probe) in self.core.probe_results(now) {
-            self.with_clients(|client, core| client.probed(core, now, number, &probe));
         }
     }
 

@@ -309,3 +309,12 @@ impl Core {
         self.probes.look = next.map(|at| at.max(now + PAUSE));
     }
 }
+
+impl super::Daemon {
+    /// Probes came to their end.
+    pub fn probes(&mut self, now: Instant) {
+        for (number, probe) in self.core.probe_results(now) {
+            self.with_clients(|client, core| client.probed(core, now, number, &probe));
+        }
+    }
+}
