@@ -52,6 +52,14 @@ pub fn probed(probe: &Probe) -> Finding {
                 probe.local.map_or_else(|| "OUR-ADDRESS".to_string(), |local| local.to_string())
             ),
         ),
+        ProbeOutcome::NoAnswer { unreachable: Some(by) } if Some(*by) == probe.to => (
+            doubt,
+            &[],
+            format!("'{child}' carries packets in both directions, and {to} refuses pings with an error"),
+            format!(
+                "let the packet filter of {to} accept echo requests, or probe another host (probe_to, shrike probe --to)"
+            ),
+        ),
         ProbeOutcome::NoAnswer { unreachable: Some(by) } => (
             doubt,
             &[],
@@ -258,6 +266,13 @@ mod tests {
                 None,
                 "10.2.0.254 reports that 10.2.0.1 cannot be reached",
                 "probe_to",
+            ),
+            (
+                probe(ProbeOutcome::NoAnswer { unreachable: Some([10, 2, 0, 1].into()) }),
+                Severity::Warning,
+                None,
+                "10.2.0.1 refuses pings",
+                "packet filter of 10.2.0.1",
             ),
             (
                 probe(ProbeOutcome::NoLocalAddress),

@@ -1,5 +1,5 @@
-//! Probes of Child SAs: whether one carries packets, and how long ones. [`ends`] chooses between which addresses, [`search`] which
-//! lengths, [`run`] sends and waits; the daemon does so in a thread of its own (`daemon/probes.rs`), and `shrike probe` asks it.
+//! Probes of Child SAs: whether one carries packets, and how long ones. `ends` chooses between which addresses, `search` which
+//! lengths, `run` sends and waits; the daemon does so in a thread of its own (`daemon/probes.rs`), and `shrike probe` asks it.
 
 mod ends;
 mod run;
