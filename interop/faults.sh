@@ -201,6 +201,26 @@ path_faults() {
         SAYS_SECONDS=10 says a PEER_LOST '192.0.2.2' 'any more' && vici_gone a
     }
     check "faults/$peer: the peer is killed, dpd notices" peer_dies || both_logs
+    probed() { # EXIT-CODE TEXT...   what shrike probe says of the child, the peer's host being named
+        local code=$1 found result text; shift
+        found=$("$SHRIKE" --vici "unix://$LAB/a/vici" probe lab --to "$(inner b)" 2>&1); result=$?
+        [ $result = "$code" ] || { say "exit code $result:" "$found"; return 1; }
+        for text; do [[ $found == *"$text"* ]] || { say "the probe does not say '$text':" "$found"; return 1; }; done
+    }
+    black_hole() { # the cable takes less there than it says here; then the host behind the peer is silent
+        plain; restart && begin a && lab_wait 5 vici_up a || return
+        probed 0 'carries packets of up to 1400 octets' || return
+        inside b ip link set veth0 mtu 1300 && probed 1 PATH_MTU 'a black hole for what is longer'
+        local result=$? found; found=$("$SHRIKE" --vici "unix://$LAB/a/vici" diagnose)
+        [[ $found == *'WARNING  PATH_MTU'* ]] || { say "diagnose does not know it:" "$found"; result=1; }
+        inside b ip link set veth0 mtu 1500
+        [ $result = 0 ] && probed 0 'of up to 1400' || return
+        inside b iptables -I INPUT -d "$(inner b)" -p icmp -j DROP && probed 1 NATT 'nothing comes back'
+        result=$?
+        inside b iptables -D INPUT -d "$(inner b)" -p icmp -j DROP
+        return $result
+    }
+    check "faults/$peer: a black hole for long packets, and nothing that comes back, are probed" black_hole || both_logs
     peer_restarts() { # the peer comes back and says INITIAL_CONTACT: one SA is left here
         plain; restart && begin a && lab_wait 5 vici_up a || return
         kill -KILL "$(lab_pid b $peer)"

@@ -1,5 +1,6 @@
 //! The typed connections: what the protocol core works with.
 
+use crate::action::action;
 use crate::authentication::{policies, revocation};
 use crate::binding::{Bindings, padding, shared_interface_id};
 use crate::ikev1;
@@ -8,7 +9,7 @@ use crate::reader::{Reader, only_sections};
 use crate::values::{boolean, bytes, duration, lifetime, unsigned};
 use crate::{
     AddressPattern, AuthMethod, Authentication, Authority, CertificateSource, ConfigError, Entry, ErrorKind,
-    KeyPassphrase, Pool, Section, SelectorPattern, SendCert, SharedSecret, Shunt, SignatureRule, Sources,
+    KeyPassphrase, Pool, Section, SelectorPattern, SendCert, SharedSecret, Shunt, SignatureRule, Sources, StartAction,
     UniqueNumbers, names,
 };
 use model::dataplane::{Binding, CopyDscp, HeaderFields, Mode, TfcPadding};
@@ -84,32 +85,6 @@ pub enum Childless {
     Force,
     /// Never.
     Never,
-}
-
-/// What to do with a Child SA when it is loaded, closed by the peer, or when the peer is dead.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum StartAction {
-    /// Nothing; for `dpd_action` this is `clear`.
-    #[default]
-    None,
-    /// Initiate it; for `dpd_action` this is `restart`.
-    Start,
-    /// Set a trap: the first packet that needs it initiates it.
-    Trap,
-    /// Both (`trap|start`).
-    TrapStart,
-}
-
-impl StartAction {
-    /// Whether to initiate.
-    pub fn starts(self) -> bool {
-        matches!(self, Self::Start | Self::TrapStart)
-    }
-
-    /// Whether to set a trap.
-    pub fn traps(self) -> bool {
-        matches!(self, Self::Trap | Self::TrapStart)
-    }
 }
 
 /// A connection: how to reach a peer, and what to protect.
@@ -245,6 +220,10 @@ pub struct Child {
     pub reqid: Option<u32>,
     /// Close after this time without a packet in either direction; zero for never.
     pub inactivity: Duration,
+    /// Whom to ask for an answer through it, in order to see what it carries; `None` for the first address of the peer's side.
+    pub probe_to: Option<IpAddr>,
+    /// How often; zero for never.
+    pub probe_every: Duration,
     /// Where each key was written.
     pub source: Sources,
 }
@@ -364,6 +343,7 @@ pub fn readable_connection(section: &Section) -> (Connection, Vec<ConfigError>) 
 }
 
 const DURATION: &str = "a time: seconds, or a number with s, m, h or d";
+const PROBING: &str = "a time of at least 10s, or 0 for never";
 const BOOLEAN: &str = "yes or no";
 const PORT: &str = "a port from 1 to 65535";
 const AMOUNT: &str = "a number of octets, or a number with K, M or G";
@@ -390,6 +370,11 @@ fn proposals(reader: &mut Reader<'_>, entry: &Entry, protocol: ProposalProtocol)
         }),
     })?;
     Some(all.into_iter().flatten().collect())
+}
+
+/// A probe takes seconds, and is traffic.
+fn probing(text: &str) -> Option<Duration> {
+    duration(text).filter(|every| every.is_zero() || every.as_secs() >= 10)
 }
 
 /// A tenth, as percentages of times are meant.
@@ -600,21 +585,6 @@ fn public_keys(reader: &mut Reader<'_>, entry: &Entry) -> Option<Vec<Certificate
     const EXPECTED: &str = "names of files, or public keys in PEM";
     let broken = || ErrorKind::Value { got: "<broken PEM>".into(), expected: EXPECTED };
     reader.list(entry, |text| CertificateSource::parse_key(text).ok_or_else(broken))
-}
-
-fn action(reader: &mut Reader<'_>, entry: &Entry) -> Option<StartAction> {
-    let words = [
-        ("none", StartAction::None),
-        ("clear", StartAction::None),
-        ("start", StartAction::Start),
-        ("restart", StartAction::Start),
-        ("trap", StartAction::Trap),
-        ("route", StartAction::Trap),
-        ("hold", StartAction::Trap),
-        ("trap|start", StartAction::TrapStart),
-        ("start|trap", StartAction::TrapStart),
-    ];
-    reader.word(entry, "none, start or trap, or clear, restart or trap for dpd_action", &words)
 }
 
 /// At most one address of each version of IP; an unspecified one asks for any.
@@ -832,6 +802,8 @@ fn read_child(section: &Section, path: String, errors: &mut Vec<ConfigError>) ->
         single_pair: false,
         reqid: None,
         inactivity: Duration::ZERO,
+        probe_to: None,
+        probe_every: Duration::ZERO,
         source: source.clone(),
     };
     // Times, octets and packets: soft, hard, random.
@@ -864,6 +836,8 @@ fn read_child(section: &Section, path: String, errors: &mut Vec<ConfigError>) ->
             "single_pair" => put(&mut c.single_pair, reader.value(entry, BOOLEAN, boolean)),
             "reqid" => c.reqid = reader.value(entry, NUMBER, number32).filter(|n| *n != 0),
             "inactivity" => put(&mut c.inactivity, reader.value(entry, DURATION, duration)),
+            "probe_to" => c.probe_to = reader.value(entry, "an address", |text| text.trim().parse().ok()),
+            "probe_every" => put(&mut c.probe_every, reader.value(entry, PROBING, probing)),
             "rekey_time" => limits[0][0] = reader.value(entry, DURATION, seconds),
             "life_time" => limits[0][1] = reader.value(entry, DURATION, seconds),
             "rand_time" => limits[0][2] = reader.value(entry, DURATION, seconds),

@@ -10,6 +10,7 @@
 //!
 //! Nothing here does I/O: the program lends its files through [`Files`].
 
+mod action;
 mod address;
 mod authentication;
 mod authorities;
@@ -30,6 +31,7 @@ mod sources;
 mod syntax;
 mod values;
 
+pub use action::StartAction;
 pub use address::{AddressPattern, SelectorPattern};
 pub use authentication::{
     AuthMethod, Authentication, CertificateSource, KeyType, RevocationPolicy, SendCert, SignatureRule,
@@ -37,8 +39,7 @@ pub use authentication::{
 pub use authorities::{Authority, authority};
 pub use binding::{OwnNumber, UniqueNumbers};
 pub use connection::{
-    Child, Childless, Config, Connection, Fragmentation, IkeVersion, StartAction, Unique, connection, load,
-    readable_connection,
+    Child, Childless, Config, Connection, Fragmentation, IkeVersion, Unique, connection, load, readable_connection,
 };
 pub use error::{ConfigError, ErrorKind, excerpt};
 pub use names::suggestion;

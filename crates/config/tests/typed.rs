@@ -364,6 +364,7 @@ fn the_table_is_true() {
                     "vips" => "0.0.0.0",
                     "certs" | "cacerts" | "pubkeys" => "gw.pem",
                     "pools" => "p",
+                    "probe_to" => "192.0.2.9",
                     "updown" | "interface" => "x",
                     "auth" => "psk",
                     k if k.starts_with("life_") => "2",
@@ -676,4 +677,18 @@ fn several_networks_of_a_child_are_one_pair_in_ikev1() {
     assert_eq!(of(1, "192.0.2.1", "10.2.0.0/16"), []);
     assert_eq!(of(2, "192.0.2.1", "10.2.0.0/16, 10.3.0.0/16"), []);
     assert_eq!(of(1, "%any", "10.2.0.0/16, 10.3.0.0/16"), [], "a responder takes each pair");
+}
+
+#[test]
+fn a_child_says_whom_to_probe_and_how_often() {
+    let child = |keys: &str| one(&format!("children {{ net {{ {keys} }} }}")).children[0].clone();
+    let found = child("probe_to = 10.2.0.9\n probe_every = 5m");
+    assert_eq!((found.probe_to, found.probe_every), (Some("10.2.0.9".parse().unwrap()), 300 * SECOND));
+    let never = child("probe_every = 0");
+    assert_eq!((never.probe_to, never.probe_every), (None, Duration::ZERO));
+    for wrong in ["probe_every = 2s", "probe_to = host.example", "probe_to = 10.2.0.0/16"] {
+        let text = format!("connections {{ gw {{\n children {{ net {{ {wrong} }} }}\n{ROUNDS} }} }}");
+        let errors = refused(&text);
+        assert!(matches!(errors[..], [ConfigError { kind: ErrorKind::Value { .. }, .. }]), "{wrong}: {errors:?}");
+    }
 }

@@ -1,7 +1,7 @@
 //! Findings: what is wrong with an SA, why, on what evidence, and what to do.
 //!
 //! Without I/O: [`observed`] judges what a passive observer saw, [`listed`] what another program's listing shows, [`Log`]
-//! what a daemon wrote, [`live`] what a running one says, [`Watch`] what changes from one
+//! what a daemon wrote, [`live`] what a running one says, [`probed`] what came back through a tunnel, [`Watch`] what changes from one
 //! listing to the next; [`merged`] brings them together. A verdict is a list of causes, most likely first, where the
 //! evidence does not decide; it never says more than what was seen allows. Each [`Cause`] has a [`Page`]. What is read from
 //! others goes through [`redact`] first.
@@ -17,7 +17,9 @@ mod live;
 mod log;
 mod merge;
 mod observed;
+mod pace;
 mod pages;
+mod probed;
 mod reasons;
 mod redact;
 mod rhythm;
@@ -32,6 +34,7 @@ pub use log::{Log, LogReport};
 pub use merge::{Sourced, merged};
 pub use observed::{Capture, between, observed, observed_until};
 pub use pages::Page;
+pub use probed::probed;
 pub use reasons::Reason;
 pub use redact::{REDACTED, redact};
 pub use watch::{Change, Condition, Watch, Watched};

@@ -5,7 +5,7 @@
 
 use crate::failed::{before_proof, causes, half_open, unanswered, without_message_6};
 use crate::finding::several;
-use crate::{Cause, Finding, Severity, below, later};
+use crate::{Cause, Finding, Severity, below, later, pace, probed};
 use Cause as C;
 use model::{
     ChildState, DELETED, FailureKind, IkeState, Live, LiveConnection, Role, SaSnapshot, SendError, Stray, Tombstone,
@@ -63,6 +63,7 @@ pub fn live(live: &Live) -> Vec<Finding> {
         found.severity > Severity::Ok || !plane.iter().any(broken)
     });
     findings.extend(plane);
+    probed::tell(live, &mut findings);
     findings.extend(later::certificates(live));
     findings
 }
@@ -90,7 +91,11 @@ fn flood(live: &Live) -> Option<Finding> {
 pub fn ended(tombstone: &Tombstone) -> Finding {
     let sa = &tombstone.sa;
     let peer = format!("{} -> {}", sa.local.ip(), sa.remote.ip());
-    Finding { peer, ..kept("never-established", Severity::Error, tombstone) }
+    let mut found = Finding { peer, ..kept("never-established", Severity::Error, tombstone) };
+    if let Some(error) = &sa.send_error {
+        below::explain(&mut found, error);
+    }
+    found
 }
 
 fn groups(live: &Live) -> Vec<Group<'_>> {
@@ -254,7 +259,7 @@ fn of_stray(stray: &Stray) -> String {
 impl Group<'_> {
     fn judge(&self, live: &Live) -> Vec<Finding> {
         let mut found = vec![self.main(live)];
-        if let Some((main, error)) = found.first_mut().zip(self.sending(live)) {
+        if let Some((main, error)) = found.first_mut().zip(self.sending(live).or_else(|| self.kept_sending())) {
             below::explain(main, error);
         }
         found.extend(self.one_way().map(|mut one_way| {
@@ -293,6 +298,12 @@ impl Group<'_> {
             (None, None) => return None,
         };
         below::latest(live, sa.remote, within.min(RECENT))
+    }
+
+    /// The same of the last attempt, as it was kept with its end: of one of an earlier run nothing else is known.
+    fn kept_sending(&self) -> Option<&SendError> {
+        let latest = self.ended.first().filter(|_| self.sas.is_empty())?;
+        latest.sa.send_error.as_ref()
     }
 
     /// A connection for many peers is up with one, and another one fails: each address is a case of its own.
@@ -389,6 +400,7 @@ impl Group<'_> {
                 .push("from several addresses with one identity: each new SA puts an end to the other".into());
         }
         found.attempts = count;
+        pace::tell(&mut found, self.connection, &self.sas, &self.ended);
         Some(found)
     }
 
@@ -474,8 +486,9 @@ impl Group<'_> {
         let theirs = tombstone.sa.version;
         if let Some(ours) = connection.version.filter(|ours| *ours != theirs) {
             found.causes = vec![C::IkeVersion];
-            found.remedy =
-                vec![format!("set version = {theirs} in connections.{}, or {ours} at the peer", self.name).into()];
+            let place = connection.version_at.as_ref().map(|place| format!(" [{place}]")).unwrap_or_default();
+            let remedy = format!("set version = {theirs} in connections.{}, or {ours} at the peer{place}", self.name);
+            found.remedy = vec![remedy.into()];
             found.why = format!("the peer speaks IKEv{theirs}, connection '{}' is for IKEv{ours}", self.name);
         }
     }

@@ -6,6 +6,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`Udp`], [`RawEsp`] | datagrams in batches, with the local address of each |
+//! | [`Echo`] | ICMP echo requests through a tunnel |
 //! | [`Tun`] | the device whose packets the userspace data plane protects |
 //! | [`Routes`] | addresses, links, routes and policy rules over rtnetlink |
 //! | [`Xfrm`] | the kernel's own ESP as a data plane |
@@ -17,6 +18,7 @@
 
 mod batch;
 mod early;
+mod echo;
 mod errors;
 mod namespace;
 mod netlink;
@@ -35,6 +37,7 @@ mod xfrm;
 
 pub use batch::{MAX_BATCH, Received, RecvBatch, Transmit};
 pub use early::{EarlyPacket, EarlyPackets};
+pub use echo::{Echo, EchoError, EchoReply};
 pub use errors::{SendFailure, send_trouble};
 pub use namespace::{Namespace, NamespaceError};
 pub use netlink::NetlinkError;

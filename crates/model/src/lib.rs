@@ -13,6 +13,7 @@ mod listed;
 mod live;
 mod name;
 mod observed;
+mod probe;
 mod selector;
 mod snapshot;
 mod suite;
@@ -23,9 +24,10 @@ pub use event::{DropReason, Event, Phase};
 pub use failure::{CertificateProblem, ConfigRef, Failure, FailureKind, RedirectProblem, Side};
 pub use identity::{IdKind, Identity, InvalidIdentity};
 pub use listed::{ListedSa, Listing, Tally};
-pub use live::{CertificateUse, Live, LiveCertificate, LiveChild, LiveConnection, Stray, StraySa};
+pub use live::{CertificateUse, Live, LiveCertificate, LiveChild, LiveConnection, LiveTimer, Stray, StraySa};
 pub use observed::{NOTIFY_DATA, ObservedInside, ObservedMessage, ObservedNotify, ObservedSa, ObservedTooBig};
 pub use observed::{ObservedUnreachable, Unreachable};
+pub use probe::{Probe, ProbeOutcome};
 pub use selector::{InvalidSelector, MAX_PAIRS, TrafficSelector, narrow, pairs};
 pub use snapshot::{
     ChildSnapshot, ChildState, DELETED, ExchangeMode, Heard, IkeState, NatState, Rekeying, Retransmissions, SaSnapshot,

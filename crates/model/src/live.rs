@@ -1,6 +1,6 @@
 //! What a running daemon says of itself: what it is configured to have, what is there, and what became of the rest.
 
-use crate::{Identity, PlaneFault, SaSnapshot, SendError, Tombstone};
+use crate::{Identity, PlaneFault, Probe, SaSnapshot, SendError, Tombstone};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
@@ -22,6 +22,21 @@ pub struct LiveConnection {
     pub ike_lifetime: Option<Duration>,
     /// Its children.
     pub children: Vec<LiveChild>,
+    /// The timers of its IKE SA that are on; none where the daemon does not say.
+    pub timers: Vec<LiveTimer>,
+    /// Where `version` is written, `FILE:LINE (KEY)`; `None` where the daemon does not say.
+    pub version_at: Option<String>,
+}
+
+/// A timer of a connection.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LiveTimer {
+    /// Its key: `rekey_time`.
+    pub key: String,
+    /// How long.
+    pub time: Duration,
+    /// Where it is written, `FILE:LINE (KEY)`, or why it is as it is.
+    pub place: String,
 }
 
 /// A child of a connection.
@@ -132,4 +147,6 @@ pub struct Live {
     pub send_errors: Vec<SendError>,
     /// What is wrong in the data plane.
     pub plane_faults: Vec<PlaneFault>,
+    /// What came of the last probe of each Child SA that was probed.
+    pub probes: Vec<Probe>,
 }

@@ -44,6 +44,8 @@ pub enum Command {
     Racoonctl(Racoonctl),
     /// Say what is wrong: of the running daemon, or from captures, listings and logs of anybody's gateways
     Diagnose(Diagnose),
+    /// See whether a Child SA carries packets, and how long ones: the daemon sends some through it and waits for the answers
+    Probe(Probe),
     /// Say what a configuration would not do well, or whether two of them would find together, and which line to change
     Check(Check),
     /// Run a command that lists SAs again and again, and say what is stable, rekeyed, flapping or never up
@@ -163,6 +165,31 @@ pub struct Diagnose {
     /// The evidence for what is in order, too
     #[arg(long, short)]
     pub verbose: bool,
+}
+
+/// See whether a Child SA carries packets, and how long ones. The daemon sends ICMP echo requests through it, first a short one,
+/// then longer ones that nobody may fragment, from an address of this host that is within the child's local_ts, and waits for
+/// the answers: at most 8 seconds. What is found is kept for shrike show, shrike diagnose and shrike metrics; with probe_every in
+/// swanctl.conf the daemon does so by itself.
+///
+/// Exit code: 0 it carries packets of every length, 1 it may not, 3 it cannot be asked for.
+#[derive(Args)]
+pub struct Probe {
+    /// Name of the child
+    #[arg(value_name = "CHILD")]
+    pub child: String,
+
+    /// Name of the connection, if several have a child of that name
+    #[arg(short, long, value_name = "NAME")]
+    pub ike: Option<String>,
+
+    /// An address behind the peer that answers pings. Default: probe_to, else the first address of remote_ts
+    #[arg(long, value_name = "ADDRESS")]
+    pub to: Option<IpAddr>,
+
+    /// For programs: schema shrike.probe/1
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// An end of a negotiation.

@@ -2,7 +2,7 @@
 
 use crate::clock::unix_seconds;
 use crate::daemon::control::validity;
-use model::{Live, SaSnapshot, Tombstone};
+use model::{Live, Probe, SaSnapshot, Tombstone};
 use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -149,6 +149,7 @@ impl Control {
             }
         }
         (live.send_errors, live.plane_faults) = (errors, faults);
+        live.probes = self.probes()?;
         let each = |m: Message| live.certificates.extend(validity(&m));
         match self.client.streamed("list-certs", "list-cert", Message::new(), each) {
             Ok(_) | Err(ClientError::UnknownCommand(_) | ClientError::UnknownEvent(_)) => {}
@@ -164,6 +165,19 @@ impl Control {
             live.counters = counters.ok().as_ref().map_or_else(BTreeMap::new, schema::counters_from);
         }
         Ok(live)
+    }
+
+    /// The last result of probing each Child SA that was probed. Only Shrike probes: any other daemon has none.
+    ///
+    /// # Errors
+    /// The daemon's.
+    pub fn probes(&mut self) -> Result<Vec<Probe>, String> {
+        let mut probes = Vec::new();
+        let each = |m: Message| probes.extend(schema::probe_from(&m).ok());
+        match self.client.streamed("shrike-list-probes", "shrike-probe", Message::new(), each) {
+            Ok(_) | Err(ClientError::UnknownCommand(_) | ClientError::UnknownEvent(_)) => Ok(probes),
+            Err(error) => Err(error.to_string()),
+        }
     }
 
     /// A command with an answer; its log lines go to `log`.

@@ -89,6 +89,10 @@ impl Row {
         if let Event::Ended(tombstone) | Event::RekeyFailed(tombstone) = event {
             row.code = tombstone.failure.kind.code().to_string();
             row.message = Some(vici::schema::tombstone(tombstone).encode());
+            if let Some(error) = &sa.send_error {
+                let by = error.reporter.map(|reporter| format!(", as {reporter} reports")).unwrap_or_default();
+                let _ = write!(row.text, "; sending to {}: {}{by} ({} times)", error.to, error.trouble, error.count);
+            }
             if !tombstone.failure.kind.is_ordinary() {
                 let found = diag::ended(tombstone);
                 row.causes = found.causes.iter().map(|cause| cause.code()).collect::<Vec<_>>().join(" ");

@@ -11,6 +11,7 @@ mod files;
 mod history;
 mod log;
 mod metrics;
+mod probe;
 mod racoonctl;
 mod watch;
 
@@ -70,6 +71,7 @@ fn execute(cli: Cli) -> Result<ExitCode, String> {
             })
         }
         Command::Diagnose(how) => return Ok(diagnose::run(&how, vici.as_deref(), print, to_stderr)),
+        Command::Probe(how) => return Ok(probe::run(&how, vici.as_deref(), print, to_stderr)),
         Command::Check(how) => return Ok(check::run(&how, print, to_stderr)),
         Command::Watch(how) => return watch::run(&how, write, to_stderr),
         Command::Explain(what) => diagnose::explain(what.code.as_deref()).map(|text| print(&text)),
@@ -116,12 +118,12 @@ fn execute(cli: Cli) -> Result<ExitCode, String> {
         }
         Command::Show(show) => {
             let mut control = open()?;
-            let (live, ended) = (control.snapshots()?, control.ended()?);
+            let (live, ended, probes) = (control.snapshots()?, control.ended()?, control.probes()?);
             let text = if show.json {
-                show::json::render(&live, &ended, true)
+                probe::with_probes(&show::json::render(&live, &ended, true), &probes)
             } else {
                 let style = show::own::Style { colour: std::io::stdout().is_terminal() };
-                show::own::render(&live, &ended, style)
+                show::own::render(&live, &ended, style) + &probe::lines(&probes)
             };
             print(&text);
             Ok(())

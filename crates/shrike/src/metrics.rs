@@ -6,7 +6,7 @@
 
 use crate::client::Control;
 use diag::Severity;
-use model::{ChildState, IkeState, Live, LiveConnection, SaSnapshot};
+use model::{ChildState, IkeState, Live, LiveConnection, Probe, ProbeOutcome, SaSnapshot};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{Read, Write};
@@ -98,6 +98,7 @@ pub fn render(live: Option<&Live>) -> String {
             certificates: Vec::new(),
             plane_faults: Vec::new(),
             send_errors: live.send_errors.clone(),
+            probes: live.probes.iter().filter(|p| p.connection == c.name).cloned().collect(),
         };
         let mut worst: BTreeMap<&str, Severity> = BTreeMap::new();
         for finding in diag::live(&alone).into_iter().filter(|f| f.severity > Severity::Info) {
@@ -110,6 +111,7 @@ pub fn render(live: Option<&Live>) -> String {
             family.add(&mut out, &[("connection", &c.name), ("cause", cause), ("severity", &severity)], 1);
         }
     }
+    probed(&mut out, live);
     let family = Family::new(&mut out, "ike_sas", "IKE SAs by state.");
     let mut states: BTreeMap<&str, usize> = BTreeMap::new();
     live.sas.iter().for_each(|sa| *states.entry(sa.state.name()).or_default() += 1);
@@ -129,6 +131,48 @@ pub fn render(live: Option<&Live>) -> String {
         family.add(&mut out, &[], count(live.connections.len() - MAX_CONNECTIONS));
     }
     out
+}
+
+/// What probes of Child SAs found: 0 octets where no answer came, and no line where nothing could be sent.
+fn probed(out: &mut String, live: &Live) {
+    let shown: Vec<_> = live.probes.iter().filter(|probe| probe.sent > 0).take(MAX_CONNECTIONS).collect();
+    if shown.is_empty() {
+        return;
+    }
+    let labels = |probe: &'_ Probe| {
+        [("connection", probe.connection.clone()), ("child", probe.child.clone()), ("peer", probe.peer.to_string())]
+    };
+    let mut family = |name: &str, help: &str, value: &dyn Fn(&ProbeOutcome) -> Option<u64>| {
+        let family = Family::new(out, name, help);
+        for probe in &shown {
+            if let Some(value) = value(&probe.outcome) {
+                let labels = labels(probe);
+                family.add(out, &labels.each_ref().map(|(name, text)| (*name, text.as_str())), value);
+            }
+        }
+    };
+    family("ike_child_path_octets", "The longest packet that a probe of a Child SA got an answer to.", &|outcome| {
+        match outcome {
+            ProbeOutcome::Answers { largest, .. } => Some((*largest).into()),
+            _ => Some(0),
+        }
+    });
+    family(
+        "ike_child_path_hole",
+        "Whether longer packets than that are lost without a word.",
+        &|outcome| match outcome {
+            ProbeOutcome::Answers { silent, .. } => Some(u64::from(silent.is_some())),
+            _ => None,
+        },
+    );
+    family(
+        "ike_child_round_trip_microseconds",
+        "The time of an answer through a Child SA.",
+        &|outcome| match outcome {
+            ProbeOutcome::Answers { round_trip, .. } => u64::try_from(round_trip.as_micros()).ok(),
+            _ => None,
+        },
+    );
 }
 
 fn ask(vici: Option<&str>) -> Result<Live, String> {

@@ -59,6 +59,8 @@ fn read(path: &str) -> Result<(Loaded, Vec<Placed>), String> {
     let loaded = load::file(path)?;
     let one = |refused: &Refused| {
         let (first, rest) = refused.report.split_once('\n').unwrap_or((&refused.report, ""));
+        // The report of a daemon's log begins so; the finding has its severity.
+        let first = first.strip_prefix("error: ").unwrap_or(first);
         let cause = if refused.about_file { Cause::AuthFailed } else { cause_of(&refused.key) };
         let remedy = match refused.at.line {
             0 if refused.about_file => "correct this file, or remove it: nothing can use it as it is",
@@ -142,6 +144,8 @@ fn findings(how: &Check) -> Result<(Vec<Finding>, Vec<String>), String> {
         }
         found.extend(tried);
     }
+    // The worst first; what is alike keeps the order of its lines.
+    found.sort_by_key(|found| std::cmp::Reverse(found.severity));
     if found.iter().all(|f| f.severity <= Severity::Info) {
         let count = a.connections.len();
         notes.push(format!("{}: {count} connection{}, nothing wrong", how.file, if count == 1 { "" } else { "s" }));

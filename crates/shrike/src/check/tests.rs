@@ -441,3 +441,21 @@ fn several_networks_in_one_child_of_ikev1_are_told() {
     assert!(flat.contains("IKEv1 negotiates one pair of networks") && flat.contains("a child for each pair"), "{text}");
     assert!(!told("version = 2").contains("one pair"));
 }
+
+/// What keeps a connection from being loaded comes before what is only unwise, wherever it is written; and its reason says what is
+/// wrong, not again that something is.
+#[test]
+fn errors_come_before_warnings_and_say_so_once() {
+    let unwise = site("a", "b", "proposals = 3des-sha256-modp1024", "", "s");
+    let text = unwise.replace(
+        "secrets {",
+        "connections { x { remote_adrs = y\n local { auth = psk }\n remote { auth = psk } } }\nsecrets {",
+    );
+    let files = Files::new("order");
+    let how = Check { file: files.write("a.conf", &text), with: None, json: false, verbose: false };
+    let (found, _) = findings(&how).unwrap();
+    let severities: Vec<Severity> = found.iter().map(|f| f.severity).collect();
+    assert!(severities.is_sorted_by(|a, b| a >= b) && severities.contains(&Severity::Warning), "{found:?}");
+    assert_eq!(severities[0], Severity::Error);
+    assert!(!found[0].why.starts_with("error") && found[0].why.contains("remote_adrs"), "{}", found[0].why);
+}

@@ -3,6 +3,7 @@
 mod credentials;
 mod findings;
 mod live;
+mod probe;
 
 pub(crate) use credentials::{validity, validity_of_list};
 
@@ -10,7 +11,7 @@ use super::Core;
 use super::load;
 use config::{AddressPattern, SharedSecret};
 use model::dataplane::{Mode, ShuntAction};
-use model::{ConfigRef, Event, FailureKind, Identity, Instant, SaId};
+use model::{ConfigRef, Event, FailureKind, Identity, Instant, LiveTimer, SaId};
 use proto::{Clients, Gateway, Selection, Started};
 use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
@@ -52,6 +53,8 @@ enum Awaited {
     Ike { sa: SaId },
     /// `terminate`: these IKE SAs, or the Child SAs that the selection means under them.
     Gone { left: BTreeSet<SaId>, children: bool, matches: usize },
+    /// `shrike-probe`: the probe of this number.
+    Probe { number: u64 },
 }
 
 impl Client {
@@ -183,6 +186,9 @@ impl Client {
                 Some(Awaited::Ike { .. }) => {
                     schema::refusal("not up yet; it goes on in the background (see: shrike show)")
                 }
+                Some(Awaited::Probe { .. }) => {
+                    schema::refusal("other probes are before it; it goes on in the background (see: shrike show)")
+                }
                 _ => schema::refusal("not gone yet; it goes on in the background (see: shrike show)"),
             };
             self.finish(core, now, &answer);
@@ -206,6 +212,11 @@ impl Client {
             "shrike-list-strays" => self.list_strays(core, now),
             "shrike-list-send-errors" => self.list_send_errors(core, now),
             "shrike-list-plane-faults" => self.list_plane_faults(core, now),
+            "shrike-list-probes" => self.list_probes(core, now),
+            "shrike-probe" => match self.probe(core, now, m) {
+                Some(answer) => answer,
+                None => return,
+            },
             "shrike-diagnose" => self.diagnose(core, now),
             "get-conns" => {
                 let names: Vec<String> = core.endpoint.connections().map(|c| c.name.clone()).collect();
@@ -296,6 +307,14 @@ impl Client {
             _ => return self.session.unknown_command(),
         };
         self.session.reply(&answer);
+    }
+
+    fn await_until(&mut self, what: Awaited, deadline: Option<Instant>) {
+        self.waiting = Some(Waiting { what, deadline, level: -1 });
+    }
+
+    fn awaits_probe(&self, number: u64) -> bool {
+        matches!(&self.waiting, Some(Waiting { what: Awaited::Probe { number: n }, .. }) if *n == number)
     }
 
     fn list_sas(&mut self, core: &mut Core, now: Instant, m: &Message) -> Message {
@@ -436,10 +455,11 @@ fn rekey(core: &mut Core, now: Instant, m: &Message) -> Message {
 
 impl Waiting {
     fn concerns(&self, event: &Event) -> bool {
-        let Some((sa, _)) = event.sa() else { return true };
+        let Some((sa, _)) = event.sa() else { return !matches!(self.what, Awaited::Probe { .. }) };
         match &self.what {
             Awaited::Child { sa: ours, .. } | Awaited::Ike { sa: ours } => sa == *ours,
             Awaited::Gone { left, .. } => left.contains(&sa),
+            Awaited::Probe { .. } => false,
         }
     }
 
@@ -810,7 +830,25 @@ pub(crate) fn describe(c: &config::Connection) -> ConnectionInfo {
                 ..ChildInfo::default()
             }))
             .collect(),
+        timers: timers(c),
+        version_at: Some(c.source.get("version").to_string()),
     }
+}
+
+/// The timers of a connection's IKE SA, with their places.
+fn timers(c: &config::Connection) -> Vec<LiveTimer> {
+    let all = [
+        ("rekey_time", c.rekey_time),
+        ("reauth_time", c.reauth_time),
+        ("over_time", c.over_time),
+        ("dpd_delay", c.dpd_delay),
+        ("dpd_timeout", c.dpd_timeout),
+    ];
+    let timer = |(key, time): (&str, Duration)| {
+        let default = if c.source.is_set(key) { "" } else { ", by default" };
+        LiveTimer { key: key.to_string(), time, place: format!("{}{default}", c.source.get(key)) }
+    };
+    all.into_iter().filter(|(_, time)| !time.is_zero()).map(timer).collect()
 }
 
 #[cfg(test)]

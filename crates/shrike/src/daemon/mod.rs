@@ -14,6 +14,7 @@ mod lists;
 pub(crate) mod load;
 mod names;
 mod plane;
+mod probes;
 mod roaming;
 mod signals;
 mod sockets;
@@ -45,6 +46,7 @@ use model::dataplane::{Command, PlaneEvent};
 use model::{Event, Instant, SaId, SaSnapshot, Tombstone};
 use names::Resolver;
 use plane::DataPlane;
+use probes::Probes;
 use proto::{Backoff, Endpoint, Input, Output, Selection, Settings};
 use signals::Signals;
 use sockets::Sockets;
@@ -123,6 +125,8 @@ pub struct Core {
     history: Option<Recorder>,
     /// What became of datagrams.
     pub troubles: Troubles,
+    /// What became of packets that were sent through tunnels on purpose.
+    pub probes: Probes,
 }
 
 impl Core {
@@ -145,7 +149,9 @@ impl Core {
     /// SAs that ended, the latest first: also those that ended before the daemon was started.
     pub fn ended(&self, now: Instant) -> Vec<Tombstone> {
         let before = self.history.iter().flat_map(Recorder::restored);
-        self.endpoint.tombstones(now).into_iter().chain(before).collect()
+        let mut here = self.endpoint.tombstones(now);
+        here.iter_mut().for_each(|tombstone| troubles::keep(&self.troubles, now, tombstone));
+        here.into_iter().chain(before).collect()
     }
 
     pub fn log(&self, group: &str, level: u8, text: &str) {
@@ -178,6 +184,7 @@ impl Core {
         }
         let before = self.loaded(&connection.name);
         self.endpoint.load_connection(Arc::clone(&connection));
+        self.probes.look_soon(now);
         if !known {
             self.supersede_by(now, before, &connection);
             self.start_actions(now, &connection);
@@ -292,6 +299,7 @@ impl Core {
         for connection in &loaded.connections {
             self.start_actions(now, connection);
         }
+        self.probes.look_soon(now);
         Ok((summary, loaded.refused.into_iter().map(|refused| refused.report).collect()))
     }
 
@@ -426,6 +434,11 @@ impl Daemon {
             log::line("KNL", 1, &format!("removed the virtual address {address}, which a killed daemon had left"));
         }
         let history = recorder(options.history.as_deref());
+        let poll = Poll::new().map_err(|e| format!("epoll: {e}"))?;
+        let waker = Waker::new(poll.registry(), OUTSIDE).map_err(|e| format!("epoll: {e}"))?;
+        let waker = Arc::new(waker);
+        let thread = |e: std::io::Error| format!("cannot start a thread: {e}");
+        let prober = probes::start(Arc::clone(&waker)).map_err(thread)?;
         let core = Core {
             endpoint,
             plane,
@@ -442,12 +455,9 @@ impl Daemon {
             refused: BTreeSet::new(),
             history,
             troubles: Troubles::default(),
+            probes: Probes::new(prober),
             credentials_from_files: credentials::FromFiles::default(),
         };
-        let poll = Poll::new().map_err(|e| format!("epoll: {e}"))?;
-        let waker = Waker::new(poll.registry(), OUTSIDE).map_err(|e| format!("epoll: {e}"))?;
-        let waker = Arc::new(waker);
-        let thread = |e: std::io::Error| format!("cannot start a thread: {e}");
         let resolver = names::start(Arc::clone(&waker)).map_err(thread)?;
         let fetcher = lists::start(Arc::clone(&waker)).map_err(thread)?;
         let lookup = lists::start_lookup(Arc::clone(&waker)).map_err(thread)?;
@@ -559,6 +569,7 @@ impl Daemon {
                     self.lists(now);
                     self.certificates(now);
                     self.puzzles(now);
+                    self.probes(now);
                 }
                 NETWORK => {
                     if self.core.changes.as_mut().is_some_and(NetworkChanges::changed) {
@@ -590,6 +601,7 @@ impl Daemon {
             self.core.network_changed(now);
         }
         self.core.plane.timeout(now);
+        self.core.probe_what_is_due(now);
         if self.core.endpoint.poll_timeout().is_some_and(|(at, _)| at <= now) {
             self.core.endpoint.handle(now, Input::Timeout);
         }
@@ -604,8 +616,8 @@ impl Daemon {
         let now = self.clock.now();
         let endpoint = self.core.endpoint.poll_timeout().map(|(at, _)| at);
         let clients = self.clients.values().filter_map(Client::deadline).min();
-        let next =
-            [endpoint, clients, self.core.plane.next_timeout(), self.check_network].into_iter().flatten().min()?;
+        let (plane, probes) = (self.core.plane.next_timeout(), self.core.probes.next_timeout());
+        let next = [endpoint, clients, plane, probes, self.check_network].into_iter().flatten().min()?;
         // epoll counts whole milliseconds: waking up just too early would only spin.
         Some(next.since(now) + Duration::from_millis(1))
     }
@@ -714,7 +726,8 @@ impl Daemon {
             }
             Output::Solve(job) => self.solver.ask(job),
             Output::Event(event) if self.core.never_up(&event) => {}
-            Output::Event(event) => {
+            Output::Event(mut event) => {
+                self.core.keep_trouble(now, &mut event);
                 let (group, level, text) = event.log();
                 let whom = event.sa().map(|(sa, name)| format!("<{name}|{}> ", sa.0)).unwrap_or_default();
                 let shown = !matches!(&event, Event::Dropped { reason, .. } if !self.drops.admit(*reason));
@@ -723,6 +736,9 @@ impl Daemon {
                 }
                 if let Some(history) = &self.core.history {
                     history.event(&event);
+                }
+                if matches!(event, Event::ChildUp(_)) {
+                    self.core.probes.look_soon(now);
                 }
                 self.with_clients(|client, core| client.event(core, now, &event));
             }

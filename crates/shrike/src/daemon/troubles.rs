@@ -1,10 +1,13 @@
 //! What the operating system, and by ICMP routers and hosts, say about datagrams that are sent: kept for the diagnosis.
 
 use linux::{SendFailure, send_trouble};
-use model::{Instant, SendError, SendTrouble};
+use model::{Event, Instant, SendError, SendTrouble, Tombstone};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
+/// What is said of an SA's first datagram may be noted a little before the SA's own time.
+const SLACK: Duration = Duration::from_secs(1);
 /// So many pairs of address and trouble are remembered.
 const MOST: usize = 64;
 
@@ -68,6 +71,23 @@ impl Troubles {
     }
 }
 
+impl super::Core {
+    /// An SA ended: what was said of its datagrams while it was there is kept with that.
+    pub fn keep_trouble(&self, now: Instant, event: &mut Event) {
+        if let Event::Ended(tombstone) | Event::RekeyFailed(tombstone) = event {
+            keep(&self.troubles, now, tombstone);
+        }
+    }
+}
+
+/// Adds what was said while the SA was there, if anything was.
+pub(super) fn keep(troubles: &Troubles, now: Instant, tombstone: &mut Tombstone) {
+    let told = troubles.of(now, tombstone.sa.remote);
+    let (begun, over) = (tombstone.ended + tombstone.sa.age + SLACK, tombstone.ended);
+    let told = told.filter(|error| error.last <= begun && error.last + SLACK >= over);
+    tombstone.sa.send_error = tombstone.sa.send_error.take().or(told);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,5 +117,28 @@ mod tests {
         }
         let all = troubles.list(at(300));
         assert_eq!((all.len(), all[0].to), (MOST, address(199)));
+    }
+
+    /// What was said of an attempt's datagrams is kept with its end; what was said before it began, or of another peer, is not.
+    #[test]
+    fn an_end_has_what_was_said_while_it_was_tried() {
+        let mut sim = sim::Sim::new(4);
+        let a = sim.add(sim::Site::new("a", "192.0.2.1").to("192.0.2.2"));
+        let b = sim.add(sim::Site::new("b", "192.0.2.2").to("192.0.2.1"));
+        sim.blocks.push(sim::Block { to: Some(sim.address(b)), ..sim::Block::default() });
+        sim.initiate(a, b);
+        sim.run_for(Duration::from_secs(300));
+        let gone = sim.tombstones(a).remove(0);
+        let at = |seconds: u64| Instant::from_nanos(seconds * 1_000_000_000);
+        let kept = |to: &str, seconds| {
+            let mut troubles = Troubles::default();
+            troubles.refused(at(seconds), to.parse().unwrap(), &io::Error::from_raw_os_error(13)); // EACCES
+            let mut tombstone = Tombstone { ended: Duration::ZERO, ..gone.clone() };
+            keep(&troubles, at(1000), &mut tombstone);
+            tombstone.sa.send_error.map(|error| error.trouble)
+        };
+        assert_eq!(kept("192.0.2.2:500", 990), Some(SendTrouble::NotPermitted));
+        assert_eq!(kept("192.0.2.3:500", 990), None);
+        assert_eq!(kept("192.0.2.2:500", 1), None);
     }
 }

@@ -371,6 +371,8 @@ mod injected;
 #[cfg(test)]
 mod listed_tests;
 #[cfg(test)]
+mod live_tests;
+#[cfg(test)]
 mod recordings;
 #[cfg(test)]
 mod score;

@@ -68,6 +68,39 @@ fn what_happened_is_there_after_a_restart() {
     assert!(restored[0].ended < Duration::from_secs(60));
 }
 
+/// What the operating system said of the datagrams is kept with the end that they led to, and explains it after a restart.
+#[test]
+fn what_became_of_datagrams_is_there_after_a_restart() {
+    for (errno, words, remedy) in [
+        (model::SendTrouble::NotPermitted, "a packet filter of this host drops it", "packet filter"),
+        (model::SendTrouble::NetworkUnreachable, "this host has no route to it", "add a route"),
+        (model::SendTrouble::PortUnreachable, "no daemon has the port", "start the IKE daemon"),
+    ] {
+        let file = File::new("sending");
+        let mut sim = Sim::new(3);
+        let a = sim.add(Site::new("a", "192.0.2.1").to("192.0.2.2"));
+        let b = sim.add(Site::new("b", "192.0.2.2").to("192.0.2.1"));
+        sim.blocks.push(sim::Block { to: Some(sim.address(b)), ..sim::Block::default() });
+        sim.initiate(a, b);
+        sim.run_for(Duration::from_secs(300));
+        let mut ended = sim.tombstones(a).remove(0);
+        let reporter = Some([192, 0, 2, 9].into());
+        let last = Duration::from_secs(2);
+        ended.sa.send_error = Some(model::SendError { to: ended.sa.remote, trouble: errno, count: 6, last, reporter });
+        record(&file.0, &[Event::Ended(Box::new(ended))]);
+        let text = show(&file.0, Some("gw"), 50, false).unwrap();
+        assert!(text.contains(words) && text.contains("as 192.0.2.9 reports (6 times)"), "{text}");
+        let again = Recorder::start(&file.0, |_| {}).unwrap();
+        let live = model::Live { ended: again.restored().collect(), remembers: true, ..model::Live::default() };
+        let found = diag::live(&live).remove(0);
+        assert_eq!(found.causes.first(), Some(&diag::Cause::NoResponse));
+        assert!(
+            found.remedy[0].contains(remedy) && found.evidence.iter().any(|line| line.contains(words)),
+            "{found:?}"
+        );
+    }
+}
+
 /// Of several attempts that fail alike there is one finding, and it ends when the peer is up; a restart does not forget it.
 #[test]
 fn a_finding_begins_and_ends() {

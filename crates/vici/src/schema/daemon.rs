@@ -2,7 +2,7 @@
 
 use crate::Message;
 use model::dataplane::{Mode, ShuntInstall, TrapInstall};
-use model::{LiveChild, LiveConnection, SaId, TrafficSelector};
+use model::{LiveChild, LiveConnection, LiveTimer, SaId, TrafficSelector};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -117,6 +117,10 @@ pub struct ConnectionInfo {
     pub remote: Vec<AuthInfo>,
     /// Its children.
     pub children: Vec<ChildInfo>,
+    /// The timers of its IKE SA that are on (our own key: strongSwan does not say where they are written).
+    pub timers: Vec<LiveTimer>,
+    /// Where `version` is written, likewise.
+    pub version_at: Option<String>,
 }
 
 /// One authentication round of a connection.
@@ -175,6 +179,10 @@ pub fn list_conn(conn: &ConnectionInfo) -> Message {
             }
         }
         m.section("children", |m| conn.children.iter().for_each(|child| list_child(m, child)));
+        // Texts and no section: swanctl does not expect any further one.
+        let timer = |timer: &LiveTimer| format!("{} {} {}", timer.key, timer.time.as_secs(), timer.place);
+        m.list_if_any("shrike-timers", &conn.timers.iter().map(timer).collect::<Vec<_>>());
+        m.maybe("shrike-version-at", conn.version_at.as_ref());
     });
     m
 }
@@ -227,7 +235,14 @@ pub fn live_connections(message: &Message) -> Vec<LiveConnection> {
         acts_on_dead_peer: matches!(m.get_str("dpd_action"), Some("trap" | "hold" | "start" | "restart")),
         rekey_time: seconds(m, "rekey_time"),
     };
+    let timer = |text: &str| {
+        let mut words = text.splitn(3, ' ');
+        let (key, time) = (words.next()?.to_string(), words.next()?.parse().ok()?);
+        Some(LiveTimer { key, time: Duration::from_secs(time), place: words.next()?.to_string() })
+    };
     let connection = |(name, m): (&str, &Message)| LiveConnection {
+        timers: m.texts("shrike-timers").filter_map(timer).collect(),
+        version_at: m.get_str("shrike-version-at").map(str::to_string),
         name: name.to_string(),
         remote_addrs: m.texts("remote_addrs").map(str::to_string).collect(),
         version: match m.get_str("version") {
@@ -372,6 +387,15 @@ mod tests {
             children: vec![child("a", true), ChildInfo { rekey_time: Duration::from_secs(3600), ..acting }],
             ..ConnectionInfo::default()
         };
+        let timer = |key: &str, time, place: &str| LiveTimer {
+            key: key.into(),
+            time: Duration::from_secs(time),
+            place: place.into(),
+        };
+        let timers = vec![timer("rekey_time", 14_400, "/etc/s w.conf:7 (connections.gw.rekey_time), by default")];
+        let info = ConnectionInfo { timers: timers.clone(), version_at: Some("a.conf:3 (v)".into()), ..info };
+        let told = live_connections(&list_conn(&info)).remove(0);
+        assert_eq!((told.timers, told.version_at.as_deref()), (timers, Some("a.conf:3 (v)")));
         let shunt = ChildInfo { name: "lan".into(), mode: "PASS".into(), ..ChildInfo::default() };
         let stop = ConnectionInfo { name: "stop".into(), children: vec![shunt.clone()], ..ConnectionInfo::default() };
         assert_eq!(live_connections(&list_conn(&stop)), [], "nothing is negotiated for it");

@@ -6,6 +6,7 @@
 mod daemon;
 mod failure;
 mod names;
+mod probe;
 mod sa;
 #[cfg(test)]
 pub(crate) mod samples;
@@ -18,6 +19,7 @@ pub use daemon::{
 };
 pub use failure::{tombstone, tombstone_from};
 pub use names::{identity_from, identity_text, rule_from, rule_name};
+pub use probe::{probe, probe_from};
 pub use sa::{list_sa, list_sa_at, listed_at, snapshot, updown};
 pub use stray::{stray, stray_from};
 pub use trouble::{plane_fault, plane_fault_from, send_error, send_error_from};
@@ -43,6 +45,7 @@ pub const EVENTS: &[&str] = &[
     "shrike-stray",
     "shrike-send-error",
     "shrike-plane-fault",
+    "shrike-probe",
     "shrike-finding",
 ];
 

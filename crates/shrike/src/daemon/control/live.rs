@@ -39,9 +39,11 @@ impl Client {
         let told = |c: &Arc<config::Connection>| schema::live_connections(&schema::list_conn(&describe(c)));
         let mut connections: Vec<_> = core.endpoint.connections().flat_map(told).collect();
         core.endpoint.traps().for_each(|trap| schema::note_trap(&mut connections, &schema::list_policy(trap)));
+        let sas = core.snapshots(now);
         let live = model::Live {
             connections,
-            sas: core.snapshots(now),
+            probes: core.probes.list(now, &sas),
+            sas,
             ended: core.ended(now),
             remembers: true,
             running: Some(now.since(Instant::ZERO)),
