@@ -138,7 +138,8 @@ fn fault(course: &Course, id: &'static str, tallies: &[&Tally]) -> Option<Findin
         causes.splice(0..0, GROUP.iter().copied());
     }
     let severity = best.iter().map(|tally| severity(tally, course)).max()?;
-    let lost = (course.up > 0 || course.before) && id == "never-established";
+    let beside = best.iter().all(|tally| course.is_beside(tally));
+    let lost = (course.up > 0 || course.before) && id == "never-established" && !beside;
     let why = match (first.place, first.rank) {
         (_, Rank::Note | Rank::Hint) if severity <= Severity::Info => "seen, and of no consequence so far",
         (Place::Child, _) if course.children > 0 => "the IKE SA is established, one of its Child SAs is not",
