@@ -62,6 +62,8 @@ pub(super) enum Says {
     Purged,
     /// We renew an SA that is there.
     Renews,
+    /// The gateway sends the initiator to another one (RFC 5685).
+    Redirected,
     /// An operator deletes SAs.
     Ours,
     /// Ends prove themselves by a pre-shared key, or by something else.

@@ -417,6 +417,7 @@ impl Course {
             // racoon's words for what the peer's deletion does, and also for what its own commands do.
             Says::Purged => self.close(at, sa, !self.ours),
             Says::Renews => self.renews = true,
+            Says::Redirected => self.attempt = None,
             Says::Ours => {
                 self.ours = true;
                 self.ups.clear();
@@ -775,6 +776,10 @@ impl Course {
         if place == Place::Child && causes.starts_with(&[C::ChildFailed, C::EncryptionAlgorithm]) && self.renews_child()
         {
             return (place, RENEWED_CHILD);
+        }
+        // Where signatures prove the ends there is no secret that could differ.
+        if causes == verdict::GIVEN_UP_PROOF && self.secret == Some(false) {
+            return (place, &[C::AuthFailed, C::PeerId, C::NatTraversal]);
         }
         if place != Place::Either {
             return (place, causes);

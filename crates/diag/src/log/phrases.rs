@@ -19,8 +19,7 @@ const OTHER: super::catalogue::Says = Method { secret: false };
 
 const PROPOSAL_OF_CHILD: &[C] = &[C::ChildFailed, C::EncryptionAlgorithm, C::AuthenticationAlgorithm];
 const GIVEN_UP_CHILD: &[C] = super::verdict::UNANSWERED_CHILD;
-/// What main mode may have failed for that is given up after the keys.
-const GIVEN_UP_PROOF: &[C] = &[C::PskMismatch, C::PeerId, C::AuthFailed, C::NatTraversal];
+const GIVEN_UP_PROOF: &[C] = super::verdict::GIVEN_UP_PROOF;
 
 /// The course of things.
 pub(super) const COURSE: &[Phrase] = &[

@@ -2,7 +2,7 @@
 
 use super::catalogue::Place::{Child, Either, Ike, Peer, User};
 use super::catalogue::Rank::{Named, Specific, Vague};
-use super::catalogue::Says::{Begun, Beneath, GaveUp, Keyed, Method, Repeated};
+use super::catalogue::Says::{Begun, Beneath, GaveUp, Keyed, Method, Redirected, Repeated};
 use super::catalogue::{Phrase, fault, says};
 use crate::Cause as C;
 use model::Role::Initiator;
@@ -27,6 +27,7 @@ pub(super) const PLUTO: &[Phrase] = &[
     says(&["retransmitting", "request; will wait"], Repeated),
     says(&["retransmitting in response to duplicate"], Repeated),
     says(&["discarding duplicate packet"], Repeated),
+    says(&["redirects to new gateway"], Redirected),
     // The request of a quick mode (RFC 2409 section 5.5).
     says(&["the peer proposed:"], Beneath),
     says(&["i am sending my cert"], Method { secret: false }),
@@ -46,6 +47,7 @@ pub(super) const PLUTO: &[Phrase] = &[
     // Certificates and keys.
     fault(Ike, Specific, CERTIFICATE, &["authentication failed: no certificate matched"]),
     fault(Ike, Specific, CERTIFICATE, &["authentication failed: using", "tried"]),
+    fault(Ike, Specific, CERTIFICATE, &["signature check (on", "failed"]),
     fault(Ike, Specific, CERTIFICATE, &["authentication failed: peer authentication requires policy"]),
     fault(Ike, Specific, CERTIFICATE, &["authentication failed: peer attempted"]),
     fault(Ike, Specific, CERTIFICATE, &["peer attempted", "authentication but we want"]),
@@ -73,17 +75,24 @@ pub(super) const PLUTO: &[Phrase] = &[
     fault(Ike, Vague, &[C::AuthFailed, C::DhGroup], &["sending encrypted notification invalid_key_information"]),
     fault(Either, Specific, &[C::DhGroup], &["invalid_ke_payload", "suggesting", "instead of"]),
     fault(Either, Specific, &[C::DhGroup], &["discarding", "invalid_ke_payload"]),
+    // A responder under load drops who does not return its cookie (RFC 7296 section 2.6).
+    fault(Ike, Named, &[C::HalfOpen, C::NoResponse], &["cookie notification corrupt"]),
     // Nothing begins.
     fault(Ike, Named, &[C::NotStarted], &["cannot initiate connection"]),
     fault(Ike, Named, &[C::NotStarted], &["we cannot identify ourselves with either end"]),
     // One gateway sends us to the next, and that back to the first (RFC 5685 section 3).
     fault(Peer, Named, &[C::NoResponse, C::NoConfig], &["assuming redirect loop"]),
     // Child SAs.
+    fault(Child, Specific, &[C::SecurityProtocol, C::ChildFailed], &["unexpected ipcomp"]),
     fault(Child, Named, NOT_INSTALLED, &["child sa encountered fatal error"]),
     fault(Child, Named, NOT_INSTALLED, &["cannot install", "in use for"]),
+    fault(Child, Named, NOT_INSTALLED, &["cannot install kernel policy"]),
     fault(Child, Named, NOT_INSTALLED, &["cannot route", "in use for"]),
     fault(Child, Named, NOT_INSTALLED, &["leasing", "address failed"]),
     fault(Child, Named, NOT_INSTALLED, &["no free address"]),
+    fault(Child, Named, NOT_INSTALLED, &["request rejected, peer requested lease"]),
+    fault(Child, Named, &[C::ChildFailed, C::TrafficSelector], &["malformed quick mode message"]),
+    fault(Child, Named, &[C::ChildFailed, C::TrafficSelector], &["quick mode request rejected"]),
     fault(Child, Vague, &[C::ChildFailed, C::TrafficSelector], &["encountered fatal error in state", "established"]),
     fault(Child, Vague, &[C::ChildFailed, C::TrafficSelector], &["encountered fatal error in state", "rekey"]),
     fault(Child, Vague, &[C::ChildFailed, C::TrafficSelector], &["encountered fatal error in state", "create"]),

@@ -41,6 +41,9 @@ pub(super) const GROUP: &[Cause] = &[C::Pfs, C::DhGroup];
 /// What a quick mode that gets no answer may have failed for.
 pub(super) const UNANSWERED_CHILD: &[Cause] = &[C::Phase2Timeout, C::TrafficSelector, C::Pfs, C::ChildFailed];
 
+/// What main mode may have failed for that is given up after the keys.
+pub(super) const GIVEN_UP_PROOF: &[Cause] = &[C::PskMismatch, C::PeerId, C::AuthFailed, C::NatTraversal];
+
 /// What an attempt that stopped there may have failed for.
 pub(super) fn stuck(attempt: &Attempt) -> &'static [Cause] {
     match (attempt.version, attempt.role, attempt.stage) {

@@ -222,6 +222,31 @@ fn a_refused_identity_may_be_a_refused_certificate() {
 }
 
 #[test]
+fn where_signatures_prove_the_ends_no_secret_differs() {
+    let over = [
+        "STATE_MAIN_I3: 60 second timeout exceeded after 7 retransmits.  Possible authentication failure: no acceptable response to our first encrypted message",
+    ];
+    assert_eq!(first(&(lines(1, &MAIN) + &lines(1, &over))).1, "PSK_MISMATCH");
+    let mut messages = MAIN.to_vec();
+    messages.insert(3, "I am sending my cert");
+    assert_eq!(first(&(lines(1, &messages) + &lines(1, &over))).1, "AUTH_FAILED");
+}
+
+#[test]
+fn who_is_sent_to_another_gateway_is_not_refused() {
+    let sent = lines(1, &INIT)
+        + &lines(
+            1,
+            &[
+                "IKE_SA_INIT response redirects to new gateway 192.0.2.8",
+                "scheduling redirect 1 to 192.0.2.8",
+                "deleting IKE SA (sent IKE_SA_INIT request)",
+            ],
+        );
+    assert_eq!(bad(&(sent + &v2_up().replace("192.0.2.7", "192.0.2.8"))), []);
+}
+
+#[test]
 fn a_connection_is_not_helped_by_another_to_the_same_peer() {
     let of = |name: &str, text: &str| text.replace("\"site\"", &format!("\"{name}\""));
     let refused = v2(SIGNED) + &lines(1, &["IKE SA authentication request rejected by peer: AUTHENTICATION_FAILED"]);
