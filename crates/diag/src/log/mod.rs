@@ -41,6 +41,9 @@ const MAX_OURS: usize = 64;
 const COMPARED: u16 = u16::MAX - 1;
 /// A thread's next line comes within so many lines.
 const NEXT_LINE: u64 = 16;
+/// Words for the same: pluto's names of notifications say of which version they are, and charon before 5.9 had a word of
+/// its own.
+const SAME: [(&str, &str); 3] = [("v1n_", ""), ("v2n_", ""), ("inacceptable", "unacceptable")];
 /// What a peer is called whom no line names.
 const NOBODY: &str = "unknown peer";
 
@@ -170,10 +173,9 @@ impl Reader {
         }
         self.settle(Some(&parts));
         let mut small = parts.text.to_ascii_lowercase();
-        // pluto's names of notifications say of which version they are.
-        for version in ["v1n_", "v2n_"] {
-            if memchr::memmem::find(small.as_bytes(), version.as_bytes()).is_some() {
-                small = small.replace(version, "");
+        for (words, plain) in SAME {
+            if memchr::memmem::find(small.as_bytes(), words.as_bytes()).is_some() {
+                small = small.replace(words, plain);
             }
         }
         let compared = self.proposals.take(parts.thread, parts.connection, parts.text);

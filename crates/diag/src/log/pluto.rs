@@ -2,7 +2,7 @@
 
 use super::catalogue::Place::{Child, Either, Ike, Peer, User};
 use super::catalogue::Rank::{Named, Specific, Vague};
-use super::catalogue::Says::{Begun, Beneath, GaveUp, Keyed, Method, Redirected, Repeated};
+use super::catalogue::Says::{Begun, Beneath, ByPeer, GaveUp, Keyed, Method, Redirected, Repeated};
 use super::catalogue::{Phrase, fault, says};
 use crate::Cause as C;
 use model::Role::Initiator;
@@ -27,6 +27,8 @@ pub(super) const PLUTO: &[Phrase] = &[
     says(&["retransmitting", "request; will wait"], Repeated),
     says(&["retransmitting in response to duplicate"], Repeated),
     says(&["discarding duplicate packet"], Repeated),
+    says(&["received duplicate", "message request"], Repeated),
+    says(&["self-deleting isakmp"], ByPeer),
     says(&["redirects to new gateway"], Redirected),
     // The request of a quick mode (RFC 2409 section 5.5).
     says(&["the peer proposed:"], Beneath),
@@ -51,6 +53,7 @@ pub(super) const PLUTO: &[Phrase] = &[
     fault(Ike, Specific, CERTIFICATE, &["authentication failed: peer authentication requires policy"]),
     fault(Ike, Specific, CERTIFICATE, &["authentication failed: peer attempted"]),
     fault(Ike, Specific, CERTIFICATE, &["peer attempted", "authentication but we want"]),
+    fault(Ike, Specific, CERTIFICATE, &["peer attempted eap authentication"]),
     fault(Ike, Specific, CERTIFICATE, &["public key known for"]),
     fault(Ike, Specific, CERTIFICATE, &["private key matching", "but", "is needed"]),
     fault(Ike, Specific, CERTIFICATE, &["is not allowed but peer supports nothing else"]),
@@ -83,6 +86,8 @@ pub(super) const PLUTO: &[Phrase] = &[
     // One gateway sends us to the next, and that back to the first (RFC 5685 section 3).
     fault(Peer, Named, &[C::NoResponse, C::NoConfig], &["assuming redirect loop"]),
     // Child SAs.
+    fault(Child, Specific, &[C::EncapsulationMode], &["local policy requires", "mode but peer"]),
+    fault(Child, Vague, &[C::ChildFailed, C::TrafficSelector], &["initiator rejected child sa response"]),
     fault(Child, Specific, &[C::SecurityProtocol, C::ChildFailed], &["unexpected ipcomp"]),
     fault(Child, Named, NOT_INSTALLED, &["child sa encountered fatal error"]),
     fault(Child, Named, NOT_INSTALLED, &["cannot install", "in use for"]),
