@@ -5,6 +5,7 @@
 
 use super::own::OWN;
 use super::phrases::{CHILD, COURSE, IKE, PROOF};
+use super::pluto::PLUTO;
 use crate::Cause;
 use memchr::memmem::Finder;
 use model::Role;
@@ -61,6 +62,8 @@ pub(super) enum Says {
     Purged,
     /// We renew an SA that is there.
     Renews,
+    /// The gateway sends the initiator to another one (RFC 5685).
+    Redirected,
     /// An operator deletes SAs.
     Ours,
     /// Ends prove themselves by a pre-shared key, or by something else.
@@ -134,7 +137,7 @@ pub(super) const fn fault(
 
 /// All phrases, in the order in which they count.
 fn all() -> impl Iterator<Item = &'static Phrase> {
-    [OWN, COURSE, PROOF, CHILD, IKE].into_iter().flatten()
+    [OWN, PLUTO, COURSE, PROOF, CHILD, IKE].into_iter().flatten()
 }
 
 /// The number of a phrase by the longest word of its first part: a line is looked up word by word, not phrase by phrase.

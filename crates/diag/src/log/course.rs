@@ -83,8 +83,15 @@ pub(super) struct Tally {
     pub spells: u32,
     pub line: u64,
     pub sample: String,
-    /// The Child SA that it is about, where that is known.
+    /// The Child SA that it is about, where that is known; of an IKE SA the connection, where pluto names it.
     child: Option<String>,
+}
+
+impl Tally {
+    /// Whether it may be about the connection.
+    fn is_of(&self, connection: Option<&str>) -> bool {
+        self.child.as_deref().is_none_or(|of| connection.is_none_or(|connection| connection == of))
+    }
 }
 
 /// A line, for evidence.
@@ -306,6 +313,11 @@ impl Course {
         Self { name: name.to_string(), address, ..Self::default() }
     }
 
+    /// Whether it is a connection's complaint that never carried anything, beside others of the same peer.
+    pub fn is_beside(&self, tally: &Tally) -> bool {
+        tally.place == Place::Ike && tally.child.as_ref().is_some_and(|of| !self.known.contains(of))
+    }
+
     /// Whether an IKE SA is established, as far as the log says.
     pub fn is_up(&self) -> bool {
         !self.live.is_empty()
@@ -405,6 +417,7 @@ impl Course {
             // racoon's words for what the peer's deletion does, and also for what its own commands do.
             Says::Purged => self.close(at, sa, !self.ours),
             Says::Renews => self.renews = true,
+            Says::Redirected => self.attempt = None,
             Says::Ours => {
                 self.ours = true;
                 self.ups.clear();
@@ -581,7 +594,10 @@ impl Course {
         self.timeless = at.time.is_none() && (self.timeless || self.up == 1);
         self.rejected.clear();
         self.quick_mode = false;
-        self.succeed(|tally| matches!(tally.place, Place::Ike | Place::Peer));
+        self.succeed(|tally| match tally.place {
+            Place::Ike => tally.is_of(at.child),
+            place => place == Place::Peer,
+        });
     }
 
     /// A Child SA is there: its own complaints are settled, not those of others beside it.
@@ -599,7 +615,7 @@ impl Course {
                 Some(of) => name.is_none_or(|name| name == of),
                 None => true,
             },
-            place => carried && place == Place::Ike,
+            place => carried && place == Place::Ike && tally.is_of(at.child),
         });
         for named in name.into_iter().chain(networks) {
             if self.known.len() < MAX_CHILDREN && !self.known.contains(named) {
@@ -691,6 +707,14 @@ impl Course {
         }
         match self.attempt.take() {
             Some(attempt) => self.complain(phrase, Place::Ike, Rank::Vague, verdict::stuck(&attempt), at),
+            // pluto numbers all of its SAs, and this one is no IKE SA: it is a quick mode that has no answer.
+            None if self.is_up()
+                && at.child.is_some()
+                && !at.text.starts_with("STATE_V2")
+                && sa.is_some_and(|sa| !self.live.contains(sa) && !self.live.contains("?")) =>
+            {
+                self.complain(phrase, Place::Child, Rank::Vague, verdict::UNANSWERED_CHILD, at);
+            }
             // Of IKEv1: the IKE SA's own exchange was answered.
             None if self.is_up() && self.quick_mode => {
                 self.live.clear();
@@ -753,6 +777,10 @@ impl Course {
         {
             return (place, RENEWED_CHILD);
         }
+        // Where signatures prove the ends there is no secret that could differ.
+        if causes == verdict::GIVEN_UP_PROOF && self.secret == Some(false) {
+            return (place, &[C::AuthFailed, C::PeerId, C::NatTraversal]);
+        }
         if place != Place::Either {
             return (place, causes);
         }
@@ -766,6 +794,8 @@ impl Course {
             [C::Phase1Proposal, ..] if child && self.renews_child() => RENEWED_CHILD,
             [C::Phase1Proposal, ..] if child => CHILD_PROPOSAL,
             [C::TrafficSelector, C::PeerId] if child => &[C::TrafficSelector],
+            // pluto says so of an identity as well as of a certificate that it has no use for.
+            [C::TrafficSelector, C::PeerId] if self.secret == Some(false) => &[C::AuthFailed, C::PeerId],
             [C::TrafficSelector, C::PeerId] => &[C::PeerId],
             [C::DhGroup] if child => verdict::GROUP,
             other => other,
@@ -780,9 +810,12 @@ impl Course {
             let again = at.time.zip(self.losses.back()).is_some_and(|(now, last)| now.abs_diff(*last) < TOO_SOON);
             note(&mut self.losses, at.time.filter(|_| !again));
         }
-        let child = (place == Place::Child)
-            .then(|| networks(at.text).or(at.child).map(str::to_string).or_else(|| self.child.clone()))
-            .flatten();
+        let child = match place {
+            Place::Child => networks(at.text).or(at.child).map(str::to_string).or_else(|| self.child.clone()),
+            // Which of its connections an initiator fails with is certain, and another's success is no help to it.
+            Place::Ike if self.begun_as == Some(Role::Initiator) => at.child.map(str::to_string),
+            _ => None,
+        };
         let same = |t: &&mut Tally| (t.phrase, t.place, t.causes) == (phrase, place, causes) && t.child == child;
         let known = self.tallies.iter_mut().find(same);
         if let Some(tally) = known {

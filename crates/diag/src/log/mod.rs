@@ -12,6 +12,7 @@ mod lines;
 mod order;
 mod own;
 mod phrases;
+mod pluto;
 mod prefix;
 mod proposals;
 mod values;
@@ -40,6 +41,9 @@ const MAX_OURS: usize = 64;
 const COMPARED: u16 = u16::MAX - 1;
 /// A thread's next line comes within so many lines.
 const NEXT_LINE: u64 = 16;
+/// Words for the same: pluto's names of notifications say of which version they are, and charon before 5.9 had a word of
+/// its own.
+const SAME: [(&str, &str); 3] = [("v1n_", ""), ("v2n_", ""), ("inacceptable", "unacceptable")];
 /// What a peer is called whom no line names.
 const NOBODY: &str = "unknown peer";
 
@@ -168,7 +172,12 @@ impl Reader {
             return;
         }
         self.settle(Some(&parts));
-        let small = parts.text.to_ascii_lowercase();
+        let mut small = parts.text.to_ascii_lowercase();
+        for (words, plain) in SAME {
+            if memchr::memmem::find(small.as_bytes(), words.as_bytes()).is_some() {
+                small = small.replace(words, plain);
+            }
+        }
         let compared = self.proposals.take(parts.thread, parts.connection, parts.text);
         let found = compared.map(|says| (COMPARED, says)).or_else(|| catalogue::look_up(&small));
         if let Some((phrase, Says::Repeated)) = found
@@ -216,6 +225,9 @@ impl Reader {
         let prefixed = line.peer.filter(|peer| !self.ours.contains(peer));
         let names = self.names_of(line);
         let named = names.iter().find_map(|name| self.names.get(name)).copied();
+        // pluto's Child SA has a connection of its own, and says under which IKE SA it begins.
+        let under = pluto_state(line).and(parent(line.text)).and_then(|number| self.names.get(&state(number))).copied();
+        let named = under.or(named);
         let thread = thread_name(line);
         let address = prefixed.or(ends.peer);
         let worth =
@@ -248,7 +260,8 @@ impl Reader {
             if course.name.is_empty() || line.thread.is_none() && line.connection.is_some() {
                 course.name = line.connection.unwrap_or_default().to_string();
             }
-            names.into_iter().chain(thread).for_each(|name| self.call(name, subject));
+            let state = pluto_state(line).map(state);
+            names.into_iter().chain(thread).chain(state).for_each(|name| self.call(name, subject));
             self.current = Some(subject);
             self.heard.take_if(|heard| heard.thread == line.thread.unwrap_or_default());
         }
@@ -436,6 +449,23 @@ fn time_of(line: &str) -> Option<u64> {
         Some(wrapping::Carried { at, text }) => at.or_else(|| prefix::split(&text?).at),
         None => prefix::split(line).at,
     }
+}
+
+/// The number of one of pluto's SAs, of either kind, which is the only one of the number.
+fn pluto_state<'a>(line: &Line<'a>) -> Option<&'a str> {
+    line.sa.filter(|_| line.thread.is_none() && line.connection.is_some())
+}
+
+/// What a number of pluto's is known under.
+fn state(number: &str) -> String {
+    format!("state {number}")
+}
+
+/// Under which IKE SA a Child SA of pluto's is: `using IKE SA #1`, and of IKEv1 `{using isakmp#1`.
+fn parent(text: &str) -> Option<&str> {
+    let (_, rest) = text.split_once("using IKE SA #").or_else(|| text.split_once("using isakmp#"))?;
+    let length = rest.bytes().take_while(u8::is_ascii_digit).count();
+    rest.get(..length).filter(|number| !number.is_empty())
 }
 
 /// What a thread's SA is known under while it works at it.

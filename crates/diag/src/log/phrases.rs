@@ -19,8 +19,7 @@ const OTHER: super::catalogue::Says = Method { secret: false };
 
 const PROPOSAL_OF_CHILD: &[C] = &[C::ChildFailed, C::EncryptionAlgorithm, C::AuthenticationAlgorithm];
 const GIVEN_UP_CHILD: &[C] = super::verdict::UNANSWERED_CHILD;
-/// What main mode may have failed for that is given up after the keys.
-const GIVEN_UP_PROOF: &[C] = &[C::PskMismatch, C::PeerId, C::AuthFailed, C::NatTraversal];
+const GIVEN_UP_PROOF: &[C] = super::verdict::GIVEN_UP_PROOF;
 
 /// The course of things.
 pub(super) const COURSE: &[Phrase] = &[
@@ -184,6 +183,8 @@ pub(super) const PROOF: &[Phrase] = &[
     fault(User, Specific, &[C::AuthFailed], &["xauth: aborting entire"]),
     fault(User, Specific, &[C::AuthFailed], &["login failed for user"]),
     fault(User, Specific, &[C::AuthFailed], &["received eap_failure"]),
+    fault(User, Specific, &[C::AuthFailed], &["eap", "verification failed, retry"]),
+    fault(User, Specific, &[C::AuthFailed], &["failed with error error_authentication_failure"]),
     fault(User, Specific, &[C::AuthFailed], &["no eap key found for hosts"]),
     fault(User, Specific, &[C::AuthFailed], &["radius authentication of", "failed"]),
     fault(User, Specific, &[C::AuthFailed], &["eap method", "failed for peer"]),
@@ -275,6 +276,10 @@ pub(super) const PROOF: &[Phrase] = &[
     fault(Ike, Specific, &[C::AuthFailed], &["certificate was revoked"]),
     fault(Ike, Specific, &[C::AuthFailed], &["certificate", "has been revoked"]),
     fault(Ike, Specific, &[C::AuthFailed], &["certificate invalid (valid from"]),
+    fault(Ike, Specific, &[C::AuthFailed], &["(myself) with", "failed"]),
+    fault(Ike, Specific, &[C::AuthFailed], &["signature validation failed"]),
+    fault(Ike, Specific, &[C::AuthFailed], &["no tls public key found"]),
+    fault(Ike, Named, &[C::AuthFailed], &["sending eap_nak"]),
     fault(Ike, Specific, &[C::AuthFailed], &["private key", "not found"]),
     fault(Ike, Specific, &[C::AuthFailed], &["unable to locate my private key"]),
     fault(Ike, Specific, &[C::AuthFailed], &["no private key found for"]),
@@ -464,6 +469,9 @@ pub(super) const CHILD: &[Phrase] = &[
     fault(Child, Vague, &[C::Phase2Timeout, C::TrafficSelector, C::Pfs], &["give up to get ipsec-sa due to time up"]),
     fault(Child, Vague, &[C::Phase2Timeout, C::TrafficSelector, C::Pfs], &["deleting ipsec sa (quick_i1)"]),
     fault(Child, Vague, &[C::Phase2Timeout, C::TrafficSelector, C::Pfs], &["phase 2 error: no response"]),
+    fault(Child, Named, &[C::ChildFailed], &["is full, unable to assign"]),
+    fault(Child, Vague, &[C::ChildFailed, C::TrafficSelector, C::Pfs], &["due child_sa setup failure"]),
+    fault(Child, Vague, &[C::ChildFailed, C::TrafficSelector, C::Pfs], &["no child_sa built"]),
     fault(Child, Note, &[C::PeerDelete], &["received delete for phase 2 sa"]),
     fault(Child, Note, &[C::Collision], &["collision"]),
     fault(Child, Note, &[C::Collision], &["redundant"]),
@@ -520,6 +528,9 @@ pub(super) const IKE: &[Phrase] = &[
     // Nothing of ours gets out.
     fault(Ike, Named, &[C::NotStarted, C::NoResponse], &["failed to bind to address"]),
     fault(Ike, Named, &[C::NotStarted, C::NoResponse], &["no address could be bound"]),
+    fault(Ike, Named, &[C::NotStarted], &["no config named"]),
+    fault(Ike, Named, &[C::NotStarted], &["child_sa config", "not found"]),
+    fault(Ike, Named, &[C::NotStarted], &["could not create any sockets"]),
     fault(Ike, Note, &[C::HalfOpen], &["responding with cookie"]),
     fault(Ike, Note, &[C::HalfOpen], &["invalid ikev2 cookie"]),
     fault(Either, Named, &[C::Phase1Proposal], &["no sa proposal chosen"]),
@@ -665,6 +676,7 @@ pub(super) const IKE: &[Phrase] = &[
     fault(Peer, Note, &[C::PeerDelete], &["unencrypted delete payload"]),
     fault(Peer, Hint, &[C::StaleSa], &["can't start the quick mode"]),
     fault(Peer, Note, &[C::StaleSa], &["unknown ipsec-sa spi"]),
+    fault(Peer, Note, &[C::StaleSa], &["unknown informational exchange received"]),
     fault(Peer, Note, &[C::PeerDelete, C::Collision], &["deleting duplicate ike_sa"]),
     fault(Peer, Note, &[C::PeerDelete, C::Collision], &["destroying duplicate ike_sa"]),
     fault(Peer, Note, &[C::NatTraversal], &["remote address mismatched"]),

@@ -221,7 +221,8 @@ impl<'a> Line<'a> {
     /// `002 "name"[1] 192.0.2.1 #1: `, `packet from 192.0.2.1:500: `.
     fn pluto(&mut self) {
         let (code, after) = word(self.text);
-        if code.len() == 3 && code.bytes().all(|b| b.is_ascii_digit()) {
+        // whack's: a number, or `1v2` where the state has none.
+        if code.len() == 3 && code.bytes().all(|b| b.is_ascii_digit()) || matches!(code, "1v1" | "1v2") {
             self.text = after;
         }
         self.aside |= self.text.starts_with("| ");
@@ -246,6 +247,8 @@ impl<'a> Line<'a> {
             }
         }
         (self.connection, self.text) = (Some(name), text.trim_start());
+        // Before version 5 it stands behind the connection.
+        self.level();
     }
 
     /// `spi=0x0123456789abcdef: `.
@@ -389,6 +392,8 @@ mod tests {
         );
         let pluto = split("003 \"v6\"[2] 2001:db8::1 #2: sent Main Mode R1");
         assert_eq!((pluto.peer, pluto.text), ("2001:db8::1".parse().ok(), "sent Main Mode R1"));
+        let pluto = split("1v2 \"v6\" #7: IMPAIR: sent IKE_SA_INIT request");
+        assert_eq!((pluto.connection, pluto.sa, pluto.text), (Some("v6"), Some("7"), "sent IKE_SA_INIT request"));
         assert_eq!(split("packet from 192.1.2.45:500: ignoring").peer, "192.1.2.45".parse().ok());
         let iked = split("spi=0xe1a86ba672c7d8b6: recv IKE_AUTH req 1 peer 10.9.0.1:4500");
         assert_eq!((iked.sa, iked.text), (Some("0xe1a86ba672c7d8b6"), "recv IKE_AUTH req 1 peer 10.9.0.1:4500"));

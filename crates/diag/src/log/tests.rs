@@ -2,6 +2,7 @@ use super::*;
 use crate::Severity;
 use proptest::prelude::*;
 
+mod pluto;
 mod whole;
 
 fn report(text: &str) -> LogReport {

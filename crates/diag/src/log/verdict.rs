@@ -41,6 +41,9 @@ pub(super) const GROUP: &[Cause] = &[C::Pfs, C::DhGroup];
 /// What a quick mode that gets no answer may have failed for.
 pub(super) const UNANSWERED_CHILD: &[Cause] = &[C::Phase2Timeout, C::TrafficSelector, C::Pfs, C::ChildFailed];
 
+/// What main mode may have failed for that is given up after the keys.
+pub(super) const GIVEN_UP_PROOF: &[Cause] = &[C::PskMismatch, C::PeerId, C::AuthFailed, C::NatTraversal];
+
 /// What an attempt that stopped there may have failed for.
 pub(super) fn stuck(attempt: &Attempt) -> &'static [Cause] {
     match (attempt.version, attempt.role, attempt.stage) {
@@ -138,7 +141,8 @@ fn fault(course: &Course, id: &'static str, tallies: &[&Tally]) -> Option<Findin
         causes.splice(0..0, GROUP.iter().copied());
     }
     let severity = best.iter().map(|tally| severity(tally, course)).max()?;
-    let lost = (course.up > 0 || course.before) && id == "never-established";
+    let beside = best.iter().all(|tally| course.is_beside(tally));
+    let lost = (course.up > 0 || course.before) && id == "never-established" && !beside;
     let why = match (first.place, first.rank) {
         (_, Rank::Note | Rank::Hint) if severity <= Severity::Info => "seen, and of no consequence so far",
         (Place::Child, _) if course.children > 0 => "the IKE SA is established, one of its Child SAs is not",

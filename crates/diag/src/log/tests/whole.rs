@@ -30,6 +30,43 @@ fn words_that_had_no_meaning_have_one() {
 }
 
 #[test]
+fn charon_s_older_words_and_those_about_users_and_pools() {
+    let begun = "07[IKE] 203.0.113.5 is initiating an IKE_SA\n";
+    let initiates = "07[IKE] initiating IKE_SA a[1] to 203.0.113.5\n";
+    let up = "07[IKE] IKE_SA a[1] established between 198.51.100.1[a]...203.0.113.5[b]\n";
+    for (name, text, expected) in [
+        (
+            "word",
+            format!("{up}07[IKE] traffic selectors 10.1.0.0/24 === 10.2.0.0/24  inacceptable\n"),
+            "TRAFFIC_SELECTOR",
+        ),
+        (
+            "own key",
+            format!("{begun}07[IKE] authentication of 'gw.example' (myself) with RSA signature failed\n"),
+            "AUTH_FAILED",
+        ),
+        (
+            "method",
+            format!(
+                "{initiates}07[IKE] EAP method not supported, sending EAP_NAK\n07[IKE] giving up after 5 retransmits\n"
+            ),
+            "AUTH_FAILED",
+        ),
+        ("password", format!("{begun}07[IKE] EAP-MS-CHAPv2 verification failed, retry (1)\n"), "AUTH_FAILED"),
+        (
+            "pool",
+            format!(
+                "{begun}{up}07[CFG] pool 'rw' is full, unable to assign address\n07[IKE] configuration payload negotiation failed, no CHILD_SA built\n"
+            ),
+            "CHILD_FAILED_IKE_KEPT",
+        ),
+        ("another name", "07[CFG] no config named 'nope'\n".into(), "NOT_STARTED"),
+    ] {
+        assert_eq!(first(&text), (Severity::Error, expected), "{name}: {:?}", report(&text).findings);
+    }
+}
+
+#[test]
 fn events_without_times_do_not_tell_a_renewal_from_a_replacement() {
     let each =
         "Phase 1 established : 10.9.0.1[500] -> 10.9.0.2[500]\nPhase 2 established : 10.9.0.1[500] -> 10.9.0.2[500]\n";
