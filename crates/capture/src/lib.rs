@@ -11,9 +11,10 @@ pub mod fuzzing;
 mod keys;
 mod tracker;
 
-pub use datagram::{Content, Datagram, Piece, decapsulate};
+pub use datagram::{Content, Datagram, First, Piece, decapsulate};
 pub use decrypt::Unopened;
 pub use file::{CaptureError, LinkType, Packet, Reader};
+pub use fragments::{Pieces, Whole};
 pub use keys::{BadKeyLine, Keys};
 pub use tracker::{KeyUse, Tracker, Tracks};
 

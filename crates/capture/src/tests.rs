@@ -2,6 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod pieces;
+
 /// Ethernet, one VLAN tag, IPv4, UDP.
 fn frame(port: u16, data: &[u8]) -> Vec<u8> {
     let mut frame = vec![0; 12];
@@ -77,11 +79,15 @@ fn pcapng_enhanced_packets() {
 fn port_4500_tells_ike_from_esp_and_fragments_are_named() {
     let content = |octets: &[u8]| decapsulate(LinkType(1), octets).map(|datagram| format!("{:?}", datagram.content));
     assert_eq!(content(&frame(4500, &[0, 0, 0, 0, 9])).unwrap(), "Ike([9])");
-    assert_eq!(content(&frame(4500, &[0, 0, 1, 0, 9])).unwrap(), "Esp(256)");
+    assert_eq!(content(&frame(4500, &[0, 0, 1, 0, 9])).unwrap(), "Esp(256, None)");
     assert_eq!(content(&frame(53, &[0; 30])), None);
     let mut fragment = frame(500, b"ike");
     fragment[18 + 6] = 0x20;
-    assert!(content(&fragment).unwrap().starts_with("First([105, 107, 101], 3"), "{:?}", content(&fragment));
+    assert!(
+        content(&fragment).unwrap().starts_with("First(First { message: [105, 107, 101], length: 3, "),
+        "{:?}",
+        content(&fragment)
+    );
     fragment[18 + 7] = 1;
     assert!(content(&fragment).unwrap().starts_with("Fragment("));
 }
@@ -115,7 +121,7 @@ fn counted(path: &std::path::Path) -> (u32, u32, u64) {
     while let Some(packet) = reader.next_packet().unwrap() {
         match decapsulate(packet.link, packet.octets).map(|datagram| datagram.content) {
             Some(Content::Ike(_)) => ike += 1,
-            Some(Content::Esp(_)) => esp += 1,
+            Some(Content::Esp(..)) => esp += 1,
             _ => {}
         }
     }
@@ -188,7 +194,7 @@ fn esp_counts_for_the_sa_that_was_there() {
     let ends = [std::net::SocketAddr::from(([192, 0, 2, 1], 500)), ([192, 0, 2, 2], 500).into()];
     let esp = |tracker: &mut Tracker, from: usize| {
         let (source, destination) = (ends[from], ends[1 - from]);
-        tracker.take(0, &Datagram { source, destination, content: Content::Esp(7) });
+        tracker.take(0, &Datagram { source, destination, content: Content::Esp(7, None) });
     };
     esp(&mut tracker, 0);
     let mut init = vec![0; 28];
@@ -473,38 +479,6 @@ fn both_sides_of_a_translator_are_one_sa() {
 }
 
 #[test]
-fn a_message_of_which_a_fragment_is_missing_is_told() {
-    let whole = udp(1, 2, (500, 500), &message(2, 1, 200));
-    let piece = |from: usize, to: usize, more: bool| {
-        let mut packet = whole[..20].to_vec();
-        packet.extend(&whole[20 + from..20 + to]);
-        let total = packet.len() as u16;
-        packet[2..4].copy_from_slice(&total.to_be_bytes());
-        packet[4..6].copy_from_slice(&[7, 7]);
-        packet[6..8].copy_from_slice(&((from / 8) as u16 | if more { 0x2000 } else { 0 }).to_be_bytes());
-        packet
-    };
-    let torn = |pieces: &[(usize, usize, bool)]| {
-        let packets: Vec<_> = pieces.iter().map(|(from, to, more)| (1000, piece(*from, *to, *more))).collect();
-        let tracks = tracked(&packets);
-        (tracks.sas.first().map(|sa| (sa.torn, sa.messages[0].octets)), tracks.fragments)
-    };
-    assert_eq!(torn(&[(0, 80, true), (80, 160, true), (160, 208, false)]), (Some(([0, 0], 200)), 2));
-    assert_eq!(torn(&[(160, 208, false), (80, 160, true), (0, 80, true)]), (Some(([0, 0], 200)), 2), "in any order");
-    assert_eq!(torn(&[(0, 80, true), (160, 208, false)]), (Some(([1, 0], 200)), 1));
-    assert_eq!(torn(&[(0, 80, true)]), (Some(([1, 0], 200)), 0));
-    assert_eq!(torn(&[(80, 160, true), (160, 208, false)]), (None, 2), "whose it is, nobody knows");
-    // Fragments of other traffic do not add up.
-    let mut tracker = Tracker::default();
-    for id in 0..20_000_u16 {
-        let mut packet = piece(80, 160, true);
-        packet[4..6].copy_from_slice(&id.to_be_bytes());
-        tracker.take(1, &decapsulate(LinkType(101), &packet).unwrap());
-    }
-    assert_eq!(tracker.finish().fragments, 20_000);
-}
-
-#[test]
 fn ike_is_known_by_its_header_on_other_ports() {
     let exchange = |ports: (u16, u16)| -> Vec<(u64, Vec<u8>)> {
         let back = (ports.1, ports.0);
@@ -519,6 +493,59 @@ fn ike_is_known_by_its_header_on_other_ports() {
     let mut longer = message(2, 1, 100);
     longer.push(0);
     assert_eq!(count(&[(1000, udp(1, 2, (53, 4000), &longer))]), 0);
+}
+
+/// Between ports of a forwarding, or of a daemon that was told so, ESP in UDP is counted and the SA is followed when it is
+/// replaced.
+#[test]
+fn esp_and_later_sas_are_known_where_ike_is_behind_the_marker() {
+    let marked = |octets: Vec<u8>| [vec![0; 4], octets].concat();
+    let (there, back) = ((20_000, 4501), (4501, 20_000));
+    let esp = [0, 0, 9, 9].into_iter().chain(0..32).collect::<Vec<u8>>();
+    let mut replaced = message(2, 4, 120);
+    replaced[..8].fill(9);
+    let packets = [
+        (500, udp(1, 2, there, &esp)),
+        (1000, udp(1, 2, there, &marked(message(2, 1, 100)))),
+        (2000, udp(2, 1, back, &marked(message(2, 2, 100)))),
+        (3000, udp(1, 2, there, &esp)),
+        (3001, udp(1, 2, there, &esp)),
+        (3002, udp(2, 1, back, &esp)),
+        (3003, udp(2, 1, (53, 20_000), &esp)),
+        (3004, udp(2, 1, back, &esp[..30])),
+        (4000, udp(1, 2, there, &marked(replaced.clone()))),
+        (4001, udp(1, 2, (53, 4501), &marked(replaced))),
+    ];
+    let tracks = tracked(&packets);
+    let found: Vec<_> = tracks.sas.iter().map(|sa| (sa.messages.len(), sa.esp)).collect();
+    assert_eq!(found, [(2, [2, 1]), (1, [0, 0])]);
+    // Without the marker the ports are IKE's only.
+    let bare = [(1000, udp(1, 2, there, &message(2, 1, 100))), (3000, udp(1, 2, there, &esp))];
+    assert_eq!(tracked(&bare).sas[0].esp, [0, 0]);
+}
+
+proptest! {
+    /// What others send makes no SA, and is no ESP of one.
+    #[test]
+    fn other_traffic_makes_no_sa(
+        datagrams in proptest::collection::vec((1024..60_000u16, 1024..60_000u16, proptest::collection::vec(any::<u8>(), 0..120), any::<bool>()), 0..40),
+        version in 0..3u8,
+        exchange in 30..48u8,
+    ) {
+        let packets = datagrams.iter().filter(|(a, b, ..)| ![*a, *b].contains(&4500)).map(|(a, b, data, header)| {
+            let mut data = data.clone();
+            // A length at the same place as IKE's, versions and kinds like IKE's, but no beginning of an SA.
+            if *header && data.len() >= 28 {
+                (data[17], data[18]) = (version << 4, exchange);
+                let length = data.len() as u32;
+                data[24..28].copy_from_slice(&length.to_be_bytes());
+                data[8] |= 1;
+            }
+            (1000, udp(1, 2, (*a, *b), &data))
+        });
+        let tracks = tracked(&packets.collect::<Vec<_>>());
+        prop_assert_eq!((tracks.sas.len(), tracks.unreadable), (0, 0));
+    }
 }
 
 /// RFC 9329: named, as it is not read.

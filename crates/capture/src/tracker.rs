@@ -1,10 +1,10 @@
 //! Follows IKE SAs passively: every message of each, with who sent it and how often, and with keys what is inside.
 
 use crate::decrypt::{V1, V2};
-use crate::fragments::Fragments;
-use crate::{Content, Datagram, Keys, Unopened};
+use crate::fragments::{Assembled, Beginning, Fragments};
+use crate::{Content, Datagram, First, Keys, Pieces, Unopened, Whole};
 use model::{ObservedInside, ObservedMessage, ObservedSa, ObservedTooBig, ObservedUnreachable, Role};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 use wire::{
@@ -22,9 +22,24 @@ const MAX_PAIRS: usize = 65_536;
 const SAME_PACKET: u64 = 100_000_000;
 /// Addresses of one end of an SA that are told apart.
 const MAX_ADDRESSES: usize = 8;
+/// So many octets tell a message from others of its length, of which the capture or the first fragment of IP has not all:
+/// where a retransmission is cut may differ. Behind the header they have the IV, or nonces and public values.
+const BEGINNING: usize = 512;
+
+/// Where a message was put.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    /// The SA, by number.
+    sa: usize,
+    sender: Role,
+    /// The message, by number; none where the SA has too many.
+    message: Option<usize>,
+}
 
 struct Track {
     sa: ObservedSa,
+    /// Messages in the clear, by number, of which the end was not seen.
+    cut: BTreeSet<usize>,
     /// Fingerprints of the messages kept, with their position.
     seen: BTreeMap<u64, usize>,
     /// ESP packets of its two addresses before it began.
@@ -66,8 +81,10 @@ pub struct Tracks {
     pub unreadable: u64,
     /// IKE messages that start a further SA when there were too many already.
     pub left_out: u64,
-    /// Further fragments of IP packets, which are not put together.
+    /// Fragments of IP packets with UDP that did not become whole.
     pub fragments: u64,
+    /// What came of the other fragments.
+    pub pieces: Pieces,
     /// Segments of IKE over TCP (RFC 9329), which is not read.
     pub tcp: u64,
     /// What came of each key, in order of lines.
@@ -79,13 +96,15 @@ pub struct Tracks {
 pub struct Tracker {
     tracks: Vec<Track>,
     by_spi: BTreeMap<(IkeSpi, u8), usize>,
+    /// Ports, other than IKE's, between which messages of SAs that are known went behind the non-ESP marker: from the one
+    /// with the lower address to the other.
+    ports: BTreeSet<(SocketAddr, SocketAddr)>,
     /// How many packets, and when the last one was seen.
     esp: BTreeMap<(IpAddr, IpAddr), (u64, u64)>,
     unreachable: BTreeMap<(IpAddr, IpAddr), ObservedUnreachable>,
     too_big: BTreeMap<(IpAddr, IpAddr), ObservedTooBig>,
     unreadable: u64,
     left_out: u64,
-    fragments: u64,
     pieces: Fragments,
     tcp: u64,
     keys: Keys,
@@ -96,6 +115,16 @@ fn fingerprint(octets: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     octets.hash(&mut hasher);
     hasher.finish()
+}
+
+/// What tells a message by its beginning.
+fn beginning(octets: &[u8], length: usize) -> u64 {
+    fingerprint(octets.get(..BEGINNING).unwrap_or(octets)) ^ length as u64
+}
+
+/// The two ends of a way, whichever of them sent.
+fn way(from: SocketAddr, to: SocketAddr) -> (SocketAddr, SocketAddr) {
+    (from.min(to), from.max(to))
 }
 
 /// The shortest lifetime in seconds that is proposed.
@@ -144,44 +173,49 @@ impl Tracker {
         Self { keys, used, ..Self::default() }
     }
 
-    /// Takes one datagram, seen at this time (nanoseconds since 1970).
-    pub fn take(&mut self, time: u64, datagram: &Datagram<'_>) {
+    /// Takes one datagram, seen at this time (nanoseconds since 1970). If it is the last missing fragment of a message, the
+    /// message.
+    pub fn take(&mut self, time: u64, datagram: &Datagram<'_>) -> Option<Whole> {
         let (from, to) = (datagram.source, datagram.destination);
+        let pair = (from.ip(), to.ip());
         match datagram.content {
             Content::Ike(octets) => _ = self.message(time, from, to, octets, octets.len()),
             Content::IkeCut(octets, length) => _ = self.message(time, from, to, octets, length),
-            Content::Elsewhere(octets, length) => {
-                if self.expects(octets, length) {
-                    self.message(time, from, to, octets, length);
+            Content::Elsewhere(octets, length, marked) => {
+                if self.expects(from, to, octets, length) {
+                    let place = self.message(time, from, to, octets, length);
+                    if marked && place.is_some() && self.ports.len() < MAX_PAIRS {
+                        self.ports.insert(way(from, to));
+                    }
                 }
             }
-            Content::First(octets, length, piece) => {
-                let of = self.message(time, from, to, octets, length);
-                self.pieces.take(from.ip(), to.ip(), piece, of);
+            Content::EspElsewhere => {
+                if !self.ports.is_empty() && self.ports.contains(&way(from, to)) {
+                    self.esp(time, pair);
+                }
             }
+            Content::First(first) => return self.first(time, from, to, &first),
+            Content::Fragment(piece) => {
+                let assembled = self.pieces.take(time, pair, &piece)?;
+                return Some(self.assembled(time, assembled));
+            }
+            Content::OtherFirst(id) => self.pieces.other(time, pair, id),
             Content::Tcp => self.tcp += 1,
             Content::Unreachable(why) => {
-                let pair = (from.ip(), to.ip());
                 if self.unreachable.len() < MAX_PAIRS || self.unreachable.contains_key(&pair) {
                     let new = ObservedUnreachable { sender: Role::Initiator, why, times: 0, last: time };
                     let said = self.unreachable.entry(pair).or_insert(new);
                     (said.why, said.times, said.last) = (why, said.times.saturating_add(1), time.max(said.last));
                 }
             }
-            Content::Esp(_) => {
-                let pair = (from.ip(), to.ip());
-                if self.esp.len() < MAX_PAIRS || self.esp.contains_key(&pair) {
-                    let (count, last) = self.esp.entry(pair).or_default();
-                    (*count, *last) = (*count + 1, time.max(*last));
+            Content::Esp(_, first) => {
+                self.esp(time, pair);
+                if let Some(id) = first {
+                    self.pieces.other(time, pair, id);
                 }
             }
             Content::Keepalive => {}
-            Content::Fragment(piece) => {
-                self.fragments += 1;
-                self.pieces.take(from.ip(), to.ip(), piece, None);
-            }
             Content::TooBig(mtu) => {
-                let pair = (from.ip(), to.ip());
                 if self.too_big.len() < MAX_PAIRS || self.too_big.contains_key(&pair) {
                     let new = ObservedTooBig { sender: Role::Initiator, times: 0, mtu, first: time, last: time };
                     let said = self.too_big.entry(pair).or_insert(new);
@@ -190,6 +224,65 @@ impl Tracker {
                 }
             }
         }
+        None
+    }
+
+    fn esp(&mut self, time: u64, pair: (IpAddr, IpAddr)) {
+        if self.esp.len() < MAX_PAIRS || self.esp.contains_key(&pair) {
+            let (count, last) = self.esp.entry(pair).or_default();
+            (*count, *last) = (*count + 1, time.max(*last));
+        }
+    }
+
+    /// Takes the first fragment of a message, which has its header, as a rule: the message is there, whatever comes of the
+    /// rest.
+    fn first(&mut self, time: u64, from: SocketAddr, to: SocketAddr, first: &First<'_>) -> Option<Whole> {
+        let readable = first.message.len() >= HEADER_LEN.min(first.length);
+        let wanted = first.known_port || self.expects(from, to, first.message, first.length);
+        let of = if readable && wanted { self.message(time, from, to, first.message, first.length) } else { None };
+        if of.is_none() && (readable || !wanted) {
+            self.pieces.other(time, (from.ip(), to.ip()), first.piece.id);
+            return None;
+        }
+        let beginning = Beginning { source: from, destination: to, before: first.before, of };
+        let assembled = self.pieces.begin(time, &first.piece, beginning)?;
+        Some(self.assembled(time, assembled))
+    }
+
+    /// Takes a message that came in fragments and is whole.
+    fn assembled(&mut self, time: u64, Assembled { beginning, octets }: Assembled) -> Whole {
+        let Beginning { source, destination, of, .. } = beginning;
+        match of {
+            None => _ = self.message(time, source, destination, &octets, octets.len()),
+            Some(place) => {
+                if let (Some(at), Some(track), Ok(header)) =
+                    (place.message, self.tracks.get_mut(place.sa), Header::parse(&octets))
+                {
+                    let outcome = track.complete(at, place.sender, &header, &octets);
+                    self.note(place.sa, outcome);
+                }
+            }
+        }
+        Whole { source, destination, octets }
+    }
+
+    /// Notes what came of a key.
+    fn note(&mut self, sa: usize, outcome: Outcome) {
+        if let Some((line, result)) = outcome
+            && let (Some(used), Some(track)) = (self.used.get_mut(&line), self.tracks.get(sa))
+        {
+            used.spis = Some(track.sa.spis);
+            match result {
+                Ok(()) => used.opened += 1,
+                Err(why) => (used.failed, used.why) = (used.failed + 1, Some(why)),
+            }
+        }
+    }
+
+    /// Octets that are kept of pieces.
+    #[cfg(test)]
+    pub(crate) fn kept_of_pieces(&self) -> usize {
+        self.pieces.octets()
     }
 
     fn esp_between(&self, sa: &ObservedSa) -> [u64; 2] {
@@ -225,23 +318,19 @@ impl Tracker {
         i.into_iter().chain(r).max_by_key(|said| said.times)
     }
 
-    /// Whether what comes on other ports is a message of an SA that is known, or the first one of a new SA.
-    fn expects(&self, octets: &[u8], length: usize) -> bool {
+    /// Whether what comes on other ports is a message of an SA that is known, or the first one of a new SA, or comes where
+    /// messages of an SA do: the SPIs of one that replaces it are agreed upon inside.
+    fn expects(&self, from: SocketAddr, to: SocketAddr, octets: &[u8], length: usize) -> bool {
         let Some(header) = header(octets, length) else { return false };
         let kinds = [ExchangeType::IKE_SA_INIT, ExchangeType::IDENTITY_PROTECTION, ExchangeType::AGGRESSIVE];
         let first = header.spis.responder.is_zero() && header.message_id == 0 && kinds.contains(&header.exchange);
-        first || self.by_spi.contains_key(&(header.spis.initiator, header.version.major()))
+        first
+            || self.by_spi.contains_key(&(header.spis.initiator, header.version.major()))
+            || self.ports.contains(&way(from, to)) && !header.spis.responder.is_zero()
     }
 
-    /// Takes a message of so many octets, of which the first are here: the SA that it is of, by number, and who sent it.
-    fn message(
-        &mut self,
-        time: u64,
-        from: SocketAddr,
-        to: SocketAddr,
-        octets: &[u8],
-        length: usize,
-    ) -> Option<(usize, Role)> {
+    /// Takes a message of so many octets, of which the first are here: where it is put.
+    fn message(&mut self, time: u64, from: SocketAddr, to: SocketAddr, octets: &[u8], length: usize) -> Option<Place> {
         let header = match header(octets, length) {
             Some(header) if matches!(header.version.major(), 1 | 2) => header,
             _ => {
@@ -282,7 +371,8 @@ impl Tracker {
                 let phase1 = if version == 1 { self.keys.v1.remove(&header.spis.initiator) } else { None };
                 let opener = phase1.map_or(Opener::None, |key| Opener::V1(Box::new(V1::new(key))));
                 let others = [Vec::new(), Vec::new()];
-                self.tracks.push(Track { sa, seen: BTreeMap::new(), esp_before, opener, others });
+                let (seen, cut) = (BTreeMap::new(), BTreeSet::new());
+                self.tracks.push(Track { sa, cut, seen, esp_before, opener, others });
                 self.by_spi.insert(key, self.tracks.len() - 1);
                 self.tracks.len() - 1
             }
@@ -294,16 +384,10 @@ impl Tracker {
         {
             track.opener = Opener::V2(Box::new(V2::new(keys)));
         }
-        if let Some((line, result)) = track.take(time, (from, to), &header, octets)
-            && let Some(used) = self.used.get_mut(&line)
-        {
-            used.spis = Some(track.sa.spis);
-            match result {
-                Ok(()) => used.opened += 1,
-                Err(why) => (used.failed, used.why) = (used.failed + 1, Some(why)),
-            }
-        }
-        Some((index, track.sender(&header, from)))
+        let (message, outcome) = track.take(time, (from, to), &header, octets);
+        let sender = track.sender(&header, from);
+        self.note(index, outcome);
+        Some(Place { sa: index, sender, message })
     }
 
     /// Everything is seen.
@@ -315,10 +399,19 @@ impl Tracker {
         for (((track, said), unreachable), last) in self.tracks.iter_mut().zip(too_big).zip(unreachable).zip(last) {
             (track.sa.too_big, track.sa.unreachable, track.sa.esp_last) = (said, unreachable, last);
         }
-        for (index, sender) in std::mem::take(&mut self.pieces).finish() {
-            if let Some(track) = self.tracks.get_mut(index) {
+        let (torn, fragments, pieces) = std::mem::take(&mut self.pieces).finish();
+        for Place { sa, sender, .. } in torn {
+            if let Some(track) = self.tracks.get_mut(sa) {
                 let [i, r] = &mut track.sa.torn;
                 *(if sender == Role::Initiator { i } else { r }) += 1;
+            }
+        }
+        // What is cut off may have been there.
+        for track in &mut self.tracks {
+            for at in std::mem::take(&mut track.cut) {
+                if let Some(sender) = track.sa.messages.get(at).map(|message| message.sender) {
+                    track.looks_for_nat(sender, true);
+                }
             }
         }
         let finished = |(mut track, now): (Track, [u64; 2])| {
@@ -330,12 +423,16 @@ impl Tracker {
             sas: std::mem::take(&mut self.tracks).into_iter().zip(esp).map(finished).collect(),
             unreadable: self.unreadable,
             left_out: self.left_out,
-            fragments: self.fragments,
+            fragments,
+            pieces,
             tcp: self.tcp,
             keys: self.used.into_values().collect(),
         }
     }
 }
+
+/// If there is a key for a message: its line, and whether it opened it.
+type Outcome = Option<(usize, Result<(), Unopened>)>;
 
 impl Opener {
     /// Opens a message: which key did, and what is in it.
@@ -391,19 +488,24 @@ impl Track {
         }
     }
 
-    /// Takes a message. If there is a key for it: its line, and whether it opened it.
+    /// Takes a message: where it is put, and what came of its key.
     fn take(
         &mut self,
         time: u64,
         (from, to): (SocketAddr, SocketAddr),
         header: &Header,
         octets: &[u8],
-    ) -> Option<(usize, Result<(), Unopened>)> {
+    ) -> (Option<usize>, Outcome) {
         if self.sa.spis.responder.is_zero() && !header.spis.responder.is_zero() {
             self.sa.spis.responder = header.spis.responder;
         }
-        let fingerprint = fingerprint(octets);
-        if let Some(message) = self.seen.get(&fingerprint).and_then(|at| self.sa.messages.get_mut(*at)) {
+        let length = usize::try_from(header.length).unwrap_or(usize::MAX).max(octets.len());
+        let cut = length > octets.len();
+        let prints = [fingerprint(octets), beginning(octets, length)];
+        // Of two whole messages all octets tell.
+        let print = prints.get(usize::from(cut)).copied().unwrap_or_default();
+        let seen = self.seen.get(&print).copied();
+        if let Some((at, message)) = seen.and_then(|at| Some((at, self.sa.messages.get_mut(at)?))) {
             let sender = message.sender;
             // Without times nothing tells the two apart.
             if time == 0 || time.abs_diff(message.last) >= SAME_PACKET {
@@ -412,7 +514,7 @@ impl Track {
                 message.first = message.first.min(time);
             }
             self.translated(sender, (from, to));
-            return None;
+            return (Some(at), None);
         }
         let sender = self.sender(header, from);
         let response = self.sa.version == 2 && header.is_response();
@@ -428,36 +530,31 @@ impl Track {
         let known = if fragment { self.sa.messages.iter().position(same) } else { None };
         if known.is_none() && self.sa.messages.len() >= MAX_MESSAGES {
             self.sa.more += 1;
-            return None;
+            return (None, None);
         }
-        let length = usize::try_from(header.length).unwrap_or(usize::MAX).max(octets.len());
-        let cut = length > octets.len();
-        let opened = if encrypted && !cut { self.opener.open(header, sender, octets) } else { None };
-        let (outcome, inside) = match opened {
-            None => (None, None),
-            Some((line, Ok(inside))) => (Some((line, Ok(()))), inside.map(Box::new)),
-            Some((line, Err(why))) => {
-                let [i, r] = &mut self.sa.unopened;
-                *(if sender == Role::Initiator { i } else { r }) += 1;
-                (Some((line, Err(why))), None)
-            }
-        };
+        let (outcome, inside) = if encrypted && !cut { self.open(sender, header, octets) } else { (None, None) };
         if let Some(message) = known.and_then(|at| self.sa.messages.get_mut(at)) {
             message.last = time;
             message.inside = message.inside.take().or(inside);
-            return outcome;
+            return (known, outcome);
         }
+        let at = self.sa.messages.len();
         let (has_sa, notifies) = match encrypted {
             true => (false, Vec::new()),
             // The first payload is known all the same.
             false if cut => {
-                // What is cut off may have been there.
-                self.looks_for_nat(sender, true);
+                self.cut.insert(at);
                 (matches!((self.sa.version, header.next_payload.0), (1, 1) | (2, 33)), Vec::new())
             }
             false => self.clear(sender, header, octets),
         };
-        self.seen.insert(fingerprint, self.sa.messages.len());
+        let [whole, beginning] = prints;
+        if !cut {
+            self.seen.insert(whole, at);
+        }
+        if cut || length > BEGINNING {
+            self.seen.insert(beginning, at);
+        }
         self.sa.messages.push(ObservedMessage {
             sender,
             exchange: header.exchange,
@@ -474,6 +571,39 @@ impl Track {
             has_sa,
             inside,
         });
+        (Some(at), outcome)
+    }
+
+    /// Opens what is encrypted: what came of the key, and what is inside.
+    fn open(&mut self, sender: Role, header: &Header, octets: &[u8]) -> (Outcome, Option<Box<ObservedInside>>) {
+        match self.opener.open(header, sender, octets) {
+            None => (None, None),
+            Some((line, Ok(inside))) => (Some((line, Ok(()))), inside.map(Box::new)),
+            Some((line, Err(why))) => {
+                let [i, r] = &mut self.sa.unopened;
+                *(if sender == Role::Initiator { i } else { r }) += 1;
+                (Some((line, Err(why))), None)
+            }
+        }
+    }
+
+    /// Takes the whole of a message of which the beginning was taken, and that is no repetition: what came of its key.
+    fn complete(&mut self, at: usize, sender: Role, header: &Header, octets: &[u8]) -> Outcome {
+        let print = fingerprint(octets);
+        if self.seen.contains_key(&print) {
+            return None;
+        }
+        self.seen.insert(print, at);
+        let encrypted = self.sa.messages.get(at)?.encrypted;
+        let (outcome, inside) = if encrypted { self.open(sender, header, octets) } else { (None, None) };
+        if !encrypted {
+            self.cut.remove(&at);
+            let (has_sa, notifies) = self.clear(sender, header, octets);
+            let message = self.sa.messages.get_mut(at)?;
+            (message.has_sa, message.notifies) = (has_sa, notifies);
+        }
+        let message = self.sa.messages.get_mut(at)?;
+        message.inside = message.inside.take().or(inside);
         outcome
     }
 

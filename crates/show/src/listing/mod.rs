@@ -13,6 +13,9 @@ mod own;
 #[cfg(test)]
 mod tests;
 mod time;
+mod tunnels;
+#[cfg(test)]
+mod tunnels_tests;
 mod vendors;
 
 use crate::{racoonctl, tmsh};
@@ -56,13 +59,23 @@ pub enum Dialect {
     FortinetSummary,
     /// `show vpn ike-sa`.
     PaloAlto,
+    /// `show crypto ipsec sa`: IPsec SAs.
+    CiscoIpsec,
+    /// `show security ipsec security-associations` and `inactive-tunnels`: IPsec SAs.
+    JuniperIpsec,
+    /// `show vpn ipsec-sa`: IPsec SAs.
+    PaloAltoIpsec,
+    /// `show vpn flow`: tunnels with their counters.
+    PaloAltoFlow,
+    /// `diagnose vpn tunnel list`: tunnels with their counters.
+    FortinetTunnels,
     /// `shrike show`.
     Own,
 }
 
 impl Dialect {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 22] = [
         Self::Racoonctl,
         Self::Tmsh,
         Self::Swanctl,
@@ -79,6 +92,11 @@ impl Dialect {
         Self::Fortinet,
         Self::FortinetSummary,
         Self::PaloAlto,
+        Self::CiscoIpsec,
+        Self::JuniperIpsec,
+        Self::PaloAltoIpsec,
+        Self::PaloAltoFlow,
+        Self::FortinetTunnels,
         Self::Own,
     ];
 
@@ -101,13 +119,20 @@ impl Dialect {
             Self::Fortinet => "diagnose vpn ike gateway list",
             Self::FortinetSummary => "get vpn ipsec tunnel summary",
             Self::PaloAlto => "show vpn ike-sa",
+            Self::CiscoIpsec => "show crypto ipsec sa",
+            Self::JuniperIpsec => "show security ipsec security-associations",
+            Self::PaloAltoIpsec => "show vpn ipsec-sa",
+            Self::PaloAltoFlow => "show vpn flow",
+            Self::FortinetTunnels => "diagnose vpn tunnel list",
             Self::Own => "shrike show",
         }
     }
 
     /// Whether it lists IPsec SAs and no IKE SAs.
     pub fn is_ipsec(self) -> bool {
-        matches!(self, Self::Setkey | Self::IpXfrm | Self::TmshIpsec)
+        let of_unix = matches!(self, Self::Setkey | Self::IpXfrm | Self::TmshIpsec);
+        let of_makers = matches!(self, Self::CiscoIpsec | Self::JuniperIpsec | Self::PaloAltoIpsec);
+        of_unix || of_makers || matches!(self, Self::PaloAltoFlow | Self::FortinetTunnels)
     }
 
     /// Words of a command line that ask for it, all of one of these.
@@ -135,6 +160,15 @@ impl Dialect {
             Self::Fortinet => &[&["diagnose vpn ike gateway list"], &["diag vpn ike gateway list"]],
             Self::FortinetSummary => &[&["get vpn ipsec tunnel summary"]],
             Self::PaloAlto => &[&["show vpn ike-sa"]],
+            Self::CiscoIpsec => &[&["show crypto ipsec sa"], &["sh cry ips sa"]],
+            Self::JuniperIpsec => &[
+                &["show security ipsec security-associations"],
+                &["show security ipsec sa"],
+                &["show security ipsec inactive-tunnels"],
+            ],
+            Self::PaloAltoIpsec => &[&["show vpn ipsec-sa"]],
+            Self::PaloAltoFlow => &[&["show vpn flow"]],
+            Self::FortinetTunnels => &[&["diagnose vpn tunnel list"], &["diag vpn tunnel list"]],
             Self::Own => &[&["shrike show"]],
         }
     }
@@ -284,6 +318,7 @@ fn command(line: &str) -> Option<Option<Dialect>> {
         "ip ",
         "diag",
         "get vpn",
+        "test vpn",
     ];
     let at_prompt = |text: &str| program.iter().any(|name| text.trim_start().starts_with(name));
     // `$ command`, `root@gw:~# command`, `[root@bigip:Active] config # command`, `router#command`; not `#1: "name" ...`.
@@ -340,6 +375,11 @@ fn listed(text: &str, known: &libreswan::Known<'_>, unread: &mut Vec<String>) ->
         (Dialect::Fortinet, vendors::fortinet(text)),
         (Dialect::FortinetSummary, vendors::fortinet_summary(text)),
         (Dialect::PaloAlto, vendors::palo_alto(text)),
+        (Dialect::CiscoIpsec, tunnels::cisco(text)),
+        (Dialect::JuniperIpsec, tunnels::juniper(text)),
+        (Dialect::PaloAltoIpsec, tunnels::palo_alto(text)),
+        (Dialect::PaloAltoFlow, tunnels::palo_alto_flow(text)),
+        (Dialect::FortinetTunnels, tunnels::fortinet(text)),
         (Dialect::Own, own::sas(text)),
     ];
     found.extend(others.into_iter().filter_map(|(dialect, sas)| Some((dialect, sas?))));

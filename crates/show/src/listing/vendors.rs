@@ -22,10 +22,20 @@ fn cookie(word: &str) -> Option<IkeSpi> {
 /// Juniper: a row has two cookies side by side; the address stands behind the mode, or in older versions behind the index.
 /// None without such a table.
 pub(super) fn juniper(text: &str) -> Option<Vec<ListedSa>> {
-    let (mut sas, mut recognised) = (Vec::new(), false);
+    let (mut sas, mut recognised, mut in_block) = (Vec::new(), false, false);
     for line in text.lines() {
         if line.contains("Index") && line.contains("Initiator cookie") {
-            recognised = true;
+            (recognised, in_block) = (true, false);
+            continue;
+        }
+        if let Some((peer, rest)) = line.trim().strip_prefix("IKE peer ").and_then(|rest| rest.split_once(',')) {
+            (recognised, in_block) = (true, true);
+            let name = rest.split_once("Gateway Name:").map(|(_, name)| name.trim().to_string());
+            sas.push(ListedSa { peer: peer.trim().to_string(), name, ..ListedSa::default() });
+            continue;
+        }
+        if let Some(sa) = sas.last_mut().filter(|_| in_block) {
+            juniper_detail(sa, line.trim());
             continue;
         }
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -53,6 +63,37 @@ pub(super) fn juniper(text: &str) -> Option<Vec<ListedSa>> {
         });
     }
     recognised.then_some(sas)
+}
+
+/// A line of a block of Juniper's `detail`.
+fn juniper_detail(sa: &mut ListedSa, line: &str) {
+    let behind = |label: &str| line.split_once(label).map(|(_, rest)| rest.split(',').next().unwrap_or(rest).trim());
+    if line.starts_with("Role:") {
+        sa.role = Some(if behind("Role:") == Some("Initiator") { Role::Initiator } else { Role::Responder });
+        sa.state = behind("State:").map(str::to_string);
+        sa.established = matches!(sa.state.as_deref(), Some("UP" | "Matured"));
+        sa.st = sa.established.then_some(9);
+    } else if let (Some(i), Some(r)) = (behind("Initiator cookie:"), behind("Responder cookie:")) {
+        sa.spis = cookie(i).zip(cookie(r)).map(|(initiator, responder)| SpiPair { initiator, responder });
+    } else if let Some(word) = behind("Exchange type:") {
+        (sa.version, sa.mode) = mode(word);
+    } else if let (Some(local), Some(remote)) = (behind("Local:"), behind("Remote:")) {
+        // Below, in a negotiation of phase 2, stand the same words.
+        if sa.source.is_none() {
+            sa.source = Some(end(local).0);
+            (sa.peer, sa.port) = end(remote);
+        }
+    } else if let Some(counts) = behind("IPSec security associations:") {
+        let number = |text: &str| first_word(text).parse::<u32>().ok();
+        let deleted = line.split_once("created,").and_then(|(_, rest)| number(rest));
+        // Each direction counts.
+        let there = number(counts).zip(deleted).map(|(created, deleted)| created.saturating_sub(deleted).div_ceil(2));
+        sa.phase2 = there.filter(|_| sa.established);
+    } else if let Some(word) = behind("Phase 2 negotiations in progress:") {
+        // It goes on being listed when it is over.
+        let asks = word != "0" && sa.established && sa.phase2 == Some(0);
+        sa.asking = asks.then(|| format!("{word} negotiations of phase 2"));
+    }
 }
 
 /// Fortinet: a block for each gateway, in it lines with a name and a colon, and for each IKE SA an `id/spi` first. None

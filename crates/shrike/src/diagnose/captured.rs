@@ -294,6 +294,88 @@ fn who_deletes_is_read_with_keys() {
     }
 }
 
+/// IPv4 packets with this datagram, each of which has no more than so many octets of content.
+fn packets(datagram: &sim::Datagram, id: u16, most: usize) -> Vec<Vec<u8>> {
+    let marked = [datagram.from.port(), datagram.to.port()].contains(&4500);
+    let marker: &[u8] = if marked { &[0; 4] } else { &[] };
+    let length = u16::try_from(8 + marker.len() + datagram.bytes.len()).unwrap();
+    let ports = [datagram.from.port(), datagram.to.port()].map(u16::to_be_bytes).concat();
+    let content = [&ports, &length.to_be_bytes()[..], &[0; 2], marker, &datagram.bytes].concat();
+    let addresses: Vec<u8> = [datagram.from.ip(), datagram.to.ip()]
+        .iter()
+        .flat_map(|address| match address {
+            IpAddr::V4(address) => address.octets(),
+            IpAddr::V6(address) => panic!("{address}"),
+        })
+        .collect();
+    let pieces: Vec<&[u8]> = content.chunks(most).collect();
+    let packet = |(at, piece): (usize, &&[u8])| {
+        let more = if at + 1 < pieces.len() { 0x2000 } else { 0 };
+        let total = u16::try_from(20 + piece.len()).unwrap().to_be_bytes();
+        let place = (u16::try_from(at * most / 8).unwrap() | more).to_be_bytes();
+        [&[0x45, 0][..], &total, &id.to_be_bytes(), &place, &[64, 17, 0, 0], &addresses, piece].concat()
+    };
+    pieces.iter().enumerate().map(packet).collect()
+}
+
+/// What a node captured, in fragments of IP of which the last comes first; some are left out.
+fn in_fragments(sim: &Sim, node: NodeId, keys: Keys, most: usize, lost: impl Fn(&sim::Datagram) -> bool) -> Unused {
+    let mut tracker = Tracker::with_keys(keys);
+    for (id, entry) in (0..).zip(sim.happened(node)) {
+        let (Happened::Sent(datagram) | Happened::Received(datagram)) = &entry.what else { continue };
+        if datagram.keepalive {
+            continue;
+        }
+        let packets = packets(datagram, id, most);
+        let left_out = usize::from(packets.len() > 1 && lost(datagram));
+        for packet in packets.iter().rev().skip(left_out) {
+            tracker.take(entry.at.as_nanos(), &capture::decapsulate(capture::LinkType(101), packet).unwrap());
+        }
+    }
+    Unused { damaged: 0, tracks: tracker.finish(), end: sim.now().as_nanos() }
+}
+
+/// Fragments of IP hide nothing from keys.
+#[test]
+fn what_came_in_fragments_of_ip_is_opened() {
+    for lines in [V2, MAIN, AGGRESSIVE] {
+        for translated in [false, true] {
+            let (a, b) = ends(lines, translated);
+            let mut sim = Sim::new(7);
+            let (a, b) = (sim.add(a.connection("dpd_delay = 30s")), sim.add(b));
+            sim.initiate(a, b);
+            sim.run_for(100 * SECOND);
+            let table = sim.decryption_tables(a);
+            let read = |most| in_fragments(&sim, a, Keys::parse(table.as_bytes()), most, |_| false).tracks;
+            let (whole, torn) = (read(1480), read(64));
+            assert!(whole.sas.iter().flat_map(|sa| &sa.messages).any(|m| m.inside.is_some()), "{lines:?}");
+            assert_eq!((whole.sas, whole.keys), (torn.sas, torn.keys), "{lines:?}");
+            assert!(torn.pieces.whole > 3 && torn.fragments == 0, "{:?}", torn.pieces);
+        }
+    }
+}
+
+/// Row 16: the path drops fragments, and a message in fragments is not there for the receiver.
+#[test]
+fn fragments_that_never_come_are_told() {
+    for lines in [V2, MAIN] {
+        let (a, b) = ends(lines, false);
+        let mut sim = Sim::new(7);
+        let (a, b) = (sim.add(a), sim.add(b));
+        let long = |datagram: &sim::Datagram| datagram.from.ip() == A.parse::<IpAddr>().unwrap();
+        // The first message passes: it is short where certificates are not.
+        let _ = sim.try_initiate(a, b);
+        sim.run_for(Duration::from_millis(1));
+        sim.blocks.push(blocked(Some(A), None, None));
+        sim.run_for(60 * SECOND);
+        let read = in_fragments(&sim, a, Keys::default(), 200, long);
+        let found = diag::observed_until(&read.tracks.sas, read.end);
+        let worst = found.iter().max_by_key(|f| f.severity).unwrap();
+        assert_eq!((worst.severity, worst.causes[0].code()), (Severity::Error, "P1_TIMEOUT"), "{found:#?}");
+        assert!(worst.evidence.iter().any(|line| line.contains("fragments of IP")), "{found:#?}");
+    }
+}
+
 /// The responder's answer told the initiator of the NAT, and what comes next goes to port 4500.
 #[test]
 fn a_responder_that_hears_no_more_behind_a_nat_names_port_4500() {

@@ -279,3 +279,56 @@ fn several_files_and_the_worst_first() {
     assert_eq!(document["findings"][1]["severity"], "ok", "{document:#}");
     [a, b].iter().for_each(|path| std::fs::remove_file(path).unwrap());
 }
+
+/// Tables of tunnels alone: there, down, and there with nothing that comes back.
+#[test]
+fn tunnels_of_other_makers() {
+    let cisco = |out: u64, back: u64, spi: &str| {
+        format!(
+            "R1#show crypto ipsec sa\n\ninterface: GigabitEthernet0/0\n    Crypto map tag: CMAP, local addr 198.51.100.1\n\n   local  ident (addr/mask/prot/port): (10.1.0.0/255.255.0.0/0/0)\n   remote ident (addr/mask/prot/port): (10.2.0.0/255.255.0.0/0/0)\n   current_peer 203.0.113.2 port 500\n    #pkts encaps: {out}, #pkts encrypt: {out}, #pkts digest: {out}\n    #pkts decaps: {back}, #pkts decrypt: {back}, #pkts verify: {back}\n     current outbound spi: {spi}\n"
+        )
+    };
+    let flow = |state: &str, out: u64, back: u64| {
+        format!(
+            "admin@pa> show vpn flow tunnel-id 1\n\ntunnel  to-hq\n        type:                   IPSec\n        local ip:               198.51.100.1\n        peer ip:                203.0.113.2\n        state:                  {state}\n        encap packets:          {out}\n        decap packets:          {back}\n"
+        )
+    };
+    let forti = |rest: &str, sa: u8| {
+        format!(
+            "fgt # diagnose vpn tunnel list\nlist all ipsec tunnel in vd 0\nname=hq ver=1 serial=2 198.51.100.1:0->203.0.113.2:0 dst_mtu=1500\nstat: {rest}\nproxyid=hq proto=0 sa={sa} ref=2 serial=1\n"
+        )
+    };
+    let xfrm = |from: u8, to: u8, packets: u32| {
+        format!(
+            "src 192.0.2.{from} dst 192.0.2.{to}\n\tproto esp spi 0xc1000000(3238002688) reqid 1(0x00000001) mode tunnel\n\tlifetime current:\n\t  {}(bytes), {packets}(packets)\n",
+            packets * 84
+        )
+    };
+    assert_eq!(one(&cisco(900, 800, "0x4A9B2B3C(1251683132)")), (Fine, None));
+    assert_eq!(one(&cisco(900, 0, "0x4A9B2B3C(1251683132)")), (Warning, Some("NATT")));
+    assert_eq!(one(&cisco(0, 0, "0x0(0)")), (Warning, Some("NOT_STARTED")));
+    assert_eq!(one(&flow("active", 900, 800)), (Fine, None));
+    assert_eq!(one(&flow("active", 900, 0)), (Warning, Some("NATT")));
+    assert_eq!(one(&flow("init", 0, 0)), (Warning, Some("NOT_STARTED")));
+    assert_eq!(one(&forti("rxp=44 txp=44 rxb=0 txb=2464", 1)), (Fine, None));
+    assert_eq!(one(&forti("rxp=0 txp=44 rxb=0 txb=2464", 1)), (Warning, Some("NATT")));
+    assert_eq!(one(&forti("rxp=0 txp=0 rxb=0 txb=0", 0)), (Warning, Some("NOT_STARTED")));
+    let two = verdicts(&["# ip -s xfrm state\n", &xfrm(1, 2, 30), &xfrm(2, 1, 0)].concat());
+    assert_eq!(two.iter().filter(|found| **found == (Warning, Some("NATT"))).count(), 1, "{two:?}");
+    let two = verdicts(&["# ip -s xfrm state\n", &xfrm(1, 2, 30), &xfrm(2, 1, 30)].concat());
+    assert!(two.iter().all(|(severity, _)| *severity <= Info), "{two:?}");
+    // A tunnel that is renewed in its time, and one that never gets so far.
+    let table = |second: u64, every: u64| {
+        format!(
+            "# t={} ms\nGwID/client IP  TnID   Peer-Address           Tunnel(Gateway)    Algorithm          SPI(in)  SPI(out) life(Sec/KB)             remain-time(Sec)\n1               1      203.0.113.2            to-hq(gw-hq)       ESP/A256/SHA256    {:08X} {:08X} 3600/Unlimited           {}\nShow IPSec SA: Total 1 tunnels found. 1 ipsec sa found.\n",
+            second * 1000,
+            second / every,
+            second / every,
+            3600 - second % every
+        )
+    };
+    let series = |every: u64| (0..40).map(|n| table(n * 60, every)).collect::<String>();
+    assert_eq!(one(&series(150)).0, Error);
+    let slow: String = (0..40).map(|n| table(n * 600, 3300)).collect();
+    assert!(one(&slow).0 <= Info, "{:?}", one(&slow));
+}

@@ -45,7 +45,10 @@ fn read(path: &str, keys: Keys, mut against: Option<&mut Against>) -> Result<Unu
             if let (Some(against), Content::Ike(octets)) = (against.as_mut(), datagram.content) {
                 against.take(datagram.source, datagram.destination, octets);
             }
-            tracker.take(packet.nanoseconds.unwrap_or(0), &datagram);
+            let whole = tracker.take(packet.nanoseconds.unwrap_or(0), &datagram);
+            if let (Some(against), Some(whole)) = (against.as_mut(), whole) {
+                against.take(whole.source, whole.destination, &whole.octets);
+            }
         }
     }
     Ok(Unused { damaged: reader.damaged(), tracks: tracker.finish(), end })
@@ -208,7 +211,7 @@ fn captured(
         (damaged, "damaged records"),
         (tracks.unreadable, "datagrams on IKE's ports that are no IKE"),
         (tracks.left_out, "messages of further SAs, which are too many"),
-        (tracks.fragments, "fragments of IP packets, which are not put together"),
+        (tracks.fragments, "fragments of IP packets that did not become whole"),
         (tracks.tcp, "segments of IKE over TCP (RFC 9329), which is not read"),
     ];
     notes.extend(counted.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{path}: left out {what} ({n})")));
