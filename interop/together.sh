@@ -3,9 +3,9 @@
 # made, the Child SA is rekeyed, the IKE SA is, one of each, the IKE SA is deleted. Afterwards both ends have the same SAs,
 # one of each kind, and carry traffic; a request that was refused for the time being is not repeated for ever.
 # libreswan 4.10 does not do its part (RFC 7296 sections 2.8.1 and 2.8.2): it keeps both Child SAs of two, loses its Child SAs with
-# the IKE SA that its maker deletes, and is stuck for good when our request comes while it makes one of its own. charon in
-# Shrike's place ends without a tunnel then. Shrike has to have one all the same, and to take
-# away within a minute what libreswan leaves.
+# the IKE SA that its maker deletes, and is stuck for good when our request comes while it makes one of its own. Shrike has to have
+# a tunnel all the same, and to take away within a minute what libreswan leaves. (charon in Shrike's place has two of each from
+# the first step on.)
 #   together.sh                 strongSwan, once
 #   together.sh --long [PEER..] strongSwan and libreswan, each five times (nightly)
 #   together.sh PEER...         some of them, once. Both ends on the kernel's ESP: in a guest where this one has none

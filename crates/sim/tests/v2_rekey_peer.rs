@@ -422,6 +422,34 @@ fn of_two_ike_sas_ours_goes_when_the_child_sas_are_under_the_other_one() {
     assert_eq!(scene.sim.plane(scene.node).installed().count(), 1);
 }
 
+/// As before, but ours is the one that stays. The peer's, which it does not use and does not delete, goes by a word of ours; a peer
+/// that never took our answer cannot answer that either.
+#[test]
+fn of_two_ike_sas_the_one_that_the_peer_leaves_goes() {
+    let mut scene = Scene::up(true);
+    let request = scene.rekey(false);
+    let ike = |spi: u8, nonce: u8| {
+        let mut chain = ChainBuilder::new();
+        chain.sa(&[proposal(ProposalProtocol::Ike, "aes128gcm16-prfsha256-x25519", &[spi; 8])]);
+        chain.nonce(&[nonce; 32]);
+        chain.ke(KeyExchangeId::CURVE_25519, Peer::new(Role::Responder, 8).public());
+        chain
+    };
+    assert!(scene.ask(ike(1, 0)).has(PayloadType::NONCE), "the lowest nonce is in the exchange of the peer");
+    let sent = scene.answer(&request, ike(2, 255));
+    assert!(sent[0].has(PayloadType::DELETE), "the old one is ours to delete");
+    scene.answer(&sent[0], ChainBuilder::new());
+    assert_eq!(scene.sim.snapshots(scene.node).len(), 2);
+    scene.sim.run_for(10_000 * MS);
+    let sent = scene.sent();
+    let to: Vec<[u8; 8]> = sent.iter().map(|m| Header::parse(m).unwrap().spis.initiator.0).collect();
+    assert_eq!(to, [[1; 8]]);
+    let left = scene.sim.snapshots(scene.node);
+    assert_eq!((left.len(), left[0].spis.responder.0, left[0].children.len()), (1, [2; 8], 1));
+    scene.sim.run_for(100_000 * MS);
+    assert!(scene.sent().is_empty());
+}
+
 /// An answer of ours that came while the peer made one of its own is lost to libreswan for good: it repeats its request, and
 /// sends by what we do not have.
 #[test]

@@ -183,8 +183,12 @@ impl Endpoint {
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         if due(sa.expires) {
             let reason = sa.replaced_by.map_or(FailureKind::Expired, |by| FailureKind::Replaced { by });
-            if sa.replaced_by.is_some() && sa.datagrams_in == 0 && !v2::doubtful(sa) {
-                // RFC 7296 section 2.25.2: the peer made it, but forgot its request before our answer came.
+            if sa.replaced_by.is_some() && sa.datagrams_in == 0 && sa.role == Role::Responder {
+                // RFC 7296 section 2.25.2: the peer made it, but forgot its request before our answer came. One that may have it
+                // all the same hears of the end, and need not answer.
+                if v2::doubtful(sa) {
+                    sa.enqueue(&mut self.cx, now, Task::DeleteIke { reason: reason.clone() });
+                }
                 return self.conclude(now, id, Verdict::End(reason));
             }
             return self.end(now, id, reason);

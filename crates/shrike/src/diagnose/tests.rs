@@ -830,8 +830,11 @@ fn a_capture_that_is_empty_says_so() {
 fn what_ended_before_it_was_renewed_says_what_to_change() {
     let mut sim = Sim::new(3);
     let here = sim.add(Site::new("a", "192.0.2.1").to("192.0.2.2").connection("reauth_time = 2s"));
-    let there = sim.add(b(&[]));
+    let there = sim.add(b(&["childless = never"]));
     sim.initiate(here, there);
+    sim.run_for(SECOND);
+    // Without a Child SA it cannot begin anew: this peer makes no IKE SA without one.
+    sim.terminate(here, &proto::Selection { child: Some("net".into()), ..proto::Selection::default() });
     sim.run_for(12 * SECOND);
     let found = diag::live(&score::over_vici(&sim, here));
     assert_eq!(found[0].causes.first().map(|cause| cause.code()), Some("LIFETIME"), "{found:?}");
