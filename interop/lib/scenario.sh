@@ -39,6 +39,15 @@ probed() {
     [[ $found == *"carries packets of up to"* ]] || { say "$found"; return 1; }
 }
 
+# black_hole   the cable takes less at the peer's end than it says at ours: the probe says so, with the length that passes
+black_hole() {
+    local found
+    inside b ip link set veth0 mtu 1300
+    found=$("$SHRIKE" --vici "unix://$LAB/a/vici" probe lab --to "$(inner b)" 2>&1)
+    inside b ip link set veth0 mtu 1500
+    [[ $found =~ 'WARNING  PATH_MTU'.*'up to 12'[0-9][0-9]' octets and none of 12' ]] || { say "$found"; return 1; }
+}
+
 # scenario TITLE ROLE TRAFFIC LIVENESS
 #   ROLE      of Shrike: initiator | responder
 #   TRAFFIC   yes | no (a peer without a data plane)
