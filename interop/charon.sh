@@ -37,5 +37,9 @@ for plane in $planes; do
         check "charon/$plane/$role: both daemons start" start_both || continue
         scenario "charon/$plane/$role" $role yes $liveness
     done
+    [ "$(subject_name)" = shrike ] || continue
+    lab_up
+    check "charon/$plane: established, for a probe" eval 'start_both && vici_initiate a && both_up' &&
+        check "charon/$plane: a black hole for long packets is probed" black_hole
 done
 finish

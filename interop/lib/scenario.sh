@@ -31,6 +31,23 @@ answered_by() {
     both_up
 }
 
+# probed   Shrike's own probe of the Child SA finds that packets of every length pass, and says so when diagnosed
+probed() {
+    local found; found=$("$SHRIKE" --vici "unix://$LAB/a/vici" probe lab --to "$(inner b)" 2>&1) &&
+        [[ $found == *"carries packets of up to"* ]] || { say "$found"; return 1; }
+    found=$("$SHRIKE" --vici "unix://$LAB/a/vici" diagnose -v 2>&1)
+    [[ $found == *"carries packets of up to"* ]] || { say "$found"; return 1; }
+}
+
+# black_hole   the cable takes less at the peer's end than it says at ours: the probe says so, with the length that passes
+black_hole() {
+    local found
+    inside b ip link set veth0 mtu 1300
+    found=$("$SHRIKE" --vici "unix://$LAB/a/vici" probe lab --to "$(inner b)" 2>&1)
+    inside b ip link set veth0 mtu 1500
+    [[ $found =~ 'WARNING  PATH_MTU'.*'up to 12'[0-9][0-9]' octets and none of 12' ]] || { say "$found"; return 1; }
+}
+
 # scenario TITLE ROLE TRAFFIC LIVENESS
 #   ROLE      of Shrike: initiator | responder
 #   TRAFFIC   yes | no (a peer without a data plane)
@@ -41,6 +58,7 @@ scenario() {
     if ! { check "$title: established" established "$role" &&
         { [ "$(subject_name)" != shrike ] || check "$title: shown by shrike show" subject_shows_peer a; } &&
         { [ "$traffic" = no ] || check "$title: echo both ways through ESP, no clear text" traffic; } &&
+        { [ "$traffic" = no ] || [ "$(subject_name)" != shrike ] || check "$title: probed, packets of every length pass" probed; } &&
         { [ "$liveness" = none ] || check "$title: liveness check answered by node $liveness" answered_by "$liveness"; } &&
         check "$title: deleted by Shrike, gone at both" terminated_by_shrike &&
         check "$title: established again" established "$role" &&

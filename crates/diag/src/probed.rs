@@ -77,7 +77,10 @@ pub fn probed(probe: &Probe) -> Finding {
         ProbeOutcome::NoAnswer { .. } => (
             doubt,
             &[C::NatTraversal, C::TrafficSelector, C::StaleSa],
-            format!("'{child}' takes what is sent to {to}, and nothing comes back through it"),
+            match probe.outbound {
+                Some(_) => format!("'{child}' takes what is sent to {to}, and nothing comes back through it"),
+                None => format!("'{child}' is up, and nothing comes back from {to}"),
+            },
             format!(
                 "ask the peer whether its inbound counter of this Child SA grows: if not, ESP is lost on the way there (let IP \
                  protocol 50, or UDP port 4500, pass); if it does, see at the peer whether {to} answers, has a route back to {}, \
@@ -312,6 +315,8 @@ mod tests {
             assert_eq!(found.remedy.len(), found.causes.len().max(usize::from(severity > Severity::Ok)));
         }
         let told = probed(&probe(silent()));
+        let unknown = Probe { outbound: None, inbound: None, ..probe(silent()) };
+        assert!(probed(&unknown).why.contains("nothing comes back from 10.2.0.1"));
         assert!(
             told.evidence
                 .contains(&"3 requests sent, 0 answers; meanwhile the Child SA took 3 packets and delivered 0".into()),

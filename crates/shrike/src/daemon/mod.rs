@@ -184,7 +184,7 @@ impl Core {
         }
         let before = self.loaded(&connection.name);
         self.endpoint.load_connection(Arc::clone(&connection));
-        self.probes.look_soon(now);
+        self.probes.loaded(now, &connection);
         if !known {
             self.supersede_by(now, before, &connection);
             self.start_actions(now, &connection);
@@ -297,9 +297,9 @@ impl Core {
             log::line("CFG", 0, &refused.report);
         }
         for connection in &loaded.connections {
+            self.probes.loaded(now, connection);
             self.start_actions(now, connection);
         }
-        self.probes.look_soon(now);
         Ok((summary, loaded.refused.into_iter().map(|refused| refused.report).collect()))
     }
 
@@ -738,7 +738,7 @@ impl Daemon {
                     history.event(&event);
                 }
                 if matches!(event, Event::ChildUp(_)) {
-                    self.core.probes.look_soon(now);
+                    self.core.probes.child_up(now);
                 }
                 self.with_clients(|client, core| client.event(core, now, &event));
             }

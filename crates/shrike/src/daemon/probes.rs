@@ -6,7 +6,7 @@ use super::aside::Aside;
 use crate::clock::Clock;
 use crate::log;
 use crate::probe::{Measured, Real, ends, measure};
-use config::Child;
+use config::{Child, Connection};
 use diag::Severity;
 use linux::{Echo, EchoError};
 use mio::Waker;
@@ -87,6 +87,8 @@ pub struct Probes {
     known: BTreeMap<Key, State>,
     /// When to look which ones are due.
     look: Option<Instant>,
+    /// Whether any connection ever wanted some.
+    wanted: bool,
 }
 
 /// What a client that asked for a probe gets.
@@ -99,7 +101,7 @@ pub enum Asked {
 
 impl Probes {
     pub fn new(thread: Prober) -> Self {
-        Self { thread, number: 0, pending: BTreeMap::new(), known: BTreeMap::new(), look: None }
+        Self { thread, number: 0, pending: BTreeMap::new(), known: BTreeMap::new(), look: None, wanted: false }
     }
 
     /// When [`Core::probe_what_is_due`] has something to do.
@@ -107,10 +109,20 @@ impl Probes {
         self.look
     }
 
-    /// A Child SA is up, or another configuration counts: it may want probes.
-    pub fn look_soon(&mut self, now: Instant) {
-        let at = now + SETTLES;
-        self.look = Some(self.look.map_or(at, |known| known.min(at)));
+    /// A connection is loaded, which may want probes of Child SAs that are up.
+    pub fn loaded(&mut self, now: Instant, connection: &Connection) {
+        if connection.children.iter().any(|child| !child.probe_every.is_zero()) {
+            self.wanted = true;
+            self.child_up(now);
+        }
+    }
+
+    /// A Child SA is up: it may want probes.
+    pub fn child_up(&mut self, now: Instant) {
+        if self.wanted {
+            let at = now + SETTLES;
+            self.look = Some(self.look.map_or(at, |known| known.min(at)));
+        }
     }
 
     /// The last results of Child SAs that are there.

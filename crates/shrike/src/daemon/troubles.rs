@@ -8,6 +8,8 @@ use std::time::Duration;
 
 /// What is said of an SA's first datagram may be noted a little before the SA's own time.
 const SLACK: Duration = Duration::from_secs(1);
+/// What was said longer before an SA's end had nothing to do with it: as long as a request is repeated, and some more.
+const BEFORE_END: Duration = Duration::from_secs(300);
 /// So many pairs of address and trouble are remembered.
 const MOST: usize = 64;
 
@@ -84,7 +86,8 @@ impl super::Core {
 pub(super) fn keep(troubles: &Troubles, now: Instant, tombstone: &mut Tombstone) {
     let told = troubles.of(now, tombstone.sa.remote);
     let (begun, over) = (tombstone.ended + tombstone.sa.age + SLACK, tombstone.ended);
-    let told = told.filter(|error| error.last <= begun && error.last + SLACK >= over);
+    let near = |error: &SendError| error.last <= begun.min(over + BEFORE_END) && error.last + SLACK >= over;
+    let told = told.filter(near);
     tombstone.sa.send_error = tombstone.sa.send_error.take().or(told);
 }
 
@@ -140,5 +143,11 @@ mod tests {
         assert_eq!(kept("192.0.2.2:500", 990), Some(SendTrouble::NotPermitted));
         assert_eq!(kept("192.0.2.3:500", 990), None);
         assert_eq!(kept("192.0.2.2:500", 1), None);
+        let mut old = Tombstone { ended: Duration::ZERO, ..gone };
+        old.sa.age = Duration::from_secs(9000);
+        let mut troubles = Troubles::default();
+        troubles.refused(at(100), old.sa.remote, &io::Error::from_raw_os_error(13));
+        keep(&troubles, at(1000), &mut old);
+        assert_eq!(old.sa.send_error, None, "long before its end");
     }
 }

@@ -53,10 +53,12 @@ pub fn ends(
             address.is_ipv6() == ipv6
                 && child.local_ts.iter().any(|selector| has(selector, **address))
                 && !matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
+                // Nothing leaves a host from there (RFC 1122 section 3.2.1.3).
+                && !address.is_loopback()
         };
         // What the peer assigned is meant for this; the outer address is, only if there is no other.
         let all = sa.local_vips.iter().chain(host).filter(usable);
-        all.min_by_key(|a| (!sa.local_vips.contains(a), **a == outer, a.is_loopback())).copied()
+        all.min_by_key(|a| (!sa.local_vips.contains(a), **a == outer)).copied()
     };
     if let Some(to) = to {
         if !child.remote_ts.iter().any(|selector| has(selector, to)) {
@@ -113,6 +115,7 @@ mod tests {
             ("10.9.0.0/16", "10.2.0.0/16", &[], None, "NoLocalAddress 10.2.0.1"),
             ("10.9.0.5/32", "0.0.0.0/0", &["10.9.0.5"], None, "10.9.0.5 -> 192.0.2.2"),
             ("0.0.0.0/0", "10.2.0.0/16", &[], None, "10.1.0.1 -> 10.2.0.1"),
+            ("127.0.0.0/8 192.0.2.0/24", "10.2.0.0/16", &[], None, "192.0.2.1 -> 10.2.0.1"),
             ("192.0.2.1/32", "192.0.2.2/32", &[], None, "192.0.2.1 -> 192.0.2.2"),
             ("10.1.0.0/16[6]", "10.2.0.0/16[6]", &[], None, "NoTarget "),
             ("10.1.0.0/16[1]", "10.2.0.0/16[1]", &[], None, "10.1.0.1 -> 10.2.0.1"),

@@ -109,8 +109,12 @@ pub fn measure(path: &mut impl Path) -> Measured {
                 course.search.too_long(length, most);
                 continue;
             }
+            // Short ones leave: it is the length, whatever the error is called.
+            Err(_) if course.search.largest().is_some() => {
+                course.search.silence(length);
+                continue;
+            }
             Err(trouble) => {
-                // What left before has its say, too.
                 refused = Some(trouble);
                 break;
             }
@@ -150,8 +154,12 @@ impl<P: Path> Course<'_, P> {
         let number = u16::try_from(self.lengths.len()).unwrap_or(u16::MAX);
         match self.path.send(number, length) {
             Ok(()) => Ok(()),
-            // What only means to try again is waited for like a lost packet.
-            Err(error) => linux::send_trouble(&error).map_or(Ok(()), Err),
+            // What only means to try again is waited for like a lost packet. So is one that was dropped further down: with the
+            // kernel's ESP the interface's own refusal gets here as ENOBUFS.
+            Err(error) => match linux::send_trouble(&error) {
+                None | Some(SendTrouble::NoBuffers) => Ok(()),
+                Some(trouble) => Err(trouble),
+            },
         }
     }
 
@@ -203,6 +211,7 @@ mod tests {
         passes: u32,
         reported_from: Option<u32>,
         refuses: Option<i32>,
+        refused_above: u32,
         unreachable: bool,
         due: VecDeque<(Duration, EchoReply)>,
         sent: Vec<u32>,
@@ -217,6 +226,7 @@ mod tests {
                 passes,
                 reported_from: None,
                 refuses: None,
+                refused_above: 0,
                 unreachable: false,
                 due: VecDeque::new(),
                 sent: Vec::new(),
@@ -235,7 +245,7 @@ mod tests {
 
         fn send(&mut self, number: u16, length: u32) -> io::Result<()> {
             self.sent.push(length);
-            if let Some(errno) = self.refuses {
+            if let Some(errno) = self.refuses.filter(|_| length > self.refused_above) {
                 return Err(io::Error::from_raw_os_error(errno));
             }
             if length > self.mtu {
@@ -297,6 +307,16 @@ mod tests {
     fn what_is_reported_to_be_too_long_is_no_black_hole() {
         let mut path = Simulated { reported_from: Some(1281), ..Simulated::new(1400, 9000, 5) };
         assert_eq!(measure(&mut path).outcome, answers(5, 1280, None, 1280, 1));
+    }
+
+    /// An interface that drops what is too long for the other end says so with one error or another.
+    #[test]
+    fn long_packets_that_are_refused_are_a_black_hole_too() {
+        for errno in [1, 105] {
+            let mut path = Simulated { refuses: Some(errno), refused_above: 1246, ..Simulated::new(1400, 9000, 5) };
+            let found = measure(&mut path);
+            assert_eq!(found.outcome, answers(5, 1246, Some(1247), 1400, 0), "{errno}");
+        }
     }
 
     #[test]
