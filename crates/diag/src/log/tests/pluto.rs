@@ -191,6 +191,14 @@ fn versions_3_and_4_have_other_words() {
 }
 
 #[test]
+fn a_connection_may_have_the_name_of_a_secret() {
+    let refused = v2(SECRET) + &lines(1, &["IKE SA authentication request rejected by peer: AUTHENTICATION_FAILED"]);
+    assert_eq!(first(&refused.replace("\"site\"", "\"site-psk\"")), (Severity::Error, "PSK_MISMATCH"));
+    let user = "Aug 27 12:02:30 gw pluto[2]: \"xauth-psk\"[1] 192.0.2.9 #1: XAUTH: User adele: Authentication Failed: Incorrect Username or Password\n";
+    assert_eq!(first(user).1, "AUTH_FAILED");
+}
+
+#[test]
 fn a_child_sa_belongs_to_the_ike_sa_that_it_names() {
     let child = "\"other\" #3: initiating Child SA using IKE SA #1\n\"other\" #3: CREATE_CHILD_SA failed with error notification NO_PROPOSAL_CHOSEN\n";
     let found = report(&(v2_up() + child)).findings;
