@@ -209,6 +209,17 @@ fn a_child_sa_belongs_to_the_ike_sa_that_it_names() {
 }
 
 #[test]
+fn what_a_terminal_does_not_wait_for_is_no_failure() {
+    assert_eq!(bad(&lines(1, &INIT)), []);
+    // The Child SA says that the IKE SA is there.
+    let found = report(&(lines(1, &INIT) + "\"other\" #3: initiating Child SA using IKE SA #1\n")).findings;
+    assert_eq!((found.len(), found[0].severity, found[0].id), (1, Severity::Ok, "established"), "{found:?}");
+    // A log with times goes on.
+    let timed = "Nov 24 01:08:06.6: \"site\" #1: initiating IKEv2 connection to 192.0.2.7 using UDP\nNov 24 01:08:07.6: \"site\" #1: sent IKE_SA_INIT request to 192.0.2.7:UDP/500\n";
+    assert_eq!(first(timed), (Severity::Warning, "NO_RESPONSE"));
+}
+
+#[test]
 fn what_gives_up_is_told_by_its_number() {
     let over = ["retransmit so timing out SA (may retry)"];
     let quick =
