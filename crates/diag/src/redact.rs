@@ -195,7 +195,10 @@ fn named(line: &str, secrets: &mut Vec<(usize, usize)>) {
         let value = rest.trim_start();
         // `"secret": "value"`: the quotation mark is the name's.
         let behind_mark = value.strip_prefix(['"', '\'']).filter(|rest| rest.trim_start().starts_with([':', '=']));
-        let value = behind_mark.unwrap_or(value).trim_start();
+        // `"road-psk" #1: `, a connection of pluto's: the mark behind the word is the one that ends it, and no value begins.
+        let opened = blanks == 0 && line.get(..at).is_some_and(|before| before.ends_with('"'));
+        let ended = value.strip_prefix('"').or_else(|| value.strip_prefix(ESCAPED)).filter(|_| opened);
+        let value = behind_mark.or(ended).unwrap_or(value).trim_start();
         let name = NAMES.contains(&small.as_str()) || ends_as_name(&small);
         let assigned = value.strip_prefix(['=', ':']).filter(|_| name);
         let statement = STATEMENTS.contains(&small.as_str());
@@ -332,6 +335,8 @@ mod tests {
             "authentication failed: no PSK found for '@west'",
             "initiator established IKE SA; authenticated peer using authby=secret and FQDN '@east'",
             "tried 1 shared key for 'a' - 'b', but MAC mismatched",
+            "\"l2tp-psk\"[3] 192.0.2.1 #3: responding to Main Mode, \"psk\" before it",
+            "{\"log\":\"\\\"road-psk\\\" #1: sent Main Mode request\\n\"}",
             "couldn't find the pskey for 10.9.0.2.",
             "mismatch of preshared secrets",
             "10.9.0.2.500 f38828adbdd17381:139d61795d86fc5a  9 R 10 M 2026-11-24 00:50:20      0",
@@ -346,7 +351,7 @@ mod tests {
     }
 
     /// Lines with a secret in the place of `@`.
-    const PLACES: [&str; 31] = [
+    const PLACES: [&str; 32] = [
         ": PSK \"@\"",
         "@west @east : PSK \"@\" # comment",
         "echo ': PSK \"@\"' >> /etc/ipsec.secrets",
@@ -378,6 +383,7 @@ mod tests {
         "pre-shared-key hexadecimal @",
         "User-Password = @",
         "13[CFG] loaded radius_secret: @",
+        "\"psk\" \"@\"",
     ];
 
     #[test]

@@ -48,6 +48,8 @@ pub(super) struct Attempt {
     pub repeated: u32,
     /// The peer's refusal could be decrypted.
     secret_fits: bool,
+    /// pluto told it.
+    of_pluto: bool,
     sa: Option<String>,
     sample: String,
 }
@@ -485,6 +487,8 @@ impl Course {
                 let rank = match certain {
                     true => Rank::Vague,
                     false if self.tallies.iter().any(told) => Rank::Note,
+                    // What pluto prints on a terminal has no time and ends with the command, which may not wait.
+                    false if attempt.of_pluto && attempt.at.is_none() && attempt.role == Role::Initiator => Rank::Note,
                     false => Rank::Hint,
                 };
                 let story = attempt.story();
@@ -549,6 +553,7 @@ impl Course {
             line: at.number,
             repeated: 0,
             secret_fits: false,
+            of_pluto: at.child.is_some(),
             sa: sa.map(str::to_string),
             sample: at.text.to_string(),
         });
@@ -692,6 +697,14 @@ impl Course {
             Says::Repeated => received_again(at.text).is_some_and(|number| number >= 2) || of_quick_mode(at.text),
             _ => of_quick_mode(at.text),
         };
+        // pluto names the IKE SA under which it begins a Child SA: that one is there, whatever the log lacks.
+        let under = at.child.and(super::parent(at.text));
+        if let Some(under) = under
+            && self.attempt.as_ref().is_some_and(|attempt| attempt.sa.as_deref() == Some(under))
+        {
+            (self.attempt, self.before) = (None, true);
+            self.live.insert(under.to_string());
+        }
         if beneath && self.attempt.is_none() && (self.up, self.attempts) == (0, 0) && !self.before {
             self.before = true;
             self.live.insert("?".to_string());

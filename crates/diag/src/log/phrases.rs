@@ -681,6 +681,7 @@ pub(super) const IKE: &[Phrase] = &[
     fault(Peer, Note, &[C::PeerDelete, C::Collision], &["destroying duplicate ike_sa"]),
     fault(Peer, Note, &[C::NatTraversal], &["remote address mismatched"]),
     fault(Peer, Note, &[C::AuthFailed], &["icv check failure"]),
+    fault(Child, Named, &[C::ChildFailed, C::TrafficSelector], &["create_child_sa failed with error notification"]),
     // Behind what is wrong with them.
     says(&["parsed ike_auth response"], Keyed),
     says(&["parsed ike_auth request"], Keyed),

@@ -2,7 +2,7 @@
 
 use super::catalogue::Place::{Child, Either, Ike, Peer, User};
 use super::catalogue::Rank::{Named, Specific, Vague};
-use super::catalogue::Says::{Begun, Beneath, ByPeer, GaveUp, Keyed, Method, Redirected, Repeated};
+use super::catalogue::Says::{Begun, Beneath, ByPeer, ChildBegun, GaveUp, Keyed, Method, Redirected, Repeated};
 use super::catalogue::{Phrase, fault, says};
 use crate::Cause as C;
 use model::Role::Initiator;
@@ -30,6 +30,7 @@ pub(super) const PLUTO: &[Phrase] = &[
     says(&["received duplicate", "message request"], Repeated),
     says(&["self-deleting isakmp"], ByPeer),
     says(&["redirects to new gateway"], Redirected),
+    says(&["initiating child sa using ike sa"], ChildBegun),
     // The request of a quick mode (RFC 2409 section 5.5).
     says(&["the peer proposed:"], Beneath),
     says(&["i am sending my cert"], Method { secret: false }),
@@ -80,6 +81,7 @@ pub(super) const PLUTO: &[Phrase] = &[
     fault(Either, Specific, &[C::DhGroup], &["discarding", "invalid_ke_payload"]),
     // A responder under load drops who does not return its cookie (RFC 7296 section 2.6).
     fault(Ike, Named, &[C::HalfOpen, C::NoResponse], &["cookie notification corrupt"]),
+    fault(Ike, Named, &[C::NoConfig, C::IkeVersion], &["unknown critical payload"]),
     // Nothing begins.
     fault(Ike, Named, &[C::NotStarted], &["cannot initiate connection"]),
     fault(Ike, Named, &[C::NotStarted], &["we cannot identify ourselves with either end"]),

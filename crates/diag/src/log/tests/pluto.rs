@@ -191,6 +191,14 @@ fn versions_3_and_4_have_other_words() {
 }
 
 #[test]
+fn a_connection_may_have_the_name_of_a_secret() {
+    let refused = v2(SECRET) + &lines(1, &["IKE SA authentication request rejected by peer: AUTHENTICATION_FAILED"]);
+    assert_eq!(first(&refused.replace("\"site\"", "\"site-psk\"")), (Severity::Error, "PSK_MISMATCH"));
+    let user = "Aug 27 12:02:30 gw pluto[2]: \"xauth-psk\"[1] 192.0.2.9 #1: XAUTH: User adele: Authentication Failed: Incorrect Username or Password\n";
+    assert_eq!(first(user).1, "AUTH_FAILED");
+}
+
+#[test]
 fn a_child_sa_belongs_to_the_ike_sa_that_it_names() {
     let child = "\"other\" #3: initiating Child SA using IKE SA #1\n\"other\" #3: CREATE_CHILD_SA failed with error notification NO_PROPOSAL_CHOSEN\n";
     let found = report(&(v2_up() + child)).findings;
@@ -198,6 +206,17 @@ fn a_child_sa_belongs_to_the_ike_sa_that_it_names() {
     let quick = "\"other\" #3: initiating Quick Mode IKEv1+PSK {using isakmp#1 msgid:1 proposal=AES_CBC-HMAC_SHA1_96 10.1.0.0/24===10.3.0.0/24}\n\"other\" #3: IPsec SA established tunnel mode {ESP=>0x1 <0x2}\n";
     let found = report(&(lines(1, &MAIN) + &lines(1, &[MAIN_UP]) + quick)).findings;
     assert_eq!((found.len(), found[0].severity), (1, Severity::Ok), "{found:?}");
+}
+
+#[test]
+fn what_a_terminal_does_not_wait_for_is_no_failure() {
+    assert_eq!(bad(&lines(1, &INIT)), []);
+    // The Child SA says that the IKE SA is there.
+    let found = report(&(lines(1, &INIT) + "\"other\" #3: initiating Child SA using IKE SA #1\n")).findings;
+    assert_eq!((found.len(), found[0].severity, found[0].id), (1, Severity::Ok, "established"), "{found:?}");
+    // A log with times goes on.
+    let timed = "Nov 24 01:08:06.6: \"site\" #1: initiating IKEv2 connection to 192.0.2.7 using UDP\nNov 24 01:08:07.6: \"site\" #1: sent IKE_SA_INIT request to 192.0.2.7:UDP/500\n";
+    assert_eq!(first(timed), (Severity::Warning, "NO_RESPONSE"));
 }
 
 #[test]
