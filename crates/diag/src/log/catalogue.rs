@@ -41,6 +41,12 @@ pub(super) enum Says {
     ChildUp,
     /// The peer deletes a Child SA.
     ChildByPeer,
+    /// This end is about to delete a Child SA through which nothing passes.
+    ChildIdle,
+    /// A Child SA has come to the end of its lifetime.
+    ChildExpired,
+    /// A Child SA is deleted: by the peer, unless we are about to.
+    ChildPurged,
     /// A Child SA ends.
     ChildClosed,
     /// A message is repeated.

@@ -5,6 +5,7 @@
 //! peers, names and complaints are bounded, and what exceeds the bounds is counted and said.
 
 mod catalogue;
+mod children;
 mod course;
 mod ends;
 mod kicks;
