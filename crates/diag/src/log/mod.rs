@@ -10,6 +10,7 @@ mod course;
 mod ends;
 mod kicks;
 mod lines;
+mod makers;
 mod order;
 mod own;
 mod phrases;

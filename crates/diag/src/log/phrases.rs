@@ -537,6 +537,9 @@ pub(super) const IKE: &[Phrase] = &[
     // Nothing of ours gets out.
     fault(Ike, Named, &[C::NotStarted, C::NoResponse], &["failed to bind to address"]),
     fault(Ike, Named, &[C::NotStarted, C::NoResponse], &["no address could be bound"]),
+    fault(Ike, Named, &[C::NotStarted, C::NoResponse], &["unable to bind socket"]),
+    fault(Ike, Named, &[C::NotStarted, C::NoResponse], &["could not create any sockets"]),
+    fault(Ike, Named, &[C::NotStarted, C::NoResponse], &["initialization failed, aborting charon"]),
     fault(Ike, Note, &[C::HalfOpen], &["responding with cookie"]),
     fault(Ike, Note, &[C::HalfOpen], &["invalid ikev2 cookie"]),
     fault(Either, Named, &[C::Phase1Proposal], &["no sa proposal chosen"]),

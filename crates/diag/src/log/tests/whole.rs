@@ -605,3 +605,100 @@ fn child_sas_that_end_again_and_again() {
     told(&iked(30, 0), "PEER_DELETE", "this end deletes");
     assert_eq!(first(&iked(30, 1)), None);
 }
+
+/// PAN-OS, Junos and RouterOS have words of their own, and write ports in ways of their own.
+#[test]
+fn words_of_other_makers() {
+    let pan = |text: &str| format!("2026/11/24 01:08:01 info     vpn            gw-hq   ike-neg 0  {text}\n");
+    let kmd = |text: &str| format!("Nov 24 01:08:01 srx kmd[1393]: {text}\n");
+    let error = |what: &str| {
+        kmd(&format!(
+            "IKE negotiation failed with error: {what}. IKE Version: 1, VPN: hq Gateway: gw-hq, Local: 198.51.100.1/500, Remote: 203.0.113.2/500, Local IKE-ID: Not-Available, Remote IKE-ID: Not-Available, VR-ID: 0: Role: Initiator"
+        ))
+    };
+    let forti = |what: &str, message: &str, more: &str| {
+        format!(
+            "date=2026-11-24 time=01:08:01 devname=\"fgt\" type=\"event\" subtype=\"vpn\" level=\"error\" logdesc=\"IPsec {what}\" {message} remip=203.0.113.2 locip=198.51.100.1 remport=500 locport=500 {more}\n"
+        )
+    };
+    let ends = "198.51.100.1[500]-203.0.113.2[500] cookie:a1b2c3d4e5f60718:1122334455667788";
+    let up = pan(&format!(
+        "IKE phase-1 negotiation is succeeded as responder, main mode. Established SA: {ends} lifetime 28800 Sec."
+    ));
+    for (text, cause) in [
+        (
+            pan(
+                "IKE phase-1 negotiation is failed. When pre-shared key is used, peer-ID must be type IP address. Received type FQDN",
+            ),
+            "PEER_ID",
+        ),
+        (
+            up.clone()
+                + &pan(
+                    "IKE phase-2 negotiation failed when processing proxy ID. cannot find matching phase-2 tunnel for received proxy ID. received local id: 10.1.0.0/16 type IPv4_subnet protocol 0 port 0, received remote id: 10.2.0.0/16 type IPv4_subnet protocol 0 port 0.",
+                ),
+            "TRAFFIC_SELECTOR",
+        ),
+        (
+            up.clone()
+                + &pan(
+                    "IKE phase-2 negotiation failed when processing SA payload. no suitable proposal found in peer's SA payload.",
+                ),
+            "CHILD_FAILED_IKE_KEPT",
+        ),
+        (
+            pan(
+                "IKEv2 IKE SA negotiation is started as initiator, non-rekey. Initiated SA: 198.51.100.1[500]-203.0.113.2[500] SPI:a1b2c3d4e5f60718:0000000000000000.",
+            ) + &pan(
+                "IKEv2 IKE SA negotiation is failed as initiator, non-rekey. Failed SA: 198.51.100.1[500]-203.0.113.2[500] SPI:a1b2c3d4e5f60718:0000000000000000. Due to timeout.",
+            ),
+            "NO_RESPONSE",
+        ),
+        (up.clone() + &pan("IKE phase-1 SA is down determined by DPD."), "DPD_TIMEOUT"),
+        (error("Timed out"), "NO_RESPONSE"),
+        (error("No proposal chosen"), "P1_PROPOSAL"),
+        (error("Invalid syntax"), "PSK_MISMATCH"),
+        (error("IKE gateway configuration lookup failed during negotiation"), "NO_CONFIG"),
+        (error("Peer's IKE-ID validation failed during negotiation"), "PEER_ID"),
+        (
+            kmd(
+                "KMD_VPN_TS_MISMATCH: Traffic-selector mismatch, vpn name: hq, Peer Proposed traffic-selector local-ip: ipv4(10.1.0.0/16), Peer Proposed traffic-selector remote-ip: ipv4(10.9.0.0/16)",
+            ),
+            "TRAFFIC_SELECTOR",
+        ),
+        (
+            "01:08:01 ipsec,error 203.0.113.2 parsing packet failed, possible cause: wrong password\n".into(),
+            "PSK_MISMATCH",
+        ),
+        (forti("phase 2", "msg=\"IPsec phase 2 error\" action=\"negotiate\"", "reason=\"peer SA proposal not match local policy\""), "CHILD_FAILED_IKE_KEPT"),
+        (forti("DPD", "msg=\"IPsec DPD failed\" action=\"dpd\"", "status=\"dpd_failure\""), "DPD_TIMEOUT"),
+        ("Nov 24 01:08:01 id=firewall sn=0017C5 fw=198.51.100.1 pri=4 m=402 msg=\"IKE Responder: IKE proposal does not match (Phase 1)\" src=203.0.113.2:500 dst=198.51.100.1:500\n".into(), "P1_PROPOSAL"),
+        ("Nov 24 01:00:00 gw charon: 00[NET] unable to bind socket: Address already in use\n".into(), "NOT_STARTED"),
+        ("01:08:01 ipsec,error identity not found for peer: FQDN: branch\n".into(), "PEER_ID"),
+    ] {
+        assert_eq!(first(&text).1, cause, "{text}: {:?}", report(&text).findings);
+        assert!(first(&text).0 >= Severity::Warning, "{text}");
+    }
+    let alarm = |up: bool, second: u32| {
+        let (what, word) = if up { ("UP", "up") } else { ("DOWN", "down") };
+        format!(
+            "Nov 24 01:{:02}:{:02} srx kmd[1393]: KMD_VPN_{what}_ALARM_USER: VPN hq from 203.0.113.2 is {word}. Local-ip: 198.51.100.1, gateway name: gw-hq, vpn name: hq\n",
+            second / 60,
+            second % 60
+        )
+    };
+    let flaps: String = (0..8).map(|n| alarm(true, n * 100) + &alarm(false, n * 100 + 90)).collect();
+    assert_eq!((bad(&flaps)[0].id, bad(&flaps)[0].severity), ("flapping", Severity::Error));
+    // In order: up, renewed again and again.
+    let renewed = "IKEv2 IKE SA negotiation is started as initiator, rekey. Initiated SA: 198.51.100.1[500]-203.0.113.2[500] SPI:1:0.";
+    let again = "IKEv2 IKE SA negotiation is succeeded as initiator, rekey. Established SA: 198.51.100.1[500]-203.0.113.2[500] SPI:1:2.";
+    let both = |n: u32| (pan(renewed) + &pan(again)).replace("01:08:01", &format!("01:{:02}:01", 8 + n * 5));
+    assert_eq!(bad(&(0..8).map(both).collect::<String>()), []);
+    assert_eq!(
+        bad(&(alarm(true, 1)
+            + &kmd(
+                "KMD_PM_SA_ESTABLISHED: Local gateway: 198.51.100.1, Remote gateway: 203.0.113.2, Direction: inbound, SPI: 0x6e8a2c51, AUX-SPI: 0, Mode: Tunnel, Type: dynamic"
+            ))),
+        []
+    );
+}
