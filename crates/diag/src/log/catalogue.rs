@@ -3,6 +3,7 @@
 //! The texts are what racoon, racoon2 (and with it BIG-IP's tmm), charon, pluto, iked and the cloud gateways that
 //! descend from them print. The first phrase of a table that fits counts, so the special ones stand before the general.
 
+use super::makers::MAKERS;
 use super::own::OWN;
 use super::phrases::{CHILD, COURSE, IKE, PROOF};
 use super::pluto::PLUTO;
@@ -42,6 +43,12 @@ pub(super) enum Says {
     ChildUp,
     /// The peer deletes a Child SA.
     ChildByPeer,
+    /// This end is about to delete a Child SA through which nothing passes.
+    ChildIdle,
+    /// A Child SA has come to the end of its lifetime.
+    ChildExpired,
+    /// A Child SA is deleted: by the peer, unless we are about to.
+    ChildPurged,
     /// A Child SA ends.
     ChildClosed,
     /// A message is repeated.
@@ -137,7 +144,7 @@ pub(super) const fn fault(
 
 /// All phrases, in the order in which they count.
 fn all() -> impl Iterator<Item = &'static Phrase> {
-    [OWN, PLUTO, COURSE, PROOF, CHILD, IKE].into_iter().flatten()
+    [OWN, PLUTO, MAKERS, COURSE, PROOF, CHILD, IKE].into_iter().flatten()
 }
 
 /// The number of a phrase by the longest word of its first part: a line is looked up word by word, not phrase by phrase.

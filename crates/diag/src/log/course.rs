@@ -1,6 +1,7 @@
 //! What became of one peer: its attempts, its SAs, and what was said to be wrong.
 
 use super::catalogue::{Place, Rank, Says};
+use super::children::{Children, Why};
 use super::verdict;
 use crate::{Cause, Finding};
 use Cause as C;
@@ -160,12 +161,8 @@ pub(super) struct Course {
     pub ups: VecDeque<u64>,
     /// When the peer deleted one and none was left; at most the last few.
     pub deletes: VecDeque<u64>,
-    /// Child SAs that are there, where they have numbers (charon's).
-    standing: BTreeSet<String>,
-    /// The peer has just deleted a Child SA.
-    child_taken: bool,
-    /// When the peer deleted the last Child SA and left the IKE SA; at most the last few.
-    pub child_ends: VecDeque<u64>,
+    /// Child SAs that are there, and those that ended while the IKE SA stayed.
+    pub children_there: Children,
     /// When the peer was found dead; at most the last few.
     pub losses: VecDeque<u64>,
     /// How often an SA came to the end of its lifetime.
@@ -230,12 +227,6 @@ fn sample(text: &str) -> String {
 fn child_name(text: &str) -> Option<&str> {
     let (_, rest) = text.split_once("CHILD_SA ")?;
     rest.split_once('{').map(|(name, _)| name).filter(|name| !name.is_empty() && !name.contains(' '))
-}
-
-/// The name and number in charon's `CHILD_SA name{1}`.
-fn numbered_child(text: &str) -> Option<&str> {
-    let (_, rest) = text.split_once("CHILD_SA ")?;
-    rest.split_once('}').map(|(name, _)| name).filter(|name| name.len() <= MAX_SAMPLE && name.contains('{'))
 }
 
 /// The networks of a Child SA, as charon has them: `10.8.1.0/24 === 10.8.2.0/24`.
@@ -354,18 +345,23 @@ impl Course {
             Says::QuickMode => self.quick_mode = true,
             Says::ChildUp => {
                 self.carries(at);
-                self.child_taken = false;
-                if let Some(numbered) = numbered_child(at.text).filter(|_| self.standing.len() < MAX_CHILDREN) {
-                    self.standing.insert(numbered.to_string());
+                self.children_there.up(at.text, at.child.and(sa), at.time);
+            }
+            Says::ChildByPeer => {
+                self.children_there.ending(Why::Peer);
+                // pluto names the Child SA in the IKE SA's line.
+                let number = at.text.split_once(" #").map(|(_, rest)| rest.split(|c: char| !c.is_ascii_digit()).next());
+                if let Some(number) = number.flatten().filter(|number| !number.is_empty() && at.child.is_some()) {
+                    self.children_there.closed(at.text, Some(number), at.time, Why::Peer);
                 }
             }
-            Says::ChildByPeer => self.child_taken = true,
-            Says::ChildClosed => {
-                // What is renewed has a successor by then.
-                let known = numbered_child(at.text).is_some_and(|numbered| self.standing.remove(numbered));
-                if std::mem::take(&mut self.child_taken) && known && self.standing.is_empty() {
-                    note(&mut self.child_ends, at.time);
-                }
+            Says::ChildIdle => self.children_there.ending(Why::Idle),
+            Says::ChildExpired => self.children_there.closed(at.text, at.child.and(sa), at.time, Why::Expired),
+            Says::ChildClosed => self.children_there.closed(at.text, at.child.and(sa), at.time, Why::Own),
+            // racoon's words for what the peer's deletion does, and also for what its own commands do.
+            Says::ChildPurged => {
+                let why = if self.ours { Why::Own } else { Why::Peer };
+                self.children_there.closed(at.text, None, at.time, why);
             }
             Says::Repeated => {
                 // A log may begin in the middle of an attempt, or of an SA's life: numbers count up from 0, and those from 2
@@ -423,6 +419,7 @@ impl Course {
             Says::Ours => {
                 self.ours = true;
                 self.ups.clear();
+                self.children_there.by_hand();
             }
             Says::Method { secret } => {
                 self.secret = Some(secret);
@@ -467,7 +464,7 @@ impl Course {
     pub fn restart(&mut self) {
         (self.attempt, self.beside) = (None, None);
         self.live.clear();
-        self.standing.clear();
+        self.children_there.clear();
         self.taken_pending = false;
         (self.renews, self.ours) = (false, false);
         // A daemon that is started again and again is no peer that flaps.
@@ -763,7 +760,9 @@ impl Course {
             return;
         }
         self.ended.get_or_insert_default().keep(at);
-        self.standing.clear();
+        if !self.is_up() {
+            self.children_there.clear();
+        }
         if !by_peer && known && !self.duplicate && at.text.starts_with("deleting IKE_SA") {
             // Nothing but an operator, or a limit that was set, makes charon end an SA that is in order.
             self.ups.clear();

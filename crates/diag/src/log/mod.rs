@@ -5,10 +5,12 @@
 //! peers, names and complaints are bounded, and what exceeds the bounds is counted and said.
 
 mod catalogue;
+mod children;
 mod course;
 mod ends;
 mod kicks;
 mod lines;
+mod makers;
 mod order;
 mod own;
 mod phrases;

@@ -3,8 +3,9 @@
 use super::catalogue::Place::{Child, Either, Ike, Peer, User};
 use super::catalogue::Rank::{Hint, Named, Note, Specific, Vague};
 use super::catalogue::Says::{
-    Aggressive, Answered, Begun, Beneath, ByPeer, ChildBegun, ChildByPeer, ChildClosed, ChildUp, Closed, Expired,
-    GaveUp, HalfOpen, Keyed, Method, Nat, Nothing, Ours, Purged, QuickMode, Refused, Renews, Repeated, Restart, Up,
+    Aggressive, Answered, Begun, Beneath, ByPeer, ChildBegun, ChildByPeer, ChildClosed, ChildExpired, ChildIdle,
+    ChildPurged, ChildUp, Closed, Expired, GaveUp, HalfOpen, Keyed, Method, Nat, Nothing, Ours, Purged, QuickMode,
+    Refused, Renews, Repeated, Restart, Up,
 };
 use super::catalogue::{Phrase, fault, says};
 use crate::Cause as C;
@@ -113,7 +114,23 @@ pub(super) const COURSE: &[Phrase] = &[
     says(&["child_sa", "established with spis"], ChildUp),
     says(&["loaded spis"], ChildUp),
     says(&["received delete for esp child_sa"], ChildByPeer),
+    says(&["deleting child_sa after", "seconds of inactivity"], ChildIdle),
+    says(&["closing expired child_sa"], ChildExpired),
     says(&["closing child_sa"], ChildClosed),
+    // pluto's.
+    says(&["received delete sa payload: delete ipsec state #"], ChildByPeer),
+    says(&["received delete sa payload: deleting ipsec state #"], ChildByPeer),
+    says(&["deleting state (state_v2_established_child_sa"], ChildClosed),
+    says(&["deleting state (state_v2_ipsec_"], ChildClosed),
+    says(&["deleting state (state_quick_r2"], ChildClosed),
+    says(&["deleting state (state_quick_i2"], ChildClosed),
+    says(&["deleting ipsec sa (established_child_sa"], ChildClosed),
+    says(&["deleting ipsec sa (quick_r2"], ChildClosed),
+    says(&["deleting ipsec sa (quick_i2"], ChildClosed),
+    // racoon's and OpenIKED's.
+    says(&["purged ipsec-sa proto_id"], ChildPurged),
+    says(&["ipsec-sa expired"], ChildExpired),
+    says(&["ikev2_childsa_delete: deleted"], ChildClosed),
     says(&["initiate new phase 2 negotiation"], ChildBegun),
     says(&["respond new phase 2 negotiation"], ChildBegun),
     says(&["initiating quick mode"], ChildBegun),
@@ -530,7 +547,9 @@ pub(super) const IKE: &[Phrase] = &[
     fault(Ike, Named, &[C::NotStarted, C::NoResponse], &["no address could be bound"]),
     fault(Ike, Named, &[C::NotStarted], &["no config named"]),
     fault(Ike, Named, &[C::NotStarted], &["child_sa config", "not found"]),
-    fault(Ike, Named, &[C::NotStarted], &["could not create any sockets"]),
+    fault(Ike, Named, &[C::NotStarted, C::NoResponse], &["unable to bind socket"]),
+    fault(Ike, Named, &[C::NotStarted, C::NoResponse], &["could not create any sockets"]),
+    fault(Ike, Named, &[C::NotStarted, C::NoResponse], &["initialization failed, aborting charon"]),
     fault(Ike, Note, &[C::HalfOpen], &["responding with cookie"]),
     fault(Ike, Note, &[C::HalfOpen], &["invalid ikev2 cookie"]),
     fault(Either, Named, &[C::Phase1Proposal], &["no sa proposal chosen"]),

@@ -1,6 +1,7 @@
 //! From what was counted to findings.
 
 use super::catalogue::{Place, Rank};
+use super::children::Why;
 use super::course::{Attempt, Course, Stage, TOO_SOON, Tally};
 use super::values;
 use crate::rhythm::{self, Flapping, Rhythm, rhythm};
@@ -104,7 +105,7 @@ pub(super) fn judge(course: &Course) -> Vec<Finding> {
     }
     findings.extend(flapping);
     if findings.is_empty() {
-        findings.extend(children_taken(course));
+        findings.extend(children_end(course));
     }
     let healthy = findings.iter().all(|finding: &Finding| finding.severity <= Severity::Info);
     if healthy {
@@ -242,18 +243,46 @@ fn replaced(course: &Course) -> Option<Finding> {
     Some(found)
 }
 
-/// Child SAs that the peer deletes again and again, under an IKE SA that stays.
-fn children_taken(course: &Course) -> Option<Finding> {
-    let ends: Vec<u64> = course.child_ends.iter().copied().collect();
-    let Rhythm::Flapping(found) = rhythm(&ends, None) else { return None };
-    if found.times < OF_USER || found.period > IDLE {
+/// Child SAs that end again and again, with none in their place, under an IKE SA that stays.
+fn children_end(course: &Course) -> Option<Finding> {
+    let (why, ends) = course.children_there.ends()?;
+    let Rhythm::Flapping(Flapping { period, times, .. }) = rhythm(&ends, None) else { return None };
+    // One that ends with its lifetime was not renewed, however long that was.
+    if times < OF_USER || period > IDLE && why != Why::Expired {
         return None;
     }
-    let period = found.period / 1000;
-    let why = format!("the IKE SA stays, and the peer deletes its Child SA about every {period} s");
-    let causes = vec![C::PeerDelete, C::Collision, C::TrafficSelector, C::Lifetime];
-    let mut found = finding(course, "no-phase-2", Severity::Warning, causes, why, &[]);
+    let (what, causes, advice): (&str, &[Cause], Option<&str>) = match why {
+        Why::Peer => {
+            ("the peer deletes its Child SA", &[C::PeerDelete, C::Collision, C::TrafficSelector, C::Lifetime], None)
+        }
+        Why::Idle => (
+            "this end deletes its Child SA because nothing passes through it",
+            &[C::Lifetime, C::NotStarted],
+            Some(
+                "give 'inactivity' (of the Child SA, in swanctl.conf or ipsec.conf) more time than passes between packets, or 0",
+            ),
+        ),
+        Why::Expired => (
+            "its Child SA comes to the end of its lifetime, and nothing has renewed it",
+            &[C::Lifetime, C::ChildFailed, C::Pfs],
+            Some(
+                "let one end renew before the other end's lifetime is over: rekeying on, and its time shorter than that lifetime",
+            ),
+        ),
+        Why::Own => (
+            "this end deletes its Child SA",
+            &[C::PeerDelete, C::Collision, C::Lifetime],
+            Some(
+                "find what makes this end delete it: a script or a monitor that terminates it, a lifetime of bytes, another connection with the same networks",
+            ),
+        ),
+    };
+    let why = format!("the IKE SA stays, and {what} about every {} s", period / 1000);
+    let mut found = finding(course, "no-phase-2", Severity::Warning, causes.to_vec(), why, &[]);
     found.evidence.push(format!("{} times, with no other Child SA there", ends.len()));
+    if let (Some(advice), Some(first)) = (advice, found.remedy.first_mut()) {
+        *first = advice.into();
+    }
     Some(found)
 }
 

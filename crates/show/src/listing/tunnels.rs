@@ -7,6 +7,7 @@
 
 use super::{end, first_word, is_address};
 use model::ListedSa;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A tunnel, or what of a peer has SAs of its own.
 #[derive(Default)]
@@ -25,7 +26,7 @@ struct Tunnel {
 /// One row for each pair of ends, in order of appearance.
 fn by_peer(tunnels: Vec<Tunnel>) -> Vec<ListedSa> {
     let mut rows: Vec<ListedSa> = Vec::new();
-    let mut at = std::collections::BTreeMap::new();
+    let mut at = BTreeMap::new();
     for tunnel in tunnels {
         let index = *at.entry((tunnel.local.clone(), tunnel.peer.clone())).or_insert(rows.len());
         if index == rows.len() {
@@ -109,6 +110,7 @@ pub(super) fn cisco(text: &str) -> Option<Vec<ListedSa>> {
 pub(super) fn juniper(text: &str) -> Option<Vec<ListedSa>> {
     let mut tunnels: Vec<Tunnel> = Vec::new();
     let (mut recognised, mut inactive) = (false, false);
+    let mut names = BTreeSet::new();
     for line in text.lines().map(str::trim) {
         if line.starts_with("Total active tunnels:") || line.starts_with("Total inactive tunnels") {
             (recognised, inactive) = (true, line.contains("inactive"));
@@ -124,7 +126,7 @@ pub(super) fn juniper(text: &str) -> Option<Vec<ListedSa>> {
             recognised = true;
             let name = format!("tunnel {id}");
             // The other direction is a row of its own.
-            if !tunnels.iter().any(|tunnel| tunnel.name == name) {
+            if names.insert(name.clone()) {
                 let port = words.iter().rev().nth(1).and_then(|port| port.parse().ok());
                 tunnels.push(Tunnel { name, peer: (*peer).to_string(), port, up: true, ..Tunnel::default() });
             }
@@ -254,19 +256,18 @@ pub(super) fn fortinet(text: &str) -> Option<Vec<ListedSa>> {
             });
         } else if let (Some(tunnel), Some(rest)) = (of_tunnel.as_mut(), line.strip_prefix("stat:")) {
             (tunnel.received, tunnel.sent) = (number(rest, "rxp="), number(rest, "txp="));
-        } else if let (Some(tunnel), Some(rest)) = (of_tunnel.as_ref(), line.strip_prefix("proxyid="))
+        } else if let (Some(tunnel), Some(rest)) = (of_tunnel.as_mut(), line.strip_prefix("proxyid="))
             && let Some(up) = number(rest, " sa=")
         {
             // The counters are the tunnel's: they are told once.
-            let first = !tunnels.iter().any(|other| other.name == tunnel.name);
             tunnels.push(Tunnel {
                 name: tunnel.name.clone(),
                 local: tunnel.local.clone(),
                 peer: tunnel.peer.clone(),
                 port: tunnel.port.filter(|port| *port != 0),
                 up: up > 0,
-                received: tunnel.received.filter(|_| first),
-                sent: tunnel.sent.filter(|_| first),
+                received: tunnel.received.take(),
+                sent: tunnel.sent.take(),
                 ..Tunnel::default()
             });
         }

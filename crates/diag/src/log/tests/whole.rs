@@ -485,8 +485,9 @@ fn child_sas_that_the_peer_deletes_again_and_again() {
         format!("{}\n{}\n{}\n", lines[0], lines[2], lines[1])
     };
     let ours = up.to_string() + &(0..8).map(ours).collect::<String>();
+    assert!(bad(&ours)[0].why.contains("this end deletes"), "{:?}", bad(&ours));
     // Renewed, by hand, and when it was idle.
-    for healthy in [log(20, 8, true), log(20, 4, false), log(300, 8, false), ours] {
+    for healthy in [log(20, 8, true), log(20, 4, false), log(300, 8, false)] {
         assert!(bad(&healthy).is_empty(), "{:?}", bad(&healthy));
     }
 }
@@ -502,4 +503,239 @@ fn a_refusal_that_could_be_decrypted_is_not_about_the_secret() {
     let (_, causes) = worst(&refused("HASH "));
     assert!(causes.first() == Some(&"PEER_ID") && !causes.contains(&"PSK_MISMATCH"), "{causes:?}");
     assert_eq!(first(&refused("")).1, "PSK_MISMATCH");
+}
+
+/// Times of a log, from midnight on, so many seconds apart.
+fn times(every: u32, of: impl Fn(u32, &dyn Fn(u32) -> String) -> String) -> String {
+    let stamp = |second: u32| format!("{:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60);
+    (0..9).map(|n| of(n, &|more| stamp(n * every + more))).collect()
+}
+
+/// Who ends the Child SA, when none takes its place and the IKE SA stays.
+#[test]
+fn child_sas_that_end_again_and_again() {
+    let charon = |every: u32, why: &str, close: &str| {
+        let up = "Nov 24 00:00:00 gw charon: 08[IKE] IKE_SA s[1] established between 192.0.2.5[a]...192.0.2.77[b]\n";
+        up.to_string()
+            + &times(every, |n, at| {
+                let line = |more: u32, text: String| format!("Nov 24 {} gw charon: 08[IKE] {text}\n", at(more));
+                let before = if why.is_empty() { String::new() } else { line(9, format!("<s|1> {why}")) };
+                line(
+                    1,
+                    format!(
+                        "<s|1> CHILD_SA net{{{n}}} established with SPIs c_i d_o and TS 10.1.0.0/24 === 10.2.0.0/24"
+                    ),
+                ) + &before
+                    + &line(
+                        10,
+                        format!(
+                            "<s|1> {close} net{{{n}}} with SPIs c_i (0 bytes) d_o (0 bytes) and TS 10.1.0.0/24 === 10.2.0.0/24"
+                        ),
+                    )
+            })
+    };
+    let first = |text: &str| {
+        let found = bad(text);
+        found.first().map(|found| (found.id, found.causes[0].code(), found.why.clone()))
+    };
+    let told = |text: &str, cause: &str, what: &str| {
+        let found = first(text).unwrap_or_else(|| panic!("nothing: {text}"));
+        assert_eq!((found.0, found.1), ("no-phase-2", cause), "{text}");
+        assert!(found.2.contains(what), "{found:?}");
+    };
+    told(
+        &charon(30, "received DELETE for ESP CHILD_SA with SPI d", "closing CHILD_SA"),
+        "PEER_DELETE",
+        "the peer deletes",
+    );
+    told(
+        &charon(30, "deleting CHILD_SA after 10 seconds of inactivity", "closing CHILD_SA"),
+        "LIFETIME",
+        "nothing passes",
+    );
+    told(&charon(300, "", "closing expired CHILD_SA"), "LIFETIME", "end of its lifetime");
+    told(&charon(30, "", "closing CHILD_SA"), "PEER_DELETE", "this end deletes");
+    // As it is meant to be, or done by hand.
+    assert_eq!(first(&charon(300, "deleting CHILD_SA after 120 seconds of inactivity", "closing CHILD_SA")), None);
+    assert_eq!(first(&charon(300, "", "closing CHILD_SA")), None);
+    let racoon = |every: u32, ends: &dyn Fn(u32, u32) -> String| {
+        let line = |at: String, text: String| format!("2026-11-24 {at}: INFO: {text}\n");
+        let up = line(
+            "00:00:00".into(),
+            "ISAKMP-SA established 10.9.0.1[500]-10.9.0.2[500] spi:0102030405060708:1112131415161718".into(),
+        );
+        up + &times(every, |n, at| {
+            let pair = |from: u32, to: u32, spi: u32| {
+                line(
+                    at(1),
+                    format!(
+                        "IPsec-SA established: ESP/Tunnel 10.9.0.{from}[500]->10.9.0.{to}[500] spi={spi}(0x{spi:x})"
+                    ),
+                )
+            };
+            pair(2, 1, 1000 + n) + &pair(1, 2, 2000 + n) + &line(at(10), ends(n, 0)) + &line(at(20), ends(n, 1))
+        })
+    };
+    told(
+        &racoon(30, &|n, _| format!("purged IPsec-SA proto_id=ESP spi={}.", 2000 + n)),
+        "PEER_DELETE",
+        "the peer deletes",
+    );
+    let expired = |n: u32| format!("IPsec-SA expired: ESP/Tunnel 10.9.0.2[500]->10.9.0.1[500] spi={}(0x1)", 1000 + n);
+    told(&racoon(120, &|n, _| expired(n)), "LIFETIME", "end of its lifetime");
+    // The soft lifetime, and the next pair before the hard one.
+    assert_eq!(first(&racoon(120, &|n, half| if half == 0 { expired(n) } else { "something".into() })), None);
+    let pluto = |every: u32, text: &dyn Fn(u32) -> String| {
+        let up = "Nov 24 00:00:00 gw pluto[9]: \"w\" #1: initiator established IKE SA; authenticated peer 192.0.2.77\n";
+        up.to_string()
+            + &times(every, |n, at| {
+                let line = |more: u32, text: String| format!("Nov 24 {} gw pluto[9]: {text}\n", at(more));
+                let child = n + 2;
+                line(
+                    1,
+                    format!(
+                        "\"w\" #{child}: initiator established Child SA using #1; IPsec tunnel [10.1.0.0/24===10.2.0.0/24] {{ESP/ESN=>0x1 <0x2}}"
+                    ),
+                ) + &line(10, text(child))
+            })
+    };
+    told(
+        &pluto(30, &|child| format!("\"w\" #1: received Delete SA payload: delete IPsec State #{child} now")),
+        "PEER_DELETE",
+        "the peer deletes",
+    );
+    told(
+        &pluto(30, &|child| {
+            format!("\"w\" #{child}: deleting IPsec SA (ESTABLISHED_CHILD_SA) aged 9s and sending notification")
+        }),
+        "PEER_DELETE",
+        "this end deletes",
+    );
+    let renewed = |child: u32| {
+        format!("\"w\" #{}: deleting IPsec SA (ESTABLISHED_CHILD_SA) aged 30s and sending notification", child - 1)
+    };
+    assert_eq!(first(&pluto(30, &renewed)), None);
+    let iked = |every: u32, other: u32| {
+        let up = "Nov 24 00:00:00 gw iked[9]: spi=0x0102030405060708: established peer 192.0.2.77:500[FQDN/b] local 192.0.2.5:500[FQDN/a] policy 'w' as initiator (enc aes-256 auth hmac-sha2-256 group curve25519 prf hmac-sha2-256)\n";
+        up.to_string()
+            + &times(every, |n, at| {
+                let line = |more: u32, text: String| {
+                    format!("Nov 24 {} gw iked[9]: spi=0x0102030405060708: {text}\n", at(more))
+                };
+                line(
+                    1,
+                    format!(
+                        "ikev2_childsa_enable: loaded SPIs: 0x{:08x}, 0x{:08x} (enc aes-256 auth hmac-sha2-256)",
+                        16 + n,
+                        4096 + n
+                    ),
+                ) + &line(
+                    10,
+                    format!(
+                        "ikev2_childsa_delete: deleted 2 SPIs: 0x{:08x} 0x{:08x}",
+                        16 + n - other,
+                        4096 + n - other
+                    ),
+                )
+            })
+    };
+    told(&iked(30, 0), "PEER_DELETE", "this end deletes");
+    assert_eq!(first(&iked(30, 1)), None);
+}
+
+/// PAN-OS, Junos and RouterOS have words of their own, and write ports in ways of their own.
+#[test]
+fn words_of_other_makers() {
+    let pan = |text: &str| format!("2026/11/24 01:08:01 info     vpn            gw-hq   ike-neg 0  {text}\n");
+    let kmd = |text: &str| format!("Nov 24 01:08:01 srx kmd[1393]: {text}\n");
+    let error = |what: &str| {
+        kmd(&format!(
+            "IKE negotiation failed with error: {what}. IKE Version: 1, VPN: hq Gateway: gw-hq, Local: 198.51.100.1/500, Remote: 203.0.113.2/500, Local IKE-ID: Not-Available, Remote IKE-ID: Not-Available, VR-ID: 0: Role: Initiator"
+        ))
+    };
+    let forti = |what: &str, message: &str, more: &str| {
+        format!(
+            "date=2026-11-24 time=01:08:01 devname=\"fgt\" type=\"event\" subtype=\"vpn\" level=\"error\" logdesc=\"IPsec {what}\" {message} remip=203.0.113.2 locip=198.51.100.1 remport=500 locport=500 {more}\n"
+        )
+    };
+    let ends = "198.51.100.1[500]-203.0.113.2[500] cookie:a1b2c3d4e5f60718:1122334455667788";
+    let up = pan(&format!(
+        "IKE phase-1 negotiation is succeeded as responder, main mode. Established SA: {ends} lifetime 28800 Sec."
+    ));
+    for (text, cause) in [
+        (
+            pan(
+                "IKE phase-1 negotiation is failed. When pre-shared key is used, peer-ID must be type IP address. Received type FQDN",
+            ),
+            "PEER_ID",
+        ),
+        (
+            up.clone()
+                + &pan(
+                    "IKE phase-2 negotiation failed when processing proxy ID. cannot find matching phase-2 tunnel for received proxy ID. received local id: 10.1.0.0/16 type IPv4_subnet protocol 0 port 0, received remote id: 10.2.0.0/16 type IPv4_subnet protocol 0 port 0.",
+                ),
+            "TRAFFIC_SELECTOR",
+        ),
+        (
+            up.clone()
+                + &pan(
+                    "IKE phase-2 negotiation failed when processing SA payload. no suitable proposal found in peer's SA payload.",
+                ),
+            "CHILD_FAILED_IKE_KEPT",
+        ),
+        (
+            pan(
+                "IKEv2 IKE SA negotiation is started as initiator, non-rekey. Initiated SA: 198.51.100.1[500]-203.0.113.2[500] SPI:a1b2c3d4e5f60718:0000000000000000.",
+            ) + &pan(
+                "IKEv2 IKE SA negotiation is failed as initiator, non-rekey. Failed SA: 198.51.100.1[500]-203.0.113.2[500] SPI:a1b2c3d4e5f60718:0000000000000000. Due to timeout.",
+            ),
+            "NO_RESPONSE",
+        ),
+        (up.clone() + &pan("IKE phase-1 SA is down determined by DPD."), "DPD_TIMEOUT"),
+        (error("Timed out"), "NO_RESPONSE"),
+        (error("No proposal chosen"), "P1_PROPOSAL"),
+        (error("Invalid syntax"), "PSK_MISMATCH"),
+        (error("IKE gateway configuration lookup failed during negotiation"), "NO_CONFIG"),
+        (error("Peer's IKE-ID validation failed during negotiation"), "PEER_ID"),
+        (
+            kmd(
+                "KMD_VPN_TS_MISMATCH: Traffic-selector mismatch, vpn name: hq, Peer Proposed traffic-selector local-ip: ipv4(10.1.0.0/16), Peer Proposed traffic-selector remote-ip: ipv4(10.9.0.0/16)",
+            ),
+            "TRAFFIC_SELECTOR",
+        ),
+        (
+            "01:08:01 ipsec,error 203.0.113.2 parsing packet failed, possible cause: wrong password\n".into(),
+            "PSK_MISMATCH",
+        ),
+        (forti("phase 2", "msg=\"IPsec phase 2 error\" action=\"negotiate\"", "reason=\"peer SA proposal not match local policy\""), "CHILD_FAILED_IKE_KEPT"),
+        (forti("DPD", "msg=\"IPsec DPD failed\" action=\"dpd\"", "status=\"dpd_failure\""), "DPD_TIMEOUT"),
+        ("Nov 24 01:08:01 id=firewall sn=0017C5 fw=198.51.100.1 pri=4 m=402 msg=\"IKE Responder: IKE proposal does not match (Phase 1)\" src=203.0.113.2:500 dst=198.51.100.1:500\n".into(), "P1_PROPOSAL"),
+        ("Nov 24 01:00:00 gw charon: 00[NET] unable to bind socket: Address already in use\n".into(), "NOT_STARTED"),
+        ("01:08:01 ipsec,error identity not found for peer: FQDN: branch\n".into(), "PEER_ID"),
+    ] {
+        assert_eq!(first(&text).1, cause, "{text}: {:?}", report(&text).findings);
+        assert!(first(&text).0 >= Severity::Warning, "{text}");
+    }
+    let alarm = |up: bool, second: u32| {
+        let (what, word) = if up { ("UP", "up") } else { ("DOWN", "down") };
+        format!(
+            "Nov 24 01:{:02}:{:02} srx kmd[1393]: KMD_VPN_{what}_ALARM_USER: VPN hq from 203.0.113.2 is {word}. Local-ip: 198.51.100.1, gateway name: gw-hq, vpn name: hq\n",
+            second / 60,
+            second % 60
+        )
+    };
+    let flaps: String = (0..8).map(|n| alarm(true, n * 100) + &alarm(false, n * 100 + 90)).collect();
+    assert_eq!((bad(&flaps)[0].id, bad(&flaps)[0].severity), ("flapping", Severity::Error));
+    // In order: up, renewed again and again.
+    let renewed = "IKEv2 IKE SA negotiation is started as initiator, rekey. Initiated SA: 198.51.100.1[500]-203.0.113.2[500] SPI:1:0.";
+    let again = "IKEv2 IKE SA negotiation is succeeded as initiator, rekey. Established SA: 198.51.100.1[500]-203.0.113.2[500] SPI:1:2.";
+    let both = |n: u32| (pan(renewed) + &pan(again)).replace("01:08:01", &format!("01:{:02}:01", 8 + n * 5));
+    assert_eq!(bad(&(0..8).map(both).collect::<String>()), []);
+    assert_eq!(
+        bad(&(alarm(true, 1)
+            + &kmd(
+                "KMD_PM_SA_ESTABLISHED: Local gateway: 198.51.100.1, Remote gateway: 203.0.113.2, Direction: inbound, SPI: 0x6e8a2c51, AUX-SPI: 0, Mode: Tunnel, Type: dynamic"
+            ))),
+        []
+    );
 }
