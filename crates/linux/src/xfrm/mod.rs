@@ -348,11 +348,11 @@ impl Xfrm {
         if install.encapsulated {
             request.attribute(message::ATTRIBUTE_ENCAPSULATION, &message::encapsulation(source, destination));
         }
-        // The kernel takes the least of this and what fits.
+        // The kernel takes the least of this and what fits; Linux 7.2 refuses what no packet can be.
         let padding = match (side, install.mode, install.tfc_padding) {
             (Side::Inbound, ..) | (_, Mode::Transport, _) | (.., TfcPadding::None) => None,
-            (.., TfcPadding::To(octets)) => Some(octets),
-            (.., TfcPadding::Mtu) => Some(u32::MAX),
+            (.., TfcPadding::To(octets)) => Some(octets.min(u32::from(u16::MAX))),
+            (.., TfcPadding::Mtu) => Some(u32::from(u16::MAX)),
         };
         if let Some(octets) = padding {
             request.attribute(message::ATTRIBUTE_TFC_PADDING, &octets.to_ne_bytes());
