@@ -176,7 +176,6 @@ impl Page {
             self.labelled(2, "now", rule(id).story);
         }
         let r = sa.retransmissions;
-        let times = |n: u64| if n == 1 { "once".to_string() } else { format!("{n} times") };
         if r.sent > 0 {
             let answer = if sa.suspicion.is_some() { "no good answer yet" } else { "no answer yet" };
             self.labelled(2, "sent", &format!("the request again {}, {answer}", times(r.sent.into())));
@@ -209,13 +208,18 @@ impl Page {
                 format!("the peer repeated a request {}: our answers may not reach it", times(r.answered.into()));
             self.labelled(2, "heard", &text);
         }
+        self.sending("sending", sa);
+        if !sa.tasks_queued.is_empty() {
+            self.labelled(2, "queued", &sa.tasks_queued.join(" "));
+        }
+    }
+
+    /// What the operating system said of the SA's datagrams.
+    fn sending(&mut self, label: &str, sa: &SaSnapshot) {
         if let Some(error) = &sa.send_error {
             let by = error.reporter.map(|reporter| format!(", says {reporter}")).unwrap_or_default();
             let text = format!("{}{by} ({}, the latest {} ago)", error.trouble, times(error.count), span(error.last));
-            self.labelled(2, "sending", &text);
-        }
-        if !sa.tasks_queued.is_empty() {
-            self.labelled(2, "queued", &sa.tasks_queued.join(" "));
+            self.labelled(2, label, &text);
         }
     }
 
@@ -290,11 +294,16 @@ impl Page {
         let (i, o) = (t.datagrams_in, t.datagrams_out);
         let seen = format!("{i} datagram{} from the peer, {o} to it, in {}", plural(i), span(t.sa.age));
         self.labelled(2, "seen:", &seen);
+        self.sending("sent:", &t.sa);
     }
 }
 
 fn name(sa: &SaSnapshot) -> &str {
     if sa.name.is_empty() { "(unnamed)" } else { &sa.name }
+}
+
+fn times(n: u64) -> String {
+    if n == 1 { "once".to_string() } else { format!("{n} times") }
 }
 
 fn later(times: &[(&str, Option<Duration>)]) -> String {
@@ -394,6 +403,10 @@ mod tests {
         });
         let text = show(&[sa.clone()], &[]).split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(text.contains("no daemon has the port, says 192.0.2.9 (3 times, the latest 4s ago)"), "{text}");
+        let failed = FailureKind::NoConfig { local: sa.local, remote: sa.remote };
+        let ended = Tombstone { sa: sa.clone(), ..ended(failed, "remote_addrs", 4) };
+        let text = show(&[], &[ended]).split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(text.contains("sent: port unreachable: the host is there"), "{text}");
         sa.send_error = None;
         sa.suspicion = Some(UNREADABLE.into());
         sa.role = Role::Responder;

@@ -327,7 +327,12 @@ impl Recorder {
         let now = i64::try_from(unix_milliseconds()).unwrap_or(i64::MAX);
         self.restored.iter().map(move |(at, tombstone)| {
             let ago = u64::try_from(now.saturating_sub(*at)).unwrap_or(0);
-            Tombstone { ended: Duration::from_millis(ago), again_in: None, ..tombstone.clone() }
+            let ended = Duration::from_millis(ago);
+            let mut restored = Tombstone { ended, again_in: None, ..tombstone.clone() };
+            if let Some(error) = &mut restored.sa.send_error {
+                error.last += ended;
+            }
+            restored
         })
     }
 }

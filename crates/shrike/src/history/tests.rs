@@ -91,6 +91,8 @@ fn what_became_of_datagrams_is_there_after_a_restart() {
         let text = show(&file.0, Some("gw"), 50, false).unwrap();
         assert!(text.contains(words) && text.contains("as 192.0.2.9 reports (6 times)"), "{text}");
         let again = Recorder::start(&file.0, |_| {}).unwrap();
+        let kept = again.restored().next().unwrap();
+        assert_eq!(kept.sa.send_error.unwrap().last, last + kept.ended, "it grows older with the end");
         let live = model::Live { ended: again.restored().collect(), remembers: true, ..model::Live::default() };
         let found = diag::live(&live).remove(0);
         assert_eq!(found.causes.first(), Some(&diag::Cause::NoResponse));
