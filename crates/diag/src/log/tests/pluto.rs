@@ -282,6 +282,14 @@ fn where_signatures_prove_the_ends_no_secret_differs() {
 }
 
 #[test]
+fn what_is_up_need_not_name_its_role() {
+    let unnamed = v2(SECRET)
+        + &lines(1, &["established IKE SA; authenticated using authby=secret and peer ID_FQDN '@b.example'"]);
+    assert_eq!(report(&unnamed).findings[0].id, "established");
+    assert_ne!(report(&v2(SECRET)).findings[0].id, "established");
+}
+
+#[test]
 fn who_is_sent_to_another_gateway_is_not_refused() {
     let sent = lines(1, &INIT)
         + &lines(
