@@ -413,9 +413,11 @@ impl Course {
                 self.close(at, sa, false);
             }
             // racoon's words for what the peer's deletion does, and also for what its own commands do.
-            Says::Purged => self.close(at, sa, !self.ours),
+            Says::Purged if at.child.is_none() => self.close(at, sa, !self.ours),
+            // pluto says the same of one whose successor is there.
+            Says::Purged => self.close(at, sa, !self.ours && self.live.len() <= 1 && at.time.is_some()),
             Says::Renews => self.renews = true,
-            Says::Redirected => self.attempt = None,
+            Says::Redirected => (self.attempt, self.ours) = (None, true),
             Says::Ours => {
                 self.ours = true;
                 self.ups.clear();
@@ -537,8 +539,9 @@ impl Course {
         }
         self.taken_pending = false;
         self.begun_as = Some(role);
-        // pluto: `initiating Main Mode to replace #12`.
-        self.renews |= self.is_up() && at.text.contains(" to replace #");
+        // pluto: `initiating Main Mode to replace #12`, `initiating IKEv2 connection (replacing established IKE SA #1)`.
+        let replaces = [" to replace #", "(replacing "].iter().any(|words| at.text.contains(words));
+        self.renews |= self.is_up() && replaces;
         self.attempt = Some(Attempt {
             role,
             version,

@@ -2,7 +2,9 @@
 
 use super::catalogue::Place::{Child, Either, Ike, Peer, User};
 use super::catalogue::Rank::{Named, Specific, Vague};
-use super::catalogue::Says::{Begun, Beneath, ByPeer, ChildBegun, GaveUp, Keyed, Method, Redirected, Repeated};
+use super::catalogue::Says::{
+    Begun, Beneath, ByPeer, ChildBegun, GaveUp, Keyed, Method, Ours, Purged, Redirected, Repeated, Up,
+};
 use super::catalogue::{Phrase, fault, says};
 use crate::Cause as C;
 use model::Role::Initiator;
@@ -30,6 +32,11 @@ pub(super) const PLUTO: &[Phrase] = &[
     says(&["received duplicate", "message request"], Repeated),
     says(&["self-deleting isakmp"], ByPeer),
     says(&["redirects to new gateway"], Redirected),
+    // Of 4.4 and 4.5, which do not name the role.
+    says(&["established ike sa; authenticated"], Up),
+    // Of version 5: without a reason before it, it is the peer that deletes.
+    says(&["sent informational request to delete ike sa"], Ours),
+    says(&["deleting ike sa (established ike sa)"], Purged),
     says(&["initiating child sa using ike sa"], ChildBegun),
     // The request of a quick mode (RFC 2409 section 5.5).
     says(&["the peer proposed:"], Beneath),

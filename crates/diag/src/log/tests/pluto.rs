@@ -220,6 +220,36 @@ fn what_a_terminal_does_not_wait_for_is_no_failure() {
 }
 
 #[test]
+fn version_5_says_who_deletes_only_by_what_stands_before() {
+    let cycle = |n: u32, own: &str| {
+        let sa = 2 * n + 1;
+        let at = |second: u32, message: &str| {
+            format!("Nov 24 01:{n:02}:{second:02}.5 gw pluto[7]: \"site\" #{sa}: {message}\n")
+        };
+        let begin = at(1, INIT[0]) + &at(1, INIT[1]) + &at(2, KEYED) + &at(3, UP);
+        let own = if own.is_empty() { String::new() } else { at(50, own) };
+        begin + &own + &at(51, "deleting IKE SA (established IKE SA)")
+    };
+    let by_peer: String = (0..9).map(|n| cycle(n, "")).collect();
+    assert_eq!(first(&by_peer), (Severity::Error, "PEER_DELETE"));
+    let by_us: String = (0..9).map(|n| cycle(n, "sent INFORMATIONAL request to delete IKE SA")).collect();
+    assert_eq!(bad(&by_us), []);
+}
+
+#[test]
+fn an_ike_sa_may_be_replaced_by_a_new_negotiation() {
+    let one = |n: u32| {
+        let replaces = if n > 0 { format!(" (replacing established IKE SA #{n})") } else { String::new() };
+        let sa = n + 1;
+        format!(
+            "Nov 24 01:{n:02}:00 w pluto[1]: \"w\" #{sa}: initiating IKEv2 connection{replaces} to 192.0.2.7 using UDP\nNov 24 01:{n:02}:01 w pluto[1]: \"w\" #{sa}: {UP}\n"
+        )
+    };
+    let text: String = (0..9).map(one).collect();
+    assert_eq!(bad(&text), []);
+}
+
+#[test]
 fn what_gives_up_is_told_by_its_number() {
     let over = ["retransmit so timing out SA (may retry)"];
     let quick =
@@ -249,6 +279,14 @@ fn where_signatures_prove_the_ends_no_secret_differs() {
     let mut messages = MAIN.to_vec();
     messages.insert(3, "I am sending my cert");
     assert_eq!(first(&(lines(1, &messages) + &lines(1, &over))).1, "AUTH_FAILED");
+}
+
+#[test]
+fn what_is_up_need_not_name_its_role() {
+    let unnamed = v2(SECRET)
+        + &lines(1, &["established IKE SA; authenticated using authby=secret and peer ID_FQDN '@b.example'"]);
+    assert_eq!(report(&unnamed).findings[0].id, "established");
+    assert_ne!(report(&v2(SECRET)).findings[0].id, "established");
 }
 
 #[test]
