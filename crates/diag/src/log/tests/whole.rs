@@ -756,3 +756,13 @@ fn words_of_cisco() {
         );
     }
 }
+
+#[test]
+fn a_group_that_was_asked_for_may_be_what_differs() {
+    let begun = "07[IKE] initiating IKE_SA office[1] to 203.0.113.2\n";
+    let asked = "07[IKE] peer didn't accept DH group MODP_2048, it requested MODP_1024\n";
+    let refused = "07[IKE] received NO_PROPOSAL_CHOSEN notify error\n";
+    let codes = |text: &str| bad(text)[0].causes.iter().map(|cause| cause.code()).collect::<Vec<_>>();
+    assert_eq!(codes(&format!("{begun}{asked}{begun}{refused}"))[..2], ["P1_PROPOSAL", "DH_GROUP"]);
+    assert!(!codes(&format!("{begun}{refused}")).contains(&"DH_GROUP"));
+}
