@@ -42,6 +42,8 @@ const HASH_ONLY: usize = 108;
 
 mod around;
 mod both;
+#[cfg(test)]
+mod made;
 mod opened;
 mod replaced;
 

@@ -1,9 +1,9 @@
-//! What gateways print that have words of their own: PAN-OS (system log), Junos (kmd), FortiOS, SonicOS and RouterOS, which has racoon's for the
-//! rest.
+//! What gateways print that have words of their own: PAN-OS (system log), Junos (kmd), Cisco's debug output and messages,
+//! FortiOS, SonicOS and RouterOS, which has racoon's for the rest.
 
 use super::catalogue::Place::{Child, Ike, Peer};
 use super::catalogue::Rank::{Named, Note, Specific, Vague};
-use super::catalogue::Says::{Begun, ByPeer, ChildBegun, ChildUp, Closed, Expired, GaveUp, Renews, Up};
+use super::catalogue::Says::{Begun, ByPeer, ChildBegun, ChildUp, Closed, Expired, GaveUp, Keyed, Renews, Up};
 use super::catalogue::{Phrase, fault, says};
 use crate::Cause as C;
 use model::Role::{Initiator, Responder};
@@ -88,6 +88,50 @@ pub(super) const MAKERS: &[Phrase] = &[
         &[C::PskMismatch, C::Phase1Proposal],
         &["ike negotiation failed with error: invalid payload type"],
     ),
+    // Cisco: IOS's debug output by states, and the ASA's messages about IKEv2.
+    says(&["beginning main mode exchange"], Begun { role: Initiator, version: 1 }),
+    says(&["beginning aggressive mode exchange"], Begun { role: Initiator, version: 1 }),
+    says(&["old state = ike_i_mm6", "new state = ike_p1_complete"], Up),
+    says(&["old state = ike_r_mm5", "new state = ike_p1_complete"], Up),
+    says(&["new state = ike_i_mm4"], Keyed),
+    says(&["new state = ike_r_mm4"], Keyed),
+    says(&["new state = ike_qm_phase2_complete"], ChildUp),
+    fault(Ike, Specific, &[C::PskMismatch], &["no pre-shared key with"]),
+    fault(Ike, Specific, &[C::PskMismatch], &["probably due to mismatched pre-shared key"]),
+    fault(Ike, Named, &[C::Phase1Proposal], &["no offers accepted!"]),
+    fault(Ike, Named, &[C::Phase1Proposal], &["phase 1 sa policy not acceptable"]),
+    fault(
+        Ike,
+        Vague,
+        &[C::NoResponse, C::Phase1Proposal, C::NoConfig, C::IkeVersion],
+        &["death by retransmission p1", "mm_no_state"],
+    ),
+    fault(
+        Ike,
+        Vague,
+        &[C::Phase1Timeout, C::NoResponse, C::PskMismatch],
+        &["death by retransmission p1", "mm_sa_setup"],
+    ),
+    fault(
+        Ike,
+        Vague,
+        &[C::PskMismatch, C::NatTraversal, C::PeerId, C::AuthFailed],
+        &["death by retransmission p1", "mm_key_exch"],
+    ),
+    fault(Child, Specific, &[C::TrafficSelector], &["proxy identities not supported"]),
+    fault(Child, Specific, &[C::TrafficSelector], &["ipsec policy invalidated proposal with error 32"]),
+    fault(
+        Child,
+        Named,
+        &[C::ChildFailed, C::TrafficSelector, C::EncryptionAlgorithm],
+        &["phase 2 sa policy not acceptable"],
+    ),
+    says(&["ikev2 received a ike_init_sa request"], Begun { role: Responder, version: 2 }),
+    says(&["ikev2 sa up. reason"], Up),
+    fault(Peer, Named, &[C::DpdTimeout], &["ikev2 sa down. reason: dpd"]),
+    says(&["ikev2 sa down. reason"], Closed),
+    fault(Child, Specific, &[C::TrafficSelector], &["negotiation aborted", "no ipsec policy found for received ts"]),
+    fault(Ike, Named, &[C::Phase1Proposal], &["negotiation aborted", "failed to find a matching policy"]),
     // FortiOS (event log) and SonicOS.
     fault(Peer, Named, &[C::DpdTimeout], &["ipsec dpd failed"]),
     fault(Child, Named, &[C::ChildFailed, C::TrafficSelector, C::EncryptionAlgorithm], &["ipsec phase 2 error"]),

@@ -141,6 +141,11 @@ fn fault(course: &Course, id: &'static str, tallies: &[&Tally]) -> Option<Findin
         causes.retain(|cause| !GROUP.contains(cause));
         causes.splice(0..0, GROUP.iter().copied());
     }
+    // A peer that asked for another group, and refused what came with that: the group may be all that differs.
+    let asked = |tally: &&Tally| tally.place == Place::Ike && tally.rank == Rank::Hint && tally.causes == [C::DhGroup];
+    if causes.first() == Some(&C::Phase1Proposal) && !causes.contains(&C::DhGroup) && tallies.iter().any(asked) {
+        causes.insert(1, C::DhGroup);
+    }
     let severity = best.iter().map(|tally| severity(tally, course)).max()?;
     let beside = best.iter().all(|tally| course.is_beside(tally));
     let lost = (course.up > 0 || course.before) && id == "never-established" && !beside;

@@ -166,9 +166,10 @@ fn verdict(sa: &ObservedSa, lost: &Missing<'_>) -> Finding {
 
 #[cfg(test)]
 mod tests {
+    use super::super::made;
     use super::*;
     use std::net::SocketAddr;
-    use wire::{IkeSpi, SpiPair};
+    use wire::IkeSpi;
 
     const SECOND: u64 = 1_000_000_000;
 
@@ -180,42 +181,22 @@ mod tests {
             ends.reverse();
         }
         let time = u64::from(n) * SECOND;
+        let id = if exchange == ExchangeType::IKE_AUTH { 1 } else { 0 };
         ObservedMessage {
-            sender,
-            exchange,
-            message_id: if exchange == ExchangeType::IKE_AUTH { 1 } else { 0 },
             response: sender == Responder && exchange.0 > 32,
             encrypted: n > 4 || exchange == ExchangeType::IKE_AUTH,
             octets,
             from: ends[0],
             to: ends[1],
-            first: time,
             last: time + 10 * SECOND * u64::from(times - 1),
             repeated: times - 1,
-            notifies: Vec::new(),
             has_sa: n < 3,
-            inside: None,
+            ..made::message(sender, exchange, id, time)
         }
     }
 
     fn sa(version: u8, messages: &[ObservedMessage]) -> ObservedSa {
-        ObservedSa {
-            version,
-            spis: SpiPair { initiator: IkeSpi([1; 8]), responder: IkeSpi([2; 8]) },
-            initiator: ([192, 0, 2, 1], 500).into(),
-            responder: ([192, 0, 2, 2], 500).into(),
-            messages: messages.to_vec(),
-            more: 0,
-            esp: [0; 2],
-            unopened: [0; 2],
-            too_big: None,
-            lifetime: None,
-            method: None,
-            looks_for_nat: [false; 2],
-            esp_last: [0; 2],
-            unreachable: None,
-            torn: [0; 2],
-        }
+        made::sa(version, messages.to_vec())
     }
 
     /// The finding of captures that end late, the second by a clock that is an hour ahead.

@@ -376,9 +376,8 @@ fn one_instant(peers: &[&[u64]]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{observed, observed_until};
+    use super::super::{made, observed, observed_until};
     use super::*;
-    use std::net::SocketAddr;
     use wire::{IkeSpi, SpiPair};
 
     const SECOND: u64 = 1_000_000_000;
@@ -386,7 +385,7 @@ mod tests {
 
     /// One made by these hosts, in so many seconds from the beginning of the capture.
     fn made(version: u8, [i, r]: [u8; 2], at: u64) -> ObservedSa {
-        let end = |n: u8| SocketAddr::from(([192, 0, 2, n], 500));
+        let end = made::end;
         let exchange = |n: usize| match (version, n) {
             (1, 0..6) => ExchangeType::IDENTITY_PROTECTION,
             (1, _) => ExchangeType::QUICK_MODE,
@@ -398,40 +397,23 @@ mod tests {
             let sender = if n % 2 == 0 { Initiator } else { Responder };
             let [from, to] = if sender == Initiator { [end(i), end(r)] } else { [end(r), end(i)] };
             let time = BASE + at * SECOND + n as u64 * 10_000_000;
+            let id = if version == 1 { u32::from(n > 5) * 7 } else { n as u32 / 2 };
             ObservedMessage {
-                sender,
-                exchange: exchange(n),
-                message_id: if version == 1 { u32::from(n > 5) * 7 } else { n as u32 / 2 },
                 response: version == 2 && n % 2 == 1,
                 encrypted: if version == 1 { n > 3 } else { n > 1 },
                 octets: if n == 8 { 60 } else { 240 },
                 from,
                 to,
-                first: time,
-                last: time,
-                repeated: 0,
-                notifies: Vec::new(),
                 has_sa: n < 2,
-                inside: None,
+                ..made::message(sender, exchange(n), id, time)
             }
         });
         let spi = IkeSpi((at * 256 + u64::from(i) + 1).to_be_bytes());
         ObservedSa {
-            version,
             spis: SpiPair { initiator: spi, responder: spi },
             initiator: end(i),
             responder: end(r),
-            messages: messages.collect(),
-            more: 0,
-            esp: [0; 2],
-            unopened: [0; 2],
-            too_big: None,
-            lifetime: None,
-            method: None,
-            looks_for_nat: [false; 2],
-            esp_last: [0; 2],
-            unreachable: None,
-            torn: [0; 2],
+            ..made::sa(version, messages.collect())
         }
     }
 

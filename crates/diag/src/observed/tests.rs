@@ -1,7 +1,6 @@
 use super::*;
 use model::ObservedTooBig;
 use proptest::prelude::*;
-use std::net::SocketAddr;
 use wire::{IkeSpi, SpiPair};
 
 fn message() -> impl Strategy<Value = ObservedMessage> {
@@ -34,22 +33,12 @@ fn message() -> impl Strategy<Value = ObservedMessage> {
 /// Message 2 again and again, and nothing from the initiator any more; one repetition with an answer is a lost datagram.
 #[test]
 fn a_quick_mode_that_the_responder_does_not_finish() {
-    let end = |n: u8| ([192, 0, 2, n], 500).into();
     let message = |sender, id, encrypted, exchange, (first, last, repeated)| ObservedMessage {
-        sender,
-        exchange,
-        message_id: id,
-        response: false,
         encrypted,
         octets: 100,
-        from: end(if sender == Initiator { 1 } else { 2 }),
-        to: end(if sender == Initiator { 2 } else { 1 }),
-        first,
         last,
         repeated,
-        notifies: Vec::new(),
-        has_sa: false,
-        inside: None,
+        ..made::message(sender, exchange, id, first)
     };
     let verdict = |message_2: (u64, u64, u32), message_3: (u64, u64, u32), esp: [u64; 2]| {
         let phase_1 = (0..6).map(|n| {
@@ -58,26 +47,7 @@ fn a_quick_mode_that_the_responder_does_not_finish() {
         });
         let quick = |sender, when| message(sender, 7, true, ExchangeType::QUICK_MODE, when);
         let quick_mode = [quick(Initiator, (10, 10, 0)), quick(Responder, message_2), quick(Initiator, message_3)];
-        let spis = SpiPair { initiator: IkeSpi([1; 8]), responder: IkeSpi([2; 8]) };
-        let messages = phase_1.chain(quick_mode).collect();
-        let (initiator, responder) = (end(1), end(2));
-        let sa = ObservedSa {
-            version: 1,
-            spis,
-            initiator,
-            responder,
-            messages,
-            more: 0,
-            esp,
-            unopened: [0; 2],
-            too_big: None,
-            lifetime: None,
-            method: None,
-            looks_for_nat: [false; 2],
-            esp_last: [0; 2],
-            unreachable: None,
-            torn: [0; 2],
-        };
+        let sa = ObservedSa { esp, ..made::sa(1, phase_1.chain(quick_mode).collect()) };
         let found = observed(&[sa]);
         (found[0].severity, found[0].causes.first().copied())
     };
@@ -92,31 +62,9 @@ fn a_quick_mode_that_the_responder_does_not_finish() {
 
 #[test]
 fn packets_that_stay_too_long_for_the_path_are_told() {
-    let end = |n: u8| SocketAddr::from(([192, 0, 2, n], 500));
     let verdict = |times, last| {
         let said = ObservedTooBig { sender: Responder, times, mtu: 1400, first: 0, last };
-        let spis = SpiPair { initiator: IkeSpi([1; 8]), responder: IkeSpi([2; 8]) };
-        let (messages, more, esp, unopened) = (Vec::new(), 0, [9, 9], [0; 2]);
-        let (initiator, responder, too_big) = (end(1), end(2), Some(said));
-        let (lifetime, torn, method, looks_for_nat, esp_last, unreachable) =
-            (None, [0; 2], None, [false; 2], [0; 2], None);
-        let sa = ObservedSa {
-            version: 2,
-            spis,
-            initiator,
-            responder,
-            messages,
-            more,
-            esp,
-            unopened,
-            too_big,
-            lifetime,
-            torn,
-            method,
-            looks_for_nat,
-            esp_last,
-            unreachable,
-        };
+        let sa = ObservedSa { esp: [9, 9], too_big: Some(said), ..made::sa(2, Vec::new()) };
         observed(&[sa.clone(), sa])
     };
     let found = verdict(9, 60_000_000_000);
@@ -129,46 +77,19 @@ fn packets_that_stay_too_long_for_the_path_are_told() {
 
 /// Phase 1 in main mode with a quick mode, of these messages only.
 fn main_mode(kept: &[usize]) -> ObservedSa {
-    let end = |n: u8| SocketAddr::from(([192, 0, 2, n], 500));
     let message = |n: usize| {
         let sender = if n.is_multiple_of(2) { Initiator } else { Responder };
         let quick = n > 5;
-        let [from, to] = if sender == Initiator { [end(1), end(2)] } else { [end(2), end(1)] };
         let time = 1_000_000_000_000 + 50_000_000 * n as u64;
+        let (exchange, id) = if quick { (ExchangeType::QUICK_MODE, 7) } else { (ExchangeType::IDENTITY_PROTECTION, 0) };
         ObservedMessage {
-            sender,
-            exchange: if quick { ExchangeType::QUICK_MODE } else { ExchangeType::IDENTITY_PROTECTION },
-            message_id: if quick { 7 } else { 0 },
-            response: false,
             encrypted: n > 3,
             octets: if n == 8 { 60 } else { 200 },
-            from,
-            to,
-            first: time,
-            last: time,
-            repeated: 0,
-            notifies: Vec::new(),
             has_sa: n < 2,
-            inside: None,
+            ..made::message(sender, exchange, id, time)
         }
     };
-    ObservedSa {
-        version: 1,
-        spis: SpiPair { initiator: IkeSpi([1; 8]), responder: IkeSpi([2; 8]) },
-        initiator: end(1),
-        responder: end(2),
-        messages: kept.iter().copied().map(message).collect(),
-        more: 0,
-        esp: [0; 2],
-        unopened: [0; 2],
-        too_big: None,
-        lifetime: None,
-        method: None,
-        looks_for_nat: [false; 2],
-        esp_last: [0; 2],
-        unreachable: None,
-        torn: [0; 2],
-    }
+    made::sa(1, kept.iter().copied().map(message).collect())
 }
 
 #[test]
@@ -239,25 +160,18 @@ proptest! {
     ) {
         let responder = if answered { IkeSpi([2; 8]) } else { IkeSpi::ZERO };
         let spis = SpiPair { initiator: IkeSpi([1; 8]), responder };
-        let ends = ([192, 0, 2, 1], 500).into();
         let (first, last) = (around.1[0].min(around.1[1]), around.1[1]);
         let said = model::ObservedUnreachable { sender: Initiator, why: model::Unreachable::Host, times: 1, last };
         let sa = ObservedSa {
-            version,
             spis,
-            initiator: ends,
-            responder: ([192, 0, 2, 2], 500).into(),
-            messages,
-            more: 0,
             esp,
-            unopened: [0; 2],
-            too_big: None,
             lifetime: around.0.map(u64::from),
             method: around.0,
             looks_for_nat: [first % 2 == 0, last % 2 == 0],
             esp_last: around.1,
             unreachable: Some(said).filter(|_| answered),
             torn: [(first % 3) as u32, (last % 3) as u32],
+            ..made::sa(version, messages)
         };
         let [one, other] = [std::slice::from_ref(&sa), std::slice::from_ref(&sa)];
         let compared = between(Capture { sas: one, end: first }, Capture { sas: other, end: last });

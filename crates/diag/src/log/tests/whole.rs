@@ -739,3 +739,67 @@ fn words_of_other_makers() {
         []
     );
 }
+
+/// IOS's debug output, which goes by states, and what the ASA says of IKEv2.
+#[test]
+fn words_of_cisco() {
+    let ios = |text: &str| format!("*Nov 24 01:08:01.123: ISAKMP:(1001):{text}\n");
+    let asa = |number: &str, text: &str| {
+        format!(
+            "Nov 24 2026 01:08:01: %ASA-{number}: Local:198.51.100.1:500 Remote:203.0.113.2:500 Username:203.0.113.2 {text}\n"
+        )
+    };
+    let died = |state: &str| {
+        ios(&format!("deleting SA reason \"Death by retransmission P1\" state (I) {state} (peer 203.0.113.2)"))
+    };
+    let up = asa("5-750006", "IKEv2 SA UP. Reason: New Connection Established");
+    let key = "Nov 24 2026 01:08:01: %ASA-4-713903: Group = 203.0.113.2, IP = 203.0.113.2, ERROR, had problems decrypting packet, probably due to mismatched pre-shared key.  Aborting\n";
+    for (text, cause) in [
+        (
+            ios("no offers accepted!")
+                + &ios(" phase 1 SA policy not acceptable! (local 198.51.100.1 remote 203.0.113.2)"),
+            "P1_PROPOSAL",
+        ),
+        (
+            "*Nov 24 01:08:01.123: IPSEC(ipsec_process_proposal): proxy identities not supported\n".to_string(),
+            "TRAFFIC_SELECTOR",
+        ),
+        (ios(" phase 2 SA policy not acceptable! (local 198.51.100.1 remote 203.0.113.2)"), "CHILD_FAILED_IKE_KEPT"),
+        (ios("No pre-shared key with 203.0.113.2!"), "PSK_MISMATCH"),
+        (key.to_string(), "PSK_MISMATCH"),
+        (died("MM_NO_STATE"), "NO_RESPONSE"),
+        (died("MM_KEY_EXCH"), "PSK_MISMATCH"),
+        (asa("4-750003", "IKEv2 Negotiation aborted due to ERROR: Failed to find a matching policy"), "P1_PROPOSAL"),
+        (
+            up.clone()
+                + &asa(
+                    "4-750003",
+                    "IKEv2 Negotiation aborted due to ERROR: There was no IPSEC policy found for received TS",
+                ),
+            "TRAFFIC_SELECTOR",
+        ),
+    ] {
+        assert_eq!(first(&text).1, cause, "{text}: {:?}", report(&text).findings);
+        assert!(first(&text).0 >= Severity::Warning, "{text}");
+    }
+    let begun = asa("5-750002", "IKEv2 Received a IKE_INIT_SA request");
+    let changed = ios("Old State = IKE_I_MM6  New State = IKE_P1_COMPLETE")
+        + &ios("Old State = IKE_QM_I_QM1  New State = IKE_QM_PHASE2_COMPLETE");
+    for healthy in [begun + &up, changed] {
+        assert!(
+            bad(&healthy).is_empty() && report(&healthy).understood > 1,
+            "{healthy}: {:?}",
+            report(&healthy).findings
+        );
+    }
+}
+
+#[test]
+fn a_group_that_was_asked_for_may_be_what_differs() {
+    let begun = "07[IKE] initiating IKE_SA office[1] to 203.0.113.2\n";
+    let asked = "07[IKE] peer didn't accept DH group MODP_2048, it requested MODP_1024\n";
+    let refused = "07[IKE] received NO_PROPOSAL_CHOSEN notify error\n";
+    let codes = |text: &str| bad(text)[0].causes.iter().map(|cause| cause.code()).collect::<Vec<_>>();
+    assert_eq!(codes(&format!("{begun}{asked}{begun}{refused}"))[..2], ["P1_PROPOSAL", "DH_GROUP"]);
+    assert!(!codes(&format!("{begun}{refused}")).contains(&"DH_GROUP"));
+}

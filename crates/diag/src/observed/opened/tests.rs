@@ -1,4 +1,4 @@
-use super::super::observed;
+use super::super::{made, observed};
 use super::*;
 use model::{Identity, ObservedNotify};
 use wire::{IkeSpi, SpiPair};
@@ -9,47 +9,18 @@ fn id(name: &str) -> Identity {
 
 /// A message with this inside, sent `second` seconds after the first.
 fn message(sender: Role, exchange: ExchangeType, id: u32, second: u64, inside: ObservedInside) -> ObservedMessage {
-    let ends = [1, 2].map(|n| ([192, 0, 2, n], 500).into());
-    let (from, to) = if sender == Initiator { (ends[0], ends[1]) } else { (ends[1], ends[0]) };
-    let time = second * 1_000_000_000;
     ObservedMessage {
-        sender,
-        exchange,
-        message_id: id,
         response: sender == Responder,
         encrypted: true,
         octets: 300,
-        from,
-        to,
-        first: time,
-        last: time,
-        repeated: 0,
-        notifies: Vec::new(),
-        has_sa: false,
         inside: Some(Box::new(inside)),
+        ..made::message(sender, exchange, id, second * 1_000_000_000)
     }
 }
 
 fn sa(version: u8, spi: u8, messages: Vec<ObservedMessage>) -> ObservedSa {
-    let [initiator, responder] = [1, 2].map(|n| ([192, 0, 2, n], 500).into());
     let spis = SpiPair { initiator: IkeSpi([spi; 8]), responder: IkeSpi([spi; 8]) };
-    ObservedSa {
-        version,
-        spis,
-        initiator,
-        responder,
-        messages,
-        more: 0,
-        esp: [0; 2],
-        unopened: [0; 2],
-        too_big: None,
-        lifetime: None,
-        method: None,
-        looks_for_nat: [false; 2],
-        esp_last: [0; 2],
-        unreachable: None,
-        torn: [0; 2],
-    }
+    ObservedSa { spis, ..made::sa(version, messages) }
 }
 
 fn says(kind: u16) -> ObservedInside {
