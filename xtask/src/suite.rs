@@ -28,7 +28,7 @@ pub struct Options {
 }
 
 /// The scenarios that must pass.
-const QUICK: [&str; 11] = [
+const QUICK: [&str; 12] = [
     "ikev2/net2net-psk",
     "ikev2/rw-psk-ipv4",
     "ikev2/rw-psk-fqdn",
@@ -36,6 +36,7 @@ const QUICK: [&str; 11] = [
     "ikev2/net2net-psk-fail",
     "ikev2/net2net-cert",
     "ikev2/rw-cert",
+    "ikev2/host2host-transport-nat",
     "ikev1/net2net-cert",
     "ikev1/ecdsa-certs",
     "ikev1/xauth-id-rsa-hybrid",

@@ -78,8 +78,6 @@ pub(crate) struct Agreed {
     pub number: u8,
     pub suite: ChosenSuite,
     pub selectors: Selectors,
-    /// The selectors as the peer wrote them, where a NAT makes that differ in transport mode (RFC 7296 section 2.23.1).
-    pub as_written: Option<Selectors>,
     pub mode: Mode,
     /// How long the peer wants the SA to live; the shorter one holds. IKEv2 leaves lifetimes to each end (RFC 7296
     /// section 2.8).
@@ -88,13 +86,6 @@ pub(crate) struct Agreed {
     pub padding: bool,
     /// The responder would make another Child SA of what it left out (ADDITIONAL_TS_POSSIBLE).
     pub more: bool,
-}
-
-impl Agreed {
-    /// The selectors to answer with.
-    pub fn told(&self) -> &Selectors {
-        self.as_written.as_ref().unwrap_or(&self.selectors)
-    }
 }
 
 /// Transport mode is for packets between the two addresses of the SA itself (RFC 4301 section 4.1): with other selectors a
@@ -317,14 +308,8 @@ fn choose_mode(
     if let Ok((index, agreed)) = found
         && mode_for(Mode::Transport, &agreed.selectors, local, remote) == Mode::Transport
     {
-        // Section 2.23.1: the answer names the addresses that the initiator knows.
-        let back = |list: &[TrafficSelector], written: &[TrafficSelector]| {
-            let known = written.iter().find(|ts| is_host(ts)).map(|ts| ts.start);
-            list.iter().map(|ts| as_seen(ts, known.is_some(), known.unwrap_or(ts.start))).collect()
-        };
-        let Selectors { local, remote } = &agreed.selectors;
-        let as_written = Selectors { local: back(local, tsr), remote: back(remote, tsi) };
-        return Ok((index, Agreed { mode: Mode::Transport, as_written: Some(as_written), ..agreed }));
+        // Section 2.23.1: the answer has the addresses that we see, and the initiator puts its own in their place.
+        return Ok((index, Agreed { mode: Mode::Transport, ..agreed }));
     }
     choose_among(connection, ends, offered, (tsi, tsr), &proposals_of, eligible)
 }
@@ -390,11 +375,11 @@ fn choose_among(
         }
         match select(&proposals_of(child), offered) {
             Ok((number, suite)) => {
-                let (lifetime, mode, as_written) = (Lifetime::default(), Mode::Tunnel, None);
+                let (lifetime, mode) = (Lifetime::default(), Mode::Tunnel);
                 let (selectors, padding) = (agreed_ts, false);
                 // RFC 7296 section 2.9: what is left out may be had too, though only in an SA of its own.
                 let more = others.iter().any(|ours| parts::is_beside(ours, (tsi, tsr), &selectors));
-                return Ok((index, Agreed { number, suite, selectors, as_written, mode, lifetime, padding, more }));
+                return Ok((index, Agreed { number, suite, selectors, mode, lifetime, padding, more }));
             }
             Err(mismatch) => {
                 let ours = child.esp_proposals.iter().map(ToString::to_string).collect();
@@ -459,7 +444,7 @@ pub(crate) fn accept(
     let selectors = Selectors { local: tsi.to_vec(), remote: tsr.to_vec() };
     not_too_many(&selectors)?;
     let lifetime = Lifetime::default();
-    Ok(Agreed { number, suite, selectors, as_written: None, mode, lifetime, padding: false, more: false })
+    Ok(Agreed { number, suite, selectors, mode, lifetime, padding: false, more: false })
 }
 
 /// The answer that names the choice, with our inbound SPI.

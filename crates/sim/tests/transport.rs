@@ -62,6 +62,7 @@ fn one_port_of_two_hosts() {
 
 #[test]
 fn behind_a_nat_each_end_has_the_addresses_that_it_sees() {
+    // In IKEv2 the responder's answer has 203.0.113.1, as it sees the initiator, who must know itself in that.
     for version in VERSIONS {
         let (mut sim, a, b) = up(version, true, &["mode = transport"], &["mode = transport"]);
         let at_a = (Mode::Transport, "10.0.0.2/32".to_string(), "192.0.2.2/32".to_string(), true);

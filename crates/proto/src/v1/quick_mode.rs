@@ -682,8 +682,7 @@ fn accept(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, a: Accept<'_>) -> O
     let chain = hashed(rest, |rest| keys_of_sa.hash2(a.id, a.nonce_i, rest));
     let message = keys_of_sa.seal(header(spis, ExchangeType::QUICK_MODE, a.id), chain);
     let (selectors, mode) = (carried, a.choice.mode);
-    let agreed =
-        Agreed { number: 1, suite, selectors, as_written: None, mode, lifetime: offered, padding: false, more: false };
+    let agreed = Agreed { number: 1, suite, selectors, mode, lifetime: offered, padding: false, more: false };
     let nonces = (a.nonce_i.to_vec(), nonce_r);
     let replied = Replied { child: new, agreed, keys, encapsulated: a.choice.encapsulated, nonces };
     transmit(sa, cx, now, a.id, message, Step::Replied(Box::new(replied)), a.datagram, true);
@@ -812,16 +811,7 @@ fn finish(
     let selectors = Selectors { local: local.into_iter().collect(), remote: remote.into_iter().collect() };
     let keys = keymat(sa, &choice.suite, shared, spis, (nonce_i, &nonce_r), Role::Initiator)
         .ok_or_else(|| invalid("usable keys"))?;
-    let agreed = Agreed {
-        number: 1,
-        suite: choice.suite,
-        selectors,
-        as_written: None,
-        mode,
-        lifetime,
-        padding: false,
-        more: false,
-    };
+    let agreed = Agreed { number: 1, suite: choice.suite, selectors, mode, lifetime, padding: false, more: false };
     Ok((agreed, keys, nonce_r, choice.encapsulated))
 }
 

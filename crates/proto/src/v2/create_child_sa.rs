@@ -27,7 +27,9 @@ use super::ike_sa_init::{MAX_RETRIES, NONCE_LEN};
 use super::informational::{child_refusal, remove_child};
 use super::keys::child_keys;
 use super::sa::IkeSa;
-use super::terms::{self, answered_mode, ask_for_transport, heard, on_wire, selectors, transport_of, transport_wish};
+use super::terms::{
+    self, answered_mode, answered_selectors, ask_for_transport, heard, on_wire, selectors, transport_of, transport_wish,
+};
 use super::{refused, rekey_ike_sa, unsettled};
 use crate::context::{Context, Counter, Effect};
 use crate::parts;
@@ -308,7 +310,6 @@ pub(super) fn response(
     };
     let chain = response.chain;
     let (Some(answer), Some(nonce_r)) = (chain.sa(), chain.nonce()) else { return Verdict::Keep };
-    let (tsi, tsr) = (selectors(chain.tsi()), selectors(chain.tsr()));
     let offered = Selectors { local: new.local_ts.clone(), remote: new.remote_ts.clone() };
     new.spi_out = answer.first().and_then(wire::v2::Proposal::child_spi).unwrap_or(0);
     if gone.contains(&new.spi_out) {
@@ -327,6 +328,7 @@ pub(super) fn response(
     let not_offered =
         || FailureKind::ChoiceNotOffered { phase: Phase::Child, mismatch: Mismatch { differing: Vec::new() } };
     let mode = answered_mode(transport_of(sa, &new), chain);
+    let (tsi, tsr) = answered_selectors(sa, mode, chain);
     let agreed = child::accept(&proposals, &offered, answer, &tsi, &tsr, mode);
     let agreed = agreed.and_then(|agreed| certified_only(sa, heard(agreed, chain))).and_then(|agreed| {
         let group = agreed.suite.key_exchange.filter(|g| *g != KeyExchangeId::NONE);

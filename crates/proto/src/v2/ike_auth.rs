@@ -35,8 +35,8 @@ use super::redirect;
 use super::refused;
 use super::sa::{HalfOpen, IkeSa, State};
 use super::terms::{
-    answer_selectors, answered_mode, ask_for_rest, ask_for_transport, for_single_pair, heard, on_wire, refusal,
-    selectors, transport_of, transport_wish,
+    answer_selectors, answered_mode, answered_selectors, ask_for_rest, ask_for_transport, for_single_pair, heard,
+    on_wire, refusal, selectors, transport_of, transport_wish,
 };
 use super::window;
 use crate::context::{Context, Effect};
@@ -361,9 +361,9 @@ fn finish_first_child(
     let ours = || config.esp_proposals.iter().map(ToString::to_string).collect();
     let agreed = match (response.rule, chain.sa()) {
         (RuleId::IkeAuthResponse, Some(answer)) => {
-            let (tsi, tsr) = (selectors(chain.tsi()), selectors(chain.tsr()));
             larval.spi_out = answer.first().and_then(wire::v2::Proposal::child_spi).unwrap_or(0);
             let mode = answered_mode(transport_of(sa, &larval), chain);
+            let (tsi, tsr) = answered_selectors(sa, mode, chain);
             let agreed = child::accept(&child::first_proposals(config), &offered, answer, &tsi, &tsr, mode);
             match configuration::failure(sa, None) {
                 Some(kind) => Err(kind),

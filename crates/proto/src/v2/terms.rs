@@ -56,6 +56,22 @@ pub(super) fn answered_mode(asked: Mode, answer: &Chain<'_>) -> Mode {
     if answer.notify(NotifyType::USE_TRANSPORT_MODE).is_some() { asked } else { Mode::Tunnel }
 }
 
+/// The selectors of the responder's answer, in transport mode with our addresses in the place of those that NATs made of them
+/// (RFC 7296 section 2.23.1).
+pub(super) fn answered_selectors(
+    sa: &IkeSa,
+    mode: Mode,
+    answer: &Chain<'_>,
+) -> (Vec<TrafficSelector>, Vec<TrafficSelector>) {
+    let (tsi, tsr) = (selectors(answer.tsi()), selectors(answer.tsr()));
+    if mode != Mode::Transport {
+        return (tsi, tsr);
+    }
+    let ours = |ts: &TrafficSelector| child::as_seen(ts, sa.nat.local, sa.local.ip());
+    let theirs = |ts: &TrafficSelector| child::as_seen(ts, sa.nat.remote, sa.remote.ip());
+    (tsi.iter().map(ours).collect(), tsr.iter().map(theirs).collect())
+}
+
 /// Whether the initiator asks for transport mode.
 pub(super) fn transport_wish(sa: &IkeSa, request: &Chain<'_>) -> child::TransportWish {
     child::TransportWish { asked: request.notify(NotifyType::USE_TRANSPORT_MODE).is_some(), nat: sa.nat }
@@ -68,8 +84,8 @@ pub(super) fn heard(agreed: Agreed, chain: &Chain<'_>) -> Agreed {
 
 /// The responder's selectors, and whether there could be others (RFC 7296 section 2.9).
 pub(super) fn answer_selectors(reply: &mut ChainBuilder, agreed: &Agreed) {
-    reply.ts_i(&on_wire(&agreed.told().remote));
-    reply.ts_r(&on_wire(&agreed.told().local));
+    reply.ts_i(&on_wire(&agreed.selectors.remote));
+    reply.ts_r(&on_wire(&agreed.selectors.local));
     if agreed.more {
         reply.notify(ProtocolId::NONE, &[], NotifyType::ADDITIONAL_TS_POSSIBLE, &[]);
     }
