@@ -218,6 +218,30 @@ fn a_peer_that_uses_what_we_have_lost_wakes_the_trap() {
     }
 }
 
+/// What was on its way when an IKE SA was deleted does not bring it back.
+#[test]
+fn what_is_late_does_not_wake_a_trap() {
+    for version in [1, 2] {
+        let (site_a, site_b) = sites(version);
+        let mut sim = Sim::new(3);
+        let (a, b) = (sim.add(site_a), sim.add(site_b));
+        trap(&mut sim, b, a);
+        sim.initiate(a, b);
+        sim.run_for(5 * SECOND);
+        assert_eq!(sim.pairs(a, b), 1, "IKEv{version}");
+        sim.terminate(a, &proto::Selection::default());
+        let late = |sim: &mut Sim| {
+            sim.report(b, PlaneEvent::UnknownSpi { spi: 0x1234_5678, from: "192.0.2.1".parse().unwrap() });
+            sim.run_for(5 * SECOND);
+        };
+        (0..4).for_each(|_| late(&mut sim));
+        assert_eq!((sim.pairs(a, b), sim.plane(b).installs), (0, 1), "IKEv{version}");
+        sim.run_for(60 * SECOND);
+        late(&mut sim);
+        assert_eq!(sim.pairs(a, b), 1, "IKEv{version}: a minute later it is not late");
+    }
+}
+
 /// In the name of a peer that is silent anybody can say that it has an SA: once in a minute we believe it.
 #[test]
 fn a_trap_is_woken_once_in_a_minute() {

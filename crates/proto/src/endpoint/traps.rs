@@ -29,6 +29,9 @@ pub(super) struct Trap {
     woken: Instant,
 }
 
+/// So long after an IKE SA ended a packet of it may be late; a peer that goes on with it sends more.
+const LATE: Duration = Duration::from_secs(30);
+
 /// So long and for so many destinations a trap does not ask again.
 const ASKED: (Duration, usize) = (Duration::from_secs(60), 32);
 
@@ -151,14 +154,16 @@ impl Endpoint {
     }
 
     /// The peer at this address uses an SA that is not here. Anybody may say so in its name: what comes of it is one negotiation
-    /// within a minute with the peer that is configured, and only if there is no IKE SA with it.
+    /// within a minute with the peer that is configured, and only if there is no IKE SA with it. What was on its way when an end
+    /// deleted one brings nothing back.
     pub(super) fn wake_traps(&mut self, now: Instant, from: IpAddr) {
+        let nothing_waits = self.traps.is_empty();
+        if nothing_waits || self.sas.at(from).any(|sa| !sa.is_closed()) || self.has_just_ended(now, from) {
+            return;
+        }
         let Some(trap) = self.traps.values_mut().find(|trap| trap.remote.ip() == from && trap.woken <= now) else {
             return;
         };
-        if self.sas.at(from).any(|sa| !sa.is_closed()) {
-            return;
-        }
         trap.woken = now + ASKED.0;
         let (name, child) = (trap.connection.name.clone(), trap.child.clone());
         let (local, remote) = (trap.local, trap.remote);
@@ -168,6 +173,15 @@ impl Endpoint {
         self.cx.event(Event::Step { sa: None, name, group: "KNL", level: 1, text });
         let begun = self.begin(now, connection, index, (local, remote), 1, None);
         begun.iter().for_each(|id| self.keep_wanting(*id));
+    }
+
+    /// An established IKE SA with this address ended less than [`LATE`] ago.
+    fn has_just_ended(&self, now: Instant, with: IpAddr) -> bool {
+        let recent = self.tombstones.iter().rev().take_while(|t| now.since(t.at) < LATE);
+        recent.into_iter().any(|t| {
+            let whole = t.child.is_none() && t.rekeying.is_none() && t.sa.established.is_some();
+            whole && t.sa.remote.ip() == with
+        })
     }
 
     /// A packet met a trap: its Child SA is negotiated, unless that is under way or there is one already.
