@@ -355,13 +355,26 @@ fn read(path: &Path, peer: Option<&str>, last: u32) -> Result<Vec<Row>, String> 
             path.display()
         ));
     }
-    let said = |error: rusqlite::Error| complaint(path, &error);
-    let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
-        .map_err(said)?;
-    db.busy_timeout(Duration::from_secs(2)).map_err(said)?;
+    // An address has several ways to be written; the file has one.
+    let address = peer.and_then(|peer| peer.parse::<std::net::IpAddr>().ok()).map(|address| address.to_string());
+    let peer = address.as_deref().or(peer);
+    let rows = match select(path, OpenFlags::SQLITE_OPEN_READ_ONLY, peer, last) {
+        // A daemon was killed while it wrote: what it had not finished has to be taken back first.
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::ReadOnly) => {
+            select(path, OpenFlags::SQLITE_OPEN_READ_WRITE, peer, last)
+        }
+        rows => rows,
+    };
+    rows.map_err(|error| complaint(path, &error))
+}
+
+/// The `last` rows about a peer, the oldest first.
+fn select(path: &Path, access: OpenFlags, peer: Option<&str>, last: u32) -> rusqlite::Result<Vec<Row>> {
+    let db = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    db.busy_timeout(Duration::from_secs(2))?;
     let query = "SELECT at, kind, connection, local, remote, identity, code, causes, text FROM event
         WHERE ?1 IS NULL OR connection = ?1 OR remote = ?1 OR identity = ?1 ORDER BY id DESC LIMIT ?2";
-    let mut statement = db.prepare(query).map_err(said)?;
+    let mut statement = db.prepare(query)?;
     let row = |row: &rusqlite::Row<'_>| {
         Ok(Row {
             at: row.get(0)?,
@@ -376,11 +389,8 @@ fn read(path: &Path, peer: Option<&str>, last: u32) -> Result<Vec<Row>, String> 
             message: None,
         })
     };
-    // An address has several ways to be written; the file has one.
-    let address = peer.and_then(|peer| peer.parse::<std::net::IpAddr>().ok()).map(|address| address.to_string());
-    let peer = address.as_deref().or(peer);
-    let rows = statement.query_map(params![peer, last], row).map_err(said)?;
-    let mut rows = rows.collect::<rusqlite::Result<Vec<Row>>>().map_err(said)?;
+    let rows = statement.query_map(params![peer, last], row)?;
+    let mut rows = rows.collect::<rusqlite::Result<Vec<Row>>>()?;
     rows.reverse();
     Ok(rows)
 }

@@ -233,6 +233,32 @@ fn a_file_that_is_open_twice_is_no_harm() {
     assert_eq!(read(&file.0, Some("late"), 10).unwrap().len(), 1);
 }
 
+/// A daemon that was killed while it wrote leaves a file and a journal: the file as it is in the middle, and what it was.
+#[test]
+fn what_a_killed_daemon_was_writing_is_taken_back() {
+    let (file, copy) = (File::new("killed"), File::new("killed-copy"));
+    record(&file.0, &events());
+    let before = read(&file.0, None, 100).unwrap().len();
+    assert!(before > 0);
+    let journal = |path: &Path| path.with_extension("sqlite-journal");
+    {
+        let db = Connection::open(&file.0).unwrap();
+        // So little is kept in memory that pages are written before the transaction is over.
+        db.execute_batch("PRAGMA cache_size = 1; PRAGMA cache_spill = 1; BEGIN;").unwrap();
+        for n in 0..2000 {
+            let more = "INSERT INTO event (at, kind, connection, local, remote, identity, code, causes, text)
+                SELECT at, kind, connection, local, remote, identity, code, causes, text || ?1 FROM event LIMIT 1";
+            db.execute(more, [format!("{n:200}")]).unwrap();
+        }
+        std::fs::copy(&file.0, &copy.0).unwrap();
+        std::fs::copy(journal(&file.0), journal(&copy.0)).unwrap();
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
+    let refused = select(&copy.0, flags, None, 100).map(|_| ()).unwrap_err();
+    assert_eq!(refused.sqlite_error_code(), Some(ErrorCode::ReadOnly), "{refused}");
+    assert_eq!(read(&copy.0, None, 100).unwrap().len(), before);
+}
+
 #[test]
 fn an_address_is_found_however_it_is_written() {
     let file = File::new("address");
