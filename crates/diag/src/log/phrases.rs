@@ -494,6 +494,8 @@ pub(super) const CHILD: &[Phrase] = &[
     fault(Child, Note, &[C::Collision], &["redundant"]),
     fault(Child, Note, &[C::Collision], &["temporary_failure"]),
     // Behind what says that it failed.
+    // What swanctl prints at the end, though it may stand at the beginning: the reason is in the lines beside it.
+    says(&["initiate failed: establishing child_sa"], Nothing),
     says(&["establishing child_sa"], ChildBegun),
 ];
 

@@ -217,9 +217,31 @@ fn ikev2_row(words: &[&str]) -> Option<ListedSa> {
     })
 }
 
+/// A line about a session's flows: how many there are and have SAs, and their packets in and out.
+fn flow(sa: &mut ListedSa, line: &str, words: &[&str]) {
+    let number_behind = |name: &str| -> Option<u64> {
+        let at = words.iter().position(|word| *word == name)?;
+        words.get(at + 1)?.trim_end_matches(',').parse().ok()
+    };
+    let (received, sent) = (number_behind("dec'ed"), number_behind("enc'ed"));
+    if let (Some(n), None) | (None, Some(n)) = (received, sent) {
+        let (before_in, before_out) = sa.traffic.unwrap_or_default();
+        let add = |before: u64, more: bool| if more { before.saturating_add(n) } else { before };
+        sa.traffic = Some((add(before_in, received.is_some()), add(before_out, sent.is_some())));
+    }
+    if line.contains("Active SAs:")
+        && let Some(active) = number_behind("SAs:")
+    {
+        sa.wanted = Some(sa.wanted.unwrap_or(0).saturating_add(1));
+        sa.phase2 = Some(sa.phase2.unwrap_or(0).saturating_add(u32::from(active > 0)));
+    }
+}
+
 /// The IKE SAs of `show crypto session`; none if there are no such lines.
 pub(super) fn session(text: &str) -> Option<Vec<ListedSa>> {
-    let recognised = text.contains("Crypto session current status");
+    let recognised = text.contains("Crypto session current status")
+        // Pasted without its title.
+        || text.contains("Session status: ") && text.contains("Peer: ") && text.contains(" SA: local ");
     let mut sas: Vec<ListedSa> = Vec::new();
     let mut version = None;
     let (mut local, mut negotiating) = (None, false);
@@ -247,6 +269,9 @@ pub(super) fn session(text: &str) -> Option<Vec<ListedSa>> {
             socket(words.get(at + 1)?)
         };
         local = behind("local").map(|(address, _)| address).or(local);
+        if let Some(sa) = sas.last_mut() {
+            flow(sa, line, &words);
+        }
         let Some((peer, port)) = behind("remote") else { continue };
         idle = None;
         let established = words.contains(&"Active") && !negotiating;

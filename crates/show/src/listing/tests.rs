@@ -136,6 +136,16 @@ IPv6 Crypto ISAKMP SA
     let session = "Crypto session current status\n\nInterface: Tunnel0\nSession status: UP-ACTIVE\nPeer: 1.1.1.1 port 500\n  \
                    IKEv2 SA: local 2.2.2.2/500 remote 1.1.1.1/500 Active\n  IPSEC FLOW: permit 47 host 2.2.2.2 host 1.1.1.1\n";
     assert_eq!(short(&only(session).1[0]), ("1.1.1.1".into(), Some(500), Some(2), None, Some(9), true, None));
+    // Without its title; with its flows, of which one has no SAs.
+    let flows = "Interface: Tunnel0\nSession status: UP-ACTIVE\nPeer: 198.51.100.3 port 500 fvrf: (none) ivrf: (none)\n  \
+                 IKE SA: local 192.0.2.4/500 remote 198.51.100.3/500 Active\n  IPSEC FLOW: permit ip host 192.0.2.4 host 198.51.100.3\n        \
+                 Active SAs: 0, origin: crypto map\n        Inbound:  #pkts dec'ed 0 drop 0 life (KB/Sec) 0/0\n        \
+                 Outbound: #pkts enc'ed 0 drop 0 life (KB/Sec) 0/0\n  IPSEC FLOW: permit 47 host 192.0.2.4 host 198.51.100.3\n        \
+                 Active SAs: 4, origin: crypto map\n        Inbound:  #pkts dec'ed 0 drop 0 life (KB/Sec) 4605665/2949\n        \
+                 Outbound: #pkts enc'ed 17 drop 1 life (KB/Sec) 4605665/2949\n";
+    let (dialect, sas) = only(flows);
+    assert_eq!((dialect, sas.len()), (Dialect::CiscoSession, 1));
+    assert_eq!((sas[0].phase2, sas[0].wanted, sas[0].traffic), (Some(1), Some(2), Some((0, 17))));
     let ikev2 = " IPv4 Crypto IKEv2  SA
 Tunnel-id Local                 Remote                fvrf/ivrf            Status
 3         30.30.30.30/4500      20.20.20.20/4500      none/none            READY

@@ -82,7 +82,40 @@ fn cisco_s_leftovers_and_sessions() {
     let sa = "  IKEv1 SA: local 198.51.100.1/500 remote 203.0.113.2/500 Inactive \n";
     assert_eq!(one(&session("DOWN-NEGOTIATING", sa)), (Warning, Some("NO_RESPONSE")));
     assert_eq!(one(&session("DOWN", "")), (Warning, Some("NOT_STARTED")));
-    assert_eq!(one(&session("UP-ACTIVE", &sa.replace("Inactive", "Active"))), (Fine, None));
+    let up = |status: &str| session(status, &sa.replace("Inactive", "Active"));
+    assert_eq!(one(&up("UP-ACTIVE").replace("Active SAs: 0", "Active SAs: 2")), (Fine, None));
+    assert_eq!(one(&up("UP-IDLE")), (Info, Some("NOT_STARTED")));
+}
+
+#[test]
+fn cisco_s_session_through_which_nothing_comes_back() {
+    let session = |received: u32| {
+        format!(
+            "Crypto session current status\n\nInterface: Tunnel0\nSession status: UP-ACTIVE\nPeer: 203.0.113.2 port 500\n  \
+             IKEv1 SA: local 198.51.100.1/500 remote 203.0.113.2/500 Active\n  IPSEC FLOW: permit ip 10.1.0.0/16 10.2.0.0/16\n        \
+             Active SAs: 2, origin: crypto map\n        Inbound:  #pkts dec'ed {received} drop 0 life (KB/Sec) 4608000/3000\n        \
+             Outbound: #pkts enc'ed 400 drop 0 life (KB/Sec) 4607000/3000\n"
+        )
+    };
+    assert_eq!(one(&session(398)), (Fine, None));
+    let (severity, cause) = one(&session(0));
+    assert!(severity >= Warning && cause.is_some(), "{severity:?} {cause:?}");
+}
+
+#[test]
+fn lines_of_a_log_are_told_from_a_listing_that_nobody_knows() {
+    let directory = std::env::temp_dir().join(format!("shrike-listing-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let said = |name: &str, text: &str| {
+        let path = directory.join(name);
+        std::fs::write(&path, text).unwrap();
+        read_listings(path.to_str().unwrap(), &mut Vec::new()).map(|_| ()).unwrap_err()
+    };
+    let log = said("log", "07[IKE] initiating IKE_SA a[1] to 203.0.113.5\n07[IKE] giving up after 5 retransmits\n");
+    let neither = said("neither", "nothing of the kind\n");
+    std::fs::remove_dir_all(&directory).unwrap();
+    assert!(log.contains("diagnose --log"), "{log}");
+    assert!(neither.contains("no listing in it that is known"), "{neither}");
 }
 
 #[test]

@@ -58,8 +58,14 @@ fn read(path: &str, keys: Keys, mut against: Option<&mut Against>) -> Result<Unu
 type Series = BTreeMap<Dialect, Vec<Listing>>;
 
 fn read_listings(path: &str, notes: &mut Vec<String>) -> Result<Series, String> {
-    let Listings { series, unread } = show::listing::read(&text::read(path, notes)?);
+    let text = text::read(path, notes)?;
+    let Listings { series, unread } = show::listing::read(&text);
     if series.is_empty() && unread.is_empty() {
+        let mut log = Log::default();
+        log.feed(text.as_bytes());
+        if !log.finish().findings.is_empty() {
+            return Err(format!("{path}: there is no listing in it, but lines of a log: shrike diagnose --log {path}"));
+        }
         let known: Vec<&str> = Dialect::ALL.iter().map(|dialect| dialect.command()).collect();
         return Err(format!("{path}: no listing in it that is known: {}", known.join(", ")));
     }

@@ -29,6 +29,22 @@ fn words_that_had_no_meaning_have_one() {
     }
 }
 
+/// `swanctl --initiate` prints its conclusion by another channel than the log: in a file it may come first.
+#[test]
+fn what_swanctl_prints_at_the_end_is_no_peer_of_its_own() {
+    let text = "initiate failed: establishing CHILD_SA 'net' failed
+[IKE] initiating IKE_SA gw[1] to 203.0.113.5
+[NET] sending packet: from 198.51.100.1[500] to 203.0.113.5[500] (464 bytes)
+[ENC] parsed IKE_SA_INIT response 0 [ SA KE No ]
+[ENC] generating IKE_AUTH request 1 [ IDi AUTH SA TSi TSr ]
+[ENC] parsed IKE_AUTH response 1 [ N(AUTH_FAILED) ]
+[IKE] received AUTHENTICATION_FAILED notify error
+";
+    let found = report(text).findings;
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!((found[0].severity, found[0].causes[0].code()), (Severity::Error, "AUTH_FAILED"));
+}
+
 #[test]
 fn charon_s_older_words_and_those_about_users_and_pools() {
     let begun = "07[IKE] 203.0.113.5 is initiating an IKE_SA\n";
