@@ -1,4 +1,5 @@
-//! Cisco's IOS and ASA: `show crypto isakmp sa`, `show crypto ikev1 sa`, `show crypto ikev2 sa`, `show crypto session`.
+//! Cisco's IOS and ASA: `show crypto isakmp sa`, `show crypto ikev1 sa`, `show crypto ikev2 sa`, `show crypto session`, `show
+//! vpn-sessiondb l2l`.
 
 use super::{first_word, spi};
 use model::{ExchangeMode, ListedSa, Role};
@@ -281,4 +282,64 @@ pub(super) fn session(text: &str) -> Option<Vec<ListedSa>> {
     }
     sas.extend(idle);
     recognised.then_some(sas)
+}
+
+/// The IPsec sessions of the ASA's `show vpn-sessiondb l2l`, also with `detail`; none if there are no such lines.
+pub(super) fn sessiondb(text: &str) -> Option<Vec<ListedSa>> {
+    let mut sas: Vec<ListedSa> = Vec::new();
+    let mut open = false;
+    for line in text.lines() {
+        // `Name : value`, two of them in most lines.
+        let value = |name: &str| {
+            let (before, behind) = line.split_once(name)?;
+            let named = before.is_empty() || before.ends_with(' ');
+            let behind = behind.trim_start().strip_prefix(':').filter(|_| named)?.trim_start();
+            Some(behind.split("  ").next().unwrap_or(behind).trim())
+        };
+        if line.starts_with("Connection") && value("Connection").is_some() {
+            sas.push(ListedSa { established: true, st: Some(9), ..ListedSa::default() });
+            open = true;
+            continue;
+        }
+        let Some(sa) = sas.last_mut().filter(|_| open) else { continue };
+        if let (Some(index), Some(address)) = (value("Index"), value("IP Addr")) {
+            (sa.name, sa.peer) = (Some(format!("session {index}")), first_word(address).to_string());
+        }
+        if let Some(protocol) = value("Protocol") {
+            sa.version = Some(if protocol.contains("IKEv2") { 2 } else { 1 });
+            // Sessions of browsers and of TLS are none of ours.
+            open = protocol.contains("IKE") || protocol.contains("IPsec");
+            if !open {
+                sas.pop();
+                continue;
+            }
+        }
+        if let (Some(sent), Some(received)) = (value("Bytes Tx"), value("Bytes Rx")) {
+            sa.traffic = received.parse().ok().zip(sent.parse().ok());
+        }
+        if let Some(duration) = value("Duration") {
+            sa.age = age(duration);
+            open = false; // what `detail` has of each tunnel comes behind
+        }
+    }
+    sas.retain(|sa| is_address(&sa.peer));
+    (!sas.is_empty()).then_some(sas)
+}
+
+/// `10d 7h:26m:52s` in seconds.
+fn age(text: &str) -> Option<u64> {
+    let mut seconds: u64 = 0;
+    for part in text.split([' ', ':']).filter(|part| !part.is_empty()) {
+        let unit = part.chars().last()?;
+        let number: u64 = part.strip_suffix(unit)?.parse().ok()?;
+        let unit = match unit {
+            'd' => 86_400,
+            'h' => 3_600,
+            'm' => 60,
+            's' => 1,
+            _ => return None,
+        };
+        seconds = seconds.checked_add(number.checked_mul(unit)?)?;
+    }
+    Some(seconds)
 }

@@ -45,6 +45,8 @@ pub enum Dialect {
     CiscoIkev2,
     /// `show crypto session`.
     CiscoSession,
+    /// `show vpn-sessiondb l2l`.
+    CiscoSessiondb,
     /// `setkey -D`, `racoonctl show-sa esp`: IPsec SAs.
     Setkey,
     /// `ip xfrm state`: IPsec SAs.
@@ -75,7 +77,7 @@ pub enum Dialect {
 
 impl Dialect {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Racoonctl,
         Self::Tmsh,
         Self::Swanctl,
@@ -85,6 +87,7 @@ impl Dialect {
         Self::CiscoIsakmp,
         Self::CiscoIkev2,
         Self::CiscoSession,
+        Self::CiscoSessiondb,
         Self::Setkey,
         Self::IpXfrm,
         Self::TmshIpsec,
@@ -112,6 +115,7 @@ impl Dialect {
             Self::CiscoIsakmp => "show crypto isakmp sa",
             Self::CiscoIkev2 => "show crypto ikev2 sa",
             Self::CiscoSession => "show crypto session",
+            Self::CiscoSessiondb => "show vpn-sessiondb l2l",
             Self::Setkey => "setkey -D",
             Self::IpXfrm => "ip xfrm state",
             Self::TmshIpsec => "tmsh show net ipsec ipsec-sa",
@@ -153,6 +157,7 @@ impl Dialect {
             Self::CiscoIsakmp => &[&["show crypto isakmp sa"], &["show crypto ikev1 sa"], &["sh cry isa sa"]],
             Self::CiscoIkev2 => &[&["show crypto ikev2 sa"]],
             Self::CiscoSession => &[&["show crypto session"]],
+            Self::CiscoSessiondb => &[&["show vpn-sessiondb l2l"], &["show vpn-sessiondb detail l2l"]],
             Self::Setkey => &[&["setkey -D"], &["racoonctl", "show-sa", "esp"], &["racoonctl", "show-sa", "ipsec"]],
             Self::IpXfrm => &[&["ip xfrm state"], &["ip -s xfrm state"]],
             Self::TmshIpsec => &[&["show net ipsec ipsec-sa"]],
@@ -368,6 +373,7 @@ fn listed(text: &str, known: &libreswan::Known<'_>, unread: &mut Vec<String>) ->
         (Dialect::CiscoIsakmp, cisco::isakmp(text)),
         (Dialect::CiscoIkev2, cisco::ikev2(text)),
         (Dialect::CiscoSession, cisco::session(text)),
+        (Dialect::CiscoSessiondb, cisco::sessiondb(text)),
         (Dialect::Setkey, ipsec::setkey(text)),
         (Dialect::IpXfrm, ipsec::xfrm(text)),
         (Dialect::TmshIpsec, ipsec::tmsh(text)),

@@ -146,6 +146,15 @@ IPv6 Crypto ISAKMP SA
     let (dialect, sas) = only(flows);
     assert_eq!((dialect, sas.len()), (Dialect::CiscoSession, 1));
     assert_eq!((sas[0].phase2, sas[0].wanted, sas[0].traffic), (Some(1), Some(2), Some((0, 17))));
+    let session = "Session Type: LAN-to-LAN Detailed\n\nConnection   : 198.51.100.9\nIndex        : 6539                   IP Addr      : 198.51.100.9\n\
+                   Protocol     : IKEv2 IPsec\nEncryption   : IKEv2: (1)AES256  IPsec: (1)AES256\nBytes Tx     : 2005616                Bytes Rx     : 0\n\
+                   Login Time   : 04:00:32 PDT Sun Jul 29 2018\nDuration     : 10d 7h:26m:52s\n\nIPsec:\n  Tunnel ID    : 6539.2\n  \
+                   Bytes Tx     : 7                      Bytes Rx     : 7\n\nConnection   : staff\nIndex        : 3                      IP Addr      : 198.51.100.8\n\
+                   Protocol     : Clientless SSL-Tunnel\nBytes Tx     : 1                      Bytes Rx     : 1\nDuration     : 0h:01m:33s\n";
+    let (dialect, sas) = only(session);
+    assert_eq!((dialect, sas.len()), (Dialect::CiscoSessiondb, 1));
+    assert_eq!(short(&sas[0]), ("198.51.100.9".into(), None, Some(2), None, Some(9), true, None));
+    assert_eq!((sas[0].traffic, sas[0].age), (Some((0, 2_005_616)), Some(890_812)));
     let ikev2 = " IPv4 Crypto IKEv2  SA
 Tunnel-id Local                 Remote                fvrf/ivrf            Status
 3         30.30.30.30/4500      20.20.20.20/4500      none/none            READY
