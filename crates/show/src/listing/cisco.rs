@@ -288,7 +288,7 @@ pub(super) fn session(text: &str) -> Option<Vec<ListedSa>> {
 pub(super) fn sessiondb(text: &str) -> Option<Vec<ListedSa>> {
     let mut sas: Vec<ListedSa> = Vec::new();
     let mut open = false;
-    for line in text.lines() {
+    for line in text.lines().map(str::trim) {
         // `Name : value`, two of them in most lines.
         let value = |name: &str| {
             let (before, behind) = line.split_once(name)?;
@@ -308,7 +308,7 @@ pub(super) fn sessiondb(text: &str) -> Option<Vec<ListedSa>> {
         if let Some(protocol) = value("Protocol") {
             sa.version = Some(if protocol.contains("IKEv2") { 2 } else { 1 });
             // Sessions of browsers and of TLS are none of ours.
-            open = protocol.contains("IKE") || protocol.contains("IPsec");
+            open = protocol.contains("IKE") || protocol.to_ascii_lowercase().contains("ipsec");
             if !open {
                 sas.pop();
                 continue;
@@ -326,9 +326,13 @@ pub(super) fn sessiondb(text: &str) -> Option<Vec<ListedSa>> {
     (!sas.is_empty()).then_some(sas)
 }
 
-/// `10d 7h:26m:52s` in seconds.
+/// `10d 7h:26m:52s`, or `6:16:26` as it was once, in seconds.
 fn age(text: &str) -> Option<u64> {
     let mut seconds: u64 = 0;
+    if text.split(':').all(|part| part.bytes().all(|b| b.is_ascii_digit())) {
+        let numbers = text.split(':').map(|part| part.parse::<u64>().ok());
+        return numbers.fold(Some(0), |sum: Option<u64>, number| sum?.checked_mul(60)?.checked_add(number?));
+    }
     for part in text.split([' ', ':']).filter(|part| !part.is_empty()) {
         let unit = part.chars().last()?;
         let number: u64 = part.strip_suffix(unit)?.parse().ok()?;

@@ -155,6 +155,9 @@ IPv6 Crypto ISAKMP SA
     assert_eq!((dialect, sas.len()), (Dialect::CiscoSessiondb, 1));
     assert_eq!(short(&sas[0]), ("198.51.100.9".into(), None, Some(2), None, Some(9), true, None));
     assert_eq!((sas[0].traffic, sas[0].age), (Some((0, 2_005_616)), Some(890_812)));
+    let old = " Connection   : 198.51.100.9\n Index        : 1                      IP Addr      : 198.51.100.9\n \
+               Protocol     : IPSecLAN2LAN           Encryption   : AES256\n Duration     : 6:16:26\n";
+    assert_eq!((only(old).1[0].version, only(old).1[0].age), (Some(1), Some(22_586)));
     let ikev2 = " IPv4 Crypto IKEv2  SA
 Tunnel-id Local                 Remote                fvrf/ivrf            Status
 3         30.30.30.30/4500      20.20.20.20/4500      none/none            READY
