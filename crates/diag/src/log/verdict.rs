@@ -111,7 +111,8 @@ pub(super) fn judge(course: &Course) -> Vec<Finding> {
     if healthy {
         findings.extend(again(course));
     }
-    if findings.is_empty() && (course.before || course.up > 0 || course.children > 0 || course.by_peer > 0) {
+    let there = course.before || course.up > 0 || course.children > 0 || course.by_peer > 0;
+    if findings.is_empty() && (there || ended_only(course)) {
         findings.push(well(course));
     }
     findings
@@ -340,6 +341,11 @@ fn again(course: &Course) -> Option<Finding> {
     Some(finding(course, "recovered", severity, causes, why.to_string(), &shown))
 }
 
+/// The log has the end of an SA and nothing else of it: what an operator sees who takes it down.
+fn ended_only(course: &Course) -> bool {
+    course.ended.is_some() && course.attempts == 0
+}
+
 fn well(course: &Course) -> Finding {
     let (severity, why) = match (course.children, course.is_up()) {
         _ if course.timeless && course.up as usize >= rhythm::MANY => {
@@ -350,6 +356,9 @@ fn well(course: &Course) -> Finding {
         (0, true) => (Severity::Info, "the IKE SA is established, with no Child SA under it".to_string()),
         (_, false) if course.up == 0 && course.by_peer > 0 => {
             (Severity::Info, "the peer deleted the IKE SA".to_string())
+        }
+        (_, false) if course.up == 0 && ended_only(course) => {
+            (Severity::Info, "an IKE SA that was there before the log begins has ended in order".to_string())
         }
         (_, false) if course.up > 0 => (Severity::Info, "was established, and has ended in order".to_string()),
         _ => (Severity::Ok, "established".to_string()),

@@ -29,6 +29,18 @@ fn words_that_had_no_meaning_have_one() {
     }
 }
 
+#[test]
+fn an_end_alone_is_told_too() {
+    let text = "[IKE] deleting IKE_SA gw[2] between 198.51.100.1[a]...203.0.113.5[b]
+[IKE] sending DELETE for IKE_SA gw[2]
+[NET] sending packet: from 198.51.100.1[500] to 203.0.113.5[500] (108 bytes)
+";
+    let found = report(text).findings;
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!((found[0].severity, found[0].peer.as_str()), (Severity::Info, "198.51.100.1 -> 203.0.113.5"));
+    assert!(found[0].why.contains("has ended"), "{}", found[0].why);
+}
+
 /// `swanctl --initiate` prints its conclusion by another channel than the log: in a file it may come first.
 #[test]
 fn what_swanctl_prints_at_the_end_is_no_peer_of_its_own() {
