@@ -431,12 +431,28 @@ impl Sim {
     /// Why it cannot begin.
     #[allow(clippy::result_large_err)] // as in the core
     pub fn try_initiate(&mut self, from: NodeId, to: NodeId) -> Result<Started, Failure> {
+        let (connection, local, remote) = self.between(from, to);
+        self.with(from, |endpoint, now| endpoint.initiate(now, &connection, "net", local, remote))
+    }
+
+    /// As [`Sim::initiate`], but as the configuration does it (`start_action = start`): what is refused is begun again later.
+    ///
+    /// # Errors
+    /// Why it cannot even begin.
+    #[allow(clippy::result_large_err)] // as there
+    pub fn initiate_for_good(&mut self, from: NodeId, to: NodeId) -> Result<Started, Failure> {
+        let (connection, local, remote) = self.between(from, to);
+        self.with(from, |endpoint, now| endpoint.initiate_for_good(now, &connection, "net", local, remote))
+    }
+
+    /// The connection from one node to another one, and both ends.
+    fn between(&self, from: NodeId, to: NodeId) -> (String, SocketAddr, SocketAddr) {
         let (local, remote) = (self.address(from), self.address(to));
         let named = |c: &config::Connection| c.remote_addrs.iter().any(|p| p.matches(remote));
         let connection = self.endpoint(from).connections().find(|c| named(c)).map(|c| c.name.clone());
         let connection = connection.unwrap_or_else(|| panic!("no connection to {remote}"));
         let at = |address| SocketAddr::new(address, 500);
-        self.with(from, |endpoint, now| endpoint.initiate(now, &connection, "net", at(local), at(remote)))
+        (connection, at(local), at(remote))
     }
 
     /// Ends SAs at a node.

@@ -48,16 +48,23 @@ fn storm_in((mut sim, nodes): (Sim, Vec<NodeId>), seed: u64) {
     sim.set_conditions(Conditions { loss: 200, duplicate: 100, reorder: 200, corrupt: 10, ..Conditions::default() });
     for a in &nodes {
         for b in nodes.iter().filter(|b| *b != a) {
-            sim.try_initiate(*a, *b).expect("it can begin");
+            // As `start_action` does: a first message that the net has changed makes the proof wrong, and is refused.
+            sim.initiate_for_good(*a, *b).expect("it can begin");
         }
     }
     sim.run_for(120 * SECOND);
     sim.set_conditions(Conditions::default());
     let pairs = || nodes.iter().flat_map(|a| nodes.iter().map(move |b| (*a, *b))).filter(|(a, b)| a < b);
     let all_up = |sim: &Sim| pairs().all(|(a, b)| sim.carries(a, b));
-    let healed = sim.run_until(400 * SECOND, all_up);
-    let missing = || pairs().filter(|(a, b)| !sim.carries(*a, *b)).collect::<Vec<_>>();
-    assert!(healed.is_some(), "seed {seed}: no tunnel between {:?}", missing());
+    // Once a second: to look at all pairs takes longer than what happens in between.
+    for _ in 0..400 {
+        if all_up(&sim) {
+            break;
+        }
+        sim.run_for(SECOND);
+    }
+    let missing = pairs().filter(|(a, b)| !sim.carries(*a, *b)).collect::<Vec<_>>();
+    assert!(missing.is_empty(), "seed {seed}: no tunnel between {missing:?}");
     // What the bad net left half done ends: half-open SAs, and requests that nobody will answer.
     sim.run_for(400 * SECOND);
     assert!(all_up(&sim), "seed {seed}");
@@ -109,7 +116,7 @@ fn sixteen_nodes_at_once() {
 /// After a power cut in a large site everybody begins with everybody: 64 nodes with `SHRIKE_SIM_LONG=1`, else 24.
 #[test]
 fn a_large_site_at_once() {
-    let (size, seeds) = if std::env::var_os("SHRIKE_SIM_LONG").is_some() { (64, 3) } else { (24, 1) };
+    let (size, seeds) = if std::env::var_os("SHRIKE_SIM_LONG").is_some() { (64, 100) } else { (24, 1) };
     for seed in 0..seeds {
         storm(100 + seed, size);
     }
@@ -117,7 +124,7 @@ fn a_large_site_at_once() {
 
 #[test]
 fn four_nodes_many_times() {
-    let seeds = if std::env::var_os("SHRIKE_SIM_LONG").is_some() { 300 } else { 15 };
+    let seeds = if std::env::var_os("SHRIKE_SIM_LONG").is_some() { 10_000 } else { 15 };
     for seed in 0..seeds {
         storm(seed, 4);
     }

@@ -330,8 +330,8 @@ pub(super) fn sessiondb(text: &str) -> Option<Vec<ListedSa>> {
 fn age(text: &str) -> Option<u64> {
     let mut seconds: u64 = 0;
     if text.split(':').all(|part| part.bytes().all(|b| b.is_ascii_digit())) {
-        let numbers = text.split(':').map(|part| part.parse::<u64>().ok());
-        return numbers.fold(Some(0), |sum: Option<u64>, number| sum?.checked_mul(60)?.checked_add(number?));
+        let longer = |sum: u64, part: &str| sum.checked_mul(60)?.checked_add(part.parse().ok()?);
+        return text.split(':').try_fold(0, longer);
     }
     for part in text.split([' ', ':']).filter(|part| !part.is_empty()) {
         let unit = part.chars().last()?;
