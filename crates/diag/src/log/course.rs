@@ -698,7 +698,7 @@ impl Course {
             _ => of_quick_mode(at.text),
         };
         // pluto names the IKE SA under which it begins a Child SA: that one is there, whatever the log lacks.
-        let under = at.child.and(super::parent(at.text));
+        let under = at.child.and_then(|_| super::parent(at.text));
         if let Some(under) = under
             && self.attempt.as_ref().is_some_and(|attempt| attempt.sa.as_deref() == Some(under))
         {

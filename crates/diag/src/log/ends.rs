@@ -1,6 +1,8 @@
 //! Which two ends a message is about.
 
+use memchr::memmem::Finder;
 use std::net::IpAddr;
+use std::sync::LazyLock;
 
 /// Addresses in a message: our end, and the peer.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -21,12 +23,15 @@ const MAX_FOUND: usize = 6;
 /// An address behind one of these is the peer's.
 const TOWARDS: [&str; 11] = ["to", "from", "by", "for", "with", "peer", "remote", "of", "contacting", "gateway", "="];
 
+/// What stands between both ends of an SA of charon's; a searcher is made once.
+static DOTS: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("..."));
+
 /// Finds the ends. `ours` knows addresses of this host, which matter where the message does not say whose an address is.
 pub(super) fn find(text: &str, ours: impl Fn(IpAddr) -> bool) -> Ends {
     let found = addresses(text);
     let Some(first) = found.first() else { return Ends::default() };
     let pair = |local: &Found, peer: &Found| Ends { local: Some(local.address), peer: Some(peer.address) };
-    if let Some(at) = text.find("...") {
+    if let Some(at) = DOTS.find(text.as_bytes()) {
         let right = found.iter().find(|found| found.start >= at);
         if let Some(right) = right.filter(|_| first.end <= at) {
             return pair(first, right);

@@ -26,12 +26,14 @@ use catalogue::Says;
 use course::{At, Course};
 use kicks::Kicks;
 use lines::Lines;
+use memchr::memmem::Finder;
 use order::Order;
 use prefix::Line;
 use proposals::Proposals;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
+use std::sync::LazyLock;
 
 /// So many peers are told apart.
 const MAX_PEERS: usize = 1024;
@@ -46,6 +48,9 @@ const NEXT_LINE: u64 = 16;
 /// Words for the same: pluto's names of notifications say of which version they are, and charon before 5.9 had a word of
 /// its own.
 const SAME: [(&str, &str); 3] = [("v1n_", ""), ("v2n_", ""), ("inacceptable", "unacceptable")];
+/// Searchers take longer to be made than a line to be searched.
+static SAME_WORDS: LazyLock<[Finder<'static>; 3]> = LazyLock::new(|| SAME.map(|(words, _)| Finder::new(words)));
+static NAMED: LazyLock<[Finder<'static>; 2]> = LazyLock::new(|| ["IKE_SA ", "spi"].map(Finder::new));
 /// What a peer is called whom no line names.
 const NOBODY: &str = "unknown peer";
 
@@ -175,8 +180,8 @@ impl Reader {
         }
         self.settle(Some(&parts));
         let mut small = parts.text.to_ascii_lowercase();
-        for (words, plain) in SAME {
-            if memchr::memmem::find(small.as_bytes(), words.as_bytes()).is_some() {
+        for ((words, plain), finder) in SAME.into_iter().zip(&*SAME_WORDS) {
+            if finder.find(small.as_bytes()).is_some() {
                 small = small.replace(words, plain);
             }
         }
@@ -228,7 +233,10 @@ impl Reader {
         let names = self.names_of(line);
         let named = names.iter().find_map(|name| self.names.get(name)).copied();
         // pluto's Child SA has a connection of its own, and says under which IKE SA it begins.
-        let under = pluto_state(line).and(parent(line.text)).and_then(|number| self.names.get(&state(number))).copied();
+        let under = pluto_state(line)
+            .and_then(|_| parent(line.text))
+            .and_then(|number| self.names.get(&state(number)))
+            .copied();
         let named = under.or(named);
         let thread = thread_name(line);
         let address = prefixed.or(ends.peer);
@@ -465,6 +473,7 @@ fn state(number: &str) -> String {
 
 /// Under which IKE SA a Child SA of pluto's is: `using IKE SA #1`, and of IKEv1 `{using isakmp#1`.
 fn parent(text: &str) -> Option<&str> {
+    memchr::memchr(b'#', text.as_bytes())?;
     let (_, rest) = text.split_once("using IKE SA #").or_else(|| text.split_once("using isakmp#"))?;
     let length = rest.bytes().take_while(u8::is_ascii_digit).count();
     rest.get(..length).filter(|number| !number.is_empty())
@@ -488,9 +497,10 @@ pub(crate) fn of_end(reason: &str) -> Option<&'static [crate::Cause]> {
 
 /// The SA that a message names: charon's `IKE_SA name[1]`, racoon's `spi:COOKIES`.
 fn named_sa(text: &str) -> Option<&str> {
+    let [charons, racoons] = &*NAMED;
     // Nearly all lines that name none are known by a look at their octets.
     if memchr::memchr(b'[', text.as_bytes()).is_some()
-        && let Some((_, rest)) = text.split_once("IKE_SA ")
+        && let Some(rest) = charons.find(text.as_bytes()).and_then(|at| text.get(at + charons.needle().len()..))
     {
         let (first, _) = prefix::word(rest);
         return first
@@ -500,7 +510,7 @@ fn named_sa(text: &str) -> Option<&str> {
             .rsplit_once('[')
             .map(|(_, n)| n);
     }
-    let at = memchr::memmem::find(text.as_bytes(), b"spi")?;
+    let at = racoons.find(text.as_bytes())?;
     let rest = text.get(at..)?.strip_prefix("spi:").or_else(|| text.get(at..)?.strip_prefix("spi="))?;
     let (first, _) = prefix::word(rest);
     Some(first.trim_end_matches(['.', ')'])).filter(|spi| spi.len() >= 16)
