@@ -41,6 +41,22 @@ one_of_each() {
     say "Shrike: $listing"; say "iked: $(ikectl_b show sa)"
     return 1
 }
+
+# Fragments (RFC 7383), small ones of ours: OpenIKED announces them, and puts them together.
+in_fragments() {
+    local count
+    vici_initiate a && lab_wait 5 peer_up && traffic || return
+    count=$(grep -Ec 'ikev2_auth' "$LAB/a/wire.log")
+    [ "$count" -ge 2 ] || { say "Shrike's IKE_AUTH request left in $count messages"; grep isakmp "$LAB/a/wire.log"; return 1; }
+}
+plane=userspace mode=passive
+lab_up
+printf 'charon {\n    fragment_size = 160\n}\n' >"$LAB/daemon.conf"
+IKED_SETTINGS='set fragmentation'
+check "iked/fragments: both daemons start" start_both && check "iked/fragments: IKE_AUTH in fragments, traffic" in_fragments ||
+    { say "--- the daemon under test:"; subject_log a 60; say "--- the peer:"; peer_log; }
+unset IKED_SETTINGS; rm -f "$LAB/daemon.conf"
+
 plane=userspace mode=active
 lab_up
 check "iked/together: both daemons start" start_both && check "iked/together: one of two IKE SAs goes" both_begin ||

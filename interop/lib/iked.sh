@@ -10,6 +10,7 @@ iked_start() {
     openssl ec -in "$home/etc/private/local.key" -pubout -out "$home/etc/local.pub" 2>/dev/null
     chmod 600 "$home/etc/private/local.key"
     cat >"$home/iked.conf" <<CONF
+${IKED_SETTINGS:-}
 ikev2 "lab" $1 esp from $(network b) to $(network a) local $(outer b) peer $(outer a) \\
     ikesa enc aes-128-gcm prf hmac-sha2-256 group ecp256 childsa enc aes-128 auth hmac-sha2-512 \\
     srcid $(outer b) dstid $(outer a) ${IKED_LIFETIMES:-} psk "$LAB_PSK"
