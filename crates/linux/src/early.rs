@@ -4,6 +4,9 @@
 //! is there the packet is sent to this host as it came, from the peer's address to ours, and takes the kernel's whole way:
 //! integrity, window, counters. One thing it does not meet: packets that come by the loopback are exempt from policies
 //! (`net.ipv4.conf.lo.disable_policy`), so whoever calls [`EarlyPacket::receive`] has checked what is inside.
+//!
+//! It has to be quick: what comes by the SA meanwhile moves its anti-replay window on, at a thousand packets a second over the
+//! early ones in a thirtieth of a second.
 
 use crate::SOCKET_MARK;
 use crate::sys::{check, set_option};
@@ -12,6 +15,7 @@ use std::io::{self, Read};
 use std::mem;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsRawFd;
+use std::thread;
 
 /// Octets of kernel buffer: what comes beyond that is lost, as it was to be.
 const BUFFER: libc::c_int = 256 << 10;
@@ -23,7 +27,7 @@ const UDP_HEADER: usize = 8;
 /// A tap for the packets of one SPI.
 #[derive(Debug)]
 pub struct EarlyPackets {
-    tap: Socket,
+    tap: Option<Socket>,
     ipv6: bool,
     encapsulated: bool,
 }
@@ -58,18 +62,33 @@ impl EarlyPackets {
         let length = mem::size_of::<libc::sockaddr_ll>() as libc::socklen_t;
         // SAFETY: a live address with its exact size; the kernel only reads it.
         check(unsafe { libc::bind(tap.as_raw_fd(), (&raw const address).cast(), length) })?;
-        Ok(Self { tap, ipv6, encapsulated })
+        Ok(Self { tap: Some(tap), ipv6, encapsulated })
     }
 
-    /// What has come, in order.
-    pub fn take(self) -> Vec<EarlyPacket> {
+    /// What has come since the last time, in order.
+    pub fn take(&self) -> Vec<EarlyPacket> {
+        let Some(mut tap) = self.tap.as_ref() else { return Vec::new() };
         let mut buffer = vec![0; 65_535];
         let mut all = Vec::new();
-        while let Ok(length) = (&self.tap).read(&mut buffer) {
+        while let Ok(length) = tap.read(&mut buffer) {
             all.extend(buffer.get(..length).and_then(|packet| parse(packet, self.ipv6, self.encapsulated)));
         }
         all
     }
+}
+
+impl Drop for EarlyPackets {
+    fn drop(&mut self) {
+        if let Some(tap) = self.tap.take() {
+            close_aside(tap);
+        }
+    }
+}
+
+/// Closes a tap, for which the kernel waits until no processor uses it: tens of milliseconds, in a thread of its own.
+pub(crate) fn close_aside(tap: Socket) {
+    // Without a thread it is closed here: what is given to one that does not start is dropped.
+    let _ = thread::Builder::new().name("close".into()).stack_size(64 << 10).spawn(move || drop(tap));
 }
 
 impl EarlyPacket {
