@@ -3,10 +3,10 @@
 # the IKE SA, asked for at Shrike and at the peer. No request is lost, nothing leaves in clear text, and in the end there is
 # one of each SA.
 #
-# Some are lost with two peers when a Child SA is rekeyed by them, or by strongSwan in Shrike's place. iked takes the old SA
-# away without waiting for what is on its way in it; both send by the new SA before their answer is here, which Shrike keeps
-# until the SA is (pluto, 100 rekeyings in a guest: 68 lost before, 5 since). Up to one per rekeying is let pass there, as with strongSwan in Shrike's place
-# (INTEROP_STANDIN=charon; 50 rekeyings in a guest: pluto 35 and 1, iked 12 and 8 lost).
+# pluto and iked, asked to rekey, send by the new SA before their answer is here, which Shrike keeps until the SA is. What iked
+# does as it rekeys by itself nobody can make good: it sends the Delete of the old SA, then loads the new outbound SA, then
+# the new inbound one, then takes the old ones away, without waiting for what is on its way. What its kernel drops meanwhile,
+# for its SA is gone (XfrmInNoStates) or not loaded yet (XfrmAcquireError), by its own count, is not held against Shrike.
 #   hundred.sh [--times N] [PEER...]   PEER: charon, pluto, iked. Both ends on the kernel's ESP, so in a guest when this
 #                                      kernel has none (and with PF_KEY for iked). Nightly.
 . "$(dirname "$0")/lab.sh"
@@ -60,6 +60,9 @@ ask() { # BY KIND PEER
 }
 one_of_each() { [ "$(spis child | wc -l)/$(spis ike | wc -l)" = 1/1 ] || { vici a --list-sas; return 1; }; }
 
+# dropped NODE PATTERN: packets that this node's kernel dropped, by its own count of these names.
+dropped() { inside "$1" awk -v names="$2" '$1 ~ names { sum += $2 } END { print sum + 0 }' /proc/net/xfrm_stat; }
+
 # hundred KIND BY PEER
 hundred() {
     local kind=$1 by=$2 peer=$3 done=0 before now
@@ -80,10 +83,16 @@ hundred() {
     lab_wait 10 all_answered
     lab_stop a ping
     [ $done -ge "$times" ] || { say "only $done of $times rekeyings; $(spis "$kind")"; return 1; }
-    say "$title: $done rekeyings, ${sent:-no} echo requests, $((${sent:-0} - ${received:-0})) without answer"
-    local lost=0
-    case $peer/$kind in pluto/child | iked/child) lost=$done;; esac
-    [ "${sent:-0}" -ge $((done * 20)) ] && [ $((sent - received)) -le $lost ] || return 1
+    say "$done rekeyings, ${sent:-no} echo requests, $((${sent:-0} - ${received:-0})) without answer" >"$LAB/counted"
+    local allowed=0
+    [ $peer/$kind/$by != iked/child/peer ] || allowed=$(dropped b '^Xfrm(InNoStates|AcquireError)$')
+    if [ $((sent - received)) -gt 0 ]; then
+        for node in a b; do
+            say "dropped by the kernel of node $node: $(inside $node awk '$2 { printf "%s %s  ", $1, $2 }' /proc/net/xfrm_stat)"
+        done >>"$LAB/counted"
+    fi
+    [ "${sent:-0}" -ge $((done * 5)) ] || { say "too few to tell anything"; return 1; }
+    [ $((sent - received)) -le "$allowed" ] || return 1
     for node in a b; do
         [ "$(sent $node "$CLEAR_TEXT")" = 0 ] || { say "CLEAR TEXT left node $node"; return 1; }
     done
@@ -108,10 +117,12 @@ for peer in "${peers[@]}"; do
             [ $peer/$by/$kind = iked/peer/ike ] && lifetimes='ikelifetime 3'
             lab_up
             check "$title: both daemons start" start_both $peer "$lifetimes" || continue
+            rm -f "$LAB/counted"
             check "$title: established" established initiator &&
                 check "$title: $times times under 1 kHz, one of each in the end" hundred $kind $by $peer &&
                 check "$title: Shrike still runs" subject_alive a ||
                 { say "--- the daemon under test:"; subject_log a 40; say "--- the peer:"; peer_log $peer; }
+            [ ! -f "$LAB/counted" ] || sed 's/^/     /' "$LAB/counted"
         done
     done
 done

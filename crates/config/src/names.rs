@@ -554,8 +554,8 @@ static TABLE: &[KeyDoc] = &[
         DAEMON,
         "delete_rekeyed_delay",
         "5",
-        No("the old inbound SA is kept for a fixed time after a rekeying"),
-        "Seconds to keep the old inbound SA after a rekeying.",
+        Yes,
+        "Time for which a Child SA that was replaced and deleted still receives what is on its way (IKEv2).",
     ),
     key(
         DAEMON,

@@ -56,6 +56,8 @@ pub struct DaemonSettings {
     pub make_before_break: bool,
     /// How long after IKE_AUTH made a Child SA it is replaced once, to see whether both ends have the same groups; zero for never.
     pub pfs_probe: Duration,
+    /// How long a Child SA that was replaced and deleted goes on receiving.
+    pub delete_rekeyed_delay: Duration,
     /// With so many IKE SAs no first message is answered; 0 for no limit.
     pub ikesa_limit: u32,
     /// So many IKE SAs may be up with one peer; 0 for no limit.
@@ -109,6 +111,7 @@ impl Default for DaemonSettings {
             close_ike_on_child_failure: false,
             make_before_break: true,
             pfs_probe: Duration::ZERO,
+            delete_rekeyed_delay: Duration::from_secs(5),
             ikesa_limit: 0,
             ikesa_limit_peer: 1000,
             initiator_only: false,
@@ -297,6 +300,7 @@ impl SettingsReader {
             "keep_alive" => put(&mut s.keep_alive, duration(text), TIME),
             "close_ike_on_child_failure" => put(&mut s.close_ike_on_child_failure, boolean(text), BOOLEAN),
             "make_before_break" => put(&mut s.make_before_break, boolean(text), BOOLEAN),
+            "delete_rekeyed_delay" => put(&mut s.delete_rekeyed_delay, duration(text), TIME),
             "pfs_probe" => put(&mut s.pfs_probe, duration(text), TIME),
             "ikesa_limit_peer" => put(&mut s.ikesa_limit_peer, number(text), "a number, 0 for no limit"),
             "ikesa_limit" => put(&mut s.ikesa_limit, number(text), "a number, 0 for no limit"),

@@ -246,6 +246,15 @@ impl Engine {
                 self.due.extend(self.early.take(install.child));
                 Ok(())
             }
+            Command::Retire { child } => {
+                if let Some(slot) = self.by_child.get(child)
+                    && let Some(sa) = self.slots.get_mut(*slot).and_then(Option::as_deref_mut)
+                {
+                    self.spd.remove(*child, &sa.remote_ts);
+                    sa.policies = false;
+                }
+                Ok(())
+            }
             Command::Delete { child } => {
                 self.early.take(*child);
                 self.remove(*child);

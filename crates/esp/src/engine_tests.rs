@@ -505,6 +505,24 @@ fn a_rekeyed_child_takes_over_and_the_old_one_still_receives() {
 }
 
 #[test]
+fn a_retired_child_receives_and_does_not_send() {
+    let suite = SUITES[0];
+    let (mut a, mut b) = pair(install(1, suite));
+    let [mut late, mut later] = [sealed(&mut a, &ping()), sealed(&mut a, &ping())];
+    let behind = ChildInstall { succeeds: Some(SaId(1)), ..mirrored(install(2, suite)) };
+    b.apply(T0, &Command::Install(Box::new(behind))).unwrap();
+    let pong = packet("10.2.0.1", "10.1.0.1", 1, &[0; 8]);
+    assert_eq!(sealed(&mut b, &pong)[..4], 0x1001u32.to_be_bytes());
+    b.apply(T0, &Command::Retire { child: SaId(1) }).unwrap();
+    assert_eq!(sealed(&mut b, &pong)[..4], 0x1002u32.to_be_bytes(), "its successor sends");
+    assert!(matches!(b.open(T0, &mut late, left()), Verdict::Deliver { child: SaId(1), .. }));
+    b.apply(T0, &Command::Delete { child: SaId(1) }).unwrap();
+    assert_eq!(b.open(T0, &mut later, left()), Verdict::Drop(DropReason::UnknownSpi));
+    b.apply(T0, &Command::Retire { child: SaId(2) }).unwrap();
+    assert_eq!(b.seal(T0, &pong, &mut Vec::new()), Outbound::NoPolicy, "there is no other");
+}
+
+#[test]
 fn commands_that_cannot_be_carried_out_say_why_and_change_nothing() {
     let suite = SUITES[0];
     let mut a = engine(install(1, suite));

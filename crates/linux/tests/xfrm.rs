@@ -262,6 +262,15 @@ fn a_rekeyed_child_shares_its_policies() {
             apply_install(&mut xfrm, install(1));
             apply_install(&mut xfrm, install(2));
             assert_eq!(xfrm.count().unwrap(), (4, 3));
+            xfrm.apply(&Command::Retire { child: SaId(2) }).unwrap();
+            assert_eq!(xfrm.count().unwrap(), (4, 3), "the other one needs them");
+            xfrm.apply(&Command::Retire { child: SaId(1) }).unwrap();
+            assert_eq!(xfrm.count().unwrap(), (4, 0), "what is on its way may come");
+            xfrm.apply(&Command::Delete { child: SaId(1) }).unwrap();
+            xfrm.apply(&Command::Delete { child: SaId(2) }).unwrap();
+            assert_eq!(xfrm.count().unwrap(), (0, 0));
+            apply_install(&mut xfrm, install(1));
+            apply_install(&mut xfrm, install(2));
             xfrm.apply(&Command::Delete { child: SaId(1) }).unwrap();
             assert_eq!(xfrm.count().unwrap(), (2, 3));
             xfrm.apply(&Command::Delete { child: SaId(2) }).unwrap();
@@ -413,6 +422,27 @@ fn a_successor_takes_over_when_the_peer_uses_it() {
     a.apply(&Command::Delete { child: SaId(1) }).unwrap();
     a.apply(&Command::Delete { child: SaId(2) }).unwrap();
     assert_eq!(a.count().unwrap(), (0, 0));
+}
+
+#[test]
+fn a_retired_child_receives_and_does_not_send() {
+    let Some((left, right)) = two_ends() else { return };
+    let (mut a, mut b) = (left.run(|| Xfrm::open().unwrap()).unwrap(), right.run(|| Xfrm::open().unwrap()).unwrap());
+    let sender = left.run(|| std::net::UdpSocket::bind("10.1.0.1:0").unwrap()).unwrap();
+    let receiver = right.run(|| std::net::UdpSocket::bind("10.2.0.1:7777").unwrap()).unwrap();
+    apply_install(&mut a, install(1));
+    apply_install(&mut b, mirrored(install(1)));
+    // The other end sends by the old one still.
+    apply_install(&mut b, mirrored(install(2)));
+    apply_install(&mut a, ChildInstall { succeeds: Some(SaId(1)), ..install(2) });
+    b.apply(&Command::Retire { child: SaId(1) }).unwrap();
+    sender.send_to(b"late", "10.2.0.1:7777").unwrap();
+    assert_eq!(recv_timeout(&receiver).unwrap(), b"late");
+    assert_eq!(b.counters(u64::MAX, SaId(1)).unwrap().packets_in, 1);
+    a.apply(&Command::Retire { child: SaId(1) }).unwrap();
+    sender.send_to(b"new", "10.2.0.1:7777").unwrap();
+    assert_eq!(recv_timeout(&receiver).unwrap(), b"new");
+    assert_eq!(b.counters(u64::MAX, SaId(2)).unwrap().packets_in, 1);
 }
 
 #[test]

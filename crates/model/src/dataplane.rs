@@ -312,6 +312,12 @@ pub enum Command {
         /// Whether ESP travels inside UDP.
         encapsulated: bool,
     },
+    /// A Child SA that was replaced is deleted at both ends. It sends no more and its policies are gone, but what is still on
+    /// its way by it is received until the [`Delete`](Self::Delete) that follows.
+    Retire {
+        /// The Child SA.
+        child: SaId,
+    },
     /// Remove a Child SA with its policies.
     Delete {
         /// The Child SA.

@@ -506,12 +506,26 @@ impl ChildSa {
 
     /// Takes it out of the data plane.
     pub fn uninstall(&self, ike: SaId, cx: &mut Context) {
+        if self.leave(ike, cx) {
+            cx.plane(Command::Delete { child: self.id });
+        }
+    }
+
+    /// Takes it out of the data plane, as something else is in its place: what is on its way by it may still come.
+    pub fn retire(&self, ike: SaId, cx: &mut Context, now: Instant) {
+        if self.leave(ike, cx) {
+            cx.retire(now, self.id);
+        }
+    }
+
+    /// What ends with it; whether the data plane has it.
+    fn leave(&self, ike: SaId, cx: &mut Context) -> bool {
         cx.timers.cancel(ike, Reason::ChildLifetime(self.id));
         cx.timers.cancel(ike, Reason::Idle(self.id));
         if self.is_installed() {
-            cx.plane(Command::Delete { child: self.id });
             cx.release_reqid(&self.local_ts, &self.remote_ts, self.binding);
         }
+        self.is_installed()
     }
 
     pub fn snapshot(&self, ike: SaId, encapsulated: bool, cx: &Context, now: Instant) -> ChildSnapshot {

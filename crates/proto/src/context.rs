@@ -4,7 +4,7 @@ use crate::endpoint::Output;
 use crate::inquiries::Need;
 use crate::peers::Peers;
 use crate::settings::Settings;
-use crate::timers::Timers;
+use crate::timers::{Reason, Timers};
 use config::{Connection, SharedSecret};
 use crypto::Random;
 use model::dataplane::{Binding, Command};
@@ -110,6 +110,8 @@ pub(crate) struct Context {
     pub peers: Peers,
     pub counters: [u64; COUNTERS.len()],
     pub drops: [u64; DropReason::ALL.len()],
+    /// Child SAs that were replaced and only receive, the oldest first.
+    retired: VecDeque<SaId>,
     next_ike: u32,
     next_child: u32,
     next_reqid: u32,
@@ -133,7 +135,37 @@ struct Reqid {
     ours: bool,
 }
 
+/// So many Child SAs that were replaced are kept at most: a peer that rekeys all the time fills no data plane.
+const MOST_RETIRED: usize = 1024;
+
+/// Whose timers those of retired Child SAs are: no IKE SA has this number.
+const NOBODY: SaId = SaId(0);
+
 impl Context {
+    /// A Child SA that was replaced is gone at both ends. Packets by it may have been overtaken by the Delete, so it receives
+    /// for `delete_rekeyed_delay`.
+    pub fn retire(&mut self, now: Instant, child: SaId) {
+        let delay = self.settings.delete_rekeyed_delay;
+        if delay.is_zero() {
+            return self.plane(Command::Delete { child });
+        }
+        self.plane(Command::Retire { child });
+        self.retired.push_back(child);
+        self.timers.set(NOBODY, Reason::Retired(child), now + delay);
+        if self.retired.len() > MOST_RETIRED
+            && let Some(oldest) = self.retired.front().copied()
+        {
+            self.timers.cancel(NOBODY, Reason::Retired(oldest));
+            self.retired_long_enough(oldest);
+        }
+    }
+
+    /// Nothing is expected by it any more.
+    pub fn retired_long_enough(&mut self, child: SaId) {
+        self.retired.retain(|other| *other != child);
+        self.plane(Command::Delete { child });
+    }
+
     /// Has the revocation lists fetched that are here. True if one is under way: then it is too early to judge.
     pub fn await_lists(&mut self, now: Instant, uris: &[String]) -> bool {
         let mut waiting = false;
@@ -178,6 +210,7 @@ impl Context {
             peers: Peers::default(),
             counters: [0; COUNTERS.len()],
             drops: [0; DropReason::ALL.len()],
+            retired: VecDeque::new(),
             next_ike: 1,
             next_child: 1,
             next_reqid: 1,

@@ -510,6 +510,9 @@ impl Endpoint {
     // ---------------------------------------------------------------------------------------------- timers and plane
 
     fn timer(&mut self, now: Instant, id: SaId, reason: Reason) {
+        if let Reason::Retired(child) = reason {
+            return self.cx.retired_long_enough(child);
+        }
         if reason == Reason::Twin {
             return self.ask_for_twin(id, now);
         }
@@ -540,7 +543,7 @@ impl Endpoint {
                 Verdict::Keep
             }
             Reason::IkeLifetime | Reason::ChildLifetime(_) => return self.renew(now, id, reason),
-            Reason::Again | Reason::Twin => Verdict::Keep,
+            Reason::Again | Reason::Twin | Reason::Retired(_) => Verdict::Keep,
         };
         self.conclude(now, id, verdict);
     }
@@ -692,7 +695,10 @@ impl Endpoint {
             return self.forget_first_message(id);
         }
         for child in sa.take_children() {
-            child.uninstall(id, cx);
+            match tombstone.failure.kind {
+                FailureKind::Replaced { .. } => child.retire(id, cx, now),
+                _ => child.uninstall(id, cx),
+            }
             if child.is_installed() {
                 let mut snapshot = tombstone.sa.clone();
                 snapshot.children.retain(|c| c.id == child.id);

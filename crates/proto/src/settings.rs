@@ -26,6 +26,8 @@ pub struct Settings {
     /// Whether a new IKE SA is made beside the old one to authenticate anew, which goes then; else the old one goes first
     /// (`make_before_break`).
     pub make_before_break: bool,
+    /// How long a Child SA that was replaced and deleted goes on receiving what is still on its way (`delete_rekeyed_delay`).
+    pub delete_rekeyed_delay: Duration,
     /// How long after IKE_AUTH made a Child SA it is replaced once to see whether that works; zero for never (`pfs_probe`).
     pub pfs_probe: Duration,
     /// From this many half-open SAs on, an initiator has to solve a puzzle (RFC 8019), and from twice as many a harder one; 0
@@ -89,6 +91,7 @@ impl Default for Settings {
             ike_sa_limit: 0,
             ike_sa_limit_peer: 1000,
             make_before_break: true,
+            delete_rekeyed_delay: Duration::from_secs(5),
             pfs_probe: Duration::ZERO,
             puzzle_threshold: 1000,
             puzzle_threshold_peer: 0,

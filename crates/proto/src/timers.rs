@@ -24,6 +24,8 @@ pub enum Reason {
     Twin,
     /// A Child SA's lifetime ends.
     ChildLifetime(SaId),
+    /// What is still on its way by a Child SA that was replaced has come. Nobody's, for its IKE SA may be gone before.
+    Retired(SaId),
     /// What was refused is begun again. Behind all others: the end of an SA does not cancel it.
     Again,
 }

@@ -14,12 +14,14 @@ pub struct Recording {
     shunts: BTreeMap<SaId, ShuntInstall>,
     /// How many Installs were carried out.
     pub installs: usize,
-    /// How many Deletes of something installed were carried out.
+    /// How many Child SAs were deleted or retired.
     pub deletes: usize,
     /// How many Updates of something installed were carried out.
     pub updates: usize,
     /// How long ago a Child SA carried its last packet, which it reports when asked; none for those that are not here.
     pub idle: BTreeMap<SaId, std::time::Duration>,
+    /// Child SAs by which something may still come.
+    retired: Vec<SaId>,
     /// Child SAs that are to come, with the SPIs by which they are going to receive; the last ones only.
     expected: Vec<(SaId, u32)>,
     fail: Option<String>,
@@ -51,6 +53,11 @@ impl Recording {
     /// The Child SA by which packets are sent, where all have the same selectors.
     pub fn sending(&self) -> Option<&ChildInstall> {
         self.installed.get(self.order.last()?)
+    }
+
+    /// The Child SAs that were replaced and deleted, and still receive.
+    pub fn retired(&self) -> &[SaId] {
+        &self.retired
     }
 
     /// Whether packets by this SPI are kept for a Child SA to come.
@@ -102,6 +109,18 @@ impl Recording {
                 if self.installed.insert(child, *install).is_some() {
                     self.violations.push(format!("Child SA {child} installed twice"));
                 }
+            }
+            Command::Retire { child } => match self.installed.remove(&child) {
+                Some(_) => {
+                    self.deletes += 1;
+                    self.order.retain(|other| *other != child);
+                    self.retired.push(child);
+                }
+                None if self.failed.contains(&child) => {}
+                None => self.violations.push(format!("Child SA {child} retired, but not installed")),
+            },
+            Command::Delete { child } if self.retired.contains(&child) => {
+                self.retired.retain(|other| *other != child);
             }
             Command::Delete { child } => match self.installed.remove(&child) {
                 Some(_) => {

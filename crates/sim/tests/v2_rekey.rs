@@ -196,6 +196,45 @@ fn no_end_waits_for_what_the_other_has_shown() {
     assert_eq!(sim.plane(a).violations, [] as [&str; 0]);
 }
 
+/// A Delete may overtake packets by the Child SA that it deletes (RFC 4303 has no order between SAs).
+#[test]
+fn what_was_replaced_receives_for_a_while() {
+    let (mut sim, a, b) = tunnel(site_a(), site_b());
+    rekey(&mut sim, a, &the_child());
+    sim.settle(SECOND);
+    one_of_each(&sim, a, b);
+    for node in [a, b] {
+        assert_eq!(sim.plane(node).retired().len(), 1);
+    }
+    // They do not depend on an IKE SA, which may be gone first.
+    assert_eq!(sim.with(a, |endpoint, now| endpoint.terminate(now, &the_ike_sa()).len()), 1);
+    sim.run_for(SECOND);
+    assert_eq!(sim.plane(a).installed().count() + sim.plane(b).installed().count(), 0);
+    assert_eq!((sim.plane(a).retired().len(), sim.plane(b).retired().len()), (1, 1), "only what was replaced");
+    sim.run_for(5 * SECOND);
+    for node in [a, b] {
+        assert_eq!((sim.plane(node).retired(), &sim.plane(node).violations[..]), (&[][..], &[][..]));
+    }
+    let at_once = |site: Site| site.settings(|s| s.delete_rekeyed_delay = Duration::ZERO);
+    let (mut sim, a, b) = tunnel(at_once(site_a()), at_once(site_b()));
+    rekey(&mut sim, a, &the_child());
+    sim.settle(SECOND);
+    one_of_each(&sim, a, b);
+    assert_eq!((sim.plane(a).retired().len(), sim.plane(b).retired().len()), (0, 0));
+}
+
+#[test]
+fn a_peer_that_rekeys_all_the_time_fills_no_data_plane() {
+    let for_long = |site: Site| site.settings(|s| s.delete_rekeyed_delay = Duration::from_secs(100_000));
+    let (mut sim, a, b) = tunnel(for_long(site_a()), for_long(site_b()));
+    for _ in 0..1030 {
+        rekey(&mut sim, a, &the_child());
+        sim.run_for(300 * MILLISECOND);
+    }
+    one_of_each(&sim, a, b);
+    assert_eq!((sim.plane(a).retired().len(), sim.plane(b).retired().len()), (1024, 1024));
+}
+
 /// Of two new Child SAs that cross one goes: packets by it must not make it the one to send by.
 #[test]
 fn crossing_child_sas_wait_for_the_decision() {

@@ -154,6 +154,7 @@ impl Xfrm {
     pub fn apply(&mut self, command: &Command) -> Result<(), XfrmError> {
         match command {
             Command::Install(install) => self.install(install),
+            Command::Retire { child } => self.retire(*child),
             Command::Delete { child } => self.delete(*child),
             Command::Update { child, local, remote, encapsulated } => {
                 self.update(*child, *local, *remote, *encapsulated)
@@ -249,6 +250,16 @@ impl Xfrm {
         self.set_policies(child)?;
         let gone: Vec<Selector> = old.into_iter().filter(|selector| !new.contains(selector)).collect();
         self.release_policies(&rule, child, &gone)
+    }
+
+    /// The policies go, to its successor if there is one. The SAs stay, the outbound one as well: a packet that another
+    /// processor is about to send by it is not lost.
+    fn retire(&mut self, child: SaId) -> Result<(), XfrmError> {
+        let Some(installed) = self.children.get_mut(&child) else { return Ok(()) };
+        let selectors = std::mem::take(&mut installed.selectors);
+        let rule = Rule::of(&installed.install);
+        self.unused.remove(&child);
+        self.release_policies(&rule, child, &selectors)
     }
 
     fn delete(&mut self, child: SaId) -> Result<(), XfrmError> {

@@ -115,7 +115,10 @@ pub(crate) fn remove_child(sa: &mut IkeSa, cx: &mut Context, now: Instant, child
     let name = sa.children.get(index).map(|c| c.name.clone()).unwrap_or_default();
     let tombstone = sa.tombstone(cx, now, reason, Some(&name));
     let gone = sa.children.remove(index);
-    gone.uninstall(sa.id, cx);
+    match gone.replaced_by {
+        Some(_) => gone.retire(sa.id, cx, now),
+        None => gone.uninstall(sa.id, cx),
+    }
     if gone.is_installed() {
         cx.event(Event::ChildDown(Box::new(snapshot)));
     }

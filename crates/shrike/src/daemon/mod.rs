@@ -411,6 +411,7 @@ impl Daemon {
             ike_sa_limit: file.ikesa_limit as usize,
             ike_sa_limit_peer: file.ikesa_limit_peer as usize,
             make_before_break: file.make_before_break,
+            delete_rekeyed_delay: file.delete_rekeyed_delay,
             pfs_probe: file.pfs_probe,
             close_ike_on_child_failure: file.close_ike_on_child_failure,
             initiator_only: file.initiator_only,
@@ -661,7 +662,7 @@ impl Daemon {
                 if let Err(reason) = self.core.plane.apply(now, &command) {
                     let child = match &command {
                         Command::Install(install) => install.child,
-                        Command::Delete { child } | Command::Update { child, .. } => *child,
+                        Command::Retire { child } | Command::Delete { child } | Command::Update { child, .. } => *child,
                         Command::Reselect { child, .. } | Command::ReportTraffic { child } => *child,
                         Command::Expect { child, .. } => *child,
                         Command::Trap(trap) => trap.trap,
@@ -682,7 +683,10 @@ impl Daemon {
                     }
                     let removes = matches!(
                         command,
-                        Command::Delete { .. } | Command::RemoveTrap { .. } | Command::RemoveShunt { .. }
+                        Command::Retire { .. }
+                            | Command::Delete { .. }
+                            | Command::RemoveTrap { .. }
+                            | Command::RemoveShunt { .. }
                     );
                     if !removes {
                         self.core.endpoint.handle(now, Input::Plane(PlaneEvent::Failed { child, reason }));

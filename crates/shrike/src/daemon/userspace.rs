@@ -284,7 +284,8 @@ impl DataPlane for Userspace {
         }
         match command {
             Command::Install(install) => self.install(now, command, install),
-            Command::Delete { child } => {
+            // Its routes and its script are its successor's now.
+            Command::Retire { child } | Command::Delete { child } => {
                 self.delete(*child);
                 self.engine.apply(now, command).map_err(|e| e.to_string())
             }

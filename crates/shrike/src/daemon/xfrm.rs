@@ -33,6 +33,8 @@ pub struct Kernel {
     installed: BTreeMap<SaId, (ChildInstall, String, Vec<Route>)>,
     /// Child SAs to come, until when, and the packets that are there before.
     expected: VecDeque<(SaId, Instant, EarlyPackets)>,
+    /// Child SAs by which something may still come.
+    retired: Vec<SaId>,
     traps: BTreeMap<SaId, (TrapInstall, Vec<Route>)>,
     shunts: Vec<SaId>,
     bypasses: Bypasses,
@@ -75,6 +77,7 @@ impl Kernel {
             rules,
             installed,
             expected,
+            retired: Vec::new(),
             traps,
             shunts,
             bypasses,
@@ -106,6 +109,7 @@ impl Kernel {
         if !install.policies || install.binding != Binding::default() {
             return;
         }
+        // The tap stays open until they are received: closing it is slow.
         let packets = tap.take();
         if packets.is_empty() {
             return;
@@ -217,7 +221,16 @@ impl DataPlane for Kernel {
                 self.scripts.run(install, &interface, Verb::Up);
                 self.installed.insert(install.child, ((**install).clone(), interface, routes));
             }
-            Command::Delete { child } => self.forget(*child),
+            Command::Retire { child } => {
+                if self.installed.contains_key(child) {
+                    self.retired.push(*child);
+                }
+                self.forget(*child);
+            }
+            Command::Delete { child } => {
+                self.retired.retain(|other| other != child);
+                self.forget(*child);
+            }
             Command::Update { child, local, remote, encapsulated } => {
                 let moved = self.installed.get_mut(child).map(|(install, ..)| {
                     let moved = (install.local.ip(), install.remote.ip()) != (local.ip(), remote.ip());
@@ -337,7 +350,7 @@ impl DataPlane for Kernel {
 
 impl Drop for Kernel {
     fn drop(&mut self) {
-        let children: Vec<SaId> = self.installed.keys().copied().collect();
+        let children: Vec<SaId> = self.installed.keys().copied().chain(self.retired.drain(..)).collect();
         for child in children {
             if let Err(error) = self.xfrm.apply(&Command::Delete { child }) {
                 log::line("KNL", 0, &format!("cannot remove Child SA {}: {error}", child.0));
