@@ -41,7 +41,7 @@ fn main() {
         }
     }
     for (kind, suites, what) in kinds {
-        for established in [1_000, 10_000] {
+        for established in [1_000, 10_000, 30_000] {
             let suite = suites[0];
             let name = format!("{kind}, {}, {established} SAs before", suite.name);
             if options.wants(&name) {

@@ -14,6 +14,8 @@ mod strays;
 mod table;
 mod traps;
 mod twins;
+#[cfg(test)]
+mod visits;
 
 pub use redirect::Clients;
 
@@ -305,9 +307,10 @@ impl Endpoint {
         if selection.ike_id.is_none() && selection.child_id.is_none() {
             self.give_up(selection.ike.as_deref(), selection.child.as_deref());
         }
-        let matching: Vec<SaId> = self
-            .sas
-            .values()
+        let among = self.among(selection);
+        let matching: Vec<SaId> = among
+            .iter()
+            .filter_map(|id| self.sas.get(id))
             .filter(|sa| !sa.is_closed())
             .filter(|sa| selection.ike.as_deref().is_none_or(|name| name == sa.name()))
             .filter(|sa| selection.ike_id.is_none_or(|id| id == sa.id()))
@@ -620,9 +623,9 @@ impl Endpoint {
         if let Some(heir) = self.sas.get(&id).and_then(IkeSa::heir) {
             self.inherit(now, id, heir);
         }
-        self.sas.values_mut().filter_map(IkeSa::v2).filter(|sa| sa.predecessor == Some(id)).for_each(|sa| {
-            sa.predecessor = None;
-        });
+        for successor in self.sas.with_predecessor(id) {
+            self.sas.get_mut(&successor).and_then(IkeSa::v2).into_iter().for_each(|sa| sa.predecessor = None);
+        }
         // IKEv1: by the Delete of an ISAKMP SA the peer does not mean the Child SAs, which it deletes by themselves.
         // Where it does not answer under this one it may under another, or is soon found to be dead there too.
         let alone = matches!(kind, FailureKind::PeerDeleted | FailureKind::NoAnswer { answered_before: true, .. });

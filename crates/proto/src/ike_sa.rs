@@ -152,6 +152,14 @@ impl IkeSa {
         }
     }
 
+    /// IKEv2: the IKE SA in whose place the peer made this one, as long as the peer has not deleted that.
+    pub fn predecessor(&self) -> Option<SaId> {
+        match self {
+            Self::V1(_) => None,
+            Self::V2(sa) => sa.predecessor,
+        }
+    }
+
     pub fn set_replaces(&mut self, old: SaId) {
         either!(self, sa => sa.replaces = Some(old));
     }

@@ -5,7 +5,7 @@
 
 use config::{Pool, PoolAttribute};
 use model::{Identity, Instant};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// An address and who has it.
@@ -25,6 +25,10 @@ pub struct Lease {
 struct State {
     pool: Pool,
     leases: BTreeMap<IpAddr, Lease>,
+    /// The addresses of each owner, so that nobody's is looked for among all.
+    by_owner: BTreeSet<(Identity, IpAddr)>,
+    /// Those whose owners are away, the one that was left longest ago first.
+    away: BTreeSet<(Instant, IpAddr)>,
     /// How many addresses were given out in order; those behind have never been.
     next: u128,
 }
@@ -70,13 +74,45 @@ impl State {
         self.pool.base.is_ipv4()
     }
 
+    /// With these leases, whatever it had before.
+    fn with(self, leases: BTreeMap<IpAddr, Lease>) -> Self {
+        let by_owner = leases.values().map(|lease| (lease.identity.clone(), lease.address)).collect();
+        let away = leases.values().filter(|lease| lease.users == 0).map(|lease| (lease.since, lease.address)).collect();
+        Self { leases, by_owner, away, ..self }
+    }
+
+    /// There is a lease as `to` makes it of the one that was there before.
+    fn change(&mut self, address: IpAddr, to: impl FnOnce(Option<Lease>) -> Lease) {
+        let before = self.leases.remove(&address);
+        let owner = before.as_ref().map(|lease| lease.identity.clone());
+        if let Some(lease) = before.as_ref().filter(|lease| lease.users == 0) {
+            self.away.remove(&(lease.since, address));
+        }
+        let lease = to(before);
+        if owner.as_ref() != Some(&lease.identity) {
+            owner.into_iter().for_each(|owner| _ = self.by_owner.remove(&(owner, address)));
+            self.by_owner.insert((lease.identity.clone(), address));
+        }
+        if lease.users == 0 {
+            self.away.insert((lease.since, address));
+        }
+        self.leases.insert(address, lease);
+    }
+
     fn take(&mut self, address: IpAddr, identity: &Identity, now: Instant) -> IpAddr {
-        let lease = Lease { address, identity: identity.clone(), users: 0, since: now };
-        let lease = self.leases.entry(address).or_insert_with(|| lease.clone());
-        lease.identity = identity.clone();
-        lease.users += 1;
-        lease.since = now;
+        self.change(address, |before| {
+            let users = before.map_or(0, |lease| lease.users) + 1;
+            Lease { address, identity: identity.clone(), users, since: now }
+        });
         address
+    }
+
+    /// What an owner has or had, by address.
+    fn of(&self, identity: &Identity) -> impl Iterator<Item = &Lease> {
+        const FIRST: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        let from = (identity.clone(), FIRST); // an IPv4 address is before any of IPv6
+        let own = self.by_owner.range(from..).take_while(move |(owner, _)| owner == identity);
+        own.filter_map(|(_, address)| self.leases.get(address))
     }
 
     /// One that its owner left, the same owner's first.
@@ -86,7 +122,7 @@ impl State {
         if let Some(lease) = self.leases.get(&asked).filter(own) {
             return Some(lease.address);
         }
-        self.leases.values().filter(own).find(|lease| lease.users == 0).map(|lease| lease.address)
+        self.of(identity).find(|lease| lease.users == 0).map(|lease| lease.address)
     }
 
     fn fresh(&mut self, asked: IpAddr) -> Option<IpAddr> {
@@ -100,8 +136,7 @@ impl State {
             }
         }
         // None left that nobody ever had: the one that was left longest ago.
-        let away = self.leases.values().filter(|lease| lease.users == 0);
-        away.min_by_key(|lease| lease.since).map(|lease| lease.address)
+        self.away.first().map(|(_, address)| *address)
     }
 }
 
@@ -110,9 +145,9 @@ impl Pools {
     pub fn load(&mut self, pool: Pool) {
         let name = pool.name.clone();
         let leases = self.pools.remove(&name).map(|old| old.leases).unwrap_or_default();
-        let mut state = State { pool, leases: BTreeMap::new(), next: 0 };
-        state.leases = leases.into_iter().filter(|(address, _)| state.contains(*address)).collect();
-        self.pools.insert(name, state);
+        let state = State { pool, leases: BTreeMap::new(), by_owner: BTreeSet::new(), away: BTreeSet::new(), next: 0 };
+        let leases = leases.into_iter().filter(|(address, _)| state.contains(*address)).collect();
+        self.pools.insert(name, state.with(leases));
     }
 
     /// Forgets a pool. Returns whether there was one. Those who have an address of it keep it.
@@ -153,8 +188,7 @@ impl Pools {
     /// The address of this family that an identity has or had, in the first of these pools with one.
     pub fn held(&self, names: &[String], identity: &Identity, ipv4: bool) -> Option<IpAddr> {
         let fitting = names.iter().filter_map(|name| self.pools.get(name)).filter(|state| state.is_ipv4() == ipv4);
-        let mut leases = fitting.flat_map(|state| state.leases.values());
-        leases.find(|lease| lease.identity == *identity).map(|lease| lease.address)
+        fitting.flat_map(|state| state.of(identity)).next().map(|lease| lease.address)
     }
 
     /// Whether one of these pools has addresses of IPv4, or of IPv6, free or not.
@@ -165,11 +199,10 @@ impl Pools {
     /// An IKE SA that used an address is gone.
     pub fn release(&mut self, names: &[String], identity: &Identity, address: IpAddr, now: Instant) {
         for name in names {
-            let lease = self.pools.get_mut(name).and_then(|state| state.leases.get_mut(&address));
+            let Some(state) = self.pools.get_mut(name) else { continue };
+            let lease = state.leases.get(&address).cloned();
             if let Some(lease) = lease.filter(|lease| lease.identity == *identity && lease.users > 0) {
-                lease.users -= 1;
-                lease.since = now;
-                return;
+                return state.change(address, |_| Lease { users: lease.users - 1, since: now, ..lease });
             }
         }
     }
@@ -184,6 +217,7 @@ impl Pools {
 mod tests {
     use super::*;
     use model::ConfigRef;
+    use proptest::prelude::*;
 
     const ANY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
@@ -198,6 +232,52 @@ mod tests {
 
     fn user(name: &str) -> Identity {
         name.parse().unwrap()
+    }
+
+    /// What a look at every lease says, where an index is asked.
+    fn agrees(state: &State) -> bool {
+        let all = || state.leases.values();
+        state.by_owner == all().map(|lease| (lease.identity.clone(), lease.address)).collect()
+            && state.away == all().filter(|l| l.users == 0).map(|l| (l.since, l.address)).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn leases_are_found_as_if_all_were_looked_at(
+            steps in proptest::collection::vec((0..6_u8, 0..5_u8, 0..8_u8), 0..80),
+        ) {
+            let (mut pools, names) = pools();
+            let range = |last: u8| vec![(IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, last]))];
+            for (n, (what, who, last)) in steps.into_iter().enumerate() {
+                let (user, now) = (user(&format!("{who}@x")), Instant::from_nanos(n as u64 / 2));
+                let asked = if last < 4 { IpAddr::from([10, 0, 0, last]) } else { ANY };
+                let state = &pools.pools["p"];
+                let scanned = state.leases.values().find(|lease| lease.identity == user).map(|lease| lease.address);
+                prop_assert_eq!(pools.held(&names, &user, true), scanned);
+                match what {
+                    0..3 => {
+                        let own: Vec<Lease> = state.leases.values().filter(|l| l.identity == user).cloned().collect();
+                        let again = own.iter().find(|l| l.address == asked).or(own.iter().find(|l| l.users == 0));
+                        let again = again.map(|lease| lease.address);
+                        let left = state.leases.values().filter(|l| l.users == 0).min_by_key(|l| l.since).cloned();
+                        let all = state.leases.len() == usize::from(state.pool.ranges[0] == range(4)[0]) * 2 + 2;
+                        let got = pools.acquire(&names, &user, asked, now);
+                        if again.is_some() {
+                            prop_assert_eq!(got, again);
+                        } else if all {
+                            prop_assert_eq!(got, left.map(|lease| lease.address));
+                        }
+                    }
+                    3 | 4 => pools.release(&names, &user, IpAddr::from([10, 0, 0, last]), now),
+                    _ => {
+                        let ranges = range(if last < 4 { 2 } else { 4 });
+                        let pool = Pool { ranges, ..pools.pools["p"].pool.clone() };
+                        pools.load(pool);
+                    }
+                }
+                prop_assert!(agrees(&pools.pools["p"]));
+            }
+        }
     }
 
     #[test]

@@ -159,10 +159,10 @@ impl Endpoint {
         let (name, first, others, at) = (name.clone(), first.clone(), attempt.others.clone(), attempt.at);
         let replaces = attempt.replaces.filter(|old| self.sas.get(old).is_some_and(IkeSa::is_established));
         // Somebody else may have made it meanwhile: the peer, an operator, a packet.
-        let there = |sa: &&IkeSa| sa.name() == name && !sa.is_closed() && Some(sa.id()) != replaces;
+        let there = |sa: &&IkeSa| Some(sa.id()) != replaces;
         let made = |sa: &IkeSa| first.is_empty() || sa.lasting_children().any(|c| c.name == first);
         let Some(connection) = self.connections.get(&name).cloned() else { return self.give_up(Some(&name), None) };
-        if self.sas.values().filter(there).any(made) {
+        if self.sas.named(&name).filter(there).any(made) {
             return self.give_up(Some(&name), Some(&first));
         }
         let index = match connection.children.iter().position(|c| c.name == first) {

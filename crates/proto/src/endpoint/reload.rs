@@ -15,8 +15,7 @@ impl Endpoint {
     pub fn supersede(&mut self, now: Instant, old: &Connection) -> usize {
         self.give_up(Some(&old.name), None);
         let started = |name: &str| old.children.iter().any(|c| c.name == name && StartAction::starts(c.start_action));
-        let own = self.sas.values().filter(|sa| sa.name() == old.name && !sa.is_closed());
-        let all: Vec<SaId> = own.map(IkeSa::id).collect();
+        let all: Vec<SaId> = self.sas.named(&old.name).map(IkeSa::id).collect();
         for id in &all {
             let (cx, Some(sa)) = (&mut self.cx, self.sas.get_mut(id)) else { continue };
             let chosen: Vec<SaId> = sa.children().iter().filter(|c| started(&c.name)).map(|c| c.id).collect();

@@ -33,7 +33,9 @@ impl Endpoint {
     pub fn rekey(&mut self, now: Instant, selection: &Selection) -> usize {
         let by_child = selection.child.is_some() || selection.child_id.is_some();
         let mut affected = 0;
-        for sa in self.sas.values_mut().filter(|sa| sa.is_established() && sa.heir().is_none()) {
+        for id in self.among(selection) {
+            let sa = self.sas.get_mut(&id).filter(|sa| sa.is_established() && sa.heir().is_none());
+            let Some(sa) = sa else { continue };
             let named = selection.ike.as_deref().is_none_or(|name| name == sa.name())
                 && selection.ike_id.is_none_or(|id| id == sa.id());
             if let (IkeSa::V1(sa), true) = (&mut *sa, named && by_child) {
@@ -58,6 +60,16 @@ impl Endpoint {
         affected
     }
 
+    /// The IKE SAs among which those are that a selection names: who names one does not have all looked at.
+    pub(super) fn among(&mut self, selection: &Selection) -> Vec<SaId> {
+        match (selection.ike_id, selection.child_id, &selection.ike) {
+            (Some(id), ..) => vec![id],
+            (None, Some(child), _) => self.sas.owner(child).into_iter().collect(),
+            (None, None, Some(name)) => self.sas.named(name).map(IkeSa::id).collect(),
+            (None, None, None) => self.sas.values().map(IkeSa::id).collect(),
+        }
+    }
+
     /// Authenticates anew before its time, in an IKE SA beside each that a selection names. Where only the peer can begin that it
     /// is asked to (RFC 4478), and the IKE SA ends if it does not. Returns how many are affected.
     pub fn reauthenticate(&mut self, now: Instant, selection: &Selection) -> usize {
@@ -71,9 +83,10 @@ impl Endpoint {
             let installed = sa.children().iter().find(|c| c.is_installed()).map(|c| c.name.clone());
             installed.or_else(|| sa.can_be_childless().then(String::new))
         };
-        let chosen: Vec<(SaId, String)> =
-            self.sas.values().filter(named).filter_map(|sa| Some((sa.id(), first(sa)?))).collect();
-        let others: Vec<SaId> = self.sas.values().filter(named).map(IkeSa::id).collect();
+        let among = self.among(selection);
+        let matching = || among.iter().filter_map(|id| self.sas.get(id)).filter(named);
+        let chosen: Vec<(SaId, String)> = matching().filter_map(|sa| Some((sa.id(), first(sa)?))).collect();
+        let others: Vec<SaId> = matching().map(IkeSa::id).collect();
         let mut affected = 0;
         for id in others {
             let (cx, Some(IkeSa::V2(sa))) = (&mut self.cx, self.sas.get_mut(&id)) else { continue };

@@ -24,6 +24,7 @@ struct Facts {
     waits_for_list: bool,
     replaces: Option<SaId>,
     heir: Option<SaId>,
+    predecessor: Option<SaId>,
     children: Vec<SaId>,
 }
 
@@ -37,6 +38,7 @@ impl Facts {
             waits_for_list: sa.waits_for_list(),
             replaces: sa.replaces(),
             heir: sa.heir(),
+            predecessor: sa.predecessor(),
             children: sa.children().iter().map(|c| c.id).collect(),
         }
     }
@@ -55,6 +57,7 @@ impl Facts {
             && self.waits_for_list == sa.waits_for_list()
             && self.replaces == sa.replaces()
             && self.heir == sa.heir()
+            && self.predecessor == sa.predecessor()
             && self.children.iter().eq(sa.children().iter().map(|c| &c.id))
     }
 
@@ -102,6 +105,7 @@ struct Index {
     by_child: BTreeMap<SaId, SaId>,
     by_replaced: BTreeSet<(SaId, SaId)>,
     by_heir: BTreeSet<(SaId, SaId)>,
+    by_predecessor: BTreeSet<(SaId, SaId)>,
     orphans: BTreeSet<SaId>,
     waiting: BTreeSet<SaId>,
     live: usize,
@@ -119,6 +123,7 @@ impl Index {
         }
         facts.replaces.into_iter().for_each(|old| _ = self.by_replaced.insert((old, id)));
         facts.heir.into_iter().for_each(|heir| _ = self.by_heir.insert((heir, id)));
+        facts.predecessor.into_iter().for_each(|old| _ = self.by_predecessor.insert((old, id)));
         facts.children.iter().for_each(|child| _ = self.by_child.insert(*child, id));
         if facts.orphaned {
             self.orphans.insert(id);
@@ -137,6 +142,7 @@ impl Index {
         }
         facts.replaces.into_iter().for_each(|old| _ = self.by_replaced.remove(&(old, id)));
         facts.heir.into_iter().for_each(|heir| _ = self.by_heir.remove(&(heir, id)));
+        facts.predecessor.into_iter().for_each(|old| _ = self.by_predecessor.remove(&(old, id)));
         for child in &facts.children {
             // It may be another one's already: one that takes a place takes the children.
             if self.by_child.get(child) == Some(&id) {
@@ -183,10 +189,27 @@ pub(super) struct Table {
     /// Perhaps changed since the index was brought up to date; all of them if there are too many.
     touched: Vec<SaId>,
     all_touched: bool,
+    /// How often an SA was looked at, so that a test notices when that grows with their number.
+    #[cfg(test)]
+    looks: std::cell::Cell<usize>,
 }
 
 impl Table {
+    /// So many SAs are looked at.
+    fn look(&self, _sas: usize) {
+        #[cfg(test)]
+        self.looks.set(self.looks.get() + _sas);
+    }
+
+    /// How many looks at an SA there were since this was last asked.
+    #[cfg(test)]
+    pub fn take_looks(&mut self) -> usize {
+        self.settle();
+        self.looks.take()
+    }
+
     pub fn get(&self, id: &SaId) -> Option<&IkeSa> {
+        self.look(1);
         self.rows.get(id).map(|row| &row.sa)
     }
 
@@ -197,6 +220,7 @@ impl Table {
             }
             self.touched.push(*id);
         }
+        self.look(1);
         self.rows.get_mut(id).map(|row| &mut row.sa)
     }
 
@@ -214,18 +238,21 @@ impl Table {
     }
 
     pub fn values(&self) -> impl Iterator<Item = &IkeSa> {
+        self.look(self.rows.len());
         self.rows.values().map(|row| &row.sa)
     }
 
     /// For what an operator, or a change of this host, does to many.
     pub fn values_mut(&mut self) -> impl Iterator<Item = &mut IkeSa> {
         self.all_touched = true;
+        self.look(self.rows.len());
         self.rows.values_mut().map(|row| &mut row.sa)
     }
 
     /// Brings the index up to date.
     fn settle(&mut self) {
-        let Self { rows, index, touched, all_touched } = self;
+        self.look(if self.all_touched { self.rows.len() } else { self.touched.len() });
+        let Self { rows, index, touched, all_touched, .. } = self;
         let all = std::mem::take(all_touched).then(|| rows.keys().copied().collect::<Vec<_>>());
         for id in all.unwrap_or_default().into_iter().chain(touched.drain(..)) {
             let Some(row) = rows.get_mut(&id).filter(|row| !row.facts.hold(&row.sa)) else { continue };
@@ -274,6 +301,12 @@ impl Table {
     pub fn with_heir(&mut self, heir: SaId) -> Vec<SaId> {
         self.settle();
         seconds(&self.index.by_heir, heir)
+    }
+
+    /// Those that the peer made in the place of this one, which it has not deleted.
+    pub fn with_predecessor(&mut self, old: SaId) -> Vec<SaId> {
+        self.settle();
+        seconds(&self.index.by_predecessor, old)
     }
 
     /// IKEv1: those of which only Child SAs are left.
@@ -336,6 +369,7 @@ impl Index {
             && self.by_child == other.by_child
             && self.by_replaced == other.by_replaced
             && self.by_heir == other.by_heir
+            && self.by_predecessor == other.by_predecessor
             && self.orphans == other.orphans
             && self.waiting == other.waiting
             && (self.live, self.half_open) == (other.live, other.half_open)
@@ -358,8 +392,8 @@ mod tests {
         let at = proptest::option::of((0..3_u8).prop_map(|n| IpAddr::from([192, 0, 2, n])));
         let connection = proptest::option::of(proptest::sample::select(connections));
         let flags = any::<(bool, bool, bool)>();
-        (at, connection, flags, some(4), some(4)).prop_map(
-            |(at, connection, (half_open, orphaned, waits_for_list), replaces, heir)| Facts {
+        (at, connection, flags, some(4), some(4), some(4)).prop_map(
+            |(at, connection, (half_open, orphaned, waits_for_list), replaces, heir, predecessor)| Facts {
                 at,
                 connection,
                 half_open,
@@ -367,6 +401,7 @@ mod tests {
                 waits_for_list,
                 replaces,
                 heir,
+                predecessor,
                 children: Vec::new(),
             },
         )
@@ -411,6 +446,9 @@ mod tests {
                     let scanned: Vec<SaId> =
                         model.iter().filter(|(_, f)| f.replaces == Some(old)).map(|(id, _)| *id).collect();
                     prop_assert_eq!(seconds(&index.by_replaced, old), scanned);
+                    let scanned: Vec<SaId> =
+                        model.iter().filter(|(_, f)| f.predecessor == Some(old)).map(|(id, _)| *id).collect();
+                    prop_assert_eq!(seconds(&index.by_predecessor, old), scanned);
                 }
             }
         }

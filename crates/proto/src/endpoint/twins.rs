@@ -24,7 +24,7 @@ use crate::timers::Reason;
 use crate::v2;
 use config::Unique;
 use model::{Instant, SaId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Two IKE SAs were begun at once if one was begun no later than this after the other was up: for so long a peer that uses
@@ -34,9 +34,56 @@ const AT_ONCE: Duration = Duration::from_secs(165);
 /// So long the peer has for deleting one of the two: longer than libreswan keeps a superfluous one (5 s).
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The SAs that stay, each with the one that goes, and since when both are up.
+/// The SAs that stay, each with the one that goes, and since when both are up. After a power cut every SA may be one of two.
 #[derive(Default)]
-pub(super) struct Twins(BTreeMap<SaId, (SaId, Instant)>);
+pub(super) struct Twins {
+    by_stays: BTreeMap<SaId, (SaId, Instant)>,
+    /// The same the other way round: that goes, that stays.
+    by_goes: BTreeSet<(SaId, SaId)>,
+}
+
+impl Twins {
+    fn insert(&mut self, stays: SaId, goes: SaId, since: Instant) {
+        self.remove(stays);
+        self.by_stays.insert(stays, (goes, since));
+        self.by_goes.insert((goes, stays));
+    }
+
+    fn remove(&mut self, stays: SaId) -> Option<(SaId, Instant)> {
+        let (goes, since) = self.by_stays.remove(&stays)?;
+        self.by_goes.remove(&(goes, stays));
+        Some((goes, since))
+    }
+
+    /// Those that stay where this one goes.
+    fn staying(&self, goes: SaId) -> Vec<SaId> {
+        self.by_goes.range((goes, SaId(0))..=(goes, SaId(u32::MAX))).map(|(_, stays)| *stays).collect()
+    }
+
+    /// The pairs that this one is one of, by the one that stays: which stays, which goes, since when.
+    fn of(&self, id: SaId) -> Vec<(SaId, SaId, Instant)> {
+        let mut stays: BTreeSet<SaId> = self.staying(id).into_iter().collect();
+        stays.insert(id);
+        let pair = |stays: SaId| self.by_stays.get(&stays).map(|(goes, since)| (stays, *goes, *since));
+        stays.into_iter().filter_map(pair).collect()
+    }
+
+    /// An SA is no more.
+    fn forget(&mut self, id: SaId) {
+        for (stays, ..) in self.of(id) {
+            self.remove(stays);
+        }
+    }
+
+    /// One that goes has this heir.
+    fn hand_over(&mut self, goes: SaId, heir: SaId) {
+        for stays in self.staying(goes) {
+            if let Some((_, since)) = self.remove(stays) {
+                self.insert(stays, heir, since);
+            }
+        }
+    }
+}
 
 impl Endpoint {
     /// An IKE SA is up. If there is another one that was begun at the same time by the other end, and we are to delete one of
@@ -58,7 +105,7 @@ impl Endpoint {
             .map(|(goes, stays)| (goes.id, stays.id))
             .collect();
         for (goes, stays) in pairs {
-            self.twins.0.insert(stays, (goes, now));
+            self.twins.insert(stays, goes, now);
             self.ask_whether_it_has(now, goes, stays);
         }
     }
@@ -67,14 +114,14 @@ impl Endpoint {
     fn ask_whether_it_has(&mut self, now: Instant, goes: SaId, stays: SaId) {
         if self.ikev2(goes).zip(self.ikev2(stays)).is_some_and(|(goes, stays)| is_ours_to_delete(goes, stays)) {
             self.ask_for_twin(stays, now);
-        } else if let Some((_, since)) = self.twins.0.get(&stays) {
+        } else if let Some((_, since)) = self.twins.by_stays.get(&stays) {
             self.cx.timers.set(stays, Reason::Twin, *since + PATIENCE);
         }
     }
 
     /// The peer is asked whether it has the IKE SA that stays of two.
     pub(super) fn ask_for_twin(&mut self, stays: SaId, now: Instant) {
-        if self.twins.0.contains_key(&stays)
+        if self.twins.by_stays.contains_key(&stays)
             && let Some(sa) = self.sas.get_mut(&stays).and_then(IkeSa::v2)
         {
             sa.enqueue(&mut self.cx, now, v2::Task::Liveness);
@@ -83,12 +130,7 @@ impl Endpoint {
 
     /// An IKE SA has had a message: if it is one of two, its twin may go now.
     pub(super) fn close_twin(&mut self, now: Instant, id: SaId) {
-        if self.twins.0.is_empty() {
-            return;
-        }
-        let one_of = |(stays, (goes, _)): &(&SaId, &(SaId, Instant))| **stays == id || *goes == id;
-        let pairs = self.twins.0.iter().filter(one_of).map(|(stays, (goes, since))| (*stays, *goes, *since));
-        for pair in pairs.collect::<Vec<_>>() {
+        for pair in self.twins.of(id) {
             self.close_one_of(now, pair);
         }
     }
@@ -101,7 +143,7 @@ impl Endpoint {
         let proven = usize::try_from(heir.next_request).is_ok_and(|sent| sent > heir.pending.len());
         let due = is_ours_to_delete(old, heir) || since + PATIENCE <= now;
         if due && proven && old.pending.is_empty() && old.queue.is_empty() && carries_all_of(heir, old) {
-            self.twins.0.remove(&stays);
+            self.twins.remove(stays);
             self.retire(now, goes, stays);
         } else if heir.children.is_empty()
             && heir.pending.is_empty()
@@ -110,7 +152,7 @@ impl Endpoint {
             && old.children.iter().any(ChildSa::is_installed)
         {
             // What it carried was deleted and made anew under the other one: so it is that one that stays.
-            self.twins.0.remove(&stays);
+            self.twins.remove(stays);
             self.retire(now, stays, goes);
         }
     }
@@ -132,25 +174,23 @@ impl Endpoint {
 
     /// Whether this is one of two, and the one that goes as soon as it can.
     pub(super) fn is_twin_that_goes(&self, id: SaId) -> bool {
-        self.twins.0.values().any(|(goes, _)| *goes == id)
+        !self.twins.staying(id).is_empty()
     }
 
     /// A rekeying put `heir` in the place of one of the two.
     pub(super) fn twin_inherits(&mut self, now: Instant, old: SaId, heir: SaId) {
-        for (goes, _) in self.twins.0.values_mut().filter(|(goes, _)| *goes == old) {
-            *goes = heir;
-        }
-        if let Some(goes) = self.twins.0.remove(&old)
+        self.twins.hand_over(old, heir);
+        if let Some((goes, since)) = self.twins.remove(old)
             && self.ikev2(heir).is_some()
         {
-            self.twins.0.insert(heir, goes);
-            self.ask_whether_it_has(now, goes.0, heir);
+            self.twins.insert(heir, goes, since);
+            self.ask_whether_it_has(now, goes, heir);
         }
     }
 
     /// An SA is gone.
     pub(super) fn forget_twin(&mut self, id: SaId) {
-        self.twins.0.retain(|stays, (goes, _)| *stays != id && *goes != id);
+        self.twins.forget(id);
     }
 
     fn ikev2(&self, id: SaId) -> Option<&v2::IkeSa> {
@@ -214,4 +254,42 @@ fn carries_all_of(heir: &v2::IkeSa, old: &v2::IkeSa) -> bool {
                     && other.remote_ts == child.remote_ts
             })
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn pairs_are_found_from_both_ends(steps in proptest::collection::vec((0..4_u8, 0..5_u32, 0..5_u32), 0..40)) {
+            let (mut twins, mut model) = (Twins::default(), BTreeMap::<SaId, (SaId, Instant)>::new());
+            for (n, (what, one, other)) in steps.into_iter().enumerate() {
+                let (one, other, since) = (SaId(one), SaId(other), Instant::from_nanos(n as u64));
+                match what {
+                    0 | 1 => {
+                        twins.insert(one, other, since);
+                        model.insert(one, (other, since));
+                    }
+                    2 => {
+                        twins.forget(one);
+                        model.retain(|stays, (goes, _)| *stays != one && *goes != one);
+                    }
+                    _ => {
+                        twins.hand_over(one, other);
+                        model.values_mut().filter(|(goes, _)| *goes == one).for_each(|(goes, _)| *goes = other);
+                    }
+                }
+                prop_assert_eq!(&twins.by_stays, &model);
+                let turned: BTreeSet<(SaId, SaId)> = model.iter().map(|(stays, (goes, _))| (*goes, *stays)).collect();
+                prop_assert_eq!(&twins.by_goes, &turned);
+                for id in (0..5).map(SaId) {
+                    let all = model.iter().filter(|(stays, (goes, _))| **stays == id || *goes == id);
+                    let scanned: Vec<_> = all.map(|(stays, (goes, since))| (*stays, *goes, *since)).collect();
+                    prop_assert_eq!(twins.of(id), scanned);
+                }
+            }
+        }
+    }
 }
