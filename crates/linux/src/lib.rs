@@ -45,7 +45,7 @@ pub use port_holder::PortHolder;
 pub use process::{end_process, harden_process};
 pub use raw::RawEsp;
 pub use route::{LocalAddress, NetworkChanges, Route, RouteTarget, RouteTo, Routes, Rule, RuleAction, tunnel_routes};
-pub use socket::{BindError, SocketOptions};
+pub use socket::{BindError, SocketOptions, path_mtu};
 pub use tun::{Tun, TunError};
 pub use udp::Udp;
 pub use xfrm::{Acquire, Foreign, ForeignPolicy, ForeignSa, Step, WhyNot, Xfrm, XfrmError, XfrmEvent, xfrm_statistics};

@@ -624,7 +624,8 @@ impl Daemon {
 
     fn receive(&mut self, now: Instant, index: usize) -> bool {
         let (endpoint, plane) = (&mut self.core.endpoint, &mut self.core.plane);
-        self.sockets.receive(index, |sockets, local, remote, data| {
+        self.sockets.receive(index, |sockets, received, data| {
+            let (local, remote) = (received.local, received.remote);
             if local.port() != sockets.nat_port() {
                 return endpoint.handle(now, Input::Datagram { local, remote, bytes: data });
             }
@@ -632,7 +633,7 @@ impl Daemon {
             match data {
                 [0, 0, 0, 0, ike @ ..] => endpoint.handle(now, Input::Datagram { local, remote, bytes: ike }),
                 [0xff] => {}
-                esp => plane.esp_in_udp(now, esp, remote),
+                esp => plane.esp_in_udp(now, esp, remote, received.traffic_class),
             }
         })
     }

@@ -35,8 +35,8 @@ pub trait DataPlane {
     /// One of the descriptors (by its position) is readable. Returns whether there may be more.
     fn ready(&mut self, now: Instant, index: usize, sockets: &Sockets) -> bool;
 
-    /// ESP came out of a UDP socket.
-    fn esp_in_udp(&mut self, now: Instant, packet: &mut [u8], from: SocketAddr);
+    /// ESP came out of a UDP socket, its IP header with this octet of DSCP and ECN.
+    fn esp_in_udp(&mut self, now: Instant, packet: &mut [u8], from: SocketAddr, traffic_class: u8);
 
     /// When [`DataPlane::timeout`] has something to do.
     fn next_timeout(&self) -> Option<Instant>;

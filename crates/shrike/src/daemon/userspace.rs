@@ -12,13 +12,11 @@ use linux::{
     BindError, RawEsp, RecvBatch, Route, RouteTarget, Routes, Rule, RuleAction, SOCKET_MARK, SocketOptions, Tun,
     tunnel_routes,
 };
-use model::dataplane::{
-    Binding, ChildInstall, Command, Counters, HeaderFields, InterfaceName, PlaneEvent, ShuntAction,
-};
-use model::{Instant, PlaneFault, SaId, TrafficSelector};
+use model::dataplane::{Binding, ChildInstall, Command, Counters, InterfaceName, PlaneEvent, ShuntAction};
+use model::{Instant, PlaneFault, SaId, SendTrouble, TrafficSelector};
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
 
 /// Inner packets of this size still fit a path of 1500 octets with every suite, in UDP and over IPv6.
@@ -113,8 +111,8 @@ impl Userspace {
 
     fn install(&mut self, now: Instant, command: &Command, install: &ChildInstall) -> Result<(), String> {
         self.engine.apply(now, command).map_err(|e| e.to_string())?;
-        while let Some((from, mut packet)) = self.engine.poll_early() {
-            let verdict = self.engine.open(now, &mut packet, from);
+        while let Some((from, class, mut packet)) = self.engine.poll_early() {
+            let verdict = self.engine.open_with(now, &mut packet, from, class);
             self.deliver(&verdict, &packet);
         }
         let wanted = if install.policies { self.add_routes(&install.local_ts, &install.remote_ts) } else { Vec::new() };
@@ -208,23 +206,37 @@ impl Userspace {
         }
     }
 
-    fn send(&mut self, outbound: Outbound, sockets: &Sockets) {
-        let Outbound::Send { local, remote, encapsulated, .. } = outbound else { return };
+    /// Sends the packet that was sealed, whose inside is `inner`.
+    fn send(&mut self, now: Instant, outbound: Outbound, inner: &[u8], sockets: &Sockets) {
+        let Outbound::Send { child, local, remote, encapsulated, outer } = outbound else { return };
         let sent = if encapsulated {
             let from = SocketAddr::new(local.ip(), self.nat_port);
-            sockets.send(from, remote, &self.sealed)
+            sockets.send_esp(from, remote, &self.sealed, outer)
         } else {
             match self.raw.get(usize::from(remote.is_ipv6())) {
-                Some(raw) => raw.send(local.ip(), remote, &self.sealed),
+                Some(raw) => raw.send(local.ip(), remote, &self.sealed, outer),
                 None => Err(io::ErrorKind::Unsupported.into()),
             }
         };
-        if let Err(error) = sent {
+        let Err(error) = sent else { return };
+        if outer.dont_fragment && linux::send_trouble(&error) == Some(SendTrouble::TooLong) {
+            return self.too_big(now, child, (local.ip(), remote.ip()), inner);
+        }
+        self.send_errors += 1;
+        if self.refused.len() < MAX_REFUSED {
+            let to = if encapsulated { remote } else { SocketAddr::new(remote.ip(), 0) };
+            self.refused.push((to, error));
+        }
+    }
+
+    /// What nobody may fragment does not fit the path: whoever sent it is to send less at once.
+    fn too_big(&mut self, now: Instant, child: SaId, (local, remote): (IpAddr, IpAddr), inner: &[u8]) {
+        // Without a route there is no MTU, and the next packet has its own error.
+        let Ok(mtu) = linux::path_mtu(local, remote, Some(SOCKET_MARK)) else { return };
+        if let Some(told) = self.engine.too_big(now, child, inner, mtu)
+            && self.tun.send(&told).is_err()
+        {
             self.send_errors += 1;
-            if self.refused.len() < MAX_REFUSED {
-                let to = if encapsulated { remote } else { SocketAddr::new(remote.ip(), 0) };
-                self.refused.push((to, error));
-            }
         }
     }
 
@@ -235,16 +247,16 @@ impl Userspace {
 
     fn read_tun(&mut self, now: Instant, sockets: &Sockets) -> bool {
         for _ in 0..BUDGET {
-            let mut inner = std::mem::take(&mut self.inner);
-            let read = self.tun.recv(&mut inner);
-            let outbound = match &read {
-                Ok(length) => Some(self.engine.seal(now, inner.get(..*length).unwrap_or_default(), &mut self.sealed)),
-                Err(_) => None,
-            };
-            self.inner = inner;
-            match outbound {
-                Some(outbound) => self.send(outbound, sockets),
-                None => return false,
+            let mut buffer = std::mem::take(&mut self.inner);
+            let read = self.tun.recv(&mut buffer);
+            if let Ok(length) = &read {
+                let inner = buffer.get(..*length).unwrap_or_default();
+                let outbound = self.engine.seal(now, inner, &mut self.sealed);
+                self.send(now, outbound, inner, sockets);
+            }
+            self.inner = buffer;
+            if read.is_err() {
+                return false;
             }
         }
         true
@@ -254,7 +266,7 @@ impl Userspace {
         let mut batch = std::mem::replace(&mut self.batch, RecvBatch::new(1, 1));
         let received = self.raw.get(index).map(|raw| raw.recv_batch(&mut batch));
         for (from, packet) in batch.iter_mut() {
-            let verdict = self.engine.open(now, packet, from.remote);
+            let verdict = self.engine.open_with(now, packet, from.remote, Some(from.traffic_class));
             self.deliver(&verdict, packet);
         }
         self.batch = batch;
@@ -278,9 +290,6 @@ impl DataPlane for Userspace {
         if (Binding { forward_out: false, ..binding }) != Binding::default() {
             let what = "marks, XFRM interfaces, interface and icmp = yes";
             return Err(format!("{what} need the kernel's ESP (--data-plane xfrm)"));
-        }
-        if matches!(command, Command::Install(install) if install.header != HeaderFields::default()) {
-            return Err("copy_df, copy_ecn and copy_dscp need the kernel's ESP (--data-plane xfrm)".to_string());
         }
         match command {
             Command::Install(install) => self.install(now, command, install),
@@ -372,8 +381,8 @@ impl DataPlane for Userspace {
         if index == 0 { self.read_tun(now, sockets) } else { self.read_raw(now, index - 1) }
     }
 
-    fn esp_in_udp(&mut self, now: Instant, packet: &mut [u8], from: SocketAddr) {
-        let verdict = self.engine.open(now, packet, from);
+    fn esp_in_udp(&mut self, now: Instant, packet: &mut [u8], from: SocketAddr, traffic_class: u8) {
+        let verdict = self.engine.open_with(now, packet, from, Some(traffic_class));
         self.deliver(&verdict, packet);
     }
 
@@ -422,8 +431,13 @@ impl Drop for Userspace {
 }
 
 #[cfg(test)]
+#[path = "userspace_outer_tests.rs"]
+mod outer_tests;
+
+#[cfg(test)]
 mod tests {
     use super::*;
+    use model::dataplane::OuterFields;
     use std::time::Duration;
 
     /// What the data plane drops of late is told by the name of its counter, and what the operating system refuses by address.
@@ -444,14 +458,16 @@ mod tests {
             let healthy = plane.faults(at(1));
             for n in 0..25u8 {
                 let mut packet = [vec![0x12, 0x34, 0x56, 0x78, 0, 0, 0, n], vec![0; 64]].concat();
-                plane.esp_in_udp(at(2), &mut packet, ([192, 0, 2, 2], 4500).into());
+                plane.esp_in_udp(at(2), &mut packet, ([192, 0, 2, 2], 4500).into(), 0);
             }
             // There is no route in a namespace of its own.
             let options = super::super::sockets::Options { port: 500, nat_port: 4500, kernel_esp: false, mark: true };
             let sockets = Sockets::open(&options).map_err(|e| e.to_string())?;
             let (local, remote) = (([192, 0, 2, 1], 500).into(), ([192, 0, 2, 2], 500).into());
             plane.sealed = vec![0; 64];
-            plane.send(Outbound::Send { child: SaId(1), local, remote, encapsulated: false }, &sockets);
+            let outer = OuterFields::default();
+            let outbound = Outbound::Send { child: SaId(1), local, remote, encapsulated: false, outer };
+            plane.send(at(2), outbound, &[], &sockets);
             let refused: Vec<_> = plane.send_errors().iter().map(|(to, e)| (*to, linux::send_trouble(e))).collect();
             Ok::<_, String>((healthy, plane.faults(at(10)), refused, plane.send_errors().len()))
         };
