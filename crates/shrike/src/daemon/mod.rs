@@ -381,7 +381,7 @@ impl Daemon {
         let socket_options =
             sockets::Options { port: file.port, nat_port: file.port_nat_t, kernel_esp: decision.kernel, mark: true };
         let sockets = Sockets::open(&socket_options).map_err(|e| e.to_string())?;
-        let plane = plane::open(&decision, file.port_nat_t, file.install_routes)?;
+        let plane = plane::open(&decision, [file.port, file.port_nat_t], file.install_routes)?;
         log::line("DMN", 0, &format!("shrike {} starts: {}", env!("CARGO_PKG_VERSION"), decision.why));
         let settings = Settings {
             backoff: Backoff {

@@ -98,15 +98,15 @@ pub fn decide(choice: Choice) -> Result<Decision, String> {
     }
 }
 
-/// Makes the data plane that was decided on. Without `routes` the operator sets the routes of tunnels
+/// Makes the data plane that was decided on. `ports` are IKE's, the second one ESP's in UDP too. Without `routes` the operator sets the routes of tunnels
 /// (`install_routes = no`).
 ///
 /// # Errors
 /// Why it cannot be made.
-pub fn open(decision: &Decision, nat_port: u16, routes: bool) -> Result<Box<dyn DataPlane>, String> {
+pub fn open(decision: &Decision, ports: [u16; 2], routes: bool) -> Result<Box<dyn DataPlane>, String> {
     if decision.kernel {
         Kernel::open(routes).map(|k| Box::new(k) as Box<dyn DataPlane>)
     } else {
-        Userspace::open(nat_port, routes).map(|u| Box::new(u) as Box<dyn DataPlane>)
+        Userspace::open(ports, routes).map(|u| Box::new(u) as Box<dyn DataPlane>)
     }
 }

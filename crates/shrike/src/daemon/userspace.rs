@@ -9,8 +9,8 @@ use crate::log;
 use esp::{Engine, Outbound, Verdict};
 use linux::updown::Verb;
 use linux::{
-    BindError, RawEsp, RecvBatch, Route, RouteTarget, Routes, Rule, RuleAction, SOCKET_MARK, SocketOptions, Tun,
-    tunnel_routes,
+    BindError, Incoming, NetlinkError, PacketFilter, RawEsp, RecvBatch, Route, RouteTarget, Routes, Rule, RuleAction,
+    SOCKET_MARK, SocketOptions, Tun, tunnel_routes,
 };
 use model::dataplane::{Binding, ChildInstall, Command, Counters, InterfaceName, PlaneEvent, ShuntAction};
 use model::{Instant, PlaneFault, SaId, SendTrouble, TrafficSelector};
@@ -43,11 +43,14 @@ pub struct Userspace {
     /// Traps by name of their children, with their routes.
     traps: BTreeMap<SaId, (String, Vec<Route>)>,
     bypasses: Bypasses,
+    /// What is dropped of what comes in for this host itself; without it nothing is.
+    filter: Option<PacketFilter>,
     scripts: Scripts,
     batch: RecvBatch,
     inner: Vec<u8>,
     sealed: Vec<u8>,
-    nat_port: u16,
+    /// IKE's, the second one ESP's in UDP too.
+    ports: [u16; 2],
     install_routes: bool,
     send_errors: u64,
     growth: Growth,
@@ -60,7 +63,7 @@ impl Userspace {
     ///
     /// # Errors
     /// What is missing and what to do.
-    pub fn open(nat_port: u16, install_routes: bool) -> Result<Self, String> {
+    pub fn open(ports: [u16; 2], install_routes: bool) -> Result<Self, String> {
         let tun = Tun::open("shrike%d").map_err(|e| e.to_string())?;
         let interface = tun.index().map_err(|e| format!("TUN device {}: {e}", tun.name()))?;
         let options = SocketOptions { mark: Some(SOCKET_MARK), ..SocketOptions::default() };
@@ -97,11 +100,12 @@ impl Userspace {
             installed: BTreeMap::new(),
             traps: BTreeMap::new(),
             bypasses,
+            filter: None,
             scripts: Scripts::start(),
             batch: RecvBatch::new(32, 65_535),
             inner: vec![0; 65_535],
             sealed: Vec::new(),
-            nat_port,
+            ports,
             install_routes,
             send_errors: 0,
             growth: Growth::default(),
@@ -191,6 +195,27 @@ impl Userspace {
         faults
     }
 
+    /// Has dropped what comes in for this host itself and a shunt is to drop: rules of routing do not reach that.
+    fn filter(&mut self) -> Result<(), NetlinkError> {
+        let of = |action| -> Vec<Incoming> {
+            let shunts = self.bypasses.shunts().filter(|shunt| shunt.action == action);
+            let pairs = shunts.flat_map(|shunt| shunt.remote_ts.iter().map(move |remote| (remote, &shunt.local_ts)));
+            pairs.flat_map(|(remote, all)| all.iter().map(|local| (*remote, *local))).collect()
+        };
+        let (passed, dropped) = (of(ShuntAction::Pass), of(ShuntAction::Drop));
+        if dropped.is_empty() {
+            self.filter = None; // its table goes with it
+            return Ok(());
+        }
+        let mut filter = match self.filter.take() {
+            Some(filter) => filter,
+            None => PacketFilter::open(self.bypasses.device_name().ok_or(io::Error::from(io::ErrorKind::NotFound))?)?,
+        };
+        let set = filter.set(&self.ports, &passed, &dropped);
+        self.filter = Some(filter);
+        set
+    }
+
     fn delete(&mut self, child: SaId) {
         let Some((install, routes)) = self.installed.remove(&child) else { return };
         self.delete_routes(&routes);
@@ -210,7 +235,7 @@ impl Userspace {
     fn send(&mut self, now: Instant, outbound: Outbound, inner: &[u8], sockets: &Sockets) {
         let Outbound::Send { child, local, remote, encapsulated, outer } = outbound else { return };
         let sent = if encapsulated {
-            let from = SocketAddr::new(local.ip(), self.nat_port);
+            let from = SocketAddr::new(local.ip(), self.ports[1]);
             sockets.send_esp(from, remote, &self.sealed, outer)
         } else {
             match self.raw.get(usize::from(remote.is_ipv6())) {
@@ -331,21 +356,29 @@ impl DataPlane for Userspace {
                 Ok(())
             }
             Command::Shunt(shunt) => {
-                if shunt.action == ShuntAction::Drop {
-                    if !self.install_routes {
-                        return Err("our own ESP drops by rules of routing: set install_routes = yes in strongswan.conf, or use the kernel's ESP (--data-plane xfrm)".into());
-                    }
-                    let text = "drops what is sent and forwarded; what comes in for this host itself is for a packet filter to drop, or for the kernel's ESP";
-                    log::line("KNL", 0, &format!("'{}' {text}", shunt.name));
+                if shunt.action == ShuntAction::Drop && !self.install_routes {
+                    return Err("our own ESP drops by rules of routing: set install_routes = yes in strongswan.conf, or use the kernel's ESP (--data-plane xfrm)".into());
                 }
                 self.engine.apply(now, command).map_err(|e| e.to_string())?;
                 if self.install_routes {
                     self.bypasses.add(&mut self.routes, shunt);
+                    if let Err(error) = self.filter() {
+                        let text = "drops what is sent and forwarded; what comes in for this host itself is for a packet filter to drop, or for the kernel's ESP";
+                        let what = if shunt.action == ShuntAction::Drop { text } else { "passes out, and not in" };
+                        log::line("KNL", 0, &format!("'{}' {what}: nf_tables: {error}", shunt.name));
+                    }
                 }
                 Ok(())
             }
             Command::RemoveShunt { shunt } => {
                 self.bypasses.remove(&mut self.routes, *shunt);
+                if let Err(error) = self.filter() {
+                    log::line(
+                        "KNL",
+                        0,
+                        &format!("what came in for a shunt that is gone is dropped still: nf_tables: {error}"),
+                    );
+                }
                 self.engine.apply(now, command).map_err(|e| e.to_string())
             }
             Command::RemoveTrap { trap } => {
@@ -452,7 +485,7 @@ mod tests {
             }
         };
         let drop_packets = || {
-            let mut plane = Userspace::open(4500, false)?;
+            let mut plane = Userspace::open([500, 4500], false)?;
             let at = |seconds: u64| Instant::from_nanos(seconds * 1_000_000_000);
             plane.timeout(at(0));
             let healthy = plane.faults(at(1));
@@ -497,7 +530,7 @@ mod tests {
             }
         };
         let lose_them = || {
-            let mut plane = Userspace::open(4500, true)?;
+            let mut plane = Userspace::open([500, 4500], true)?;
             let remote = ["10.2.0.0/16", "2001:db8:2::/48", "0.0.0.0/0", "10.9.0.0/24"];
             let remote_ts = remote.map(|network| network.parse().unwrap()).to_vec();
             let install = ChildInstall { remote_ts, ..super::super::updown::install(None) };

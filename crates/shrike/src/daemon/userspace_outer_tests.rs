@@ -58,7 +58,7 @@ fn host(n: u8) -> Result<Host, String> {
         routes.set_link(interface, Some(true), None).map_err(|e| e.to_string())?;
         routes.add_address(&LocalAddress { interface, address, prefix }).map_err(|e| e.to_string())?;
     }
-    let plane = Userspace::open(4500, true)?;
+    let plane = Userspace::open([500, 4500], true)?;
     let options = Options { port: 500, nat_port: 4500, kernel_esp: false, mark: true };
     let sockets = Sockets::open(&options).map_err(|e| e.to_string())?;
     let inside = Udp::bind(SocketAddr::new(inner(n), PORT), &SocketOptions::default()).map_err(|e| e.to_string())?;
@@ -284,5 +284,55 @@ fn the_sender_of_what_is_too_long_for_the_path_hears_how_much_fits() {
         assert_eq!(carried(&tap), Outer { traffic_class: 0, dont_fragment: false, more_fragments: true });
         two.receive(false, false);
         assert_eq!((one.dropped("esp-too-big"), two.plane.engine.counters(T0, SaId(1)).unwrap().packets_in), (told, 1));
+    });
+}
+
+/// A shunt that drops means what comes in for this host, too, but for what another one passes and what comes by a tunnel.
+#[test]
+fn what_a_shunt_drops_does_not_come_in() {
+    between_hosts(|one, two, a, b| {
+        let bound = |n| Udp::bind(SocketAddr::new(outer(n, false), PORT), &SocketOptions::default()).unwrap();
+        let (from, to) = (a.run(|| bound(1)).unwrap(), b.run(|| bound(2)).unwrap());
+        let comes_in = |two: &mut Host| {
+            from.send(outer(1, false), to.local_addr(), b"in the clear").unwrap();
+            // IKE comes in at any time, and what was sent before it has come by then.
+            from.send(outer(1, false), SocketAddr::new(outer(2, false), 500), b"IKE").unwrap();
+            wait(two.sockets.descriptors().next().unwrap());
+            two.sockets.receive(0, |_, _, _| {});
+            to.recv_batch(&mut RecvBatch::new(2, 100)).is_ok()
+        };
+        let shunt = |number: u32, action| {
+            Command::Shunt(Box::new(model::dataplane::ShuntInstall {
+                shunt: SaId(number),
+                connection: "gw".into(),
+                name: format!("shunt-{number}"),
+                action,
+                local_ts: vec!["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()],
+                remote_ts: vec!["192.0.2.0/24".parse().unwrap(), "10.0.0.0/8".parse().unwrap()],
+                priority: None,
+                binding: Binding::default(),
+            }))
+        };
+        assert!(comes_in(two));
+        if let Err(error) = b.run(|| PacketFilter::open(InterfaceName::new("probe").unwrap())).unwrap() {
+            return skip(error);
+        }
+        let apply = |two: &mut Host, command: Command| b.run(|| two.plane.apply(T0, &command)).unwrap().unwrap();
+        apply(two, shunt(8, ShuntAction::Drop));
+        assert!(!comes_in(two));
+        apply(two, shunt(9, ShuntAction::Pass));
+        assert!(comes_in(two));
+        apply(two, Command::RemoveShunt { shunt: SaId(9) });
+        assert!(!comes_in(two));
+        // What an SA carries is not in the clear: ESP comes in, and so does what was in it.
+        for encapsulated in [false, true] {
+            one.install(1, HeaderFields::default(), encapsulated, false);
+            two.install(2, HeaderFields::default(), encapsulated, false);
+            one.send(100, OuterFields::default()).unwrap();
+            two.receive(encapsulated, false);
+            assert_eq!(two.seen(), (100, 0));
+        }
+        apply(two, Command::RemoveShunt { shunt: SaId(8) });
+        assert!(two.plane.filter.is_none() && comes_in(two));
     });
 }
