@@ -232,19 +232,25 @@ pub(crate) fn send(fd: RawFd, ipv6: bool, fragmenting: &Fragmenting, datagrams: 
     Ok(sent)
 }
 
-/// Sends datagrams by one call.
+/// Sends datagrams by one call. A single one, which is what mostly comes, needs no memory for many to be cleared.
 fn send_run(fd: RawFd, datagrams: &[Transmit<'_>]) -> io::Result<usize> {
-    if datagrams.is_empty() {
-        return Ok(0);
+    match datagrams.len() {
+        0 => Ok(0),
+        1 => send_up_to::<1>(fd, datagrams),
+        _ => send_up_to::<MAX_BATCH>(fd, datagrams),
     }
+}
+
+/// Sends the first `N` datagrams.
+fn send_up_to<const N: usize>(fd: RawFd, datagrams: &[Transmit<'_>]) -> io::Result<usize> {
     // SAFETY: all zero is a valid value of these plain C structs.
-    let mut names: [libc::sockaddr_storage; MAX_BATCH] = unsafe { mem::zeroed() };
+    let mut names: [libc::sockaddr_storage; N] = unsafe { mem::zeroed() };
     // SAFETY: as above; null pointers with zero lengths.
-    let mut vectors: [libc::iovec; MAX_BATCH] = unsafe { mem::zeroed() };
+    let mut vectors: [libc::iovec; N] = unsafe { mem::zeroed() };
     // SAFETY: as above.
-    let mut headers: [libc::mmsghdr; MAX_BATCH] = unsafe { mem::zeroed() };
-    let mut controls = [EMPTY_CONTROL; MAX_BATCH];
-    let count = datagrams.len().min(MAX_BATCH);
+    let mut headers: [libc::mmsghdr; N] = unsafe { mem::zeroed() };
+    let mut controls = [EMPTY_CONTROL; N];
+    let count = datagrams.len().min(N);
     for ((datagram, (vector, header)), (name, control)) in
         datagrams.iter().zip(vectors.iter_mut().zip(&mut headers)).zip(names.iter_mut().zip(&mut controls))
     {

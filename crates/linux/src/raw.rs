@@ -61,8 +61,10 @@ impl RawEsp {
     ///
     /// # Errors
     /// The kernel's; `WouldBlock` when its buffer is full, `EMSGSIZE` for what is too long and not to be fragmented.
-    pub fn send(&self, local: IpAddr, remote: SocketAddr, data: &[u8], outer: OuterFields) -> io::Result<()> {
-        self.send_batch(&[Transmit { local, remote, data, outer }]).map(drop)
+    pub fn send(&self, local: IpAddr, mut remote: SocketAddr, data: &[u8], outer: OuterFields) -> io::Result<()> {
+        remote.set_port(0); // as above
+        let one = [Transmit { local, remote, data, outer }];
+        batch::send(self.socket.as_raw_fd(), self.ipv6, &self.fragmenting, &one).map(drop)
     }
 }
 
