@@ -12,6 +12,7 @@
 //!         meta l4proto esp accept
 //!         udp dport { 500, 4500 } accept
 //!         icmpv6 type 133-137 accept
+//!         icmp: fragmentation needed, icmpv6: packet too big, about ESP or about UDP from these ports: accept
 //!         ip saddr 192.0.2.0-192.0.2.255 ip daddr 10.1.0.0-10.1.255.255 tcp dport 22 accept
 //!         ip saddr 0.0.0.0-255.255.255.255 ip daddr 10.1.0.0-10.1.255.255 drop
 //!     }
@@ -114,7 +115,8 @@ impl PacketFilter {
         Ok(filter)
     }
 
-    /// Drops what comes in for `dropped`, unless it is for `passed` or is IKE (by its ports) or ESP. All changes at once.
+    /// Drops what comes in for `dropped`, unless it is for `passed`, is IKE (by its ports) or ESP, or says that one of these
+    /// was too long. All changes at once.
     /// Protocols and ports are looked at, types of ICMP are not.
     ///
     /// # Errors
@@ -138,6 +140,9 @@ impl PacketFilter {
             let (first, last) = DISCOVERY;
             let types = Term::Within { base: TRANSPORT_HEADER, offset: 0, least: vec![first], most: vec![last] };
             add(vec![Term::Family(libc::AF_INET6 as u8), Term::Protocol(ICMPV6), types], ACCEPT);
+            for about in too_big(ike) {
+                add(about, ACCEPT);
+            }
             for (all, verdict) in [(passed, ACCEPT), (dropped, DROP)] {
                 all.iter().filter_map(terms).for_each(|terms| add(terms, verdict));
             }
@@ -186,6 +191,39 @@ fn batch_mark(kind: u16) -> Request {
 fn ports(offset: u32, first: u16, last: u16) -> Term {
     let (least, most) = (first.to_be_bytes().to_vec(), last.to_be_bytes().to_vec());
     Term::Within { base: TRANSPORT_HEADER, offset, least, most }
+}
+
+/// What says that a packet of our own was too long for its path (RFC 1191 section 4, RFC 4443 section 3.2): without it those
+/// that nobody may fragment would be lost without a word.
+fn too_big(ike: &[u16]) -> Vec<Vec<Term>> {
+    let header = |offset, octets: &[u8]| Term::Within {
+        base: TRANSPORT_HEADER,
+        offset,
+        least: octets.to_vec(),
+        most: octets.to_vec(),
+    };
+    let mut all = Vec::new();
+    // The type, with the code; and where the quoted packet has its protocol and its ports: its header is of the kernel's making,
+    // without options.
+    for (family, protocol, kind, quoted_protocol, quoted_ports) in
+        [(libc::AF_INET, ICMP, &[3, 4][..], 8 + 9, 8 + 20), (libc::AF_INET6, ICMPV6, &[2, 0], 8 + 6, 8 + 40)]
+    {
+        let about = |quoted| {
+            vec![
+                Term::Family(family as u8),
+                Term::Protocol(protocol),
+                header(0, kind),
+                header(quoted_protocol, &[quoted]),
+            ]
+        };
+        all.push(about(ESP));
+        for port in ike {
+            let mut udp = about(UDP);
+            udp.push(ports(quoted_ports, *port, *port));
+            all.push(udp);
+        }
+    }
+    all
 }
 
 /// What a packet between two selectors looks like; `None` where there is none: they have no protocol or family in common, or

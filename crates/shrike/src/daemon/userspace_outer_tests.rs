@@ -324,6 +324,20 @@ fn what_a_shunt_drops_does_not_come_in() {
         assert!(comes_in(two));
         apply(two, Command::RemoveShunt { shunt: SaId(9) });
         assert!(!comes_in(two));
+        // Of ICMP only what is about our own packets' length comes in.
+        let icmp = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4)).unwrap();
+        for (protocol, port, says, known) in [(17, 9u16, 900u16, 1500), (50, 9, 1000, 1000), (17, 4500, 800, 800)] {
+            let mut told = vec![3, 4, 0, 0, 0, 0, (says >> 8) as u8, says as u8];
+            told.extend([0x45, 0, 0, 100, 0, 0, 0x40, 0, 64, protocol, 0, 0, 192, 0, 2, 2, 192, 0, 2, 1]);
+            told.extend([(port >> 8) as u8, port as u8, 0x11, 0x94, 0, 80, 0, 0]);
+            let sum: u32 = told.chunks(2).map(|two| u32::from(two[0]) << 8 | u32::from(two[1])).sum();
+            let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
+            told[2..4].copy_from_slice(&sum.to_be_bytes());
+            icmp.send_to(&told, &SocketAddr::new(outer(2, false), 0).into()).unwrap();
+            assert!(!comes_in(two));
+            let mtu = || linux::path_mtu(outer(2, false), outer(1, false), Some(SOCKET_MARK)).unwrap();
+            assert_eq!(b.run(mtu).unwrap(), known, "protocol {protocol}, port {port}");
+        }
         // What an SA carries is not in the clear: ESP comes in, and so does what was in it.
         for encapsulated in [false, true] {
             one.install(1, HeaderFields::default(), encapsulated, false);
