@@ -387,14 +387,14 @@ static TABLE: &[KeyDoc] = &[
         Only(&["no", "auto"], "hardware offload is not available in this version; write hw_offload = auto"),
         "Hardware offload; 'auto' uses it where it is available.",
     ),
-    key(CHILD, "copy_df", "yes", Yes, "Copy the DF bit to the outer header; no is for the kernel's ESP."),
-    key(CHILD, "copy_ecn", "yes", Yes, "Copy the ECN field between the headers; no is for the kernel's ESP."),
+    key(CHILD, "copy_df", "yes", Yes, "Copy the DF bit to the outer header."),
+    key(CHILD, "copy_ecn", "yes", Yes, "Copy the ECN field between the headers."),
     key(
         CHILD,
         "copy_dscp",
         "out",
         Yes,
-        "Where to copy the differentiated services field between the headers: out, in, yes or no; for the kernel's ESP.",
+        "Where to copy the differentiated services field between the headers: out, in, yes or no.",
     ),
     key(
         CHILD,

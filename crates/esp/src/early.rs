@@ -14,8 +14,8 @@ const MOST_OCTETS: usize = 64 << 10;
 /// After this time a negotiation has come to nothing, or what was kept for it is of no use.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A packet with where it came from.
-pub(crate) type Kept = (SocketAddr, Vec<u8>);
+/// A packet with where it came from and, if that is known, its octet of DSCP and ECN.
+pub(crate) type Kept = (SocketAddr, Option<u8>, Vec<u8>);
 
 #[derive(Debug)]
 struct Expected {
@@ -42,13 +42,13 @@ impl Early {
     }
 
     /// Keeps a packet with an unknown SPI, if its Child SA is to come.
-    pub(crate) fn keep(&mut self, now: Instant, spi: u32, packet: &[u8], from: SocketAddr) -> bool {
+    pub(crate) fn keep(&mut self, now: Instant, spi: u32, packet: &[u8], from: SocketAddr, class: Option<u8>) -> bool {
         let Some(expected) = self.expected.iter_mut().find(|e| e.spi == spi && e.until > now) else { return false };
         if expected.octets + packet.len() > MOST_OCTETS {
             return false;
         }
         expected.octets += packet.len();
-        expected.packets.push((from, packet.to_vec()));
+        expected.packets.push((from, class, packet.to_vec()));
         true
     }
 

@@ -1,13 +1,15 @@
 //! The userspace data plane: commands in, packets in and out, events out.
 
-use crate::early::Early;
+use crate::early::{Early, Kept};
+use crate::header;
 use crate::packet::InnerPacket;
 use crate::replay::{ReplayError, ReplayWindow};
 use crate::sa::{ChildSa, HEADER};
 use crate::spd::{MixHasher, Place, Spd, Target};
+use crate::too_big::{self, IPV4_MINIMUM_MTU};
 use crate::transport;
 use crypto::{BadKey, OpenError, Unsupported};
-use model::dataplane::{ChildInstall, Command, Counters, Mode, PlaneEvent, TfcPadding, TrapInstall};
+use model::dataplane::{ChildInstall, Command, Counters, Mode, OuterFields, PlaneEvent, TfcPadding, TrapInstall};
 use model::{Instant, SaId};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fmt;
@@ -25,6 +27,9 @@ const NEXT_NONE: u8 = 59;
 
 /// [`PlaneEvent::UnknownSpi`] is reported so often per second at most.
 const UNKNOWN_SPI_PER_SECOND: u32 = 10;
+
+/// Senders of packets that are too long for the path hear so this often per second at most (RFC 4443 section 2.4 (f)).
+const TOO_BIG_PER_SECOND: u32 = 100;
 
 /// A trap reports a packet for a peer again after this time, and for so many peers meanwhile.
 const ACQUIRE_INTERVAL: Duration = Duration::from_secs(1);
@@ -78,10 +83,14 @@ drop_reasons! {
     InnerPacket => "esp-inner-packet",
     /// Inbound: the inner packet lies outside the SA's selectors (RFC 4301 section 5.2).
     Selectors => "esp-selectors",
+    /// Inbound: marked as congested on the way, and its sender knows no such marks (RFC 6040 section 4.2).
+    Congestion => "esp-congestion",
     /// Outbound: a fragment, which transport mode does not carry (RFC 4303 section 3.3.4).
     Fragment => "esp-fragment",
     /// Outbound: all sequence numbers are used up, and the SA was not replaced.
     SequenceExhausted => "esp-sequence-exhausted",
+    /// Outbound: nobody may fragment it, and it is too long for the path; its sender hears so.
+    TooBig => "esp-too-big",
     /// Outbound: a trap's policy, whose Child SA is being negotiated.
     Acquiring => "esp-acquiring",
     /// Outbound: no policy protects this packet.
@@ -115,6 +124,8 @@ pub enum Outbound {
         remote: SocketAddr,
         /// As the payload of a UDP datagram (RFC 3948), else as protocol 50.
         encapsulated: bool,
+        /// What the IP header in front has of the packet inside.
+        outer: OuterFields,
     },
     /// Dropped and counted.
     Discard(DropReason),
@@ -213,9 +224,11 @@ pub struct Engine {
     drops: [u64; DropReason::ALL.len()],
     /// The second in which unknown SPIs are counted, and how many were reported in it.
     unknown_spis: (Instant, u32),
+    /// Likewise of packets that were too long.
+    too_big: (Instant, u32),
     early: Early,
     /// Early packets whose Child SA is installed now.
-    due: VecDeque<(SocketAddr, Vec<u8>)>,
+    due: VecDeque<Kept>,
     /// The longest packet that comes to be sent, in octets, if that is known.
     mtu: Option<usize>,
 }
@@ -392,9 +405,15 @@ impl Engine {
 
     /// Opens an ESP packet in place. `packet` begins with the SPI: the payload of protocol 50, or of a UDP datagram that is
     /// neither IKE nor a keepalive. `from` is where it came from. An SA accepts both wrappings, whichever it sends with
-    /// (RFC 7296 section 2.23).
+    /// (RFC 7296 section 2.23). What its IP header came with is not known, and changes nothing inside.
     pub fn open(&mut self, now: Instant, packet: &mut [u8], from: SocketAddr) -> Verdict {
-        match self.try_open(now, packet, from) {
+        self.open_with(now, packet, from, None)
+    }
+
+    /// As [`open`](Self::open), with the octet of DSCP and ECN that the packet's IP header had, if that is known: they go
+    /// inside as the Child SA has it ([`model::dataplane::HeaderFields`]).
+    pub fn open_with(&mut self, now: Instant, packet: &mut [u8], from: SocketAddr, class: Option<u8>) -> Verdict {
+        match self.try_open(now, packet, from, class) {
             Ok((child, inner)) => Verdict::Deliver { child, inner },
             Err(reason) => {
                 self.count_drop(reason);
@@ -403,8 +422,9 @@ impl Engine {
         }
     }
 
-    /// The next packet that came before its Child SA was installed, with where it came from: to be opened now.
-    pub fn poll_early(&mut self) -> Option<(SocketAddr, Vec<u8>)> {
+    /// The next packet that came before its Child SA was installed, with where it came from and the octet of DSCP and ECN:
+    /// to be opened now.
+    pub fn poll_early(&mut self) -> Option<(SocketAddr, Option<u8>, Vec<u8>)> {
         self.due.pop_front()
     }
 
@@ -413,12 +433,13 @@ impl Engine {
         now: Instant,
         packet: &mut [u8],
         from: SocketAddr,
+        class: Option<u8>,
     ) -> Result<(SaId, Range<usize>), DropReason> {
         let &[s0, s1, s2, s3, q0, q1, q2, q3] = packet.first_chunk::<HEADER>().ok_or(DropReason::Truncated)?;
         let spi = u32::from_be_bytes([s0, s1, s2, s3]);
         let slot = self.by_spi.get(&spi).copied();
         let Some(sa) = slot.and_then(|slot| self.slots.get_mut(slot)?.as_deref_mut()) else {
-            if self.early.keep(now, spi, packet, from) {
+            if self.early.keep(now, spi, packet, from, class) {
                 return Err(DropReason::Early);
             }
             self.report_unknown_spi(now, spi, from);
@@ -468,7 +489,13 @@ impl Engine {
                     return Err(DropReason::InnerPacket);
                 };
                 let addresses = (source, destination);
-                transport::rebuild(packet, at, protocol, addresses, sa.encapsulated).ok_or(DropReason::InnerPacket)?
+                let at = transport::rebuild(packet, at, protocol, addresses, sa.encapsulated);
+                let at = at.ok_or(DropReason::InnerPacket)?;
+                // The header that came is the packet's own.
+                if let (Some(class), Some(whole)) = (class, packet.get_mut(at.clone())) {
+                    header::set_traffic_class(whole, class);
+                }
+                at
             }
             _ => return Err(DropReason::NextHeader),
         };
@@ -478,6 +505,9 @@ impl Engine {
         let admitted = sa.remote_ts.iter().any(|remote| sa.local_ts.iter().any(|local| inner.matches(remote, local)));
         if !admitted {
             return Err(DropReason::Selectors);
+        }
+        if let (Mode::Tunnel, Some(class), Some(whole)) = (sa.mode, class, packet.get_mut(at.clone())) {
+            header::decapsulate(whole, class, &sa.header).map_err(|_| DropReason::Congestion)?;
         }
         sa.inbound.traffic.count(now, inner.length);
         let (child, length) = (sa.child, inner.length);
@@ -534,6 +564,12 @@ impl Engine {
             (_, TfcPadding::Mtu) => self.mtu.unwrap_or(0),
         };
         let tfc = tfc.saturating_sub(carried.len());
+        let mut outer = match sa.mode {
+            Mode::Tunnel => header::outer(inner, &sa.header),
+            Mode::Transport => header::own(inner),
+        };
+        // The padding is ours: its sender cannot make a packet shorter that is padded in any case.
+        outer.dont_fragment &= tfc == 0;
         let outbound = &mut sa.outbound;
         let sequence = outbound.next_sequence().ok_or(DropReason::SequenceExhausted)?;
 
@@ -562,7 +598,38 @@ impl Engine {
         } else if sa.soft_expires() {
             self.events.push_back(PlaneEvent::SoftExpire { child });
         }
-        Ok(Outbound::Send { child, local, remote, encapsulated })
+        Ok(Outbound::Send { child, local, remote, encapsulated, outer })
+    }
+
+    /// A packet that [`seal`](Self::seal) wanted nobody to fragment is too long for the path to the peer, which takes
+    /// `path_mtu` octets: what to give to the TUN device for the sender of `inner` to hear so, if it is to (RFC 4301 section
+    /// 8.2.1). Counted.
+    pub fn too_big(&mut self, now: Instant, child: SaId, inner: &[u8], path_mtu: usize) -> Option<Vec<u8>> {
+        self.count_drop(DropReason::TooBig);
+        let packet = InnerPacket::parse(inner).ok()?;
+        let inner = inner.get(..packet.length)?;
+        let sa = self.sa(child)?;
+        let headers = if sa.remote.is_ipv4() { 20 } else { 40 } + if sa.encapsulated { 8 } else { 0 } + HEADER;
+        let sealer = &sa.outbound.sealer;
+        let room = path_mtu.checked_sub(headers + sealer.iv_len() + sealer.icv_len())?;
+        let align = sealer.block_len().max(4);
+        let carried = (room - room % align).checked_sub(2)?;
+        // In transport mode the packet's own header is the outer one.
+        let mtu = match sa.mode {
+            Mode::Tunnel => carried,
+            Mode::Transport => carried + transport::payload(inner)?.0,
+        };
+        let least = if packet.source.is_ipv4() { IPV4_MINIMUM_MTU } else { header::IPV6_MINIMUM_MTU };
+        let mtu = mtu.max(least);
+        let (since, told) = &mut self.too_big;
+        if now.since(*since) >= Duration::from_secs(1) {
+            (*since, *told) = (now, 0);
+        }
+        if mtu >= inner.len() || *told >= TOO_BIG_PER_SECOND {
+            return None;
+        }
+        *told += 1;
+        too_big::error(&packet, inner, mtu)
     }
 
     /// A hard limit of octets or packets is reached: the Child SA is gone with the packet that reached it.

@@ -251,13 +251,15 @@ fn the_answer_says_where_to_send() {
     let (mut a, _) = pair(install(1, SUITES[0]));
     let mut out = vec![9; 3000];
     let (local, remote) = (left(), RIGHT.parse().unwrap());
-    assert_eq!(a.seal(T0, &ping(), &mut out), Outbound::Send { child: SaId(1), local, remote, encapsulated: true });
+    let outer = OuterFields::default();
+    let send = Outbound::Send { child: SaId(1), local, remote, encapsulated: true, outer };
+    assert_eq!(a.seal(T0, &ping(), &mut out), send);
     assert_eq!(out.len(), 8 + 8 + 32 + 16);
     let moved = "198.51.100.9:7777".parse().unwrap();
     a.apply(T0, &Command::Update { child: SaId(1), local, remote: moved, encapsulated: false }).unwrap();
     assert_eq!(
         a.seal(T0, &ping(), &mut out),
-        Outbound::Send { child: SaId(1), local, remote: moved, encapsulated: false }
+        Outbound::Send { child: SaId(1), local, remote: moved, encapsulated: false, outer }
     );
     assert_eq!(a.seal(T0, &packet("10.1.0.1", "10.3.0.1", 1, &[8, 0, 0, 0]), &mut out), Outbound::NoPolicy);
     assert_eq!(a.seal(T0, &ping()[..19], &mut out), Outbound::Discard(DropReason::InnerPacket));
@@ -457,13 +459,13 @@ fn what_comes_before_its_child_sa_is_kept_within_bounds() {
     b.apply(T0, &expect(0x2002)).unwrap();
     let mut packets = [sealed(&mut a, &ping()), sealed(&mut a, &ping())];
     for packet in &mut packets {
-        assert_eq!(b.open(T0, packet, left()), Verdict::Drop(DropReason::Early));
+        assert_eq!(b.open_with(T0, packet, left(), Some(0xba)), Verdict::Drop(DropReason::Early));
     }
     assert_eq!((b.poll_event(), b.poll_early()), (None, None), "nobody knows yet whose they are");
     b.apply(T0, &Command::Install(Box::new(mirrored(install(2, suite))))).unwrap();
     for packet in &packets {
-        let (from, mut kept) = b.poll_early().unwrap();
-        assert_eq!((&kept, from), (packet, left()));
+        let (from, class, mut kept) = b.poll_early().unwrap();
+        assert_eq!((&kept, from, class), (packet, left(), Some(0xba)));
         assert!(matches!(b.open(T0, &mut kept, from), Verdict::Deliver { child: SaId(2), .. }));
     }
     assert_eq!(b.poll_early(), None);
@@ -768,4 +770,82 @@ fn selectors_follow_a_moved_end() {
     assert!(matches!(b.open(T0, &mut again, left()), Verdict::Deliver { .. }));
     let unknown = Command::Reselect { child: SaId(3), local_ts: Vec::new(), remote_ts: Vec::new() };
     assert_eq!(a.apply(T0, &unknown), Err(EngineError::UnknownChild(SaId(3))));
+}
+
+/// Sets the octet of DSCP and ECN and the DF bit of an IPv4 packet.
+fn classed(mut packet: Vec<u8>, class: u8, dont_fragment: bool) -> Vec<u8> {
+    header::set_traffic_class(&mut packet, class);
+    packet[6] = if dont_fragment { 0x40 } else { 0 };
+    packet
+}
+
+#[test]
+fn classes_go_outside_and_come_inside_as_configured() {
+    use model::dataplane::{CopyDscp, HeaderFields};
+    let plain = HeaderFields::default();
+    let yes = HeaderFields { copy_dscp: CopyDscp::Yes, ..plain };
+    let no = HeaderFields { copy_df: false, copy_ecn: false, copy_dscp: CopyDscp::No };
+    // EF with ECT(0) inside; AF11 comes outside, with a mark.
+    for (fields, sent, arrives) in [(plain, (0xba, true), 0xbb), (yes, (0xba, true), 0x2b), (no, (0, false), 0xba)] {
+        let (mut a, mut b) = pair(ChildInstall { header: fields, ..install(1, SUITES[0]) });
+        let inner = classed(ping(), 0xba, true);
+        let mut out = Vec::new();
+        let Outbound::Send { outer, .. } = a.seal(T0, &inner, &mut out) else { panic!("{:?}", drops(&a)) };
+        assert_eq!((outer.traffic_class, outer.dont_fragment), sent, "{fields:?}");
+        let mut unknown = sealed(&mut a, &inner);
+        let Verdict::Deliver { inner: at, .. } = b.open_with(T0, &mut out, left(), Some(0x2b)) else { panic!() };
+        assert_eq!(out[at], classed(ping(), arrives, true), "{fields:?}");
+        let Verdict::Deliver { inner: at, .. } = b.open(T0, &mut unknown, left()) else { panic!() };
+        assert_eq!(unknown[at], inner, "nobody said what the header was");
+    }
+    // Dropped, and not counted as received.
+    let (mut a, mut b) = pair(install(1, SUITES[0]));
+    let mut esp = sealed(&mut a, &classed(ping(), 0xb8, false));
+    assert_eq!(b.open_with(T0, &mut esp, left(), Some(3)), Verdict::Drop(DropReason::Congestion));
+    assert_eq!((b.counters(T0, SaId(1)).unwrap().packets_in, drops(&b)), (0, vec![("esp-congestion", 1)]));
+    // In transport mode the header that travels is the packet's, whatever is configured for tunnels.
+    let (mut a, mut b) = pair(ChildInstall { header: no, ..between_hosts(1, SUITES[0]) });
+    let inner = classed(packet("192.0.2.1", "192.0.2.2", 17, &[9; 12]), 0xba, true);
+    let mut out = Vec::new();
+    let Outbound::Send { outer, .. } = a.seal(T0, &inner, &mut out) else { panic!("{:?}", drops(&a)) };
+    assert_eq!(outer, OuterFields { traffic_class: 0xba, dont_fragment: true });
+    let Verdict::Deliver { inner: at, .. } = b.open_with(T0, &mut out, left(), Some(0xbb)) else { panic!() };
+    assert_eq!((out[at.start + 1], transport::checksum(&[&out[at.start..at.start + 20]])), (0xbb, 0));
+}
+
+#[test]
+fn what_fits_a_path_is_told_for_every_suite() {
+    for suite in SUITES {
+        for encapsulated in [false, true] {
+            let headers = if encapsulated { 28 } else { 20 };
+            let (mut a, _) = pair(ChildInstall { encapsulated, ..install(1, *suite) });
+            let long = classed(packet("10.1.0.1", "10.2.0.1", 17, &[9; 1300]), 0, true);
+            let told = a.too_big(T0, SaId(1), &long, 1100).unwrap();
+            let fits = usize::from(u16::from_be_bytes([told[26], told[27]]));
+            let of = |octets: usize| classed(packet("10.1.0.1", "10.2.0.1", 17, &vec![9; octets - 20]), 0, true);
+            assert!(headers + sealed(&mut a, &of(fits)).len() <= 1100, "{suite:?}");
+            assert!(headers + sealed(&mut a, &of(fits + 1)).len() > 1100, "{suite:?}");
+            assert_eq!(a.too_big(T0, SaId(1), &of(fits), 1100), None, "it fits");
+        }
+    }
+    let (mut a, _) = pair(install(1, SUITES[0]));
+    let long = classed(packet("10.1.0.1", "10.2.0.1", 17, &[9; 1300]), 0, true);
+    let told = |a: &mut Engine, at| (0..150).filter(|_| a.too_big(at, SaId(1), &long, 1100).is_some()).count();
+    assert_eq!((told(&mut a, T0), told(&mut a, T0 + Duration::from_secs(1))), (100, 100), "so many a second");
+    assert_eq!(drops(&a), [("esp-too-big", 300)]);
+    // Nobody is asked for less than every host takes.
+    for (path, least) in [(0, None), (40, None), (90, Some(68))] {
+        let told = a.too_big(T0 + Duration::from_secs(5), SaId(1), &long, path);
+        assert_eq!(told.map(|told| u16::from_be_bytes([told[26], told[27]])), least, "{path}");
+    }
+    let six = packet("2001:db8:1::1", "2001:db8:2::1", 17, &[9; 1300]);
+    let told = a.too_big(T0 + Duration::from_secs(5), SaId(1), &six, 1280).unwrap();
+    assert_eq!(told[44..48], 1280u32.to_be_bytes());
+    // What is padded in any case cannot be made shorter by its sender.
+    let (mut a, _) = pair(ChildInstall { tfc_padding: TfcPadding::To(1000), ..install(1, SUITES[0]) });
+    for (octets, forbidden) in [(100, false), (1100, true)] {
+        let inner = classed(packet("10.1.0.1", "10.2.0.1", 17, &vec![9; octets]), 0, true);
+        let Outbound::Send { outer, .. } = a.seal(T0, &inner, &mut Vec::new()) else { panic!("{:?}", drops(&a)) };
+        assert_eq!(outer.dont_fragment, forbidden, "{octets}");
+    }
 }

@@ -5,7 +5,7 @@ use crate::replay::ReplayWindow;
 use crate::spd::Age;
 use crypto::v2::EspKeys;
 use crypto::{Cipher, EspOpener, EspSealer, Integrity};
-use model::dataplane::{ChildInstall, EspSa, Mode, TfcPadding};
+use model::dataplane::{ChildInstall, EspSa, HeaderFields, Mode, TfcPadding};
 use model::{Instant, SaId, TrafficSelector};
 use std::net::SocketAddr;
 use wire::registry::IntegrityId;
@@ -28,6 +28,8 @@ pub(crate) struct ChildSa {
     pub(crate) outbound: OutboundSa,
     pub(crate) local_ts: Vec<TrafficSelector>,
     pub(crate) remote_ts: Vec<TrafficSelector>,
+    /// What the outer header has of the inner one, and the reverse.
+    pub(crate) header: HeaderFields,
     /// How far what we send is padded.
     pub(crate) tfc_padding: TfcPadding,
     /// Whether the policies are ours to set.
@@ -109,6 +111,7 @@ impl ChildSa {
             outbound: OutboundSa { spi: install.outbound.spi, sealer, sequence: 0, esn, traffic: Traffic::default() },
             local_ts: install.local_ts.clone(),
             remote_ts: install.remote_ts.clone(),
+            header: install.header,
             tfc_padding: install.tfc_padding,
             policies: install.policies,
             age: None,

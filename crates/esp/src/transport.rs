@@ -92,7 +92,7 @@ fn mend(body: &mut [u8], protocol: u8, source: Ipv4Addr, destination: Ipv4Addr) 
 }
 
 /// The Internet checksum (RFC 1071). All parts but the last have an even number of octets.
-fn checksum(parts: &[&[u8]]) -> u16 {
+pub(crate) fn checksum(parts: &[&[u8]]) -> u16 {
     let words = parts.iter().flat_map(|part| part.chunks(2));
     let mut sum: u64 = words.map(|w| u64::from(w[0]) << 8 | w.get(1).map_or(0, |low| u64::from(*low))).sum();
     while sum > 0xffff {

@@ -9,6 +9,7 @@
 //! | [`Echo`] | ICMP echo requests through a tunnel |
 //! | [`Tun`] | the device whose packets the userspace data plane protects |
 //! | [`Routes`] | addresses, links, routes and policy rules over rtnetlink |
+//! | [`PacketFilter`] | drops what comes in for this host itself |
 //! | [`Xfrm`] | the kernel's own ESP as a data plane |
 //! | [`EarlyPackets`] | what comes before the kernel has the SA |
 //! | [`updown`] | the script that tells the operator's firewall about a Child SA |
@@ -22,6 +23,7 @@ mod echo;
 mod errors;
 mod namespace;
 mod netlink;
+mod packet_filter;
 mod port_holder;
 mod process;
 mod raw;
@@ -41,11 +43,12 @@ pub use echo::{Echo, EchoError, EchoReply};
 pub use errors::{SendFailure, send_trouble};
 pub use namespace::{Namespace, NamespaceError};
 pub use netlink::NetlinkError;
+pub use packet_filter::{Incoming, PacketFilter};
 pub use port_holder::PortHolder;
 pub use process::{end_process, harden_process};
 pub use raw::RawEsp;
 pub use route::{LocalAddress, NetworkChanges, Route, RouteTarget, RouteTo, Routes, Rule, RuleAction, tunnel_routes};
-pub use socket::{BindError, SocketOptions};
+pub use socket::{BindError, SocketOptions, path_mtu};
 pub use tun::{Tun, TunError};
 pub use udp::Udp;
 pub use xfrm::{Acquire, Foreign, ForeignPolicy, ForeignSa, Step, WhyNot, Xfrm, XfrmError, XfrmEvent, xfrm_statistics};

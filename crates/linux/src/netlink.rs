@@ -129,6 +129,14 @@ impl Request {
         self
     }
 
+    /// Has the kernel answer only if it refuses.
+    fn quietly(&mut self) {
+        if let Some(flags) = self.octets.get_mut(6..8) {
+            let quiet = flags.first_chunk().map_or(0, |two| u16::from_ne_bytes(*two)) & !NLM_F_ACK;
+            flags.copy_from_slice(&quiet.to_ne_bytes());
+        }
+    }
+
     fn finish(&mut self, sequence: u32) -> &[u8] {
         let length = self.octets.len() as u32;
         let dump = self.octets.get(6..8).is_some_and(|f| u16::from_ne_bytes([f[0], f[1]]) & DUMP == DUMP);
@@ -291,6 +299,39 @@ impl Socket {
                     NLMSG_ERROR => return acknowledged(content, flags).map(|()| replies),
                     NLMSG_DONE => return listed(content).map(|()| replies),
                     _ => replies.push(Reply { kind, octets: Zeroizing::new(content.to_vec()) }),
+                }
+            }
+        }
+    }
+
+    /// Sends requests that the kernel carries out all or none (a batch of nfnetlink), between the marks that begin and end it.
+    pub(crate) fn transaction(&mut self, mut requests: Vec<Request>) -> Result<(), NetlinkError> {
+        // The last one before the mark at the end is acknowledged, and any that is refused.
+        let acknowledged_one = requests.len().saturating_sub(2);
+        let (first, mut last) = (self.sequence.wrapping_add(1), self.sequence);
+        let mut octets = Zeroizing::new(Vec::new());
+        for (at, request) in requests.iter_mut().enumerate() {
+            if at != acknowledged_one {
+                request.quietly();
+            }
+            self.sequence = self.sequence.wrapping_add(1);
+            octets.extend_from_slice(request.finish(self.sequence));
+            if at == acknowledged_one {
+                last = self.sequence;
+            }
+        }
+        // SAFETY: the requests' own pointer and length; the kernel only reads.
+        check_size(unsafe { libc::send(self.fd.as_raw_fd(), octets.as_ptr().cast(), octets.len(), 0) })?;
+        let own = self.sequence.wrapping_sub(first);
+        let mut buffer = Zeroizing::new(vec![0; 65536]);
+        loop {
+            let length = self.receive(&mut buffer)?;
+            for (kind, flags, sequence, content) in Messages(buffer.get(..length).unwrap_or_default()) {
+                if kind == NLMSG_ERROR && sequence.wrapping_sub(first) <= own {
+                    acknowledged(content, flags)?;
+                    if sequence == last {
+                        return Ok(());
+                    }
                 }
             }
         }

@@ -1,7 +1,8 @@
 //! Raw sockets for ESP that is not in UDP (IP protocol 50).
 
-use crate::batch::{self, RecvBatch, Transmit};
+use crate::batch::{self, Fragmenting, RecvBatch, Transmit};
 use crate::socket::{self, BindError, SocketOptions};
+use model::dataplane::OuterFields;
 use socket2::{Protocol, Socket, Type};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -17,6 +18,7 @@ const IPPROTO_ESP: i32 = 50;
 pub struct RawEsp {
     socket: Socket,
     ipv6: bool,
+    fragmenting: Fragmenting,
 }
 
 impl RawEsp {
@@ -27,7 +29,7 @@ impl RawEsp {
     pub fn open(ipv6: bool, options: &SocketOptions) -> Result<Self, BindError> {
         let wildcard: IpAddr = if ipv6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
         let socket = socket::open(SocketAddr::new(wildcard, 0), Type::RAW, Protocol::from(IPPROTO_ESP), options)?;
-        Ok(Self { socket, ipv6 })
+        Ok(Self { socket, ipv6, fragmenting: Fragmenting::default() })
     }
 
     /// Receives what waits, without outer IP headers; ports are 0.
@@ -44,22 +46,25 @@ impl RawEsp {
     /// The error of the first packet if none left.
     pub fn send_batch(&self, packets: &[Transmit<'_>]) -> io::Result<usize> {
         // A raw socket takes the "port" for a protocol number (raw(7)), so it must be 0.
-        let mut portless =
-            [Transmit { local: Ipv4Addr::UNSPECIFIED.into(), remote: ([0; 4], 0).into(), data: &[] }; batch::MAX_BATCH];
+        let (local, remote) = (Ipv4Addr::UNSPECIFIED.into(), ([0; 4], 0).into());
+        let empty = Transmit { local, remote, data: &[], outer: OuterFields::default() };
+        let mut portless = [empty; batch::MAX_BATCH];
         let count = packets.len().min(portless.len());
         for (to, from) in portless.iter_mut().zip(packets) {
             *to = *from;
             to.remote.set_port(0);
         }
-        batch::send(self.socket.as_raw_fd(), portless.get(..count).unwrap_or_default())
+        batch::send(self.socket.as_raw_fd(), self.ipv6, &self.fragmenting, portless.get(..count).unwrap_or_default())
     }
 
     /// Sends one ESP packet from `local` (unspecified: the kernel's choice).
     ///
     /// # Errors
-    /// The kernel's; `WouldBlock` when its buffer is full.
-    pub fn send(&self, local: IpAddr, remote: SocketAddr, data: &[u8]) -> io::Result<()> {
-        self.send_batch(&[Transmit { local, remote, data }]).map(drop)
+    /// The kernel's; `WouldBlock` when its buffer is full, `EMSGSIZE` for what is too long and not to be fragmented.
+    pub fn send(&self, local: IpAddr, mut remote: SocketAddr, data: &[u8], outer: OuterFields) -> io::Result<()> {
+        remote.set_port(0); // as above
+        let one = [Transmit { local, remote, data, outer }];
+        batch::send(self.socket.as_raw_fd(), self.ipv6, &self.fragmenting, &one).map(drop)
     }
 }
 
@@ -92,7 +97,8 @@ mod tests {
             };
             let address: IpAddr = address.parse().unwrap();
             let packet = [0xde, 0xad, 0xbe, 0xef, 0, 0, 0, 1, 9, 9, 9, 9];
-            socket.send(address, SocketAddr::new(address, 4500), &packet).unwrap();
+            let outer = OuterFields { traffic_class: 0xba, dont_fragment: true };
+            socket.send(address, SocketAddr::new(address, 4500), &packet, outer).unwrap();
             let mut batch = RecvBatch::new(4, 2000);
             let mut poll = libc::pollfd { fd: socket.as_raw_fd(), events: libc::POLLIN, revents: 0 };
             // SAFETY: one live pollfd.
@@ -100,6 +106,7 @@ mod tests {
             assert_eq!(socket.recv_batch(&mut batch).unwrap(), 1);
             let (received, data) = batch.iter().next().unwrap();
             assert_eq!((received.local.ip(), received.remote.ip(), data), (address, address, &packet[..]));
+            assert_eq!(received.traffic_class, 0xba);
         }
     }
 }

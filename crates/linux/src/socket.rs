@@ -6,7 +6,7 @@ use crate::sys::set_option;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
 
 /// How a socket is set up.
@@ -129,11 +129,15 @@ pub(crate) fn open(
     let packet_info = step("ask for the local address of datagrams", capability);
     if address.is_ipv4() {
         set_option(fd, libc::IPPROTO_IP, libc::IP_PKTINFO, &on).map_err(packet_info)?;
-        // Large IKE messages and ESP packets are fragmented rather than lost: no DF bit.
+        set_option(fd, libc::IPPROTO_IP, libc::IP_RECVTOS, &on)
+            .map_err(step("ask for DSCP and ECN of datagrams", capability))?;
+        // Large IKE messages are fragmented rather than lost, and so is ESP but where its sender wants to hear: no DF bit.
         set_option(fd, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, &libc::IP_PMTUDISC_DONT)
             .map_err(step("switch path MTU discovery off", capability))?;
     } else {
         set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, &on).map_err(packet_info)?;
+        set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS, &on)
+            .map_err(step("ask for DSCP and ECN of datagrams", capability))?;
         // A raw IPv6 socket never takes IPv4 and refuses the option.
         if kind == Type::DGRAM {
             socket.set_only_v6(true).map_err(step("restrict the socket to IPv6", capability))?;
@@ -189,4 +193,41 @@ fn bypass_policies(socket: &Socket, address: SocketAddr) -> io::Result<()> {
         })?;
     }
     Ok(())
+}
+
+/// How long a packet is at most that goes from an address of ours to a peer, as far as the kernel knows (RFC 1191, RFC 8201):
+/// what it has heard from the path, else the MTU of the interface. `mark`: as the packet's, for the rules of routing.
+///
+/// # Errors
+/// The kernel's; that there is no route, above all.
+pub fn path_mtu(local: IpAddr, remote: IpAddr, mark: Option<u32>) -> io::Result<usize> {
+    // Connecting sends nothing: it looks for the route, as sending would.
+    let remote = SocketAddr::new(remote, 9);
+    let socket = Socket::new(Domain::for_address(remote), Type::DGRAM, Some(Protocol::UDP))?;
+    if let Some(mark) = mark {
+        socket.set_mark(mark)?;
+    }
+    if local.is_ipv4() == remote.is_ipv4() {
+        socket.bind(&SockAddr::from(SocketAddr::new(local, 0)))?;
+    }
+    socket.connect(&SockAddr::from(remote))?;
+    let (level, option) = match remote {
+        SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_MTU),
+        SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_MTU),
+    };
+    crate::sys::get_number(socket.as_raw_fd(), level, option)
+        .and_then(|mtu| usize::try_from(mtu).map_err(|_| io::ErrorKind::InvalidData.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_loopback_has_its_own_mtu() {
+        for address in ["127.0.0.1", "::1"] {
+            let address: IpAddr = address.parse().unwrap();
+            assert!(path_mtu(address, address, None).unwrap() >= 16_384, "{address}");
+        }
+    }
 }

@@ -23,6 +23,14 @@ pub(crate) fn set_option<T: Copy>(fd: libc::c_int, level: libc::c_int, name: lib
     .map(drop)
 }
 
+/// Reads an option whose value is an integer.
+pub(crate) fn get_number(fd: libc::c_int, level: libc::c_int, name: libc::c_int) -> io::Result<libc::c_int> {
+    let (mut value, mut length): (libc::c_int, _) = (0, mem::size_of::<libc::c_int>() as libc::socklen_t);
+    // SAFETY: `value` and `length` are live, and the kernel writes no more than the length that is passed.
+    check(unsafe { libc::getsockopt(fd, level, name, (&raw mut value).cast(), &raw mut length) })?;
+    Ok(value)
+}
+
 /// A `sockaddr_storage` and how much of it is used.
 pub(crate) fn to_storage(address: SocketAddr) -> (libc::sockaddr_storage, libc::socklen_t) {
     let address = socket2::SockAddr::from(address);

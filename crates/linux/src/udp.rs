@@ -1,8 +1,9 @@
 //! UDP sockets for IKE and for ESP in UDP.
 
-use crate::batch::{self, RecvBatch, Transmit};
+use crate::batch::{self, Fragmenting, RecvBatch, Transmit};
 use crate::errors::SendFailure;
 use crate::socket::{self, BindError, SocketOptions};
+use model::dataplane::OuterFields;
 use socket2::{Protocol, Socket, Type};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -15,6 +16,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 pub struct Udp {
     socket: Socket,
     local: SocketAddr,
+    fragmenting: Fragmenting,
 }
 
 impl Udp {
@@ -25,7 +27,7 @@ impl Udp {
     pub fn bind(address: SocketAddr, options: &SocketOptions) -> Result<Self, BindError> {
         let socket = socket::open(address, Type::DGRAM, Protocol::UDP, options)?;
         let local = socket.local_addr().ok().and_then(|local| local.as_socket()).unwrap_or(address);
-        Ok(Self { socket, local })
+        Ok(Self { socket, local, fragmenting: Fragmenting::default() })
     }
 
     /// Where the socket is bound, with the port that the kernel chose if 0 was asked for.
@@ -46,7 +48,7 @@ impl Udp {
     /// # Errors
     /// The error of the first datagram if none left: skip it, or wait on `WouldBlock`.
     pub fn send_batch(&self, datagrams: &[Transmit<'_>]) -> io::Result<usize> {
-        batch::send(self.socket.as_raw_fd(), datagrams)
+        batch::send(self.socket.as_raw_fd(), self.local.is_ipv6(), &self.fragmenting, datagrams)
     }
 
     /// What was reported about datagrams that left, since the last call ([`SocketOptions::report_errors`]). The first
@@ -60,7 +62,7 @@ impl Udp {
     /// # Errors
     /// The kernel's; `WouldBlock` when its buffer is full.
     pub fn send(&self, local: IpAddr, remote: SocketAddr, data: &[u8]) -> io::Result<()> {
-        self.send_batch(&[Transmit { local, remote, data }]).map(drop)
+        self.send_batch(&[Transmit { local, remote, data, outer: OuterFields::default() }]).map(drop)
     }
 }
 
@@ -96,7 +98,11 @@ mod tests {
             let (source, target): (IpAddr, IpAddr) = (source.parse().unwrap(), target.parse().unwrap());
             let payloads: Vec<Vec<u8>> = (0..10u8).map(|n| vec![n; usize::from(n) * 10]).collect();
             let remote = SocketAddr::new(target, b.local_addr().port());
-            let datagrams: Vec<_> = payloads.iter().map(|data| Transmit { local: source, remote, data }).collect();
+            // Of all classes, and every third one not to be fragmented.
+            let outer = |n: usize| OuterFields { traffic_class: 25 * n as u8, dont_fragment: n.is_multiple_of(3) };
+            let numbered = payloads.iter().enumerate();
+            let datagrams: Vec<_> =
+                numbered.map(|(n, data)| Transmit { local: source, remote, data, outer: outer(n) }).collect();
             assert_eq!(a.send_batch(&datagrams).unwrap(), 10);
 
             let mut batch = RecvBatch::new(MAX_BATCH, 100);
@@ -108,6 +114,7 @@ mod tests {
                     assert_eq!(received.local, remote);
                     assert_eq!(received.remote, SocketAddr::new(source, a.local_addr().port()));
                     assert_eq!(data, same);
+                    assert_eq!(usize::from(received.traffic_class), 25 * got.len());
                     got.push(data.to_vec());
                 }
             }

@@ -4,8 +4,8 @@ mod common;
 
 use common::{install, namespace, skip};
 use linux::{
-    LocalAddress, Namespace, NamespaceError, ROUTING_TABLE, Route, RouteTarget, Routes, Rule, SOCKET_MARK,
-    SocketOptions, TRAP_TABLE, Tun, TunError, Udp, tunnel_routes,
+    LocalAddress, Namespace, NamespaceError, PacketFilter, ROUTING_TABLE, Route, RouteTarget, Routes, Rule,
+    SOCKET_MARK, SocketOptions, TRAP_TABLE, Tun, TunError, Udp, tunnel_routes,
 };
 use model::dataplane::InterfaceName;
 use std::io;
@@ -314,6 +314,101 @@ fn addresses_of_an_interface_that_is_down_are_not_usable() {
             routes.set_link(interface, Some(false), None).unwrap();
             assert!(routes.addresses().unwrap().contains(&own), "the kernel keeps it");
             assert!(!routes.usable_addresses().unwrap().contains(&own));
+        })
+        .unwrap();
+}
+
+/// What comes in for this host itself is before all rules of routing.
+#[test]
+fn a_filter_drops_what_comes_in_and_goes_with_its_socket() {
+    let (Some(left), Some(right)) = (namespace(), namespace()) else { return };
+    if let Err(error) =
+        left.run(|| Routes::open().unwrap().add_veth("v0", "v0", Some(std::os::fd::AsFd::as_fd(&right)))).unwrap()
+    {
+        return skip(error);
+    }
+    let addressed = |n: u8| {
+        let mut routes = Routes::open().unwrap();
+        let _ = std::fs::write("/proc/sys/net/ipv6/conf/v0/accept_dad", "0");
+        let interface = Routes::interface_index("v0").unwrap();
+        routes.set_link(interface, Some(true), None).unwrap();
+        routes.set_link(Routes::interface_index("lo").unwrap(), Some(true), None).unwrap();
+        for (text, prefix) in [(format!("192.0.2.{n}"), 24), (format!("2001:db8::{n}"), 64)] {
+            routes.add_address(&LocalAddress { interface, address: text.parse().unwrap(), prefix }).unwrap();
+        }
+    };
+    let bound = |address: &str, port: u16| {
+        Udp::bind((address.parse::<IpAddr>().unwrap(), port).into(), &SocketOptions::default()).unwrap()
+    };
+    left.run(|| addressed(1)).unwrap();
+    right.run(|| addressed(2)).unwrap();
+    let from4 = left.run(|| bound("192.0.2.1", 9000)).unwrap();
+    let from6 = left.run(|| bound("2001:db8::1", 9000)).unwrap();
+    right
+        .run(move || {
+            let device = InterfaceName::new("test9").unwrap();
+            let mut filter = match PacketFilter::open(device) {
+                Ok(filter) => filter,
+                Err(error) => return skip(error),
+            };
+            let ports = [500, 7000, 7001];
+            let sockets: Vec<_> = ["192.0.2.2", "2001:db8::2"]
+                .iter()
+                .flat_map(|address| ports.map(|port| bound(address, port)))
+                .collect();
+            // Which of them get something: those that come are there as soon as they are sent.
+            let arrive = || {
+                for to in &sockets {
+                    let from = if to.local_addr().is_ipv4() { &from4 } else { &from6 };
+                    from.send(from.local_addr().ip(), to.local_addr(), b"in").unwrap();
+                }
+                // One to itself comes last, by the loopback.
+                let own = bound("192.0.2.2", 7999);
+                own.send("192.0.2.2".parse().unwrap(), own.local_addr(), b"own").unwrap();
+                let got = |socket: &Udp| {
+                    let mut batch = linux::RecvBatch::new(4, 100);
+                    socket.recv_batch(&mut batch).is_ok_and(|count| count > 0)
+                };
+                assert!(got(&own), "what the host sends to itself is nobody's business");
+                sockets.iter().map(got).collect::<Vec<_>>()
+            };
+            arrive(); // the neighbours get to know each other
+            let ts = |text: &str| text.parse::<model::TrafficSelector>().unwrap();
+            let all = (true, true, true, true, true, true);
+            let six = |got: Vec<bool>| match got[..] {
+                [a, b, c, d, e, f] => (a, b, c, d, e, f),
+                _ => panic!("{got:?}"),
+            };
+            assert_eq!(six(arrive()), all);
+            let everything = [(ts("0.0.0.0/0"), ts("0.0.0.0/0")), (ts("::/0"), ts("::/0"))];
+            for (ike, passed, dropped, expected) in [
+                (&[500][..], vec![], everything.to_vec(), (true, false, false, true, false, false)),
+                (&[], vec![], everything[..1].to_vec(), (false, false, false, true, true, true)),
+                (
+                    &[],
+                    vec![(ts("192.0.2.1[udp/9000]"), ts("192.0.2.0/30[udp/7001]"))],
+                    everything.to_vec(),
+                    (false, false, true, false, false, false),
+                ),
+                (
+                    &[],
+                    vec![],
+                    vec![(ts("192.0.2.0-192.0.2.1"), ts("192.0.2.2[udp/7000-7001]")), (ts("::/0"), ts("::/0[tcp]"))],
+                    (true, false, false, true, true, true),
+                ),
+                (&[], vec![], vec![(ts("192.0.2.0"), ts("0.0.0.0/0")), (ts("::/0"), ts("2001:db8::1"))], all),
+                (&[], vec![], vec![(ts("0.0.0.0/0[udp/9001]"), ts("0.0.0.0/0"))], all),
+                (&[], vec![], vec![], all),
+            ] {
+                filter.set(ike, &passed, &dropped).unwrap();
+                assert_eq!(six(arrive()), expected, "{ike:?} {passed:?} {dropped:?}");
+            }
+            filter.set(&[], &[], &everything).unwrap();
+            // Its table is its own, and goes with it.
+            assert!(PacketFilter::open(device).is_err());
+            assert_eq!(six(arrive()), (false, false, false, false, false, false));
+            drop(filter);
+            assert_eq!(six(arrive()), all);
         })
         .unwrap();
 }

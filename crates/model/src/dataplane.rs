@@ -126,6 +126,15 @@ impl Default for HeaderFields {
     }
 }
 
+/// What the outer IP header of one packet that is sent shall be beside its addresses. The default is a plain one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct OuterFields {
+    /// The octet of DSCP and ECN: Type of Service in IPv4, Traffic Class in IPv6 (RFC 2474 section 3, RFC 3168 section 5).
+    pub traffic_class: u8,
+    /// Nobody may fragment the packet, neither this host nor, in IPv4, those on the way.
+    pub dont_fragment: bool,
+}
+
 /// What else than addresses and ports ties packets to a Child SA (Linux). The default is nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Binding {

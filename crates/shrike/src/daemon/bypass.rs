@@ -52,6 +52,19 @@ impl Bypasses {
         }
     }
 
+    /// The name of the device of our own ESP, if that is what these are beside.
+    pub fn device_name(&self) -> Option<InterfaceName> {
+        self.device.as_ref().map(|device| device.name)
+    }
+
+    /// The shunts that are set.
+    pub fn shunts(&self) -> impl Iterator<Item = &ShuntInstall> {
+        self.policies.values().filter_map(|(policy, _)| match policy {
+            Policy::Shunt(shunt) => Some(shunt),
+            Policy::Trap(_) => None,
+        })
+    }
+
     /// Removes the rules of a shunt or trap that no other one has.
     pub fn remove(&mut self, routes: &mut Routes, policy: SaId) {
         let Some((_, rules)) = self.policies.remove(&policy) else { return };

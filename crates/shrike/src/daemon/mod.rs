@@ -381,7 +381,7 @@ impl Daemon {
         let socket_options =
             sockets::Options { port: file.port, nat_port: file.port_nat_t, kernel_esp: decision.kernel, mark: true };
         let sockets = Sockets::open(&socket_options).map_err(|e| e.to_string())?;
-        let plane = plane::open(&decision, file.port_nat_t, file.install_routes)?;
+        let plane = plane::open(&decision, [file.port, file.port_nat_t], file.install_routes)?;
         log::line("DMN", 0, &format!("shrike {} starts: {}", env!("CARGO_PKG_VERSION"), decision.why));
         let settings = Settings {
             backoff: Backoff {
@@ -625,7 +625,8 @@ impl Daemon {
 
     fn receive(&mut self, now: Instant, index: usize) -> bool {
         let (endpoint, plane) = (&mut self.core.endpoint, &mut self.core.plane);
-        self.sockets.receive(index, |sockets, local, remote, data| {
+        self.sockets.receive(index, |sockets, received, data| {
+            let (local, remote) = (received.local, received.remote);
             if local.port() != sockets.nat_port() {
                 return endpoint.handle(now, Input::Datagram { local, remote, bytes: data });
             }
@@ -633,7 +634,7 @@ impl Daemon {
             match data {
                 [0, 0, 0, 0, ike @ ..] => endpoint.handle(now, Input::Datagram { local, remote, bytes: ike }),
                 [0xff] => {}
-                esp => plane.esp_in_udp(now, esp, remote),
+                esp => plane.esp_in_udp(now, esp, remote, received.traffic_class),
             }
         })
     }

@@ -35,8 +35,8 @@ pub trait DataPlane {
     /// One of the descriptors (by its position) is readable. Returns whether there may be more.
     fn ready(&mut self, now: Instant, index: usize, sockets: &Sockets) -> bool;
 
-    /// ESP came out of a UDP socket.
-    fn esp_in_udp(&mut self, now: Instant, packet: &mut [u8], from: SocketAddr);
+    /// ESP came out of a UDP socket, its IP header with this octet of DSCP and ECN.
+    fn esp_in_udp(&mut self, now: Instant, packet: &mut [u8], from: SocketAddr, traffic_class: u8);
 
     /// When [`DataPlane::timeout`] has something to do.
     fn next_timeout(&self) -> Option<Instant>;
@@ -98,15 +98,15 @@ pub fn decide(choice: Choice) -> Result<Decision, String> {
     }
 }
 
-/// Makes the data plane that was decided on. Without `routes` the operator sets the routes of tunnels
+/// Makes the data plane that was decided on. `ports` are IKE's, the second one ESP's in UDP too. Without `routes` the operator sets the routes of tunnels
 /// (`install_routes = no`).
 ///
 /// # Errors
 /// Why it cannot be made.
-pub fn open(decision: &Decision, nat_port: u16, routes: bool) -> Result<Box<dyn DataPlane>, String> {
+pub fn open(decision: &Decision, ports: [u16; 2], routes: bool) -> Result<Box<dyn DataPlane>, String> {
     if decision.kernel {
         Kernel::open(routes).map(|k| Box::new(k) as Box<dyn DataPlane>)
     } else {
-        Userspace::open(nat_port, routes).map(|u| Box::new(u) as Box<dyn DataPlane>)
+        Userspace::open(ports, routes).map(|u| Box::new(u) as Box<dyn DataPlane>)
     }
 }

@@ -1,6 +1,8 @@
 //! The UDP sockets of IKE: ports 500 and 4500, each family its own.
 
-use linux::{BindError, RecvBatch, SOCKET_MARK, SendFailure, SocketOptions, Transmit, Udp};
+use linux::{BindError, Received, RecvBatch, SOCKET_MARK, SendFailure, SocketOptions, Transmit, Udp};
+use model::SendTrouble;
+use model::dataplane::OuterFields;
 use std::cell::RefCell;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -72,16 +74,12 @@ impl Sockets {
     }
 
     /// Receives a batch from one socket and gives each datagram to `each`. Returns whether there may be more.
-    pub fn receive(
-        &mut self,
-        index: usize,
-        mut each: impl FnMut(&mut Self, SocketAddr, SocketAddr, &mut [u8]),
-    ) -> bool {
+    pub fn receive(&mut self, index: usize, mut each: impl FnMut(&mut Self, &Received, &mut [u8])) -> bool {
         let Some(mut batch) = self.batch.take() else { return false };
         let more = match self.sockets.get(index).map(|s| s.recv_batch(&mut batch)) {
             Some(Ok(n)) => {
                 for (received, data) in batch.iter_mut() {
-                    each(self, received.local, received.remote, data);
+                    each(self, received, data);
                 }
                 n > 0
             }
@@ -108,12 +106,17 @@ impl Sockets {
         self.send(local, remote, message)
     }
 
-    /// Sends octets as they are: a keepalive, or ESP in UDP.
+    /// Sends octets as they are, by an IP header that is nothing out of the ordinary: a keepalive, say.
     pub fn send(&self, local: SocketAddr, remote: SocketAddr, data: &[u8]) -> io::Result<()> {
+        self.send_esp(local, remote, data, OuterFields::default())
+    }
+
+    /// Sends ESP in UDP.
+    pub fn send_esp(&self, local: SocketAddr, remote: SocketAddr, data: &[u8], outer: OuterFields) -> io::Result<()> {
         let fits = |s: &&Udp| s.local_addr().port() == local.port() && s.local_addr().is_ipv6() == remote.is_ipv6();
         match self.sockets.iter().find(fits) {
             Some(socket) => {
-                let send = || socket.send_batch(&[Transmit { local: local.ip(), remote, data }]).map(drop);
+                let send = || socket.send_batch(&[Transmit { local: local.ip(), remote, data, outer }]).map(drop);
                 // The kernel tells of an earlier datagram first, whoever it was for: this one has not left then.
                 send().or_else(|error| match self.keep_reports(socket) {
                     0 => Err(error),
@@ -129,7 +132,10 @@ impl Sockets {
         let told = socket.failures();
         let mut reports = self.reports.borrow_mut();
         let room = MAX_REPORTS.saturating_sub(reports.len());
-        reports.extend(told.iter().take(room));
+        // IKE's messages may be fragmented: what is too long for a path is an ESP packet that may not be. That is how the path's
+        // MTU is found, of which the packet's sender hears, and no trouble of the peer's.
+        let troubles = told.iter().filter(|report| report.trouble != Some(SendTrouble::TooLong));
+        reports.extend(troubles.take(room));
         told.len()
     }
 

@@ -9,16 +9,14 @@ use crate::log;
 use esp::{Engine, Outbound, Verdict};
 use linux::updown::Verb;
 use linux::{
-    BindError, RawEsp, RecvBatch, Route, RouteTarget, Routes, Rule, RuleAction, SOCKET_MARK, SocketOptions, Tun,
-    tunnel_routes,
+    BindError, Incoming, NetlinkError, PacketFilter, RawEsp, RecvBatch, Route, RouteTarget, Routes, Rule, RuleAction,
+    SOCKET_MARK, SocketOptions, Tun, tunnel_routes,
 };
-use model::dataplane::{
-    Binding, ChildInstall, Command, Counters, HeaderFields, InterfaceName, PlaneEvent, ShuntAction,
-};
-use model::{Instant, PlaneFault, SaId, TrafficSelector};
+use model::dataplane::{Binding, ChildInstall, Command, Counters, InterfaceName, PlaneEvent, ShuntAction};
+use model::{Instant, PlaneFault, SaId, SendTrouble, TrafficSelector};
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
 
 /// Inner packets of this size still fit a path of 1500 octets with every suite, in UDP and over IPv6.
@@ -45,11 +43,14 @@ pub struct Userspace {
     /// Traps by name of their children, with their routes.
     traps: BTreeMap<SaId, (String, Vec<Route>)>,
     bypasses: Bypasses,
+    /// What is dropped of what comes in for this host itself; without it nothing is.
+    filter: Option<PacketFilter>,
     scripts: Scripts,
     batch: RecvBatch,
     inner: Vec<u8>,
     sealed: Vec<u8>,
-    nat_port: u16,
+    /// IKE's, the second one ESP's in UDP too.
+    ports: [u16; 2],
     install_routes: bool,
     send_errors: u64,
     growth: Growth,
@@ -62,7 +63,7 @@ impl Userspace {
     ///
     /// # Errors
     /// What is missing and what to do.
-    pub fn open(nat_port: u16, install_routes: bool) -> Result<Self, String> {
+    pub fn open(ports: [u16; 2], install_routes: bool) -> Result<Self, String> {
         let tun = Tun::open("shrike%d").map_err(|e| e.to_string())?;
         let interface = tun.index().map_err(|e| format!("TUN device {}: {e}", tun.name()))?;
         let options = SocketOptions { mark: Some(SOCKET_MARK), ..SocketOptions::default() };
@@ -99,11 +100,12 @@ impl Userspace {
             installed: BTreeMap::new(),
             traps: BTreeMap::new(),
             bypasses,
+            filter: None,
             scripts: Scripts::start(),
             batch: RecvBatch::new(32, 65_535),
             inner: vec![0; 65_535],
             sealed: Vec::new(),
-            nat_port,
+            ports,
             install_routes,
             send_errors: 0,
             growth: Growth::default(),
@@ -113,8 +115,8 @@ impl Userspace {
 
     fn install(&mut self, now: Instant, command: &Command, install: &ChildInstall) -> Result<(), String> {
         self.engine.apply(now, command).map_err(|e| e.to_string())?;
-        while let Some((from, mut packet)) = self.engine.poll_early() {
-            let verdict = self.engine.open(now, &mut packet, from);
+        while let Some((from, class, mut packet)) = self.engine.poll_early() {
+            let verdict = self.engine.open_with(now, &mut packet, from, class);
             self.deliver(&verdict, &packet);
         }
         let wanted = if install.policies { self.add_routes(&install.local_ts, &install.remote_ts) } else { Vec::new() };
@@ -193,6 +195,27 @@ impl Userspace {
         faults
     }
 
+    /// Has dropped what comes in for this host itself and a shunt is to drop: rules of routing do not reach that.
+    fn filter(&mut self) -> Result<(), NetlinkError> {
+        let of = |action| -> Vec<Incoming> {
+            let shunts = self.bypasses.shunts().filter(|shunt| shunt.action == action);
+            let pairs = shunts.flat_map(|shunt| shunt.remote_ts.iter().map(move |remote| (remote, &shunt.local_ts)));
+            pairs.flat_map(|(remote, all)| all.iter().map(|local| (*remote, *local))).collect()
+        };
+        let (passed, dropped) = (of(ShuntAction::Pass), of(ShuntAction::Drop));
+        if dropped.is_empty() {
+            self.filter = None; // its table goes with it
+            return Ok(());
+        }
+        let mut filter = match self.filter.take() {
+            Some(filter) => filter,
+            None => PacketFilter::open(self.bypasses.device_name().ok_or(io::Error::from(io::ErrorKind::NotFound))?)?,
+        };
+        let set = filter.set(&self.ports, &passed, &dropped);
+        self.filter = Some(filter);
+        set
+    }
+
     fn delete(&mut self, child: SaId) {
         let Some((install, routes)) = self.installed.remove(&child) else { return };
         self.delete_routes(&routes);
@@ -208,23 +231,37 @@ impl Userspace {
         }
     }
 
-    fn send(&mut self, outbound: Outbound, sockets: &Sockets) {
-        let Outbound::Send { local, remote, encapsulated, .. } = outbound else { return };
+    /// Sends the packet that was sealed, whose inside is `inner`.
+    fn send(&mut self, now: Instant, outbound: Outbound, inner: &[u8], sockets: &Sockets) {
+        let Outbound::Send { child, local, remote, encapsulated, outer } = outbound else { return };
         let sent = if encapsulated {
-            let from = SocketAddr::new(local.ip(), self.nat_port);
-            sockets.send(from, remote, &self.sealed)
+            let from = SocketAddr::new(local.ip(), self.ports[1]);
+            sockets.send_esp(from, remote, &self.sealed, outer)
         } else {
             match self.raw.get(usize::from(remote.is_ipv6())) {
-                Some(raw) => raw.send(local.ip(), remote, &self.sealed),
+                Some(raw) => raw.send(local.ip(), remote, &self.sealed, outer),
                 None => Err(io::ErrorKind::Unsupported.into()),
             }
         };
-        if let Err(error) = sent {
+        let Err(error) = sent else { return };
+        if outer.dont_fragment && linux::send_trouble(&error) == Some(SendTrouble::TooLong) {
+            return self.too_big(now, child, (local.ip(), remote.ip()), inner);
+        }
+        self.send_errors += 1;
+        if self.refused.len() < MAX_REFUSED {
+            let to = if encapsulated { remote } else { SocketAddr::new(remote.ip(), 0) };
+            self.refused.push((to, error));
+        }
+    }
+
+    /// What nobody may fragment does not fit the path: whoever sent it is to send less at once.
+    fn too_big(&mut self, now: Instant, child: SaId, (local, remote): (IpAddr, IpAddr), inner: &[u8]) {
+        // Without a route there is no MTU, and the next packet has its own error.
+        let Ok(mtu) = linux::path_mtu(local, remote, Some(SOCKET_MARK)) else { return };
+        if let Some(told) = self.engine.too_big(now, child, inner, mtu)
+            && self.tun.send(&told).is_err()
+        {
             self.send_errors += 1;
-            if self.refused.len() < MAX_REFUSED {
-                let to = if encapsulated { remote } else { SocketAddr::new(remote.ip(), 0) };
-                self.refused.push((to, error));
-            }
         }
     }
 
@@ -235,16 +272,16 @@ impl Userspace {
 
     fn read_tun(&mut self, now: Instant, sockets: &Sockets) -> bool {
         for _ in 0..BUDGET {
-            let mut inner = std::mem::take(&mut self.inner);
-            let read = self.tun.recv(&mut inner);
-            let outbound = match &read {
-                Ok(length) => Some(self.engine.seal(now, inner.get(..*length).unwrap_or_default(), &mut self.sealed)),
-                Err(_) => None,
-            };
-            self.inner = inner;
-            match outbound {
-                Some(outbound) => self.send(outbound, sockets),
-                None => return false,
+            let mut buffer = std::mem::take(&mut self.inner);
+            let read = self.tun.recv(&mut buffer);
+            if let Ok(length) = &read {
+                let inner = buffer.get(..*length).unwrap_or_default();
+                let outbound = self.engine.seal(now, inner, &mut self.sealed);
+                self.send(now, outbound, inner, sockets);
+            }
+            self.inner = buffer;
+            if read.is_err() {
+                return false;
             }
         }
         true
@@ -254,7 +291,7 @@ impl Userspace {
         let mut batch = std::mem::replace(&mut self.batch, RecvBatch::new(1, 1));
         let received = self.raw.get(index).map(|raw| raw.recv_batch(&mut batch));
         for (from, packet) in batch.iter_mut() {
-            let verdict = self.engine.open(now, packet, from.remote);
+            let verdict = self.engine.open_with(now, packet, from.remote, Some(from.traffic_class));
             self.deliver(&verdict, packet);
         }
         self.batch = batch;
@@ -278,9 +315,6 @@ impl DataPlane for Userspace {
         if (Binding { forward_out: false, ..binding }) != Binding::default() {
             let what = "marks, XFRM interfaces, interface and icmp = yes";
             return Err(format!("{what} need the kernel's ESP (--data-plane xfrm)"));
-        }
-        if matches!(command, Command::Install(install) if install.header != HeaderFields::default()) {
-            return Err("copy_df, copy_ecn and copy_dscp need the kernel's ESP (--data-plane xfrm)".to_string());
         }
         match command {
             Command::Install(install) => self.install(now, command, install),
@@ -323,21 +357,29 @@ impl DataPlane for Userspace {
                 Ok(())
             }
             Command::Shunt(shunt) => {
-                if shunt.action == ShuntAction::Drop {
-                    if !self.install_routes {
-                        return Err("our own ESP drops by rules of routing: set install_routes = yes in strongswan.conf, or use the kernel's ESP (--data-plane xfrm)".into());
-                    }
-                    let text = "drops what is sent and forwarded; what comes in for this host itself is for a packet filter to drop, or for the kernel's ESP";
-                    log::line("KNL", 0, &format!("'{}' {text}", shunt.name));
+                if shunt.action == ShuntAction::Drop && !self.install_routes {
+                    return Err("our own ESP drops by rules of routing: set install_routes = yes in strongswan.conf, or use the kernel's ESP (--data-plane xfrm)".into());
                 }
                 self.engine.apply(now, command).map_err(|e| e.to_string())?;
                 if self.install_routes {
                     self.bypasses.add(&mut self.routes, shunt);
+                    if let Err(error) = self.filter() {
+                        let text = "drops what is sent and forwarded; what comes in for this host itself is for a packet filter to drop, or for the kernel's ESP";
+                        let what = if shunt.action == ShuntAction::Drop { text } else { "passes out, and not in" };
+                        log::line("KNL", 0, &format!("'{}' {what}: nf_tables: {error}", shunt.name));
+                    }
                 }
                 Ok(())
             }
             Command::RemoveShunt { shunt } => {
                 self.bypasses.remove(&mut self.routes, *shunt);
+                if let Err(error) = self.filter() {
+                    log::line(
+                        "KNL",
+                        0,
+                        &format!("what came in for a shunt that is gone is dropped still: nf_tables: {error}"),
+                    );
+                }
                 self.engine.apply(now, command).map_err(|e| e.to_string())
             }
             Command::RemoveTrap { trap } => {
@@ -373,8 +415,8 @@ impl DataPlane for Userspace {
         if index == 0 { self.read_tun(now, sockets) } else { self.read_raw(now, index - 1) }
     }
 
-    fn esp_in_udp(&mut self, now: Instant, packet: &mut [u8], from: SocketAddr) {
-        let verdict = self.engine.open(now, packet, from);
+    fn esp_in_udp(&mut self, now: Instant, packet: &mut [u8], from: SocketAddr, traffic_class: u8) {
+        let verdict = self.engine.open_with(now, packet, from, Some(traffic_class));
         self.deliver(&verdict, packet);
     }
 
@@ -423,8 +465,13 @@ impl Drop for Userspace {
 }
 
 #[cfg(test)]
+#[path = "userspace_outer_tests.rs"]
+mod outer_tests;
+
+#[cfg(test)]
 mod tests {
     use super::*;
+    use model::dataplane::OuterFields;
     use std::time::Duration;
 
     /// What the data plane drops of late is told by the name of its counter, and what the operating system refuses by address.
@@ -439,20 +486,22 @@ mod tests {
             }
         };
         let drop_packets = || {
-            let mut plane = Userspace::open(4500, false)?;
+            let mut plane = Userspace::open([500, 4500], false)?;
             let at = |seconds: u64| Instant::from_nanos(seconds * 1_000_000_000);
             plane.timeout(at(0));
             let healthy = plane.faults(at(1));
             for n in 0..25u8 {
                 let mut packet = [vec![0x12, 0x34, 0x56, 0x78, 0, 0, 0, n], vec![0; 64]].concat();
-                plane.esp_in_udp(at(2), &mut packet, ([192, 0, 2, 2], 4500).into());
+                plane.esp_in_udp(at(2), &mut packet, ([192, 0, 2, 2], 4500).into(), 0);
             }
             // There is no route in a namespace of its own.
             let options = super::super::sockets::Options { port: 500, nat_port: 4500, kernel_esp: false, mark: true };
             let sockets = Sockets::open(&options).map_err(|e| e.to_string())?;
             let (local, remote) = (([192, 0, 2, 1], 500).into(), ([192, 0, 2, 2], 500).into());
             plane.sealed = vec![0; 64];
-            plane.send(Outbound::Send { child: SaId(1), local, remote, encapsulated: false }, &sockets);
+            let outer = OuterFields::default();
+            let outbound = Outbound::Send { child: SaId(1), local, remote, encapsulated: false, outer };
+            plane.send(at(2), outbound, &[], &sockets);
             let refused: Vec<_> = plane.send_errors().iter().map(|(to, e)| (*to, linux::send_trouble(e))).collect();
             Ok::<_, String>((healthy, plane.faults(at(10)), refused, plane.send_errors().len()))
         };
@@ -482,7 +531,7 @@ mod tests {
             }
         };
         let lose_them = || {
-            let mut plane = Userspace::open(4500, true)?;
+            let mut plane = Userspace::open([500, 4500], true)?;
             let remote = ["10.2.0.0/16", "2001:db8:2::/48", "0.0.0.0/0", "10.9.0.0/24"];
             let remote_ts = remote.map(|network| network.parse().unwrap()).to_vec();
             let install = ChildInstall { remote_ts, ..super::super::updown::install(None) };

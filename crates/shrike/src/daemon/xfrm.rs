@@ -316,7 +316,7 @@ impl DataPlane for Kernel {
         false
     }
 
-    fn esp_in_udp(&mut self, _now: Instant, _packet: &mut [u8], _from: SocketAddr) {
+    fn esp_in_udp(&mut self, _now: Instant, _packet: &mut [u8], _from: SocketAddr, _traffic_class: u8) {
         // The kernel takes ESP with known SPIs out of the socket; what is left has an unknown one.
     }
 
