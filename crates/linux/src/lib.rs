@@ -11,6 +11,7 @@
 //! | [`Routes`] | addresses, links, routes and policy rules over rtnetlink |
 //! | [`Xfrm`] | the kernel's own ESP as a data plane |
 //! | [`EarlyPackets`] | what comes before the kernel has the SA |
+//! | [`StrayEsp`] | what comes by an SPI that the kernel does not know |
 //! | [`updown`] | the script that tells the operator's firewall about a Child SA |
 //! | [`Namespace`] | network namespaces for tests and the demonstration |
 //! | [`harden_process`] | no core dumps, no debugger: the process holds keys |
@@ -27,6 +28,7 @@ mod process;
 mod raw;
 mod route;
 mod socket;
+mod stray;
 mod sys;
 #[cfg(test)]
 mod test_install;
@@ -46,6 +48,7 @@ pub use process::{end_process, harden_process};
 pub use raw::RawEsp;
 pub use route::{LocalAddress, NetworkChanges, Route, RouteTarget, RouteTo, Routes, Rule, RuleAction, tunnel_routes};
 pub use socket::{BindError, SocketOptions};
+pub use stray::{StrayEsp, StrayPacket};
 pub use tun::{Tun, TunError};
 pub use udp::Udp;
 pub use xfrm::{Acquire, Foreign, ForeignPolicy, ForeignSa, Step, WhyNot, Xfrm, XfrmError, XfrmEvent, xfrm_statistics};
