@@ -51,7 +51,9 @@ pub use socket::{BindError, SocketOptions};
 pub use stray::{StrayEsp, StrayPacket};
 pub use tun::{Tun, TunError};
 pub use udp::Udp;
-pub use xfrm::{Acquire, Foreign, ForeignPolicy, ForeignSa, Step, WhyNot, Xfrm, XfrmError, XfrmEvent, xfrm_statistics};
+pub use xfrm::{
+    Acquire, Foreign, ForeignPolicy, ForeignSa, Replaced, Step, WhyNot, Xfrm, XfrmError, XfrmEvent, xfrm_statistics,
+};
 
 /// The routing table that holds the routes of tunnels, as strongSwan's installations know it.
 pub const ROUTING_TABLE: u32 = 220;
