@@ -172,6 +172,10 @@ impl Xfrm {
             }
         }
         for sa in left {
+            // It ended, and one of this run has the number now.
+            if self.by_inbound.contains_key(&sa.spi) || self.by_outbound.contains_key(&(sa.destination, sa.spi)) {
+                continue;
+            }
             let mut request = Request::new(message::DELETE_SA, 0);
             request.put(&message::sa_id(sa.destination, sa.spi));
             if let Some(mark) = &sa.mark {

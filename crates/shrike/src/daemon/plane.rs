@@ -105,7 +105,7 @@ pub fn decide(choice: Choice) -> Result<Decision, String> {
 /// Why it cannot be made.
 pub fn open(decision: &Decision, nat_port: u16, routes: bool) -> Result<Box<dyn DataPlane>, String> {
     if decision.kernel {
-        Kernel::open(routes).map(|k| Box::new(k) as Box<dyn DataPlane>)
+        Kernel::open(nat_port, routes).map(|k| Box::new(k) as Box<dyn DataPlane>)
     } else {
         Userspace::open(nat_port, routes).map(|u| Box::new(u) as Box<dyn DataPlane>)
     }

@@ -4,17 +4,18 @@ use super::bypass::Bypasses;
 use super::growth::Growth;
 use super::plane::DataPlane;
 use super::sockets::Sockets;
+use super::strays::{Ends, Strays};
 use super::updown::Scripts;
 use crate::{clock, log};
 use esp::{Engine, Verdict};
 use linux::updown::Verb;
 use linux::{
-    Acquire, EarlyPackets, Route, RouteTarget, Routes, Rule, SOCKET_MARK, Xfrm, XfrmEvent, tunnel_routes,
+    Acquire, EarlyPackets, Route, RouteTarget, Routes, Rule, SOCKET_MARK, StrayEsp, Xfrm, XfrmEvent, tunnel_routes,
     xfrm_statistics,
 };
 use model::dataplane::{Binding, ChildInstall, Command, Counters, PlaneEvent, TrapInstall};
 use model::{Instant, PlaneFault, SaId, TrafficSelector};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
@@ -24,6 +25,15 @@ const MOST_EXPECTED: usize = 16;
 
 /// After this time a negotiation has come to nothing, or what was kept for it is of no use.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// So long what the peer sent by an SA that has been deleted may still come.
+const LATE: Duration = Duration::from_secs(30);
+
+/// The kernel counts in it what comes by SPIs that it does not know.
+const UNKNOWN_SPIS: &str = "XfrmInNoStates";
+
+/// A peer that sent by what a killed run left, so many seconds ago at most, goes on with it.
+const IN_USE: u64 = 60;
 
 /// The kernel's data plane.
 pub struct Kernel {
@@ -40,20 +50,26 @@ pub struct Kernel {
     scripts: Scripts,
     install_routes: bool,
     growth: Growth,
+    nat_port: u16,
+    strays: Strays<StrayEsp>,
 }
 
 impl Kernel {
-    /// Opens the netlink sockets.
+    /// Opens the netlink sockets. `nat_port` is where ESP in UDP comes.
     ///
     /// # Errors
     /// What is missing.
-    pub fn open(install_routes: bool) -> Result<Self, String> {
+    pub fn open(nat_port: u16, install_routes: bool) -> Result<Self, String> {
         let mut xfrm = Xfrm::open().map_err(|e| format!("the kernel's XFRM interface: {e}"))?;
-        // Nobody removes them: they are told, for what meets such a policy is lost until its Child SA is there again.
+        // Until its Child SA is there again what meets such a policy is lost, so they are told. What nothing of this run takes
+        // the place of stays.
         if let Ok(foreign) = xfrm.foreign()
             && !foreign.is_empty()
         {
             log::line("KNL", 0, &foreign.to_string());
+        }
+        if let Err(error) = xfrm.remember_leftovers() {
+            log::line("KNL", 1, &format!("what a killed run left in the kernel cannot be read, and stays: {error}"));
         }
         let mut routes = Routes::open().ok();
         let mut rules = Vec::new();
@@ -82,6 +98,8 @@ impl Kernel {
             scripts,
             install_routes,
             growth,
+            nat_port,
+            strays: Strays::new(),
         })
     }
 
@@ -123,6 +141,53 @@ impl Kernel {
                 log::line("KNL", 2, &format!("a packet that came before its SA is lost: {error}"));
             }
         }
+    }
+
+    /// Removes what a killed run left in the place of this Child SA or trap. Whether its peer was using it of late.
+    fn replace_leftovers(&mut self, owner: SaId, name: &str) -> Vec<u32> {
+        let replaced = match self.xfrm.replace_leftovers(owner) {
+            Ok(replaced) => replaced,
+            Err(error) => {
+                log::line("KNL", 0, &format!("what a killed run left of '{name}' cannot be removed: {error}"));
+                return Vec::new();
+            }
+        };
+        let (sas, policies) = (replaced.sas, replaced.policies);
+        if sas + policies > 0 {
+            let what = format!("{sas} SAs and {policies} policies that a killed run had left");
+            log::line("KNL", 1, &format!("'{name}' takes the place of {what}: removed"));
+        }
+        let of_late = clock::unix_seconds().saturating_sub(IN_USE);
+        replaced.used.into_iter().filter(|(_, at)| *at >= of_late).map(|(spi, _)| spi).collect()
+    }
+
+    /// The peers of traps that have no Child SA here, and our ends.
+    fn idle_traps(&self) -> BTreeSet<Ends> {
+        let served: BTreeSet<IpAddr> = self.installed.values().map(|(install, ..)| install.remote.ip()).collect();
+        let traps = self.traps.values().map(|(trap, _)| (trap.remote, trap.local));
+        traps.filter(|(peer, _)| !peer.is_unspecified() && !served.contains(peer)).collect()
+    }
+
+    /// Finds peers that use what is not here.
+    fn look_for_strays(&mut self, now: Instant) {
+        if !self.strays.is_due(now) {
+            return;
+        }
+        let (ends, nat_port, installed) = (self.idle_traps(), self.nat_port, &self.installed);
+        let count = || xfrm_statistics().get(UNKNOWN_SPIS).copied().unwrap_or(0);
+        let open = || {
+            let of = |ipv6| ends.iter().map(|(peer, _)| *peer).filter(move |peer| peer.is_ipv6() == ipv6);
+            let mut taps = Vec::new();
+            for ipv6 in [false, true].into_iter().filter(|ipv6| of(*ipv6).next().is_some()) {
+                match StrayEsp::open(ipv6, nat_port, &of(ipv6).collect::<Vec<_>>()) {
+                    Ok(tap) => taps.push(tap),
+                    Err(error) => log::line("KNL", 2, &format!("cannot see who uses an SA that is not here: {error}")),
+                }
+            }
+            taps
+        };
+        let known = |spi| installed.values().any(|(install, ..)| install.inbound.spi == spi);
+        self.events.extend(self.strays.timeout(now, &ends, count, open, known));
     }
 
     /// The interface that has our address, which scripts want to know.
@@ -203,10 +268,12 @@ impl DataPlane for Kernel {
         let done = self.xfrm.apply(command).map_err(|e| e.to_string());
         match command {
             Command::Expect { child, spi, local, encapsulated } => {
+                self.strays.is_ours(*spi, now + PATIENCE);
                 self.expect(now, *child, *spi, *local, *encapsulated);
             }
             Command::Install(install) if done.is_ok() => {
                 self.receive_early(now, install);
+                self.replace_leftovers(install.child, &install.name);
                 let ends = (install.local.ip(), install.remote.ip());
                 // Packets of an XFRM interface are routed to that, by the operator.
                 let routes = match install.policies && install.binding.if_id_out.is_none() {
@@ -217,7 +284,13 @@ impl DataPlane for Kernel {
                 self.scripts.run(install, &interface, Verb::Up);
                 self.installed.insert(install.child, ((**install).clone(), interface, routes));
             }
-            Command::Delete { child } => self.forget(*child),
+            Command::Delete { child } => {
+                if let Some((install, ..)) = self.installed.get(child) {
+                    self.strays.is_ours(install.inbound.spi, now + LATE);
+                }
+                self.forget(*child);
+                self.strays.changed(now);
+            }
             Command::Update { child, local, remote, encapsulated } => {
                 let moved = self.installed.get_mut(child).map(|(install, ..)| {
                     let moved = (install.local.ip(), install.remote.ip()) != (local.ip(), remote.ip());
@@ -245,6 +318,10 @@ impl DataPlane for Kernel {
                     false => self.add_routes((trap.local, trap.remote), &trap.local_ts, &trap.remote_ts),
                 };
                 self.traps.insert(trap.trap, ((**trap).clone(), routes));
+                // By what is gone now the peer cannot reach us any more: it is as if it came by an SPI that is not here.
+                let used = self.replace_leftovers(trap.trap, &trap.name);
+                self.events.extend(used.into_iter().map(|spi| PlaneEvent::UnknownSpi { spi, from: trap.remote }));
+                self.strays.changed(now);
             }
             Command::RemoveTrap { trap } => {
                 if let Some((_, routes)) = self.traps.remove(trap) {
@@ -308,11 +385,13 @@ impl DataPlane for Kernel {
     }
 
     fn next_timeout(&self) -> Option<Instant> {
-        self.expected.front().map(|(_, until, _)| *until)
+        let expected = self.expected.front().map(|(_, until, _)| *until);
+        expected.into_iter().chain(self.strays.next_timeout()).min()
     }
 
     fn timeout(&mut self, now: Instant) {
         self.expected.retain(|(_, until, _)| *until > now);
+        self.look_for_strays(now);
         if self.growth.is_due(now) {
             self.growth.note(now, xfrm_statistics());
         }
