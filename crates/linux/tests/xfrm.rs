@@ -218,7 +218,7 @@ fn what_a_killed_run_left_is_removed_where_it_is_replaced() {
             };
             let mut replace = |command: Command, id| {
                 xfrm.apply(&command).unwrap();
-                let replaced = xfrm.replace_leftovers(SaId(id)).unwrap();
+                let replaced = xfrm.replace_leftovers(SaId(id), None).unwrap();
                 assert_eq!(replaced.used, [], "nothing ever came");
                 (replaced.sas, replaced.policies, xfrm.count().unwrap())
             };
@@ -235,7 +235,7 @@ fn what_a_killed_run_left_is_removed_where_it_is_replaced() {
             let narrow = Command::Trap(Box::new(trap(24, "10.4.0.0/16")));
             xfrm.apply(&narrow).unwrap();
             xfrm.apply(&Command::Trap(Box::new(trap(25, "10.4.0.0/15")))).unwrap();
-            let replaced = xfrm.replace_leftovers(SaId(25)).unwrap();
+            let replaced = xfrm.replace_leftovers(SaId(25), Some(0)).unwrap();
             assert_eq!((replaced.sas, replaced.policies), (4, 3), "both: 10.5.0.0/16 is within, too");
             let left = xfrm.foreign().unwrap();
             assert_eq!((left.sas.len(), left.policies.len()), (4, 3 + 2), "{left}");
@@ -525,6 +525,61 @@ fn what_came_before_its_sa_is_received_afterwards() {
         for end in [&mut a, &mut b] {
             end.apply(&Command::Delete { child: SaId(number) }).unwrap();
         }
+    }
+}
+
+/// A trap lets SAs go on that the peer uses and that fit its policies, until there is something better.
+#[test]
+fn what_a_killed_run_left_goes_on_until_it_is_replaced_where_that_can_be() {
+    let Some((left, right)) = two_ends() else { return };
+    let (mut peer, mut killed) =
+        (left.run(|| Xfrm::open().unwrap()).unwrap(), right.run(|| Xfrm::open().unwrap()).unwrap());
+    let sender = left.run(|| std::net::UdpSocket::bind("10.1.0.1:0").unwrap()).unwrap();
+    let receiver = right.run(|| std::net::UdpSocket::bind("10.2.0.1:7777").unwrap()).unwrap();
+    let theirs = mirrored(install(1));
+    apply_install(&mut peer, install(1));
+    apply_install(&mut killed, theirs.clone());
+    sender.send_to(b"before", "10.2.0.1:7777").unwrap();
+    assert_eq!(recv_timeout(&receiver).unwrap(), b"before");
+    let trap = |id, reqid| TrapInstall {
+        trap: SaId(id),
+        connection: "gw-gw".into(),
+        name: "net".into(),
+        reqid,
+        binding: Binding::default(),
+        mode: Mode::Tunnel,
+        local: theirs.local.ip(),
+        remote: theirs.remote.ip(),
+        local_ts: theirs.local_ts.clone(),
+        remote_ts: theirs.remote_ts.clone(),
+        priority: None,
+    };
+    drop(killed);
+    let spi = theirs.inbound.spi;
+    // With another number they do not fit, and what was used long ago is not in use.
+    for (reqid, since, spares) in [(theirs.reqid, 0, true), (theirs.reqid, u64::MAX, false), (8, 0, false)] {
+        let mut xfrm = right.run(|| Xfrm::open().unwrap()).unwrap();
+        xfrm.remember_leftovers().unwrap();
+        xfrm.apply(&Command::Trap(Box::new(trap(21, reqid)))).unwrap();
+        let replaced = xfrm.replace_leftovers(SaId(21), Some(since)).unwrap();
+        assert_eq!((replaced.sas, replaced.spared), if spares { (0, 2) } else { (2, 0) }, "{reqid} {since}");
+        assert_eq!(replaced.used.iter().map(|(spi, _)| *spi).collect::<Vec<_>>(), [spi]);
+        if spares {
+            sender.send_to(b"still", "10.2.0.1:7777").unwrap();
+            assert_eq!(recv_timeout(&receiver).unwrap(), b"still");
+            let mut new = theirs.clone();
+            (new.child, new.inbound.spi, new.outbound.spi) = (SaId(2), 0x9999, 0x9998);
+            apply_install(&mut xfrm, new);
+            assert_eq!(xfrm.replace_leftovers(SaId(2), None).unwrap().sas, 2);
+            xfrm.apply(&Command::Delete { child: SaId(2) }).unwrap();
+        }
+        xfrm.apply(&Command::RemoveTrap { trap: SaId(21) }).unwrap();
+        assert_eq!(xfrm.count().unwrap(), (0, 0));
+        // As it was, for the next turn.
+        let mut killed = right.run(|| Xfrm::open().unwrap()).unwrap();
+        apply_install(&mut killed, theirs.clone());
+        sender.send_to(b"again", "10.2.0.1:7777").unwrap();
+        assert_eq!(recv_timeout(&receiver).unwrap(), b"again");
     }
 }
 

@@ -22,7 +22,9 @@ pub struct Replaced {
     pub sas: usize,
     /// How many policies that were for fewer packets than ours are. Those for the same packets are ours now.
     pub policies: usize,
-    /// By which SPIs the peer was sending: when the last packet came, in seconds since 1970.
+    /// How many SAs go on for now.
+    pub spared: usize,
+    /// By which of these SPIs the peer was sending: when the last packet came, in seconds since 1970.
     pub used: Vec<(u32, u64)>,
 }
 
@@ -90,11 +92,12 @@ impl Xfrm {
         Ok(())
     }
 
-    /// Removes what was left of the Child SA or trap in whose place this one is now.
+    /// Removes what was left of the Child SA or trap in whose place this one is now. With `spare`, a time in seconds since 1970,
+    /// SAs stay until the next call that fit the new policies too and were used since then: a trap has nothing better yet.
     ///
     /// # Errors
     /// [`XfrmError`], of the first that could not be removed.
-    pub fn replace_leftovers(&mut self, owner: SaId) -> Result<Replaced, XfrmError> {
+    pub fn replace_leftovers(&mut self, owner: SaId, spare: Option<u64>) -> Result<Replaced, XfrmError> {
         let mut replaced = Replaced::default();
         if self.leftovers.is_empty() {
             return Ok(replaced);
@@ -132,11 +135,21 @@ impl Xfrm {
             }
             narrower
         };
+        let fits = |sa: &&LeftSa| sa.mode == mode && sa.reqid == template.reqid && sa.reqid != 0;
+        let comes_in = |sa: &&LeftSa| sa.destination == local;
+        let recent = |sa: &LeftSa| spare.is_some_and(|since| sa.last_used.is_some_and(|at| at >= since));
+        let is_used = between.sas.iter().filter(fits).filter(comes_in).any(recent);
+        let spared = is_used.then_some(template.reqid);
+        if is_used {
+            replaced.spared = between.sas.iter().filter(fits).count();
+            let inbound = between.sas.iter().filter(fits).filter(comes_in);
+            replaced.used.extend(inbound.filter_map(|sa| Some((sa.spi, sa.last_used?))));
+        }
         let (mut gone, mut kept) = (Vec::new(), Vec::new());
         for policy in between.policies {
             match covering(&policy) {
-                Some(narrower) => gone.push((policy, narrower)),
-                None => kept.push(policy),
+                Some(narrower) if spared != Some(policy.reqid) => gone.push((policy, narrower)),
+                _ => kept.push(policy),
             }
         }
         let asked = |policy: &LeftPolicy, sa: &LeftSa| policy.reqid == sa.reqid && policy.mode == sa.mode;

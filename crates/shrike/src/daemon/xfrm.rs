@@ -32,8 +32,9 @@ const LATE: Duration = Duration::from_secs(30);
 /// The kernel counts in it what comes by SPIs that it does not know.
 const UNKNOWN_SPIS: &str = "XfrmInNoStates";
 
-/// A peer that sent by what a killed run left, so many seconds ago at most, goes on with it.
-const IN_USE: u64 = 60;
+/// A peer that sent by what a killed run left, not longer ago than this, goes on with it; and it may, for so long, until it has
+/// something new.
+const IN_USE: Duration = Duration::from_secs(60);
 
 /// The kernel's data plane.
 pub struct Kernel {
@@ -52,6 +53,8 @@ pub struct Kernel {
     growth: Growth,
     nat_port: u16,
     strays: Strays<StrayEsp>,
+    /// Traps that let SAs of a killed run go on, and until when.
+    spared: VecDeque<(SaId, Instant)>,
 }
 
 impl Kernel {
@@ -100,6 +103,7 @@ impl Kernel {
             growth,
             nat_port,
             strays: Strays::new(),
+            spared: VecDeque::new(),
         })
     }
 
@@ -143,9 +147,11 @@ impl Kernel {
         }
     }
 
-    /// Removes what a killed run left in the place of this Child SA or trap. Whether its peer was using it of late.
-    fn replace_leftovers(&mut self, owner: SaId, name: &str) -> Vec<u32> {
-        let replaced = match self.xfrm.replace_leftovers(owner) {
+    /// Removes what a killed run left in the place of this Child SA or trap; with `spare` not yet what its peer uses, if that
+    /// fits. The SPIs by which the peer came of late.
+    fn replace_leftovers(&mut self, owner: SaId, name: &str, spare: bool) -> Vec<u32> {
+        let of_late = clock::unix_seconds().saturating_sub(IN_USE.as_secs());
+        let replaced = match self.xfrm.replace_leftovers(owner, spare.then_some(of_late)) {
             Ok(replaced) => replaced,
             Err(error) => {
                 log::line("KNL", 0, &format!("what a killed run left of '{name}' cannot be removed: {error}"));
@@ -157,7 +163,10 @@ impl Kernel {
             let what = format!("{sas} SAs and {policies} policies that a killed run had left");
             log::line("KNL", 1, &format!("'{name}' takes the place of {what}: removed"));
         }
-        let of_late = clock::unix_seconds().saturating_sub(IN_USE);
+        if replaced.spared > 0 {
+            let what = format!("{} SAs that a killed run had left and the peer uses", replaced.spared);
+            log::line("KNL", 1, &format!("'{name}' lets {what} go on until there are new ones"));
+        }
         replaced.used.into_iter().filter(|(_, at)| *at >= of_late).map(|(spi, _)| spi).collect()
     }
 
@@ -273,7 +282,7 @@ impl DataPlane for Kernel {
             }
             Command::Install(install) if done.is_ok() => {
                 self.receive_early(now, install);
-                self.replace_leftovers(install.child, &install.name);
+                self.replace_leftovers(install.child, &install.name, false);
                 let ends = (install.local.ip(), install.remote.ip());
                 // Packets of an XFRM interface are routed to that, by the operator.
                 let routes = match install.policies && install.binding.if_id_out.is_none() {
@@ -318,8 +327,11 @@ impl DataPlane for Kernel {
                     false => self.add_routes((trap.local, trap.remote), &trap.local_ts, &trap.remote_ts),
                 };
                 self.traps.insert(trap.trap, ((**trap).clone(), routes));
-                // By what is gone now the peer cannot reach us any more: it is as if it came by an SPI that is not here.
-                let used = self.replace_leftovers(trap.trap, &trap.name);
+                // Nobody here keeps what the peer uses: it is as if that came by an SPI which is not here.
+                let used = self.replace_leftovers(trap.trap, &trap.name, true);
+                if !used.is_empty() {
+                    self.spared.push_back((trap.trap, now + IN_USE));
+                }
                 self.events.extend(used.into_iter().map(|spi| PlaneEvent::UnknownSpi { spi, from: trap.remote }));
                 self.strays.changed(now);
             }
@@ -386,11 +398,17 @@ impl DataPlane for Kernel {
 
     fn next_timeout(&self) -> Option<Instant> {
         let expected = self.expected.front().map(|(_, until, _)| *until);
-        expected.into_iter().chain(self.strays.next_timeout()).min()
+        let spared = self.spared.front().map(|(_, until)| *until);
+        [expected, self.strays.next_timeout(), spared].into_iter().flatten().min()
     }
 
     fn timeout(&mut self, now: Instant) {
         self.expected.retain(|(_, until, _)| *until > now);
+        while let Some((trap, _)) = self.spared.pop_front_if(|(_, until)| *until <= now) {
+            if let Some(name) = self.traps.get(&trap).map(|(trap, _)| trap.name.clone()) {
+                self.replace_leftovers(trap, &name, false);
+            }
+        }
         self.look_for_strays(now);
         if self.growth.is_due(now) {
             self.growth.note(now, xfrm_statistics());
