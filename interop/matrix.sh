@@ -8,7 +8,7 @@ for part in kernel swanctl charon subject; do . "$INTEROP/lib/$part.sh"; done
 subject_required
 need charon-systemd
 if [ "${1:-}" = --kernel ]; then
-    kernel_required esp "$0" --kernel
+    INTEROP_VM_SECONDS=${INTEROP_VM_SECONDS:-600} kernel_required esp "$0" --kernel
     planes='userspace xfrm' kernel=netlink peers=charon
 else
     planes=userspace kernel=libipsec peers='charon shrike'
@@ -105,6 +105,38 @@ killed() { # the policies that were left are taken over, and go with the daemon
     [ -z "$(inside a ip xfrm policy | grep tmpl)" ] && ! inside a ip rule | grep -q 'lookup 220' && lab_wait 3 vici_gone b || { inside a ip xfrm policy; inside a ip rule; vici b --list-sas; return 1; }
 }
 
+# Killed, and started again with a trap, while the peer, which checks nothing, goes on sending; from here nothing is sent. Without
+# MOBIKE the peer's IKE has nothing to say that would wake the trap too.
+killed_under_traffic() { # LINES fit|stale|flushed   whether the kernel still has the SAs then, and they fit the new policies
+    local old so_far reqid='reqid = 9'
+    local lines="mobike = no
+        $1"
+    lab_stop a shrike; lab_stop b $peer; CONF_MORE=()
+    # Another number than after the restart, as where the children are others: the old SAs fit no policy then.
+    [ "$2" = fit ] && reqid=''
+    subject_start a $plane "$lines" "start_action = trap
+                $reqid" && charon_start b $kernel "$lines" '' && vici_initiate b && lab_wait 5 vici_up a && lab_wait 5 vici_up b || return
+    lab_spawn b pings ping -n -i 0.2 -I "$(inner b)" "$(inner a)"
+    lab_wait 5 grep -q icmp_seq "$LAB/b/pings.log" || { say 'no answer to begin with'; return 1; }
+    old=$(spis_here); kill -KILL "$(lab_pid a shrike)"; sleep 0.2
+    if [ "$2" = flushed ]; then inside a ip xfrm state flush; inside a ip xfrm policy flush; fi
+    subject_start a $plane "$lines" 'start_action = trap' || return
+    lab_wait 8 vici_up a || { say 'no new SA within 8 s'; vici_up a; inside a ip xfrm state; inside a grep -v '\s0$' /proc/net/xfrm_stat; return 1; }
+    so_far=$(grep -c icmp_seq "$LAB/b/pings.log")
+    answered() { [ "$(grep -c icmp_seq "$LAB/b/pings.log")" -gt $((so_far + 2)) ]; }
+    lab_wait 5 answered || { say 'the peer is not answered'; inside a ip xfrm policy; return 1; }
+    lab_stop b pings
+    [ "$(spis_here | wc -w)" = 2 ] && ! spis_here | grep -qwE "${old// /|}" || { say "was $old, is $(spis_here)"; return 1; }
+    if [ "$2" = fit ]; then # make before break: nothing is lost but what is on its way
+        so_far=$(sed -n 's/.*icmp_seq=\([0-9]*\).*/\1/p' "$LAB/b/pings.log" | tail -1)
+        [ "$(grep -c icmp_seq "$LAB/b/pings.log")" -ge $((so_far - 2)) ] || { say "lost some of $so_far:"; cat "$LAB/b/pings.log"; return 1; }
+        grep "'lab' lets 2 SAs" "$LAB/a/shrike.log" || return
+    fi
+    if [ "$2" = flushed ]; then ! grep -q 'takes the place of' "$LAB/a/shrike.log"; else
+        grep "'lab' takes the place of 2 SAs" "$LAB/a/shrike.log"; fi && grep -q 'ESP with unknown SPI' "$LAB/a/shrike.log" && both4
+}
+spis_here() { inside a ip xfrm state | sed -n 's/.*proto esp spi \(0x[0-9a-f]*\).*/\1/p' | grep -v 0x00000000 | sort | paste -sd' '; }
+
 for plane in $planes; do
     for peer in $peers; do
         lab_up; more_addresses
@@ -126,6 +158,10 @@ for plane in $planes; do
         if [ $plane = xfrm ]; then
             check "matrix/$plane/$peer: no key of the kernel's is in the log" keys_are_secret
             check "matrix/$plane/$peer: killed and started again" killed
+            check "matrix/$plane/$peer: killed, its SAs in use: they go on until the peer has new ones" killed_under_traffic '' fit
+            check "matrix/$plane/$peer: killed, its SAs left that fit no more: replaced, the peer's traffic alone brings the tunnel back" killed_under_traffic '' stale
+            check "matrix/$plane/$peer: killed, its SAs gone: the peer's traffic alone brings the tunnel back" killed_under_traffic '' flushed
+            check "matrix/$plane/$peer: killed, its SAs gone, ESP in UDP: the peer's traffic alone brings the tunnel back" killed_under_traffic 'encap = yes' flushed
         fi
     done
 done

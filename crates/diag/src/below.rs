@@ -3,7 +3,7 @@
 
 use crate::{Cause, Finding, Severity};
 use Cause as C;
-use model::{Live, PlaneFault, SendError, SendTrouble};
+use model::{Live, PlaneFault, SendError, SendTrouble, StraySa};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -136,6 +136,15 @@ fn child_of(fault: &PlaneFault) -> Option<&str> {
     }
 }
 
+/// Evidence: who of the configured peers sends by SPIs that are not here, where these were counted. The latest are first.
+fn unknown_spis(live: &Live, fault: &PlaneFault) -> Vec<String> {
+    const MOST: usize = 4;
+    let PlaneFault::Counted { name, within, .. } = fault else { return Vec::new() };
+    let counted = matches!(name.as_str(), "XfrmInNoStates" | "esp-unknown-spi");
+    let strays = live.strays.iter().filter(|stray| counted && stray.last <= *within);
+    strays.filter(|stray| matches!(stray.sa, StraySa::Esp { .. })).take(MOST).map(crate::live::of_stray).collect()
+}
+
 fn of_plane(live: &Live, fault: &PlaneFault) -> Option<Finding> {
     let anew = |child: &str| {
         format!(
@@ -213,7 +222,11 @@ fn of_plane(live: &Live, fault: &PlaneFault) -> Option<Finding> {
         attempts: 1,
         causes: causes.to_vec(),
         why: fault.to_string(),
-        evidence: of.map(|sa| format!("connection '{}'", sa.name)).into_iter().collect(),
+        evidence: of
+            .map(|sa| format!("connection '{}'", sa.name))
+            .into_iter()
+            .chain(unknown_spis(live, fault))
+            .collect(),
         remedy: vec![remedy.into()],
     })
 }
@@ -367,5 +380,29 @@ mod tests {
         assert_eq!(why, "XfrmInTmplMismatch has grown by 30 within 300 s");
         assert_eq!(told(grown("XfrmInNoStates", 3000)).unwrap().0, Severity::Info, "anybody can make it grow");
         assert_eq!(told(grown("esp-dummy", 3000)), None, "as its sender wants it");
+    }
+
+    #[test]
+    fn who_sends_by_spis_that_are_not_here_is_told_with_their_counter() {
+        let stray = |from: &str, sa, last| model::Stray {
+            from: from.parse().unwrap(),
+            connections: vec!["gw".into()],
+            sa,
+            count: 3,
+            last: last * SECOND,
+        };
+        let (esp, spis) = (StraySa::Esp { spi: 0xc0ff_ee01 }, wire::SpiPair::default());
+        let strays = vec![
+            stray("192.0.2.2", esp, 10),
+            stray("192.0.2.3", StraySa::Ike { version: 2, spis }, 10),
+            stray("192.0.2.4", esp, 500),
+        ];
+        for (name, told) in [("XfrmInNoStates", 1), ("esp-unknown-spi", 1), ("XfrmInNoPols", 0)] {
+            let fault = PlaneFault::Counted { name: name.into(), count: 30, within: 300 * SECOND };
+            let found = crate::live(&Live { plane_faults: vec![fault], strays: strays.clone(), ..Live::default() });
+            let evidence = &found.iter().find(|found| found.id == "data-plane").unwrap().evidence;
+            assert_eq!(evidence.len(), told, "{name}: {evidence:?}");
+            assert!(evidence.iter().all(|e| e.contains("192.0.2.2") && e.contains("c0ffee01")), "{evidence:?}");
+        }
     }
 }

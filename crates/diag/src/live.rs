@@ -246,7 +246,7 @@ fn unprotected(said: &str) -> String {
 }
 
 /// Evidence: what came of an SA that is not here.
-fn of_stray(stray: &Stray) -> String {
+pub(crate) fn of_stray(stray: &Stray) -> String {
     format!(
         "{} messages from {} belong to SAs that are not here, the latest {} ago to {}; not acted upon",
         stray.count,

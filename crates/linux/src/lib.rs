@@ -12,6 +12,7 @@
 //! | [`PacketFilter`] | drops what comes in for this host itself |
 //! | [`Xfrm`] | the kernel's own ESP as a data plane |
 //! | [`EarlyPackets`] | what comes before the kernel has the SA |
+//! | [`StrayEsp`] | what comes by an SPI that the kernel does not know |
 //! | [`updown`] | the script that tells the operator's firewall about a Child SA |
 //! | [`Namespace`] | network namespaces for tests and the demonstration |
 //! | [`harden_process`] | no core dumps, no debugger: the process holds keys |
@@ -29,6 +30,7 @@ mod process;
 mod raw;
 mod route;
 mod socket;
+mod stray;
 mod sys;
 #[cfg(test)]
 mod test_install;
@@ -49,9 +51,12 @@ pub use process::{end_process, harden_process};
 pub use raw::RawEsp;
 pub use route::{LocalAddress, NetworkChanges, Route, RouteTarget, RouteTo, Routes, Rule, RuleAction, tunnel_routes};
 pub use socket::{BindError, SocketOptions, path_mtu};
+pub use stray::{StrayEsp, StrayPacket};
 pub use tun::{Tun, TunError};
 pub use udp::Udp;
-pub use xfrm::{Acquire, Foreign, ForeignPolicy, ForeignSa, Step, WhyNot, Xfrm, XfrmError, XfrmEvent, xfrm_statistics};
+pub use xfrm::{
+    Acquire, Foreign, ForeignPolicy, ForeignSa, Replaced, Step, WhyNot, Xfrm, XfrmError, XfrmEvent, xfrm_statistics,
+};
 
 /// The routing table that holds the routes of tunnels, as strongSwan's installations know it.
 pub const ROUTING_TABLE: u32 = 220;

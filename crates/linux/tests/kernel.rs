@@ -4,12 +4,12 @@ mod common;
 
 use common::{install, namespace, skip};
 use linux::{
-    LocalAddress, Namespace, NamespaceError, PacketFilter, ROUTING_TABLE, Route, RouteTarget, Routes, Rule,
-    SOCKET_MARK, SocketOptions, TRAP_TABLE, Tun, TunError, Udp, tunnel_routes,
+    LocalAddress, Namespace, NamespaceError, PacketFilter, ROUTING_TABLE, RawEsp, Route, RouteTarget, Routes, Rule,
+    SOCKET_MARK, SocketOptions, StrayEsp, StrayPacket, TRAP_TABLE, Tun, TunError, Udp, tunnel_routes,
 };
-use model::dataplane::InterfaceName;
+use model::dataplane::{InterfaceName, OuterFields};
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 fn tun() -> Option<Tun> {
     match Tun::open("test%d") {
@@ -66,6 +66,42 @@ fn an_address_that_went_with_its_interface_is_no_trouble() {
             routes.delete_link(interface).unwrap();
             for address in [at("10.3.0.1", 32), at("2001:db8::3", 128)] {
                 routes.delete_address(&address).unwrap();
+            }
+        })
+        .unwrap();
+}
+
+/// The filter in the kernel, in both families: it needs no ESP there.
+#[test]
+fn esp_is_shown_bare_and_in_udp_from_those_who_are_asked_for() {
+    let Some(namespace) = namespace() else { return };
+    namespace
+        .run(|| {
+            let mut routes = Routes::open().unwrap();
+            routes.set_link(Routes::interface_index("lo").unwrap(), Some(true), None).unwrap();
+            for (ipv6, host, other) in [(false, "127.0.0.1", "127.0.0.2"), (true, "::1", "::2")] {
+                let [host, other]: [IpAddr; 2] = [host.parse().unwrap(), other.parse().unwrap()];
+                let receiver = UdpSocket::bind(SocketAddr::new(host, 0)).unwrap();
+                receiver.set_read_timeout(Some(std::time::Duration::from_secs(5))).unwrap();
+                let nat_port = receiver.local_addr().unwrap().port();
+                let mut taps = [host, other].map(|sender| StrayEsp::open(ipv6, nat_port, &[sender]).unwrap());
+                let raw = RawEsp::open(ipv6, &SocketOptions::default()).unwrap();
+                raw.send(
+                    host,
+                    SocketAddr::new(host, 0),
+                    &[0xc0, 0xff, 0xee, 1, 0, 0, 0, 1, 9, 9],
+                    OuterFields::default(),
+                )
+                .unwrap();
+                let sender = UdpSocket::bind(SocketAddr::new(host, 0)).unwrap();
+                for datagram in [&[0, 0, 0, 0, 1, 2, 3, 4][..], &[0xff], &[0xc0, 0xff, 0xee, 2, 0, 0, 0, 1]] {
+                    sender.send_to(datagram, receiver.local_addr().unwrap()).unwrap();
+                    receiver.recv_from(&mut [0; 100]).unwrap(); // the tap was before it
+                }
+                let told = |spi, port| StrayPacket { spi, source: SocketAddr::new(host, port), destination: host };
+                let port = sender.local_addr().unwrap().port();
+                assert_eq!(taps[0].read(), [told(0xc0ff_ee01, 0), told(0xc0ff_ee02, port)]);
+                assert_eq!(taps[1].read(), []);
             }
         })
         .unwrap();

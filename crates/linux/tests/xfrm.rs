@@ -4,8 +4,8 @@ mod common;
 
 use common::{install, namespace, skip};
 use linux::{
-    Acquire, EarlyPackets, LocalAddress, Namespace, RawEsp, Route, RouteTarget, Routes, SocketOptions, Tun, Udp,
-    WhyNot, Xfrm, XfrmError, XfrmEvent,
+    Acquire, EarlyPackets, LocalAddress, Namespace, RawEsp, Route, RouteTarget, Routes, SocketOptions, StrayEsp,
+    StrayPacket, Tun, Udp, WhyNot, Xfrm, XfrmError, XfrmEvent, xfrm_statistics,
 };
 use model::dataplane::{
     Binding, ChildInstall, Command, CopyDscp, EspSa, HeaderFields, InterfaceName, Mode, PlaneEvent, TfcPadding,
@@ -169,6 +169,76 @@ fn what_a_killed_run_left_is_named_and_own_things_are_not() {
             apply_install(&mut xfrm, install(3));
             let left = xfrm.foreign().unwrap();
             assert_eq!((left.sas.len(), left.policies.len()), (2, 0), "{left}");
+        })
+        .unwrap();
+}
+
+/// What a killed run left of a Child SA goes when a trap or a Child SA of this run is in its place, and nothing else does.
+#[test]
+fn what_a_killed_run_left_is_removed_where_it_is_replaced() {
+    let Some(namespace) = kernel_with_esp() else { return };
+    namespace
+        .run(|| {
+            let child = |id: u32, remote_ts: &str, reqid| {
+                let mut child = ChildInstall { reqid, ..install(id) };
+                child.remote_ts = vec![remote_ts.parse().unwrap()];
+                child
+            };
+            let mut killed = Xfrm::open().unwrap();
+            apply_install(&mut killed, child(1, "10.2.0.0/16", 7));
+            // The peer had narrowed it; with another peer; for other packets; one that two policies ask for.
+            apply_install(&mut killed, child(2, "10.3.7.0/24", 8));
+            let elsewhere = "198.51.100.7:500".parse().unwrap();
+            apply_install(&mut killed, ChildInstall { remote: elsewhere, ..child(3, "10.2.9.0/24", 7) });
+            apply_install(&mut killed, child(4, "10.4.0.0/16", 9));
+            let mut two = child(5, "10.3.8.0/24", 10);
+            two.remote_ts.push("10.5.0.0/16".parse().unwrap());
+            apply_install(&mut killed, two);
+            // Transport mode between the same hosts.
+            let mut transport = ChildInstall { mode: Mode::Transport, ..child(6, "192.0.2.2", 7) };
+            transport.local_ts = vec!["192.0.2.1".parse().unwrap()];
+            apply_install(&mut killed, transport);
+            assert_eq!(killed.count().unwrap(), (12, 5 * 3 + 3 + 2));
+            drop(killed);
+
+            let mut xfrm = Xfrm::open().unwrap();
+            xfrm.remember_leftovers().unwrap();
+            let trap = |id, remote_ts: &str| TrapInstall {
+                trap: SaId(id),
+                connection: "gw-gw".into(),
+                name: "net".into(),
+                reqid: 1,
+                binding: Binding::default(),
+                mode: Mode::Tunnel,
+                local: "192.0.2.1".parse().unwrap(),
+                remote: "192.0.2.2".parse().unwrap(),
+                local_ts: vec!["10.1.0.0/16".parse().unwrap()],
+                remote_ts: vec![remote_ts.parse().unwrap()],
+                priority: None,
+            };
+            let mut replace = |command: Command, id| {
+                xfrm.apply(&command).unwrap();
+                let replaced = xfrm.replace_leftovers(SaId(id), None).unwrap();
+                assert_eq!(replaced.used, [], "nothing ever came");
+                (replaced.sas, replaced.policies, xfrm.count().unwrap())
+            };
+            // The same packets: the policies are the trap's now.
+            let first = Command::Trap(Box::new(trap(21, "10.2.0.0/16")));
+            assert_eq!(replace(first, 21), (2, 0, (10, 20)));
+            // More packets: the narrower ones would come first. Those SAs that 10.5.0.0/16 asks for stay.
+            let wide = Command::Install(Box::new(child(22, "10.3.0.0/16", 2)));
+            assert_eq!(replace(wide, 22), (2, 6, (10, 17)));
+            // Nothing is removed twice, or because something is installed beside it.
+            let beside = Command::Trap(Box::new(trap(23, "10.9.0.0/16")));
+            assert_eq!(replace(beside, 23), (0, 0, (10, 20)));
+            // What this run has installed in the meantime is no leftover.
+            let narrow = Command::Trap(Box::new(trap(24, "10.4.0.0/16")));
+            xfrm.apply(&narrow).unwrap();
+            xfrm.apply(&Command::Trap(Box::new(trap(25, "10.4.0.0/15")))).unwrap();
+            let replaced = xfrm.replace_leftovers(SaId(25), Some(0)).unwrap();
+            assert_eq!((replaced.sas, replaced.policies), (4, 3), "both: 10.5.0.0/16 is within, too");
+            let left = xfrm.foreign().unwrap();
+            assert_eq!((left.sas.len(), left.policies.len()), (4, 3 + 2), "{left}");
         })
         .unwrap();
 }
@@ -485,6 +555,88 @@ fn what_came_before_its_sa_is_received_afterwards() {
         for end in [&mut a, &mut b] {
             end.apply(&Command::Delete { child: SaId(number) }).unwrap();
         }
+    }
+}
+
+/// A trap lets SAs go on that the peer uses and that fit its policies, until there is something better.
+#[test]
+fn what_a_killed_run_left_goes_on_until_it_is_replaced_where_that_can_be() {
+    let Some((left, right)) = two_ends() else { return };
+    let (mut peer, mut killed) =
+        (left.run(|| Xfrm::open().unwrap()).unwrap(), right.run(|| Xfrm::open().unwrap()).unwrap());
+    let sender = left.run(|| std::net::UdpSocket::bind("10.1.0.1:0").unwrap()).unwrap();
+    let receiver = right.run(|| std::net::UdpSocket::bind("10.2.0.1:7777").unwrap()).unwrap();
+    let theirs = mirrored(install(1));
+    apply_install(&mut peer, install(1));
+    apply_install(&mut killed, theirs.clone());
+    sender.send_to(b"before", "10.2.0.1:7777").unwrap();
+    assert_eq!(recv_timeout(&receiver).unwrap(), b"before");
+    let trap = |id, reqid| TrapInstall {
+        trap: SaId(id),
+        connection: "gw-gw".into(),
+        name: "net".into(),
+        reqid,
+        binding: Binding::default(),
+        mode: Mode::Tunnel,
+        local: theirs.local.ip(),
+        remote: theirs.remote.ip(),
+        local_ts: theirs.local_ts.clone(),
+        remote_ts: theirs.remote_ts.clone(),
+        priority: None,
+    };
+    drop(killed);
+    let spi = theirs.inbound.spi;
+    // With another number they do not fit, and what was used long ago is not in use.
+    for (reqid, since, spares) in [(theirs.reqid, 0, true), (theirs.reqid, u64::MAX, false), (8, 0, false)] {
+        let mut xfrm = right.run(|| Xfrm::open().unwrap()).unwrap();
+        xfrm.remember_leftovers().unwrap();
+        xfrm.apply(&Command::Trap(Box::new(trap(21, reqid)))).unwrap();
+        let replaced = xfrm.replace_leftovers(SaId(21), Some(since)).unwrap();
+        assert_eq!((replaced.sas, replaced.spared), if spares { (0, 2) } else { (2, 0) }, "{reqid} {since}");
+        assert_eq!(replaced.used.iter().map(|(spi, _)| *spi).collect::<Vec<_>>(), [spi]);
+        if spares {
+            sender.send_to(b"still", "10.2.0.1:7777").unwrap();
+            assert_eq!(recv_timeout(&receiver).unwrap(), b"still");
+            let mut new = theirs.clone();
+            (new.child, new.inbound.spi, new.outbound.spi) = (SaId(2), 0x9999, 0x9998);
+            apply_install(&mut xfrm, new);
+            assert_eq!(xfrm.replace_leftovers(SaId(2), None).unwrap().sas, 2);
+            xfrm.apply(&Command::Delete { child: SaId(2) }).unwrap();
+        }
+        xfrm.apply(&Command::RemoveTrap { trap: SaId(21) }).unwrap();
+        assert_eq!(xfrm.count().unwrap(), (0, 0));
+        // As it was, for the next turn.
+        let mut killed = right.run(|| Xfrm::open().unwrap()).unwrap();
+        apply_install(&mut killed, theirs.clone());
+        sender.send_to(b"again", "10.2.0.1:7777").unwrap();
+        assert_eq!(recv_timeout(&receiver).unwrap(), b"again");
+    }
+}
+
+/// What the kernel drops because it has no SA for it: the counter says that there was something, a tap who sent it.
+#[test]
+fn esp_of_an_sa_that_is_not_there_is_counted_and_shown() {
+    let Some((left, right)) = two_ends() else { return };
+    let options = SocketOptions { kernel_esp_in_udp: true, bypass_policies: true, ..SocketOptions::default() };
+    let any: SocketAddr = "0.0.0.0:4500".parse().unwrap();
+    let _socket = right.run(|| Udp::bind(any, &options).unwrap()).unwrap();
+    let (l, r): (SocketAddr, SocketAddr) = ("192.0.2.1:4500".parse().unwrap(), "192.0.2.2:4500".parse().unwrap());
+    let mut a = left.run(|| Xfrm::open().unwrap()).unwrap();
+    let sender = left.run(|| std::net::UdpSocket::bind("10.1.0.1:0").unwrap()).unwrap();
+    let unknown = || right.run(|| xfrm_statistics().get("XfrmInNoStates").copied().unwrap_or(0)).unwrap();
+    assert_eq!(unknown(), 0);
+    let open = |sender: &str| right.run(|| StrayEsp::open(false, 4500, &[sender.parse().unwrap()]).unwrap()).unwrap();
+    for (number, encapsulated) in [(1, false), (2, true)] {
+        let (mut tap, mut other) = (open("192.0.2.1"), open("192.0.2.9"));
+        let child = ChildInstall { local: l, remote: r, encapsulated, ..install(number) };
+        let spi = child.outbound.spi;
+        apply_install(&mut a, child);
+        sender.send_to(b"lost", "10.2.0.1:7777").unwrap();
+        let source = SocketAddr::new(l.ip(), if encapsulated { 4500 } else { 0 });
+        assert_eq!(tap.read(), [StrayPacket { spi, source, destination: r.ip() }]);
+        assert_eq!((tap.read().len(), other.read().len()), (0, 0));
+        assert_eq!(unknown(), number.into());
+        a.apply(&Command::Delete { child: SaId(number) }).unwrap();
     }
 }
 

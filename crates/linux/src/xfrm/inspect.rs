@@ -18,7 +18,7 @@ const MOST: usize = 64;
 const MOST_FOREIGN: usize = 256;
 
 /// The most octets of a selector: `struct xfrm_selector`.
-const SELECTOR: usize = 56;
+pub(super) const SELECTOR: usize = 56;
 
 /// An SA as the kernel lists it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -214,7 +214,7 @@ fn read_policy(reply: &Reply) -> Option<ListedPolicy> {
 }
 
 /// Networks of a selector's octets: destination and source, each with its prefix.
-fn networks(selector: &[u8; SELECTOR]) -> Option<[(IpAddr, u8); 2]> {
+pub(super) fn networks(selector: &[u8; SELECTOR]) -> Option<[(IpAddr, u8); 2]> {
     let family = u8::try_from(u16::from_ne_bytes(*selector.get(40..)?.first_chunk()?)).ok()?;
     let [destination, source] = [*selector.get(42)?, *selector.get(43)?];
     Some([(address(family, selector.get(..16)?)?, destination), (address(family, selector.get(16..32)?)?, source)])

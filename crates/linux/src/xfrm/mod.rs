@@ -4,6 +4,7 @@ mod algorithm;
 mod error;
 mod foreign;
 mod inspect;
+mod leftover;
 mod message;
 mod moved;
 mod policies;
@@ -12,6 +13,7 @@ mod statistics;
 
 pub use error::{Step, WhyNot, XfrmError};
 pub use foreign::{Foreign, ForeignPolicy, ForeignSa};
+pub use leftover::Replaced;
 pub(crate) use message::{Direction, socket_bypass_policy};
 pub use statistics::xfrm_statistics;
 
@@ -86,6 +88,8 @@ pub struct Xfrm {
     policies: HashMap<PolicyKey, Policy>,
     /// Child SAs that rule when a packet comes by them.
     unused: HashSet<SaId>,
+    /// What was there before this run, until something of it takes its place.
+    leftovers: leftover::Leftovers,
 }
 
 impl Xfrm {
@@ -105,6 +109,7 @@ impl Xfrm {
             by_outbound: HashMap::new(),
             policies: HashMap::new(),
             unused: HashSet::new(),
+            leftovers: leftover::Leftovers::default(),
         })
     }
 

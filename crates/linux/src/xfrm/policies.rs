@@ -55,9 +55,9 @@ pub(super) type PolicyKey = (Selector, Mode, Binding);
 /// The SA that a policy asks for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Template {
-    mode: Mode,
-    local: IpAddr,
-    remote: IpAddr,
+    pub(super) mode: Mode,
+    pub(super) local: IpAddr,
+    pub(super) remote: IpAddr,
     /// The outbound SA; zero for a trap, which has none.
     spi: u32,
     pub(super) reqid: u32,
@@ -155,7 +155,7 @@ impl Rule {
     }
 
     /// What the kernel compares an interface with is the one that a packet leaves by: of what comes out of a tunnel, another.
-    fn selector(&self, selector: &Selector, direction: Direction) -> Selector {
+    pub(super) fn selector(&self, selector: &Selector, direction: Direction) -> Selector {
         match (self, direction) {
             (Self::Protect(_), Direction::In | Direction::Forward) => Selector { interface: 0, ..*selector },
             _ => *selector,

@@ -19,6 +19,7 @@ mod roaming;
 mod signals;
 mod sockets;
 mod solver;
+mod strays;
 mod troubles;
 mod updown;
 mod userspace;

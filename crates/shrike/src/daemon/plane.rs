@@ -98,14 +98,14 @@ pub fn decide(choice: Choice) -> Result<Decision, String> {
     }
 }
 
-/// Makes the data plane that was decided on. `ports` are IKE's, the second one ESP's in UDP too. Without `routes` the operator sets the routes of tunnels
-/// (`install_routes = no`).
+/// Makes the data plane that was decided on. `ports` are those of IKE; ESP in UDP comes to the second one too. Without `routes`
+/// the operator sets the routes of tunnels (`install_routes = no`).
 ///
 /// # Errors
 /// Why it cannot be made.
 pub fn open(decision: &Decision, ports: [u16; 2], routes: bool) -> Result<Box<dyn DataPlane>, String> {
     if decision.kernel {
-        Kernel::open(routes).map(|k| Box::new(k) as Box<dyn DataPlane>)
+        Kernel::open(ports[1], routes).map(|k| Box::new(k) as Box<dyn DataPlane>)
     } else {
         Userspace::open(ports, routes).map(|u| Box::new(u) as Box<dyn DataPlane>)
     }

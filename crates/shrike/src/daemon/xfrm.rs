@@ -4,17 +4,18 @@ use super::bypass::Bypasses;
 use super::growth::Growth;
 use super::plane::DataPlane;
 use super::sockets::Sockets;
+use super::strays::{Ends, Strays};
 use super::updown::Scripts;
 use crate::{clock, log};
 use esp::{Engine, Verdict};
 use linux::updown::Verb;
 use linux::{
-    Acquire, EarlyPackets, Route, RouteTarget, Routes, Rule, SOCKET_MARK, Xfrm, XfrmEvent, tunnel_routes,
+    Acquire, EarlyPackets, Route, RouteTarget, Routes, Rule, SOCKET_MARK, StrayEsp, Xfrm, XfrmEvent, tunnel_routes,
     xfrm_statistics,
 };
 use model::dataplane::{Binding, ChildInstall, Command, Counters, PlaneEvent, TrapInstall};
 use model::{Instant, PlaneFault, SaId, TrafficSelector};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
@@ -25,6 +26,16 @@ const MOST_EXPECTED: usize = 16;
 /// After this time a negotiation has come to nothing, or what was kept for it is of no use.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// So long what the peer sent by an SA that has been deleted may still come.
+const LATE: Duration = Duration::from_secs(30);
+
+/// The kernel counts in it what comes by SPIs that it does not know.
+const UNKNOWN_SPIS: &str = "XfrmInNoStates";
+
+/// A peer that sent by what a killed run left, not longer ago than this, goes on with it; and it may, for so long, until it has
+/// something new.
+const IN_USE: Duration = Duration::from_secs(60);
+
 /// The kernel's data plane.
 pub struct Kernel {
     xfrm: Xfrm,
@@ -33,8 +44,8 @@ pub struct Kernel {
     installed: BTreeMap<SaId, (ChildInstall, String, Vec<Route>)>,
     /// Child SAs to come, until when, and the packets that are there before.
     expected: VecDeque<(SaId, Instant, EarlyPackets)>,
-    /// Child SAs by which something may still come.
-    retired: Vec<SaId>,
+    /// Child SAs by which something may still come, with their inbound SPIs.
+    retired: Vec<(SaId, u32)>,
     traps: BTreeMap<SaId, (TrapInstall, Vec<Route>)>,
     shunts: Vec<SaId>,
     bypasses: Bypasses,
@@ -42,20 +53,28 @@ pub struct Kernel {
     scripts: Scripts,
     install_routes: bool,
     growth: Growth,
+    nat_port: u16,
+    strays: Strays<StrayEsp>,
+    /// Traps that let SAs of a killed run go on, and until when.
+    spared: VecDeque<(SaId, Instant)>,
 }
 
 impl Kernel {
-    /// Opens the netlink sockets.
+    /// Opens the netlink sockets. `nat_port` is where ESP in UDP comes.
     ///
     /// # Errors
     /// What is missing.
-    pub fn open(install_routes: bool) -> Result<Self, String> {
+    pub fn open(nat_port: u16, install_routes: bool) -> Result<Self, String> {
         let mut xfrm = Xfrm::open().map_err(|e| format!("the kernel's XFRM interface: {e}"))?;
-        // Nobody removes them: they are told, for what meets such a policy is lost until its Child SA is there again.
+        // Until its Child SA is there again what meets such a policy is lost, so they are told. What nothing of this run takes
+        // the place of stays.
         if let Ok(foreign) = xfrm.foreign()
             && !foreign.is_empty()
         {
             log::line("KNL", 0, &foreign.to_string());
+        }
+        if let Err(error) = xfrm.remember_leftovers() {
+            log::line("KNL", 1, &format!("what a killed run left in the kernel cannot be read, and stays: {error}"));
         }
         let mut routes = Routes::open().ok();
         let mut rules = Vec::new();
@@ -85,6 +104,9 @@ impl Kernel {
             scripts,
             install_routes,
             growth,
+            nat_port,
+            strays: Strays::new(),
+            spared: VecDeque::new(),
         })
     }
 
@@ -127,6 +149,62 @@ impl Kernel {
                 log::line("KNL", 2, &format!("a packet that came before its SA is lost: {error}"));
             }
         }
+    }
+
+    /// Removes what a killed run left in the place of this Child SA or trap; with `spare` not yet what its peer uses, if that
+    /// fits. The SPIs by which the peer came of late.
+    fn replace_leftovers(&mut self, owner: SaId, name: &str, spare: bool) -> Vec<u32> {
+        let of_late = clock::unix_seconds().saturating_sub(IN_USE.as_secs());
+        let replaced = match self.xfrm.replace_leftovers(owner, spare.then_some(of_late)) {
+            Ok(replaced) => replaced,
+            Err(error) => {
+                log::line("KNL", 0, &format!("what a killed run left of '{name}' cannot be removed: {error}"));
+                return Vec::new();
+            }
+        };
+        let (sas, policies) = (replaced.sas, replaced.policies);
+        if sas + policies > 0 {
+            let what = format!("{sas} SAs and {policies} policies that a killed run had left");
+            log::line("KNL", 1, &format!("'{name}' takes the place of {what}: removed"));
+        }
+        if replaced.spared > 0 {
+            let what = format!("{} SAs that a killed run had left and the peer uses", replaced.spared);
+            log::line("KNL", 1, &format!("'{name}' lets {what} go on until there are new ones"));
+        }
+        replaced.used.into_iter().filter(|(_, at)| *at >= of_late).map(|(spi, _)| spi).collect()
+    }
+
+    /// The peers of traps that have no Child SA here, and our ends.
+    fn idle_traps(&self) -> BTreeSet<Ends> {
+        let served: BTreeSet<IpAddr> = self.installed.values().map(|(install, ..)| install.remote.ip()).collect();
+        let traps = self.traps.values().map(|(trap, _)| (trap.remote, trap.local));
+        traps.filter(|(peer, _)| !peer.is_unspecified() && !served.contains(peer)).collect()
+    }
+
+    /// Finds peers that use what is not here.
+    fn look_for_strays(&mut self, now: Instant) {
+        if !self.strays.is_due(now) {
+            return;
+        }
+        let (ends, nat_port) = (self.idle_traps(), self.nat_port);
+        let (installed, retired) = (&self.installed, &self.retired);
+        let count = || xfrm_statistics().get(UNKNOWN_SPIS).copied().unwrap_or(0);
+        let open = || {
+            let of = |ipv6| ends.iter().map(|(peer, _)| *peer).filter(move |peer| peer.is_ipv6() == ipv6);
+            let mut taps = Vec::new();
+            for ipv6 in [false, true].into_iter().filter(|ipv6| of(*ipv6).next().is_some()) {
+                match StrayEsp::open(ipv6, nat_port, &of(ipv6).collect::<Vec<_>>()) {
+                    Ok(tap) => taps.push(tap),
+                    Err(error) => log::line("KNL", 2, &format!("cannot see who uses an SA that is not here: {error}")),
+                }
+            }
+            taps
+        };
+        let known = |spi| {
+            installed.values().any(|(install, ..)| install.inbound.spi == spi)
+                || retired.iter().any(|(_, of_retired)| *of_retired == spi)
+        };
+        self.events.extend(self.strays.timeout(now, &ends, count, open, known));
     }
 
     /// The interface that has our address, which scripts want to know.
@@ -207,10 +285,12 @@ impl DataPlane for Kernel {
         let done = self.xfrm.apply(command).map_err(|e| e.to_string());
         match command {
             Command::Expect { child, spi, local, encapsulated } => {
+                self.strays.is_ours(*spi, now + PATIENCE);
                 self.expect(now, *child, *spi, *local, *encapsulated);
             }
             Command::Install(install) if done.is_ok() => {
                 self.receive_early(now, install);
+                self.replace_leftovers(install.child, &install.name, false);
                 let ends = (install.local.ip(), install.remote.ip());
                 // Packets of an XFRM interface are routed to that, by the operator.
                 let routes = match install.policies && install.binding.if_id_out.is_none() {
@@ -222,14 +302,20 @@ impl DataPlane for Kernel {
                 self.installed.insert(install.child, ((**install).clone(), interface, routes));
             }
             Command::Retire { child } => {
-                if self.installed.contains_key(child) {
-                    self.retired.push(*child);
+                if let Some((install, ..)) = self.installed.get(child) {
+                    self.retired.push((*child, install.inbound.spi));
                 }
                 self.forget(*child);
             }
             Command::Delete { child } => {
-                self.retired.retain(|other| other != child);
+                let retired = self.retired.iter().find(|(other, _)| other == child).map(|(_, spi)| *spi);
+                let spi = retired.or_else(|| Some(self.installed.get(child)?.0.inbound.spi));
+                if let Some(spi) = spi {
+                    self.strays.is_ours(spi, now + LATE);
+                }
+                self.retired.retain(|(other, _)| other != child);
                 self.forget(*child);
+                self.strays.changed(now);
             }
             Command::Update { child, local, remote, encapsulated } => {
                 let moved = self.installed.get_mut(child).map(|(install, ..)| {
@@ -258,6 +344,13 @@ impl DataPlane for Kernel {
                     false => self.add_routes((trap.local, trap.remote), &trap.local_ts, &trap.remote_ts),
                 };
                 self.traps.insert(trap.trap, ((**trap).clone(), routes));
+                // Nobody here keeps what the peer uses: it is as if that came by an SPI which is not here.
+                let used = self.replace_leftovers(trap.trap, &trap.name, true);
+                if !used.is_empty() {
+                    self.spared.push_back((trap.trap, now + IN_USE));
+                }
+                self.events.extend(used.into_iter().map(|spi| PlaneEvent::UnknownSpi { spi, from: trap.remote }));
+                self.strays.changed(now);
             }
             Command::RemoveTrap { trap } => {
                 if let Some((_, routes)) = self.traps.remove(trap) {
@@ -321,11 +414,19 @@ impl DataPlane for Kernel {
     }
 
     fn next_timeout(&self) -> Option<Instant> {
-        self.expected.front().map(|(_, until, _)| *until)
+        let expected = self.expected.front().map(|(_, until, _)| *until);
+        let spared = self.spared.front().map(|(_, until)| *until);
+        [expected, self.strays.next_timeout(), spared].into_iter().flatten().min()
     }
 
     fn timeout(&mut self, now: Instant) {
         self.expected.retain(|(_, until, _)| *until > now);
+        while let Some((trap, _)) = self.spared.pop_front_if(|(_, until)| *until <= now) {
+            if let Some(name) = self.traps.get(&trap).map(|(trap, _)| trap.name.clone()) {
+                self.replace_leftovers(trap, &name, false);
+            }
+        }
+        self.look_for_strays(now);
         if self.growth.is_due(now) {
             self.growth.note(now, xfrm_statistics());
         }
@@ -350,7 +451,8 @@ impl DataPlane for Kernel {
 
 impl Drop for Kernel {
     fn drop(&mut self) {
-        let children: Vec<SaId> = self.installed.keys().copied().chain(self.retired.drain(..)).collect();
+        let children: Vec<SaId> =
+            self.installed.keys().copied().chain(self.retired.drain(..).map(|(child, _)| child)).collect();
         for child in children {
             if let Err(error) = self.xfrm.apply(&Command::Delete { child }) {
                 log::line("KNL", 0, &format!("cannot remove Child SA {}: {error}", child.0));
