@@ -356,6 +356,10 @@ fn choose_among(
                 continue;
             }
         }
+        // What is cut by selectors of ours may be more pieces than the answer has room for. Those that the peer names first stay:
+        // a responder takes any part (RFC 7296 section 2.9).
+        agreed_ts.local.truncate(model::MOST_SELECTORS);
+        agreed_ts.remote.truncate(model::MOST_SELECTORS);
         if agreed_ts.local.is_empty() || agreed_ts.remote.is_empty() {
             closest.get_or_insert_with(|| {
                 let kind = FailureKind::TsUnacceptable {

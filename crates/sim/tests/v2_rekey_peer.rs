@@ -30,9 +30,13 @@ struct Scene {
 impl Scene {
     /// A tunnel that the endpoint (192.0.2.2) or the peer (192.0.2.1) began.
     fn up(endpoint_began: bool) -> Self {
+        Self::with(endpoint_began, Site::new("b", "192.0.2.2"))
+    }
+
+    /// The same with more in the endpoint's configuration.
+    fn with(endpoint_began: bool, site: Site) -> Self {
         let mut sim = Sim::new(1);
-        let site =
-            Site::new("b", "192.0.2.2").to("192.0.2.1").connection(sim::peer::PROPOSALS).connection("mobike = no");
+        let site = site.to("192.0.2.1").connection(sim::peer::PROPOSALS).connection("mobike = no");
         let node = sim.add(site.child("esp_proposals = aes128gcm16,aes128gcm16-ecp256"));
         let peer = Peer::new(if endpoint_began { Role::Responder } else { Role::Initiator }, 5);
         let mut scene = Self { sim, node, peer, next: if endpoint_began { 0 } else { 2 } };
@@ -486,4 +490,25 @@ fn a_peer_cannot_make_child_sas_without_end() {
     });
     assert_eq!(made.count(), 63);
     assert_eq!(scene.sim.plane(scene.node).installed().count(), 64);
+}
+
+/// RFC 7296 section 3.13: the number of selectors is one octet. Cut by our own, those of a peer are more.
+#[test]
+fn an_answer_has_no_more_selectors_than_there_is_room_for() {
+    let site = Site::new("b", "192.0.2.2").child("local_ts = 192.0.2.2,10.0.0.0/25,10.0.0.128/25");
+    let mut scene = Scene::with(false, site);
+    let [any, host] = ["10.0.0.0/24", PEER_TS].map(|text| text.parse::<TrafficSelector>().unwrap());
+    let ports = (1..=255).map(|port| TrafficSelector { protocol: 17, start_port: port, end_port: port, ..any });
+    let mut chain = ChainBuilder::new();
+    chain.sa(&[proposal(ProposalProtocol::Esp, "aes128gcm16", &SPI)]);
+    chain.nonce(&[7; 32]);
+    chain.ts_i(&[host.into()]);
+    chain.ts_r(&ports.map(wire::v2::TrafficSelector::from).collect::<Vec<_>>());
+    let answer = scene.ask(chain);
+    let (_, tsr) = answer.parts.iter().find(|(kind, _)| *kind == PayloadType::TSR).expect("a Child SA");
+    assert_eq!((tsr[0], tsr.len()), (255, 4 + 255 * 16));
+    assert!(answer.notifies().contains(&NotifyType::ADDITIONAL_TS_POSSIBLE.0));
+    let installed =
+        scene.sim.plane(scene.node).installed().find(|i| i.outbound.spi == u32::from_be_bytes(SPI)).unwrap();
+    assert_eq!(installed.local_ts.len(), 255);
 }

@@ -150,7 +150,8 @@ pub(crate) fn only_for(sa: &mut IkeSa, selectors: Selectors) {
 /// narrows does not leave it out.
 pub(super) fn with_trigger(ts: &Selectors, trigger: Option<(TrafficSelector, TrafficSelector)>) -> Selectors {
     let mut all = ts.clone();
-    if let Some((local, remote)) = trigger {
+    let room = |list: &[TrafficSelector]| list.len() < model::MOST_SELECTORS;
+    if let Some((local, remote)) = trigger.filter(|_| room(&ts.local) && room(&ts.remote)) {
         all.local.insert(0, local);
         all.remote.insert(0, remote);
     }
