@@ -406,6 +406,12 @@ fn choose_among(
     }))
 }
 
+/// The SPI by which the initiator receives, of the proposal that is chosen. Zero is none (RFC 4303 section 2.1).
+pub(crate) fn offered_spi(offered: &[wire_v2::Proposal], chosen: u8) -> Option<u32> {
+    let chosen = offered.iter().find(|proposal| proposal.number == chosen);
+    chosen.and_then(wire_v2::Proposal::child_spi).filter(|spi| *spi != 0)
+}
+
 /// A peer within our own selectors may ask for any number of pieces of them.
 fn not_too_many(agreed: &Selectors) -> Result<(), FailureKind> {
     match model::pairs(&agreed.local, &agreed.remote) {

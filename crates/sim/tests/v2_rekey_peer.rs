@@ -512,3 +512,53 @@ fn an_answer_has_no_more_selectors_than_there_is_room_for() {
         scene.sim.plane(scene.node).installed().find(|i| i.outbound.spi == u32::from_be_bytes(SPI)).unwrap();
     assert_eq!(installed.local_ts.len(), 255);
 }
+
+/// RFC 4303 section 2.1: the SPI zero is never on the wire. Here it stands for none yet.
+#[test]
+fn the_spi_zero_names_nothing_and_makes_nothing() {
+    let mut scene = Scene::up(true);
+    let request = scene.rekey(true);
+    let sent = scene.answer(&request, notify(NotifyType::CHILD_SA_NOT_FOUND, &[]));
+    let asked = sent.into_iter().next().expect("a request for a new one");
+    let mut delete = ChainBuilder::new();
+    delete.delete(ProtocolId::ESP, &[[0; 4]]);
+    let bytes = scene.peer.protected_chain(ExchangeType::INFORMATIONAL, scene.next, false, delete);
+    scene.next += 1;
+    let sent = scene.give(bytes);
+    assert!(!scene.open(&sent)[0].has(PayloadType::DELETE), "there is none");
+    assert!(scene.answer(&asked, child(None, "aes128gcm16", OUR_TS, PEER_TS)).is_empty());
+    assert_eq!(scene.sim.plane(scene.node).installed().count(), 1, "what was asked for is made");
+    let mut scene = Scene::up(false);
+    for rekeyed in [None, Some(scene.peer.esp_spi)] {
+        let answer = scene.ask(child_with([0; 4], rekeyed, "aes128gcm16", PEER_TS, OUR_TS));
+        assert_eq!(answer.notifies(), [NotifyType::NO_PROPOSAL_CHOSEN.0]);
+        assert!(scene.untouched());
+    }
+}
+
+/// A rekeying of an SA of AH with the SPI of one of ESP, and proposals of the other protocol.
+#[test]
+fn what_is_for_another_protocol_is_refused() {
+    let mut scene = Scene::up(false);
+    let mut chain = ChainBuilder::new();
+    chain.notify(ProtocolId::AH, &scene.peer.esp_spi.to_be_bytes(), NotifyType::REKEY_SA, &[]);
+    chain.sa(&[proposal(ProposalProtocol::Esp, "aes128gcm16", &SPI)]);
+    chain.nonce(&[7; 32]);
+    chain.ts_i(&[PEER_TS.parse::<TrafficSelector>().unwrap().into()]);
+    chain.ts_r(&[OUR_TS.parse::<TrafficSelector>().unwrap().into()]);
+    assert_eq!(scene.ask(chain).notifies(), [NotifyType::CHILD_SA_NOT_FOUND.0]);
+    assert!(scene.untouched());
+    let mut chain = ChainBuilder::new();
+    chain.sa(&[proposal(ProposalProtocol::Esp, "aes128gcm16-x25519", &SPI)]);
+    chain.nonce(&[7; 32]);
+    chain.ke(KeyExchangeId::CURVE_25519, &[9; 32]);
+    assert_eq!(scene.ask(chain).notifies(), [NotifyType::NO_PROPOSAL_CHOSEN.0]);
+    assert!(scene.untouched());
+    let mut chain = ChainBuilder::new();
+    chain.sa(&[proposal(ProposalProtocol::Ike, "aes128gcm16-prfsha256-x25519", &[1; 8])]);
+    chain.nonce(&[7; 32]);
+    chain.ts_i(&[PEER_TS.parse::<TrafficSelector>().unwrap().into()]);
+    chain.ts_r(&[OUR_TS.parse::<TrafficSelector>().unwrap().into()]);
+    assert_eq!(scene.ask(chain).notifies(), [NotifyType::NO_PROPOSAL_CHOSEN.0]);
+    assert!(scene.untouched());
+}

@@ -758,7 +758,7 @@ fn serve(
         sa.log(cx, "IKE", 1, "the peer asks for the Child SA that we ask for: ours is made".to_string());
         return Err(Refusal::plain(NotifyType::TEMPORARY_FAILURE));
     }
-    let spi_out = offered.iter().find(|p| p.number == agreed.number).and_then(wire::v2::Proposal::child_spi);
+    let spi_out = child::offered_spi(offered, agreed.number);
     let exchanged = exchange(cx, agreed.suite.key_exchange, chain.ke())?;
     let nonce_r = cx.random::<NONCE_LEN>().to_vec();
     let (public, shared) = exchanged.map_or((None, None), |(k, shared)| (Some(k), Some(shared)));

@@ -781,10 +781,10 @@ fn first_child(
     let transport = transport_wish(sa, chain);
     let (index, agreed) = child::choose(connection, &sa.ends(), offered, &tsi, &tsr, transport)?;
     let agreed = heard(agreed, chain);
-    let spi_out = offered.iter().find(|p| p.number == agreed.number).and_then(wire::v2::Proposal::child_spi);
+    let spi_out = child::offered_spi(offered, agreed.number);
     let keys = sa.keys().and_then(|k| child_keys(k, &agreed.suite, None, nonces));
     let (Some(config), Some(spi_out), Some(keys)) = (connection.children.get(index), spi_out, keys) else {
-        let missing = "an SPI of four octets in the chosen proposal".to_string();
+        let missing = "an SPI of four octets, not zero, in the chosen proposal".to_string();
         return Err((Some(index), FailureKind::MessageInvalid { rule: RuleId::IkeAuthRequest, missing }));
     };
     let mut new = ChildSa::larval(cx, config, agreed.selectors.clone());

@@ -73,7 +73,7 @@ pub(super) fn request(
 
 /// The peer deletes the Child SA to which it receives by `spi`. Returns our inbound SPI.
 fn delete_by_peer_spi(sa: &mut IkeSa, cx: &mut Context, now: Instant, spi: u32) -> Option<u32> {
-    let Some(child) = sa.children.iter().find(|c| c.spi_out == spi).map(|c| c.id) else {
+    let Some(child) = sa.children.iter().find(|c| c.is_installed() && c.spi_out == spi).map(|c| c.id) else {
         sa.log(cx, "IKE", 1, format!("the peer deletes the Child SA with SPI {spi:08x}: there is none"));
         // The answer to any of our requests may bring it.
         for creating in sa.pending.creating_mut().filter(|c| c.gone.len() < MAX_GONE) {
