@@ -562,3 +562,34 @@ fn what_is_for_another_protocol_is_refused() {
     assert_eq!(scene.ask(chain).notifies(), [NotifyType::NO_PROPOSAL_CHOSEN.0]);
     assert!(scene.untouched());
 }
+
+/// Both ends replace the IKE SA at once, and the answer to our request cannot be used: the peer's is the one, and serves.
+#[test]
+fn of_two_ike_sas_the_peers_has_the_child_sas_where_the_answer_for_ours_makes_no_sense() {
+    for without_ke in [false, true] {
+        let mut scene = Scene::up(true);
+        let request = scene.rekey(false);
+        let mut theirs = Peer::new(Role::Initiator, 9);
+        let reply = scene.ask(theirs.rekey_chain());
+        assert!(theirs.take_rekey(&scene.peer, &reply));
+        let mut chain = ChainBuilder::new();
+        chain.sa(&[proposal(ProposalProtocol::Ike, "aes256-sha256-modp2048", &[2; 8])]);
+        chain.nonce(&[0; 32]);
+        if !without_ke {
+            chain.ke(KeyExchangeId::CURVE_25519, Peer::new(Role::Responder, 8).public());
+        }
+        let (exchange, id) = (request.header.exchange, request.header.message_id);
+        let bytes = scene.peer.protected_chain(exchange, id, true, chain);
+        scene.give(bytes);
+        (scene.peer, scene.next) = (theirs, 0);
+        scene.sim.run_for(100_000 * MS);
+        let mut left = scene.sim.snapshots(scene.node);
+        left.retain(|sa| sa.state != IkeState::Deleting); // the old one, of which the peer confirms nothing
+        assert_eq!(
+            left.iter().map(|sa| (sa.state, sa.children.len())).collect::<Vec<_>>(),
+            [(IkeState::Established, 1)]
+        );
+        let spi = scene.sim.plane(scene.node).installed().next().unwrap().outbound.spi;
+        assert!(scene.ask(child(Some(spi), "aes128gcm16", PEER_TS, OUR_TS)).has(PayloadType::NONCE), "{without_ke}");
+    }
+}

@@ -373,8 +373,13 @@ impl IkeSa {
         self.arm(cx);
         let probed = mobility::probes(pending.resent);
         let verdict = match checked {
-            // RFC 7296 section 2.21: the peer took the request for done; an answer that makes no sense ends the SA.
-            Err(kind) => Verdict::End(kind),
+            // RFC 7296 section 2.21: the peer took the request for done; an answer that makes no sense ends the SA, but not the
+            // one that the peer has made in its place.
+            Err(kind) => {
+                let heir = pending.creating.and_then(|creating| creating.crossing_ike());
+                self.replaced_by = self.replaced_by.or(heir);
+                Verdict::End(kind)
+            }
             Ok((chain, rule)) => {
                 let response = Request { chain: &chain, rule, path };
                 let verdict = match (pending.task, pending.creating) {
