@@ -356,6 +356,9 @@ impl Group<'_> {
     /// SAs that were established, and went one after the other long before their time.
     fn flapping(&self) -> Option<Finding> {
         let life = |tombstone: &Tombstone| tombstone.sa.established.unwrap_or_default();
+        // Renewed after a time that is configured, however short, less what may be random of it.
+        let configured = self.connection.and_then(|connection| connection.ike_lifetime);
+        let before_time = |life: Duration| life < configured.map_or(TOO_SHORT, |time| TOO_SHORT.min(time / 2));
         let too_soon = |tombstone: &&&Tombstone| {
             let sa = &tombstone.sa;
             let (gone, life) = (sa.established.is_some() && tombstone.child.is_none(), life(tombstone));
@@ -363,7 +366,8 @@ impl Group<'_> {
                 && match tombstone.failure.kind {
                     FailureKind::Terminated => false,
                     // Renewing is what these are for, unless it never ends.
-                    FailureKind::Replaced { .. } | FailureKind::Expired => life < TOO_SHORT,
+                    FailureKind::Replaced { .. } => before_time(life),
+                    FailureKind::Expired => life < TOO_SHORT,
                     // A peer that began may delete in order to authenticate anew; one that was asked may not.
                     FailureKind::PeerDeleted if sa.role == Role::Responder => life < TOO_SHORT,
                     _ => life < SHORT,

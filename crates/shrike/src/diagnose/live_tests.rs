@@ -12,6 +12,13 @@ const SECOND: Duration = Duration::from_secs(1);
 /// What is found of a connection with these timers whose IKE SAs come anew every `period` seconds and end for this reason;
 /// `reauth_in` is the time that each had left until it was to authenticate anew.
 fn paced(period: u32, kind: &FailureKind, timers: &[(&str, u64)], reauth_in: Option<Duration>) -> diag::Finding {
+    let found = of_pace(period, kind, timers, reauth_in);
+    assert_eq!(found.id, "flapping", "{found:?}");
+    assert_eq!(found.causes.len(), found.remedy.len());
+    found
+}
+
+fn of_pace(period: u32, kind: &FailureKind, timers: &[(&str, u64)], reauth_in: Option<Duration>) -> diag::Finding {
     let mut sim = Sim::new(7);
     let a = sim.add(Site::new("a", "192.0.2.1").to("192.0.2.2"));
     let b = sim.add(Site::new("b", "192.0.2.2").to("192.0.2.1"));
@@ -39,10 +46,18 @@ fn paced(period: u32, kind: &FailureKind, timers: &[(&str, u64)], reauth_in: Opt
             place: format!("swanctl.conf:7 (connections.gw.{key})"),
         })
         .collect();
-    let found = diag::live(&live).remove(0);
-    assert_eq!(found.id, "flapping", "{found:?}");
-    assert_eq!(found.causes.len(), found.remedy.len());
-    found
+    live.connections[0].ike_lifetime = live.connections[0].timers.iter().map(|timer| timer.time).min();
+    diag::live(&live).remove(0)
+}
+
+/// An IKE SA that is rekeyed as often as its configuration says is well.
+#[test]
+fn a_short_rekey_time_that_is_kept_is_no_fault() {
+    let replaced = FailureKind::Replaced { by: model::SaId(9) };
+    let found = of_pace(10, &replaced, &[("rekey_time", 10)], None);
+    assert_ne!(found.id, "flapping", "{found:?}");
+    paced(10, &replaced, &[("rekey_time", 14_400)], None);
+    paced(5, &replaced, &[("rekey_time", 10)], None);
 }
 
 #[test]
