@@ -284,6 +284,35 @@ fn a_malformed_request_ends_the_sa_with_invalid_syntax() {
     assert!(!scene.established() && scene.sim.plane(scene.node).installed().count() == 0);
 }
 
+/// Who can have SAs end as fast as it begins them does not fill the memory with what is kept to answer a repetition.
+#[test]
+fn of_sas_that_are_over_a_bounded_number_answers_repetitions() {
+    let mut scene = Scene::new(Role::Initiator);
+    scene.node = scene.sim.add(Site::new("c", "192.0.2.3").to("%any").connection(sim::peer::PROPOSALS).settings(|s| {
+        (s.cookie_threshold_peer, s.block_threshold, s.closed) = (0, 0, 8);
+    }));
+    let to: SocketAddr = "192.0.2.3:500".parse().unwrap();
+    let give = |sim: &mut Sim, bytes: &[u8]| {
+        sim.inject(Datagram { from: peer_address(), to, bytes: bytes.to_vec(), keepalive: false });
+        sim.run_for(30 * MS);
+        std::mem::take(&mut sim.undelivered).into_iter().map(|d| d.bytes).collect::<Vec<_>>()
+    };
+    let mut refused = Vec::new();
+    for seed in 0..20 {
+        let mut peer = Peer::new(Role::Initiator, seed);
+        let bytes = peer.init(&peer.init_parts());
+        let answer = give(&mut scene.sim, &bytes);
+        assert!(peer.take_init(&answer[0]));
+        let parts = peer.auth_parts("a.example", b"another", "192.0.2.1", "192.0.2.3");
+        let bytes = peer.protected(ExchangeType::IKE_AUTH, 1, false, &parts);
+        let answer = give(&mut scene.sim, &bytes);
+        assert_eq!(peer.open(&answer[0]).unwrap().notifies(), [NotifyType::AUTHENTICATION_FAILED.0]);
+        refused.push(bytes);
+    }
+    let answered: Vec<bool> = refused.iter().map(|bytes| !give(&mut scene.sim, bytes).is_empty()).collect();
+    assert_eq!(answered, (0..20).map(|n| n >= 12).collect::<Vec<_>>(), "the latest eight");
+}
+
 /// The other way round: INVALID_SYNTAX as the answer to our request ends the SA here.
 #[test]
 fn invalid_syntax_in_an_answer_ends_the_sa() {
