@@ -327,6 +327,21 @@ fn invalid_syntax_in_an_answer_ends_the_sa() {
     assert!(!scene.established());
 }
 
+/// RFC 7296 section 2.21.2: who answers IKE_AUTH with INVALID_SYNTAX has no IKE SA, though it proves itself in the same message
+/// (charon with `childless = force` does).
+#[test]
+fn invalid_syntax_beside_a_proof_is_no_ike_sa() {
+    let mut scene = Scene::auth_sent();
+    let mut parts = scene.auth_parts();
+    parts.retain(|(kind, _)| ![PayloadType::SA, PayloadType::TSI, PayloadType::TSR].contains(kind));
+    let mut refused = parts.clone();
+    refused.push((PayloadType::NOTIFY, [&[0, 0], &NotifyType::INVALID_SYNTAX.0.to_be_bytes()[..]].concat()));
+    assert!(scene.auth(&refused).is_empty());
+    assert!(!scene.established());
+    let codes: Vec<_> = scene.sim.tombstones(scene.node).iter().map(|t| t.failure.kind.code()).collect();
+    assert_eq!(codes, ["PEER_REFUSED"]);
+}
+
 #[test]
 fn deletes_of_what_is_not_there() {
     let mut scene = Scene::up(Role::Initiator);
