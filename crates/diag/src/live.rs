@@ -461,7 +461,21 @@ impl Group<'_> {
         let there = wanted.iter().filter(|name| newest(name).is_some()).count();
         if there < wanted.len() {
             let why = format!("established; {there} of {} children are there", wanted.len());
-            return verdict("established", Severity::Info, &[C::NotStarted, C::TrafficSelector], why);
+            let missing: Vec<&str> = wanted.iter().copied().filter(|name| newest(name).is_none()).collect();
+            let last = |name: &&str| self.ended.iter().find(|t| t.child.as_deref() == Some(*name));
+            let ends: Vec<_> = missing.iter().filter_map(last).collect();
+            let meant =
+                |t: &&&&Tombstone| matches!(t.failure.kind, FailureKind::Inactive { .. } | FailureKind::Terminated);
+            // What was there and ended as it was to needs only to be begun again.
+            let known = ends.iter().filter(meant).count() == missing.len();
+            let causes: &[Cause] = if known { &[C::NotStarted] } else { &[C::NotStarted, C::TrafficSelector] };
+            let mut found = verdict("established", Severity::Info, causes, why);
+            let told = |t: &&&Tombstone| {
+                let name = t.child.as_deref().unwrap_or_default();
+                format!("child '{name}' ended {} ago: {}", seconds(t.ended), t.failure.kind)
+            };
+            found.evidence.extend(ends.iter().map(told));
+            return found;
         }
         let by = |role| self.sas.iter().any(|sa| up(sa) && sa.role == role && sa.state == IkeState::Established);
         if by(Role::Initiator) && by(Role::Responder) {

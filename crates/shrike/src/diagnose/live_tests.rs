@@ -111,3 +111,21 @@ fn another_version_names_the_line_of_the_connection() {
     assert_eq!(found.causes, [Cause::IkeVersion], "{found:?}");
     assert!(found.remedy[0].contains(&format!("[{place}]")), "{found:?}");
 }
+
+/// A Child SA that is not there any more is told with its end; one that ended as it was to is not said to be refused.
+#[test]
+fn a_child_that_ended_is_told_with_its_reason() {
+    let mut sim = Sim::new(5);
+    let a = sim.add(Site::new("a", "192.0.2.1").to("192.0.2.2").child("inactivity = 5s"));
+    let b = sim.add(Site::new("b", "192.0.2.2").to("192.0.2.1"));
+    sim.initiate(a, b);
+    sim.run_for(60 * SECOND);
+    for (node, cause, reason) in
+        [(a, &[Cause::NotStarted][..], "no packet for 5 s"), (b, &[Cause::NotStarted, Cause::TrafficSelector], "peer")]
+    {
+        let found = diag::live(&over_vici(&sim, node)).remove(0);
+        assert_eq!(found.causes, cause, "{found:?}");
+        let told = |line: &String| line.contains("'net' ended") && line.contains(reason);
+        assert!(found.evidence.iter().any(told), "{found:?}");
+    }
+}
