@@ -364,6 +364,8 @@ fn deletes_of_what_is_not_there() {
         assert_eq!(scene.sim.plane(scene.node).installed().count(), left);
         assert!(scene.established());
     }
+    let lines = scene.sim.events(scene.node).filter(|(_, event)| event.log().2.contains("there is none"));
+    assert!((10..30).contains(&lines.count()), "one message does not fill the log");
 }
 
 #[test]
