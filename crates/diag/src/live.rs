@@ -358,7 +358,7 @@ impl Group<'_> {
         let life = |tombstone: &Tombstone| tombstone.sa.established.unwrap_or_default();
         // Renewed after a time that is configured, however short, less what may be random of it.
         let configured = self.connection.and_then(|connection| connection.ike_lifetime);
-        let before_time = |life: Duration| life < configured.map_or(TOO_SHORT, |time| TOO_SHORT.min(time / 2));
+        let before_time = |life: Duration| life < configured.map_or(TOO_SHORT, |time| TOO_SHORT.min(time / 3));
         let too_soon = |tombstone: &&&Tombstone| {
             let sa = &tombstone.sa;
             let (gone, life) = (sa.established.is_some() && tombstone.child.is_none(), life(tombstone));
@@ -369,7 +369,7 @@ impl Group<'_> {
                     FailureKind::Replaced { .. } => before_time(life),
                     FailureKind::Expired => life < TOO_SHORT,
                     // A peer that began may delete in order to authenticate anew; one that was asked may not.
-                    FailureKind::PeerDeleted if sa.role == Role::Responder => life < TOO_SHORT,
+                    FailureKind::PeerDeleted if sa.role == Role::Responder => before_time(life),
                     _ => life < SHORT,
                 }
         };
