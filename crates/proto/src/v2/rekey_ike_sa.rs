@@ -96,6 +96,7 @@ fn successor(sa: &IkeSa, cx: &mut Context, now: Instant, made: &Made, nonces: (&
     new.suite = Some(made.suite);
     new.nat = sa.nat;
     new.fragments = sa.fragments; // RFC 7383 section 2.3 asks in IKE_SA_INIT only
+    new.narrow_path = sa.narrow_path;
     new.local_id = sa.local_id.clone();
     new.remote_id = sa.remote_id.clone();
     new.mobility = mobility::inherited(sa);
