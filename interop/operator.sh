@@ -179,6 +179,7 @@ talking() {
     wrong() { local output; output=$(vici a "$@" 2>&1) && { say "it works: $output"; return 1; }; [[ $output == *"$expected"* ]] || { say "$output"; return 1; }; }
     expected="no connection has a child 'nosuch'; loaded children: lab" check 'swanctl: --initiate what is not there' wrong --initiate --child nosuch
     expected='no matching SAs' check 'swanctl: --terminate what is not there' wrong --terminate --ike nosuch
+    expected='name what to rekey' check 'swanctl: --rekey of everything at once is not meant' wrong --rekey
     rekeyed() { # the same IKE SA under a new number, with its Child SA, and traffic
         local before after; before=$(vici a --list-sas --raw | grep -o 'uniqueid=[0-9]*' | head -1)
         vici a --rekey --ike lab | grep -q 'rekey completed' || return

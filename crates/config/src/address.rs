@@ -1,7 +1,7 @@
 //! Addresses of peers, and traffic selectors that depend on them, as configurations write them.
 
-use crate::ErrorKind;
-use model::{InvalidSelector, TrafficSelector};
+use crate::{Child, ConfigError, ErrorKind};
+use model::{InvalidSelector, MOST_SELECTORS, TrafficSelector};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -93,6 +93,17 @@ impl fmt::Display for AddressPattern {
             Self::Subnet(address, prefix) => write!(f, "{address}/{prefix}"),
             Self::Range(first, last) => write!(f, "{first}-{last}"),
             Self::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+/// More selectors than a payload has room for (RFC 7296 section 3.13: their number is one octet).
+pub(crate) fn refuse_many(child: &Child, path: &str, errors: &mut Vec<ConfigError>) {
+    let limit = "255 traffic selectors on a side (RFC 7296 section 3.13): write ranges, or several children";
+    for (key, list) in [("local_ts", &child.local_ts), ("remote_ts", &child.remote_ts)] {
+        if list.len() > MOST_SELECTORS {
+            let path = format!("{path}.{}.{key}", child.name);
+            errors.push(ConfigError::new(child.source.place(key).clone(), path, ErrorKind::TooLarge { limit }));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The typed connections: what the protocol core works with.
 
 use crate::action::action;
+use crate::address::refuse_many;
 use crate::authentication::{policies, revocation};
 use crate::binding::{Bindings, padding, shared_interface_id};
 use crate::ikev1;
@@ -496,7 +497,10 @@ fn read_connection(section: &Section, errors: &mut Vec<ConfigError>) -> Connecti
                     Shunt::refuse_unique(&child, &format!("{path}.{}", section.name), errors)
                 }
                 Some(action) => c.shunts.push(Shunt::new(action, child)),
-                None => c.children.push(child),
+                None => {
+                    refuse_many(&child, &path, errors);
+                    c.children.push(child);
+                }
             }
         }
     }

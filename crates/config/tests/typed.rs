@@ -692,3 +692,18 @@ fn a_child_says_whom_to_probe_and_how_often() {
         assert!(matches!(errors[..], [ConfigError { kind: ErrorKind::Value { .. }, .. }]), "{wrong}: {errors:?}");
     }
 }
+
+/// RFC 7296 section 3.13: their number is one octet.
+#[test]
+fn a_side_has_no_more_selectors_than_a_payload() {
+    let with = |count: usize, mode: &str| {
+        let list = (0..count).map(|n| format!("10.{}.{}.0/24", n / 256, n % 256)).collect::<Vec<_>>().join(",");
+        format!("connections {{ gw {{\n{ROUNDS} children {{ net {{\n{mode}\nremote_ts = {list}\n}} }} }} }}")
+    };
+    assert_eq!(loaded(&with(255, "")).connections[0].children[0].remote_ts.len(), 255);
+    let errors = refused(&with(256, ""));
+    assert_eq!(errors.len(), 1);
+    assert_eq!(errors[0].key, "connections.gw.children.net.remote_ts");
+    assert!(matches!(errors[0].kind, ErrorKind::TooLarge { limit } if limit.starts_with("255 ")), "{}", errors[0]);
+    assert_eq!(loaded(&with(256, "mode = pass")).connections[0].shunts.len(), 1, "nothing is negotiated");
+}

@@ -356,6 +356,9 @@ impl Group<'_> {
     /// SAs that were established, and went one after the other long before their time.
     fn flapping(&self) -> Option<Finding> {
         let life = |tombstone: &Tombstone| tombstone.sa.established.unwrap_or_default();
+        // Renewed after a time that is configured, however short, less what may be random of it.
+        let configured = self.connection.and_then(|connection| connection.ike_lifetime);
+        let before_time = |life: Duration| life < configured.map_or(TOO_SHORT, |time| TOO_SHORT.min(time / 3));
         let too_soon = |tombstone: &&&Tombstone| {
             let sa = &tombstone.sa;
             let (gone, life) = (sa.established.is_some() && tombstone.child.is_none(), life(tombstone));
@@ -363,9 +366,10 @@ impl Group<'_> {
                 && match tombstone.failure.kind {
                     FailureKind::Terminated => false,
                     // Renewing is what these are for, unless it never ends.
-                    FailureKind::Replaced { .. } | FailureKind::Expired => life < TOO_SHORT,
+                    FailureKind::Replaced { .. } => before_time(life),
+                    FailureKind::Expired => life < TOO_SHORT,
                     // A peer that began may delete in order to authenticate anew; one that was asked may not.
-                    FailureKind::PeerDeleted if sa.role == Role::Responder => life < TOO_SHORT,
+                    FailureKind::PeerDeleted if sa.role == Role::Responder => before_time(life),
                     _ => life < SHORT,
                 }
         };
@@ -457,7 +461,21 @@ impl Group<'_> {
         let there = wanted.iter().filter(|name| newest(name).is_some()).count();
         if there < wanted.len() {
             let why = format!("established; {there} of {} children are there", wanted.len());
-            return verdict("established", Severity::Info, &[C::NotStarted, C::TrafficSelector], why);
+            let missing: Vec<&str> = wanted.iter().copied().filter(|name| newest(name).is_none()).collect();
+            let last = |name: &&str| self.ended.iter().find(|t| t.child.as_deref() == Some(*name));
+            let ends: Vec<_> = missing.iter().filter_map(last).collect();
+            let meant =
+                |t: &&&&Tombstone| matches!(t.failure.kind, FailureKind::Inactive { .. } | FailureKind::Terminated);
+            // What was there and ended as it was to needs only to be begun again.
+            let known = ends.iter().filter(meant).count() == missing.len();
+            let causes: &[Cause] = if known { &[C::NotStarted] } else { &[C::NotStarted, C::TrafficSelector] };
+            let mut found = verdict("established", Severity::Info, causes, why);
+            let told = |t: &&&Tombstone| {
+                let name = t.child.as_deref().unwrap_or_default();
+                format!("child '{name}' ended {} ago: {}", seconds(t.ended), t.failure.kind)
+            };
+            found.evidence.extend(ends.iter().map(told));
+            return found;
         }
         let by = |role| self.sas.iter().any(|sa| up(sa) && sa.role == role && sa.state == IkeState::Established);
         if by(Role::Initiator) && by(Role::Responder) {

@@ -28,7 +28,7 @@ pub use live::{CertificateUse, Live, LiveCertificate, LiveChild, LiveConnection,
 pub use observed::{NOTIFY_DATA, ObservedInside, ObservedMessage, ObservedNotify, ObservedSa, ObservedTooBig};
 pub use observed::{ObservedUnreachable, Unreachable};
 pub use probe::{Probe, ProbeOutcome};
-pub use selector::{InvalidSelector, MAX_PAIRS, TrafficSelector, narrow, pairs};
+pub use selector::{InvalidSelector, MAX_PAIRS, MOST_SELECTORS, TrafficSelector, narrow, pairs};
 pub use snapshot::{
     ChildSnapshot, ChildState, DELETED, ExchangeMode, Heard, IkeState, NatState, Rekeying, Retransmissions, SaSnapshot,
     Tombstone, UNREADABLE, UNREADABLE_TEXT,

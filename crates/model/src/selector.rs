@@ -197,6 +197,9 @@ pub fn narrow(ours: &[TrafficSelector], theirs: &[TrafficSelector]) -> Vec<Traff
     narrowed
 }
 
+/// The most selectors that one side of a Child SA may have: their number is one octet of the payload (RFC 7296 section 3.13).
+pub const MOST_SELECTORS: usize = u8::MAX as usize;
+
 /// The most pairs of networks that a Child SA may have ([`pairs`]): what is looked up for each packet and installed at once
 /// must not be for a peer to choose. RFC 7296 allows 255 ranges on either side, each of them up to 254 networks.
 pub const MAX_PAIRS: u64 = 1024;

@@ -356,6 +356,10 @@ fn choose_among(
                 continue;
             }
         }
+        // What is cut by selectors of ours may be more pieces than the answer has room for. Those that the peer names first stay:
+        // a responder takes any part (RFC 7296 section 2.9).
+        agreed_ts.local.truncate(model::MOST_SELECTORS);
+        agreed_ts.remote.truncate(model::MOST_SELECTORS);
         if agreed_ts.local.is_empty() || agreed_ts.remote.is_empty() {
             closest.get_or_insert_with(|| {
                 let kind = FailureKind::TsUnacceptable {
@@ -400,6 +404,12 @@ fn choose_among(
         };
         (None, kind)
     }))
+}
+
+/// The SPI by which the initiator receives, of the proposal that is chosen. Zero is none (RFC 4303 section 2.1).
+pub(crate) fn offered_spi(offered: &[wire_v2::Proposal], chosen: u8) -> Option<u32> {
+    let chosen = offered.iter().find(|proposal| proposal.number == chosen);
+    chosen.and_then(wire_v2::Proposal::child_spi).filter(|spi| *spi != 0)
 }
 
 /// A peer within our own selectors may ask for any number of pieces of them.

@@ -134,6 +134,8 @@ pub struct Endpoint {
     half_open_v1: usize,
     gate: Gate,
     tombstones: VecDeque<Tombstone>,
+    /// SAs that are over, the oldest first; some may be forgotten already.
+    closed: VecDeque<SaId>,
     names: Names,
     traps: BTreeMap<SaId, traps::Trap>,
     shunts: BTreeMap<SaId, ShuntInstall>,
@@ -161,6 +163,7 @@ impl Endpoint {
             half_open_v1: 0,
             gate: Gate::new(),
             tombstones: VecDeque::new(),
+            closed: VecDeque::new(),
             names: Names::default(),
             traps: BTreeMap::new(),
             shunts: BTreeMap::new(),
@@ -713,6 +716,7 @@ impl Endpoint {
         }
         let replaces = sa.take_replaces();
         sa.close(cx, now);
+        self.closed.push_back(id);
         cx.event(Event::Ended(Box::new(tombstone)));
         if let (Some(kind), Some(old)) = (revoked, replaces) {
             self.cut_off(now, old, kind);
@@ -741,6 +745,7 @@ impl Endpoint {
         } else if breaking {
             self.make_after_break(now, id, at);
         }
+        self.forget_oldest();
     }
 
     fn forget(&mut self, id: SaId) {

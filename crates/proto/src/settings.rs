@@ -77,6 +77,9 @@ pub struct Settings {
     pub workers: u32,
     /// How many SAs that ended are remembered.
     pub tombstones: usize,
+    /// So many SAs that are over stay at once to answer a repetition of the peer's last request; of more the oldest are forgotten
+    /// before their time.
+    pub closed: usize,
 }
 
 impl Default for Settings {
@@ -114,6 +117,7 @@ impl Default for Settings {
             worker: 0,
             workers: 1,
             tombstones: 256,
+            closed: 4096,
         }
     }
 }

@@ -284,6 +284,35 @@ fn a_malformed_request_ends_the_sa_with_invalid_syntax() {
     assert!(!scene.established() && scene.sim.plane(scene.node).installed().count() == 0);
 }
 
+/// Who can have SAs end as fast as it begins them does not fill the memory with what is kept to answer a repetition.
+#[test]
+fn of_sas_that_are_over_a_bounded_number_answers_repetitions() {
+    let mut scene = Scene::new(Role::Initiator);
+    scene.node = scene.sim.add(Site::new("c", "192.0.2.3").to("%any").connection(sim::peer::PROPOSALS).settings(|s| {
+        (s.cookie_threshold_peer, s.block_threshold, s.closed) = (0, 0, 8);
+    }));
+    let to: SocketAddr = "192.0.2.3:500".parse().unwrap();
+    let give = |sim: &mut Sim, bytes: &[u8]| {
+        sim.inject(Datagram { from: peer_address(), to, bytes: bytes.to_vec(), keepalive: false });
+        sim.run_for(30 * MS);
+        std::mem::take(&mut sim.undelivered).into_iter().map(|d| d.bytes).collect::<Vec<_>>()
+    };
+    let mut refused = Vec::new();
+    for seed in 0..20 {
+        let mut peer = Peer::new(Role::Initiator, seed);
+        let bytes = peer.init(&peer.init_parts());
+        let answer = give(&mut scene.sim, &bytes);
+        assert!(peer.take_init(&answer[0]));
+        let parts = peer.auth_parts("a.example", b"another", "192.0.2.1", "192.0.2.3");
+        let bytes = peer.protected(ExchangeType::IKE_AUTH, 1, false, &parts);
+        let answer = give(&mut scene.sim, &bytes);
+        assert_eq!(peer.open(&answer[0]).unwrap().notifies(), [NotifyType::AUTHENTICATION_FAILED.0]);
+        refused.push(bytes);
+    }
+    let answered: Vec<bool> = refused.iter().map(|bytes| !give(&mut scene.sim, bytes).is_empty()).collect();
+    assert_eq!(answered, (0..20).map(|n| n >= 12).collect::<Vec<_>>(), "the latest eight");
+}
+
 /// The other way round: INVALID_SYNTAX as the answer to our request ends the SA here.
 #[test]
 fn invalid_syntax_in_an_answer_ends_the_sa() {
@@ -296,6 +325,21 @@ fn invalid_syntax_in_an_answer_ends_the_sa() {
     let bytes = scene.peer.protected_chain(ExchangeType::INFORMATIONAL, 0, true, chain);
     scene.give(bytes);
     assert!(!scene.established());
+}
+
+/// RFC 7296 section 2.21.2: who answers IKE_AUTH with INVALID_SYNTAX has no IKE SA, though it proves itself in the same message
+/// (charon with `childless = force` does).
+#[test]
+fn invalid_syntax_beside_a_proof_is_no_ike_sa() {
+    let mut scene = Scene::auth_sent();
+    let mut parts = scene.auth_parts();
+    parts.retain(|(kind, _)| ![PayloadType::SA, PayloadType::TSI, PayloadType::TSR].contains(kind));
+    let mut refused = parts.clone();
+    refused.push((PayloadType::NOTIFY, [&[0, 0], &NotifyType::INVALID_SYNTAX.0.to_be_bytes()[..]].concat()));
+    assert!(scene.auth(&refused).is_empty());
+    assert!(!scene.established());
+    let codes: Vec<_> = scene.sim.tombstones(scene.node).iter().map(|t| t.failure.kind.code()).collect();
+    assert_eq!(codes, ["PEER_REFUSED"]);
 }
 
 #[test]
@@ -320,6 +364,8 @@ fn deletes_of_what_is_not_there() {
         assert_eq!(scene.sim.plane(scene.node).installed().count(), left);
         assert!(scene.established());
     }
+    let lines = scene.sim.events(scene.node).filter(|(_, event)| event.log().2.contains("there is none"));
+    assert!((10..30).contains(&lines.count()), "one message does not fill the log");
 }
 
 #[test]

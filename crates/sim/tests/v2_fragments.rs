@@ -147,3 +147,34 @@ fn forged_fragments_are_not_kept_and_do_no_harm() {
     };
     assert!(refused(b) >= from_a as u64 && refused(a) >= from_b as u64, "{} {}", refused(a), refused(b));
 }
+
+/// RFC 7383 section 2.5.2: the path takes less than is configured, and loses what is longer. Either end divides its long messages into
+/// smaller ones when they get no answer, and goes on so.
+#[test]
+fn a_path_that_takes_less_is_found_by_either_end() {
+    let long = |name: &str| format!("{name}.{}.example", ["label"; 40].join("."));
+    for (ours, theirs) in [(true, false), (false, true), (true, true)] {
+        let site = |name: &str, own: &str, peer: &str, is_long: bool| {
+            let site = Site::new(name, own).to(peer).connection("proposals = aes128gcm16-prfsha256-x25519");
+            if is_long { site.local_id(Some(&long(name))) } else { site }
+        };
+        let mut sim = Sim::new(7);
+        let a = sim.add(site("a", "192.0.2.1", "192.0.2.2", ours));
+        let b = sim.add(site("b", "192.0.2.2", "192.0.2.1", theirs));
+        let narrow = |datagram: &Datagram| datagram.bytes.len() <= 576 - 28;
+        sim.set_hook(Some(Box::new(
+            move |_, d| if narrow(d) { vec![(Duration::ZERO, d.clone())] } else { Vec::new() },
+        )));
+        sim.initiate(a, b);
+        let took = sim.run_until(30 * SECOND, |sim| sim.carries(a, b));
+        assert!(took.is_some(), "{ours} {theirs}: {:?}", sim.tombstones(a));
+        // What follows is small from the beginning.
+        let sent = sim.wire.len();
+        let child = proto::Selection { child: Some("net".into()), ..proto::Selection::default() };
+        let (maker, rekeyed) =
+            (if ours { a } else { b }, |sim: &Sim| sim.plane(a).installs == 2 && sim.plane(b).installs == 2);
+        sim.with(maker, |endpoint, now| endpoint.rekey(now, &child));
+        assert!(sim.run_until(SECOND, rekeyed).is_some());
+        assert!(sim.wire[sent..].iter().all(|(_, datagram)| narrow(datagram)));
+    }
+}

@@ -30,9 +30,13 @@ struct Scene {
 impl Scene {
     /// A tunnel that the endpoint (192.0.2.2) or the peer (192.0.2.1) began.
     fn up(endpoint_began: bool) -> Self {
+        Self::with(endpoint_began, Site::new("b", "192.0.2.2"))
+    }
+
+    /// The same with more in the endpoint's configuration.
+    fn with(endpoint_began: bool, site: Site) -> Self {
         let mut sim = Sim::new(1);
-        let site =
-            Site::new("b", "192.0.2.2").to("192.0.2.1").connection(sim::peer::PROPOSALS).connection("mobike = no");
+        let site = site.to("192.0.2.1").connection(sim::peer::PROPOSALS).connection("mobike = no");
         let node = sim.add(site.child("esp_proposals = aes128gcm16,aes128gcm16-ecp256"));
         let peer = Peer::new(if endpoint_began { Role::Responder } else { Role::Initiator }, 5);
         let mut scene = Self { sim, node, peer, next: if endpoint_began { 0 } else { 2 } };
@@ -486,4 +490,106 @@ fn a_peer_cannot_make_child_sas_without_end() {
     });
     assert_eq!(made.count(), 63);
     assert_eq!(scene.sim.plane(scene.node).installed().count(), 64);
+}
+
+/// RFC 7296 section 3.13: the number of selectors is one octet. Cut by our own, those of a peer are more.
+#[test]
+fn an_answer_has_no_more_selectors_than_there_is_room_for() {
+    let site = Site::new("b", "192.0.2.2").child("local_ts = 192.0.2.2,10.0.0.0/25,10.0.0.128/25");
+    let mut scene = Scene::with(false, site);
+    let [any, host] = ["10.0.0.0/24", PEER_TS].map(|text| text.parse::<TrafficSelector>().unwrap());
+    let ports = (1..=255).map(|port| TrafficSelector { protocol: 17, start_port: port, end_port: port, ..any });
+    let mut chain = ChainBuilder::new();
+    chain.sa(&[proposal(ProposalProtocol::Esp, "aes128gcm16", &SPI)]);
+    chain.nonce(&[7; 32]);
+    chain.ts_i(&[host.into()]);
+    chain.ts_r(&ports.map(wire::v2::TrafficSelector::from).collect::<Vec<_>>());
+    let answer = scene.ask(chain);
+    let (_, tsr) = answer.parts.iter().find(|(kind, _)| *kind == PayloadType::TSR).expect("a Child SA");
+    assert_eq!((tsr[0], tsr.len()), (255, 4 + 255 * 16));
+    assert!(answer.notifies().contains(&NotifyType::ADDITIONAL_TS_POSSIBLE.0));
+    let installed =
+        scene.sim.plane(scene.node).installed().find(|i| i.outbound.spi == u32::from_be_bytes(SPI)).unwrap();
+    assert_eq!(installed.local_ts.len(), 255);
+}
+
+/// RFC 4303 section 2.1: the SPI zero is never on the wire. Here it stands for none yet.
+#[test]
+fn the_spi_zero_names_nothing_and_makes_nothing() {
+    let mut scene = Scene::up(true);
+    let request = scene.rekey(true);
+    let sent = scene.answer(&request, notify(NotifyType::CHILD_SA_NOT_FOUND, &[]));
+    let asked = sent.into_iter().next().expect("a request for a new one");
+    let mut delete = ChainBuilder::new();
+    delete.delete(ProtocolId::ESP, &[[0; 4]]);
+    let bytes = scene.peer.protected_chain(ExchangeType::INFORMATIONAL, scene.next, false, delete);
+    scene.next += 1;
+    let sent = scene.give(bytes);
+    assert!(!scene.open(&sent)[0].has(PayloadType::DELETE), "there is none");
+    assert!(scene.answer(&asked, child(None, "aes128gcm16", OUR_TS, PEER_TS)).is_empty());
+    assert_eq!(scene.sim.plane(scene.node).installed().count(), 1, "what was asked for is made");
+    let mut scene = Scene::up(false);
+    for rekeyed in [None, Some(scene.peer.esp_spi)] {
+        let answer = scene.ask(child_with([0; 4], rekeyed, "aes128gcm16", PEER_TS, OUR_TS));
+        assert_eq!(answer.notifies(), [NotifyType::NO_PROPOSAL_CHOSEN.0]);
+        assert!(scene.untouched());
+    }
+}
+
+/// A rekeying of an SA of AH with the SPI of one of ESP, and proposals of the other protocol.
+#[test]
+fn what_is_for_another_protocol_is_refused() {
+    let mut scene = Scene::up(false);
+    let mut chain = ChainBuilder::new();
+    chain.notify(ProtocolId::AH, &scene.peer.esp_spi.to_be_bytes(), NotifyType::REKEY_SA, &[]);
+    chain.sa(&[proposal(ProposalProtocol::Esp, "aes128gcm16", &SPI)]);
+    chain.nonce(&[7; 32]);
+    chain.ts_i(&[PEER_TS.parse::<TrafficSelector>().unwrap().into()]);
+    chain.ts_r(&[OUR_TS.parse::<TrafficSelector>().unwrap().into()]);
+    assert_eq!(scene.ask(chain).notifies(), [NotifyType::CHILD_SA_NOT_FOUND.0]);
+    assert!(scene.untouched());
+    let mut chain = ChainBuilder::new();
+    chain.sa(&[proposal(ProposalProtocol::Esp, "aes128gcm16-x25519", &SPI)]);
+    chain.nonce(&[7; 32]);
+    chain.ke(KeyExchangeId::CURVE_25519, &[9; 32]);
+    assert_eq!(scene.ask(chain).notifies(), [NotifyType::NO_PROPOSAL_CHOSEN.0]);
+    assert!(scene.untouched());
+    let mut chain = ChainBuilder::new();
+    chain.sa(&[proposal(ProposalProtocol::Ike, "aes128gcm16-prfsha256-x25519", &[1; 8])]);
+    chain.nonce(&[7; 32]);
+    chain.ts_i(&[PEER_TS.parse::<TrafficSelector>().unwrap().into()]);
+    chain.ts_r(&[OUR_TS.parse::<TrafficSelector>().unwrap().into()]);
+    assert_eq!(scene.ask(chain).notifies(), [NotifyType::NO_PROPOSAL_CHOSEN.0]);
+    assert!(scene.untouched());
+}
+
+/// Both ends replace the IKE SA at once, and the answer to our request cannot be used: the peer's is the one, and serves.
+#[test]
+fn of_two_ike_sas_the_peers_has_the_child_sas_where_the_answer_for_ours_makes_no_sense() {
+    for without_ke in [false, true] {
+        let mut scene = Scene::up(true);
+        let request = scene.rekey(false);
+        let mut theirs = Peer::new(Role::Initiator, 9);
+        let reply = scene.ask(theirs.rekey_chain());
+        assert!(theirs.take_rekey(&scene.peer, &reply));
+        let mut chain = ChainBuilder::new();
+        chain.sa(&[proposal(ProposalProtocol::Ike, "aes256-sha256-modp2048", &[2; 8])]);
+        chain.nonce(&[0; 32]);
+        if !without_ke {
+            chain.ke(KeyExchangeId::CURVE_25519, Peer::new(Role::Responder, 8).public());
+        }
+        let (exchange, id) = (request.header.exchange, request.header.message_id);
+        let bytes = scene.peer.protected_chain(exchange, id, true, chain);
+        scene.give(bytes);
+        (scene.peer, scene.next) = (theirs, 0);
+        scene.sim.run_for(100_000 * MS);
+        let mut left = scene.sim.snapshots(scene.node);
+        left.retain(|sa| sa.state != IkeState::Deleting); // the old one, of which the peer confirms nothing
+        assert_eq!(
+            left.iter().map(|sa| (sa.state, sa.children.len())).collect::<Vec<_>>(),
+            [(IkeState::Established, 1)]
+        );
+        let spi = scene.sim.plane(scene.node).installed().next().unwrap().outbound.spi;
+        assert!(scene.ask(child(Some(spi), "aes128gcm16", PEER_TS, OUR_TS)).has(PayloadType::NONCE), "{without_ke}");
+    }
 }

@@ -26,6 +26,20 @@ impl Endpoint {
         all.map(|t| latest(&with_age(t), t.child.is_none() || told.insert((t.sa.id, &t.child)))).collect()
     }
 
+    /// Whoever has keys can have SAs end as fast as it makes them: those that are over take no more than their share of memory.
+    pub(super) fn forget_oldest(&mut self) {
+        while let Some(oldest) = self.closed.front().copied() {
+            let there = self.sas.get(&oldest).is_some_and(IkeSa::is_closed);
+            if there && self.closed.len() <= self.cx.settings.closed.max(1) {
+                return;
+            }
+            self.closed.pop_front();
+            if there {
+                self.forget(oldest);
+            }
+        }
+    }
+
     /// Remembers why an SA ended. Strangers' first messages share one place per address and reason, so that a flood of
     /// them cannot wash out what matters.
     pub(super) fn bury(&mut self, tombstone: Tombstone) {

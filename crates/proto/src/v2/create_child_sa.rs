@@ -150,7 +150,8 @@ pub(crate) fn only_for(sa: &mut IkeSa, selectors: Selectors) {
 /// narrows does not leave it out.
 pub(super) fn with_trigger(ts: &Selectors, trigger: Option<(TrafficSelector, TrafficSelector)>) -> Selectors {
     let mut all = ts.clone();
-    if let Some((local, remote)) = trigger {
+    let room = |list: &[TrafficSelector]| list.len() < model::MOST_SELECTORS;
+    if let Some((local, remote)) = trigger.filter(|_| room(&ts.local) && room(&ts.remote)) {
         all.local.insert(0, local);
         all.remote.insert(0, remote);
     }
@@ -757,7 +758,7 @@ fn serve(
         sa.log(cx, "IKE", 1, "the peer asks for the Child SA that we ask for: ours is made".to_string());
         return Err(Refusal::plain(NotifyType::TEMPORARY_FAILURE));
     }
-    let spi_out = offered.iter().find(|p| p.number == agreed.number).and_then(wire::v2::Proposal::child_spi);
+    let spi_out = child::offered_spi(offered, agreed.number);
     let exchanged = exchange(cx, agreed.suite.key_exchange, chain.ke())?;
     let nonce_r = cx.random::<NONCE_LEN>().to_vec();
     let (public, shared) = exchanged.map_or((None, None), |(k, shared)| (Some(k), Some(shared)));

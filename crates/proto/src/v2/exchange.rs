@@ -6,7 +6,7 @@
 //! request of the peer is served whatever we wait for.
 
 use super::create_child_sa::Creating;
-use super::fragments::{self, Whole};
+use super::fragments::{self, Divisible, Sealed, Whole};
 use super::keys::Keys;
 use super::mobility::{self, COOKIE_LEN};
 use super::outstanding::{LAST_ID, LAST_IDS};
@@ -32,6 +32,10 @@ pub(crate) struct Pending {
     pub exchange: ExchangeType,
     /// The message, in one datagram or in fragments.
     pub message: Vec<Vec<u8>>,
+    /// What it is made of, if it may have to be divided into smaller fragments.
+    pub whole: Option<Box<Divisible>>,
+    /// How often it was sent before it was divided again, from which all begins anew.
+    pub before: u32,
     /// How often it was sent again.
     pub resent: u32,
     pub since: Instant,
@@ -174,6 +178,10 @@ impl IkeSa {
             };
             match repeated {
                 Ok(reply) => {
+                    let whole = self.replies.take_divisible(header.message_id);
+                    let smaller = whole.and_then(|whole| self.divide_again(cx, *whole));
+                    let reply =
+                        smaller.inspect(|smaller| self.replies.divided(header.message_id, smaller)).unwrap_or(reply);
                     self.retransmissions.answered += 1;
                     self.datagrams_out += 1;
                     self.log(
@@ -373,8 +381,13 @@ impl IkeSa {
         self.arm(cx);
         let probed = mobility::probes(pending.resent);
         let verdict = match checked {
-            // RFC 7296 section 2.21: the peer took the request for done; an answer that makes no sense ends the SA.
-            Err(kind) => Verdict::End(kind),
+            // RFC 7296 section 2.21: the peer took the request for done; an answer that makes no sense ends the SA, but not the
+            // one that the peer has made in its place.
+            Err(kind) => {
+                let heir = pending.creating.and_then(|creating| creating.crossing_ike());
+                self.replaced_by = self.replaced_by.or(heir);
+                Verdict::End(kind)
+            }
             Ok((chain, rule)) => {
                 let response = Request { chain: &chain, rule, path };
                 let verdict = match (pending.task, pending.creating) {
@@ -445,10 +458,8 @@ impl IkeSa {
 
     fn answer(&mut self, cx: &mut Context, header: &Header, request: &[u8], chain: ChainBuilder, path: Path) {
         let reply_header = self.header(header.exchange, header.message_id, true);
-        let limit = self.fragment_limit(cx);
-        let Some(keys) = self.keys_mut() else { return };
-        let reply = keys.seal(reply_header, chain, limit, &mut *cx.rng);
-        self.replies.remember(header.message_id, request, &reply);
+        let Some(Sealed { datagrams: reply, whole }) = self.seal(cx, reply_header, chain) else { return };
+        self.replies.remember(header.message_id, request, &reply, whole);
         self.datagrams_out += 1;
         count_out(cx, &reply_header);
         cx.transmit_all(path.local, path.remote, reply);
@@ -483,13 +494,12 @@ impl IkeSa {
             chain.at_least(crash::LEAST_CONTENT);
         }
         let header = self.header(exchange, message_id, false);
-        let limit = self.fragment_limit(cx);
-        let Some(keys) = self.keys_mut() else { return };
-        let message = keys.seal(header, chain, limit, &mut *cx.rng);
+        let Some(Sealed { datagrams: message, whole }) = self.seal(cx, header, chain) else { return };
         self.next_request = self.next_request.saturating_add(1);
-        let (creating, due) = (creating.map(Box::new), None);
+        let (creating, due, since) = (creating.map(Box::new), None, now);
+        let (before, resent) = (0, 0);
         let pending =
-            Pending { message_id, exchange, message, resent: 0, since: now, waiting_for, task, due, creating };
+            Pending { message_id, exchange, message, whole, before, resent, since, waiting_for, task, due, creating };
         self.begin(cx, now, pending);
     }
 
@@ -538,12 +548,19 @@ impl IkeSa {
                 // It was to end anyway; that the peer is gone too must not bring it back (`dpd_action`).
                 return Verdict::End(reason.clone());
             }
-            let (sent, over) = (resent, now.since(pending.since));
+            let (sent, over) = (pending.before + resent, now.since(pending.since));
             let answered_before = self.established.is_some();
             return Verdict::End(FailureKind::NoAnswer { waiting_for, to: self.remote, sent, over, answered_before });
         }
+        let whole = pending.whole.take_if(|_| resent == fragments::SMALLER_AFTER);
+        let smaller = whole.and_then(|whole| self.divide_again(cx, *whole));
+        let Some(pending) = self.pending.iter_mut().find(|p| p.message_id == message_id) else { return Verdict::Keep };
+        if let Some(smaller) = smaller {
+            // RFC 7383 section 2.5.2: the retransmission timers start over.
+            (pending.message, pending.before, pending.resent) = (smaller, resent, 0);
+        }
         let message = pending.message.clone();
-        pending.due = next_time(cx, now, resent);
+        pending.due = next_time(cx, now, pending.resent);
         self.retransmissions.sent = self.pending.resent();
         self.retransmissions.total += 1;
         self.datagrams_out += 1;

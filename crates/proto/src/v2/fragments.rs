@@ -6,6 +6,9 @@
 //! HDR, SKF(3 of 3) {...}             -->
 //! ```
 //!
+//! Where long messages get no answer the path may take less than is configured, and what is too long for it, or divided by IP, is
+//! lost: after some repetitions they go in the smallest datagrams (section 2.5.2).
+//!
 //! What is kept are requests and responses in the making within the windows (RFC 7296 section 2.3), each limited in octets
 //! and in fragments.
 
@@ -16,7 +19,7 @@ use crate::context::Context;
 use config::Fragmentation;
 use model::DropReason;
 use std::net::IpAddr;
-use wire::v2::{Payload, parse_chain};
+use wire::v2::{ChainBuilder, Payload, parse_chain};
 use wire::{ExchangeType, HEADER_LEN, Header, PayloadType};
 
 /// The longest message that is put together: what strongSwan takes for a message (`max_packet`) and some more.
@@ -29,6 +32,22 @@ const LEAST_DATAGRAM_V4: usize = 576;
 const LEAST_DATAGRAM_V6: usize = 1280;
 /// Less than this leaves no room for anything.
 const LEAST_MESSAGE: usize = 128;
+
+/// After so many repetitions a long message goes in smaller fragments.
+pub(super) const SMALLER_AFTER: u32 = 2;
+
+/// What a message of ours is made of that may have to be divided again.
+pub(crate) struct Divisible {
+    header: Header,
+    chain: ChainBuilder,
+}
+
+/// A message of ours on its way.
+pub(super) struct Sealed {
+    pub datagrams: Vec<Vec<u8>>,
+    /// What it is made of, if its datagrams are longer than every path takes.
+    pub whole: Option<Box<Divisible>>,
+}
 
 /// A message put together from its fragments.
 #[derive(Debug, PartialEq, Eq)]
@@ -164,6 +183,30 @@ impl IkeSa {
             && self.keys().is_some_and(|keys| keys.open_fragment(&mut message, HEADER_LEN).is_ok())
     }
 
+    /// Seals a message of ours; `None` without keys.
+    pub(super) fn seal(&mut self, cx: &mut Context, header: Header, chain: ChainBuilder) -> Option<Sealed> {
+        let (limit, least) = (self.fragment_limit(cx), self.least_limit(cx));
+        let kept = limit.is_some_and(|limit| limit > least).then(|| chain.clone());
+        let datagrams = self.keys_mut()?.seal(header, chain, limit, &mut *cx.rng);
+        let kept = kept.filter(|_| datagrams.iter().any(|datagram| datagram.len() > least));
+        Some(Sealed { datagrams, whole: kept.map(|chain| Box::new(Divisible { header, chain })) })
+    }
+
+    /// The same message in the smallest fragments, as all that follow (RFC 7383 section 2.5.2). Their number is larger than before,
+    /// by which the peer knows them.
+    pub(super) fn divide_again(&mut self, cx: &mut Context, message: Divisible) -> Option<Vec<Vec<u8>>> {
+        let least = self.least_limit(cx);
+        let Divisible { header, chain } = message;
+        let message = self.keys_mut()?.seal(header, chain, Some(least), &mut *cx.rng);
+        self.narrow_path = true;
+        self.log(cx, "IKE", 1, format!("no answer to a long message: in fragments of {least} octets from now on"));
+        Some(message)
+    }
+
+    fn least_limit(&self, cx: &Context) -> usize {
+        message_limit(0, self.remote.ip(), self.remote.port() != cx.settings.port)
+    }
+
     /// How long a message of ours may be before it is sent in fragments; `None` where it is not to be divided.
     pub(super) fn fragment_limit(&self, cx: &Context) -> Option<usize> {
         // `force` is about IKEv1; here nothing can be forced upon a peer that has not announced it.
@@ -171,8 +214,12 @@ impl IkeSa {
             .connection
             .as_ref()
             .is_none_or(|c| matches!(c.fragmentation, Fragmentation::Yes | Fragmentation::Force));
-        (self.fragments && wanted)
-            .then(|| message_limit(cx.settings.fragment_size, self.remote.ip(), self.remote.port() != cx.settings.port))
+        let size = cx.settings.fragment_size;
+        let usual = || message_limit(size, self.remote.ip(), self.remote.port() != cx.settings.port);
+        (self.fragments && wanted).then(|| match self.narrow_path {
+            true => usual().min(self.least_limit(cx)),
+            false => usual(),
+        })
     }
 }
 

@@ -286,6 +286,17 @@ pub(super) fn response(sa: &mut IkeSa, cx: &mut Context, now: Instant, response:
         }
     };
     sa.log(cx, "IKE", 1, format!("authentication of '{remote}' with {how} successful"));
+    if chain.error().is_some_and(|error| error.kind == NotifyType::INVALID_SYNTAX) {
+        // RFC 7296 section 2.21.2: whatever else the answer has, the responder has forgotten the IKE SA, as charon which takes
+        // childless ones only (`childless = force`).
+        let (phase, notify) = (model::Phase::Ike, NotifyType::INVALID_SYNTAX);
+        if sa.peer_does_childless && !sa.children.is_empty() {
+            let text =
+                "the peer may want the Child SA in an exchange of its own (RFC 6023): childless = prefer does so";
+            sa.log(cx, "IKE", 1, text.to_string());
+        }
+        return Verdict::End(FailureKind::PeerRefused { phase, notify });
+    }
     let (nonce_i, nonce_r) = (auth_nonces(&sa.state).0, auth_nonces(&sa.state).1);
     let childless = matches!(&sa.state, State::AuthSent(auth) if auth.childless);
     sa.become_established(cx);
@@ -781,10 +792,10 @@ fn first_child(
     let transport = transport_wish(sa, chain);
     let (index, agreed) = child::choose(connection, &sa.ends(), offered, &tsi, &tsr, transport)?;
     let agreed = heard(agreed, chain);
-    let spi_out = offered.iter().find(|p| p.number == agreed.number).and_then(wire::v2::Proposal::child_spi);
+    let spi_out = child::offered_spi(offered, agreed.number);
     let keys = sa.keys().and_then(|k| child_keys(k, &agreed.suite, None, nonces));
     let (Some(config), Some(spi_out), Some(keys)) = (connection.children.get(index), spi_out, keys) else {
-        let missing = "an SPI of four octets in the chosen proposal".to_string();
+        let missing = "an SPI of four octets, not zero, in the chosen proposal".to_string();
         return Err((Some(index), FailureKind::MessageInvalid { rule: RuleId::IkeAuthRequest, missing }));
     };
     let mut new = ChildSa::larval(cx, config, agreed.selectors.clone());

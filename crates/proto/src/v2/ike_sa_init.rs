@@ -147,6 +147,8 @@ fn send(sa: &mut IkeSa, cx: &mut Context, now: Instant) {
         message_id: 0,
         exchange: ExchangeType::IKE_SA_INIT,
         message: vec![request],
+        whole: None,
+        before: 0,
         resent: 0,
         since: now,
         waiting_for: RuleId::IkeSaInitResponse,
@@ -598,7 +600,7 @@ pub(crate) fn respond(cx: &mut Context, now: Instant, first: FirstMessage<'_>) -
     if let [only] = first.candidates.as_slice() {
         sa.connection = Some(Arc::clone(only));
     }
-    sa.replies.remember(0, first.datagram, std::slice::from_ref(&response));
+    sa.replies.remember(0, first.datagram, std::slice::from_ref(&response), None);
     sa.unproven = (first.datagram.len(), response.len());
     sa.datagrams_in = 1;
     sa.datagrams_out = 1;

@@ -41,8 +41,16 @@ pub(super) fn request(
                 verdict = Verdict::End(reason);
             }
             ProtocolId::ESP => {
-                let gone: Vec<u32> =
-                    delete.child_spis().filter_map(|spi| delete_by_peer_spi(sa, cx, now, spi)).collect();
+                let (mut gone, mut unknown) = (Vec::new(), 0);
+                for spi in delete.child_spis() {
+                    match by_peer_spi(sa, spi) {
+                        Some(child) => gone.extend(delete_by_peer(sa, cx, now, child)),
+                        None => {
+                            unknown += 1;
+                            note_unknown(sa, cx, spi, unknown);
+                        }
+                    }
+                }
                 let spis: Vec<[u8; 4]> = gone.iter().map(|spi| spi.to_be_bytes()).collect();
                 if !spis.is_empty() {
                     // Section 1.4.1: the answer names the paired SAs going in the other direction.
@@ -71,16 +79,30 @@ pub(super) fn request(
     (reply, verdict)
 }
 
-/// The peer deletes the Child SA to which it receives by `spi`. Returns our inbound SPI.
-fn delete_by_peer_spi(sa: &mut IkeSa, cx: &mut Context, now: Instant, spi: u32) -> Option<u32> {
-    let Some(child) = sa.children.iter().find(|c| c.spi_out == spi).map(|c| c.id) else {
-        sa.log(cx, "IKE", 1, format!("the peer deletes the Child SA with SPI {spi:08x}: there is none"));
-        // The answer to any of our requests may bring it.
-        for creating in sa.pending.creating_mut().filter(|c| c.gone.len() < MAX_GONE) {
-            creating.gone.push(spi);
+/// The Child SA to which the peer receives by `spi`.
+fn by_peer_spi(sa: &IkeSa, spi: u32) -> Option<SaId> {
+    sa.children.iter().find(|c| c.is_installed() && c.spi_out == spi).map(|c| c.id)
+}
+
+/// The peer deletes a Child SA that is not there, the so manieth in one message: a Delete has room for 16,000.
+fn note_unknown(sa: &mut IkeSa, cx: &mut Context, spi: u32, number: usize) {
+    match number {
+        0..=MAX_GONE => {
+            sa.log(cx, "IKE", 1, format!("the peer deletes the Child SA with SPI {spi:08x}: there is none"));
         }
-        return None;
-    };
+        _ if number == MAX_GONE + 1 => {
+            sa.log(cx, "IKE", 1, "and more of which there is none: they are not told one by one".to_string());
+        }
+        _ => {}
+    }
+    // The answer to any of our requests may bring it.
+    for creating in sa.pending.creating_mut().filter(|c| c.gone.len() < MAX_GONE) {
+        creating.gone.push(spi);
+    }
+}
+
+/// The peer deletes a Child SA. Returns our inbound SPI.
+fn delete_by_peer(sa: &mut IkeSa, cx: &mut Context, now: Instant, child: SaId) -> Option<u32> {
     let spi_in = sa.children.iter().find(|c| c.id == child).map(|c| c.spi_in);
     // Section 1.4.1: if we deleted it at the same time, the SPI is not named in the answer.
     let ours_too = sa.pending.tasks().any(|task| matches!(task, Task::DeleteChild { spi, .. } if Some(*spi) == spi_in));

@@ -141,6 +141,7 @@ impl IkeSa {
         }
         self.log(cx, "NET", 1, format!("moving from {}...{} to {local}...{remote}", from.0, from.1));
         (self.local, self.remote) = to;
+        self.narrow_path = false; // another path takes what that takes
         self.note_peer(cx);
         if from.0.ip() != local.ip() {
             for address in &self.virtual_addresses.own {

@@ -124,6 +124,8 @@ mod tests {
             message_id,
             exchange: ExchangeType::INFORMATIONAL,
             message: Vec::new(),
+            whole: None,
+            before: 0,
             resent: message_id,
             since: Instant::ZERO,
             waiting_for: RuleId::InformationalResponse,

@@ -96,6 +96,7 @@ fn successor(sa: &IkeSa, cx: &mut Context, now: Instant, made: &Made, nonces: (&
     new.suite = Some(made.suite);
     new.nat = sa.nat;
     new.fragments = sa.fragments; // RFC 7383 section 2.3 asks in IKE_SA_INIT only
+    new.narrow_path = sa.narrow_path;
     new.local_id = sa.local_id.clone();
     new.remote_id = sa.remote_id.clone();
     new.mobility = mobility::inherited(sa);
@@ -176,7 +177,14 @@ pub(super) fn response(
         return Verdict::Keep; // the row requires them
     };
     // What the peer made with such an answer cannot be used: the whole IKE SA ends, the peer hears it and forgets both.
+    let made_by_peer = crossing.as_ref().map(|c| c.made);
     let end = |sa: &mut IkeSa, cx: &mut Context, kind: FailureKind| {
+        if let Some(heir) = made_by_peer {
+            // What it made in an exchange of its own can: that is the one.
+            sa.log(cx, "IKE", 1, format!("the IKE SA is as the peer rekeyed it, our rekeying failed: {kind}"));
+            inherit(sa, cx, heir);
+            return Verdict::Keep;
+        }
         sa.queue.clear();
         sa.enqueue(cx, now, Task::DeleteIke { reason: kind });
         Verdict::Keep

@@ -154,6 +154,8 @@ pub(crate) struct IkeSa {
     pub replies: Replies,
     /// Whether the peer takes fragments (RFC 7383).
     pub fragments: bool,
+    /// Long messages did not arrive: they go in the smallest fragments.
+    pub(super) narrow_path: bool,
     /// The peer's answers of which not all fragments are here, by message ID: of requests under way only.
     pub(super) partial_responses: BTreeMap<u32, Reassembly>,
     /// Child SAs for which the peer wants another key exchange, and how often it has (INVALID_KE_PAYLOAD).
@@ -234,6 +236,7 @@ impl IkeSa {
             next_request: 0,
             replies: Replies::default(),
             fragments: false,
+            narrow_path: false,
             partial_responses: BTreeMap::new(),
             other_groups: BTreeMap::new(),
             children: Vec::new(),

@@ -31,9 +31,10 @@ pub(super) fn selectors(list: Option<&[wire::v2::TrafficSelector]>) -> Vec<Traff
     list.unwrap_or_default().iter().map(|ts| TrafficSelector::from(*ts)).collect()
 }
 
-/// The contents of a TS payload.
+/// The contents of a TS payload, which has room for so many: the configuration has no more but where `dynamic` stands for several
+/// addresses.
 pub(super) fn on_wire(list: &[TrafficSelector]) -> Vec<wire::v2::TrafficSelector> {
-    list.iter().map(|ts| wire::v2::TrafficSelector::from(*ts)).collect()
+    list.iter().take(model::MOST_SELECTORS).map(|ts| wire::v2::TrafficSelector::from(*ts)).collect()
 }
 
 /// The mode that we ask for: transport where the child wants it and its selectors are those of the two hosts.

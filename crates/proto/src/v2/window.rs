@@ -4,7 +4,7 @@
 //! SET_WINDOW_SIZE takes them in any order, and keeps as many answers.
 
 use super::exchange::Verdict;
-use super::fragments::Reassembly;
+use super::fragments::{Divisible, Reassembly, SMALLER_AFTER};
 use super::sa::IkeSa;
 use crate::context::Context;
 use model::DropReason;
@@ -30,6 +30,8 @@ pub(super) fn fingerprint(message: &[u8]) -> &[u8] {
 struct Answered {
     request: Vec<u8>,
     reply: Vec<Vec<u8>>,
+    /// What the reply is made of, if it may have to be divided into smaller fragments.
+    whole: Option<Box<Divisible>>,
     repeated: u32,
 }
 
@@ -68,8 +70,9 @@ impl Replies {
     }
 
     /// Keeps the answer to a request.
-    pub fn remember(&mut self, message_id: u32, request: &[u8], reply: &[Vec<u8>]) {
-        let answered = Answered { request: fingerprint(request).to_vec(), reply: reply.to_vec(), repeated: 0 };
+    pub fn remember(&mut self, message_id: u32, request: &[u8], reply: &[Vec<u8>], whole: Option<Box<Divisible>>) {
+        let (request, reply) = (fingerprint(request).to_vec(), reply.to_vec());
+        let answered = Answered { request, reply, whole, repeated: 0 };
         self.answered.insert(message_id, answered);
         self.partial.remove(&message_id);
         // The last message ID is never left behind: an IKE SA ends long before (RFC 7296 section 2.2).
@@ -100,6 +103,22 @@ impl Replies {
         }
         answered.repeated += 1;
         Ok(answered.reply.clone())
+    }
+
+    /// What an answer is made of that was given so often that its datagrams may be too long for the path.
+    pub fn take_divisible(&mut self, message_id: u32) -> Option<Box<Divisible>> {
+        let answered = self.answered.get_mut(&message_id)?;
+        if answered.repeated < SMALLER_AFTER {
+            return None;
+        }
+        answered.whole.take()
+    }
+
+    /// The answer is these datagrams from now on.
+    pub fn divided(&mut self, message_id: u32, reply: &[Vec<u8>]) {
+        if let Some(answered) = self.answered.get_mut(&message_id) {
+            answered.reply = reply.to_vec();
+        }
     }
 
     /// How often a request was answered again.
@@ -139,7 +158,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn answer(replies: &mut Replies, id: u32) {
-        replies.remember(id, &id.to_be_bytes(), &[vec![id as u8]]);
+        replies.remember(id, &id.to_be_bytes(), &[vec![id as u8]], None);
     }
 
     #[test]

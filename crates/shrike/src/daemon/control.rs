@@ -390,8 +390,7 @@ impl Client {
 
     fn terminate(&mut self, core: &mut Core, now: Instant, m: &Message) -> Option<Message> {
         let selection = selection(m);
-        let named = [&selection.ike, &selection.child].iter().any(|n| n.is_some());
-        if !named && selection.ike_id.is_none() && selection.child_id.is_none() {
+        if !names_any(&selection) {
             return Some(schema::refusal("name what to terminate: --ike, --child, --ike-id or --child-id"));
         }
         let children = selection.ike.is_none() && selection.ike_id.is_none();
@@ -431,8 +430,16 @@ fn selection(m: &Message) -> Selection {
 }
 
 /// `rekey`: begins it and says how many SAs are meant; events tell how it goes.
+/// Whether it is about some SAs, and not about all.
+fn names_any(s: &Selection) -> bool {
+    s.ike.is_some() || s.child.is_some() || s.ike_id.is_some() || s.child_id.is_some()
+}
+
 fn rekey(core: &mut Core, now: Instant, m: &Message) -> Message {
     let (selection, anew) = (selection(m), m.get_str("reauth") == Some("yes"));
+    if !names_any(&selection) {
+        return schema::refusal("name what to rekey: --ike, --child, --ike-id or --child-id");
+    }
     if anew && (selection.child.is_some() || selection.child_id.is_some()) {
         return schema::refusal("an IKE SA authenticates, a Child SA does not: name it with --ike or --ike-id");
     }

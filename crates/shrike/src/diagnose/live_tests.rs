@@ -12,6 +12,13 @@ const SECOND: Duration = Duration::from_secs(1);
 /// What is found of a connection with these timers whose IKE SAs come anew every `period` seconds and end for this reason;
 /// `reauth_in` is the time that each had left until it was to authenticate anew.
 fn paced(period: u32, kind: &FailureKind, timers: &[(&str, u64)], reauth_in: Option<Duration>) -> diag::Finding {
+    let found = of_pace(period, kind, timers, reauth_in);
+    assert_eq!(found.id, "flapping", "{found:?}");
+    assert_eq!(found.causes.len(), found.remedy.len());
+    found
+}
+
+fn of_pace(period: u32, kind: &FailureKind, timers: &[(&str, u64)], reauth_in: Option<Duration>) -> diag::Finding {
     let mut sim = Sim::new(7);
     let a = sim.add(Site::new("a", "192.0.2.1").to("192.0.2.2"));
     let b = sim.add(Site::new("b", "192.0.2.2").to("192.0.2.1"));
@@ -39,10 +46,18 @@ fn paced(period: u32, kind: &FailureKind, timers: &[(&str, u64)], reauth_in: Opt
             place: format!("swanctl.conf:7 (connections.gw.{key})"),
         })
         .collect();
-    let found = diag::live(&live).remove(0);
-    assert_eq!(found.id, "flapping", "{found:?}");
-    assert_eq!(found.causes.len(), found.remedy.len());
-    found
+    live.connections[0].ike_lifetime = live.connections[0].timers.iter().map(|timer| timer.time).min();
+    diag::live(&live).remove(0)
+}
+
+/// An IKE SA that is rekeyed as often as its configuration says is well.
+#[test]
+fn a_short_rekey_time_that_is_kept_is_no_fault() {
+    let replaced = FailureKind::Replaced { by: model::SaId(9) };
+    let found = of_pace(10, &replaced, &[("rekey_time", 10)], None);
+    assert_ne!(found.id, "flapping", "{found:?}");
+    paced(10, &replaced, &[("rekey_time", 14_400)], None);
+    paced(5, &replaced, &[("rekey_time", 10)], None);
 }
 
 #[test]
@@ -95,4 +110,22 @@ fn another_version_names_the_line_of_the_connection() {
     let found = diag::live(&over_vici(&sim, b)).remove(0);
     assert_eq!(found.causes, [Cause::IkeVersion], "{found:?}");
     assert!(found.remedy[0].contains(&format!("[{place}]")), "{found:?}");
+}
+
+/// A Child SA that is not there any more is told with its end; one that ended as it was to is not said to be refused.
+#[test]
+fn a_child_that_ended_is_told_with_its_reason() {
+    let mut sim = Sim::new(5);
+    let a = sim.add(Site::new("a", "192.0.2.1").to("192.0.2.2").child("inactivity = 5s"));
+    let b = sim.add(Site::new("b", "192.0.2.2").to("192.0.2.1"));
+    sim.initiate(a, b);
+    sim.run_for(60 * SECOND);
+    for (node, cause, reason) in
+        [(a, &[Cause::NotStarted][..], "no packet for 5 s"), (b, &[Cause::NotStarted, Cause::TrafficSelector], "peer")]
+    {
+        let found = diag::live(&over_vici(&sim, node)).remove(0);
+        assert_eq!(found.causes, cause, "{found:?}");
+        let told = |line: &String| line.contains("'net' ended") && line.contains(reason);
+        assert!(found.evidence.iter().any(told), "{found:?}");
+    }
 }
