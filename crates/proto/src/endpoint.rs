@@ -135,7 +135,7 @@ pub struct Endpoint {
     gate: Gate,
     tombstones: VecDeque<Tombstone>,
     names: Names,
-    traps: BTreeMap<SaId, traps::Trap>,
+    traps: traps::Traps,
     shunts: BTreeMap<SaId, ShuntInstall>,
     /// IKE SAs whose gateway sends us to a host name, of which the addresses are asked for.
     redirects: BTreeMap<SaId, String>,
@@ -162,7 +162,7 @@ impl Endpoint {
             gate: Gate::new(),
             tombstones: VecDeque::new(),
             names: Names::default(),
-            traps: BTreeMap::new(),
+            traps: traps::Traps::default(),
             shunts: BTreeMap::new(),
             redirects: BTreeMap::new(),
             twins: twins::Twins::default(),
@@ -185,7 +185,7 @@ impl Endpoint {
         }
         self.carry_out_effects(now);
         #[cfg(debug_assertions)]
-        assert!(self.sas.is_consistent());
+        assert!(self.sas.is_consistent() && self.traps.is_consistent() && self.again.is_consistent());
     }
 
     /// The next thing it wants, until there is none.
