@@ -137,7 +137,7 @@ pub struct Endpoint {
     /// SAs that are over, the oldest first; some may be forgotten already.
     closed: VecDeque<SaId>,
     names: Names,
-    traps: BTreeMap<SaId, traps::Trap>,
+    traps: traps::Traps,
     shunts: BTreeMap<SaId, ShuntInstall>,
     /// IKE SAs whose gateway sends us to a host name, of which the addresses are asked for.
     redirects: BTreeMap<SaId, String>,
@@ -165,7 +165,7 @@ impl Endpoint {
             tombstones: VecDeque::new(),
             closed: VecDeque::new(),
             names: Names::default(),
-            traps: BTreeMap::new(),
+            traps: traps::Traps::default(),
             shunts: BTreeMap::new(),
             redirects: BTreeMap::new(),
             twins: twins::Twins::default(),
@@ -188,7 +188,7 @@ impl Endpoint {
         }
         self.carry_out_effects(now);
         #[cfg(debug_assertions)]
-        assert!(self.sas.is_consistent());
+        assert!(self.sas.is_consistent() && self.traps.is_consistent() && self.again.is_consistent());
     }
 
     /// The next thing it wants, until there is none.

@@ -19,10 +19,57 @@ use std::time::Duration;
 pub(super) struct Again {
     /// IKE SAs that the configuration has made, not an operator.
     wanted: BTreeSet<SaId>,
-    /// By connection and first child, as many as are configured at most.
-    attempts: BTreeMap<(String, String), Attempt>,
+    attempts: Attempts,
     /// IKE SAs that go before their successors are begun (`make_before_break = no`).
     breaking: BTreeMap<SaId, Vec<String>>,
+}
+
+impl Again {
+    /// Whether each attempt is found by the SA after which it begins; only asked where there are few.
+    #[cfg(debug_assertions)]
+    pub fn is_consistent(&self) -> bool {
+        let Attempts { all, by_after } = &self.attempts;
+        all.len() > 32 || *by_after == all.iter().map(|(key, attempt)| (attempt.after, key.clone())).collect()
+    }
+}
+
+/// Connection and first child.
+type Key = (String, String);
+
+/// What was refused, as many as are configured at most. A power cut at the peers' end can have that be all.
+#[derive(Default)]
+struct Attempts {
+    all: BTreeMap<Key, Attempt>,
+    by_after: BTreeMap<SaId, Key>,
+}
+
+impl Attempts {
+    fn insert(&mut self, key: Key, attempt: Attempt) {
+        self.remove(&key);
+        self.by_after.insert(attempt.after, key.clone());
+        self.all.insert(key, attempt);
+    }
+
+    fn remove(&mut self, key: &Key) -> Option<Attempt> {
+        let attempt = self.all.remove(key)?;
+        self.by_after.remove(&attempt.after);
+        Some(attempt)
+    }
+
+    /// The one that begins after this SA.
+    fn after(&self, sa: SaId) -> Option<(&Key, &Attempt)> {
+        self.all.get_key_value(self.by_after.get(&sa)?)
+    }
+
+    /// Those of a connection and child; `None` stands for any.
+    fn of(&self, connection: Option<&str>, child: Option<&str>) -> Vec<Key> {
+        let from_there = self.all.range((connection.unwrap_or_default().to_string(), String::new())..);
+        let own = from_there.take_while(|((name, _), _)| connection.is_none_or(|connection| connection == name));
+        let named = |first: &str, attempt: &Attempt| {
+            child.is_none_or(|child| child == first || attempt.others.iter().any(|other| other == child))
+        };
+        own.filter(|((_, first), attempt)| named(first, attempt)).map(|(key, _)| key.clone()).collect()
+    }
 }
 
 struct Attempt {
@@ -73,24 +120,17 @@ impl Endpoint {
 
     /// An operator, or the configuration, does not want it any more; `None` stands for any.
     pub(super) fn give_up(&mut self, connection: Option<&str>, child: Option<&str>) {
-        let named = |(its, first): &(String, String), attempt: &Attempt| {
-            let of_child = |name: &str| name == first || attempt.others.iter().any(|other| other == name);
-            connection.is_none_or(|name| name == its) && child.is_none_or(of_child)
-        };
-        let timers = &mut self.cx.timers;
-        self.again.attempts.retain(|key, attempt| {
-            let goes = named(key, attempt);
-            if goes {
-                timers.cancel(attempt.after, Reason::Again);
+        for key in self.again.attempts.of(connection, child) {
+            if let Some(attempt) = self.again.attempts.remove(&key) {
+                self.cx.timers.cancel(attempt.after, Reason::Again);
             }
-            !goes
-        });
+        }
     }
 
     /// An IKE SA of this connection is up: what is refused later begins with a short pause again.
     pub(super) fn again_from_start(&mut self, id: SaId) {
         let Some(name) = self.sas.get(&id).map(|sa| sa.name().to_string()) else { return };
-        if !self.again.attempts.is_empty() && self.is_wanted(id) {
+        if !self.again.attempts.all.is_empty() && self.is_wanted(id) {
             self.give_up(Some(&name), None);
         }
     }
@@ -98,7 +138,7 @@ impl Endpoint {
     /// When the next attempt at a connection begins, of those that were refused.
     pub fn next_attempts(&self, now: Instant) -> Vec<(String, Duration)> {
         let due = |attempt: &Attempt| self.cx.timers.deadline(attempt.after, Reason::Again);
-        let all = self.again.attempts.iter();
+        let all = self.again.attempts.all.iter();
         all.filter_map(|((name, _), attempt)| Some((name.clone(), due(attempt)?.since(now)))).collect()
     }
 
@@ -117,7 +157,7 @@ impl Endpoint {
             | FailureKind::NoAnswer { answered_before: true, .. } => false,
             // `keyingtries` says how often, unless it is one of several attempts.
             FailureKind::NoAnswer { .. } => {
-                self.again.attempts.contains_key(&(sa.name().to_string(), first.to_string()))
+                self.again.attempts.all.contains_key(&(sa.name().to_string(), first.to_string()))
             }
             FailureKind::Expired => true,
             _ => sa.role() == Role::Initiator,
@@ -154,8 +194,7 @@ impl Endpoint {
 
     /// It is time for the next attempt, with what is loaded now.
     pub(super) fn attempt_again(&mut self, now: Instant, after: SaId) {
-        let due = self.again.attempts.iter().find(|(_, attempt)| attempt.after == after);
-        let Some(((name, first), attempt)) = due else { return };
+        let Some(((name, first), attempt)) = self.again.attempts.after(after) else { return };
         let (name, first, others, at) = (name.clone(), first.clone(), attempt.others.clone(), attempt.at);
         let replaces = attempt.replaces.filter(|old| self.sas.get(old).is_some_and(IkeSa::is_established));
         // Somebody else may have made it meanwhile: the peer, an operator, a packet.

@@ -65,7 +65,8 @@ impl Endpoint {
 
     fn forget_shunt(&mut self, id: SaId) -> bool {
         let mut found = self.shunts.remove(&id).is_some();
-        for sa in self.sas.values_mut().filter_map(IkeSa::v1) {
+        for of_peer in self.sas.bypassing() {
+            let Some(sa) = self.sas.get_mut(&of_peer).and_then(IkeSa::v1) else { continue };
             let before = sa.bypasses.len();
             sa.bypasses.retain(|shunt| shunt.shunt != id);
             found |= sa.bypasses.len() != before;
@@ -78,10 +79,11 @@ impl Endpoint {
         let child = |name: &str| connection.children.iter().any(|c| c.name == name);
         let shunt = |name: &str| connection.shunts.iter().any(|s| s.name == name);
         let own = |of: &str| of == connection.name;
-        let traps: Vec<String> =
-            self.traps().filter(|t| own(&t.connection) && !child(&t.name)).map(|t| t.name.clone()).collect();
-        let shunts: Vec<String> =
-            self.shunts().filter(|s| own(&s.connection) && !shunt(&s.name)).map(|s| s.name.clone()).collect();
+        let traps = self.traps.of(Some(&connection.name), None);
+        let traps = traps.into_iter().filter_map(|id| self.traps.get(id)).map(|trap| trap.install.name.clone());
+        let traps: Vec<String> = traps.filter(|name| !child(name)).collect();
+        let shunts = self.shunts.values().filter(|s| own(&s.connection) && !shunt(&s.name));
+        let shunts: Vec<String> = shunts.map(|s| s.name.clone()).collect();
         for trap in traps {
             self.uninstall_traps(Some(&connection.name), Some(&trap));
         }

@@ -22,6 +22,7 @@ struct Facts {
     half_open: bool,
     orphaned: bool,
     waits_for_list: bool,
+    bypasses: bool,
     replaces: Option<SaId>,
     heir: Option<SaId>,
     predecessor: Option<SaId>,
@@ -36,6 +37,7 @@ impl Facts {
             half_open: sa.is_half_open(),
             orphaned: sa.is_orphaned(),
             waits_for_list: sa.waits_for_list(),
+            bypasses: !sa.bypasses().is_empty(),
             replaces: sa.replaces(),
             heir: sa.heir(),
             predecessor: sa.predecessor(),
@@ -55,6 +57,7 @@ impl Facts {
             && self.half_open == sa.is_half_open()
             && self.orphaned == sa.is_orphaned()
             && self.waits_for_list == sa.waits_for_list()
+            && self.bypasses != sa.bypasses().is_empty()
             && self.replaces == sa.replaces()
             && self.heir == sa.heir()
             && self.predecessor == sa.predecessor()
@@ -108,6 +111,7 @@ struct Index {
     by_predecessor: BTreeSet<(SaId, SaId)>,
     orphans: BTreeSet<SaId>,
     waiting: BTreeSet<SaId>,
+    bypassing: BTreeSet<SaId>,
     live: usize,
     half_open: usize,
 }
@@ -131,6 +135,9 @@ impl Index {
         if facts.waits_for_list {
             self.waiting.insert(id);
         }
+        if facts.bypasses {
+            self.bypassing.insert(id);
+        }
     }
 
     fn remove(&mut self, id: SaId, facts: &Facts) {
@@ -151,6 +158,7 @@ impl Index {
         }
         self.orphans.remove(&id);
         self.waiting.remove(&id);
+        self.bypassing.remove(&id);
     }
 
     fn with_name(&self, name: &str) -> impl DoubleEndedIterator<Item = SaId> {
@@ -321,6 +329,12 @@ impl Table {
         self.index.waiting.iter().copied().collect()
     }
 
+    /// Those whose peers let something pass in the clear.
+    pub fn bypassing(&mut self) -> Vec<SaId> {
+        self.settle();
+        self.index.bypassing.iter().copied().collect()
+    }
+
     /// How many are not closed, and how many of them are half-open.
     pub fn sizes(&self) -> (usize, usize) {
         let count = |at: bool, half_open: bool| (usize::from(at), usize::from(at && half_open));
@@ -372,6 +386,7 @@ impl Index {
             && self.by_predecessor == other.by_predecessor
             && self.orphans == other.orphans
             && self.waiting == other.waiting
+            && self.bypassing == other.bypassing
             && (self.live, self.half_open) == (other.live, other.half_open)
     }
 }
@@ -391,14 +406,15 @@ mod tests {
         let some = |n: u32| proptest::option::of((0..n).prop_map(SaId));
         let at = proptest::option::of((0..3_u8).prop_map(|n| IpAddr::from([192, 0, 2, n])));
         let connection = proptest::option::of(proptest::sample::select(connections));
-        let flags = any::<(bool, bool, bool)>();
+        let flags = any::<(bool, bool, bool, bool)>();
         (at, connection, flags, some(4), some(4), some(4)).prop_map(
-            |(at, connection, (half_open, orphaned, waits_for_list), replaces, heir, predecessor)| Facts {
+            |(at, connection, (half_open, orphaned, waits_for_list, bypasses), replaces, heir, predecessor)| Facts {
                 at,
                 connection,
                 half_open,
                 orphaned,
                 waits_for_list,
+                bypasses,
                 replaces,
                 heir,
                 predecessor,

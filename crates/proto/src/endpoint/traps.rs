@@ -9,7 +9,7 @@ use crate::v2;
 use config::Connection;
 use model::dataplane::{Command, Mode, TrapInstall};
 use model::{Event, Failure, FailureKind, Instant, SaId, TrafficSelector};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,12 +21,67 @@ pub(super) struct Trap {
     child: String,
     local: SocketAddr,
     remote: SocketAddr,
-    install: TrapInstall,
+    pub install: TrapInstall,
     /// Destinations for which a Child SA was asked though there are others, and until when not again: the peer may narrow
     /// to what does not have them.
     asked: VecDeque<(IpAddr, Instant)>,
     /// Until when a peer that has an SA which we have not does not make it ask again.
     woken: Instant,
+}
+
+/// The traps that are set.
+#[derive(Default)]
+pub(super) struct Traps {
+    all: BTreeMap<SaId, Trap>,
+    /// By connection and child.
+    by_name: BTreeSet<(String, String, SaId)>,
+    by_peer: BTreeSet<(IpAddr, SaId)>,
+}
+
+impl Traps {
+    fn insert(&mut self, id: SaId, trap: Trap) {
+        self.by_name.insert((trap.connection.name.clone(), trap.child.clone(), id));
+        self.by_peer.insert((trap.remote.ip(), id));
+        self.all.insert(id, trap);
+    }
+
+    fn remove(&mut self, id: SaId) -> Option<Trap> {
+        let trap = self.all.remove(&id)?;
+        self.by_name.remove(&(trap.connection.name.clone(), trap.child.clone(), id));
+        self.by_peer.remove(&(trap.remote.ip(), id));
+        Some(trap)
+    }
+
+    pub fn get(&self, id: SaId) -> Option<&Trap> {
+        self.all.get(&id)
+    }
+
+    /// Those of this connection or child, in the order in which they were set; `None` for any.
+    pub fn of(&self, connection: Option<&str>, child: Option<&str>) -> Vec<SaId> {
+        let first = (connection.unwrap_or_default().to_string(), String::new(), SaId(0));
+        let from_there = self.by_name.range(first..);
+        let own = from_there.take_while(|(name, ..)| connection.is_none_or(|connection| connection == name));
+        let own = own.filter(|(_, name, _)| child.is_none_or(|child| child == name)).map(|(.., id)| *id);
+        own.collect::<BTreeSet<SaId>>().into_iter().collect()
+    }
+
+    /// Whether the indices say what a look at every trap says; only asked where there are few.
+    #[cfg(debug_assertions)]
+    pub fn is_consistent(&self) -> bool {
+        let all = || self.all.iter();
+        all().len() > 32
+            || (self.by_name
+                == all().map(|(id, trap)| (trap.connection.name.clone(), trap.child.clone(), *id)).collect()
+                && self.by_peer == all().map(|(id, trap)| (trap.remote.ip(), *id)).collect())
+    }
+
+    /// The first that waits for this peer and may be woken now.
+    fn sleeping(&mut self, now: Instant, peer: IpAddr) -> Option<&mut Trap> {
+        let of_peer = self.by_peer.range((peer, SaId(0))..=(peer, SaId(u32::MAX)));
+        let sleeps = |id: &SaId| self.all.get(id).is_some_and(|trap| trap.woken <= now);
+        let id = of_peer.map(|(_, id)| *id).find(sleeps)?;
+        self.all.get_mut(&id)
+    }
 }
 
 /// So long after an IKE SA ended a packet of it may be late; a peer that goes on with it sends more.
@@ -119,10 +174,7 @@ impl Endpoint {
 
     /// Removes the traps of this connection or child; `None` for any. Returns how many there were.
     pub fn uninstall_traps(&mut self, connection: Option<&str>, child: Option<&str>) -> usize {
-        let named = |trap: &&Trap| {
-            connection.is_none_or(|name| name == trap.connection.name) && child.is_none_or(|name| name == trap.child)
-        };
-        let ids: Vec<SaId> = self.traps.values().filter(named).map(|trap| trap.install.trap).collect();
+        let ids = self.traps.of(connection, child);
         for trap in &ids {
             self.cx.plane(Command::RemoveTrap { trap: *trap });
             self.forget_trap(*trap);
@@ -132,7 +184,7 @@ impl Endpoint {
 
     /// The data plane has it no more, or never had it.
     pub(super) fn forget_trap(&mut self, id: SaId) -> bool {
-        let Some(trap) = self.traps.remove(&id) else { return false };
+        let Some(trap) = self.traps.remove(id) else { return false };
         let install = &trap.install;
         self.cx.unbind_trap(&trap.connection.name, &trap.child);
         self.cx.release_reqid(&install.local_ts, &install.remote_ts, install.binding);
@@ -141,12 +193,12 @@ impl Endpoint {
 
     /// The traps that are set.
     pub fn traps(&self) -> impl Iterator<Item = &TrapInstall> {
-        self.traps.values().map(|trap| &trap.install)
+        self.traps.all.values().map(|trap| &trap.install)
     }
 
     /// A Child SA ended whose configuration says to wait for traffic; a trap that is there stays.
     pub(super) fn trap_again(&mut self, connection: &str, child: &str, local: SocketAddr, remote: SocketAddr) {
-        let there = self.traps.values().any(|trap| trap.connection.name == connection && trap.child == child);
+        let there = !self.traps.of(Some(connection), Some(child)).is_empty();
         if !there && let Err(failure) = self.install_trap(connection, child, local, remote) {
             let text = format!("no trap is set for '{child}': {failure}");
             self.cx.event(Event::Step { sa: None, name: connection.to_string(), group: "CFG", level: 0, text });
@@ -157,13 +209,11 @@ impl Endpoint {
     /// within a minute with the peer that is configured, and only if there is no IKE SA with it. What was on its way when an end
     /// deleted one brings nothing back.
     pub(super) fn wake_traps(&mut self, now: Instant, from: IpAddr) {
-        let nothing_waits = self.traps.is_empty();
+        let nothing_waits = self.traps.all.is_empty();
         if nothing_waits || self.sas.at(from).any(|sa| !sa.is_closed()) || self.has_just_ended(now, from) {
             return;
         }
-        let Some(trap) = self.traps.values_mut().find(|trap| trap.remote.ip() == from && trap.woken <= now) else {
-            return;
-        };
+        let Some(trap) = self.traps.sleeping(now, from) else { return };
         trap.woken = now + ASKED.0;
         let (name, child) = (trap.connection.name.clone(), trap.child.clone());
         let (local, remote) = (trap.local, trap.remote);
@@ -186,7 +236,7 @@ impl Endpoint {
 
     /// A packet met a trap: its Child SA is negotiated, unless that is under way or there is one already.
     pub(super) fn acquire(&mut self, now: Instant, id: SaId, packet: Packet) {
-        let Some(trap) = self.traps.get(&id) else { return };
+        let Some(trap) = self.traps.get(id) else { return };
         let any = |address: SocketAddr, of_packet: IpAddr| match address.ip().is_unspecified() {
             true => SocketAddr::new(of_packet, address.port()),
             false => address,
@@ -209,7 +259,7 @@ impl Endpoint {
         }
         let others = |sa: &IkeSa| sa.children().iter().any(|c| c.name == child);
         if self.sas.named(&connection.name).any(others)
-            && let Some(trap) = self.traps.get_mut(&id)
+            && let Some(trap) = self.traps.all.get_mut(&id)
         {
             trap.asked.retain(|(_, until)| *until > now);
             if trap.asked.iter().any(|(address, _)| *address == packet.destination.ip()) {
