@@ -181,10 +181,11 @@ talking() {
     expected='no matching SAs' check 'swanctl: --terminate what is not there' wrong --terminate --ike nosuch
     expected='name what to rekey' check 'swanctl: --rekey of everything at once is not meant' wrong --rekey
     rekeyed() { # the same IKE SA under a new number, with its Child SA, and traffic
-        local before after; before=$(vici a --list-sas --raw | grep -o 'uniqueid=[0-9]*' | head -1)
+        local before; before=$(vici a --list-sas --raw | grep -o 'uniqueid=[0-9]*' | head -1)
         vici a --rekey --ike lab | grep -q 'rekey completed' || return
-        after=$(vici a --list-sas --raw | grep -o 'uniqueid=[0-9]*' | head -1)
-        [[ $before != "$after" ]] && vici a --rekey --child lab | grep -q 'rekey completed' && vici a --list-sas --raw | grep -q INSTALLED
+        another() { [[ $before != "$(vici a --list-sas --raw | grep -o 'uniqueid=[0-9]*' | head -1)" ]]; }
+        lab_wait 3 another && vici a --rekey --child lab | grep -q 'rekey completed' &&
+            lab_wait 3 eval 'vici a --list-sas --raw | grep -q INSTALLED'
     }
     check 'swanctl: --rekey' rekeyed
     expected='no matching' check 'swanctl: --rekey what is not there' wrong --rekey --ike nosuch
