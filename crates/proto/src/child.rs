@@ -51,6 +51,10 @@ pub(crate) struct ChildSa {
     pub of_auth: bool,
     /// The Child SA that has taken its place.
     pub replaced_by: Option<SaId>,
+    /// It is deleted by us when the peer has had time to get ready for what takes its place.
+    pub goes_soon: bool,
+    /// The data plane sends no more by it.
+    pub retired: bool,
 }
 
 /// How long after its time an SA may at least be replaced: for one repetition of a request, and its answer (strongSwan repeats
@@ -495,6 +499,8 @@ impl ChildSa {
             refused: 0,
             of_auth: false,
             replaced_by: None,
+            goes_soon: false,
+            retired: false,
         }
     }
 
@@ -509,7 +515,7 @@ impl ChildSa {
     }
 
     pub fn update(&self, cx: &mut Context, local: SocketAddr, remote: SocketAddr, encapsulated: bool) {
-        if self.is_installed() {
+        if self.is_installed() && !self.retired {
             cx.plane(Command::Update { child: self.id, local, remote, encapsulated });
         }
     }
@@ -524,7 +530,7 @@ impl ChildSa {
     /// Takes it out of the data plane, as something else is in its place: what is on its way by it may still come.
     pub fn retire(&self, ike: SaId, cx: &mut Context, now: Instant) {
         if self.leave(ike, cx) {
-            cx.retire(now, self.id);
+            cx.retire(now, self.id, self.retired);
         }
     }
 

@@ -144,12 +144,14 @@ const NOBODY: SaId = SaId(0);
 impl Context {
     /// A Child SA that was replaced is gone at both ends. Packets by it may have been overtaken by the Delete, so it receives
     /// for `delete_rekeyed_delay`.
-    pub fn retire(&mut self, now: Instant, child: SaId) {
+    pub fn retire(&mut self, now: Instant, child: SaId, already: bool) {
         let delay = self.settings.delete_rekeyed_delay;
         if delay.is_zero() {
             return self.plane(Command::Delete { child });
         }
-        self.plane(Command::Retire { child });
+        if !already {
+            self.plane(Command::Retire { child });
+        }
         self.retired.push_back(child);
         self.timers.set(NOBODY, Reason::Retired(child), now + delay);
         if self.retired.len() > MOST_RETIRED

@@ -20,8 +20,8 @@ pub struct Recording {
     pub updates: usize,
     /// How long ago a Child SA carried its last packet, which it reports when asked; none for those that are not here.
     pub idle: BTreeMap<SaId, std::time::Duration>,
-    /// Child SAs by which something may still come.
-    retired: Vec<SaId>,
+    /// Child SAs by which something may still come, with their inbound SPIs.
+    retired: BTreeMap<SaId, u32>,
     /// Child SAs that are to come, with the SPIs by which they are going to receive; the last ones only.
     expected: Vec<(SaId, u32)>,
     fail: Option<String>,
@@ -55,9 +55,14 @@ impl Recording {
         self.installed.get(self.order.last()?)
     }
 
-    /// The Child SAs that were replaced and deleted, and still receive.
-    pub fn retired(&self) -> &[SaId] {
-        &self.retired
+    /// How many Child SAs were replaced, send no more, and still receive.
+    pub fn retired(&self) -> usize {
+        self.retired.len()
+    }
+
+    /// Whether what comes by this SPI is received.
+    pub fn receives(&self, spi: u32) -> bool {
+        self.installed.values().any(|install| install.inbound.spi == spi) || self.retired.values().any(|of| *of == spi)
     }
 
     /// Whether packets by this SPI are kept for a Child SA to come.
@@ -111,16 +116,16 @@ impl Recording {
                 }
             }
             Command::Retire { child } => match self.installed.remove(&child) {
-                Some(_) => {
+                Some(install) => {
                     self.deletes += 1;
                     self.order.retain(|other| *other != child);
-                    self.retired.push(child);
+                    self.retired.insert(child, install.inbound.spi);
                 }
                 None if self.failed.contains(&child) => {}
                 None => self.violations.push(format!("Child SA {child} retired, but not installed")),
             },
-            Command::Delete { child } if self.retired.contains(&child) => {
-                self.retired.retain(|other| *other != child);
+            Command::Delete { child } if self.retired.contains_key(&child) => {
+                self.retired.remove(&child);
             }
             Command::Delete { child } => match self.installed.remove(&child) {
                 Some(_) => {

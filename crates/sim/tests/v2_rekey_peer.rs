@@ -352,6 +352,68 @@ fn a_child_sa_that_is_deleted_before_its_answer_comes() {
     assert!(scene.untouched());
 }
 
+/// Not every responder has loaded what it made when it answers (OpenIKED), as RFC 7296 section 2.8 would have it: what we send
+/// goes by the old Child SA for a moment, unless something comes by the new one, and only then the peer is to forget it.
+#[test]
+fn the_peer_has_time_to_load_what_it_made() {
+    let made = || child_with([2; 4], None, "aes128gcm16", OUR_TS, PEER_TS);
+    let mut scene = Scene::up(true);
+    let old = scene.peer.esp_spi;
+    let new_spi = u32::from_be_bytes([2; 4]);
+    let sends_by = |scene: &Scene, spi: u32| scene.sim.plane(scene.node).sending().map(|i| i.outbound.spi) == Some(spi);
+    let request = scene.rekey(true);
+    assert!(scene.answer(&request, made()).is_empty());
+    let new = scene.sim.plane(scene.node).installed().last().unwrap();
+    assert!(new.takes_over_when_used && new.succeeds.is_some() && sends_by(&scene, old));
+    // The peer wants to replace what has a successor, and is told to wait (section 2.25.1).
+    let theirs = child_with([3; 4], Some(old), "aes128gcm16", PEER_TS, OUR_TS);
+    assert_eq!(scene.ask(theirs).notifies(), [NotifyType::TEMPORARY_FAILURE.0]);
+    // Each look takes 30 ms.
+    assert!(scene.sent().is_empty() && sends_by(&scene, old));
+    let sent = scene.sent();
+    let delete = scene.open(&sent).pop().expect("a Delete");
+    assert!(
+        delete.has(PayloadType::DELETE) && sends_by(&scene, new_spi),
+        "it may forget the old one as soon as it has this"
+    );
+    assert_eq!(scene.sim.plane(scene.node).retired(), 1, "and may not have it yet");
+    assert!(scene.answer(&delete, ChainBuilder::new()).is_empty());
+    scene.sim.run_for(60_000 * MS);
+    let plane = scene.sim.plane(scene.node);
+    assert_eq!((plane.installed().count(), plane.retired(), &plane.violations[..]), (1, 0, &[][..]));
+    assert!(scene.sent().is_empty());
+
+    // The peer deletes the old one itself.
+    let mut scene = Scene::up(true);
+    let request = scene.rekey(true);
+    assert!(scene.answer(&request, made()).is_empty());
+    let mut delete = ChainBuilder::new();
+    delete.delete(ProtocolId::ESP, &[old.to_be_bytes()]);
+    let bytes = scene.peer.protected_chain(ExchangeType::INFORMATIONAL, scene.next, false, delete);
+    let sent = scene.give(bytes);
+    assert!(scene.open(&sent)[0].has(PayloadType::DELETE));
+    assert!(sends_by(&scene, new_spi));
+    scene.sim.run_for(60_000 * MS);
+    assert!(scene.sent().is_empty(), "there is nothing left to delete");
+    assert_eq!(scene.sim.plane(scene.node).violations, [] as [&str; 0]);
+
+    // The operator ends both.
+    let mut scene = Scene::up(true);
+    let request = scene.rekey(true);
+    assert!(scene.answer(&request, made()).is_empty());
+    let net = Selection { child: Some("net".to_string()), ..Selection::default() };
+    assert!(!scene.sim.with(scene.node, |e, now| e.terminate(now, &net)).is_empty());
+    let sent = scene.sent();
+    let mut sent = scene.open(&sent);
+    while let Some(delete) = sent.pop() {
+        assert!(delete.has(PayloadType::DELETE));
+        sent.extend(scene.answer(&delete, ChainBuilder::new()));
+    }
+    assert_eq!(scene.sim.plane(scene.node).installed().count(), 0);
+    scene.sim.run_for(1_000 * MS);
+    assert!(scene.sent().is_empty());
+}
+
 /// The inbound SPIs of the endpoint, by the peer's.
 fn inbound(scene: &Scene, outbound: [u8; 4]) -> Option<u32> {
     let of_peer = u32::from_be_bytes(outbound);
@@ -381,10 +443,17 @@ fn of_two_child_sas_the_one_that_the_peer_leaves_goes_after_a_newer_one_is_there
     assert!(again.parts.iter().any(|(_, body)| body.ends_with(&ours.to_be_bytes())));
     let mut sent = scene.answer(&again, child_with([3; 4], None, "aes128gcm16", OUR_TS, PEER_TS));
     assert!(inbound(&scene, [3; 4]).is_some());
-    while let Some(delete) = sent.pop() {
-        assert!(delete.has(PayloadType::DELETE));
-        sent.extend(scene.answer(&delete, ChainBuilder::new()));
+    for _ in 0..2 {
+        while let Some(delete) = sent.pop() {
+            assert!(delete.has(PayloadType::DELETE));
+            sent.extend(scene.answer(&delete, ChainBuilder::new()));
+        }
+        // The one that was replaced last goes when the peer has had time to load the newest.
+        scene.sim.run_for(100 * MS);
+        let later = scene.sent();
+        sent = scene.open(&later);
     }
+    assert!(sent.is_empty());
     assert_eq!(scene.sim.plane(scene.node).installed().count(), 1);
     assert!(inbound(&scene, [3; 4]).is_some());
     scene.sim.run_for(60_000 * MS);

@@ -48,6 +48,9 @@ use wire::{ExchangeType, IkeSpi, KeyExchangeId, NotifyType, ProtocolId, Secret};
 /// with strongSwan.
 const RETRY: (f64, f64) = (15.0, 10.0);
 
+/// So long a peer has for loading the Child SA that it answered.
+const GETS_READY: Duration = Duration::from_millis(100);
+
 /// For so long a peer that uses strongSwan's defaults repeats a request.
 const REPEATED: Duration = Duration::from_secs(165);
 
@@ -196,11 +199,19 @@ pub(crate) fn child_lifetime(sa: &mut IkeSa, cx: &mut Context, now: Instant, id:
         cx.timers.set(sa.id, Reason::ChildLifetime(id), end);
     }
     if state == ChildState::Rekeyed && !soft {
-        return unsettled::not_deleted(sa, cx, now, id);
+        return match child_that_goes_soon(sa, id) {
+            Some(by) => sa.enqueue(cx, now, Task::DeleteChild { spi, reason: FailureKind::Replaced { by } }),
+            None => unsettled::not_deleted(sa, cx, now, id),
+        };
     }
     if state == ChildState::Installed {
         sa.enqueue(cx, now, Task::RekeyChild { child: id });
     }
+}
+
+/// What is in the place of a Child SA that we are to delete by now.
+fn child_that_goes_soon(sa: &IkeSa, id: SaId) -> Option<SaId> {
+    sa.children.iter().find(|c| c.id == id && c.goes_soon)?.replaced_by
 }
 
 /// Sends a queued request.
@@ -358,6 +369,9 @@ pub(super) fn response(
                 Some(old) => asked_before(sa, old),
             };
             new.succeeds = crossing.as_ref().filter(|c| lost(c)).map(|c| c.made);
+            if crossing.is_none() && old.is_some() && unsettled::doubtful(sa) {
+                (new.succeeds, new.takes_over_when_used) = (old, true);
+            }
             let (name, taken) = (new.name.clone(), agreed.selectors.clone());
             let complete = old.is_none() && new.trigger.is_none() && sa.replaces.is_none();
             sa.install(cx, now, new, agreed, keys, Role::Initiator);
@@ -415,6 +429,10 @@ fn replaced(
         .into_iter()
         .for_each(|made| unsettled::peer_is_to_delete(sa, cx, now, made));
     unsettled::succeeded(sa, cx, now, old);
+    let waits = of_the_peer.is_none() && unsettled::doubtful(sa);
+    if waits && wait_for_peer(sa, cx, now, old) {
+        return;
+    }
     if let Some(spi) = spi_of(sa, ours_to_delete) {
         // An operator may have asked meanwhile for the end of what has a successor now.
         let asked = |t: &Task| match (t, spi_of(sa, old)) {
@@ -428,6 +446,22 @@ fn replaced(
         }
         sa.enqueue(cx, now, Task::DeleteChild { spi, reason: FailureKind::Replaced { by } });
     }
+}
+
+/// RFC 7296 section 2.8 has a responder ready to receive by what it made when it answers. OpenIKED is not: it loads its SAs
+/// afterwards. So the old one carries what we send until something comes by the new one, or for this time, and only then
+/// the peer is told to forget it. Whether it waits.
+fn wait_for_peer(sa: &mut IkeSa, cx: &mut Context, now: Instant, old: SaId) -> bool {
+    let due = now + GETS_READY;
+    let ended = |t: &Task, spi: u32| matches!(t, Task::DeleteChild { spi: of, .. } if *of == spi);
+    let asked = |c: &ChildSa| sa.queue.iter().any(|t| ended(t, c.spi_in));
+    let waits = |c: &&ChildSa| c.id == old && !asked(c) && c.expires.is_none_or(|end| end > due);
+    let Some(at) = sa.children.iter().position(|c| waits(&c)) else { return false };
+    if let Some(child) = sa.children.get_mut(at) {
+        child.goes_soon = true;
+        cx.timers.set(sa.id, Reason::ChildLifetime(old), due);
+    }
+    true
 }
 
 /// The Child SA has a successor: it is not replaced again, and ends at the latest with its lifetime.
@@ -739,7 +773,7 @@ fn serve(
                 }
                 return Err(Refusal { spi: Some(spi), ..Refusal::plain(NotifyType::CHILD_SA_NOT_FOUND) });
             };
-            if closing(sa, old.spi_in) {
+            if old.goes_soon || closing(sa, old.spi_in) {
                 return Err(Refusal::plain(NotifyType::TEMPORARY_FAILURE)); // section 2.25.1
             }
             Some((old.id, old.name.clone(), old.binding))

@@ -10,6 +10,7 @@ use super::exchange::{Request, Task, Verdict};
 use super::sa::{IkeSa, State};
 use super::{auth_lifetime, crash, mobility, redirect, refused, window};
 use crate::context::{Context, Effect};
+use model::dataplane::Command;
 use model::{ChildState, Event, FailureKind, Instant, Phase, SaId};
 use wire::grammar::RuleId;
 use wire::v2::ChainBuilder;
@@ -163,6 +164,11 @@ pub(super) fn start(sa: &mut IkeSa, cx: &mut Context, now: Instant, task: Task) 
                 return; // gone meanwhile
             };
             child.state = ChildState::Deleting;
+            if child.replaced_by.is_some() && child.is_installed() && !child.retired {
+                // The peer need not receive by it any more when it has this.
+                child.retired = true;
+                cx.plane(Command::Retire { child: child.id });
+            }
             chain.delete(ProtocolId::ESP, &[spi.to_be_bytes()]);
         }
         Task::DeleteIke { .. } => {

@@ -152,7 +152,7 @@ impl IkeSa {
         }
         self.update_children(cx);
         let Some(connection) = self.connection.clone() else { return };
-        for child in self.children.iter_mut().filter(|c| c.is_installed()) {
+        for child in self.children.iter_mut().filter(|c| c.is_installed() && !c.retired) {
             let Some(config) = connection.children.iter().find(|c| c.name == child.name) else { continue };
             let local_ts = moved(&child.local_ts, &config.local_ts, from.0.ip(), local.ip());
             let remote_ts = moved(&child.remote_ts, &config.remote_ts, from.1.ip(), remote.ip());

@@ -307,6 +307,7 @@ impl IkeSa {
     /// Whether we delete this Child SA, now or when its turn comes.
     pub fn is_child_leaving(&self, child: &ChildSa) -> bool {
         child.state == model::ChildState::Deleting
+            || child.goes_soon
             || self.asks_or_will_ask(|t| matches!(t, Task::DeleteChild { spi, .. } if *spi == child.spi_in))
     }
 
