@@ -9,25 +9,15 @@
 //! early ones in a thirtieth of a second.
 
 use crate::SOCKET_MARK;
-use crate::sys::{check, set_option};
+use crate::tap::{DROP, IPPROTO_ESP, IPPROTO_UDP, Tap, UDP_HEADER, resolved, statement};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
-use std::io::{self, Read};
-use std::mem;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::AsRawFd;
-use std::thread;
-
-/// Octets of kernel buffer: what comes beyond that is lost, as it was to be.
-const BUFFER: libc::c_int = 256 << 10;
-
-const IPPROTO_ESP: u32 = 50;
-const IPPROTO_UDP: u32 = 17;
-const UDP_HEADER: usize = 8;
 
 /// A tap for the packets of one SPI.
 #[derive(Debug)]
 pub struct EarlyPackets {
-    tap: Option<Socket>,
+    tap: Tap,
     ipv6: bool,
     encapsulated: bool,
 }
@@ -48,47 +38,19 @@ impl EarlyPackets {
     /// The kernel's.
     pub fn open(spi: u32, local: SocketAddr, encapsulated: bool) -> io::Result<Self> {
         let ipv6 = local.is_ipv6();
-        let ethertype = if ipv6 { libc::ETH_P_IPV6 } else { libc::ETH_P_IP } as u16;
-        // Without a protocol it receives nothing until the filter is there.
-        let tap = Socket::new(Domain::PACKET, Type::DGRAM, None)?;
-        tap.set_nonblocking(true)?;
-        set_option(tap.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVBUF, &BUFFER)?;
-        let mut program = filter(ipv6, encapsulated.then(|| local.port()), spi);
-        let filter = libc::sock_fprog { len: program.len() as libc::c_ushort, filter: program.as_mut_ptr() };
-        set_option(tap.as_raw_fd(), libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &filter)?;
-        // SAFETY: `sockaddr_ll` is plain old data, for which zeros are valid.
-        let mut address: libc::sockaddr_ll = unsafe { mem::zeroed() };
-        (address.sll_family, address.sll_protocol) = (libc::AF_PACKET as libc::c_ushort, ethertype.to_be());
-        let length = mem::size_of::<libc::sockaddr_ll>() as libc::socklen_t;
-        // SAFETY: a live address with its exact size; the kernel only reads it.
-        check(unsafe { libc::bind(tap.as_raw_fd(), (&raw const address).cast(), length) })?;
-        Ok(Self { tap: Some(tap), ipv6, encapsulated })
+        let tap = Tap::open(ipv6, filter(ipv6, encapsulated.then(|| local.port()), spi))?;
+        Ok(Self { tap, ipv6, encapsulated })
     }
 
     /// What has come since the last time, in order.
     pub fn take(&self) -> Vec<EarlyPacket> {
-        let Some(mut tap) = self.tap.as_ref() else { return Vec::new() };
         let mut buffer = vec![0; 65_535];
         let mut all = Vec::new();
-        while let Ok(length) = tap.read(&mut buffer) {
+        while let Some(length) = self.tap.read(&mut buffer) {
             all.extend(buffer.get(..length).and_then(|packet| parse(packet, self.ipv6, self.encapsulated)));
         }
         all
     }
-}
-
-impl Drop for EarlyPackets {
-    fn drop(&mut self) {
-        if let Some(tap) = self.tap.take() {
-            close_aside(tap);
-        }
-    }
-}
-
-/// Closes a tap, for which the kernel waits until no processor uses it: tens of milliseconds, in a thread of its own.
-pub(crate) fn close_aside(tap: Socket) {
-    // Without a thread it is closed here: what is given to one that does not start is dropped.
-    let _ = thread::Builder::new().name("close".into()).stack_size(64 << 10).spawn(move || drop(tap));
 }
 
 impl EarlyPacket {
@@ -116,18 +78,12 @@ impl EarlyPacket {
     }
 }
 
-fn statement(code: u32, jump_true: u8, jump_false: u8, k: u32) -> libc::sock_filter {
-    libc::sock_filter { code: code as u16, jt: jump_true, jf: jump_false, k }
-}
-
 /// A classic BPF program for whole IP packets with this SPI: in UDP to this port, else right after the IP header.
 fn filter(ipv6: bool, port: Option<u16>, spi: u32) -> Vec<libc::sock_filter> {
     use libc::{
         BPF_ABS, BPF_B, BPF_H, BPF_IND, BPF_JEQ, BPF_JMP, BPF_JSET, BPF_K, BPF_LD, BPF_LDX, BPF_MSH, BPF_RET, BPF_W,
     };
-    /// In front of the program's last statement, which drops: replaced below by the way there.
-    const DROP: u8 = u8::MAX;
-    let protocol = if port.is_some() { IPPROTO_UDP } else { IPPROTO_ESP };
+    let protocol = u32::from(if port.is_some() { IPPROTO_UDP } else { IPPROTO_ESP });
     let equal = |k| statement(BPF_JMP | BPF_JEQ | BPF_K, 0, DROP, k);
     let mut program = if ipv6 {
         vec![
@@ -152,15 +108,7 @@ fn filter(ipv6: bool, port: Option<u16>, spi: u32) -> Vec<libc::sock_filter> {
     program.push(equal(spi));
     program.push(statement(BPF_RET | BPF_K, 0, 0, u32::MAX));
     program.push(statement(BPF_RET | BPF_K, 0, 0, 0));
-    let last = program.len() - 1;
-    for (at, one) in program.iter_mut().enumerate() {
-        for jump in [&mut one.jt, &mut one.jf] {
-            if *jump == DROP {
-                *jump = (last - at - 1) as u8; // relative to the next one; there are a dozen
-            }
-        }
-    }
-    program
+    resolved(program)
 }
 
 /// The packet that the filter let through, without what the link put behind it.

@@ -32,6 +32,7 @@ mod route;
 mod socket;
 mod stray;
 mod sys;
+mod tap;
 #[cfg(test)]
 mod test_install;
 mod tun;

@@ -5,16 +5,9 @@
 //! (RFC 3948), of the senders that are asked for, and no more of each packet than its headers. What it shows is not proven:
 //! anybody can send it in anybody's name.
 
-use crate::early::close_aside;
-use crate::sys::{check, set_option};
-use socket2::{Domain, Socket, Type};
-use std::io::{self, Read};
-use std::mem;
+use crate::tap::{DROP, IPPROTO_ESP, IPPROTO_UDP, Tap, UDP_HEADER, resolved, statement};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::AsRawFd;
-
-/// Octets of kernel buffer: what comes beyond that is not seen.
-const BUFFER: libc::c_int = 256 << 10;
 
 /// So many packets are read at once.
 const MOST: usize = 256;
@@ -25,15 +18,10 @@ const MOST_SENDERS: usize = 32;
 /// So much of a packet is kept: the longest IPv4 header, that of UDP, and the SPI.
 const KEPT: u32 = 60 + 8 + 4;
 
-const IPPROTO_ESP: u8 = 50;
-const IPPROTO_UDP: u8 = 17;
-const UDP_HEADER: usize = 8;
-
-/// A tap for ESP to this host, of one family. It is closed in a thread of its own: the kernel makes whoever closes it wait
-/// until no processor delivers packets to it any more.
+/// A tap for ESP to this host, of one family.
 #[derive(Debug)]
 pub struct StrayEsp {
-    tap: Option<Socket>,
+    tap: Tap,
     ipv6: bool,
 }
 
@@ -55,21 +43,7 @@ impl StrayEsp {
     /// # Errors
     /// The kernel's.
     pub fn open(ipv6: bool, nat_port: u16, senders: &[IpAddr]) -> io::Result<Self> {
-        let ethertype = if ipv6 { libc::ETH_P_IPV6 } else { libc::ETH_P_IP } as u16;
-        // Without a protocol it receives nothing until the filter is there.
-        let tap = Socket::new(Domain::PACKET, Type::DGRAM, None)?;
-        tap.set_nonblocking(true)?;
-        set_option(tap.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVBUF, &BUFFER)?;
-        let mut program = filter(ipv6, nat_port, senders);
-        let filter = libc::sock_fprog { len: program.len() as libc::c_ushort, filter: program.as_mut_ptr() };
-        set_option(tap.as_raw_fd(), libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &filter)?;
-        // SAFETY: `sockaddr_ll` is plain old data, for which zeros are valid.
-        let mut address: libc::sockaddr_ll = unsafe { mem::zeroed() };
-        (address.sll_family, address.sll_protocol) = (libc::AF_PACKET as libc::c_ushort, ethertype.to_be());
-        let length = mem::size_of::<libc::sockaddr_ll>() as libc::socklen_t;
-        // SAFETY: a live address with its exact size; the kernel only reads it.
-        check(unsafe { libc::bind(tap.as_raw_fd(), (&raw const address).cast(), length) })?;
-        Ok(Self { tap: Some(tap), ipv6 })
+        Ok(Self { tap: Tap::open(ipv6, filter(ipv6, nat_port, senders))?, ipv6 })
     }
 
     /// What has come since the last call, in order; not more than a few hundred packets.
@@ -77,18 +51,10 @@ impl StrayEsp {
         let mut buffer = [0; KEPT as usize];
         let mut all = Vec::new();
         for _ in 0..MOST {
-            let Some(Ok(length)) = self.tap.as_mut().map(|tap| tap.read(&mut buffer)) else { break };
+            let Some(length) = self.tap.read(&mut buffer) else { break };
             all.extend(buffer.get(..length).and_then(|packet| parse(packet, self.ipv6)));
         }
         all
-    }
-}
-
-impl Drop for StrayEsp {
-    fn drop(&mut self) {
-        if let Some(tap) = self.tap.take() {
-            close_aside(tap);
-        }
     }
 }
 
@@ -99,9 +65,7 @@ fn filter(ipv6: bool, nat_port: u16, senders: &[IpAddr]) -> Vec<libc::sock_filte
         BPF_ABS, BPF_B, BPF_H, BPF_IND, BPF_JA, BPF_JEQ, BPF_JMP, BPF_JSET, BPF_K, BPF_LD, BPF_LDX, BPF_MSH, BPF_RET,
         BPF_W,
     };
-    /// Stands for the way to the last statement, which drops.
-    const DROP: u8 = u8::MAX;
-    let one = |code: u32, jt: u8, jf: u8, k: u32| libc::sock_filter { code: code as u16, jt, jf, k };
+    let one = statement;
     let load = |size: u32, at: u32| one(BPF_LD | size | BPF_ABS, 0, 0, at);
     let load_behind = |size: u32, at: u32| one(BPF_LD | size | BPF_IND, 0, 0, at);
     let equal = |k: u32, jt: u8, jf: u8| one(BPF_JMP | BPF_JEQ | BPF_K, jt, jf, k);
@@ -140,15 +104,7 @@ fn filter(ipv6: bool, nat_port: u16, senders: &[IpAddr]) -> Vec<libc::sock_filte
         one(BPF_RET | BPF_K, 0, 0, KEPT),
         one(BPF_RET | BPF_K, 0, 0, 0),
     ]);
-    let last = program.len() - 1;
-    for (at, one) in program.iter_mut().enumerate() {
-        for jump in [&mut one.jt, &mut one.jf] {
-            if *jump == DROP {
-                *jump = (last - at - 1) as u8; // relative to the next one; there are some fifty
-            }
-        }
-    }
-    program
+    resolved(program)
 }
 
 /// The last four octets of an address of this family.
