@@ -80,7 +80,6 @@ fn engine(suite: &Suite, left: bool) -> Engine {
         policies: true,
         priority: None,
         succeeds: None,
-        takes_over_when_used: false,
         updown: None,
         updown_environment: Vec::new(),
         soft_bytes: None,

@@ -511,12 +511,6 @@ impl Engine {
         }
         sa.inbound.traffic.count(now, inner.length);
         let (child, length) = (sa.child, inner.length);
-        if std::mem::take(&mut sa.takes_over_when_used) && sa.policies {
-            // RFC 7296 section 2.8: the peer has it, and may forget the old one at any time.
-            self.spd.remove(child, &sa.remote_ts);
-            let target = Target::Slot(slot.unwrap_or_default());
-            sa.age = Some(self.spd.insert(child, target, &sa.local_ts, &sa.remote_ts, Place::First));
-        }
         if sa.hard_expires() {
             self.volume_spent(child);
         } else if sa.soft_expires() {

@@ -81,7 +81,6 @@ fn install(child: u32, suite: Suite) -> ChildInstall {
         policies: true,
         priority: None,
         succeeds: None,
-        takes_over_when_used: false,
         updown: None,
         updown_environment: Vec::new(),
         soft_bytes: None,
@@ -426,29 +425,6 @@ fn soft_limits_are_reported_once_and_hard_ones_kill() {
     assert_eq!(a.next_timeout(), None);
     assert_eq!(a.seal(deadline, &ping(), &mut Vec::new()), Outbound::NoPolicy);
     a.apply(deadline, &Command::Delete { child: SaId(1) }).unwrap();
-}
-
-/// RFC 7296 section 2.8: a responder sends by the old one until something authentic comes by the new one.
-#[test]
-fn a_successor_takes_over_when_the_peer_uses_it() {
-    let suite = SUITES[0];
-    let (mut a, mut b) = pair(install(1, suite));
-    let (first, second) = (0x2001u32.to_be_bytes(), 0x2002u32.to_be_bytes());
-    let new = ChildInstall { succeeds: Some(SaId(1)), takes_over_when_used: true, ..install(2, suite) };
-    b.apply(T0, &Command::Install(Box::new(ChildInstall { succeeds: None, ..mirrored(new.clone()) }))).unwrap();
-    a.apply(T0, &Command::Install(Box::new(new))).unwrap();
-    assert_eq!(sealed(&mut a, &ping())[..4], first);
-    let pong = packet("10.2.0.1", "10.1.0.1", 1, &[0; 8]);
-    let mut forged = sealed(&mut b, &pong);
-    *forged.last_mut().unwrap() ^= 1;
-    assert_eq!(a.open(T0, &mut forged, left()), Verdict::Drop(DropReason::Integrity));
-    assert_eq!(sealed(&mut a, &ping())[..4], first, "that proves nothing");
-    assert!(matches!(a.open(T0, &mut sealed(&mut b, &pong), left()), Verdict::Deliver { child: SaId(2), .. }));
-    assert_eq!(sealed(&mut a, &ping())[..4], second);
-    a.apply(T0, &Command::Delete { child: SaId(1) }).unwrap();
-    assert_eq!(sealed(&mut a, &ping())[..4], second);
-    a.apply(T0, &Command::Delete { child: SaId(2) }).unwrap();
-    assert_eq!(a.seal(T0, &ping(), &mut Vec::new()), Outbound::NoPolicy);
 }
 
 #[test]

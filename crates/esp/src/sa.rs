@@ -36,8 +36,6 @@ pub(crate) struct ChildSa {
     pub(crate) policies: bool,
     /// Where they come among those of equal selectors, once they are set.
     pub(crate) age: Option<Age>,
-    /// The next authentic packet makes it the first of these.
-    pub(crate) takes_over_when_used: bool,
     pub(crate) deadline: Option<Instant>,
     pub(crate) soft_bytes: Option<u64>,
     pub(crate) soft_packets: Option<u64>,
@@ -115,7 +113,6 @@ impl ChildSa {
             tfc_padding: install.tfc_padding,
             policies: install.policies,
             age: None,
-            takes_over_when_used: install.takes_over_when_used,
             deadline: install.hard_lifetime.map(|lifetime| now + lifetime),
             soft_bytes: install.soft_bytes,
             soft_packets: install.soft_packets,

@@ -35,7 +35,6 @@ pub(crate) fn install(child: u32) -> ChildInstall {
         policies: true,
         priority: None,
         succeeds: None,
-        takes_over_when_used: false,
         updown: None,
         updown_environment: Vec::new(),
         soft_bytes: None,

@@ -467,34 +467,6 @@ fn packets_cross_are_counted_and_survive_a_move() {
 }
 
 #[test]
-fn a_successor_takes_over_when_the_peer_uses_it() {
-    let Some((left, right)) = two_ends() else { return };
-    let (mut a, mut b) = (left.run(|| Xfrm::open().unwrap()).unwrap(), right.run(|| Xfrm::open().unwrap()).unwrap());
-    apply_install(&mut a, install(1));
-    apply_install(&mut b, mirrored(install(1)));
-    apply_install(&mut a, ChildInstall { succeeds: Some(SaId(1)), takes_over_when_used: true, ..install(2) });
-    apply_install(&mut b, mirrored(install(2)));
-    let here = left.run(|| std::net::UdpSocket::bind("10.1.0.1:7777").unwrap()).unwrap();
-    let there = right.run(|| std::net::UdpSocket::bind("10.2.0.1:7777").unwrap()).unwrap();
-    let sent_by = |a: &mut Xfrm| {
-        let before = a.counters(u64::MAX, SaId(1)).unwrap().packets_out;
-        here.send_to(b"there", "10.2.0.1:7777").unwrap();
-        assert_eq!(recv_timeout(&there).unwrap(), b"there");
-        if a.counters(u64::MAX, SaId(1)).unwrap().packets_out > before { 1 } else { 2 }
-    };
-    assert_eq!(sent_by(&mut a), 1);
-    for _ in 0..2 {
-        there.send_to(b"back", "10.1.0.1:7777").unwrap();
-        assert_eq!(recv_timeout(&here).unwrap(), b"back");
-    }
-    assert_eq!(a.events().unwrap(), [], "that it was used is no reason to replace it");
-    assert_eq!(sent_by(&mut a), 2);
-    a.apply(&Command::Delete { child: SaId(1) }).unwrap();
-    a.apply(&Command::Delete { child: SaId(2) }).unwrap();
-    assert_eq!(a.count().unwrap(), (0, 0));
-}
-
-#[test]
 fn a_retired_child_receives_and_does_not_send() {
     let Some((left, right)) = two_ends() else { return };
     let (mut a, mut b) = (left.run(|| Xfrm::open().unwrap()).unwrap(), right.run(|| Xfrm::open().unwrap()).unwrap());

@@ -179,12 +179,9 @@ pub struct ChildInstall {
     pub child: SaId,
     /// The IKE SA above it.
     pub ike: SaId,
-    /// The Child SA that this one succeeds by the peer's wish. As long as it is installed, it carries what we send: the peer
-    /// receives by the new one only when it has our answer (RFC 7296 section 2.8).
+    /// The Child SA that this one succeeds. Until that is retired or deleted it carries what we send: the peer may not receive by
+    /// the new one yet (RFC 7296 section 2.8).
     pub succeeds: Option<SaId>,
-    /// An authentic packet that comes by this Child SA proves that the peer has it: from then on it carries what we send,
-    /// though the one that it succeeds is still there (RFC 7296 section 2.8).
-    pub takes_over_when_used: bool,
     /// Name of the connection and of the child in the configuration.
     pub connection: String,
     /// Name of the child in the configuration.

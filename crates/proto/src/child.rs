@@ -33,10 +33,8 @@ pub(crate) struct ChildSa {
     pub expires: Option<Instant>,
     /// When it is to be replaced, where that is tried earlier once (`pfs_probe`).
     pub due: Option<Instant>,
-    /// The Child SA that it succeeds by the peer's wish.
+    /// The Child SA that it succeeds, which carries what we send until it goes.
     pub succeeds: Option<SaId>,
-    /// A packet that comes by it makes it the one to send by, before what it succeeds is gone.
-    pub takes_over_when_used: bool,
     /// The identities of its quick mode, where both ends carry less than these say (Unity).
     pub told: Option<Box<Selectors>>,
     /// The packet that asks for it, our side first.
@@ -491,7 +489,6 @@ impl ChildSa {
             expires: None,
             due: None,
             succeeds: None,
-            takes_over_when_used: false,
             told: None,
             trigger: None,
             asked: None,
@@ -691,7 +688,6 @@ pub(crate) fn install(
         header: config.header,
         policies: config.policies,
         succeeds: child.succeeds,
-        takes_over_when_used: child.takes_over_when_used,
         priority: config.priority,
         updown: config.updown.clone(),
         updown_environment: vec![

@@ -364,7 +364,7 @@ fn the_peer_has_time_to_load_what_it_made() {
     let request = scene.rekey(true);
     assert!(scene.answer(&request, made()).is_empty());
     let new = scene.sim.plane(scene.node).installed().last().unwrap();
-    assert!(new.takes_over_when_used && new.succeeds.is_some() && sends_by(&scene, old));
+    assert!(new.succeeds.is_some() && sends_by(&scene, old));
     // The peer wants to replace what has a successor, and is told to wait (section 2.25.1).
     let theirs = child_with([3; 4], Some(old), "aes128gcm16", PEER_TS, OUR_TS);
     assert_eq!(scene.ask(theirs).notifies(), [NotifyType::TEMPORARY_FAILURE.0]);

@@ -27,7 +27,7 @@ use moved::Carried;
 use policies::{Policy, PolicyKey, Rule, set_policy};
 use selector::{Selector, selectors};
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
@@ -86,8 +86,6 @@ pub struct Xfrm {
     by_inbound: HashMap<u32, SaId>,
     by_outbound: HashMap<(IpAddr, u32), SaId>,
     policies: HashMap<PolicyKey, Policy>,
-    /// Child SAs that rule when a packet comes by them.
-    unused: HashSet<SaId>,
     /// What was there before this run, until something of it takes its place.
     leftovers: leftover::Leftovers,
 }
@@ -108,7 +106,6 @@ impl Xfrm {
             by_inbound: HashMap::new(),
             by_outbound: HashMap::new(),
             policies: HashMap::new(),
-            unused: HashSet::new(),
             leftovers: leftover::Leftovers::default(),
         })
     }
@@ -196,9 +193,6 @@ impl Xfrm {
             return Err(error);
         }
         let child = install.child;
-        if tells_of_use(install) {
-            self.unused.insert(child);
-        }
         self.register(Installed { install: Box::new(install.clone()), selectors });
         if let Err(error) = self.set_policies(child) {
             let _ = self.delete(child);
@@ -263,13 +257,11 @@ impl Xfrm {
         let Some(installed) = self.children.get_mut(&child) else { return Ok(()) };
         let selectors = std::mem::take(&mut installed.selectors);
         let rule = Rule::of(&installed.install);
-        self.unused.remove(&child);
         self.release_policies(&rule, child, &selectors)
     }
 
     fn delete(&mut self, child: SaId) -> Result<(), XfrmError> {
         let Some(Installed { install, selectors }) = self.children.remove(&child) else { return Ok(()) };
-        self.unused.remove(&child);
         self.by_inbound.remove(&install.inbound.spi);
         self.by_outbound.remove(&(install.remote.ip(), install.outbound.spi));
         // Policies first: without their SAs they would only make the kernel ask for new ones.
@@ -340,11 +332,7 @@ impl Xfrm {
             header_flags: message::header_flags(&install.header, side == Side::Inbound),
             limits: Limits {
                 soft_octets: install.soft_bytes,
-                soft_packets: match side {
-                    // The second packet has it reported that there was a first, which was authentic.
-                    Side::Inbound if tells_of_use(install) => Some(1),
-                    _ => install.soft_packets,
-                },
+                soft_packets: install.soft_packets,
                 hard_octets: install.hard_bytes,
                 hard_packets: install.hard_packets,
                 hard_seconds: install.hard_lifetime.map(|lifetime| lifetime.as_secs().max(1)),
@@ -464,26 +452,7 @@ impl Xfrm {
         for reply in replies.iter().filter(|reply| reply.kind == message::ACQUIRE) {
             self.note_waiting(reply);
         }
-        let mut events: Vec<XfrmEvent> = replies.iter().filter_map(|reply| self.event(reply)).collect();
-        events.retain(|event| match event {
-            XfrmEvent::Plane(PlaneEvent::SoftExpire { child }) if self.unused.remove(child) => {
-                self.take_over(*child);
-                false
-            }
-            _ => true,
-        });
-        Ok(events)
-    }
-
-    /// A Child SA was used by the peer: it rules from now on, though the one that it succeeds is still there.
-    fn take_over(&mut self, child: SaId) {
-        let Some(Installed { install, selectors }) = self.children.get(&child) else { return };
-        let rule = Rule::of(install);
-        for selector in selectors {
-            self.policies.entry(rule.key(selector)).or_default().prefer(child, rule.rank());
-        }
-        // Should the kernel refuse, the one before goes on until it is removed.
-        let _ = self.set_policies(child);
+        Ok(replies.iter().filter_map(|reply| self.event(reply)).collect())
     }
 
     fn note_waiting(&mut self, reply: &crate::netlink::Reply) {
@@ -555,11 +524,6 @@ impl AsRawFd for Xfrm {
     fn as_raw_fd(&self) -> RawFd {
         self.notifications.as_raw_fd()
     }
-}
-
-/// Whether the kernel reports the first packets of this inbound SA, by a soft limit: not where there is another one.
-fn tells_of_use(install: &ChildInstall) -> bool {
-    install.takes_over_when_used && install.policies && install.soft_packets.or(install.soft_bytes).is_none()
 }
 
 /// Adds an SA and removes it: the inner result is the kernel's answer to the addition.

@@ -38,12 +38,6 @@ impl Policy {
         }
     }
 
-    /// It rules over its equals from now on.
-    pub(super) fn prefer(&mut self, user: SaId, rank: Rank) {
-        self.users.retain(|(_, other)| *other != user);
-        self.add(user, rank);
-    }
-
     pub(super) fn ruler(&self) -> Option<SaId> {
         self.users.last().map(|(_, user)| *user)
     }
@@ -354,9 +348,6 @@ mod tests {
         assert_eq!(policy.ruler(), Some(new), "before one that was there earlier");
         policy.add_after(SaId(4), Rank::Child, Some(SaId(9)));
         assert_eq!(policy.ruler(), Some(SaId(4)), "there is nothing to wait for");
-        policy.add_after(SaId(5), Rank::Child, Some(SaId(4)));
-        policy.prefer(SaId(5), Rank::Child);
-        assert_eq!(policy.ruler(), Some(SaId(5)), "it is known to be there");
     }
 
     #[test]

@@ -56,7 +56,6 @@ pub fn install(child: u32) -> ChildInstall {
         policies: true,
         priority: None,
         succeeds: None,
-        takes_over_when_used: false,
         updown: None,
         updown_environment: Vec::new(),
         soft_bytes: None,

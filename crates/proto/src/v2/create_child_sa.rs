@@ -370,7 +370,7 @@ pub(super) fn response(
             };
             new.succeeds = crossing.as_ref().filter(|c| lost(c)).map(|c| c.made);
             if crossing.is_none() && old.is_some() && unsettled::doubtful(sa) {
-                (new.succeeds, new.takes_over_when_used) = (old, true);
+                new.succeeds = old;
             }
             let (name, taken) = (new.name.clone(), agreed.selectors.clone());
             let complete = old.is_none() && new.trigger.is_none() && sa.replaces.is_none();
@@ -449,8 +449,7 @@ fn replaced(
 }
 
 /// RFC 7296 section 2.8 has a responder ready to receive by what it made when it answers. OpenIKED is not: it loads its SAs
-/// afterwards. So the old one carries what we send until something comes by the new one, or for this time, and only then
-/// the peer is told to forget it. Whether it waits.
+/// afterwards. So the old one carries what we send for a while, and only then the peer is told to forget it. Whether it waits.
 fn wait_for_peer(sa: &mut IkeSa, cx: &mut Context, now: Instant, old: SaId) -> bool {
     let due = now + GETS_READY;
     let ended = |t: &Task, spi: u32| matches!(t, Task::DeleteChild { spi: of, .. } if *of == spi);
@@ -824,9 +823,6 @@ fn serve(
                 *crossing = Some(Crossing { lowest: nonce_i.min(&nonce_r).to_vec(), made: new_id });
             }
             _ => {
-                // Section 2.8: what comes by the new one proves that the initiator has it. Not where two new ones are made
-                // at once: this may be the one that goes.
-                new.takes_over_when_used = true;
                 mark_replaced(sa, cx, old, new_id);
             }
         }

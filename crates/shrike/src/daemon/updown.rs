@@ -97,7 +97,6 @@ pub(super) fn install(updown: Option<String>) -> ChildInstall {
         policies: true,
         priority: None,
         succeeds: None,
-        takes_over_when_used: false,
         updown,
         updown_environment: Vec::new(),
         soft_bytes: None,
