@@ -85,7 +85,11 @@ hundred() {
     [ $done -ge "$times" ] || { say "only $done of $times rekeyings; $(spis "$kind")"; return 1; }
     say "$done rekeyings, ${sent:-no} echo requests, $((${sent:-0} - ${received:-0})) without answer" >"$LAB/counted"
     local allowed=0
-    [ $peer/$kind/$by != iked/child/peer ] || allowed=$(dropped b '^Xfrm(InNoStates|AcquireError)$')
+    if [ $peer/$kind = iked/child ]; then
+        allowed=$(dropped b '^Xfrm(InNoStates|AcquireError)$')
+        # Where Shrike begins, iked has 100 ms. A busy guest may take longer, but not often.
+        [ $by = peer ] || [ "$allowed" -le $((done / 20)) ] || allowed=$((done / 20))
+    fi
     if [ $((sent - received)) -gt 0 ]; then
         for node in a b; do
             say "dropped by the kernel of node $node: $(inside $node awk '$2 { printf "%s %s  ", $1, $2 }' /proc/net/xfrm_stat)"
