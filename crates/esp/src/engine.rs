@@ -2,6 +2,7 @@
 
 use crate::early::{Early, Kept};
 use crate::header;
+use crate::held::Held;
 use crate::packet::InnerPacket;
 use crate::replay::{ReplayError, ReplayWindow};
 use crate::sa::{ChildSa, HEADER};
@@ -93,6 +94,8 @@ drop_reasons! {
     TooBig => "esp-too-big",
     /// Outbound: a trap's policy, whose Child SA is being negotiated.
     Acquiring => "esp-acquiring",
+    /// Outbound: the peer replaces the Child SA, and too much waits for that already.
+    HeldTooMuch => "esp-held-too-much",
     /// Outbound: no policy protects this packet.
     NoPolicy => "esp-no-policy",
 }
@@ -127,6 +130,8 @@ pub enum Outbound {
         /// What the IP header in front has of the packet inside.
         outer: OuterFields,
     },
+    /// It waits ([`Command::Hold`]), and comes back by [`Engine::poll_held`].
+    Held,
     /// Dropped and counted.
     Discard(DropReason),
     /// No policy protects the packet. The owner of the TUN device answers with an ICMP error or drops it; counted.
@@ -229,6 +234,8 @@ pub struct Engine {
     early: Early,
     /// Early packets whose Child SA is installed now.
     due: VecDeque<Kept>,
+    /// What waits to be sent.
+    held: Held,
     /// The longest packet that comes to be sent, in octets, if that is known.
     mtu: Option<usize>,
 }
@@ -259,7 +266,17 @@ impl Engine {
                 self.due.extend(self.early.take(install.child));
                 Ok(())
             }
+            Command::Hold { child } => {
+                self.sa(*child).ok_or(EngineError::UnknownChild(*child))?;
+                self.held.hold(*child);
+                Ok(())
+            }
+            Command::Release { child } => {
+                self.held.release(*child);
+                Ok(())
+            }
             Command::Retire { child } => {
+                self.held.release(*child);
                 if let Some(slot) = self.by_child.get(child)
                     && let Some(sa) = self.slots.get_mut(*slot).and_then(Option::as_deref_mut)
                 {
@@ -385,6 +402,7 @@ impl Engine {
 
     fn remove(&mut self, child: SaId) {
         let Some(slot) = self.by_child.remove(&child) else { return };
+        self.held.release(child);
         if let Some(sa) = self.slots.get_mut(slot).and_then(Option::take) {
             self.by_spi.remove(&sa.inbound.spi);
             self.spd.remove(child, &sa.remote_ts);
@@ -426,6 +444,11 @@ impl Engine {
     /// to be opened now.
     pub fn poll_early(&mut self) -> Option<(SocketAddr, Option<u8>, Vec<u8>)> {
         self.due.pop_front()
+    }
+
+    /// The next packet that waits no more: to be sealed now.
+    pub fn poll_held(&mut self) -> Option<Vec<u8>> {
+        self.held.pop()
     }
 
     fn try_open(
@@ -544,6 +567,11 @@ impl Engine {
             }
         };
         let sa = self.slots.get_mut(slot).and_then(Option::as_deref_mut).ok_or(DropReason::NoPolicy)?;
+        if self.held.holds(sa.child) {
+            out.clear();
+            let kept = self.held.keep(sa.child, inner);
+            return if kept { Ok(Outbound::Held) } else { Err(DropReason::HeldTooMuch) };
+        }
         let (carried, next_header) = match sa.mode {
             Mode::Tunnel => (inner, if packet.source.is_ipv4() { NEXT_IPV4 } else { NEXT_IPV6 }),
             Mode::Transport => {

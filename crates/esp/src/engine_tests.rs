@@ -501,6 +501,49 @@ fn a_retired_child_receives_and_does_not_send() {
 }
 
 #[test]
+fn what_is_held_goes_by_the_successor_or_by_itself() {
+    let suite = SUITES[0];
+    let mut a = engine(install(1, suite));
+    let successor = |old: u32| ChildInstall { succeeds: Some(SaId(old)), ..install(old + 1, suite) };
+    let mut out = vec![1];
+    let mut held = |a: &mut Engine, sequence: u8| {
+        let inner = packet("10.1.0.1", "10.2.0.1", 1, &[sequence; 8]);
+        assert_eq!((a.seal(T0, &inner, &mut out), out.len()), (Outbound::Held, 0));
+        inner
+    };
+    a.apply(T0, &Command::Install(Box::new(successor(1)))).unwrap();
+    a.apply(T0, &Command::Hold { child: SaId(1) }).unwrap();
+    let waiting = [held(&mut a, 1), held(&mut a, 2)];
+    assert_eq!(a.poll_held(), None);
+    a.apply(T0, &Command::Retire { child: SaId(1) }).unwrap();
+    let sent: Vec<Vec<u8>> = std::iter::from_fn(|| a.poll_held()).collect();
+    assert_eq!(sent, waiting, "in their order");
+    assert_eq!(sealed(&mut a, &sent[0])[..4], 0x2002u32.to_be_bytes());
+    // Nothing succeeds it after all.
+    a.apply(T0, &Command::Hold { child: SaId(2) }).unwrap();
+    let waiting = held(&mut a, 3);
+    a.apply(T0, &Command::Release { child: SaId(2) }).unwrap();
+    assert_eq!(a.poll_held(), Some(waiting));
+    assert_eq!(sealed(&mut a, &sent[0])[..4], 0x2002u32.to_be_bytes());
+    // It is taken away.
+    a.apply(T0, &Command::Install(Box::new(successor(2)))).unwrap();
+    a.apply(T0, &Command::Hold { child: SaId(2) }).unwrap();
+    let waiting = held(&mut a, 4);
+    a.apply(T0, &Command::Delete { child: SaId(2) }).unwrap();
+    assert_eq!(a.poll_held(), Some(waiting));
+    assert_eq!(a.poll_held(), None);
+    // So much waits, and no more.
+    a.apply(T0, &Command::Hold { child: SaId(3) }).unwrap();
+    let large = packet("10.1.0.1", "10.2.0.1", 1, &[0; 65_000]);
+    let kept = (0..).take_while(|_| a.seal(T0, &large, &mut Vec::new()) == Outbound::Held).count();
+    assert_eq!(kept, 64);
+    assert_eq!(a.seal(T0, &large, &mut Vec::new()), Outbound::Discard(DropReason::HeldTooMuch));
+    assert_eq!(a.drops().find(|(_, count)| *count > 0), Some(("esp-held-too-much", 2)), "what is kept is not dropped");
+    a.apply(T0, &Command::Release { child: SaId(9) }).unwrap();
+    assert_eq!(a.apply(T0, &Command::Hold { child: SaId(9) }), Err(EngineError::UnknownChild(SaId(9))));
+}
+
+#[test]
 fn commands_that_cannot_be_carried_out_say_why_and_change_nothing() {
     let suite = SUITES[0];
     let mut a = engine(install(1, suite));

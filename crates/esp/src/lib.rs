@@ -14,6 +14,7 @@
 mod early;
 mod engine;
 mod header;
+mod held;
 mod packet;
 mod replay;
 mod sa;

@@ -488,6 +488,75 @@ fn a_retired_child_receives_and_does_not_send() {
 }
 
 #[test]
+fn what_is_held_goes_by_the_successor_or_by_itself() {
+    let Some((left, right)) = two_ends() else { return };
+    let (mut a, mut b) = (left.run(|| Xfrm::open().unwrap()).unwrap(), right.run(|| Xfrm::open().unwrap()).unwrap());
+    let sender = left.run(|| std::net::UdpSocket::bind("10.1.0.1:0").unwrap()).unwrap();
+    let receiver = right.run(|| std::net::UdpSocket::bind("10.2.0.1:7777").unwrap()).unwrap();
+    let setting = || left.run(|| std::fs::read_to_string("/proc/sys/net/core/xfrm_larval_drop").unwrap()).unwrap();
+    let send = |from: u8, to: u8| {
+        (from..to).for_each(|number| {
+            sender.send_to(&[number], "10.2.0.1:7777").unwrap();
+        });
+    };
+    let receive = |from: u8, to: u8| {
+        let mut got: Vec<u8> = (from..to).map(|_| recv_timeout(&receiver).unwrap()[0]).collect();
+        got.sort_unstable();
+        assert_eq!(got, (from..to).collect::<Vec<_>>());
+    };
+    let nothing_comes = || {
+        receiver.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        assert!(receiver.recv_from(&mut [0; 100]).is_err());
+    };
+    apply_install(&mut a, install(1));
+    apply_install(&mut b, mirrored(install(1)));
+    apply_install(&mut b, mirrored(install(2)));
+    send(0, 1);
+    receive(0, 1);
+    let before = setting();
+    left.run(|| {
+        apply_install(&mut a, ChildInstall { succeeds: Some(SaId(1)), ..install(2) });
+        a.apply(&Command::Hold { child: SaId(1) }).unwrap();
+    })
+    .unwrap();
+    assert_eq!(setting().trim(), "0");
+    send(1, 30);
+    nothing_comes();
+    // It goes on by the old one.
+    left.run(|| a.apply(&Command::Release { child: SaId(1) }).unwrap()).unwrap();
+    receive(1, 30);
+    assert_eq!(setting(), before);
+    assert_eq!(a.count().unwrap().0, 4, "nothing but the Child SAs is left");
+    assert_eq!(b.counters(u64::MAX, SaId(1)).unwrap().packets_in, 30);
+    // The peer forgets the old one, and the new one takes over.
+    left.run(|| a.apply(&Command::Hold { child: SaId(1) }).unwrap()).unwrap();
+    send(30, 60);
+    nothing_comes();
+    b.apply(&Command::Delete { child: SaId(1) }).unwrap();
+    left.run(|| a.apply(&Command::Retire { child: SaId(1) }).unwrap()).unwrap();
+    receive(30, 60);
+    assert_eq!(b.counters(u64::MAX, SaId(2)).unwrap().packets_in, 30);
+    assert_eq!(setting(), before);
+    // It goes away while something waits: nothing is left, and nobody is asked for an SA.
+    left.run(|| {
+        a.apply(&Command::Hold { child: SaId(2) }).unwrap();
+        a.apply(&Command::Hold { child: SaId(2) }).unwrap();
+    })
+    .unwrap();
+    send(60, 61);
+    left.run(|| {
+        a.apply(&Command::Delete { child: SaId(2) }).unwrap();
+        a.apply(&Command::Delete { child: SaId(1) }).unwrap();
+        a.apply(&Command::Release { child: SaId(2) }).unwrap();
+    })
+    .unwrap();
+    assert_eq!(a.count().unwrap(), (0, 0));
+    assert_eq!(setting(), before);
+    let acquires = |event: &XfrmEvent| matches!(event, XfrmEvent::Acquire(_));
+    assert!(!a.events().unwrap().iter().any(acquires));
+}
+
+#[test]
 fn what_came_before_its_sa_is_received_afterwards() {
     let Some((left, right)) = two_ends() else { return };
     let options = SocketOptions { kernel_esp_in_udp: true, bypass_policies: true, ..SocketOptions::default() };

@@ -318,6 +318,17 @@ pub enum Command {
         /// Whether ESP travels inside UDP.
         encapsulated: bool,
     },
+    /// The peer is about to replace this Child SA, and cannot be sent anything meanwhile: what would leave by it waits, within
+    /// bounds, until it is released, or retired or deleted. In the latter cases what succeeds it carries what waited.
+    Hold {
+        /// The Child SA.
+        child: SaId,
+    },
+    /// What waits ([`Hold`](Self::Hold)) leaves by this Child SA after all. One that is gone is no error.
+    Release {
+        /// The Child SA.
+        child: SaId,
+    },
     /// A Child SA that was replaced is deleted at both ends. It sends no more and its policies are gone, but what is still on
     /// its way by it is received until the [`Delete`](Self::Delete) that follows.
     Retire {

@@ -1,6 +1,7 @@
 //! What every SA may use: random numbers, timers, outputs, counters, secrets.
 
 use crate::endpoint::Output;
+use crate::held::Held;
 use crate::inquiries::Need;
 use crate::peers::Peers;
 use crate::settings::Settings;
@@ -112,6 +113,8 @@ pub(crate) struct Context {
     pub drops: [u64; DropReason::ALL.len()],
     /// Child SAs that were replaced and only receive, the oldest first.
     retired: VecDeque<SaId>,
+    /// Child SAs whose packets wait for the peer to load their successor.
+    pub(crate) held: Held,
     next_ike: u32,
     next_child: u32,
     next_reqid: u32,
@@ -138,13 +141,16 @@ struct Reqid {
 /// So many Child SAs that were replaced are kept at most: a peer that rekeys all the time fills no data plane.
 const MOST_RETIRED: usize = 1024;
 
-/// Whose timers those of retired Child SAs are: no IKE SA has this number.
-const NOBODY: SaId = SaId(0);
+/// Whose timers those of Child SAs that are retired or held are: no IKE SA has this number.
+pub(crate) const NOBODY: SaId = SaId(0);
 
 impl Context {
     /// A Child SA that was replaced is gone at both ends. Packets by it may have been overtaken by the Delete, so it receives
     /// for `delete_rekeyed_delay`.
     pub fn retire(&mut self, now: Instant, child: SaId, already: bool) {
+        if !already && self.moves_later(now, child) {
+            return;
+        }
         let delay = self.settings.delete_rekeyed_delay;
         if delay.is_zero() {
             return self.plane(Command::Delete { child });
@@ -213,6 +219,7 @@ impl Context {
             counters: [0; COUNTERS.len()],
             drops: [0; DropReason::ALL.len()],
             retired: VecDeque::new(),
+            held: Held::default(),
             next_ike: 1,
             next_child: 1,
             next_reqid: 1,

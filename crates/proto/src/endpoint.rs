@@ -519,6 +519,12 @@ impl Endpoint {
         if let Reason::Retired(child) = reason {
             return self.cx.retired_long_enough(child);
         }
+        if let Reason::Held(child) = reason {
+            return self.cx.held_long_enough(now, child);
+        }
+        if reason == Reason::Answer {
+            return self.cx.send_answers(now);
+        }
         if reason == Reason::Twin {
             return self.ask_for_twin(id, now);
         }
@@ -549,7 +555,7 @@ impl Endpoint {
                 Verdict::Keep
             }
             Reason::IkeLifetime | Reason::ChildLifetime(_) => return self.renew(now, id, reason),
-            Reason::Again | Reason::Twin | Reason::Retired(_) => Verdict::Keep,
+            Reason::Again | Reason::Twin | Reason::Retired(_) | Reason::Held(_) | Reason::Answer => Verdict::Keep,
         };
         self.conclude(now, id, verdict);
     }

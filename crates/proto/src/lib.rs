@@ -19,6 +19,7 @@ mod child;
 mod context;
 mod credentials;
 mod endpoint;
+mod held;
 mod ike_sa;
 mod inquiries;
 mod names;

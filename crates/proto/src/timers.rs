@@ -26,6 +26,10 @@ pub enum Reason {
     ChildLifetime(SaId),
     /// What is still on its way by a Child SA that was replaced has come. Nobody's, for its IKE SA may be gone before.
     Retired(SaId),
+    /// A peer that replaces a Child SA has not deleted the old one, or has had the time to load the new one. Nobody's too.
+    Held(SaId),
+    /// An answer leaves that was to wait for a moment. Nobody's too.
+    Answer,
     /// What was refused is begun again. Behind all others: the end of an SA does not cancel it.
     Again,
 }

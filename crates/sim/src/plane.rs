@@ -2,7 +2,7 @@
 
 use model::dataplane::{ChildInstall, Command, EspSa, Mode, PlaneEvent, ShuntInstall, TrapInstall};
 use model::{SaId, TrafficSelector};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Carries out commands, remembers what is installed, and notes what a real data plane would have stumbled over.
 #[derive(Debug, Default)]
@@ -22,6 +22,8 @@ pub struct Recording {
     pub idle: BTreeMap<SaId, std::time::Duration>,
     /// Child SAs by which something may still come, with their inbound SPIs.
     retired: BTreeMap<SaId, u32>,
+    /// Child SAs whose packets wait.
+    held: BTreeSet<SaId>,
     /// Child SAs that are to come, with the SPIs by which they are going to receive; the last ones only.
     expected: Vec<(SaId, u32)>,
     fail: Option<String>,
@@ -50,9 +52,14 @@ impl Recording {
         self.installed.values()
     }
 
-    /// The Child SA by which packets are sent, where all have the same selectors.
+    /// The Child SA by which packets are sent, where all have the same selectors; none if they wait.
     pub fn sending(&self) -> Option<&ChildInstall> {
-        self.installed.get(self.order.last()?)
+        self.order.last().filter(|child| !self.held.contains(child)).and_then(|child| self.installed.get(child))
+    }
+
+    /// Whether what is sent by this Child SA waits.
+    pub fn holds(&self, child: SaId) -> bool {
+        self.held.contains(&child)
     }
 
     /// How many Child SAs were replaced, send no more, and still receive.
@@ -114,6 +121,15 @@ impl Recording {
                 if self.installed.insert(child, *install).is_some() {
                     self.violations.push(format!("Child SA {child} installed twice"));
                 }
+            }
+            Command::Hold { child } => {
+                if !self.installed.contains_key(&child) && !self.failed.contains(&child) {
+                    self.violations.push(format!("Child SA {child} held, but not installed"));
+                }
+                self.held.insert(child);
+            }
+            Command::Release { child } => {
+                self.held.remove(&child);
             }
             Command::Retire { child } => match self.installed.remove(&child) {
                 Some(install) => {

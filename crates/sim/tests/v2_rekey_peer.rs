@@ -35,21 +35,28 @@ impl Scene {
 
     /// The same with more in the endpoint's configuration.
     fn with(endpoint_began: bool, site: Site) -> Self {
+        Self::of(endpoint_began, site, b"nobody's")
+    }
+
+    /// The same, with this Vendor ID of the peer's.
+    fn of(endpoint_began: bool, site: Site, vendor_id: &[u8]) -> Self {
         let mut sim = Sim::new(1);
         let site = site.to("192.0.2.1").connection(sim::peer::PROPOSALS).connection("mobike = no");
         let node = sim.add(site.child("esp_proposals = aes128gcm16,aes128gcm16-ecp256"));
         let peer = Peer::new(if endpoint_began { Role::Responder } else { Role::Initiator }, 5);
         let mut scene = Self { sim, node, peer, next: if endpoint_began { 0 } else { 2 } };
+        let mut first = scene.peer.init_parts();
+        first.push((PayloadType::VENDOR_ID, vendor_id.to_vec()));
         if endpoint_began {
             let (local, remote) = (our_address(), peer_address());
             let begun = scene.sim.with(node, |e, now| e.initiate(now, "gw", "net", local, remote).is_ok());
             assert!(begun);
             let request = scene.sent().pop().unwrap();
             assert!(scene.peer.take_init(&request));
-            let bytes = scene.peer.init(&scene.peer.init_parts());
+            let bytes = scene.peer.init(&first);
             assert_eq!(scene.give(bytes).len(), 1);
         } else {
-            let bytes = scene.peer.init(&scene.peer.init_parts());
+            let bytes = scene.peer.init(&first);
             let answer = scene.give(bytes);
             assert!(scene.peer.take_init(&answer[0]));
         }
@@ -412,6 +419,94 @@ fn the_peer_has_time_to_load_what_it_made() {
     assert_eq!(scene.sim.plane(scene.node).installed().count(), 0);
     scene.sim.run_for(1_000 * MS);
     assert!(scene.sent().is_empty());
+}
+
+/// OpenIKED takes a Child SA away as it deletes it, with what is on its way, and loads the new one only then: what we send
+/// waits until it has. In all other cases it goes by the old one.
+#[test]
+fn what_is_sent_waits_while_a_peer_that_forgets_at_once_replaces_a_child_sa() {
+    let sends_by = |scene: &Scene| scene.sim.plane(scene.node).sending().map(|i| i.outbound.spi.to_be_bytes());
+    let replace = |scene: &mut Scene, old: u32, spi: [u8; 4]| {
+        let theirs = child_with(spi, Some(old), "aes128gcm16", PEER_TS, OUR_TS);
+        let bytes = scene.peer.protected_chain(ExchangeType::CREATE_CHILD_SA, scene.next, false, theirs);
+        scene.next += 1;
+        scene.sim.undelivered.clear();
+        scene.sim.inject(Datagram { from: peer_address(), to: our_address(), bytes, keepalive: false });
+        scene.sim.run_for(4 * MS);
+        assert_eq!((sends_by(scene), scene.sim.undelivered.len()), (None, 0), "what was being sent leaves first");
+        let sent = scene.sent();
+        assert!(scene.open(&sent)[0].has(PayloadType::NONCE));
+    };
+    // The Delete, and our question after the answer to it.
+    let delete = |scene: &mut Scene, old: [u8; 4]| {
+        let mut delete = ChainBuilder::new();
+        delete.delete(ProtocolId::ESP, &[old]);
+        let bytes = scene.peer.protected_chain(ExchangeType::INFORMATIONAL, scene.next, false, delete);
+        scene.next += 1;
+        let sent = scene.give(bytes);
+        let mut sent = scene.open(&sent);
+        assert!(sent[0].header.is_response() && sent[0].has(PayloadType::DELETE), "the answer does not wait");
+        sent.split_off(1)
+    };
+    let one_is_left = |scene: &mut Scene| {
+        scene.sim.run_for(60_000 * MS);
+        let plane = scene.sim.plane(scene.node);
+        assert_eq!((plane.installed().count(), plane.retired(), &plane.violations[..]), (1, 0, &[][..]));
+    };
+    let iked = |endpoint_began| Scene::of(endpoint_began, Site::new("b", "192.0.2.2"), b"OpenIKED-7.2");
+    for (endpoint_began, replaced_before) in [(true, false), (false, false), (false, true)] {
+        let mut scene = iked(endpoint_began);
+        if replaced_before {
+            let mut theirs = Peer::new(Role::Initiator, 9);
+            let reply = scene.ask(theirs.rekey_chain());
+            assert!(theirs.take_rekey(&scene.peer, &reply));
+            theirs.esp_spi = scene.peer.esp_spi;
+            (scene.peer, scene.next) = (theirs, 0);
+        }
+        let old = scene.peer.esp_spi;
+        let late = scene.sim.plane(scene.node).installed().next().unwrap().inbound.spi;
+        replace(&mut scene, old, [2; 4]);
+        scene.sim.run_for(100 * MS);
+        assert_eq!(sends_by(&scene), None, "the answer may be on its way");
+        let question = delete(&mut scene, old.to_be_bytes());
+        assert_eq!((sends_by(&scene), question.len(), question[0].parts.len()), (None, 1, 0));
+        assert!(scene.answer(&question[0], ChainBuilder::new()).is_empty());
+        assert_eq!(sends_by(&scene), Some([2; 4]));
+        assert!(scene.sim.plane(scene.node).receives(late));
+        // The next time our answer is lost: the old one carries on until the Delete comes. Nor is our question answered.
+        replace(&mut scene, u32::from_be_bytes([2; 4]), [3; 4]);
+        scene.sim.run_for(205 * MS);
+        assert_eq!(sends_by(&scene), Some([2; 4]));
+        assert!(delete(&mut scene, [2; 4]).is_empty());
+        assert_eq!(sends_by(&scene), Some([3; 4]));
+        replace(&mut scene, u32::from_be_bytes([3; 4]), [4; 4]);
+        assert_eq!(delete(&mut scene, [3; 4]).len(), 1);
+        scene.sim.run_for(100 * MS);
+        assert_eq!(sends_by(&scene), Some([4; 4]));
+        one_is_left(&mut scene);
+    }
+    // The operator ends both meanwhile.
+    let mut scene = iked(true);
+    let old = scene.peer.esp_spi;
+    replace(&mut scene, old, [2; 4]);
+    let net = Selection { child: Some("net".to_string()), ..Selection::default() };
+    assert!(!scene.sim.with(scene.node, |e, now| e.terminate(now, &net)).is_empty());
+    let sent = scene.sent();
+    let mut sent = scene.open(&sent);
+    while let Some(delete) = sent.pop() {
+        sent.extend(scene.answer(&delete, ChainBuilder::new()));
+    }
+    scene.sim.run_for(10_000 * MS);
+    let plane = scene.sim.plane(scene.node);
+    assert_eq!((plane.installed().count(), plane.retired(), &plane.violations[..]), (0, 0, &[][..]));
+    // Others keep what they replaced, and nothing waits.
+    let mut scene = Scene::of(false, Site::new("b", "192.0.2.2"), b"strongSwan");
+    let old = scene.peer.esp_spi;
+    assert!(scene.ask(child_with([2; 4], Some(old), "aes128gcm16", PEER_TS, OUR_TS)).has(PayloadType::NONCE));
+    assert_eq!(sends_by(&scene), Some(old.to_be_bytes()));
+    assert!(delete(&mut scene, old.to_be_bytes()).is_empty());
+    assert_eq!(sends_by(&scene), Some([2; 4]));
+    one_is_left(&mut scene);
 }
 
 /// The inbound SPIs of the endpoint, by the peer's.

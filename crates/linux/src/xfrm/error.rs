@@ -21,6 +21,8 @@ pub enum Step {
     SetPolicy,
     /// Remove a policy.
     DeletePolicy,
+    /// Have packets wait.
+    Hold,
 }
 
 impl fmt::Display for Step {
@@ -32,6 +34,7 @@ impl fmt::Display for Step {
             Self::DeleteSa => "remove an SA",
             Self::SetPolicy => "set a policy",
             Self::DeletePolicy => "remove a policy",
+            Self::Hold => "keep packets",
         })
     }
 }

@@ -13,6 +13,7 @@ pub(super) const DELETE_SA: u16 = 0x11;
 pub(super) const GET_SA: u16 = 0x12;
 pub(super) const DELETE_POLICY: u16 = 0x14;
 pub(super) const GET_POLICY: u16 = 0x15;
+pub(super) const ALLOCATE_SPI: u16 = 0x16;
 pub(super) const ACQUIRE: u16 = 0x17;
 pub(super) const EXPIRE: u16 = 0x18;
 pub(super) const UPDATE_POLICY: u16 = 0x19;
@@ -151,12 +152,12 @@ pub(super) struct Limits {
 }
 
 /// What `struct xfrm_usersa_info` says of one SA.
-pub(super) struct SaInfo<'a> {
+pub(super) struct SaInfo {
     /// The kernel's name for the packet that asked for the SA, 0 for none.
     pub(super) sequence: u32,
     pub(super) source: IpAddr,
     pub(super) destination: IpAddr,
-    pub(super) sa: &'a EspSa,
+    pub(super) spi: u32,
     pub(super) reqid: u32,
     pub(super) mode: u8,
     /// 0 if the replay state comes as an attribute.
@@ -170,11 +171,11 @@ pub(super) struct SaInfo<'a> {
 }
 
 /// `struct xfrm_usersa_info`.
-pub(super) fn sa_info(info: &SaInfo<'_>) -> Vec<u8> {
+pub(super) fn sa_info(info: &SaInfo) -> Vec<u8> {
     let mut out = Vec::with_capacity(SA_INFO);
     out.resize(56, 0); // no selector: policies decide
     put_address(&mut out, info.destination);
-    out.extend(info.sa.spi.to_be_bytes());
+    out.extend(info.spi.to_be_bytes());
     out.extend([ESP, 0, 0, 0]);
     put_address(&mut out, info.source);
     out.extend(lifetime(&info.limits));
@@ -189,6 +190,11 @@ pub(super) fn sa_info(info: &SaInfo<'_>) -> Vec<u8> {
     out.extend([info.mode, info.replay_window, flags]);
     out.resize(SA_INFO, 0);
     out
+}
+
+/// The SPI in a `struct xfrm_usersa_info`.
+pub(super) fn spi_of(info: &[u8]) -> Option<u32> {
+    Some(u32::from_be_bytes(*info.get(72..)?.first_chunk()?))
 }
 
 /// The flags of an SA for what its outer IP header has in common with the inner one.

@@ -3,6 +3,7 @@
 mod algorithm;
 mod error;
 mod foreign;
+mod held;
 mod inspect;
 mod leftover;
 mod message;
@@ -88,6 +89,8 @@ pub struct Xfrm {
     policies: HashMap<PolicyKey, Policy>,
     /// What was there before this run, until something of it takes its place.
     leftovers: leftover::Leftovers,
+    /// Child SAs whose packets wait.
+    held: held::Held,
 }
 
 impl Xfrm {
@@ -107,6 +110,7 @@ impl Xfrm {
             by_outbound: HashMap::new(),
             policies: HashMap::new(),
             leftovers: leftover::Leftovers::default(),
+            held: held::Held::default(),
         })
     }
 
@@ -156,6 +160,8 @@ impl Xfrm {
     pub fn apply(&mut self, command: &Command) -> Result<(), XfrmError> {
         match command {
             Command::Install(install) => self.install(install),
+            Command::Hold { child } => self.hold(*child),
+            Command::Release { child } => self.release(*child),
             Command::Retire { child } => self.retire(*child),
             Command::Delete { child } => self.delete(*child),
             Command::Update { child, local, remote, encapsulated } => {
@@ -257,7 +263,9 @@ impl Xfrm {
         let Some(installed) = self.children.get_mut(&child) else { return Ok(()) };
         let selectors = std::mem::take(&mut installed.selectors);
         let rule = Rule::of(&installed.install);
-        self.release_policies(&rule, child, &selectors)
+        let result = self.release_policies(&rule, child, &selectors);
+        self.waits_no_more(child);
+        result
     }
 
     fn delete(&mut self, child: SaId) -> Result<(), XfrmError> {
@@ -266,6 +274,7 @@ impl Xfrm {
         self.by_outbound.remove(&(install.remote.ip(), install.outbound.spi));
         // Policies first: without their SAs they would only make the kernel ask for new ones.
         let mut result = self.release_policies(&Rule::of(&install), child, &selectors);
+        self.waits_no_more(child);
         for side in [Side::Inbound, Side::Outbound] {
             result = result.and(self.delete_sa(&install, side));
         }
@@ -323,7 +332,7 @@ impl Xfrm {
             sequence: if side == Side::Outbound { self.awaited_by(install) } else { 0 },
             source: source.ip(),
             destination: destination.ip(),
-            sa,
+            spi: sa.spi,
             reqid: install.reqid,
             mode: message::mode_number(install.mode),
             replay_window: if long { 0 } else { window as u8 }, // at most 32
@@ -532,7 +541,7 @@ fn try_sa(socket: &mut Socket, local: IpAddr, remote: IpAddr, sa: &EspSa) -> Res
         sequence: 0,
         source: local,
         destination: remote,
-        sa,
+        spi: sa.spi,
         reqid: 0,
         mode: message::mode_number(Mode::Tunnel),
         replay_window: 0,

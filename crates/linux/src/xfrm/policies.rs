@@ -81,6 +81,14 @@ impl Rule {
         })
     }
 
+    /// As long as what is sent by the Child SA waits for one that is never made.
+    pub(super) fn waiting_for(install: &ChildInstall, spi: u32, reqid: u32) -> Self {
+        match Self::of(install) {
+            Self::Protect(of) => Self::Protect(Template { spi, reqid, ..of }),
+            shunt @ Self::Shunt(..) => shunt,
+        }
+    }
+
     pub(super) fn trap(trap: &TrapInstall) -> Self {
         let (local, remote) = (trap.local, trap.remote);
         Self::Protect(Template {
@@ -267,33 +275,50 @@ pub(super) fn set_policy(
     rule: &Rule,
     (selector, taken): (&Selector, bool),
 ) -> Result<(), XfrmError> {
-    for direction in rule.directions(taken) {
-        let mut request = Request::new(message::UPDATE_POLICY, CREATE);
-        let flags = (matches!(rule, Rule::Shunt(ShuntAction::Drop, ..)), rule.binding().icmp);
-        request.put(&message::policy_info(
-            &rule.selector(selector, *direction),
-            *direction,
-            rule.priority(selector, *direction),
-            flags,
-        ));
-        // Without a template: it is in the clear when it is forwarded, and the outbound policy protects it then.
-        if let Rule::Protect(of) = rule
-            && *direction != Direction::ForwardOut
-        {
-            let mode = message::mode_number(of.mode);
-            // Outbound the very SA is named, so that after a rekeying the new one is used at once.
-            let template = match direction {
-                Direction::Out => message::template(of.local, of.remote, of.spi, of.reqid, mode),
-                _ => message::template(of.remote, of.local, 0, of.reqid, mode),
-            };
-            request.attribute(message::ATTRIBUTE_TEMPLATE, &template);
-        }
-        for (kind, value) in message::policy_binding(rule.binding(), *direction) {
-            request.attribute(kind, &value);
-        }
-        socket.request(request).map_err(refused(Step::SetPolicy, owner))?;
+    rule.directions(taken).iter().try_for_each(|direction| set_direction(socket, owner, rule, selector, *direction))
+}
+
+/// The policy for what is sent; the others stay.
+pub(super) fn set_outbound(
+    socket: &mut Socket,
+    owner: SaId,
+    rule: &Rule,
+    selector: &Selector,
+) -> Result<(), XfrmError> {
+    set_direction(socket, owner, rule, selector, Direction::Out)
+}
+
+fn set_direction(
+    socket: &mut Socket,
+    owner: SaId,
+    rule: &Rule,
+    selector: &Selector,
+    direction: Direction,
+) -> Result<(), XfrmError> {
+    let mut request = Request::new(message::UPDATE_POLICY, CREATE);
+    let flags = (matches!(rule, Rule::Shunt(ShuntAction::Drop, ..)), rule.binding().icmp);
+    request.put(&message::policy_info(
+        &rule.selector(selector, direction),
+        direction,
+        rule.priority(selector, direction),
+        flags,
+    ));
+    // Without a template: it is in the clear when it is forwarded, and the outbound policy protects it then.
+    if let Rule::Protect(of) = rule
+        && direction != Direction::ForwardOut
+    {
+        let mode = message::mode_number(of.mode);
+        // Outbound the very SA is named, so that after a rekeying the new one is used at once.
+        let template = match direction {
+            Direction::Out => message::template(of.local, of.remote, of.spi, of.reqid, mode),
+            _ => message::template(of.remote, of.local, 0, of.reqid, mode),
+        };
+        request.attribute(message::ATTRIBUTE_TEMPLATE, &template);
     }
-    Ok(())
+    for (kind, value) in message::policy_binding(rule.binding(), direction) {
+        request.attribute(kind, &value);
+    }
+    socket.request(request).map(drop).map_err(refused(Step::SetPolicy, owner))
 }
 
 fn delete_policy(

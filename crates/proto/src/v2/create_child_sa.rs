@@ -808,6 +808,7 @@ fn serve(
     new.spi_out = spi_out;
     new.succeeds = old.as_ref().map(|(old, ..)| *old);
     let new_id = new.id;
+    let mut held = None;
     reply.sa(&[child::answer(&agreed, new.spi_in)]);
     reply.nonce(&nonce_r);
     if let Some(key_exchange) = public {
@@ -824,10 +825,14 @@ fn serve(
             }
             _ => {
                 mark_replaced(sa, cx, old, new_id);
+                held = Some(old).filter(|_| sa.forgets_at_once);
             }
         }
     }
     sa.install(cx, now, new, agreed, keys, Role::Responder);
+    if let Some(old) = held {
+        cx.hold(now, old);
+    }
     child_up(sa, cx, now, new_id);
     Ok(())
 }

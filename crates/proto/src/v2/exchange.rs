@@ -56,6 +56,8 @@ pub(crate) enum Task {
     Auth,
     /// Is the peer alive?
     Liveness,
+    /// Has the peer loaded the successor of this Child SA?
+    Loaded { child: SaId },
     /// Make another Child SA; its placeholder has this number.
     CreateChild { child: SaId },
     /// Make a Child SA in place of this one.
@@ -89,7 +91,8 @@ impl Task {
 
     /// Whether nothing else is asked at the same time: what it changes is the IKE SA itself, or where it is.
     fn is_alone(&self) -> bool {
-        !self.is_of_child() && !matches!(self, Self::Liveness | Self::TellMore | Self::TellLifetime { .. })
+        !self.is_of_child()
+            && !matches!(self, Self::Liveness | Self::Loaded { .. } | Self::TellMore | Self::TellLifetime { .. })
     }
 
     /// strongSwan's name, for listings.
@@ -97,7 +100,7 @@ impl Task {
         match self {
             Self::Init => "IKE_INIT",
             Self::Auth => "IKE_AUTH",
-            Self::Liveness => "IKE_DPD",
+            Self::Liveness | Self::Loaded { .. } => "IKE_DPD",
             Self::UpdateAddresses { .. } | Self::TellAddresses | Self::Routability { .. } => "IKE_MOBIKE",
             Self::TellMore => "IKE_QCD",
             Self::TellLifetime { .. } => "IKE_AUTH_LIFETIME",
@@ -462,7 +465,7 @@ impl IkeSa {
         self.replies.remember(header.message_id, request, &reply, whole);
         self.datagrams_out += 1;
         count_out(cx, &reply_header);
-        cx.transmit_all(path.local, path.remote, reply);
+        cx.answer(path.local, path.remote, reply);
     }
 
     pub fn header(&self, exchange: ExchangeType, message_id: u32, response: bool) -> Header {

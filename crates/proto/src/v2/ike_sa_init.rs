@@ -25,6 +25,7 @@ use super::{childless, ike_auth, nat, puzzle};
 use crate::context::{Context, Effect};
 use crate::credentials::own_identity;
 use crate::endpoint::Output;
+use crate::held::forgets_at_once;
 use crate::timers::Reason;
 use config::{AuthMethod, Connection, Fragmentation};
 use crypto::{KeyExchange, Puzzle};
@@ -247,6 +248,7 @@ pub(crate) fn response(
     sa.nat = found;
     // RFC 7383 section 2.3: both ends have to announce it.
     sa.fragments = fragmentable(&chain, &connection);
+    sa.forgets_at_once = forgets_at_once(chain.vendor_ids());
     sa.last_heard = now;
     sa.log(cx, "CFG", 1, format!("selected proposal: {suite}"));
     report_nat(sa, cx);
@@ -596,6 +598,7 @@ pub(crate) fn respond(cx: &mut Context, now: Instant, first: FirstMessage<'_>) -
     sa.suite = Some(suite);
     sa.nat = nat;
     sa.fragments = fragments;
+    sa.forgets_at_once = forgets_at_once(chain.vendor_ids());
     // Only where there is one connection is it certain already whose SA this will be.
     if let [only] = first.candidates.as_slice() {
         sa.connection = Some(Arc::clone(only));

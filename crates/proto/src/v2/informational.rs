@@ -119,6 +119,9 @@ fn delete_by_peer(sa: &mut IkeSa, cx: &mut Context, now: Instant, child: SaId) -
     let trap = !replaced && config.is_some_and(|c| c.close_action.traps());
     let reason = replaced_by.map_or(FailureKind::PeerDeleted, |by| FailureKind::Replaced { by });
     remove_child(sa, cx, now, child, reason);
+    if cx.holds(child) {
+        sa.queue.push_back(Task::Loaded { child }); // behind the answer
+    }
     if again {
         cx.effects.push(Effect::Remake { sa: sa.id, child: name.clone() });
     }
@@ -209,6 +212,10 @@ pub(super) fn response(sa: &mut IkeSa, cx: &mut Context, now: Instant, task: Tas
                 }
                 remove_child(sa, cx, now, child, reason);
             }
+            Verdict::Keep
+        }
+        Task::Loaded { child } => {
+            cx.held_long_enough(now, child);
             Verdict::Keep
         }
         task => mobility::answered(sa, cx, now, &task, response.chain),

@@ -103,6 +103,7 @@ fn successor(sa: &IkeSa, cx: &mut Context, now: Instant, made: &Made, nonces: (&
     (new.proven_by, new.remote_certificate_until) = (sa.proven_by, sa.remote_certificate_until);
     new.certified.clone_from(&sa.certified);
     new.one_of_two = sa.one_of_two;
+    new.forgets_at_once = sa.forgets_at_once;
     new.redirection = sa.redirection.clone();
     new.peer_does_childless = sa.peer_does_childless;
     new.established = Some(now);

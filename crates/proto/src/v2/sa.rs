@@ -176,6 +176,8 @@ pub(crate) struct IkeSa {
     pub peer_does_childless: bool,
     /// Which goes if both ends begin at once.
     pub one_of_two: OneOfTwo,
+    /// The peer takes a Child SA away as it deletes it, with what is on its way.
+    pub forgets_at_once: bool,
     /// Who sends whom to another gateway.
     pub redirection: Redirection,
     /// MOBIKE.
@@ -249,6 +251,7 @@ impl IkeSa {
             initial_contact: false,
             peer_does_childless: false,
             one_of_two: OneOfTwo::default(),
+            forgets_at_once: false,
             redirection: Redirection::default(),
             mobility: Mobility::default(),
             wishes: Vec::new(),

@@ -667,6 +667,7 @@ impl Daemon {
                         Command::Retire { child } | Command::Delete { child } | Command::Update { child, .. } => *child,
                         Command::Reselect { child, .. } | Command::ReportTraffic { child } => *child,
                         Command::Expect { child, .. } => *child,
+                        Command::Hold { child } | Command::Release { child } => *child,
                         Command::Trap(trap) => trap.trap,
                         Command::RemoveTrap { trap } => *trap,
                         Command::Shunt(shunt) => shunt.shunt,
@@ -683,17 +684,20 @@ impl Daemon {
                     if matches!(command, Command::Install(_)) {
                         self.core.refused.insert(child);
                     }
-                    let removes = matches!(
+                    // It is gone all the same, or carries what it carries as before.
+                    let harmless = matches!(
                         command,
-                        Command::Retire { .. }
+                        Command::Hold { .. }
+                            | Command::Retire { .. }
                             | Command::Delete { .. }
                             | Command::RemoveTrap { .. }
                             | Command::RemoveShunt { .. }
                     );
-                    if !removes {
+                    if !harmless {
                         self.core.endpoint.handle(now, Input::Plane(PlaneEvent::Failed { child, reason }));
                     }
                 }
+                self.core.plane.send_held(now, &self.sockets);
             }
             Output::Transmit { local, remote, message } => {
                 if let Err(error) = self.sockets.send_ike(local, remote, &message) {

@@ -20,6 +20,9 @@ pub trait DataPlane {
     /// Why not, in words for the operator.
     fn apply(&mut self, now: Instant, command: &Command) -> Result<(), String>;
 
+    /// Sends what waited and waits no more, after a command was carried out. The kernel does that by itself.
+    fn send_held(&mut self, _now: Instant, _sockets: &Sockets) {}
+
     /// The host's interfaces or addresses changed.
     fn network_changed(&mut self);
 

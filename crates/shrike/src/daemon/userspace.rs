@@ -339,7 +339,7 @@ impl DataPlane for Userspace {
                 }
                 self.engine.apply(now, command).map_err(|e| e.to_string())
             }
-            Command::ReportTraffic { .. } | Command::Expect { .. } => {
+            Command::ReportTraffic { .. } | Command::Expect { .. } | Command::Hold { .. } | Command::Release { .. } => {
                 self.engine.apply(now, command).map_err(|e| e.to_string())
             }
             Command::Trap(trap) => {
@@ -388,6 +388,13 @@ impl DataPlane for Userspace {
                 self.delete_routes(&routes);
                 self.engine.apply(now, command).map_err(|e| e.to_string())
             }
+        }
+    }
+
+    fn send_held(&mut self, now: Instant, sockets: &Sockets) {
+        while let Some(inner) = self.engine.poll_held() {
+            let outbound = self.engine.seal(now, &inner, &mut self.sealed);
+            self.send(now, outbound, &inner, sockets);
         }
     }
 

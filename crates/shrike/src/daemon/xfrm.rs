@@ -369,7 +369,11 @@ impl DataPlane for Kernel {
                     self.bypasses.remove(routes, *shunt);
                 }
             }
-            Command::Install(_) | Command::Trap(_) | Command::Shunt(_) => {}
+            Command::Install(_)
+            | Command::Trap(_)
+            | Command::Shunt(_)
+            | Command::Hold { .. }
+            | Command::Release { .. } => {}
         }
         done
     }
