@@ -3,10 +3,10 @@
 # the IKE SA, asked for at Shrike and at the peer. No request is lost, nothing leaves in clear text, and in the end there is
 # one of each SA.
 #
-# pluto and iked, asked to rekey, send by the new SA before their answer is here, which Shrike keeps until the SA is. What iked
-# does as it rekeys by itself nobody can make good: it sends the Delete of the old SA, then loads the new outbound SA, then
-# the new inbound one, then takes the old ones away, without waiting for what is on its way. What its kernel drops meanwhile,
-# for its SA is gone (XfrmInNoStates) or not loaded yet (XfrmAcquireError), by its own count, is not held against Shrike.
+# pluto and iked, asked to rekey, send by the new SA before their answer is here, which Shrike keeps until the SA is. As iked
+# rekeys by itself it sends the Delete of the old SA, then loads the new outbound SA, then the new inbound one, then takes the
+# old ones away, without waiting for what is on its way: what Shrike sends waits until it has. (With INTEROP_STANDIN=charon
+# this shows: 8 of 100 lost.)
 #   hundred.sh [--times N] [PEER...]   PEER: charon, pluto, iked. Both ends on the kernel's ESP, so in a guest when this
 #                                      kernel has none (and with PF_KEY for iked). Nightly.
 . "$(dirname "$0")/lab.sh"
@@ -60,9 +60,6 @@ ask() { # BY KIND PEER
 }
 one_of_each() { [ "$(spis child | wc -l)/$(spis ike | wc -l)" = 1/1 ] || { vici a --list-sas; return 1; }; }
 
-# dropped NODE PATTERN: packets that this node's kernel dropped, by its own count of these names.
-dropped() { inside "$1" awk -v names="$2" '$1 ~ names { sum += $2 } END { print sum + 0 }' /proc/net/xfrm_stat; }
-
 # hundred KIND BY PEER
 hundred() {
     local kind=$1 by=$2 peer=$3 done=0 before now
@@ -85,19 +82,13 @@ hundred() {
     lab_stop a ping
     [ $done -ge "$times" ] || { say "only $done of $times rekeyings; $(spis "$kind")"; return 1; }
     say "$done rekeyings, ${sent:-no} echo requests, $((${sent:-0} - ${received:-0})) without answer" >"$LAB/counted"
-    local allowed=0
-    if [ $peer/$kind = iked/child ]; then
-        allowed=$(dropped b '^Xfrm(InNoStates|AcquireError)$')
-        # Where Shrike begins, iked has 100 ms. A busy guest may take longer, but not often.
-        [ $by = peer ] || [ "$allowed" -le $((done / 20)) ] || allowed=$((done / 20))
-    fi
     if [ $((sent - received)) -gt 0 ]; then
         for node in a b; do
             say "dropped by the kernel of node $node: $(inside $node awk '$2 { printf "%s %s  ", $1, $2 }' /proc/net/xfrm_stat)"
         done >>"$LAB/counted"
     fi
     [ "${sent:-0}" -ge $((done * 20)) ] || { say "too few to tell anything"; return 1; }
-    [ $((sent - received)) -le "$allowed" ] || return 1
+    [ "$sent" = "$received" ] || return 1
     for node in a b; do
         [ "$(sent $node "$CLEAR_TEXT")" = 0 ] || { say "CLEAR TEXT left node $node"; return 1; }
     done

@@ -390,6 +390,19 @@ fn the_peer_has_time_to_load_what_it_made() {
     assert_eq!((plane.installed().count(), plane.retired(), &plane.violations[..]), (1, 0, &[][..]));
     assert!(scene.sent().is_empty());
 
+    // OpenIKED says by its answer to the next question that it has, be it late or soon.
+    for late in [0, 400] {
+        let mut scene = Scene::of(true, Site::new("b", "192.0.2.2"), b"OpenIKED-7.2");
+        let request = scene.rekey(true);
+        let sent = scene.answer(&request, made());
+        let [question] = &sent[..] else { panic!("no question") };
+        assert_eq!(question.parts.len(), 0);
+        scene.sim.run_for(late * MS);
+        assert!(sends_by(&scene, old));
+        let sent = scene.answer(question, ChainBuilder::new());
+        assert!(sent[0].has(PayloadType::DELETE) && sends_by(&scene, new_spi));
+    }
+
     // The peer deletes the old one itself.
     let mut scene = Scene::up(true);
     let request = scene.rekey(true);

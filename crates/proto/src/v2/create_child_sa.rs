@@ -431,6 +431,10 @@ fn replaced(
     unsettled::succeeded(sa, cx, now, old);
     let waits = of_the_peer.is_none() && unsettled::doubtful(sa);
     if waits && wait_for_peer(sa, cx, now, old) {
+        if sa.forgets_at_once {
+            // It does one thing after the other: when it answers it has, and before that nothing else is asked.
+            sa.queue.push_back(Task::Loaded { child: old });
+        }
         return;
     }
     if let Some(spi) = spi_of(sa, ours_to_delete) {

@@ -10,6 +10,7 @@ use super::exchange::{Request, Task, Verdict};
 use super::sa::{IkeSa, State};
 use super::{auth_lifetime, crash, mobility, redirect, refused, window};
 use crate::context::{Context, Effect};
+use crate::timers::Reason;
 use model::dataplane::Command;
 use model::{ChildState, Event, FailureKind, Instant, Phase, SaId};
 use wire::grammar::RuleId;
@@ -215,7 +216,10 @@ pub(super) fn response(sa: &mut IkeSa, cx: &mut Context, now: Instant, task: Tas
             Verdict::Keep
         }
         Task::Loaded { child } => {
-            cx.held_long_enough(now, child);
+            match sa.children.iter().any(|c| c.id == child && c.goes_soon) {
+                true => cx.timers.set(sa.id, Reason::ChildLifetime(child), now),
+                false => cx.held_long_enough(now, child),
+            }
             Verdict::Keep
         }
         task => mobility::answered(sa, cx, now, &task, response.chain),
