@@ -522,6 +522,7 @@ fn what_is_held_goes_by_the_successor_or_by_itself() {
     assert_eq!(setting().trim(), "0");
     send(1, 30);
     nothing_comes();
+    assert_eq!(a.inspect(&|child| child.to_string()).unwrap(), [], "that is as it should be");
     // It goes on by the old one.
     left.run(|| a.apply(&Command::Release { child: SaId(1) }).unwrap()).unwrap();
     receive(1, 30);

@@ -5,7 +5,7 @@
 //! that nobody makes, and the setting is changed for as long.
 
 use super::message;
-use super::policies::{self, Policy, Rule};
+use super::policies::{self, Policy};
 use super::{Step, Xfrm, XfrmError, refused};
 use crate::netlink::{NetlinkError, Request};
 use model::SaId;
@@ -20,7 +20,7 @@ const LARVAL_DROP: &str = "/proc/sys/net/core/xfrm_larval_drop";
 const RESERVED: (u32, u32) = (1, 255);
 
 /// No policy's: the operator's are small, ours count from 1.
-const REQID: u32 = u32::MAX;
+pub(super) const REQID: u32 = u32::MAX;
 
 /// Child SAs whose packets wait.
 #[derive(Debug, Default)]
@@ -44,7 +44,7 @@ impl Xfrm {
         let asked = self.ask_for_nobody(&install).map_err(refuse);
         let spi = asked.inspect_err(|_| self.held.drop_packets())?;
         self.held.waiting.insert(child, (install.remote.ip(), spi));
-        let rule = Rule::waiting_for(&install, spi, REQID);
+        let Some(rule) = self.rule_of(child) else { return Ok(()) };
         for selector in &selectors {
             if self.policies.get(&rule.key(selector)).and_then(Policy::ruler) == Some(child)
                 && let Err(error) = policies::set_outbound(&mut self.requests, child, &rule, selector)
@@ -61,9 +61,7 @@ impl Xfrm {
         if !self.held.waiting.contains_key(&child) {
             return Ok(());
         }
-        let result = self.set_policies(child);
-        self.waits_no_more(child);
-        result
+        self.set_policies(child)
     }
 
     /// The policies ask for SAs that are there, or are gone.
@@ -107,6 +105,11 @@ impl Xfrm {
 }
 
 impl Held {
+    /// The SA that is asked for in this Child SA's place.
+    pub(super) fn asked_for(&self, child: SaId) -> Option<u32> {
+        self.waiting.get(&child).map(|(_, spi)| *spi)
+    }
+
     fn queue_packets(&mut self) -> io::Result<()> {
         if self.setting.is_none() {
             let before = fs::read(LARVAL_DROP)?;

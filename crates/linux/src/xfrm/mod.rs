@@ -222,6 +222,7 @@ impl Xfrm {
         self.children.insert(install.child, installed);
     }
 
+    /// Sets the policies of a Child SA, where it rules. What waited for others goes by it.
     fn set_policies(&mut self, child: SaId) -> Result<(), XfrmError> {
         let Some(Installed { install, selectors }) = self.children.get(&child) else { return Ok(()) };
         let rule = Rule::of(install);
@@ -231,6 +232,7 @@ impl Xfrm {
                 set_policy(&mut self.requests, child, &rule, (selector, taken))?;
             }
         }
+        self.waits_no_more(child);
         Ok(())
     }
 

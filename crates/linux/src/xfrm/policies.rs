@@ -2,7 +2,7 @@
 
 use super::message::{self, Direction};
 use super::selector::Selector;
-use super::{Step, Xfrm, XfrmError, refused};
+use super::{Installed, Step, Xfrm, XfrmError, held, refused};
 use crate::netlink::{CREATE, Request, Socket};
 use model::SaId;
 use model::dataplane::{Binding, ChildInstall, Mode, ShuntAction, ShuntInstall, TrapInstall};
@@ -188,7 +188,11 @@ impl Xfrm {
     /// The rule of a Child SA, a trap or a shunt.
     pub(super) fn rule_of(&self, owner: SaId) -> Option<Rule> {
         let without_sa = || self.rules.get(&owner).map(|(rule, _)| *rule);
-        self.children.get(&owner).map(|child| Rule::of(&child.install)).or_else(without_sa)
+        let of_child = |child: &Installed| match self.held.asked_for(owner) {
+            Some(spi) => Rule::waiting_for(&child.install, spi, held::REQID),
+            None => Rule::of(&child.install),
+        };
+        self.children.get(&owner).map(of_child).or_else(without_sa)
     }
 
     /// Whether another tunnel demands what this one would let be forwarded into it: the kernel has one policy for both.

@@ -287,6 +287,24 @@ fn the_sender_of_what_is_too_long_for_the_path_hears_how_much_fits() {
     });
 }
 
+/// The peer replaces a Child SA: what is sent leaves when that is done, and not before.
+#[test]
+fn what_waits_leaves_when_it_is_released() {
+    between_hosts(|one, two, _, _| {
+        one.install(1, HeaderFields::default(), false, false);
+        two.install(2, HeaderFields::default(), false, false);
+        let child = SaId(1);
+        one.plane.apply(T0, &Command::Hold { child }).unwrap();
+        one.send(100, OuterFields::default()).unwrap();
+        one.plane.send_held(T0, &one.sockets);
+        assert_eq!(one.plane.counters(T0, child).unwrap().packets_out, 0);
+        one.plane.apply(T0, &Command::Release { child }).unwrap();
+        one.plane.send_held(T0, &one.sockets);
+        two.receive(false, false);
+        assert_eq!(two.seen().0, 100);
+    });
+}
+
 /// A shunt that drops means what comes in for this host, too, but for what another one passes and what comes by a tunnel.
 #[test]
 fn what_a_shunt_drops_does_not_come_in() {
