@@ -20,6 +20,7 @@ mod visits;
 pub use redirect::Clients;
 
 use crate::child::ChildSa;
+use crate::connections::Connections;
 use crate::context::{COUNTERS, Context, Effect};
 use crate::ike_sa::IkeSa;
 use crate::names::Names;
@@ -120,7 +121,7 @@ pub enum Started {
 /// All SAs of one worker.
 pub struct Endpoint {
     cx: Context,
-    connections: BTreeMap<String, Arc<Connection>>,
+    connections: Connections,
     sas: table::Table,
     /// By the SPI that we chose.
     by_spi: BTreeMap<IkeSpi, SaId>,
@@ -153,7 +154,7 @@ impl Endpoint {
     pub fn new(settings: Settings, rng: Box<dyn Random + Send>) -> Self {
         Self {
             cx: Context::new(settings, rng),
-            connections: BTreeMap::new(),
+            connections: Connections::default(),
             sas: table::Table::default(),
             by_spi: BTreeMap::new(),
             first_messages: BTreeMap::new(),
@@ -218,7 +219,7 @@ impl Endpoint {
             self.cx.event(Event::Step { sa: None, name: connection.name.clone(), group: "CFG", level: 0, text });
         }
         self.forget_policies(&connection);
-        self.connections.insert(connection.name.clone(), connection);
+        self.connections.insert(connection);
     }
 
     /// Weak algorithms are there for whoever asks for them by name, and hears about it once. `default` never means them,
@@ -244,7 +245,7 @@ impl Endpoint {
         self.uninstall_traps(Some(name), None);
         self.uninstall_shunts(Some(name), None);
         self.give_up(Some(name), None);
-        let known = self.connections.remove(name).is_some();
+        let known = self.connections.remove(name);
         self.names.keep(self.connections.values().map(|c| &**c));
         known
     }
@@ -786,7 +787,7 @@ impl Endpoint {
                 }
                 Effect::Begin { connection, child, local, remote } => {
                     let index = connection.children.iter().position(|c| c.name == child).unwrap_or(usize::MAX);
-                    if self.connections.contains_key(&connection.name) {
+                    if self.connections.contains(&connection.name) {
                         let begun = self.begin(now, connection, index, (local, remote), 1, None);
                         begun.into_iter().for_each(|id| self.keep_wanting(id));
                     }

@@ -16,6 +16,7 @@
 
 mod backoff;
 mod child;
+mod connections;
 mod context;
 mod credentials;
 mod endpoint;

@@ -174,7 +174,7 @@ impl Endpoint {
         replaces: Option<SaId>,
     ) {
         let Some(name) = self.sas.get(&id).map(|sa| sa.name().to_string()) else { return };
-        if !self.connections.contains_key(&name) {
+        if !self.connections.contains(&name) {
             return;
         }
         let mut others = children.into_iter();

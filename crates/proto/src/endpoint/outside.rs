@@ -70,7 +70,7 @@ impl Endpoint {
     /// The connections that these addresses allow and that are not for the `other` version alone. `None` if there is none,
     /// but that may be because a host name has got another address.
     pub(super) fn candidates(&mut self, now: Instant, path: Path, other: IkeVersion) -> Option<Vec<Arc<Connection>>> {
-        let allowed = || self.connections.values().filter(|c| c.version != other);
+        let allowed = || self.connections.for_peer(path.remote.ip()).filter(|c| c.version != other);
         let found = policy::by_addresses(allowed(), path.local.ip(), path.remote.ip(), &self.names);
         if !found.is_empty() {
             return Some(found);

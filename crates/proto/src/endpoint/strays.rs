@@ -90,7 +90,7 @@ impl Endpoint {
         if self.strays.again(now, from, sa) || !self.strays.may_ask(now) {
             return;
         }
-        if !policy::naming(self.connections.values(), from, &self.names).is_empty() {
+        if !policy::naming(self.connections.for_peer(from), from, &self.names).is_empty() {
             self.strays.begin(now, from, sa);
         }
     }
@@ -98,7 +98,7 @@ impl Endpoint {
     /// Messages of SAs that are not here, from addresses that the configuration names: the latest first.
     pub fn strays(&self, now: Instant) -> Vec<Stray> {
         let told = |seen: &Seen| {
-            let connections = policy::naming(self.connections.values(), seen.from, &self.names);
+            let connections = policy::naming(self.connections.for_peer(seen.from), seen.from, &self.names);
             let connections: Vec<String> = connections.into_iter().take(NAMES).map(|c| c.name.clone()).collect();
             let Seen { from, sa, count, last } = *seen;
             (!connections.is_empty()).then(|| Stray { from, connections, sa, count, last: now.since(last) })
