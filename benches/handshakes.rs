@@ -182,6 +182,9 @@ fn cookies(options: &Options) -> Table {
     cookie_row(&mut table, options, "no COOKIE asked, up to our answer", Value::None, || {
         answers(&mut half_open(first, false, 0), flood, flood.len(), &mut Vec::new())
     });
+    cookie_row(&mut table, options, "no COOKIE asked, 10000 other connections", Value::None, || {
+        answers(&mut half_open(first, false, 10_000), flood, flood.len(), &mut Vec::new())
+    });
     table
 }
 

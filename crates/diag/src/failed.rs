@@ -91,6 +91,7 @@ pub(crate) fn causes(tombstone: &Tombstone) -> Vec<Cause> {
         FailureKind::Expired => vec![C::Lifetime],
         FailureKind::PeerRestarted => vec![C::DpdTimeout],
         FailureKind::Terminated
+        | FailureKind::ConfigurationChanged
         | FailureKind::Inactive { .. }
         | FailureKind::Replaced { .. }
         | FailureKind::Redirected { .. } => Vec::new(),

@@ -364,7 +364,7 @@ impl Group<'_> {
             let (gone, life) = (sa.established.is_some() && tombstone.child.is_none(), life(tombstone));
             gone && tombstone.ended < RECENT
                 && match tombstone.failure.kind {
-                    FailureKind::Terminated => false,
+                    FailureKind::Terminated | FailureKind::ConfigurationChanged => false,
                     // Renewing is what these are for, unless it never ends.
                     FailureKind::Replaced { .. } => before_time(life),
                     FailureKind::Expired => life < TOO_SHORT,
@@ -465,7 +465,7 @@ impl Group<'_> {
             let last = |name: &&str| self.ended.iter().find(|t| t.child.as_deref() == Some(*name));
             let ends: Vec<_> = missing.iter().filter_map(last).collect();
             let meant =
-                |t: &&&&Tombstone| matches!(t.failure.kind, FailureKind::Inactive { .. } | FailureKind::Terminated);
+                |t: &&&&Tombstone| t.failure.kind.is_wanted() || matches!(t.failure.kind, FailureKind::Inactive { .. });
             // What was there and ended as it was to needs only to be begun again.
             let known = ends.iter().filter(meant).count() == missing.len();
             let causes: &[Cause] = if known { &[C::NotStarted] } else { &[C::NotStarted, C::TrafficSelector] };

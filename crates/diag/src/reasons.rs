@@ -72,8 +72,9 @@ const REASONS: [Reason; 48] = [
 ];
 
 /// And those of an end that somebody wanted.
-const WANTED: [Reason; 3] = [
+const WANTED: [Reason; 4] = [
     wanted("TERMINATED", "the operator ended the SA"),
+    wanted("CONFIGURATION_CHANGED", "the connection was loaded with changes, or unloaded"),
     wanted("REPLACED", "a newer SA took its place"),
     wanted("REDIRECTED", "the gateway sent us to another one, where the SA is now (RFC 5685)"),
 ];

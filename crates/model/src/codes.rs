@@ -4,7 +4,7 @@ use crate::FailureKind;
 
 impl FailureKind {
     /// All codes ([`FailureKind::code`]).
-    pub const CODES: [&'static str; 51] = [
+    pub const CODES: [&'static str; 52] = [
         "PEER_ID_UNKNOWN",
         "LOCAL_ID_UNKNOWN",
         "PEER_ID_MISMATCH",
@@ -54,6 +54,7 @@ impl FailureKind {
         "EXPIRED",
         "INACTIVE",
         "TERMINATED",
+        "CONFIGURATION_CHANGED",
         "REPLACED",
         "REDIRECTED",
     ];

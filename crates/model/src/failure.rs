@@ -404,6 +404,8 @@ pub enum FailureKind {
     PeerDeleted,
     /// The operator ended it.
     Terminated,
+    /// Its connection was loaded with changes, or unloaded.
+    ConfigurationChanged,
     /// A newer SA replaced it.
     Replaced {
         /// The newer one: an IKE SA, or of a Child SA the Child SA.
@@ -475,6 +477,7 @@ impl FailureKind {
             Self::PeerRestarted => "PEER_RESTART",
             Self::PeerDeleted => "PEER_DELETE",
             Self::Terminated => "TERMINATED",
+            Self::ConfigurationChanged => "CONFIGURATION_CHANGED",
             Self::Replaced { .. } => "REPLACED",
             Self::Redirected { .. } => "REDIRECTED",
             Self::Expired => "EXPIRED",
@@ -488,11 +491,17 @@ impl FailureKind {
             self,
             Self::PeerDeleted
                 | Self::Terminated
+                | Self::ConfigurationChanged
                 | Self::Replaced { .. }
                 | Self::Redirected { .. }
                 | Self::Expired
                 | Self::Inactive { .. }
         )
+    }
+
+    /// Whether the operator wanted this end.
+    pub fn is_wanted(&self) -> bool {
+        matches!(self, Self::Terminated | Self::ConfigurationChanged)
     }
 
     /// What to do about it, in one sentence.
@@ -664,7 +673,11 @@ impl FailureKind {
             Self::PeerRestarted => "find out why the peer restarted; dpd_action = restart makes the SA again by itself".into(),
             Self::PeerDeleted => "if this was not wanted, the peer's log says why it deleted the SA".into(),
             Self::Inactive { .. } => "set start_action = trap to have it back with the next packet".into(),
-            Self::Terminated | Self::Replaced { .. } | Self::Redirected { .. } | Self::Expired => "nothing to do".into(),
+            Self::Terminated
+            | Self::ConfigurationChanged
+            | Self::Replaced { .. }
+            | Self::Redirected { .. }
+            | Self::Expired => "nothing to do".into(),
         }
     }
 }

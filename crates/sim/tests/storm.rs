@@ -113,12 +113,16 @@ fn sixteen_nodes_at_once() {
     storm(1, 16);
 }
 
-/// After a power cut in a large site everybody begins with everybody: 64 nodes with `SHRIKE_SIM_LONG=1`, else 24.
+/// After a power cut in a large site everybody begins with everybody: 64 nodes and once 200 with `SHRIKE_SIM_LONG=1`, else 24.
 #[test]
 fn a_large_site_at_once() {
-    let (size, seeds) = if std::env::var_os("SHRIKE_SIM_LONG").is_some() { (64, 100) } else { (24, 1) };
+    let long = std::env::var_os("SHRIKE_SIM_LONG").is_some();
+    let (size, seeds) = if long { (64, 100) } else { (24, 1) };
     for seed in 0..seeds {
         storm(100 + seed, size);
+    }
+    if long {
+        storm(1, 200);
     }
 }
 

@@ -413,6 +413,9 @@ fn a_changed_connection_makes_its_started_children_anew_and_leaves_others_alone(
         sim.run_for(10 * SECOND);
         assert_eq!((sim.endpoint(a).sizes(), sim.endpoint(b).sizes(), sim.pairs(a, b)), ((1, 0), (1, 0), 1));
         assert_eq!(sim.snapshots(a)[0].id, SaId(if started { 2 } else { 1 }));
+        if started {
+            assert_eq!(sim.failure(a).kind, FailureKind::ConfigurationChanged);
+        }
     }
 }
 

@@ -189,6 +189,7 @@ impl fmt::Display for FailureKind {
             Self::PeerRestarted => f.write_str("the peer has restarted and lost the SA"),
             Self::PeerDeleted => f.write_str("deleted by the peer"),
             Self::Terminated => f.write_str("terminated by the operator"),
+            Self::ConfigurationChanged => f.write_str("its connection was loaded with changes, or unloaded"),
             Self::Replaced { by } => write!(f, "replaced by {by}"),
             Self::Redirected { to, by } => write!(f, "redirected to {to}, where it is {by}"),
             Self::Expired => f.write_str("lifetime ended"),

@@ -148,6 +148,7 @@ impl Endpoint {
         let first = sa.children().first().map_or("", |c| c.name.as_str());
         match kind {
             FailureKind::Terminated
+            | FailureKind::ConfigurationChanged
             | FailureKind::Replaced { .. }
             | FailureKind::PeerDeleted
             | FailureKind::PeerRestarted

@@ -21,11 +21,11 @@ impl Endpoint {
             let chosen: Vec<SaId> = sa.children().iter().filter(|c| started(&c.name)).map(|c| c.id).collect();
             let verdict = match chosen.len() {
                 0 => Verdict::Keep,
-                _ if sa.is_half_open() => Verdict::End(FailureKind::Terminated),
-                n if n == sa.children().len() => sa.delete(cx, now, FailureKind::Terminated),
+                _ if sa.is_half_open() => Verdict::End(FailureKind::ConfigurationChanged),
+                n if n == sa.children().len() => sa.delete(cx, now, FailureKind::ConfigurationChanged),
                 _ => {
                     for child in chosen {
-                        sa.delete_child(cx, now, child, FailureKind::Terminated, false);
+                        sa.delete_child(cx, now, child, FailureKind::ConfigurationChanged, false);
                     }
                     Verdict::Keep
                 }

@@ -439,14 +439,14 @@ fn replaced(
     }
     if let Some(spi) = spi_of(sa, ours_to_delete) {
         // An operator may have asked meanwhile for the end of what has a successor now.
-        let asked = |t: &Task| match (t, spi_of(sa, old)) {
-            (Task::DeleteChild { spi, reason: FailureKind::Terminated }, Some(of_old)) => *spi == of_old,
-            _ => false,
-        };
-        let also = sa.queue.iter().any(asked).then(|| sa.children.iter().filter(|c| c.state == ChildState::Installed));
-        let newest = also.and_then(|mut c| c.find(|c| c.id == new || Some(c.id) == of_the_peer)).map(|c| c.spi_in);
-        if let Some(spi) = newest {
-            sa.enqueue(cx, now, Task::DeleteChild { spi, reason: FailureKind::Terminated });
+        let asked = sa.queue.iter().find_map(|t| match (t, spi_of(sa, old)) {
+            (Task::DeleteChild { spi, reason }, Some(of_old)) if reason.is_wanted() && *spi == of_old => Some(reason),
+            _ => None,
+        });
+        let mut installed = sa.children.iter().filter(|c| c.state == ChildState::Installed);
+        let newest = installed.find(|c| c.id == new || Some(c.id) == of_the_peer).map(|c| c.spi_in);
+        if let (Some(spi), Some(reason)) = (newest, asked.cloned()) {
+            sa.enqueue(cx, now, Task::DeleteChild { spi, reason });
         }
         sa.enqueue(cx, now, Task::DeleteChild { spi, reason: FailureKind::Replaced { by } });
     }

@@ -233,7 +233,7 @@ fn values(m: &mut Message, kind: &Kind) {
         Kind::Replaced { by } => m.number("by", by.0),
         Kind::Redirected { to, by } => m.set("to", to).number("by", by.0),
         Kind::Inactive { after } => m.number("after-ms", milliseconds(*after)),
-        Kind::PeerRestarted | Kind::PeerDeleted | Kind::Terminated | Kind::Expired => m,
+        Kind::PeerRestarted | Kind::PeerDeleted | Kind::Terminated | Kind::ConfigurationChanged | Kind::Expired => m,
     };
 }
 
@@ -351,6 +351,7 @@ fn kind_from(code: &str, m: &Message) -> Result<Option<Kind>, SchemaError> {
         "PEER_RESTART" => Kind::PeerRestarted,
         "PEER_DELETE" => Kind::PeerDeleted,
         "TERMINATED" => Kind::Terminated,
+        "CONFIGURATION_CHANGED" => Kind::ConfigurationChanged,
         "REPLACED" => Kind::Replaced { by: SaId(parse(m, "by")?) },
         "REDIRECTED" => Kind::Redirected { to: text("to")?, by: SaId(parse(m, "by")?) },
         "EXPIRED" => Kind::Expired,
@@ -489,6 +490,7 @@ mod tests {
                 Kind::PeerRestarted,
                 Kind::PeerDeleted,
                 Kind::Terminated,
+                Kind::ConfigurationChanged,
                 Kind::Replaced { by: SaId(n.into()) },
                 Kind::Redirected { to: text.clone(), by: SaId(n.into()) },
                 Kind::RedirectRefused { to: text.clone(), problem: if flag { RedirectProblem::TooOften } else { RedirectProblem::NoAddress } },
