@@ -167,7 +167,9 @@ fn mark(reader: &mut Reader<'_>, entry: &Entry) -> Option<Mark> {
     const EXPECTED: &str = "a number, or a number and a mask as in 42/0xffffffff, and %same for a mark to set";
     let mark = reader.value(entry, EXPECTED, |text| {
         let (value, mask) = text.split_once('/').unwrap_or((text, "0xffffffff"));
-        Some(Mark { value: number_any_base(value)?, mask: number_any_base(mask)? })
+        let (value, mask): (u32, u32) = (number_any_base(value)?, number_any_base(mask)?);
+        // As strongSwan: a bit outside the mask would match nothing.
+        Some(Mark { value: value & mask, mask })
     })?;
     Some(mark).filter(|mark| mark.mask != 0)
 }

@@ -469,7 +469,9 @@ fn read_connection(section: &Section, errors: &mut Vec<ConfigError>) -> Connecti
     c.rekey_time = rekey.unwrap_or(default_rekey);
     c.reauth_time = reauth.unwrap_or_default();
     c.over_time = over.unwrap_or_else(|| tenth(c.rekey_time.max(c.reauth_time)));
-    c.rand_time = rand.unwrap_or(c.over_time);
+    // Not more than half of the time that it shortens, as strongSwan: else an SA could be replaced as soon as it is up.
+    let shortest = [c.rekey_time, c.reauth_time].into_iter().filter(|time| !time.is_zero()).min();
+    c.rand_time = rand.unwrap_or_else(|| shortest.map_or(c.over_time, |time| c.over_time.min(time / 2)));
     if c.proposals.is_empty() {
         c.proposals = Proposal::defaults(ProposalProtocol::Ike);
     }

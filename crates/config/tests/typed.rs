@@ -45,6 +45,8 @@ fn defaults_are_strongswans() {
         (c.rekey_time, c.reauth_time, c.over_time, c.rand_time),
         (14400 * SECOND, Duration::ZERO, 1440 * SECOND, 1440 * SECOND)
     );
+    let hour = one("rekey_time = 1h\n reauth_time = 24h\n children { net { } }");
+    assert_eq!((hour.over_time, hour.rand_time), (8640 * SECOND, 1800 * SECOND), "half of the shorter time at most");
     let child = &c.children[0];
     assert_eq!((child.rekey_time, child.life_time, child.rand_time), (3600 * SECOND, 3960 * SECOND, 360 * SECOND));
     assert_eq!((child.rekey_bytes, child.life_bytes, child.rand_packets), (0, 0, 0));
@@ -585,6 +587,8 @@ fn marks_and_xfrm_interfaces() {
         ..Binding::default()
     };
     assert_eq!(found, expected);
+    let cut = child("mark_out = 0x2a/0xf").mark_out;
+    assert_eq!(cut, Some(Mark { value: 0xa, mask: 0xf }), "other bits would match nothing");
     assert_eq!(child("mark_in_sa = yes\nset_mark_out = 1/0x0f").set_mark_out, Some(Mark { value: 1, mask: 0xf }));
     // A number for each IKE SA, part of one, or one where there is no Child SA.
     let refusals = [

@@ -8,7 +8,7 @@ use linux::{
     StrayPacket, Tun, Udp, WhyNot, Xfrm, XfrmError, XfrmEvent, xfrm_statistics,
 };
 use model::dataplane::{
-    Binding, ChildInstall, Command, CopyDscp, EspSa, HeaderFields, InterfaceName, Mode, PlaneEvent, TfcPadding,
+    Binding, ChildInstall, Command, CopyDscp, EspSa, HeaderFields, InterfaceName, Mark, Mode, PlaneEvent, TfcPadding,
     TrapInstall,
 };
 use model::{Encryption, PlaneFault, SaId};
@@ -555,6 +555,100 @@ fn what_is_held_goes_by_the_successor_or_by_itself() {
     assert_eq!(setting(), before);
     let acquires = |event: &XfrmEvent| matches!(event, XfrmEvent::Acquire(_));
     assert!(!a.events().unwrap().iter().any(acquires));
+}
+
+#[test]
+fn what_is_held_with_marks_by_interfaces_and_by_a_run_that_is_killed() {
+    let Some(namespace) = kernel_with_esp() else { return };
+    let setting = || std::fs::read_to_string("/proc/sys/net/core/xfrm_larval_drop").unwrap();
+    namespace
+        .run(|| {
+            let mut xfrm = Xfrm::open().unwrap();
+            let mark = Mark { value: 5, mask: 0xf };
+            let marked = Binding { mark_out: Some(mark), ..Binding::default() };
+            apply_install(&mut xfrm, ChildInstall { binding: marked, ..install(1) });
+            xfrm.apply(&Command::Hold { child: SaId(1) }).unwrap();
+            assert_eq!(xfrm.count().unwrap(), (3, 3));
+            xfrm.apply(&Command::Release { child: SaId(1) }).unwrap();
+            assert_eq!((xfrm.count().unwrap(), setting().trim()), ((2, 3), "1"));
+            xfrm.apply(&Command::Delete { child: SaId(1) }).unwrap();
+            // The kernel's interfaces look for SAs without the queue.
+            let bound = Binding { if_id_out: Some(7), if_id_in: Some(7), ..Binding::default() };
+            apply_install(&mut xfrm, ChildInstall { binding: bound, ..install(2) });
+            let error = xfrm.apply(&Command::Hold { child: SaId(2) }).unwrap_err();
+            assert!(matches!(error, XfrmError::InterfaceCannotWait(SaId(2))), "{error}");
+            xfrm.apply(&Command::Delete { child: SaId(2) }).unwrap();
+            // One rules, the other comes to rule while it is held: what comes in is for either.
+            apply_install(&mut xfrm, install(1));
+            apply_install(&mut xfrm, install(2));
+            xfrm.apply(&Command::Hold { child: SaId(1) }).unwrap();
+            xfrm.apply(&Command::Delete { child: SaId(2) }).unwrap();
+            assert_eq!(xfrm.inspect(&|child| child.to_string()).unwrap(), []);
+            assert_eq!(templates("in"), ["reqid 7"]);
+            assert_ne!(templates("out"), ["reqid 7"]);
+            std::mem::forget(xfrm); // killed
+            assert_eq!(setting().trim(), "0");
+            let mut next = Xfrm::open().unwrap();
+            next.remember_leftovers().unwrap();
+            assert_eq!((next.count().unwrap().0, setting().trim()), (2, "1"));
+        })
+        .unwrap();
+}
+
+/// What the policies of this direction ask for, as `ip` has it.
+fn templates(direction: &str) -> Vec<String> {
+    let listed = std::process::Command::new("ip").args(["xfrm", "policy", "list", "dir", direction]).output().unwrap();
+    let text = String::from_utf8(listed.stdout).unwrap();
+    let words: Vec<&str> = text.split_whitespace().collect();
+    words.windows(2).filter(|pair| pair[0] == "reqid").map(|pair| pair.join(" ")).collect()
+}
+
+/// The kernel has one policy for a transport and a tunnel of the same packets.
+#[test]
+fn a_trap_and_a_child_of_other_modes_have_the_policies_one_after_the_other() {
+    let Some(namespace) = kernel_with_esp() else { return };
+    namespace
+        .run(|| {
+            let mut xfrm = Xfrm::open().unwrap();
+            let child = install(1);
+            let trap = TrapInstall {
+                trap: SaId(21),
+                connection: "gw-gw".into(),
+                name: "net".into(),
+                reqid: 7,
+                binding: Binding::default(),
+                mode: Mode::Transport,
+                local: child.local.ip(),
+                remote: child.remote.ip(),
+                local_ts: child.local_ts.clone(),
+                remote_ts: child.remote_ts.clone(),
+                priority: None,
+            };
+            let in_order = |xfrm: &mut Xfrm| xfrm.inspect(&|child| child.to_string()).unwrap();
+            xfrm.apply(&Command::Trap(Box::new(trap.clone()))).unwrap();
+            assert_eq!(xfrm.count().unwrap(), (0, 2));
+            apply_install(&mut xfrm, child.clone());
+            assert_eq!((xfrm.count().unwrap(), in_order(&mut xfrm)), ((2, 3), vec![]));
+            xfrm.apply(&Command::Delete { child: SaId(1) }).unwrap();
+            assert_eq!((xfrm.count().unwrap(), in_order(&mut xfrm)), ((0, 2), vec![]), "the trap waits again");
+            xfrm.apply(&Command::RemoveTrap { trap: SaId(21) }).unwrap();
+            // The other way round, and with another mark to set.
+            let transport = ChildInstall { mode: Mode::Transport, ..install(2) };
+            let set = Binding { set_mark_out: Some(Mark { value: 1, mask: 1 }), ..Binding::default() };
+            apply_install(&mut xfrm, child);
+            apply_install(&mut xfrm, transport);
+            assert_eq!((xfrm.count().unwrap(), in_order(&mut xfrm)), ((4, 2), vec![]));
+            apply_install(&mut xfrm, ChildInstall { binding: set, ..install(3) });
+            xfrm.apply(&Command::Trap(Box::new(trap))).unwrap();
+            assert_eq!((xfrm.count().unwrap(), in_order(&mut xfrm)), ((6, 3), vec![]), "a Child SA has precedence");
+            xfrm.apply(&Command::Delete { child: SaId(2) }).unwrap();
+            xfrm.apply(&Command::Delete { child: SaId(3) }).unwrap();
+            assert_eq!((xfrm.count().unwrap(), in_order(&mut xfrm)), ((2, 3), vec![]));
+            xfrm.apply(&Command::Delete { child: SaId(1) }).unwrap();
+            xfrm.apply(&Command::RemoveTrap { trap: SaId(21) }).unwrap();
+            assert_eq!(xfrm.count().unwrap(), (0, 0));
+        })
+        .unwrap();
 }
 
 #[test]

@@ -407,6 +407,11 @@ pub enum PlaneEvent {
         /// The Child SA.
         child: SaId,
     },
+    /// [`Command::Hold`] could not be carried out: what is sent goes on as before.
+    NotHeld {
+        /// The Child SA.
+        child: SaId,
+    },
     /// The SA died in the data plane.
     HardExpire {
         /// The Child SA.

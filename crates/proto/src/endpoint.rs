@@ -590,6 +590,7 @@ impl Endpoint {
                     sa.follow(&mut self.cx, remote);
                 }
             }
+            PlaneEvent::NotHeld { child } => self.cx.not_held(child),
             PlaneEvent::UnknownSpi { spi, from } => self.unknown_esp(now, spi, from),
         }
     }

@@ -91,6 +91,14 @@ impl Context {
         }
     }
 
+    /// The data plane cannot keep what is sent: it moves when the peer deletes the old one.
+    pub fn not_held(&mut self, child: SaId) {
+        if self.held.children.get(&child) == Some(&false) {
+            self.held.children.remove(&child);
+            self.timers.cancel(NOBODY, Reason::Held(child));
+        }
+    }
+
     /// Whether what is sent by this Child SA waits.
     pub fn holds(&self, child: SaId) -> bool {
         self.held.children.contains_key(&child)

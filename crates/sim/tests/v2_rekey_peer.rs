@@ -1,6 +1,7 @@
 //! CREATE_CHILD_SA with a peer that has the keys and refuses, or sends nonsense: what is refused changes nothing (RFC 7296
 //! sections 1.3, 2.21.3 and 2.25).
 
+use model::dataplane::PlaneEvent;
 use model::{ChildState, Event, IkeState, ProposalProtocol, Role, TrafficSelector};
 use proto::Selection;
 use sim::{Datagram, NodeId, Opened, Peer, Sim, Site};
@@ -512,6 +513,15 @@ fn what_is_sent_waits_while_a_peer_that_forgets_at_once_replaces_a_child_sa() {
     scene.sim.run_for(10_000 * MS);
     let plane = scene.sim.plane(scene.node);
     assert_eq!((plane.installed().count(), plane.retired(), &plane.violations[..]), (0, 0, &[][..]));
+    // Where the data plane cannot keep it, it moves with the Delete.
+    let mut scene = iked(true);
+    let old = scene.peer.esp_spi;
+    replace(&mut scene, old, [2; 4]);
+    let held = scene.sim.plane(scene.node).installed().next().unwrap().child;
+    scene.sim.report(scene.node, PlaneEvent::NotHeld { child: held });
+    assert!(delete(&mut scene, old.to_be_bytes()).is_empty());
+    assert_eq!(scene.sim.plane(scene.node).retired(), 1);
+    one_is_left(&mut scene);
     // Others keep what they replaced, and nothing waits.
     let mut scene = Scene::of(false, Site::new("b", "192.0.2.2"), b"strongSwan");
     let old = scene.peer.esp_spi;

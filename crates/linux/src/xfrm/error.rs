@@ -75,6 +75,8 @@ pub enum XfrmError {
     ChildExists(SaId),
     /// There is no Child SA of this number.
     UnknownChild(SaId),
+    /// Packets of an XFRM interface do not wait for an SA.
+    InterfaceCannotWait(SaId),
 }
 
 impl fmt::Display for XfrmError {
@@ -113,6 +115,10 @@ impl fmt::Display for XfrmError {
             }
             Self::ChildExists(child) => write!(f, "Child SA {child} is installed already"),
             Self::UnknownChild(child) => write!(f, "Child SA {child} is not installed"),
+            Self::InterfaceCannotWait(child) => write!(
+                f,
+                "the kernel cannot keep packets of an XFRM interface (if_id_out) while the peer replaces Child SA {child}: some may be lost"
+            ),
         }
     }
 }

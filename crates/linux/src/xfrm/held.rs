@@ -7,9 +7,9 @@
 use super::message;
 use super::policies::{self, Policy};
 use super::{Step, Xfrm, XfrmError, refused};
-use crate::netlink::{NetlinkError, Request};
+use crate::netlink::{NetlinkError, Request, Socket};
 use model::SaId;
-use model::dataplane::ChildInstall;
+use model::dataplane::{ChildInstall, Mark};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::{fs, io};
@@ -26,9 +26,17 @@ pub(super) const REQID: u32 = u32::MAX;
 #[derive(Debug, Default)]
 pub(super) struct Held {
     /// Those, with the SA that is asked for.
-    waiting: BTreeMap<SaId, (IpAddr, u32)>,
+    waiting: BTreeMap<SaId, Asked>,
     /// What the setting was before.
     setting: Option<Vec<u8>>,
+}
+
+/// A run was killed while something waited: the setting is what it is by default, and what was asked for goes.
+pub(super) fn of_a_killed_run(socket: &mut Socket, destination: IpAddr, spi: u32) {
+    let mut request = Request::new(message::DELETE_SA, 0);
+    request.put(&message::sa_id(destination, spi));
+    let _ = socket.request(request); // it goes by itself, in half a minute
+    let _ = fs::write(LARVAL_DROP, "1");
 }
 
 impl Xfrm {
@@ -39,11 +47,15 @@ impl Xfrm {
         if self.held.waiting.contains_key(&child) {
             return Ok(());
         }
+        if install.binding.if_id_out.is_some() {
+            return Err(XfrmError::InterfaceCannotWait(child)); // it looks for SAs without the queue
+        }
         let refuse = refused(Step::Hold, child);
         self.held.queue_packets().map_err(|error| refuse(error.into()))?;
         let asked = self.ask_for_nobody(&install).map_err(refuse);
         let spi = asked.inspect_err(|_| self.held.drop_packets())?;
-        self.held.waiting.insert(child, (install.remote.ip(), spi));
+        let mark = message::sa_mark(&install.binding, false);
+        self.held.waiting.insert(child, Asked { destination: install.remote.ip(), spi, mark });
         let Some(rule) = self.rule_of(child) else { return Ok(()) };
         for selector in &selectors {
             if self.policies.get(&rule.key(selector)).and_then(Policy::ruler) == Some(child)
@@ -66,9 +78,12 @@ impl Xfrm {
 
     /// The policies ask for SAs that are there, or are gone.
     pub(super) fn waits_no_more(&mut self, child: SaId) {
-        let Some((destination, spi)) = self.held.waiting.remove(&child) else { return };
+        let Some(asked) = self.held.waiting.remove(&child) else { return };
         let mut request = Request::new(message::DELETE_SA, 0);
-        request.put(&message::sa_id(destination, spi));
+        request.put(&message::sa_id(asked.destination, asked.spi));
+        if let Some(mark) = asked.mark {
+            request.attribute(message::ATTRIBUTE_MARK, &message::mark(mark));
+        }
         let _ = self.requests.request(request); // it goes by itself, in half a minute
         self.held.drop_packets();
     }
@@ -104,10 +119,17 @@ impl Xfrm {
     }
 }
 
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    destination: IpAddr,
+    spi: u32,
+    mark: Option<Mark>,
+}
+
 impl Held {
     /// The SA that is asked for in this Child SA's place.
     pub(super) fn asked_for(&self, child: SaId) -> Option<u32> {
-        self.waiting.get(&child).map(|(_, spi)| *spi)
+        self.waiting.get(&child).map(|asked| asked.spi)
     }
 
     fn queue_packets(&mut self) -> io::Result<()> {

@@ -7,7 +7,7 @@
 use super::inspect::{SELECTOR, networks};
 use super::message::{self, Direction};
 use super::policies::{Rule, Template};
-use super::{Step, Xfrm, XfrmError, refused};
+use super::{Step, Xfrm, XfrmError, held, refused};
 use crate::NetlinkError;
 use crate::netlink::{DUMP, Reply, Request};
 use crate::sys::address;
@@ -83,6 +83,10 @@ impl Xfrm {
         let policies = self.requests.request(Request::new(message::GET_POLICY, DUMP))?;
         let mut leftovers = Leftovers::default();
         for (source, sa) in states.iter().filter_map(read_sa) {
+            if sa.reqid == held::REQID {
+                held::of_a_killed_run(&mut self.requests, sa.destination, sa.spi);
+                continue;
+            }
             leftovers.between.entry(pair(source, sa.destination)).or_default().sas.push(sa);
         }
         for (source, policy) in policies.iter().filter_map(read_policy) {

@@ -225,11 +225,15 @@ impl Xfrm {
     /// Sets the policies of a Child SA, where it rules. What waited for others goes by it.
     fn set_policies(&mut self, child: SaId) -> Result<(), XfrmError> {
         let Some(Installed { install, selectors }) = self.children.get(&child) else { return Ok(()) };
-        let rule = Rule::of(install);
-        for selector in selectors {
-            if self.policies.get(&rule.key(selector)).and_then(Policy::ruler) == Some(child) {
-                let taken = self.is_taken(&rule, selector);
-                set_policy(&mut self.requests, child, &rule, (selector, taken))?;
+        let (rule, selectors) = (Rule::of(install), selectors.clone());
+        for selector in &selectors {
+            let policy = self.policies.get(&rule.key(selector)).filter(|policy| policy.ruler() == Some(child));
+            let Some(policy) = policy else { continue };
+            let before = policy.heir().and_then(|user| self.rule_of(user));
+            let taken = self.is_taken(&rule, selector);
+            set_policy(&mut self.requests, child, &rule, (selector, taken))?;
+            if let Some(before) = before {
+                self.yield_directions(&before, &rule, child, selector)?;
             }
         }
         self.waits_no_more(child);

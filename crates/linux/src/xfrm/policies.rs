@@ -38,13 +38,18 @@ impl Policy {
         }
     }
 
+    /// Who rules if the ruler goes.
+    pub(super) fn heir(&self) -> Option<SaId> {
+        self.users.iter().rev().nth(1).map(|(_, user)| *user)
+    }
+
     pub(super) fn ruler(&self) -> Option<SaId> {
         self.users.last().map(|(_, user)| *user)
     }
 }
 
-/// Packets, and marks or an interface.
-pub(super) type PolicyKey = (Selector, Mode, Binding);
+/// Packets, and of the binding what the kernel tells policies by: marks and XFRM interfaces.
+pub(super) type PolicyKey = (Selector, Binding);
 
 /// The SA that a policy asks for.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +59,8 @@ pub(super) struct Template {
     pub(super) remote: IpAddr,
     /// The outbound SA; zero for a trap, which has none.
     spi: u32,
+    /// The outbound SA that is asked for in its place, as long as packets wait.
+    asked_for: Option<u32>,
     pub(super) reqid: u32,
     priority: Option<u32>,
     binding: Binding,
@@ -75,6 +82,7 @@ impl Rule {
             local,
             remote,
             spi,
+            asked_for: None,
             reqid,
             priority: install.priority,
             binding: install.binding,
@@ -82,9 +90,9 @@ impl Rule {
     }
 
     /// As long as what is sent by the Child SA waits for one that is never made.
-    pub(super) fn waiting_for(install: &ChildInstall, spi: u32, reqid: u32) -> Self {
+    pub(super) fn waiting(install: &ChildInstall, asked_for: Option<u32>) -> Self {
         match Self::of(install) {
-            Self::Protect(of) => Self::Protect(Template { spi, reqid, ..of }),
+            Self::Protect(of) => Self::Protect(Template { asked_for, ..of }),
             shunt @ Self::Shunt(..) => shunt,
         }
     }
@@ -96,6 +104,7 @@ impl Rule {
             local,
             remote,
             spi: 0,
+            asked_for: None,
             reqid: trap.reqid,
             priority: trap.priority,
             binding: trap.binding,
@@ -132,13 +141,14 @@ impl Rule {
 
     /// What the kernel tells policies by.
     pub(super) fn key(&self, selector: &Selector) -> PolicyKey {
-        (*selector, self.mode(), *self.binding())
+        let Binding { mark_in, mark_out, if_id_in, if_id_out, .. } = *self.binding();
+        (*selector, Binding { mark_in, mark_out, if_id_in, if_id_out, ..Binding::default() })
     }
 
     /// The outbound SA that a policy names; zero for any, or where there is none.
     pub(super) fn spi(&self) -> u32 {
         match self {
-            Self::Protect(template) => template.spi,
+            Self::Protect(template) => template.asked_for.unwrap_or(template.spi),
             Self::Shunt(..) => 0,
         }
     }
@@ -188,17 +198,31 @@ impl Xfrm {
     /// The rule of a Child SA, a trap or a shunt.
     pub(super) fn rule_of(&self, owner: SaId) -> Option<Rule> {
         let without_sa = || self.rules.get(&owner).map(|(rule, _)| *rule);
-        let of_child = |child: &Installed| match self.held.asked_for(owner) {
-            Some(spi) => Rule::waiting_for(&child.install, spi, held::REQID),
-            None => Rule::of(&child.install),
-        };
+        let of_child = |child: &Installed| Rule::waiting(&child.install, self.held.asked_for(owner));
         self.children.get(&owner).map(of_child).or_else(without_sa)
     }
 
     /// Whether another tunnel demands what this one would let be forwarded into it: the kernel has one policy for both.
     pub(super) fn is_taken(&self, rule: &Rule, selector: &Selector) -> bool {
         let reversed = selector.reversed();
-        rule.binding().forward_out && self.policies.keys().any(|(of, mode, _)| *mode == Mode::Tunnel && *of == reversed)
+        rule.binding().forward_out
+            && self.policies.iter().filter(|((of, _), _)| *of == reversed).any(|(_, policy)| {
+                policy.ruler().and_then(|user| self.rule_of(user)).is_some_and(|rule| rule.mode() == Mode::Tunnel)
+            })
+    }
+
+    /// Removes the policies of a rule that another one in its place has not: what is forwarded meets no transport mode.
+    pub(super) fn yield_directions(
+        &mut self,
+        gone: &Rule,
+        next: &Rule,
+        owner: SaId,
+        selector: &Selector,
+    ) -> Result<(), XfrmError> {
+        let stay = next.directions(self.is_taken(next, selector));
+        let all = gone.directions(self.is_taken(gone, selector));
+        let leave: Vec<Direction> = all.iter().filter(|direction| !stay.contains(direction)).copied().collect();
+        delete_policies(&mut self.requests, gone, owner, selector, &leave)
     }
 
     /// A rule that has no SA.
@@ -242,13 +266,14 @@ impl Xfrm {
             let done = match next {
                 Some((user, next)) if ruled => {
                     let taken = self.is_taken(&next, selector);
-                    set_policy(&mut self.requests, user, &next, (selector, taken))
+                    let set = set_policy(&mut self.requests, user, &next, (selector, taken));
+                    set.and(self.yield_directions(gone, &next, owner, selector))
                 }
                 Some(_) => Ok(()),
                 None => {
                     self.policies.remove(&key);
                     let taken = self.is_taken(gone, selector);
-                    let deleted = delete_policy(&mut self.requests, gone, owner, (selector, taken));
+                    let deleted = delete_policies(&mut self.requests, gone, owner, selector, gone.directions(taken));
                     deleted.and(self.let_forward(gone.mode(), selector))
                 }
             };
@@ -261,10 +286,10 @@ impl Xfrm {
     /// long as this one was there, and has one now.
     fn let_forward(&mut self, mode: Mode, gone: &Selector) -> Result<(), XfrmError> {
         let reversed = gone.reversed();
-        let users = self.policies.iter().filter(|((of, mode, _), _)| *mode == Mode::Tunnel && *of == reversed);
+        let users = self.policies.iter().filter(|((of, _), _)| *of == reversed);
         let users: Vec<SaId> = users.filter_map(|(_, policy)| policy.ruler()).collect();
         for user in users.into_iter().filter(|_| mode == Mode::Tunnel) {
-            let rule = self.rule_of(user).filter(|rule| rule.binding().forward_out);
+            let rule = self.rule_of(user).filter(|rule| rule.mode() == Mode::Tunnel && rule.binding().forward_out);
             if let Some(rule) = rule.filter(|rule| !self.is_taken(rule, &reversed)) {
                 set_policy(&mut self.requests, user, &rule, (&reversed, false))?;
             }
@@ -314,7 +339,10 @@ fn set_direction(
         let mode = message::mode_number(of.mode);
         // Outbound the very SA is named, so that after a rekeying the new one is used at once.
         let template = match direction {
-            Direction::Out => message::template(of.local, of.remote, of.spi, of.reqid, mode),
+            Direction::Out => {
+                let (spi, reqid) = of.asked_for.map_or((of.spi, of.reqid), |spi| (spi, held::REQID));
+                message::template(of.local, of.remote, spi, reqid, mode)
+            }
             _ => message::template(of.remote, of.local, 0, of.reqid, mode),
         };
         request.attribute(message::ATTRIBUTE_TEMPLATE, &template);
@@ -325,13 +353,14 @@ fn set_direction(
     socket.request(request).map(drop).map_err(refused(Step::SetPolicy, owner))
 }
 
-fn delete_policy(
+fn delete_policies(
     socket: &mut Socket,
     gone: &Rule,
     owner: SaId,
-    (selector, taken): (&Selector, bool),
+    selector: &Selector,
+    directions: &[Direction],
 ) -> Result<(), XfrmError> {
-    for direction in gone.directions(taken) {
+    for direction in directions {
         let mut request = Request::new(message::DELETE_POLICY, 0);
         request.put(&message::policy_id(&gone.selector(selector, *direction), *direction));
         for (kind, value) in message::policy_binding(gone.binding(), *direction) {
@@ -391,6 +420,7 @@ mod tests {
             local: v6,
             remote: v6,
             spi: 1,
+            asked_for: None,
             reqid: 1,
             priority: None,
             binding,

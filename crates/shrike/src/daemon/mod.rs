@@ -684,16 +684,16 @@ impl Daemon {
                     if matches!(command, Command::Install(_)) {
                         self.core.refused.insert(child);
                     }
-                    // It is gone all the same, or carries what it carries as before.
-                    let harmless = matches!(
+                    let removes = matches!(
                         command,
-                        Command::Hold { .. }
-                            | Command::Retire { .. }
+                        Command::Retire { .. }
                             | Command::Delete { .. }
                             | Command::RemoveTrap { .. }
                             | Command::RemoveShunt { .. }
                     );
-                    if !harmless {
+                    if matches!(command, Command::Hold { .. }) {
+                        self.core.endpoint.handle(now, Input::Plane(PlaneEvent::NotHeld { child }));
+                    } else if !removes {
                         self.core.endpoint.handle(now, Input::Plane(PlaneEvent::Failed { child, reason }));
                     }
                 }
