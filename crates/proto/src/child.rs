@@ -536,7 +536,7 @@ impl ChildSa {
         cx.timers.cancel(ike, Reason::ChildLifetime(self.id));
         cx.timers.cancel(ike, Reason::Idle(self.id));
         if self.is_installed() {
-            cx.release_reqid(&self.local_ts, &self.remote_ts, self.binding);
+            cx.release_reqid(&self.local_ts, &self.remote_ts, self.binding, self.reqid);
         }
         self.is_installed()
     }
