@@ -6,7 +6,7 @@
 use crate::child::ChildSa;
 use crate::context::Context;
 use crate::v1::{self, IsakmpSa};
-use crate::v2::{self, Task, Verdict};
+use crate::v2::{self, Creating, Task, Verdict};
 use config::Connection;
 use model::dataplane::ShuntInstall;
 use model::{FailureKind, Identity, Instant, Role, SaId, SaSnapshot, Tombstone};
@@ -157,6 +157,14 @@ impl IkeSa {
         match self {
             Self::V1(_) => None,
             Self::V2(sa) => sa.predecessor,
+        }
+    }
+
+    /// Our SPI of the IKE SA that a rekeying of ours makes of this one.
+    pub fn rekeyed_as(&self) -> Option<IkeSpi> {
+        match self {
+            Self::V1(_) => None,
+            Self::V2(sa) => sa.pending.creating().find_map(Creating::new_spi),
         }
     }
 

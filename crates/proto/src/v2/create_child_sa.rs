@@ -95,6 +95,14 @@ impl Creating {
             _ => None,
         }
     }
+
+    /// Our SPI of the IKE SA that is made.
+    pub fn new_spi(&self) -> Option<IkeSpi> {
+        match &self.what {
+            What::Ike { spi, .. } => Some(*spi),
+            _ => None,
+        }
+    }
 }
 
 /// When to try again what failed for the time being: RFC 7296 section 2.25 forbids to do so at once. With little life
