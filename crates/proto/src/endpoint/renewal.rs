@@ -623,3 +623,5 @@ impl Endpoint {
         self.twin_inherits(now, old, heir);
     }
 }
+        let replaces = sa.replaces.take();
+            sa.replaces = sa.replaces.or(replaces); // what is still to be made there before the other goes
