@@ -75,6 +75,14 @@ pub(crate) struct Selectors {
     pub remote: Vec<TrafficSelector>,
 }
 
+/// The Child SAs of an IKE SA that the one in its place is to have too.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Left {
+    pub names: Vec<String>,
+    /// Those that are parts of what is configured, as a peer narrowed it, each by itself.
+    pub parts: Vec<(String, Selectors)>,
+}
+
 /// What both ends agreed on.
 pub(crate) struct Agreed {
     pub number: u8,
