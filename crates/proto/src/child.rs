@@ -75,6 +75,14 @@ pub(crate) struct Selectors {
     pub remote: Vec<TrafficSelector>,
 }
 
+/// The Child SAs of an IKE SA that the one in its place is to have too.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Left {
+    pub names: Vec<String>,
+    /// Those that are parts of what is configured, as a peer narrowed it, each by itself.
+    pub parts: Vec<(String, Selectors)>,
+}
+
 /// What both ends agreed on.
 pub(crate) struct Agreed {
     pub number: u8,
@@ -536,7 +544,7 @@ impl ChildSa {
         cx.timers.cancel(ike, Reason::ChildLifetime(self.id));
         cx.timers.cancel(ike, Reason::Idle(self.id));
         if self.is_installed() {
-            cx.release_reqid(&self.local_ts, &self.remote_ts, self.binding);
+            cx.release_reqid(&self.local_ts, &self.remote_ts, self.binding, self.reqid);
         }
         self.is_installed()
     }

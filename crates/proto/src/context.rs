@@ -118,8 +118,11 @@ pub(crate) struct Context {
     next_ike: u32,
     next_child: u32,
     next_reqid: u32,
-    /// Request IDs in use, by the selectors they stand for, with the number of Child SAs.
-    reqids: BTreeMap<Protected, (Reqid, u32)>,
+    /// Request IDs in use, by the selectors they stand for, each with the number of Child SAs and traps: more than one where
+    /// a Child SA keeps its own as it moves (MOBIKE).
+    reqids: BTreeMap<Protected, BTreeMap<u32, u32>>,
+    /// The same by themselves: one is in use as long as anything has it, whatever it stands for by now.
+    numbers: BTreeMap<u32, Number>,
     /// Request IDs below the next one that are free again.
     free_reqids: BTreeSet<u32>,
     /// The marks and interface numbers of traps, by connection and child: packets that meet a trap are to meet the Child SA
@@ -132,8 +135,8 @@ pub(crate) struct Context {
 /// What a request ID stands for: selectors of both sides, and marks.
 type Protected = (Vec<TrafficSelector>, Vec<TrafficSelector>, Binding);
 
-struct Reqid {
-    number: u32,
+struct Number {
+    users: u32,
     /// We chose it, the operator did not.
     ours: bool,
 }
@@ -224,6 +227,7 @@ impl Context {
             next_child: 1,
             next_reqid: 1,
             reqids: BTreeMap::new(),
+            numbers: BTreeMap::new(),
             free_reqids: BTreeSet::new(),
             trapped: BTreeMap::new(),
             next_number: 1,
@@ -315,28 +319,61 @@ impl Context {
         fixed: Option<u32>,
     ) -> u32 {
         let (next, free) = (&mut self.next_reqid, &mut self.free_reqids);
-        let (reqid, users) = self.reqids.entry((local.to_vec(), remote.to_vec(), binding)).or_insert_with(|| {
-            let ours = fixed.is_some_and(|fixed| free.remove(&fixed));
-            let reqid = fixed.or_else(|| free.pop_first()).unwrap_or_else(|| {
-                *next += 1;
-                *next - 1
-            });
-            (Reqid { number: reqid, ours: ours || fixed.is_none() }, 0)
+        let users = self.reqids.entry((local.to_vec(), remote.to_vec(), binding)).or_default();
+        let there = users.first_key_value().map(|(number, _)| *number);
+        let of_operator = fixed.filter(|fixed| there.is_none() && !free.remove(fixed));
+        let number = there.or(fixed).or_else(|| free.pop_first()).unwrap_or_else(|| {
+            *next += 1;
+            *next - 1
         });
-        *users += 1;
-        reqid.number
+        *users.entry(number).or_default() += 1;
+        let ours = of_operator.is_none();
+        self.numbers.entry(number).or_insert(Number { users: 0, ours }).users += 1;
+        number
     }
 
-    pub fn release_reqid(&mut self, local: &[TrafficSelector], remote: &[TrafficSelector], binding: Binding) {
-        let key = (local.to_vec(), remote.to_vec(), binding);
-        if let Some((reqid, users)) = self.reqids.get_mut(&key) {
-            *users -= 1;
-            if *users == 0 {
-                if reqid.ours {
-                    self.free_reqids.insert(reqid.number);
+    /// A Child SA has other selectors from now on, and its request ID still: the data plane goes on with that.
+    pub fn move_reqid(
+        &mut self,
+        from: (&[TrafficSelector], &[TrafficSelector]),
+        to: (&[TrafficSelector], &[TrafficSelector]),
+        binding: Binding,
+        number: u32,
+    ) {
+        self.leave_reqid(from, binding, number);
+        let key = (to.0.to_vec(), to.1.to_vec(), binding);
+        *self.reqids.entry(key).or_default().entry(number).or_default() += 1;
+    }
+
+    pub fn release_reqid(
+        &mut self,
+        local: &[TrafficSelector],
+        remote: &[TrafficSelector],
+        binding: Binding,
+        number: u32,
+    ) {
+        self.leave_reqid((local, remote), binding, number);
+        if let Some(of_number) = self.numbers.get_mut(&number) {
+            of_number.users -= 1;
+            if of_number.users == 0 {
+                if of_number.ours {
+                    self.free_reqids.insert(number);
                 }
-                self.reqids.remove(&key);
+                self.numbers.remove(&number);
             }
+        }
+    }
+
+    /// One fewer has this number for these selectors.
+    fn leave_reqid(&mut self, from: (&[TrafficSelector], &[TrafficSelector]), binding: Binding, number: u32) {
+        let key = (from.0.to_vec(), from.1.to_vec(), binding);
+        let Some(numbers) = self.reqids.get_mut(&key) else { return };
+        if let Some(users) = numbers.get_mut(&number) {
+            *users -= 1;
+            numbers.retain(|_, users| *users > 0);
+        }
+        if numbers.is_empty() {
+            self.reqids.remove(&key);
         }
     }
 

@@ -625,7 +625,7 @@ impl Endpoint {
             .iter()
             .filter_map(|other| self.sas.get(other))
             .filter(|its| its.name() == name && !its.is_closed() && same_peer(its.id(), its) && ours(its));
-        beside.flat_map(IkeSa::lasting_children).map(|child| child.name.clone()).collect()
+        beside.flat_map(IkeSa::carries).collect()
     }
 
     /// Carries out what a handler decided.
@@ -642,6 +642,7 @@ impl Endpoint {
         let alone = matches!(kind, FailureKind::PeerDeleted | FailureKind::NoAnswer { answered_before: true, .. });
         let heir = if alone { self.hand_on(now, id).or_else(|| self.sas.get(&id).and_then(IkeSa::heir)) } else { None };
         let kind = heir.map_or(kind, |by| FailureKind::Replaced { by });
+        self.leave(id, &kind);
         let again = self.sas.get(&id).is_some_and(|sa| retry_after(sa, &kind).is_some());
         let carried = if again { self.carried_by_others(id) } else { BTreeSet::new() };
         let (wanted, breaking) = (self.is_wanted(id), self.is_breaking(id));
@@ -680,6 +681,7 @@ impl Endpoint {
             at =
                 (SocketAddr::new(at.0.ip(), connection.local_port), SocketAddr::new(at.1.ip(), connection.remote_port));
             names = sa.children().iter().map(|c| c.name.clone()).collect();
+            names.extend(sa.left().into_iter().flat_map(|left| left.names.iter().cloned()));
         }
         let outlived = match kind {
             FailureKind::PeerDeleted => true,
@@ -722,7 +724,7 @@ impl Endpoint {
         if let Some(snapshot) = down {
             cx.event(Event::IkeDown(snapshot));
         }
-        let replaces = sa.take_replaces();
+        let (replaces, left) = (sa.take_replaces(), sa.left().cloned().unwrap_or_default());
         sa.close(cx, now);
         self.closed.push_back(id);
         cx.event(Event::Ended(Box::new(tombstone)));
@@ -746,6 +748,7 @@ impl Endpoint {
                 begun.filter(|_| wanted).into_iter().for_each(|id| self.keep_wanting(id));
                 if let (cx, Some(sa)) = (&mut self.cx, begun.and_then(|id| self.sas.get_mut(&id)).and_then(IkeSa::v2)) {
                     others.iter().for_each(|name| v2::further_child(sa, cx, name));
+                    sa.left = left;
                 }
             }
         } else if later {
@@ -821,7 +824,9 @@ impl Endpoint {
                         let reason = FailureKind::Replaced { by: except };
                         if forgotten {
                             self.conclude(now, id, Verdict::End(reason));
-                        } else if let Some(sa) = self.sas.get_mut(&id) {
+                        } else if !self.stays_a_while(now, id, except)
+                            && let Some(sa) = self.sas.get_mut(&id)
+                        {
                             let verdict = sa.delete(&mut self.cx, now, reason);
                             self.conclude(now, id, verdict);
                         }

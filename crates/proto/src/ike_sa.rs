@@ -3,10 +3,10 @@
 //! The versions share what an SA *is* (names, addresses, children, lifetimes) and nothing of what it *does*: a `match`,
 //! no trait.
 
-use crate::child::ChildSa;
+use crate::child::{ChildSa, Left};
 use crate::context::Context;
 use crate::v1::{self, IsakmpSa};
-use crate::v2::{self, Task, Verdict};
+use crate::v2::{self, Creating, Task, Verdict};
 use config::Connection;
 use model::dataplane::ShuntInstall;
 use model::{FailureKind, Identity, Instant, Role, SaId, SaSnapshot, Tombstone};
@@ -160,6 +160,14 @@ impl IkeSa {
         }
     }
 
+    /// Our SPI of the IKE SA that a rekeying of ours makes of this one.
+    pub fn rekeyed_as(&self) -> Option<IkeSpi> {
+        match self {
+            Self::V1(_) => None,
+            Self::V2(sa) => sa.pending.creating().find_map(Creating::new_spi),
+        }
+    }
+
     pub fn set_replaces(&mut self, old: SaId) {
         either!(self, sa => sa.replaces = Some(old));
     }
@@ -198,6 +206,20 @@ impl IkeSa {
             Self::V1(_) => true, // there a Delete is not answered: what is deleted is gone
             Self::V2(sa) => !sa.is_leaving() && !sa.is_child_leaving(child),
         })
+    }
+
+    /// The names of those, and of what the IKE SA had in whose place this one is being made.
+    pub fn carries(&self) -> Vec<String> {
+        let there = self.lasting_children().map(|child| child.name.clone());
+        there.chain(self.left().map(|left| left.names.clone()).unwrap_or_default()).collect()
+    }
+
+    /// What the SA had that this one is to replace, if that ended before this one was up.
+    pub fn left(&self) -> Option<&Left> {
+        match self {
+            Self::V1(_) => None, // there the Child SAs themselves go on
+            Self::V2(sa) => Some(&sa.left),
+        }
     }
 
     pub fn take_children(&mut self) -> Vec<ChildSa> {

@@ -370,3 +370,40 @@ fn forged_tokens_in_numbers_do_not_end_it_and_do_not_keep_the_right_one_out() {
     let later = sim.happened(a).iter().filter(deletes).count();
     assert!(later >= sent, "the end itself sends nothing but the new negotiation");
 }
+
+/// Section 9.2: the peer has the IKE SA that our rekeying makes as soon as it has answered, and may speak under it before we
+/// have that answer. A token in the clear would let whoever sees it end that IKE SA.
+#[test]
+fn no_token_is_told_of_an_ike_sa_that_is_just_being_made() {
+    let (a, b) = sites();
+    let (mut sim, a, b) = tunnel(a, b);
+    let answers_rekeying = |d: &Datagram| {
+        Header::parse(&d.bytes).is_ok_and(|h| h.exchange == ExchangeType::CREATE_CHILD_SA && h.is_response())
+    };
+    sim.set_hook(Some(Box::new(
+        move |_, d| {
+            if answers_rekeying(d) { Vec::new() } else { vec![(Duration::ZERO, d.clone())] }
+        },
+    )));
+    assert_eq!(sim.with(a, |endpoint, now| endpoint.rekey(now, &Selection::default())), 1);
+    sim.run_for(Duration::from_millis(500));
+    let new = sim.snapshots(b).iter().max_by_key(|sa| sa.id).unwrap().spis;
+    assert!(sim.snapshots(a).iter().all(|sa| sa.spis != new), "it has no answer");
+    let (from, before) = (sim.wire.len(), sim.dropped(a, DropReason::UnknownSpi));
+    inject(&mut sim, "192.0.2.2:4500", request(new, Flags::default(), 80));
+    assert_eq!(sim.dropped(a, DropReason::UnknownSpi), before + 1);
+    let (own, told) = (addr("192.0.2.1:4500"), |d: &Datagram| Header::parse(&d.bytes).is_ok_and(|h| h.spis == new));
+    assert!(!sim.wire[from..].iter().any(|(_, d)| d.from.ip() == own.ip() && told(d)));
+    // Of one that nobody makes it is told, as ever.
+    let mut other = new;
+    other.initiator.0[7] ^= 1;
+    inject(&mut sim, "192.0.2.2:4500", request(other, Flags::default(), 80));
+    let answer = sim.wire[from..]
+        .iter()
+        .find(|(_, d)| Header::parse(&d.bytes).is_ok_and(|h| h.spis == other && h.is_response()));
+    assert_eq!(token_in(&answer.expect("an answer").1.bytes), token(&OTHER, other));
+    // The answer comes at last, and what the peer says is understood.
+    sim.set_hook(None);
+    sim.run_for(60 * SECOND);
+    assert!(sim.carries(a, b) && sim.snapshots(a)[0].spis == new);
+}

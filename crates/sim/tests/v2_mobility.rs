@@ -207,3 +207,50 @@ fn late_packets_and_new_mappings_do_not_move_the_ike_sa() {
     assert_eq!(way(&sim, b), "192.0.2.2 192.0.2.1 10.2.0.0/16 === 192.0.2.1/32");
     assert!(sim.carries(a, b));
 }
+
+/// A Child SA keeps its request ID as it moves, while another one that stays has it too: it is nobody else's until both are gone.
+#[test]
+fn a_request_id_that_moved_is_given_to_nobody_else() {
+    let mut sim = Sim::new(3);
+    let (connections, ends): (Vec<String>, Vec<(String, String)>) = [("b", 2, "yes", 9), ("c", 3, "no", 9), ("d", 4, "no", 8)]
+        .map(|(name, host, mobike, net)| {
+            let connection = format!(
+                "{name} {{ local_addrs = %any\n remote_addrs = 192.0.2.{host}\n mobike = {mobike}\n local {{ auth = psk }}\n \
+                 remote {{ auth = psk }}\n children {{ net {{ remote_ts = 10.{net}.0.0/16 }} }} }}\n"
+            );
+            let other = format!(
+                "connections {{ a {{ remote_addrs = %any\n local {{ auth = psk }}\n remote {{ auth = psk }}\n \
+                 children {{ net {{ local_ts = 10.{net}.0.0/16 }} }} }} }}\nsecrets {{ ike-all {{ secret = swordfish }} }}"
+            );
+            (connection, (format!("192.0.2.{host}"), other))
+        })
+        .into_iter()
+        .unzip();
+    let text = format!("connections {{ {} }}\nsecrets {{ ike-all {{ secret = swordfish }} }}", connections.concat());
+    let a = sim.add(Site::new("a", "192.0.2.1").text(&text));
+    let nodes: Vec<NodeId> =
+        ends.iter().zip(["b", "c", "d"]).map(|((at, text), name)| sim.add(Site::new(name, at).text(text))).collect();
+    let [b, c, d] = nodes[..] else { panic!("three") };
+    let numbers = |sim: &Sim| sim.plane(a).installed().map(|i| i.reqid).collect::<Vec<u32>>();
+    for other in [b, c] {
+        sim.initiate(a, other);
+        sim.run_until(5 * SECOND, |sim| sim.carries(a, other)).expect("a tunnel");
+    }
+    assert_eq!(numbers(&sim), [1, 1], "for the same selectors");
+    sim.relocate(a, address("198.51.100.7"));
+    sim.run_for(2 * SECOND);
+    let nets: Vec<String> = sim.plane(a).installed().map(|i| i.local_ts[0].to_string()).collect();
+    assert_eq!(nets, ["198.51.100.7/32", "192.0.2.1/32"], "one moved, one stays");
+    sim.terminate(a, &proto::Selection { ike: Some("c".into()), force: true, ..Default::default() });
+    sim.run_for(SECOND);
+    assert_eq!(numbers(&sim), [1]);
+    sim.initiate(a, d);
+    sim.run_until(5 * SECOND, |sim| sim.carries(a, d)).expect("a tunnel");
+    assert_eq!(numbers(&sim), [1, 2]);
+    // When all have gone it is free again.
+    sim.terminate(a, &proto::Selection::default());
+    sim.run_for(5 * SECOND);
+    sim.initiate(a, d);
+    sim.run_until(5 * SECOND, |sim| sim.carries(a, d)).expect("a tunnel");
+    assert_eq!(numbers(&sim), [1]);
+}

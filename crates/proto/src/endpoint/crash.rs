@@ -16,7 +16,10 @@ impl Endpoint {
 
     /// A message of an IKE SA that is not there: from before a restart, perhaps.
     pub(super) fn lost(&mut self, now: Instant, header: &Header, path: Path) {
-        if !v2::either_known(header.spis, |spi| self.by_spi.contains_key(spi)) {
+        // RFC 6290 section 9.2: no token of an IKE SA that is there. One that our rekeying makes is there at the peer as soon as it
+        // has answered; our answer to what it sends comes as soon as we have its.
+        let rekeyed = [header.spis.initiator, header.spis.responder].map(|spi| self.sas.has_rekeyed_as(spi));
+        if rekeyed == [false; 2] && !v2::either_known(header.spis, |spi| self.by_spi.contains_key(spi)) {
             v2::answer_unknown(&mut self.cx, now, header, path);
         }
     }

@@ -154,11 +154,11 @@ impl Endpoint {
         let Some(IkeSa::V2(old)) = self.sas.get(&id) else { return };
         let (names, trigger, wishes) = (wanted(old), old.children.first().and_then(|c| c.trigger), old.wishes.clone());
         let (created, initial_contact, replaces) = (old.created, old.initial_contact, old.replaces);
-        let received = old.datagrams_in;
+        let (received, left) = (old.datagrams_in, old.left.clone());
         let Some(wish) = self.elsewhere(now, id, names.first().map(String::as_str), address) else { return };
         let wish = v2::Wish { number: Some(id), initial_contact, replaces, addresses: wishes, ..wish };
         let Ok(mut sa) = v2::initiate(&mut self.cx, now, wish) else { return };
-        (sa.created, sa.datagrams_in) = (created, received);
+        (sa.created, sa.datagrams_in, sa.left) = (created, received, left);
         if let (Some(first), Some(_)) = (sa.children.first_mut(), trigger) {
             first.trigger = trigger;
         }

@@ -4,7 +4,7 @@
 //! IKEv1 make a new IKE SA beside the old one instead, which goes when the new one is up.
 
 use super::{Endpoint, NO_CHILD, Selection, selects_child};
-use crate::child::{ChildSa, Selectors};
+use crate::child::{ChildSa, Left, Selectors};
 use crate::ike_sa::IkeSa;
 use crate::timers::Reason;
 use crate::v1;
@@ -19,8 +19,8 @@ use std::time::Duration;
 /// new IKE SA beside an old one may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How long an ISAKMP SA stays beside its successor: a peer moves the Child SAs in its own time, and until it has, a Delete
-/// of the old one would take them along (strongSwan does it in a job after message 6 of main mode).
+/// How long an SA stays beside its successor: a peer moves the Child SAs in its own time, and until it has, a Delete of the
+/// old one would take them along (strongSwan waits as long with both versions of IKE).
 const LINGER: Duration = Duration::from_secs(10);
 
 /// So many of our former addresses are remembered.
@@ -441,17 +441,18 @@ impl Endpoint {
 
     /// The first Child SA of the new IKE SA is up: the others follow, then the old IKE SA goes.
     pub(super) fn replace(&mut self, now: Instant, old: SaId, by: SaId) {
-        let installed = |sa: &IkeSa| -> Vec<String> {
-            sa.children().iter().filter(|c| c.is_installed()).map(|c| c.name.clone()).collect()
-        };
-        let mut missing = self.sas.get(&old).map(&installed).unwrap_or_default();
+        let (mut had, left) = (self.had(old), self.sas.get_mut(&by).and_then(IkeSa::v2).map(|sa| &mut sa.left));
+        if let Some(left) = left.map(std::mem::take).filter(|_| had.names.is_empty()) {
+            had = left; // it ended meanwhile
+        }
+        let (mut missing, before) = (had.names, had.parts);
         // What is only on its way there is not missing: a childless IKE SA makes its first Child SA itself.
         let there = self.sas.get(&by).map(IkeSa::children).unwrap_or_default();
         let there: Vec<String> = there.iter().map(|c| c.name.clone()).collect();
         missing.retain(|name| !there.contains(name));
         missing.sort();
         missing.dedup();
-        let parts = self.parts_missing(old, by);
+        let parts = self.parts_missing(before, by);
         match self.sas.get_mut(&by).and_then(IkeSa::v2) {
             Some(sa) if !missing.is_empty() || !parts.is_empty() || !sa.children.iter().all(ChildSa::is_installed) => {
                 sa.replaces = Some(old);
@@ -476,27 +477,68 @@ impl Endpoint {
         sa.leave_by(&mut self.cx, by, now + over_time.map_or(LINGER, |time| time.min(LINGER)));
     }
 
-    /// The Child SAs of an IKE SA that are parts of what is configured, as a peer narrowed it for one packet or another, and
-    /// that the new IKE SA has not: each with its selectors.
-    fn parts_missing(&self, old: SaId, by: SaId) -> Vec<(String, Selectors)> {
-        let installed = |id: SaId| -> Vec<&ChildSa> {
-            let children = self.sas.get(&id).map(IkeSa::children).unwrap_or_default();
-            children.iter().filter(|c| c.state == model::ChildState::Installed).collect()
-        };
-        let (before, there) = (installed(old), installed(by));
+    /// What an IKE SA has that one in its place is to have.
+    fn had(&self, id: SaId) -> Left {
+        let children = self.sas.get(&id).map(IkeSa::children).unwrap_or_default();
+        let names = children.iter().filter(|c| c.is_installed()).map(|c| c.name.clone()).collect();
+        let lasting = children.iter().filter(|c| c.state == model::ChildState::Installed);
+        let mut times: BTreeMap<&str, u32> = BTreeMap::new();
+        lasting.clone().for_each(|c| *times.entry(&c.name).or_default() += 1);
+        let parts = lasting.filter(|c| times.get(c.name.as_str()).is_some_and(|times| *times > 1));
+        let selectors = |c: &ChildSa| Selectors { local: c.local_ts.clone(), remote: c.remote_ts.clone() };
+        Left { names, parts: parts.map(|c| (c.name.clone(), selectors(c))).collect() }
+    }
+
+    /// An IKE SA ends, by no wish of ours, while another one is made in its place: what the new one is to have does not go
+    /// with it (RFC 7296 section 2.8.3: the peer may delete the old one before we have its answer for the new one).
+    pub(super) fn leave(&mut self, id: SaId, kind: &FailureKind) {
+        let lost = matches!(
+            kind,
+            FailureKind::PeerDeleted
+                | FailureKind::PeerRestarted
+                | FailureKind::Expired
+                | FailureKind::NoAnswer { answered_before: true, .. }
+        );
+        for by in if lost { self.sas.replacing(id) } else { Vec::new() } {
+            let left = self.had(id);
+            let sa = self.sas.get_mut(&by).and_then(IkeSa::v2).filter(|sa| sa.is_half_open());
+            if let Some(sa) = sa.filter(|_| !left.names.is_empty()) {
+                sa.left = left;
+            }
+        }
+    }
+
+    /// The peer made `by`, and is to have no other (`unique = replace`). An IKE SA from the same place is one that it
+    /// authenticates anew: it deletes the old one itself as soon as the new one has all the Child SAs (RFC 7296 section
+    /// 2.8.3), and until then both carry traffic. Only where it does not do so in time we do.
+    pub(super) fn stays_a_while(&mut self, now: Instant, old: SaId, by: SaId) -> bool {
+        let place = self.ikev2(by).map(|sa| (sa.local, sa.remote));
+        let Some(sa) = self.sas.get_mut(&old).and_then(IkeSa::v2) else { return false };
+        // Of a peer that comes again and again one stays, not all.
+        if place != Some((sa.local, sa.remote)) || !sa.is_established() || sa.is_leaving() || sa.heir().is_some() {
+            return false;
+        }
+        (sa.rekey_at, sa.reauth_at, sa.tell_at, sa.expires) = (None, None, None, Some(now + LINGER));
+        sa.replaced_by = Some(by);
+        sa.arm_lifetime(&mut self.cx);
+        self.cx.timers.cancel(old, Reason::Liveness);
+        true
+    }
+
+    /// Of the Child SAs that are parts of what is configured, as a peer narrowed it for one packet or another, those that
+    /// the new IKE SA has not: each with its selectors.
+    fn parts_missing(&self, mut before: Vec<(String, Selectors)>, by: SaId) -> Vec<(String, Selectors)> {
+        let children = self.sas.get(&by).map(IkeSa::children).unwrap_or_default();
+        let there = children.iter().filter(|c| c.state == model::ChildState::Installed);
         let includes = |list: &[TrafficSelector], all: &[TrafficSelector]| {
             all.iter().all(|one| list.iter().any(|ts| ts.includes(one)))
         };
-        let has = |c: &&ChildSa| {
-            let same = there.iter().filter(|n| n.name == c.name);
-            same.clone().next().is_none()
-                || same.clone().any(|n| includes(&n.local_ts, &c.local_ts) && includes(&n.remote_ts, &c.remote_ts))
-        };
-        let part = |c: &&ChildSa| before.iter().filter(|other| other.name == c.name).count() > 1;
-        let missing = before.iter().copied().filter(|c| part(c) && !has(c));
-        missing
-            .map(|c| (c.name.clone(), Selectors { local: c.local_ts.clone(), remote: c.remote_ts.clone() }))
-            .collect()
+        before.retain(|(name, part)| {
+            let mut same = there.clone().filter(|n| n.name == *name).peekable();
+            same.peek().is_some()
+                && !same.any(|n| includes(&n.local_ts, &part.local) && includes(&n.remote_ts, &part.remote))
+        });
+        before
     }
 
     /// The new IKE SA has everything: the old one goes.
@@ -592,6 +634,7 @@ impl Endpoint {
         }
         let Some(sa) = self.sas.get_mut(&old).and_then(IkeSa::v2) else { return };
         let children = std::mem::take(&mut sa.children);
+        let replaces = sa.replaces.take();
         let addresses = std::mem::take(&mut sa.virtual_addresses);
         let goes_on = |t: &Task| t.is_of_child() || matches!(t, Task::TellLifetime { .. });
         let of_addresses = |t: &Task| matches!(t, Task::UpdateAddresses { .. } | Task::TellAddresses);
@@ -612,6 +655,7 @@ impl Endpoint {
         if let Some(sa) = self.sas.get_mut(&heir).and_then(IkeSa::v2) {
             sa.undecided = false;
             sa.children.extend(children);
+            sa.replaces = sa.replaces.or(replaces); // what is still to be made there before the other goes
             sa.virtual_addresses.extend(addresses);
             let asked_to_end =
                 sa.queue.iter().position(|t| matches!(t, Task::DeleteIke { .. })).unwrap_or(sa.queue.len());

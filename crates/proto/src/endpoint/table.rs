@@ -9,6 +9,7 @@ use model::SaId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
+use wire::IkeSpi;
 
 /// As many SAs may have been changed before the index is brought up to date in any case.
 const TOUCHED: usize = 32;
@@ -26,6 +27,7 @@ struct Facts {
     replaces: Option<SaId>,
     heir: Option<SaId>,
     predecessor: Option<SaId>,
+    rekeyed_as: Option<IkeSpi>,
     children: Vec<SaId>,
 }
 
@@ -41,6 +43,7 @@ impl Facts {
             replaces: sa.replaces(),
             heir: sa.heir(),
             predecessor: sa.predecessor(),
+            rekeyed_as: sa.rekeyed_as(),
             children: sa.children().iter().map(|c| c.id).collect(),
         }
     }
@@ -61,6 +64,7 @@ impl Facts {
             && self.replaces == sa.replaces()
             && self.heir == sa.heir()
             && self.predecessor == sa.predecessor()
+            && self.rekeyed_as == sa.rekeyed_as()
             && self.children.iter().eq(sa.children().iter().map(|c| &c.id))
     }
 
@@ -109,6 +113,7 @@ struct Index {
     by_replaced: BTreeSet<(SaId, SaId)>,
     by_heir: BTreeSet<(SaId, SaId)>,
     by_predecessor: BTreeSet<(SaId, SaId)>,
+    by_new_spi: BTreeSet<(IkeSpi, SaId)>,
     orphans: BTreeSet<SaId>,
     waiting: BTreeSet<SaId>,
     bypassing: BTreeSet<SaId>,
@@ -128,6 +133,7 @@ impl Index {
         facts.replaces.into_iter().for_each(|old| _ = self.by_replaced.insert((old, id)));
         facts.heir.into_iter().for_each(|heir| _ = self.by_heir.insert((heir, id)));
         facts.predecessor.into_iter().for_each(|old| _ = self.by_predecessor.insert((old, id)));
+        facts.rekeyed_as.into_iter().for_each(|spi| _ = self.by_new_spi.insert((spi, id)));
         facts.children.iter().for_each(|child| _ = self.by_child.insert(*child, id));
         if facts.orphaned {
             self.orphans.insert(id);
@@ -150,6 +156,7 @@ impl Index {
         facts.replaces.into_iter().for_each(|old| _ = self.by_replaced.remove(&(old, id)));
         facts.heir.into_iter().for_each(|heir| _ = self.by_heir.remove(&(heir, id)));
         facts.predecessor.into_iter().for_each(|old| _ = self.by_predecessor.remove(&(old, id)));
+        facts.rekeyed_as.into_iter().for_each(|spi| _ = self.by_new_spi.remove(&(spi, id)));
         for child in &facts.children {
             // It may be another one's already: one that takes a place takes the children.
             if self.by_child.get(child) == Some(&id) {
@@ -317,6 +324,12 @@ impl Table {
         seconds(&self.index.by_predecessor, old)
     }
 
+    /// Whether one is being rekeyed by us to one with this SPI of ours, which the peer may have already.
+    pub fn has_rekeyed_as(&mut self, spi: IkeSpi) -> bool {
+        self.settle();
+        self.index.by_new_spi.range((spi, SaId(0))..=(spi, SaId(u32::MAX))).next().is_some()
+    }
+
     /// IKEv1: those of which only Child SAs are left.
     pub fn orphans(&mut self) -> Vec<SaId> {
         self.settle();
@@ -384,6 +397,7 @@ impl Index {
             && self.by_replaced == other.by_replaced
             && self.by_heir == other.by_heir
             && self.by_predecessor == other.by_predecessor
+            && self.by_new_spi == other.by_new_spi
             && self.orphans == other.orphans
             && self.waiting == other.waiting
             && self.bypassing == other.bypassing
@@ -407,18 +421,21 @@ mod tests {
         let at = proptest::option::of((0..3_u8).prop_map(|n| IpAddr::from([192, 0, 2, n])));
         let connection = proptest::option::of(proptest::sample::select(connections));
         let flags = any::<(bool, bool, bool, bool)>();
-        (at, connection, flags, some(4), some(4), some(4)).prop_map(
-            |(at, connection, (half_open, orphaned, waits_for_list, bypasses), replaces, heir, predecessor)| Facts {
-                at,
-                connection,
-                half_open,
-                orphaned,
-                waits_for_list,
-                bypasses,
-                replaces,
-                heir,
-                predecessor,
-                children: Vec::new(),
+        (at, connection, flags, some(4), some(4), some(4), some(4)).prop_map(
+            |(at, connection, (half_open, orphaned, waits_for_list, bypasses), replaces, heir, predecessor, spi)| {
+                Facts {
+                    at,
+                    connection,
+                    half_open,
+                    orphaned,
+                    waits_for_list,
+                    bypasses,
+                    replaces,
+                    heir,
+                    predecessor,
+                    rekeyed_as: spi.map(|spi| IkeSpi::from(u64::from(spi.0))),
+                    children: Vec::new(),
+                }
             },
         )
     }

@@ -187,7 +187,7 @@ impl Endpoint {
         let Some(trap) = self.traps.remove(id) else { return false };
         let install = &trap.install;
         self.cx.unbind_trap(&trap.connection.name, &trap.child);
-        self.cx.release_reqid(&install.local_ts, &install.remote_ts, install.binding);
+        self.cx.release_reqid(&install.local_ts, &install.remote_ts, install.binding, install.reqid);
         true
     }
 

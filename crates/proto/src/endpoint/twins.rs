@@ -193,7 +193,7 @@ impl Endpoint {
         self.twins.forget(id);
     }
 
-    fn ikev2(&self, id: SaId) -> Option<&v2::IkeSa> {
+    pub(super) fn ikev2(&self, id: SaId) -> Option<&v2::IkeSa> {
         match self.sas.get(&id) {
             Some(IkeSa::V2(sa)) => Some(sa),
             _ => None,

@@ -95,6 +95,14 @@ impl Creating {
             _ => None,
         }
     }
+
+    /// Our SPI of the IKE SA that is made.
+    pub fn new_spi(&self) -> Option<IkeSpi> {
+        match &self.what {
+            What::Ike { spi, .. } => Some(*spi),
+            _ => None,
+        }
+    }
 }
 
 /// When to try again what failed for the time being: RFC 7296 section 2.25 forbids to do so at once. With little life
@@ -533,7 +541,13 @@ fn drop_placeholder(sa: &mut IkeSa, cx: &mut Context, id: SaId) {
 
 /// A new IKE SA beside another has all the Child SAs that it is going to have: the other one goes.
 fn all_children_made(sa: &mut IkeSa, cx: &mut Context) {
+    // What the peer could not make just now (RFC 7296 section 2.25) comes too, or the old one's end does. A refusal is one.
+    let comes_later = |c: &ChildSa| {
+        let waits = cx.timers.deadline(sa.id, Reason::ChildLifetime(c.id)).is_some();
+        c.state == ChildState::Larval && c.refused == 0 && waits
+    };
     let more = sa.queue.iter().chain(sa.pending.tasks()).any(|t| matches!(t, Task::CreateChild { .. }));
+    let more = more || sa.children.iter().any(comes_later);
     if let Some(old) = sa.replaces.take_if(|_| !more) {
         cx.effects.push(Effect::Retire { old, by: sa.id });
     }

@@ -159,8 +159,8 @@ impl IkeSa {
             if (&local_ts, &remote_ts) == (&child.local_ts, &child.remote_ts) {
                 continue;
             }
-            cx.release_reqid(&child.local_ts, &child.remote_ts, child.binding);
-            child.reqid = cx.take_reqid(&local_ts, &remote_ts, child.binding, Some(child.reqid));
+            let (before, after) = ((&child.local_ts[..], &child.remote_ts[..]), (&local_ts[..], &remote_ts[..]));
+            cx.move_reqid(before, after, child.binding, child.reqid);
             (child.local_ts, child.remote_ts) = (local_ts.clone(), remote_ts.clone());
             cx.plane(Command::Reselect { child: child.id, local_ts, remote_ts });
         }

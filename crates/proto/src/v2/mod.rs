@@ -58,7 +58,7 @@ pub(crate) use auth_lifetime::{Hasty, note_end, require, tell_now};
 pub(crate) use auth_puzzle::Senseless;
 pub(crate) use configuration::wishes;
 pub(crate) use crash::{Claim, TokenMaker, answer_unknown, claim, either_known};
-pub(crate) use create_child_sa::{child_lifetime, further_child, only_for, triggered_by};
+pub(crate) use create_child_sa::{Creating, child_lifetime, further_child, only_for, triggered_by};
 pub(crate) use exchange::{Path, Task, Verdict};
 pub(crate) use ike_sa_init::{FirstMessage, Response, Wish, initiate, notify_only, puzzle_solved, respond, response};
 pub(crate) use informational::remove_child;

@@ -12,7 +12,7 @@ use super::one_of_two::OneOfTwo;
 use super::outstanding::Outstanding;
 use super::redirect::Redirection;
 use super::window::Replies;
-use crate::child::{self, Agreed, ChildSa, Parent};
+use crate::child::{self, Agreed, ChildSa, Left, Parent};
 use crate::context::Context;
 use crate::timers::Reason;
 use config::{AddressPattern, Connection};
@@ -170,6 +170,8 @@ pub(crate) struct IkeSa {
     pub attempt: u32,
     /// The SA that this one is to replace.
     pub replaces: Option<SaId>,
+    /// What the SA that this one is to replace had, if that ended before this one was up.
+    pub left: Left,
     /// Whether IKE_AUTH says INITIAL_CONTACT.
     pub initial_contact: bool,
     /// Whether the responder makes IKE SAs without a Child SA (RFC 6023).
@@ -248,6 +250,7 @@ impl IkeSa {
             datagrams_out: 0,
             attempt: 1,
             replaces: None,
+            left: Left::default(),
             initial_contact: false,
             peer_does_childless: false,
             one_of_two: OneOfTwo::default(),
