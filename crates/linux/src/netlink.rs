@@ -227,11 +227,19 @@ impl<'a> Iterator for Messages<'a> {
     }
 }
 
+/// Notices that wait for us fill so many octets at most, as far as the kernel lets us: what comes on top of them is lost.
+const NOTICES: libc::c_int = 1 << 20;
+
+/// So many notices are handed out at once; more are lost, as if the kernel had had no room.
+const MOST_NOTICES: usize = 1 << 16;
+
 /// A netlink socket.
 #[derive(Debug)]
 pub(crate) struct Socket {
     fd: OwnedFd,
     sequence: u32,
+    /// Notices were lost, and nobody has asked since.
+    lost: bool,
 }
 
 impl Socket {
@@ -263,7 +271,12 @@ impl Socket {
         // The kernel answers at once; this only keeps a kernel bug from hanging us.
         let patience = libc::timeval { tv_sec: 5, tv_usec: 0 };
         set_option(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVTIMEO, &patience)?;
-        Ok(Self { fd, sequence: 0 })
+        if groups != 0 {
+            // FORCE goes beyond the system's limit, for those who may. With less than we ask for more may be lost, no more.
+            let force = set_option(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &NOTICES);
+            let _ = force.or_else(|_| set_option(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVBUF, &NOTICES));
+        }
+        Ok(Self { fd, sequence: 0, lost: false })
     }
 
     pub(crate) fn as_raw_fd(&self) -> RawFd {
@@ -337,22 +350,32 @@ impl Socket {
         }
     }
 
-    /// The notifications that wait; empty if none do.
+    /// The notifications that wait; empty if none do. Whether some were lost says [`take_lost`](Self::take_lost).
+    ///
+    /// It reads until nothing waits, also behind a loss (`ENOBUFS`): until then the kernel adds no more, and who waits for an
+    /// edge is not woken again.
     pub(crate) fn notifications(&mut self) -> io::Result<Vec<Reply>> {
         let mut replies = Vec::new();
         let mut buffer = Zeroizing::new(vec![0; 65536]);
         loop {
             match self.receive(&mut buffer) {
+                Ok(_) if replies.len() >= MOST_NOTICES => self.lost = true,
                 Ok(length) => replies.extend(
                     Messages(buffer.get(..length).unwrap_or_default())
                         .map(|(kind, _, _, content)| Reply { kind, octets: Zeroizing::new(content.to_vec()) }),
                 ),
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => self.lost = true,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(replies),
                 // What was read counts; the error, if it lasts, comes back with the next call.
                 Err(_) if !replies.is_empty() => return Ok(replies),
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Whether notifications were lost since the last call, for they came faster than they were read.
+    pub(crate) fn take_lost(&mut self) -> bool {
+        std::mem::take(&mut self.lost)
     }
 
     fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -449,5 +472,60 @@ mod tests {
         assert_eq!(error.message.as_deref(), Some("no key"));
         assert!(acknowledged(&[0; 20], 0).is_ok());
         assert!(acknowledged(&[0; 3], 0).is_err());
+    }
+
+    /// A namespace, or `None` (said aloud) without the privilege.
+    fn namespace() -> Option<crate::Namespace> {
+        match crate::Namespace::anonymous() {
+            Ok(namespace) => Some(namespace),
+            Err(error) => {
+                eprintln!("SKIP: {error}");
+                assert_ne!(std::env::var("SHRIKE_KERNEL_TESTS").as_deref(), Ok("1"), "this run must not skip: {error}");
+                None
+            }
+        }
+    }
+
+    #[test]
+    fn who_has_lost_notices_hears_of_it_and_of_what_comes_after() {
+        let Some(namespace) = namespace() else { return };
+        let overflow = || {
+            let mut routes = crate::Routes::open().unwrap();
+            let lo = crate::Routes::interface_index("lo").unwrap();
+            let mut change = |times: u32| {
+                for _ in 0..times {
+                    routes.set_link(lo, Some(true), None).unwrap();
+                    routes.set_link(lo, Some(false), None).unwrap();
+                }
+            };
+            let mut socket = Socket::open(libc::NETLINK_ROUTE, 1).unwrap();
+            let mut changes = crate::NetworkChanges::open().unwrap();
+            let small: libc::c_int = 4096;
+            for fd in [socket.as_raw_fd(), changes.as_raw_fd()] {
+                set_option(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, &small).unwrap();
+            }
+            change(1);
+            let few = (socket.notifications().unwrap().is_empty(), socket.take_lost(), changes.changed());
+            change(2000);
+            let many = (socket.notifications().unwrap().is_empty(), socket.take_lost(), changes.changed());
+            let none = (socket.notifications().unwrap().is_empty(), socket.take_lost(), changes.changed());
+            change(1);
+            let after = (socket.notifications().unwrap().is_empty(), socket.take_lost(), changes.changed());
+            (few, many, none, after)
+        };
+        let (few, many, none, after) = namespace.run(overflow).unwrap();
+        assert_eq!(few, (false, false, true));
+        assert_eq!(many, (false, true, true), "what fitted is there, and what did not is known to be lost");
+        assert_eq!(none, (true, false, false));
+        assert_eq!(after, (false, false, true), "the next change is told");
+    }
+
+    #[test]
+    fn sockets_for_notices_have_room_for_many() {
+        let room = |groups| {
+            let socket = Socket::open(libc::NETLINK_ROUTE, groups).unwrap();
+            crate::sys::get_number(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVBUF).unwrap()
+        };
+        assert!(room(1) >= NOTICES || room(1) > room(0), "{} against {}", room(1), room(0));
     }
 }

@@ -128,7 +128,8 @@ impl NetworkChanges {
 
     /// Whether anything changed since the last call. Lost reports (`ENOBUFS`) are a change too.
     pub fn changed(&mut self) -> bool {
-        self.socket.notifications().map_or(true, |all| !all.is_empty())
+        let told = self.socket.notifications().map_or(true, |all| !all.is_empty());
+        self.socket.take_lost() || told
     }
 }
 

@@ -912,6 +912,7 @@ fn what_was_flushed_is_noticed() {
             let name = |_: SaId| "net".to_string();
             apply_install(&mut xfrm, install(1));
             assert_eq!(xfrm.inspect(&name).unwrap(), []);
+            assert_eq!((xfrm.vanished().unwrap(), xfrm.lost_reports()), (vec![], false));
             assert!(ip(&["xfrm", "policy", "flush"]));
             let gone = xfrm.inspect(&name).unwrap();
             assert_eq!(gone.len(), 3, "{gone:?}");
@@ -920,6 +921,8 @@ fn what_was_flushed_is_noticed() {
             let gone = xfrm.inspect(&name).unwrap();
             assert!(matches!(&gone[0], PlaneFault::SaMissing { spi: 0x1001, inbound: true, .. }), "{gone:?}");
             assert_eq!(gone.len(), 5, "{gone:?}");
+            apply_install(&mut xfrm, install(2));
+            assert_eq!(xfrm.vanished().unwrap(), [SaId(1)]);
         })
         .unwrap();
 }

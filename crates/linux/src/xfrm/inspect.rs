@@ -79,6 +79,30 @@ impl Xfrm {
         Ok(faults)
     }
 
+    /// Whether the kernel had reports for which there was no room since the last call: of packets that ask for an SA, of SAs
+    /// that expired, of peers that moved. What [`events`](Self::events) does not have then is to be looked up
+    /// ([`vanished`](Self::vanished)).
+    pub fn lost_reports(&mut self) -> bool {
+        self.notifications.take_lost()
+    }
+
+    /// The Child SAs of which the kernel has not both SAs any more, whoever or whatever ended them.
+    ///
+    /// # Errors
+    /// The kernel's, when it is asked for its table.
+    pub fn vanished(&mut self) -> Result<Vec<SaId>, NetlinkError> {
+        let replies = self.requests.request(Request::new(message::GET_SA, DUMP))?;
+        let sas: HashSet<(IpAddr, u32)> =
+            replies.iter().filter_map(read_sa).map(|sa| (sa.destination, sa.spi)).collect();
+        let there = |installed: &super::Installed| {
+            [Side::Inbound, Side::Outbound].into_iter().all(|side| {
+                let (sa, _, destination) = side.of(&installed.install);
+                sas.contains(&(destination.ip(), sa.spi))
+            })
+        };
+        Ok(self.children.iter().filter(|(_, installed)| !there(installed)).map(|(child, _)| *child).collect())
+    }
+
     /// The policies that should be there.
     fn expected(&self, name: &dyn Fn(SaId) -> String) -> Vec<Expected> {
         let mut all = Vec::new();
@@ -259,6 +283,7 @@ fn share((a, prefix_a): (IpAddr, u8), (b, prefix_b): (IpAddr, u8)) -> bool {
 mod tests {
     use super::*;
     use crate::xfrm::selector::Selector;
+    use std::os::fd::AsRawFd;
 
     fn selector(local: ([u8; 4], u8), remote: ([u8; 4], u8)) -> [u8; SELECTOR] {
         let (local, remote) = ((local.0.into(), local.1), (remote.0.into(), remote.1));
@@ -353,5 +378,44 @@ mod tests {
         assert!(share(net("10.1.0.0", 16), net("10.1.2.0", 24)) && share(net("10.1.2.0", 24), net("0.0.0.0", 0)));
         assert!(!share(net("10.1.0.0", 16), net("10.2.0.0", 16)) && !share(net("10.1.0.0", 16), net("::", 0)));
         assert!(share(net("2001:db8::", 32), net("2001:db8:1::", 48)));
+    }
+
+    /// More reports than there is room for: what fits is told, that some were lost too, and what comes after.
+    #[test]
+    fn reports_that_were_lost_are_known_and_further_ones_are_told() {
+        let Ok(namespace) = crate::Namespace::anonymous() else {
+            eprintln!("SKIP: no network namespaces");
+            assert_ne!(std::env::var("SHRIKE_KERNEL_TESTS").as_deref(), Ok("1"), "this run must not skip");
+            return;
+        };
+        let overflow = || {
+            Xfrm::probe(false).ok()?;
+            let mut xfrm = Xfrm::open().unwrap();
+            let install = crate::test_install::install(1);
+            xfrm.apply(&model::dataplane::Command::Install(Box::new(install.clone()))).unwrap();
+            let small: libc::c_int = 4096;
+            crate::sys::set_option(xfrm.notifications.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVBUF, &small).unwrap();
+            let sa = xfrm.read_sa(&install, Side::Inbound).unwrap();
+            let mut report = |xfrm: &mut Xfrm, times: u32| {
+                for _ in 0..times {
+                    let mut request = Request::new(message::EXPIRE, 0);
+                    // A soft limit, behind which the structure is filled up.
+                    request.put(&[sa.fixed(message::SA_INFO).unwrap(), &[0; 8]].concat());
+                    xfrm.requests.request(request).unwrap();
+                }
+                let told = xfrm.events().unwrap();
+                let own = crate::XfrmEvent::Plane(model::dataplane::PlaneEvent::SoftExpire { child: install.child });
+                assert!(told.iter().all(|event| *event == own), "{told:?}");
+                (told.len(), xfrm.lost_reports())
+            };
+            Some([1, 2000, 0, 1].map(|times| report(&mut xfrm, times)))
+        };
+        let Some([one, many, none, after]) = namespace.run(overflow).unwrap() else {
+            eprintln!("SKIP: no ESP in this kernel");
+            assert_ne!(std::env::var("SHRIKE_KERNEL_TESTS").as_deref(), Ok("1"), "this run must not skip");
+            return;
+        };
+        assert_eq!((one, none, after), ((1, false), (0, false), (1, false)));
+        assert!(many.0 > 0 && many.0 < 2000 && many.1, "{many:?}");
     }
 }

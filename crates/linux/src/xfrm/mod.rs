@@ -461,7 +461,7 @@ impl Xfrm {
     /// What the kernel has reported since the last call; empty if nothing.
     ///
     /// # Errors
-    /// The socket's. `ENOBUFS` says that reports were lost; go on.
+    /// The socket's. That reports were lost is none: [`lost_reports`](Self::lost_reports) tells it.
     pub fn events(&mut self) -> io::Result<Vec<XfrmEvent>> {
         let replies = self.notifications.notifications()?;
         for reply in replies.iter().filter(|reply| reply.kind == message::ACQUIRE) {

@@ -84,6 +84,8 @@ impl Xfrm {
         let deleted = self.delete_sa(install, side);
         // It was delivered before the request was acknowledged: there is nothing to wait for.
         let removed = self.removals.notifications().unwrap_or_default();
+        // Where it was lost among others' the state read before has to do.
+        let _ = self.removals.take_lost();
         if listening.is_ok() {
             let _ = self.removals.subscribe(SA_GROUP, false);
         }

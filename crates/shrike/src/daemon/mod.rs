@@ -21,6 +21,7 @@ mod sockets;
 mod solver;
 mod strays;
 mod troubles;
+mod tunnel_routes;
 mod updown;
 mod userspace;
 mod xfrm;

@@ -10,6 +10,10 @@ impl Core {
     /// IKE SAs whose own address is gone, or whose packets would leave by a line that has another one, move, and peers are
     /// told which addresses there are.
     pub(super) fn network_changed(&mut self, now: Instant) {
+        // First: the routes of tunnels have them as source.
+        if let Some(routes) = &mut self.routes {
+            self.addresses.restore(routes);
+        }
         self.plane.network_changed();
         let Some(routes) = &mut self.routes else { return };
         let Ok(mut present) = routes.usable_addresses() else { return };

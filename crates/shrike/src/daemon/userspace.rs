@@ -4,6 +4,7 @@ use super::bypass::{Bypasses, Device};
 use super::growth::Growth;
 use super::plane::DataPlane;
 use super::sockets::Sockets;
+use super::tunnel_routes::TunnelRoutes;
 use super::updown::Scripts;
 use crate::log;
 use esp::{Engine, Outbound, Verdict};
@@ -12,7 +13,7 @@ use linux::{
     BindError, Incoming, NetlinkError, PacketFilter, RawEsp, RecvBatch, Route, RouteTarget, Routes, Rule, RuleAction,
     SOCKET_MARK, SocketOptions, Tun, tunnel_routes,
 };
-use model::dataplane::{Binding, ChildInstall, Command, Counters, InterfaceName, PlaneEvent, ShuntAction};
+use model::dataplane::{Binding, ChildInstall, Command, Counters, InterfaceName, PlaneEvent, ShuntAction, TrapInstall};
 use model::{Instant, PlaneFault, SaId, SendTrouble, TrafficSelector};
 use std::collections::BTreeMap;
 use std::io;
@@ -39,9 +40,10 @@ pub struct Userspace {
     raw: Vec<RawEsp>,
     routes: Routes,
     rules: Vec<Rule>,
-    installed: BTreeMap<SaId, (ChildInstall, Vec<Route>)>,
-    /// Traps by name of their children, with their routes.
-    traps: BTreeMap<SaId, (String, Vec<Route>)>,
+    installed: BTreeMap<SaId, ChildInstall>,
+    /// Traps that have routes.
+    traps: BTreeMap<SaId, TrapInstall>,
+    tunnel_routes: TunnelRoutes,
     bypasses: Bypasses,
     /// What is dropped of what comes in for this host itself; without it nothing is.
     filter: Option<PacketFilter>,
@@ -99,6 +101,7 @@ impl Userspace {
             rules,
             installed: BTreeMap::new(),
             traps: BTreeMap::new(),
+            tunnel_routes: TunnelRoutes::new(1),
             bypasses,
             filter: None,
             scripts: Scripts::start(),
@@ -119,49 +122,47 @@ impl Userspace {
             let verdict = self.engine.open_with(now, &mut packet, from, class);
             self.deliver(&verdict, &packet);
         }
-        let wanted = if install.policies { self.add_routes(&install.local_ts, &install.remote_ts) } else { Vec::new() };
+        if install.policies {
+            self.set_routes(install.child, &install.local_ts, &install.remote_ts);
+        }
         self.scripts.run(install, self.tun.name(), Verb::Up);
-        self.installed.insert(install.child, (install.clone(), wanted));
+        self.installed.insert(install.child, install.clone());
         Ok(())
     }
 
-    /// Routes that lead packets to us.
-    fn add_routes(&mut self, local_ts: &[TrafficSelector], remote_ts: &[TrafficSelector]) -> Vec<Route> {
-        if !self.install_routes {
-            return Vec::new();
+    /// Leads the packets of a Child SA or trap to us, by routes.
+    fn set_routes(&mut self, owner: SaId, local_ts: &[TrafficSelector], remote_ts: &[TrafficSelector]) {
+        if self.install_routes {
+            let addresses = self.routes.addresses().unwrap_or_default();
+            let wanted = tunnel_routes(local_ts, remote_ts, &addresses, self.target(), true);
+            self.tunnel_routes.set(&mut self.routes, owner, wanted);
         }
-        let addresses = self.routes.addresses().unwrap_or_default();
-        let target = RouteTarget::Interface { interface: self.interface, gateway: None };
-        let wanted = tunnel_routes(local_ts, remote_ts, &addresses, target, true);
-        for route in &wanted {
-            // Another Child SA may have the same route: it is shared until the last one goes.
-            if let Err(error) = self.routes.add_route(route)
-                && !self.has_route(route)
-            {
-                log::line("KNL", 1, &format!("route to {}/{}: {error}", route.destination, route.prefix));
-            }
-        }
-        wanted
     }
 
-    fn has_route(&self, route: &Route) -> bool {
-        let of_children = self.installed.values().map(|(_, routes)| routes);
-        of_children.chain(self.traps.values().map(|(_, routes)| routes)).any(|routes| routes.contains(route))
+    /// The network changed: sources may be others, and what the kernel dropped is put back.
+    fn restore_routes(&mut self) {
+        let Ok(addresses) = self.routes.addresses() else { return };
+        let target = self.target();
+        let children = self.installed.iter().filter(|(_, install)| install.policies);
+        let children = children.map(|(id, install)| (*id, &install.local_ts, &install.remote_ts));
+        let traps = self.traps.iter().map(|(id, trap)| (*id, &trap.local_ts, &trap.remote_ts));
+        for (id, local_ts, remote_ts) in children.chain(traps) {
+            let addresses = self.tunnel_routes.prefer(id, &addresses);
+            let wanted = tunnel_routes(local_ts, remote_ts, &addresses, target, true);
+            self.tunnel_routes.set(&mut self.routes, id, wanted);
+        }
+        self.tunnel_routes.restore(&mut self.routes);
     }
 
-    fn delete_routes(&mut self, routes: &[Route]) {
-        for route in routes.iter() {
-            if !self.has_route(route) {
-                let _ = self.routes.delete_route(route); // gone with the address or device already
-            }
-        }
+    fn target(&self) -> RouteTarget {
+        RouteTarget::Interface { interface: self.interface, gateway: None }
     }
 
     /// What keeps packets from reaching us: routes and rules that were removed since.
     fn unrouted(&mut self) -> Vec<PlaneFault> {
         let by_name = || {
-            let traps = self.traps.values().map(|(name, routes)| (name, routes));
-            self.installed.values().map(|(install, routes)| (&install.name, routes)).chain(traps)
+            let traps = self.traps.iter().map(|(id, trap)| (&trap.name, self.tunnel_routes.of(*id)));
+            self.installed.iter().map(|(id, install)| (&install.name, self.tunnel_routes.of(*id))).chain(traps)
         };
         let wanted: Vec<Route> = by_name().flat_map(|(_, routes)| routes).copied().collect();
         if wanted.is_empty() {
@@ -217,8 +218,8 @@ impl Userspace {
     }
 
     fn delete(&mut self, child: SaId) {
-        let Some((install, routes)) = self.installed.remove(&child) else { return };
-        self.delete_routes(&routes);
+        let Some(install) = self.installed.remove(&child) else { return };
+        self.tunnel_routes.remove(&mut self.routes, child);
         self.scripts.run(&install, self.tun.name(), Verb::Down);
     }
 
@@ -324,18 +325,16 @@ impl DataPlane for Userspace {
                 self.engine.apply(now, command).map_err(|e| e.to_string())
             }
             Command::Update { child, local, remote, encapsulated } => {
-                if let Some((install, _)) = self.installed.get_mut(child) {
+                if let Some(install) = self.installed.get_mut(child) {
                     (install.local, install.remote, install.encapsulated) = (*local, *remote, *encapsulated);
                 }
                 self.engine.apply(now, command).map_err(|e| e.to_string())
             }
             Command::Reselect { child, local_ts, remote_ts } => {
-                let Some((install, _)) = self.installed.get_mut(child) else { return Ok(()) };
+                let Some(install) = self.installed.get_mut(child) else { return Ok(()) };
                 (install.local_ts, install.remote_ts) = (local_ts.clone(), remote_ts.clone());
-                let routes = self.add_routes(local_ts, remote_ts);
-                if let Some((_, old)) = self.installed.get_mut(child) {
-                    let old = std::mem::replace(old, routes);
-                    self.delete_routes(&old);
+                if install.policies {
+                    self.set_routes(*child, local_ts, remote_ts);
                 }
                 self.engine.apply(now, command).map_err(|e| e.to_string())
             }
@@ -351,8 +350,8 @@ impl DataPlane for Userspace {
                 if any_peer {
                     self.bypasses.capture(&mut self.routes, trap);
                 } else {
-                    let routes = self.add_routes(&trap.local_ts, &trap.remote_ts);
-                    self.traps.insert(trap.trap, (trap.name.clone(), routes));
+                    self.set_routes(trap.trap, &trap.local_ts, &trap.remote_ts);
+                    self.traps.insert(trap.trap, (**trap).clone());
                 }
                 Ok(())
             }
@@ -384,8 +383,8 @@ impl DataPlane for Userspace {
             }
             Command::RemoveTrap { trap } => {
                 self.bypasses.remove(&mut self.routes, *trap);
-                let (_, routes) = self.traps.remove(trap).unwrap_or_default();
-                self.delete_routes(&routes);
+                self.traps.remove(trap);
+                self.tunnel_routes.remove(&mut self.routes, *trap);
                 self.engine.apply(now, command).map_err(|e| e.to_string())
             }
         }
@@ -401,6 +400,7 @@ impl DataPlane for Userspace {
     fn network_changed(&mut self) {
         if self.install_routes {
             self.bypasses.renew(&mut self.routes);
+            self.restore_routes();
         }
     }
 
@@ -461,8 +461,8 @@ impl Drop for Userspace {
         for child in children {
             self.delete(child);
         }
-        for (_, routes) in std::mem::take(&mut self.traps).into_values() {
-            self.delete_routes(&routes);
+        for trap in std::mem::take(&mut self.traps).into_keys() {
+            self.tunnel_routes.remove(&mut self.routes, trap);
         }
         self.bypasses.clear(&mut self.routes);
         for rule in &self.rules {
@@ -544,7 +544,7 @@ mod tests {
             let install = ChildInstall { remote_ts, ..super::super::updown::install(None) };
             let at = Instant::from_nanos(1);
             plane.apply(at, &Command::Install(Box::new(install.clone())))?;
-            let trap = model::dataplane::TrapInstall {
+            let trap = TrapInstall {
                 trap: SaId(7),
                 connection: "gw".into(),
                 name: "trapped".into(),
@@ -559,7 +559,7 @@ mod tests {
             };
             plane.apply(at, &Command::Trap(Box::new(trap)))?;
             let healthy = plane.faults(at);
-            let gone = plane.installed.values().flat_map(|(_, routes)| routes).copied().collect::<Vec<_>>();
+            let gone = plane.tunnel_routes.of(install.child).to_vec();
             plane.routes.delete_route(&gone[0]).map_err(|e| e.to_string())?;
             let one = plane.faults(at);
             plane.routes.set_link(plane.interface, Some(false), None).map_err(|e| e.to_string())?;

@@ -5,13 +5,14 @@ use super::growth::Growth;
 use super::plane::DataPlane;
 use super::sockets::Sockets;
 use super::strays::{Ends, Strays};
+use super::tunnel_routes::TunnelRoutes;
 use super::updown::Scripts;
 use crate::{clock, log};
 use esp::{Engine, Verdict};
 use linux::updown::Verb;
 use linux::{
-    Acquire, EarlyPackets, Route, RouteTarget, Routes, Rule, SOCKET_MARK, StrayEsp, Xfrm, XfrmEvent, tunnel_routes,
-    xfrm_statistics,
+    Acquire, EarlyPackets, LocalAddress, Route, RouteTarget, Routes, Rule, SOCKET_MARK, StrayEsp, Xfrm, XfrmEvent,
+    tunnel_routes, xfrm_statistics,
 };
 use model::dataplane::{Binding, ChildInstall, Command, Counters, PlaneEvent, TrapInstall};
 use model::{Instant, PlaneFault, SaId, TrafficSelector};
@@ -36,17 +37,21 @@ const UNKNOWN_SPIS: &str = "XfrmInNoStates";
 /// something new.
 const IN_USE: Duration = Duration::from_secs(60);
 
+/// Lost reports are told once in so long.
+const LOSSES_TOLD: Duration = Duration::from_secs(60);
+
 /// The kernel's data plane.
 pub struct Kernel {
     xfrm: Xfrm,
     routes: Option<Routes>,
     rules: Vec<Rule>,
-    installed: BTreeMap<SaId, (ChildInstall, String, Vec<Route>)>,
+    installed: BTreeMap<SaId, (ChildInstall, String)>,
     /// Child SAs to come, until when, and the packets that are there before.
     expected: VecDeque<(SaId, Instant, EarlyPackets)>,
     /// Child SAs by which something may still come, with their inbound SPIs.
     retired: Vec<(SaId, u32)>,
-    traps: BTreeMap<SaId, (TrapInstall, Vec<Route>)>,
+    traps: BTreeMap<SaId, TrapInstall>,
+    tunnel_routes: TunnelRoutes,
     shunts: Vec<SaId>,
     bypasses: Bypasses,
     events: VecDeque<PlaneEvent>,
@@ -57,6 +62,8 @@ pub struct Kernel {
     strays: Strays<StrayEsp>,
     /// Traps that let SAs of a killed run go on, and until when.
     spared: VecDeque<(SaId, Instant)>,
+    /// Reports of the kernel that were lost are told again at this time.
+    told_losses: Option<Instant>,
 }
 
 impl Kernel {
@@ -98,6 +105,7 @@ impl Kernel {
             expected,
             retired: Vec::new(),
             traps,
+            tunnel_routes: TunnelRoutes::new(2),
             shunts,
             bypasses,
             events,
@@ -107,6 +115,7 @@ impl Kernel {
             nat_port,
             strays: Strays::new(),
             spared: VecDeque::new(),
+            told_losses: None,
         })
     }
 
@@ -177,7 +186,7 @@ impl Kernel {
     /// The peers of traps that have no Child SA here, and our ends.
     fn idle_traps(&self) -> BTreeSet<Ends> {
         let served: BTreeSet<IpAddr> = self.installed.values().map(|(install, ..)| install.remote.ip()).collect();
-        let traps = self.traps.values().map(|(trap, _)| (trap.remote, trap.local));
+        let traps = self.traps.values().map(|trap| (trap.remote, trap.local));
         traps.filter(|(peer, _)| !peer.is_unspecified() && !served.contains(peer)).collect()
     }
 
@@ -214,66 +223,99 @@ impl Kernel {
         found.and_then(|a| Routes::interface_name(a.interface).ok()).unwrap_or_default()
     }
 
-    /// Routes that give packets of this host a source address inside the selectors.
-    fn add_routes(
+    /// Gives packets of this host that are for a Child SA or trap a source address inside its selectors, by routes.
+    fn set_routes(
         &mut self,
-        (local, remote): (IpAddr, IpAddr),
+        owner: SaId,
+        ends: (IpAddr, IpAddr),
         local_ts: &[TrafficSelector],
         remote_ts: &[TrafficSelector],
-    ) -> Vec<Route> {
-        let Some(routes) = self.routes.as_mut().filter(|_| self.install_routes) else { return Vec::new() };
-        let Ok(to_peer) = routes.route_to(remote, Some(local), Some(SOCKET_MARK)) else { return Vec::new() };
-        let target = RouteTarget::Interface { interface: to_peer.interface, gateway: to_peer.gateway };
-        let addresses = routes.addresses().unwrap_or_default();
-        let mut wanted = tunnel_routes(local_ts, remote_ts, &addresses, target, false);
-        // A host-to-host selector needs no route of its own: the ordinary one has the right source already.
-        // A host-to-host selector needs no route of its own where the ordinary one has the right source already.
-        wanted.retain(|r| r.destination != remote || r.source != Some(local));
-        wanted.retain(|route| match routes.add_route(route) {
-            Ok(()) => true,
-            Err(error) => {
-                let of_children = self.installed.values().map(|(_, _, routes)| routes);
-                let mut all = of_children.chain(self.traps.values().map(|(_, routes)| routes));
-                let shared = all.any(|routes| routes.contains(route));
-                if !shared {
-                    log::line("KNL", 2, &format!("route to {}/{}: {error}", route.destination, route.prefix));
-                }
-                shared
-            }
-        });
-        wanted
+    ) {
+        let Some(netlink) = self.routes.as_mut().filter(|_| self.install_routes) else { return };
+        let target = way(netlink, ends);
+        let addresses = netlink.addresses().unwrap_or_default();
+        let wanted = target.map(|target| routes_of(ends, local_ts, remote_ts, &addresses, target));
+        self.tunnel_routes.set(netlink, owner, wanted.unwrap_or_default());
     }
 
     /// The ends or selectors of a Child SA are others, and with them the way.
     fn renew_routes(&mut self, child: SaId) {
-        let Some((install, _, routes)) = self.installed.get_mut(&child) else { return };
-        let (install, old) = (install.clone(), std::mem::take(routes));
-        self.delete_routes(&old);
-        if !install.policies || install.binding.if_id_out.is_some() {
-            return;
+        let Some((install, _)) = self.installed.get(&child).filter(|(install, _)| is_routed(install)) else { return };
+        let install = install.clone();
+        self.set_routes(child, (install.local.ip(), install.remote.ip()), &install.local_ts, &install.remote_ts);
+    }
+
+    /// The network changed: what has another way has other routes, and what the kernel dropped is put back.
+    fn restore_routes(&mut self) {
+        let Some(netlink) = self.routes.as_mut().filter(|_| self.install_routes) else { return };
+        let Ok(addresses) = netlink.addresses() else { return };
+        let children =
+            self.installed.iter().filter(|(_, (install, _))| is_routed(install)).map(|(id, (install, _))| {
+                (*id, (install.local.ip(), install.remote.ip()), &install.local_ts, &install.remote_ts)
+            });
+        let traps = self.traps.iter().filter(|(_, trap)| !trap.remote.is_unspecified());
+        let traps = traps.map(|(id, trap)| (*id, (trap.local, trap.remote), &trap.local_ts, &trap.remote_ts));
+        let mut ways = BTreeMap::new();
+        for (id, ends, local_ts, remote_ts) in children.chain(traps) {
+            // Without a way just now it keeps what it had.
+            let Some(target) = *ways.entry(ends).or_insert_with(|| way(netlink, ends)) else { continue };
+            let addresses = self.tunnel_routes.prefer(id, &addresses);
+            let wanted = routes_of(ends, local_ts, remote_ts, &addresses, target);
+            self.tunnel_routes.set(netlink, id, wanted);
         }
-        let new = self.add_routes((install.local.ip(), install.remote.ip()), &install.local_ts, &install.remote_ts);
-        if let Some((.., routes)) = self.installed.get_mut(&child) {
-            *routes = new;
+        self.tunnel_routes.restore(netlink);
+    }
+
+    /// The kernel had more to report than we had room for. An SA that expired is found by looking; packets that ask for an SA
+    /// and a peer that moved are reported again as long as there are such packets.
+    fn reports_lost(&mut self, now: Instant) {
+        let mut vanished = self.xfrm.vanished().unwrap_or_default();
+        vanished.retain(|child| !self.events.contains(&PlaneEvent::HardExpire { child: *child }));
+        if self.told_losses.is_none_or(|until| until <= now) {
+            self.told_losses = Some(now + LOSSES_TOLD);
+            let what = "more SAs expire or are asked for at once than can be told, and some of that was lost";
+            let found = vanished.len();
+            log::line("KNL", 1, &format!("reports of the kernel: {what}; {found} Child SAs were found to be gone"));
         }
+        self.events.extend(vanished.into_iter().map(|child| PlaneEvent::HardExpire { child }));
     }
 
     fn forget(&mut self, child: SaId) {
-        let Some((install, interface, routes)) = self.installed.remove(&child) else { return };
-        self.delete_routes(&routes);
+        let Some((install, interface)) = self.installed.remove(&child) else { return };
+        self.delete_routes(child);
         self.scripts.run(&install, &interface, Verb::Down);
     }
 
-    fn delete_routes(&mut self, routes: &[Route]) {
-        let Some(netlink) = &mut self.routes else { return };
-        for route in routes {
-            let of_children = self.installed.values().map(|(_, _, routes)| routes);
-            let mut others = of_children.chain(self.traps.values().map(|(_, routes)| routes));
-            if !others.any(|others| others.contains(route)) {
-                let _ = netlink.delete_route(route); // gone with its interface already
-            }
+    fn delete_routes(&mut self, owner: SaId) {
+        if let Some(netlink) = &mut self.routes {
+            self.tunnel_routes.remove(netlink, owner);
         }
     }
+}
+
+/// Whether routes of ours lead to a Child SA. Packets of an XFRM interface are routed to that, by the operator.
+fn is_routed(install: &ChildInstall) -> bool {
+    install.policies && install.binding.if_id_out.is_none()
+}
+
+/// Where packets for a peer leave.
+fn way(netlink: &mut Routes, (local, remote): (IpAddr, IpAddr)) -> Option<RouteTarget> {
+    let to_peer = netlink.route_to(remote, Some(local), Some(SOCKET_MARK)).ok()?;
+    Some(RouteTarget::Interface { interface: to_peer.interface, gateway: to_peer.gateway })
+}
+
+/// The routes between these selectors.
+fn routes_of(
+    (local, remote): (IpAddr, IpAddr),
+    local_ts: &[TrafficSelector],
+    remote_ts: &[TrafficSelector],
+    addresses: &[LocalAddress],
+    target: RouteTarget,
+) -> Vec<Route> {
+    let mut wanted = tunnel_routes(local_ts, remote_ts, addresses, target, false);
+    // A host-to-host selector needs no route of its own where the ordinary one has the right source already.
+    wanted.retain(|r| r.destination != remote || r.source != Some(local));
+    wanted
 }
 
 impl DataPlane for Kernel {
@@ -292,14 +334,12 @@ impl DataPlane for Kernel {
                 self.receive_early(now, install);
                 self.replace_leftovers(install.child, &install.name, false);
                 let ends = (install.local.ip(), install.remote.ip());
-                // Packets of an XFRM interface are routed to that, by the operator.
-                let routes = match install.policies && install.binding.if_id_out.is_none() {
-                    true => self.add_routes(ends, &install.local_ts, &install.remote_ts),
-                    false => Vec::new(),
-                };
+                if is_routed(install) {
+                    self.set_routes(install.child, ends, &install.local_ts, &install.remote_ts);
+                }
                 let interface = self.interface_of(install.local.ip());
                 self.scripts.run(install, &interface, Verb::Up);
-                self.installed.insert(install.child, ((**install).clone(), interface, routes));
+                self.installed.insert(install.child, ((**install).clone(), interface));
             }
             Command::Retire { child } => {
                 if let Some((install, ..)) = self.installed.get(child) {
@@ -339,11 +379,10 @@ impl DataPlane for Kernel {
             }
             Command::Trap(trap) if done.is_ok() => {
                 // Where each packet names the peer, it has its route and its source already.
-                let routes = match trap.remote.is_unspecified() {
-                    true => Vec::new(),
-                    false => self.add_routes((trap.local, trap.remote), &trap.local_ts, &trap.remote_ts),
-                };
-                self.traps.insert(trap.trap, ((**trap).clone(), routes));
+                if !trap.remote.is_unspecified() {
+                    self.set_routes(trap.trap, (trap.local, trap.remote), &trap.local_ts, &trap.remote_ts);
+                }
+                self.traps.insert(trap.trap, (**trap).clone());
                 // Nobody here keeps what the peer uses: it is as if that came by an SPI which is not here.
                 let used = self.replace_leftovers(trap.trap, &trap.name, true);
                 if !used.is_empty() {
@@ -353,8 +392,8 @@ impl DataPlane for Kernel {
                 self.strays.changed(now);
             }
             Command::RemoveTrap { trap } => {
-                if let Some((_, routes)) = self.traps.remove(trap) {
-                    self.delete_routes(&routes);
+                if self.traps.remove(trap).is_some() {
+                    self.delete_routes(*trap);
                 }
             }
             Command::Shunt(shunt) if done.is_ok() => {
@@ -382,6 +421,7 @@ impl DataPlane for Kernel {
         if let Some(routes) = self.routes.as_mut().filter(|_| self.install_routes) {
             self.bypasses.renew(routes);
         }
+        self.restore_routes();
     }
 
     fn counters(&mut self, _now: Instant, child: SaId) -> Option<Counters> {
@@ -396,19 +436,23 @@ impl DataPlane for Kernel {
         vec![self.xfrm.as_raw_fd()]
     }
 
-    fn ready(&mut self, _now: Instant, _index: usize, _sockets: &Sockets) -> bool {
+    fn ready(&mut self, now: Instant, _index: usize, _sockets: &Sockets) -> bool {
         let events = self.xfrm.events().unwrap_or_default();
+        let lost = self.xfrm.lost_reports();
         for event in events {
             match event {
                 XfrmEvent::Plane(event) => self.events.push_back(event),
                 XfrmEvent::Acquire(Acquire { reqid, source, destination, protocol }) => {
                     // Other policies of ours have their SAs, or are about to go.
-                    let trap = self.traps.values().map(|(trap, _)| trap).find(|trap| Some(trap.reqid) == reqid);
+                    let trap = self.traps.values().find(|trap| Some(trap.reqid) == reqid);
                     let acquire =
                         trap.map(|trap| PlaneEvent::Acquire { trap: trap.trap, source, destination, protocol });
                     self.events.extend(acquire);
                 }
             }
+        }
+        if lost {
+            self.reports_lost(now);
         }
         false
     }
@@ -426,7 +470,7 @@ impl DataPlane for Kernel {
     fn timeout(&mut self, now: Instant) {
         self.expected.retain(|(_, until, _)| *until > now);
         while let Some((trap, _)) = self.spared.pop_front_if(|(_, until)| *until <= now) {
-            if let Some(name) = self.traps.get(&trap).map(|(trap, _)| trap.name.clone()) {
+            if let Some(name) = self.traps.get(&trap).map(|trap| trap.name.clone()) {
                 self.replace_leftovers(trap, &name, false);
             }
         }
@@ -440,7 +484,7 @@ impl DataPlane for Kernel {
         let (installed, traps) = (&self.installed, &self.traps);
         let name = |id: SaId| {
             let of_child = installed.get(&id).map(|(install, ..)| install.name.clone());
-            of_child.or_else(|| traps.get(&id).map(|(trap, _)| trap.name.clone())).unwrap_or_else(|| id.to_string())
+            of_child.or_else(|| traps.get(&id).map(|trap| trap.name.clone())).unwrap_or_else(|| id.to_string())
         };
         // Who may not look has nothing to tell.
         let mut faults = self.xfrm.inspect(&name).unwrap_or_default();
@@ -463,11 +507,11 @@ impl Drop for Kernel {
             }
             self.forget(child);
         }
-        for (trap, (_, routes)) in std::mem::take(&mut self.traps) {
+        for trap in std::mem::take(&mut self.traps).into_keys() {
             if let Err(error) = self.xfrm.apply(&Command::RemoveTrap { trap }) {
                 log::line("KNL", 0, &format!("cannot remove trap {trap}: {error}"));
             }
-            self.delete_routes(&routes);
+            self.delete_routes(trap);
         }
         for shunt in std::mem::take(&mut self.shunts) {
             if let Err(error) = self.xfrm.apply(&Command::RemoveShunt { shunt }) {
@@ -480,5 +524,44 @@ impl Drop for Kernel {
                 let _ = routes.delete_rule(rule);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn skip(why: impl std::fmt::Display) {
+        eprintln!("SKIP: {why}");
+        assert_ne!(std::env::var("SHRIKE_KERNEL_TESTS").as_deref(), Ok("1"), "this run must not skip: {why}");
+    }
+
+    /// A report that an SA expired may be among those for which there was no room.
+    #[test]
+    fn where_reports_were_lost_child_sas_that_are_gone_are_found() {
+        let namespace = match linux::Namespace::anonymous() {
+            Ok(namespace) => namespace,
+            Err(error) => return skip(error),
+        };
+        let lose = || {
+            if let Err(why) = Xfrm::probe(false) {
+                return skip(why);
+            }
+            let ip = |words: &[&str]| std::process::Command::new("ip").args(words).status().is_ok_and(|s| s.success());
+            let mut plane = Kernel::open(4500, false).unwrap();
+            let now = Instant::from_nanos(1);
+            let install = super::super::updown::install(None);
+            plane.apply(now, &Command::Install(Box::new(install.clone()))).unwrap();
+            plane.reports_lost(now);
+            assert_eq!(plane.poll_event(), None);
+            if !ip(&["xfrm", "state", "flush"]) {
+                return skip("no ip command");
+            }
+            plane.reports_lost(now);
+            plane.reports_lost(now);
+            assert_eq!(plane.poll_event(), Some(PlaneEvent::HardExpire { child: install.child }));
+            assert_eq!(plane.poll_event(), None, "once");
+        };
+        namespace.run(lose).unwrap();
     }
 }
