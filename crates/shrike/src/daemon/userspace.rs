@@ -7,7 +7,6 @@ use super::sockets::Sockets;
 use super::updown::Scripts;
 use crate::log;
 use esp::{Engine, Outbound, Verdict};
-use linux::updown::Verb;
 use linux::{
     BindError, Incoming, NetlinkError, PacketFilter, RawEsp, RecvBatch, Route, RouteTarget, Routes, Rule, RuleAction,
     SOCKET_MARK, SocketOptions, Tun, tunnel_routes,
@@ -120,7 +119,7 @@ impl Userspace {
             self.deliver(&verdict, &packet);
         }
         let wanted = if install.policies { self.add_routes(&install.local_ts, &install.remote_ts) } else { Vec::new() };
-        self.scripts.run(install, self.tun.name(), Verb::Up);
+        self.scripts.up(install, self.tun.name());
         self.installed.insert(install.child, (install.clone(), wanted));
         Ok(())
     }
@@ -219,7 +218,7 @@ impl Userspace {
     fn delete(&mut self, child: SaId) {
         let Some((install, routes)) = self.installed.remove(&child) else { return };
         self.delete_routes(&routes);
-        self.scripts.run(&install, self.tun.name(), Verb::Down);
+        self.scripts.down(&install, self.tun.name());
     }
 
     fn deliver(&mut self, verdict: &Verdict, packet: &[u8]) {

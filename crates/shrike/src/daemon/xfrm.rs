@@ -8,7 +8,6 @@ use super::strays::{Ends, Strays};
 use super::updown::Scripts;
 use crate::{clock, log};
 use esp::{Engine, Verdict};
-use linux::updown::Verb;
 use linux::{
     Acquire, EarlyPackets, Route, RouteTarget, Routes, Rule, SOCKET_MARK, StrayEsp, Xfrm, XfrmEvent, tunnel_routes,
     xfrm_statistics,
@@ -261,7 +260,7 @@ impl Kernel {
     fn forget(&mut self, child: SaId) {
         let Some((install, interface, routes)) = self.installed.remove(&child) else { return };
         self.delete_routes(&routes);
-        self.scripts.run(&install, &interface, Verb::Down);
+        self.scripts.down(&install, &interface);
     }
 
     fn delete_routes(&mut self, routes: &[Route]) {
@@ -298,7 +297,7 @@ impl DataPlane for Kernel {
                     false => Vec::new(),
                 };
                 let interface = self.interface_of(install.local.ip());
-                self.scripts.run(install, &interface, Verb::Up);
+                self.scripts.up(install, &interface);
                 self.installed.insert(install.child, ((**install).clone(), interface, routes));
             }
             Command::Retire { child } => {
