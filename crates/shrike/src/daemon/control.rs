@@ -4,6 +4,7 @@ mod credentials;
 mod findings;
 mod live;
 mod probe;
+mod waiting;
 
 pub(crate) use credentials::{validity, validity_of_list};
 
@@ -11,14 +12,14 @@ use super::Core;
 use super::load;
 use config::{AddressPattern, SharedSecret};
 use model::dataplane::{Mode, ShuntAction};
-use model::{ConfigRef, Event, FailureKind, Identity, Instant, LiveTimer, SaId};
+use model::{ConfigRef, Event, Identity, Instant, LiveTimer, SaId};
 use proto::{Clients, Gateway, Selection, Started};
-use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::time::Duration;
 use vici::schema::{self, AuthInfo, ChildInfo, ConnectionInfo, Stats, VersionInfo};
 use vici::{Message, Request, Session};
+use waiting::{Awaited, Waiting};
 use wire::Secret;
 
 /// A client that does not read while this many octets of events gather is disconnected.
@@ -36,25 +37,6 @@ pub struct Client {
     /// Octets of answers among the output: they are as long as they are, only events are limited.
     answers: usize,
     closed: bool,
-}
-
-/// A command that ends with an event.
-struct Waiting {
-    what: Awaited,
-    deadline: Option<Instant>,
-    /// Highest level of the log lines to stream to the client.
-    level: i64,
-}
-
-enum Awaited {
-    /// `initiate`: this child under this IKE SA.
-    Child { sa: SaId, child: String },
-    /// `initiate` without a child: this IKE SA.
-    Ike { sa: SaId },
-    /// `terminate`: these IKE SAs, or the Child SAs that the selection means under them.
-    Gone { left: BTreeSet<SaId>, children: bool, matches: usize },
-    /// `shrike-probe`: the probe of this number.
-    Probe { number: u64 },
 }
 
 impl Client {
@@ -458,65 +440,6 @@ fn rekey(core: &mut Core, now: Instant, m: &Message) -> Message {
     let mut answer = schema::success();
     answer.set("matches", matches.to_string());
     answer
-}
-
-impl Waiting {
-    fn concerns(&self, event: &Event) -> bool {
-        let Some((sa, _)) = event.sa() else { return !matches!(self.what, Awaited::Probe { .. }) };
-        match &self.what {
-            Awaited::Child { sa: ours, .. } | Awaited::Ike { sa: ours } => sa == *ours,
-            Awaited::Gone { left, .. } => left.contains(&sa),
-            Awaited::Probe { .. } => false,
-        }
-    }
-
-    /// The answer, if this event ends the wait.
-    fn settled_by(&mut self, event: &Event) -> Option<Message> {
-        match (&mut self.what, event) {
-            (Awaited::Child { sa, child }, Event::ChildUp(s)) => {
-                (s.id == *sa && s.children.iter().any(|c| c.name == *child)).then(schema::success)
-            }
-            (Awaited::Ike { sa }, Event::IkeUp(s)) => (s.id == *sa).then(schema::success),
-            (Awaited::Child { sa, .. } | Awaited::Ike { sa }, Event::Ended(t))
-                if t.sa.id == *sa && goes_on(t).is_some() =>
-            {
-                *sa = goes_on(t).unwrap_or(*sa);
-                None
-            }
-            (Awaited::Ike { sa }, Event::Ended(t)) if t.sa.id == *sa => {
-                let remedy = t.failure.kind.remedy();
-                Some(schema::refusal(format!("establishing the IKE_SA failed: {}; {remedy}", t.failure)))
-            }
-            (Awaited::Child { sa, child }, Event::Ended(t)) if t.sa.id == *sa => {
-                let remedy = t.failure.kind.remedy();
-                Some(schema::refusal(format!("establishing CHILD_SA '{child}' failed: {}; {remedy}", t.failure)))
-            }
-            (Awaited::Gone { left, children, matches }, Event::Ended(t)) => {
-                if *children || t.child.is_none() {
-                    left.remove(&t.sa.id);
-                }
-                left.is_empty().then(|| {
-                    let gave_up = matches!(t.failure.kind, FailureKind::NoAnswer { .. });
-                    let mut m = if gave_up {
-                        schema::refusal(format!("the peer did not confirm: {}", t.failure))
-                    } else {
-                        schema::success()
-                    };
-                    m.set("matches", matches.to_string()).set("terminated", matches.to_string());
-                    m
-                })
-            }
-            _ => None,
-        }
-    }
-}
-
-/// The IKE SA at another gateway that takes the place of the one that ended.
-fn goes_on(ended: &model::Tombstone) -> Option<SaId> {
-    match ended.failure.kind {
-        FailureKind::Redirected { by, .. } => Some(by),
-        _ => None,
-    }
 }
 
 /// `redirect {ike ike-id peer-ip peer-id gateway}`: sends clients to another gateway (RFC 5685).
