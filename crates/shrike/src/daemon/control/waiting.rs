@@ -46,11 +46,14 @@ impl Waiting {
                 *sa = goes_on(t).unwrap_or(*sa);
                 None
             }
-            (Awaited::Ike { sa }, Event::Ended(t)) if t.sa.id == *sa => {
+            (Awaited::Ike { sa }, Event::Ended(t)) if t.sa.id == *sa && t.child.is_none() => {
                 let remedy = t.failure.kind.remedy();
                 Some(schema::refusal(format!("establishing the IKE_SA failed: {}; {remedy}", t.failure)))
             }
-            (Awaited::Child { sa, child }, Event::Ended(t)) if t.sa.id == *sa => {
+            // Another child under the same IKE SA may end meanwhile.
+            (Awaited::Child { sa, child }, Event::Ended(t))
+                if t.sa.id == *sa && t.child.as_ref().is_none_or(|ended| ended == child) =>
+            {
                 let remedy = t.failure.kind.remedy();
                 Some(schema::refusal(format!("establishing CHILD_SA '{child}' failed: {}; {remedy}", t.failure)))
             }
@@ -79,5 +82,34 @@ fn goes_on(ended: &model::Tombstone) -> Option<SaId> {
     match ended.failure.kind {
         FailureKind::Redirected { by, .. } => Some(by),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sim::{Sim, Site};
+    use std::time::Duration;
+
+    #[test]
+    fn the_end_of_another_child_is_no_answer() {
+        let mut sim = Sim::new(3);
+        let a = sim.add(Site::new("a", "192.0.2.1").to("192.0.2.2"));
+        let b = sim.add(Site::new("b", "192.0.2.2").to("192.0.2.1"));
+        sim.initiate(a, b);
+        sim.run_for(Duration::from_secs(5));
+        sim.terminate(a, &proto::Selection { child: Some("net".into()), ..proto::Selection::default() });
+        sim.run_for(Duration::from_secs(5));
+        let ended = sim.events(a).find_map(|(_, event)| match event {
+            Event::Ended(tombstone) if tombstone.child.as_deref() == Some("net") => Some(event.clone()),
+            _ => None,
+        });
+        let ended = ended.expect("the Child SA ended");
+        let sa = ended.sa().expect("it names its IKE SA").0;
+        let settled = |what| Waiting { what, deadline: None, level: 1 }.settled_by(&ended).is_some();
+        assert!(settled(Awaited::Child { sa, child: "net".into() }));
+        assert!(!settled(Awaited::Child { sa, child: "other".into() }));
+        assert!(!settled(Awaited::Child { sa: SaId(sa.0 + 1), child: "net".into() }));
+        assert!(!settled(Awaited::Ike { sa }), "the IKE SA lives on");
     }
 }
