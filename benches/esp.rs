@@ -80,6 +80,7 @@ fn engine(suite: &Suite, left: bool) -> Engine {
         policies: true,
         priority: None,
         succeeds: None,
+        rekeys: None,
         updown: None,
         updown_environment: Vec::new(),
         soft_bytes: None,

@@ -151,6 +151,22 @@ ending() {
         ! grep -q 'not a secret' "$LAB/updown.log"
     }
     check "updown: strongSwan's environment, no secret" environment
+    rekeyed_unheard() { # by either end: it is the same Child SA to the script; then the last successor's end is told once
+        local by before
+        spis() { vici a --list-sas --raw | grep -o 'spi-in=[0-9a-f]*' | sort -u; }
+        for by in a b; do
+            before=$(spis)
+            vici $by --rekey --child lab | grep -q 'rekey completed' || { say "$by does not rekey"; return 1; }
+            another() { local now; now=$(spis); [ "$(wc -l <<<"$now")" = 1 ] && [ -n "$now" ] && [ "$now" != "$before" ]; }
+            lab_wait 5 another || { say "no successor, or the old one stays:"; vici a --list-sas; return 1; }
+        done
+        traffic || return
+        vici a --terminate --child lab >/dev/null
+        lab_wait 3 grep -q down-client "$LAB/updown.log" || { say "no down"; return 1; }
+        [ "$(grep '^PLUTO_VERB=' "$LAB/updown.log" | xargs)" = 'PLUTO_VERB=up-client PLUTO_VERB=down-client' ] ||
+            { grep '^PLUTO_VERB=' "$LAB/updown.log"; return 1; }
+    }
+    check 'updown: not run at rekeyings' rekeyed_unheard
     subject_stop a
     fails() { subject_start a userspace '' "updown = sh -c 'echo the firewall is closed; exit 3'" && up && lab_wait 3 grep -q "updown .* (up-client) failed: exit status: 3: the firewall is closed" "$LAB/a/shrike.log"; }
     check 'updown: a failure is told' fails

@@ -81,6 +81,7 @@ fn install(child: u32, suite: Suite) -> ChildInstall {
         policies: true,
         priority: None,
         succeeds: None,
+        rekeys: None,
         updown: None,
         updown_environment: Vec::new(),
         soft_bytes: None,

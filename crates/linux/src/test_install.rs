@@ -35,6 +35,7 @@ pub(crate) fn install(child: u32) -> ChildInstall {
         policies: true,
         priority: None,
         succeeds: None,
+        rekeys: None,
         updown: None,
         updown_environment: Vec::new(),
         soft_bytes: None,

@@ -182,6 +182,9 @@ pub struct ChildInstall {
     /// The Child SA that this one succeeds. Until that is retired or deleted it carries what we send: the peer may not receive by
     /// the new one yet (RFC 7296 section 2.8).
     pub succeeds: Option<SaId>,
+    /// The Child SA whose rekeying made this one (RFC 7296 section 1.3.3; in IKEv1 a new one for the same). For scripts the two
+    /// are one.
+    pub rekeys: Option<SaId>,
     /// Name of the connection and of the child in the configuration.
     pub connection: String,
     /// Name of the child in the configuration.

@@ -35,6 +35,8 @@ pub(crate) struct ChildSa {
     pub due: Option<Instant>,
     /// The Child SA that it succeeds, which carries what we send until it goes.
     pub succeeds: Option<SaId>,
+    /// The Child SA whose rekeying makes this one.
+    pub rekeys: Option<SaId>,
     /// The identities of its quick mode, where both ends carry less than these say (Unity).
     pub told: Option<Box<Selectors>>,
     /// The packet that asks for it, our side first.
@@ -497,6 +499,7 @@ impl ChildSa {
             expires: None,
             due: None,
             succeeds: None,
+            rekeys: None,
             told: None,
             trigger: None,
             asked: None,
@@ -510,9 +513,10 @@ impl ChildSa {
     }
 
     /// The placeholder of what succeeds `old`, which keeps the numbers that are its own: firewalls and routes know them.
-    pub fn successor(cx: &mut Context, child: &Child, selectors: Selectors, old: Binding) -> Self {
-        let binding = if child.unique.is_empty() { child.binding } else { old };
-        Self { binding, ..Self::larval(cx, child, selectors) }
+    pub fn successor(cx: &mut Context, child: &Child, selectors: Selectors, old: (SaId, Binding)) -> Self {
+        let (old, binding) = old;
+        let binding = if child.unique.is_empty() { child.binding } else { binding };
+        Self { binding, rekeys: Some(old), ..Self::larval(cx, child, selectors) }
     }
 
     pub fn is_installed(&self) -> bool {
@@ -696,6 +700,7 @@ pub(crate) fn install(
         header: config.header,
         policies: config.policies,
         succeeds: child.succeeds,
+        rekeys: child.rekeys,
         priority: config.priority,
         updown: config.updown.clone(),
         updown_environment: vec![

@@ -137,3 +137,25 @@ fn the_outer_header_and_the_length_of_the_check_are_as_configured() {
         assert_eq!((of_a.header, of_b.header), (expected, HeaderFields::default()));
     }
 }
+
+/// A script hears of none of them: it must be known at both ends, whichever began, and also where the new one carries what is
+/// sent from the start.
+#[test]
+fn what_a_rekeying_makes_is_known_by_what_it_was_made_of() {
+    for version in [1, 2] {
+        for by_peer in [false, true] {
+            let (site_a, site_b) = sites(version, &[]);
+            let mut sim = Sim::new(3);
+            let (a, b) = (sim.add(site_a), sim.add(site_b));
+            up(&mut sim, a, b);
+            let first = [only(&sim, a), only(&sim, b)];
+            assert_eq!(first.each_ref().map(|install| install.rekeys), [None, None]);
+            let child = Selection { child: Some("net".to_string()), ..Selection::default() };
+            assert_eq!(sim.with(if by_peer { b } else { a }, |endpoint, now| endpoint.rekey(now, &child)), 1);
+            sim.run_for(180 * SECOND);
+            let second = [only(&sim, a), only(&sim, b)];
+            let of = first.each_ref().map(|install| Some(install.child));
+            assert_eq!(second.each_ref().map(|install| install.rekeys), of, "IKEv{version}, peer: {by_peer}");
+        }
+    }
+}

@@ -187,7 +187,7 @@ pub(crate) fn rekey(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, old: SaId
     let at = child.expires.map_or(again, |end| end.min(again));
     cx.timers.set(sa.id, Reason::ChildLifetime(old), at);
     sa.log(cx, "IKE", 1, format!("rekeying CHILD_SA {}", config.name));
-    let new = ChildSa::successor(cx, config, selectors, child.binding);
+    let new = ChildSa::successor(cx, config, selectors, (child.id, child.binding));
     let id = new.id;
     sa.children.push(new);
     enqueue(sa, cx, now, id, Some(old));
@@ -645,8 +645,8 @@ fn accept(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, a: Accept<'_>) -> O
     let before = sa.children.iter().rev().find(|c| {
         c.is_installed() && c.name == config.name && c.local_ts == carried.local && c.remote_ts == carried.remote
     });
-    let larval = match before.map(|before| before.binding) {
-        Some(binding) => ChildSa::successor(cx, config, carried.clone(), binding),
+    let larval = match before.map(|before| (before.id, before.binding)) {
+        Some(before) => ChildSa::successor(cx, config, carried.clone(), before),
         None => ChildSa::larval(cx, config, carried.clone()),
     };
     let mut new = ChildSa { told, ..larval };

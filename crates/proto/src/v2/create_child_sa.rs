@@ -252,7 +252,8 @@ pub(super) fn start(sa: &mut IkeSa, cx: &mut Context, now: Instant, task: Task) 
         // RFC 7296 section 1.3.3: the SPI by which the initiator of this exchange receives. The selectors stay.
         chain.notify(ProtocolId::ESP, &listed.spi_in.to_be_bytes(), NotifyType::REKEY_SA, &[]);
         listed.state = ChildState::Rekeying;
-        let new = ChildSa { mode: listed.mode, ..ChildSa::successor(cx, config, ts.clone(), listed.binding) };
+        let new =
+            ChildSa { mode: listed.mode, ..ChildSa::successor(cx, config, ts.clone(), (listed.id, listed.binding)) };
         // By section 2.8 a responder goes on with the old one until it hears from us by the new one. Some do not: what they
         // send is here before the answer is, or before it is read.
         let (local, encapsulated) = (sa.local, sa.nat.any());
@@ -819,7 +820,7 @@ fn serve(
     };
     // Everything is checked: from here on the SA changes.
     let mut new = match &old {
-        Some((.., binding)) => ChildSa::successor(cx, config, agreed.selectors.clone(), *binding),
+        Some((old, _, binding)) => ChildSa::successor(cx, config, agreed.selectors.clone(), (*old, *binding)),
         None => ChildSa::larval(cx, config, agreed.selectors.clone()),
     };
     new.asked = old.as_ref().and_then(|(old, ..)| asked_before(sa, *old));

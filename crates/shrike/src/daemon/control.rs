@@ -4,6 +4,7 @@ mod credentials;
 mod findings;
 mod live;
 mod probe;
+mod waiting;
 
 pub(crate) use credentials::{validity, validity_of_list};
 
@@ -11,14 +12,14 @@ use super::Core;
 use super::load;
 use config::{AddressPattern, SharedSecret};
 use model::dataplane::{Mode, ShuntAction};
-use model::{ConfigRef, Event, FailureKind, Identity, Instant, LiveTimer, SaId};
+use model::{ConfigRef, Event, Identity, Instant, LiveTimer, SaId};
 use proto::{Clients, Gateway, Selection, Started};
-use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::time::Duration;
 use vici::schema::{self, AuthInfo, ChildInfo, ConnectionInfo, Stats, VersionInfo};
 use vici::{Message, Request, Session};
+use waiting::{Awaited, Waiting};
 use wire::Secret;
 
 /// A client that does not read while this many octets of events gather is disconnected.
@@ -26,6 +27,9 @@ const MAX_BACKLOG: usize = 4 << 20;
 
 /// With more than this unread the client's next command has to wait.
 const ENOUGH: usize = 1 << 20;
+
+/// So many commands of one client are carried out before the rest of the daemon has its turn.
+const MOST_AT_ONCE: usize = 16;
 
 /// One connected client.
 pub struct Client {
@@ -35,44 +39,47 @@ pub struct Client {
     waiting: Option<Waiting>,
     /// Octets of answers among the output: they are as long as they are, only events are limited.
     answers: usize,
+    /// Further commands may be there, for when it is this client's turn again.
+    more: bool,
+    /// Something was sent that was not read, as there were commands already.
+    unread: bool,
     closed: bool,
-}
-
-/// A command that ends with an event.
-struct Waiting {
-    what: Awaited,
-    deadline: Option<Instant>,
-    /// Highest level of the log lines to stream to the client.
-    level: i64,
-}
-
-enum Awaited {
-    /// `initiate`: this child under this IKE SA.
-    Child { sa: SaId, child: String },
-    /// `initiate` without a child: this IKE SA.
-    Ike { sa: SaId },
-    /// `terminate`: these IKE SAs, or the Child SAs that the selection means under them.
-    Gone { left: BTreeSet<SaId>, children: bool, matches: usize },
-    /// `shrike-probe`: the probe of this number.
-    Probe { number: u64 },
 }
 
 impl Client {
     pub fn new(stream: mio::net::UnixStream) -> Self {
-        Self { stream, session: Session::new(), output: Vec::new(), waiting: None, answers: 0, closed: false }
+        let (more, unread, closed) = (false, false, false);
+        Self { stream, session: Session::new(), output: Vec::new(), waiting: None, answers: 0, more, unread, closed }
     }
 
     pub fn is_closed(&self) -> bool {
         self.closed
     }
 
-    /// When a waiting command gives up.
+    /// When a waiting command gives up, or the next one is carried out.
     pub fn deadline(&self) -> Option<Instant> {
+        if self.more || self.unread { Some(Instant::ZERO) } else { self.gives_up() }
+    }
+
+    fn gives_up(&self) -> Option<Instant> {
         self.waiting.as_ref().and_then(|w| w.deadline)
     }
 
     /// The client has sent something, or can take more.
     pub fn ready(&mut self, core: &mut Core, now: Instant) {
+        let was_read = self.read();
+        self.flush();
+        if was_read {
+            self.serve(core, now);
+        }
+    }
+
+    /// Reads what there is, unless there are commands already: those first, and the client may wait.
+    fn read(&mut self) -> bool {
+        self.unread = self.more;
+        if self.unread {
+            return false;
+        }
         let mut buffer = [0; 16_384];
         loop {
             match self.stream.read(&mut buffer) {
@@ -82,7 +89,7 @@ impl Client {
                 }
                 Ok(n) => {
                     if let Err(error) = self.session.receive(buffer.get(..n).unwrap_or_default()) {
-                        core.log("CFG", 1, &format!("control connection closed: {error}"));
+                        crate::log::line("CFG", 1, &format!("control connection closed: {error}"));
                         self.closed = true;
                         break;
                     }
@@ -95,24 +102,34 @@ impl Client {
                 }
             }
         }
-        self.flush();
-        self.serve(core, now);
+        true
     }
 
     /// Carries out what the client asked for, one command after the other, as long as it reads the answers.
     fn serve(&mut self, core: &mut Core, now: Instant) {
+        self.serve_by(|client, name, message| client.command(core, now, name, message));
+    }
+
+    fn serve_by(&mut self, mut command: impl FnMut(&mut Self, &str, &Message)) {
+        self.more = false;
+        let mut carried_out = 0;
         while self.waiting.is_none() && !self.closed && self.output.len() < ENOUGH {
+            if carried_out >= MOST_AT_ONCE {
+                self.more = true;
+                break;
+            }
             match self.session.poll() {
                 Ok(Some(Request::Command { name, message })) => {
+                    carried_out += 1;
                     let before = self.output.len();
-                    self.command(core, now, &name, &message);
+                    command(self, &name, &message);
                     self.output.extend(self.session.take_output());
                     self.answers += self.output.len() - before;
                 }
                 Ok(Some(Request::Register { .. } | Request::Unregister { .. })) => {}
                 Ok(None) => break,
                 Err(error) => {
-                    core.log("CFG", 1, &format!("control connection closed: {error}"));
+                    crate::log::line("CFG", 1, &format!("control connection closed: {error}"));
                     self.closed = true;
                 }
             }
@@ -134,9 +151,9 @@ impl Client {
                 }
             }
         }
-        if self.output.is_empty() {
-            self.answers = 0;
-        } else if self.output.len() > MAX_BACKLOG + self.answers {
+        // What was read is none of the rest.
+        self.answers = self.answers.min(self.output.len());
+        if self.output.len() > MAX_BACKLOG + self.answers {
             self.closed = true; // it does not read
         }
     }
@@ -176,9 +193,15 @@ impl Client {
         self.flush();
     }
 
-    /// Gives up waiting if it is time.
+    /// Gives up waiting if it is time, or carries out what had to wait for others.
     pub fn timeout(&mut self, core: &mut Core, now: Instant) {
-        if self.deadline().is_some_and(|d| d <= now) {
+        if self.more {
+            self.serve(core, now);
+        }
+        if self.unread && !self.more {
+            self.ready(core, now);
+        }
+        if self.gives_up().is_some_and(|d| d <= now) {
             let answer = match self.waiting.as_ref().map(|w| &w.what) {
                 Some(Awaited::Child { child, .. }) => {
                     schema::refusal(format!("'{child}' is not up yet; it goes on in the background (see: shrike show)"))
@@ -460,65 +483,6 @@ fn rekey(core: &mut Core, now: Instant, m: &Message) -> Message {
     answer
 }
 
-impl Waiting {
-    fn concerns(&self, event: &Event) -> bool {
-        let Some((sa, _)) = event.sa() else { return !matches!(self.what, Awaited::Probe { .. }) };
-        match &self.what {
-            Awaited::Child { sa: ours, .. } | Awaited::Ike { sa: ours } => sa == *ours,
-            Awaited::Gone { left, .. } => left.contains(&sa),
-            Awaited::Probe { .. } => false,
-        }
-    }
-
-    /// The answer, if this event ends the wait.
-    fn settled_by(&mut self, event: &Event) -> Option<Message> {
-        match (&mut self.what, event) {
-            (Awaited::Child { sa, child }, Event::ChildUp(s)) => {
-                (s.id == *sa && s.children.iter().any(|c| c.name == *child)).then(schema::success)
-            }
-            (Awaited::Ike { sa }, Event::IkeUp(s)) => (s.id == *sa).then(schema::success),
-            (Awaited::Child { sa, .. } | Awaited::Ike { sa }, Event::Ended(t))
-                if t.sa.id == *sa && goes_on(t).is_some() =>
-            {
-                *sa = goes_on(t).unwrap_or(*sa);
-                None
-            }
-            (Awaited::Ike { sa }, Event::Ended(t)) if t.sa.id == *sa => {
-                let remedy = t.failure.kind.remedy();
-                Some(schema::refusal(format!("establishing the IKE_SA failed: {}; {remedy}", t.failure)))
-            }
-            (Awaited::Child { sa, child }, Event::Ended(t)) if t.sa.id == *sa => {
-                let remedy = t.failure.kind.remedy();
-                Some(schema::refusal(format!("establishing CHILD_SA '{child}' failed: {}; {remedy}", t.failure)))
-            }
-            (Awaited::Gone { left, children, matches }, Event::Ended(t)) => {
-                if *children || t.child.is_none() {
-                    left.remove(&t.sa.id);
-                }
-                left.is_empty().then(|| {
-                    let gave_up = matches!(t.failure.kind, FailureKind::NoAnswer { .. });
-                    let mut m = if gave_up {
-                        schema::refusal(format!("the peer did not confirm: {}", t.failure))
-                    } else {
-                        schema::success()
-                    };
-                    m.set("matches", matches.to_string()).set("terminated", matches.to_string());
-                    m
-                })
-            }
-            _ => None,
-        }
-    }
-}
-
-/// The IKE SA at another gateway that takes the place of the one that ended.
-fn goes_on(ended: &model::Tombstone) -> Option<SaId> {
-    match ended.failure.kind {
-        FailureKind::Redirected { by, .. } => Some(by),
-        _ => None,
-    }
-}
-
 /// `redirect {ike ike-id peer-ip peer-id gateway}`: sends clients to another gateway (RFC 5685).
 fn redirect(core: &mut Core, now: Instant, m: &Message) -> Message {
     let gateway = match m.get_str("gateway").unwrap_or_default().parse::<Gateway>() {
@@ -756,10 +720,16 @@ fn load_shared(core: &mut Core, m: &Message) -> Message {
             Err(error) => return schema::refusal(error.to_string()),
         }
     }
-    let name = m.get_str("id").map_or_else(|| format!("vici-{}", core.endpoint.secrets().len() + 1), str::to_string);
+    let name = m.get_str("id").map_or_else(|| free_name(core.endpoint.secrets()), str::to_string);
     let source = ConfigRef { file: "vici".into(), line: 0, key: format!("secrets.{name}") };
     core.load_secret(SharedSecret { kind: purpose, name, owners, secret: Secret::from(data), source });
     schema::success()
+}
+
+/// A name for a secret that comes without one: no other's, whose place it would take.
+fn free_name(secrets: &[SharedSecret]) -> String {
+    let mut names = (secrets.len() + 1..).map(|number| format!("vici-{number}"));
+    names.find(|name| secrets.iter().all(|secret| secret.name != *name)).unwrap_or_default()
 }
 
 fn load_file(core: &mut Core, now: Instant, m: &Message) -> Message {
@@ -857,6 +827,9 @@ fn timers(c: &config::Connection) -> Vec<LiveTimer> {
     };
     all.into_iter().filter(|(_, time)| !time.is_zero()).map(timer).collect()
 }
+
+#[cfg(test)]
+mod client_tests;
 
 #[cfg(test)]
 mod tests {

@@ -156,10 +156,6 @@ impl Core {
         here.into_iter().chain(before).collect()
     }
 
-    pub fn log(&self, group: &str, level: u8, text: &str) {
-        log::line(group, level, text);
-    }
-
     /// Every SA with its traffic counters.
     pub fn snapshots(&mut self, now: Instant) -> Vec<SaSnapshot> {
         let mut all = self.endpoint.snapshots(now);

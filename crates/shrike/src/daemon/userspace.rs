@@ -8,7 +8,6 @@ use super::tunnel_routes::TunnelRoutes;
 use super::updown::Scripts;
 use crate::log;
 use esp::{Engine, Outbound, Verdict};
-use linux::updown::Verb;
 use linux::{
     BindError, Incoming, NetlinkError, PacketFilter, RawEsp, RecvBatch, Route, RouteTarget, Routes, Rule, RuleAction,
     SOCKET_MARK, SocketOptions, Tun, tunnel_routes,
@@ -125,7 +124,7 @@ impl Userspace {
         if install.policies {
             self.set_routes(install.child, &install.local_ts, &install.remote_ts);
         }
-        self.scripts.run(install, self.tun.name(), Verb::Up);
+        self.scripts.up(install, self.tun.name());
         self.installed.insert(install.child, install.clone());
         Ok(())
     }
@@ -220,7 +219,7 @@ impl Userspace {
     fn delete(&mut self, child: SaId) {
         let Some(install) = self.installed.remove(&child) else { return };
         self.tunnel_routes.remove(&mut self.routes, child);
-        self.scripts.run(&install, self.tun.name(), Verb::Down);
+        self.scripts.down(&install, self.tun.name());
     }
 
     fn deliver(&mut self, verdict: &Verdict, packet: &[u8]) {

@@ -9,7 +9,6 @@ use super::tunnel_routes::TunnelRoutes;
 use super::updown::Scripts;
 use crate::{clock, log};
 use esp::{Engine, Verdict};
-use linux::updown::Verb;
 use linux::{
     Acquire, EarlyPackets, LocalAddress, Route, RouteTarget, Routes, Rule, SOCKET_MARK, StrayEsp, Xfrm, XfrmEvent,
     tunnel_routes, xfrm_statistics,
@@ -283,7 +282,7 @@ impl Kernel {
     fn forget(&mut self, child: SaId) {
         let Some((install, interface)) = self.installed.remove(&child) else { return };
         self.delete_routes(child);
-        self.scripts.run(&install, &interface, Verb::Down);
+        self.scripts.down(&install, &interface);
     }
 
     fn delete_routes(&mut self, owner: SaId) {
@@ -338,7 +337,7 @@ impl DataPlane for Kernel {
                     self.set_routes(install.child, ends, &install.local_ts, &install.remote_ts);
                 }
                 let interface = self.interface_of(install.local.ip());
-                self.scripts.run(install, &interface, Verb::Up);
+                self.scripts.up(install, &interface);
                 self.installed.insert(install.child, ((**install).clone(), interface));
             }
             Command::Retire { child } => {
