@@ -1,6 +1,6 @@
 //! Two daemons with packets between them: what `shrike probe` finds out about their tunnel, and who is told.
 
-use linux::{LocalAddress, Namespace, Route, RouteTarget, Routes};
+use linux::{LocalAddress, Namespace, Routes, Rule};
 use serde_json::Value;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
@@ -187,26 +187,17 @@ fn which_half_is_broken_is_told() {
     assert_eq!((code, first(&found).0), (Some(1), "TRAFFIC_SELECTOR".into()), "{found}");
     assert!(first(&found).1.contains("10.9.0.1 is not behind 'net'"), "{found}");
 
-    // The peer's route back is gone.
-    let back = |interface| Route {
-        destination: [10, 1, 0, 0].into(),
-        prefix: 16,
-        target: RouteTarget::Interface { interface, gateway: None },
-        source: Some([10, 2, 0, 1].into()),
-        table: linux::ROUTING_TABLE,
-        metric: None,
-    };
-    b.routes(|routes| routes.delete_route(&back(Routes::interface_index("shrike0").unwrap())).unwrap());
+    // Nothing leads back into the tunnel at the peer: a route that somebody deletes comes back, a rule does not.
+    let rule = Rule::tunnels(false);
+    b.routes(|routes| routes.delete_rule(&rule).unwrap());
     let (code, figures, found) = a.probed(&[]);
     assert_eq!((code, first(&found).0), (Some(1), "NATT".into()), "{found}");
     assert!(first(&found).1.contains("nothing comes back"), "{found}");
     assert_eq!((&figures["sent"], &figures["packets_in"]), (&figures["packets_out"], &0.into()), "{figures}");
-    b.routes(|routes| routes.add_route(&back(Routes::interface_index("shrike0").unwrap())).unwrap());
+    b.routes(|routes| routes.add_rule(&rule).unwrap());
 
     // Ours is gone: nothing gets into the tunnel.
-    let out =
-        |interface| Route { destination: [10, 2, 0, 0].into(), source: Some([10, 1, 0, 1].into()), ..back(interface) };
-    a.routes(|routes| routes.delete_route(&out(Routes::interface_index("shrike0").unwrap())).unwrap());
+    a.routes(|routes| routes.delete_rule(&rule).unwrap());
     let (code, figures, found) = a.probed(&[]);
     assert_eq!((code, &figures["sent"]), (Some(1), &0.into()), "{found}");
     assert!(first(&found).1.contains("this host has no route"), "{found}");

@@ -283,7 +283,6 @@ fn share((a, prefix_a): (IpAddr, u8), (b, prefix_b): (IpAddr, u8)) -> bool {
 mod tests {
     use super::*;
     use crate::xfrm::selector::Selector;
-    use std::os::fd::AsRawFd;
 
     fn selector(local: ([u8; 4], u8), remote: ([u8; 4], u8)) -> [u8; SELECTOR] {
         let (local, remote) = ((local.0.into(), local.1), (remote.0.into(), remote.1));
@@ -396,7 +395,7 @@ mod tests {
             let small: libc::c_int = 4096;
             crate::sys::set_option(xfrm.notifications.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVBUF, &small).unwrap();
             let sa = xfrm.read_sa(&install, Side::Inbound).unwrap();
-            let mut report = |xfrm: &mut Xfrm, times: u32| {
+            let report = |xfrm: &mut Xfrm, times: u32| {
                 for _ in 0..times {
                     let mut request = Request::new(message::EXPIRE, 0);
                     // A soft limit, behind which the structure is filled up.

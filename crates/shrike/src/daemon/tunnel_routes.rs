@@ -4,7 +4,7 @@
 //! another source address: the one that came last has its own in place, and when it goes, another one's takes the place.
 
 use crate::log;
-use linux::{LocalAddress, Route, Routes};
+use linux::{LocalAddress, Route, RouteTarget, Routes};
 use model::SaId;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -14,6 +14,14 @@ type Key = (u32, IpAddr, u8);
 
 fn key(route: &Route) -> Key {
     (route.table, route.destination, route.prefix)
+}
+
+/// The interface that a route leads to.
+fn interface(route: &Route) -> Option<u32> {
+    match route.target {
+        RouteTarget::Interface { interface, .. } => Some(interface),
+        RouteTarget::Throw | RouteTarget::Blackhole => None,
+    }
 }
 
 /// A network that somebody needs a route to.
@@ -123,8 +131,9 @@ impl TunnelRoutes {
             Ok(()) => {
                 let old = place.placed.replace(route);
                 place.failing = false;
-                // In IPv6 one that leads elsewhere may stay beside it.
-                if let Some(old) = old.filter(|old| old.target != route.target) {
+                // In IPv6 one by another interface may stay beside it. By the same one it is replaced, and what deletes a route
+                // without a gateway deletes one with a gateway too.
+                if let Some(old) = old.filter(|old| interface(old) != interface(&route)) {
                     let _ = netlink.delete_route(&old); // replaced, as a rule
                 }
             }
@@ -159,7 +168,8 @@ mod tests {
     use super::super::plane::DataPlane;
     use super::super::userspace::Userspace;
     use super::super::xfrm::Kernel;
-    use linux::{LocalAddress, Namespace, NetworkChanges, Routes, Xfrm};
+    use super::TunnelRoutes;
+    use linux::{LocalAddress, Namespace, NetworkChanges, Route, RouteTarget, Routes, Xfrm};
     use model::dataplane::{ChildInstall, Command};
     use model::{Instant, SaId};
     use std::net::IpAddr;
@@ -261,6 +271,43 @@ mod tests {
                 assert_eq!(host.way(), None);
             }
         });
+    }
+
+    #[test]
+    fn where_the_way_is_another_one_the_route_is_too_and_no_second_one_stays() {
+        let change_ways = || {
+            let Host { mut routes, wan, sources: [own, _] } = Host::new();
+            let six = |interface, text| LocalAddress { interface, address: ip(text), prefix: 64 };
+            routes.add_address(&six(wan, "2001:db8:a::1")).unwrap();
+            routes.add_address(&six(own.interface, "2001:db8:b::1")).unwrap();
+            let table = 254;
+            let mut tunnels = TunnelRoutes::new(0);
+            for (destination, prefix, gateways) in [
+                ("10.2.0.0", 24, ["192.0.2.2", "192.0.2.3", "10.1.0.2"]),
+                ("2001:db8:2::", 48, ["2001:db8:a::2", "2001:db8:a::3", "2001:db8:b::2"]),
+            ] {
+                let destination = ip(destination);
+                let [first, second, third] = gateways.map(|gateway| Some(ip(gateway)));
+                let ways =
+                    [(wan, None), (wan, first), (wan, second), (own.interface, third), (wan, first), (wan, None)];
+                let mut last = None;
+                for (interface, gateway) in ways {
+                    let target = RouteTarget::Interface { interface, gateway };
+                    let route = Route { destination, prefix, target, source: None, table, metric: None };
+                    tunnels.set(&mut routes, SaId(1), vec![route]);
+                    let way = routes.route_to(destination, None, None).unwrap();
+                    assert_eq!((way.interface, way.gateway), (interface, gateway));
+                    let elsewhere = last.replace(route).filter(|last| super::interface(last) != Some(interface));
+                    assert_eq!(routes.missing(elsewhere.as_slice()).unwrap(), elsewhere.as_slice());
+                }
+                tunnels.remove(&mut routes, SaId(1));
+                assert!(routes.route_to(destination, None, None).is_err());
+            }
+        };
+        match Namespace::anonymous() {
+            Ok(namespace) => namespace.run(change_ways).unwrap(),
+            Err(error) => skip(error),
+        }
     }
 
     #[test]
