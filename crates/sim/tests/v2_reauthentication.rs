@@ -42,7 +42,7 @@ fn up(a: [&str; 2], b: [&str; 2]) -> (Sim, NodeId, NodeId) {
     let at = |node| SocketAddr::new(sim.address(node), 500);
     let (local, remote) = (at(a), at(b));
     for child in CHILDREN {
-        sim.with(a, |endpoint, now| endpoint.initiate_for_good(now, "gw", child, local, remote)).expect("begun");
+        assert!(sim.with(a, |endpoint, now| endpoint.initiate_for_good(now, "gw", child, local, remote).is_ok()));
     }
     sim.run_until(5 * SECOND, |sim| sim.pairs(a, b) == 3).expect("all three");
     sim.settle(5 * SECOND);
@@ -136,7 +136,7 @@ fn who_does_not_delete_the_old_one_has_it_deleted() {
             sim.restart(a);
             let at = |node| SocketAddr::new(sim.address(node), 500);
             let (local, remote) = (at(a), at(b));
-            sim.with(a, |endpoint, now| endpoint.initiate(now, "gw", "one", local, remote)).expect("begun");
+            assert!(sim.with(a, |endpoint, now| endpoint.initiate(now, "gw", "one", local, remote).is_ok()));
             sim.run_for(SECOND);
         }
         let old: Vec<SaId> =
@@ -157,7 +157,7 @@ fn who_has_restarted_and_says_so_has_one_at_once() {
     sim.restart(a);
     let at = |node| SocketAddr::new(sim.address(node), 500);
     let (local, remote) = (at(a), at(b));
-    sim.with(a, |endpoint, now| endpoint.initiate(now, "gw", "one", local, remote)).expect("begun");
+    assert!(sim.with(a, |endpoint, now| endpoint.initiate(now, "gw", "one", local, remote).is_ok()));
     sim.run_until(SECOND, |sim| sim.carries(a, b)).expect("a tunnel");
     assert_eq!((sim.endpoint(b).sizes(), sim.plane(b).installed().count()), ((1, 0), 1));
 }
