@@ -710,14 +710,16 @@ impl Endpoint {
             self.by_spi.remove(&own);
             return self.forget_first_message(id);
         }
+        let bare = model::SaSnapshot { children: Vec::new(), ..tombstone.sa.clone() };
+        let shown: BTreeMap<SaId, &model::ChildSnapshot> = tombstone.sa.children.iter().map(|c| (c.id, c)).collect();
         for child in sa.take_children() {
             match tombstone.failure.kind {
                 FailureKind::Replaced { .. } => child.retire(id, cx, now),
                 _ => child.uninstall(id, cx),
             }
             if child.is_installed() {
-                let mut snapshot = tombstone.sa.clone();
-                snapshot.children.retain(|c| c.id == child.id);
+                let mut snapshot = bare.clone();
+                snapshot.children.extend(shown.get(&child.id).map(|c| (*c).clone()));
                 cx.event(Event::ChildDown(Box::new(snapshot)));
             }
         }

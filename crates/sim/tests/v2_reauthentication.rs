@@ -184,3 +184,28 @@ fn the_old_one_stays_until_what_was_put_off_is_there() {
     assert_eq!((sim.pairs(a, b), sim.endpoint(a).sizes(), sim.endpoint(b).sizes()), (3, (1, 0), (1, 0)));
     assert!(matches!(sim.tombstones(a)[0].failure.kind, FailureKind::Replaced { .. }), "{:?}", sim.failure(a));
 }
+
+/// What remains of a Child SA is of that one alone, however many its IKE SA has: a peer may make many, and end them all.
+#[test]
+fn what_remains_of_a_child_is_not_of_the_others() {
+    let (mut sim, a, b) = up(["", ""], ["", ""]);
+    sim.terminate(a, &Selection { child: Some("two".to_string()), ..Selection::default() });
+    sim.run_for(SECOND);
+    for node in [a, b] {
+        let [ended] = &sim.tombstones(node)[..] else { panic!("one") };
+        let names: Vec<&str> = ended.sa.children.iter().map(|c| c.name.as_str()).collect();
+        assert_eq!((ended.child.as_deref(), names), (Some("two"), vec!["two"]));
+    }
+    // Of the IKE SA all that it had, and each is told once, by itself.
+    sim.terminate(a, &Selection::default());
+    sim.run_for(SECOND);
+    for node in [a, b] {
+        let whole = sim.tombstones(node).into_iter().find(|ended| ended.child.is_none());
+        assert_eq!(whole.map(|ended| ended.sa.children.len()), Some(2));
+        let down = sim.events(node).filter_map(|(_, e)| match e {
+            Event::ChildDown(sa) => Some(sa.children.iter().map(|c| c.name.as_str()).collect::<Vec<_>>()),
+            _ => None,
+        });
+        assert_eq!(down.collect::<Vec<_>>(), [["two"], ["one"], ["three"]]);
+    }
+}

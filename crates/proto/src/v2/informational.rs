@@ -140,7 +140,8 @@ pub(crate) fn remove_child(sa: &mut IkeSa, cx: &mut Context, now: Instant, child
     let Some(index) = sa.children.iter().position(|c| c.id == child) else { return };
     let snapshot = sa.snapshot_of_child(cx, now, child);
     let name = sa.children.get(index).map(|c| c.name.clone()).unwrap_or_default();
-    let tombstone = sa.tombstone(cx, now, reason, Some(&name));
+    // A peer may make many, and end them all: what remains of each is of that one alone.
+    let tombstone = sa.tombstone_with(cx, now, reason, Some(&name), snapshot.clone());
     let gone = sa.children.remove(index);
     match gone.replaced_by {
         Some(_) => gone.retire(sa.id, cx, now),

@@ -385,6 +385,10 @@ impl IkeSa {
     }
 
     pub fn snapshot(&self, cx: &Context, now: Instant) -> SaSnapshot {
+        self.snapshot_with(cx, now, |_| true)
+    }
+
+    fn snapshot_with(&self, cx: &Context, now: Instant, shown: impl Fn(&ChildSa) -> bool) -> SaSnapshot {
         let connection = self.connection.as_deref();
         let left = |at: Option<Instant>| at.map(|at| at.since(now));
         let lifetime = connection.map_or(Duration::ZERO, |c| match (c.rekey_time, c.reauth_time) {
@@ -426,7 +430,10 @@ impl IkeSa {
             tasks_queued: self.queue.iter().map(Task::name).collect(),
             tasks_active: self.pending.tasks().map(Task::name).collect(),
             worker: cx.settings.worker,
-            children: self.children.iter().map(|c| c.snapshot(self.id, self.nat.any(), cx, now)).collect(),
+            children: {
+                let shown = self.children.iter().filter(|c| shown(c));
+                shown.map(|c| c.snapshot(self.id, self.nat.any(), cx, now)).collect()
+            },
             suspicion: None,
             send_error: None, // whoever sends adds it
             heard: model::Heard::default(),
@@ -437,16 +444,26 @@ impl IkeSa {
 
     /// A snapshot that shows one Child SA only, for events about it.
     pub fn snapshot_of_child(&self, cx: &Context, now: Instant, child: SaId) -> SaSnapshot {
-        let mut snapshot = self.snapshot(cx, now);
-        snapshot.children.retain(|c| c.id == child);
-        snapshot
+        self.snapshot_with(cx, now, |c| c.id == child)
     }
 
     /// What remains of the SA, or of one negotiation under it.
     pub fn tombstone(&self, cx: &Context, now: Instant, kind: FailureKind, child: Option<&str>) -> Tombstone {
+        self.tombstone_with(cx, now, kind, child, self.snapshot(cx, now))
+    }
+
+    /// The same, with this of the SA.
+    pub fn tombstone_with(
+        &self,
+        cx: &Context,
+        now: Instant,
+        kind: FailureKind,
+        child: Option<&str>,
+        sa: SaSnapshot,
+    ) -> Tombstone {
         let config = crate::place::of(&kind, self.connection.as_deref(), child, &cx.secrets);
         Tombstone {
-            sa: self.snapshot(cx, now),
+            sa,
             failure: Failure { kind, config },
             child: child.map(str::to_string),
             rekeying: None,
