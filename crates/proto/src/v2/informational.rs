@@ -39,8 +39,9 @@ pub(super) fn request(
             ProtocolId::IKE => {
                 // RFC 7296 section 1.4.1: the answer to the Delete of an IKE SA is empty, and both ends forget it.
                 // Section 2.25.2: a rekeying of ours that is under way is forgotten; what the peer's made inherits.
-                let reason = sa.heir().map_or(FailureKind::PeerDeleted, |by| FailureKind::Replaced { by });
-                verdict = Verdict::End(reason);
+                // Where ours crosses it the reason is ours: the SA ends as if the peer had only answered.
+                let reason = sa.heir().map(|by| FailureKind::Replaced { by }).or_else(|| sa.asks_to_end().cloned());
+                verdict = Verdict::End(reason.unwrap_or(FailureKind::PeerDeleted));
             }
             ProtocolId::ESP => {
                 let (mut gone, mut unknown) = (Vec::new(), 0);
@@ -105,21 +106,24 @@ fn note_unknown(sa: &mut IkeSa, cx: &mut Context, spi: u32, number: usize) {
 
 /// The peer deletes a Child SA. Returns our inbound SPI.
 fn delete_by_peer(sa: &mut IkeSa, cx: &mut Context, now: Instant, child: SaId) -> Option<u32> {
-    let spi_in = sa.children.iter().find(|c| c.id == child).map(|c| c.spi_in);
-    // Section 1.4.1: if we deleted it at the same time, the SPI is not named in the answer.
-    let ours_too = sa.pending.tasks().any(|task| matches!(task, Task::DeleteChild { spi, .. } if Some(*spi) == spi_in));
-    let replaced_by = sa.children.iter().find(|c| c.id == child && c.state == ChildState::Rekeyed);
-    let replaced_by = replaced_by.map(|c| c.replaced_by.unwrap_or(sa.id));
-    let replaced = replaced_by.is_some();
-    let name = sa.children.iter().find(|c| c.id == child).map(|c| c.name.clone()).unwrap_or_default();
-    let config = sa.connection.as_ref().and_then(|c| child::config_of(c, &name));
-    let again = !replaced && config.is_some_and(|c| c.close_action.starts());
+    let found = sa.children.iter().find(|c| c.id == child)?;
+    let (spi_in, name) = (found.spi_in, found.name.clone());
+    let replaced_by = (found.state == ChildState::Rekeyed).then(|| found.replaced_by.unwrap_or(sa.id));
     // What we delete too is made anew, if at all, by the end that began the IKE SA: not by both.
-    let leaving = sa.children.iter().any(|c| c.id == child && sa.is_child_leaving(c));
-    let again = again && (sa.role == model::Role::Initiator || !leaving);
-    let trap = !replaced && config.is_some_and(|c| c.close_action.traps());
-    let reason = replaced_by.map_or(FailureKind::PeerDeleted, |by| FailureKind::Replaced { by });
-    remove_child(sa, cx, now, child, reason);
+    let turn = sa.role == model::Role::Initiator || !sa.is_child_leaving(found);
+    let ours = sa.asks_to_end_child(spi_in).cloned();
+    // Section 1.4.1: if we deleted it at the same time, the SPI is not named in the answer.
+    let ours_too = sa.pending.tasks().any(|task| matches!(task, Task::DeleteChild { spi, .. } if *spi == spi_in));
+    let config = sa.connection.as_ref().and_then(|c| child::config_of(c, &name));
+    let action = config.map(|c| c.close_action).filter(|_| replaced_by.is_none());
+    // Where ours crosses it, it ends for our reason, as if the peer had only answered: what an operator ends stays down.
+    let (again, trap) = match &ours {
+        None => (turn && action.is_some_and(|a| a.starts()), action.is_some_and(|a| a.traps())),
+        Some(FailureKind::Expired) => (replaced_by.is_none() && outlives(sa, &name), action.is_some_and(|a| a.traps())),
+        Some(_) => (false, false),
+    };
+    let replaced = replaced_by.map(|by| FailureKind::Replaced { by });
+    remove_child(sa, cx, now, child, replaced.or(ours).unwrap_or(FailureKind::PeerDeleted));
     if cx.holds(child) {
         sa.queue.push_back(Task::Loaded { child }); // behind the answer
     }
@@ -132,7 +136,14 @@ fn delete_by_peer(sa: &mut IkeSa, cx: &mut Context, now: Instant, child: SaId) -
         remote.set_port(connection.remote_port);
         cx.effects.push(Effect::Trap { connection: connection.name.clone(), child: name, local, remote });
     }
-    spi_in.filter(|_| !ours_too)
+    (!ours_too).then_some(spi_in)
+}
+
+/// Whether a Child SA is made anew whose lifetime ended before a successor was made, as after a long silence: who began has it
+/// made anew. Where the peer began that is its part, by its `close_action`.
+fn outlives(sa: &IkeSa, child: &str) -> bool {
+    let config = sa.connection.as_ref().and_then(|c| child::config_of(c, child));
+    config.is_some_and(|c| (c.close_action.starts() && sa.role == model::Role::Initiator) || c.start_action.starts())
 }
 
 /// Takes a Child SA down and tells.
@@ -203,12 +214,7 @@ pub(super) fn response(sa: &mut IkeSa, cx: &mut Context, now: Instant, task: Tas
         Task::DeleteIke { reason } => Verdict::End(reason),
         Task::DeleteChild { spi, reason } => {
             if let Some((child, name)) = sa.children.iter().find(|c| c.spi_in == spi).map(|c| (c.id, c.name.clone())) {
-                // Its lifetime ended before a successor was made, as after a long silence: who began has it made anew.
-                // Where the peer began that is its part, by its `close_action`.
-                let config = sa.connection.as_ref().and_then(|c| child::config_of(c, &name));
-                let wanted = config.is_some_and(|c| c.close_action.starts() && sa.role == model::Role::Initiator)
-                    || config.is_some_and(|c| c.start_action.starts());
-                if wanted && reason == FailureKind::Expired {
+                if reason == FailureKind::Expired && outlives(sa, &name) {
                     cx.effects.push(Effect::Remake { sa: sa.id, child: name });
                 }
                 remove_child(sa, cx, now, child, reason);

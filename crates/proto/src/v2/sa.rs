@@ -307,6 +307,22 @@ impl IkeSa {
         matches!(self.state, State::Deleting(..)) || self.asks_or_will_ask(|t| matches!(t, Task::DeleteIke { .. }))
     }
 
+    /// Why we delete it, now or when its turn comes.
+    pub fn asks_to_end(&self) -> Option<&FailureKind> {
+        self.pending.tasks().chain(&self.queue).find_map(|task| match task {
+            Task::DeleteIke { reason } => Some(reason),
+            _ => None,
+        })
+    }
+
+    /// Why we delete the Child SA that receives by this SPI, now or when its turn comes.
+    pub fn asks_to_end_child(&self, spi_in: u32) -> Option<&FailureKind> {
+        self.pending.tasks().chain(&self.queue).find_map(|task| match task {
+            Task::DeleteChild { spi, reason } if *spi == spi_in => Some(reason),
+            _ => None,
+        })
+    }
+
     /// Whether we delete this Child SA, now or when its turn comes.
     pub fn is_child_leaving(&self, child: &ChildSa) -> bool {
         child.state == model::ChildState::Deleting

@@ -1,0 +1,111 @@
+//! Deletes that cross each other, and those whose turn comes late (RFC 7296 sections 1.4.1, 2.3 and 2.25.2).
+
+use model::dataplane::PlaneEvent;
+use model::{FailureKind, IkeState};
+use proto::Selection;
+use sim::{Happened, NodeId, Sim, Site};
+use std::time::Duration;
+use wire::{ExchangeType, Header};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+fn site(name: &str) -> Site {
+    match name {
+        "a" => Site::new("a", "192.0.2.1").to("192.0.2.2"),
+        _ => Site::new("b", "192.0.2.2").to("192.0.2.1"),
+    }
+}
+
+fn tunnel(a: Site, b: Site) -> (Sim, NodeId, NodeId) {
+    let mut sim = Sim::new(31);
+    let (a, b) = (sim.add(a), sim.add(b));
+    sim.initiate_for_good(a, b).expect("it begins");
+    sim.run_until(10 * SECOND, |sim| sim.carries(a, b)).expect("a tunnel");
+    sim.settle(10 * SECOND);
+    (sim, a, b)
+}
+
+fn everything() -> Selection {
+    Selection::default()
+}
+
+fn child() -> Selection {
+    Selection { child: Some("net".to_string()), ..Selection::default() }
+}
+
+/// How many requests of this exchange a node has sent, with repetitions.
+fn requests(sim: &Sim, node: NodeId, exchange: ExchangeType) -> usize {
+    let sent = |e: &&sim::LogEntry| match &e.what {
+        Happened::Sent(d) => Header::parse(&d.bytes).is_ok_and(|h| h.exchange == exchange && !h.is_response()),
+        _ => false,
+    };
+    sim.happened(node).iter().filter(sent).count()
+}
+
+/// What an operator ends stays down, whatever `close_action` says of the peer's Delete that crosses ours.
+#[test]
+fn what_both_operators_end_stays_down() {
+    for (action, selection) in ["start", "trap"].into_iter().flat_map(|a| [(a, everything()), (a, child())]) {
+        let what = format!("{action} {selection:?}");
+        let line = format!("close_action = {action}");
+        let (mut sim, a, b) = tunnel(site("a").child(&line), site("b").child(&line));
+        sim.terminate(a, &selection);
+        sim.run_for(5 * MILLISECOND);
+        sim.terminate(b, &selection);
+        sim.run_for(60 * SECOND);
+        let left = usize::from(selection.child.is_some());
+        for node in [a, b] {
+            assert_eq!(sim.tombstones(node).len(), 1, "{what}");
+            assert_eq!(sim.failure(node).kind, FailureKind::Terminated, "{what}");
+            assert_eq!((sim.endpoint(node).sizes(), sim.plane(node).traps().count()), ((left, 0), 0), "{what}");
+            assert_eq!((sim.pairs(a, b), requests(&sim, node, ExchangeType::IKE_SA_INIT) <= 1), (0, true), "{what}");
+        }
+    }
+}
+
+/// A Delete that the peer sends by itself does what `close_action` says.
+#[test]
+fn what_one_end_deletes_the_other_may_bring_back() {
+    for selection in [everything(), child()] {
+        let (mut sim, a, b) = tunnel(site("a").child("close_action = start"), site("b"));
+        sim.terminate(b, &selection);
+        sim.run_for(60 * SECOND);
+        assert_eq!(sim.failure(a).kind, FailureKind::PeerDeleted);
+        assert_eq!(sim.pairs(a, b), 1, "{selection:?}");
+    }
+}
+
+/// The lifetime is over here while the peer's operator ends it: what the configuration wants to be there is begun again, as if
+/// the peer had only answered.
+#[test]
+fn an_ike_sa_that_expires_as_the_peer_ends_it_is_begun_again() {
+    let never = "childless = never";
+    let timed = site("a").connection(never).connection("rekey_time = 0s\nreauth_time = 60s\nrand_time = 0s");
+    let (mut sim, a, b) = tunnel(timed, site("b").connection(never));
+    // Without a Child SA nothing can be begun beside it.
+    sim.terminate(a, &child());
+    sim.settle(SECOND);
+    let deletes = |sim: &Sim| sim.snapshots(a).iter().any(|sa| sa.state == IkeState::Deleting);
+    sim.run_until(70 * SECOND, deletes).expect("its lifetime ends");
+    sim.terminate(b, &everything());
+    sim.run_for(SECOND);
+    assert_eq!(sim.failure(b).kind, FailureKind::Terminated);
+    assert_eq!(sim.failure(a).kind, FailureKind::Expired);
+    assert_eq!(sim.with(a, |endpoint, now| endpoint.next_attempts(now)).len(), 1);
+}
+
+/// The same for a Child SA: one pair comes back, made by the end that began the IKE SA.
+#[test]
+fn a_child_sa_that_expires_at_both_ends_comes_back_once() {
+    for action in ["start_action = start", "close_action = start"] {
+        let (mut sim, a, b) = tunnel(site("a").child(action), site("b"));
+        for node in [a, b] {
+            let child = sim.snapshots(node)[0].children[0].id;
+            sim.report(node, PlaneEvent::HardExpire { child });
+        }
+        sim.run_for(30 * SECOND);
+        assert!(sim.tombstones(a).iter().chain(&sim.tombstones(b)).all(|t| t.failure.kind == FailureKind::Expired));
+        assert_eq!(sim.pairs(a, b), 1, "{action}");
+    }
+}
