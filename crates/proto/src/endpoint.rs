@@ -305,7 +305,8 @@ impl Endpoint {
 
     // ---------------------------------------------------------------------------------------------------- operator
 
-    /// Ends SAs. Returns the IKE SAs that are affected; events tell when they are gone.
+    /// Ends SAs: the Child SAs that a selection names, else IKE SAs. Returns the IKE SAs that are affected; events tell when they
+    /// are gone.
     pub fn terminate(&mut self, now: Instant, selection: &Selection) -> Vec<SaId> {
         let by_child = selection.child.is_some() || selection.child_id.is_some();
         if selection.ike_id.is_none() && selection.child_id.is_none() {
@@ -325,7 +326,8 @@ impl Endpoint {
             let (cx, Some(sa)) = (&mut self.cx, self.sas.get_mut(id)) else { continue };
             let verdict = if sa.is_half_open() {
                 Verdict::End(FailureKind::Terminated)
-            } else if by_child && selection.ike.is_none() && selection.ike_id.is_none() {
+            } else if by_child {
+                // What names an IKE SA beside a Child SA says under which, as with `rekey`.
                 let all = sa.children().iter();
                 let chosen: Vec<SaId> = all.filter(|c| selects_child(selection, c.id, &c.name)).map(|c| c.id).collect();
                 for child in chosen {

@@ -1,7 +1,7 @@
 //! Deletes that cross each other, and those whose turn comes late (RFC 7296 sections 1.4.1, 2.3 and 2.25.2).
 
 use model::dataplane::PlaneEvent;
-use model::{FailureKind, IkeState};
+use model::{FailureKind, IkeState, SaId};
 use proto::Selection;
 use sim::{Happened, NodeId, Sim, Site};
 use std::time::Duration;
@@ -107,5 +107,27 @@ fn a_child_sa_that_expires_at_both_ends_comes_back_once() {
         sim.run_for(30 * SECOND);
         assert!(sim.tombstones(a).iter().chain(&sim.tombstones(b)).all(|t| t.failure.kind == FailureKind::Expired));
         assert_eq!(sim.pairs(a, b), 1, "{action}");
+    }
+}
+
+/// Beside a Child SA the name or the number of an IKE SA only says under which one: that stays.
+#[test]
+fn an_ike_sa_named_beside_a_child_sa_is_a_filter() {
+    let named = |ike: Option<&str>, ike_id| Selection { ike: ike.map(str::to_string), ike_id, ..child() };
+    for (version, which) in [1, 2].into_iter().flat_map(|version| (0..3).map(move |which| (version, which))) {
+        let site = |name| site(name).connection(&format!("version = {version}"));
+        let (mut sim, a, b) = tunnel(site("a"), site("b"));
+        let (ike, net) = (sim.snapshots(a)[0].id, sim.snapshots(a)[0].children[0].id);
+        assert!(sim.terminate(a, &named(Some("other"), None)).is_empty());
+        assert!(sim.terminate(a, &named(None, Some(SaId(ike.0 + 100)))).is_empty());
+        assert!(sim.carries(a, b));
+        let selection = match which {
+            0 => named(Some("gw"), None),
+            1 => named(None, Some(ike)),
+            _ => Selection { child: None, child_id: Some(net), ..named(Some("gw"), Some(ike)) },
+        };
+        assert_eq!(sim.terminate(a, &selection), [ike], "IKEv{version} {selection:?}");
+        sim.run_for(SECOND);
+        assert_eq!((sim.pairs(a, b), sim.endpoint(a).sizes(), sim.endpoint(b).sizes()), (0, (1, 0), (1, 0)));
     }
 }
