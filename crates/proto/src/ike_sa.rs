@@ -282,11 +282,11 @@ impl IkeSa {
         match self {
             Self::V1(sa) => v1::delete_child(sa, cx, now, child, reason),
             Self::V2(sa) => {
-                let Some(spi) = sa.children.iter().find(|c| c.id == child).map(|c| c.spi_in) else { return };
-                sa.enqueue(cx, now, Task::DeleteChild { spi, reason: reason.clone() });
                 if force {
-                    v2::remove_child(sa, cx, now, child, reason);
+                    return v2::force_child(sa, cx, now, child, reason);
                 }
+                let Some(spi) = sa.children.iter().find(|c| c.id == child).map(|c| c.spi_in) else { return };
+                sa.enqueue(cx, now, Task::DeleteChild { spi, reason });
             }
         }
     }

@@ -131,3 +131,38 @@ fn an_ike_sa_named_beside_a_child_sa_is_a_filter() {
         assert_eq!((sim.pairs(a, b), sim.endpoint(a).sizes(), sim.endpoint(b).sizes()), (0, (1, 0), (1, 0)));
     }
 }
+
+/// `--force` takes the Child SA down at once, and the peer hears of it when there is room for another request (RFC 7296 section
+/// 2.3).
+#[test]
+fn a_child_sa_that_ends_by_force_ends_at_the_peer_too() {
+    let forced = Selection { force: true, ..child() };
+    for (what, ike) in [("nothing is asked", None), ("a successor is asked for", Some(false)), ("rekeying", Some(true))]
+    {
+        let (mut sim, a, b) = tunnel(site("a"), site("b"));
+        let asked = Selection { child: ike.filter(|ike| !ike).map(|_| "net".to_string()), ..Selection::default() };
+        if ike.is_some() {
+            assert_eq!(sim.with(a, |endpoint, now| endpoint.rekey(now, &asked)), 1);
+            sim.run_for(5 * MILLISECOND);
+        }
+        sim.terminate(a, &forced);
+        assert_eq!((sim.plane(a).sending().is_some(), sim.failure(a).kind), (false, FailureKind::Terminated), "{what}");
+        sim.run_for(20 * SECOND);
+        for node in [a, b] {
+            assert_eq!((sim.plane(node).installed().count(), sim.endpoint(node).sizes()), (0, (1, 0)), "{what}");
+        }
+        assert!(sim.snapshots(a)[0].tasks_queued.is_empty() && sim.snapshots(a)[0].tasks_active.is_empty(), "{what}");
+    }
+}
+
+/// What we have only begun to delete is not deleted twice.
+#[test]
+fn force_after_a_delete_sends_no_second_one() {
+    let (mut sim, a, b) = tunnel(site("a"), site("b"));
+    let before = requests(&sim, a, ExchangeType::INFORMATIONAL);
+    sim.terminate(a, &child());
+    sim.terminate(a, &Selection { force: true, ..child() });
+    sim.run_for(SECOND);
+    assert_eq!(requests(&sim, a, ExchangeType::INFORMATIONAL), before + 1);
+    assert_eq!((sim.plane(a).installed().count(), sim.plane(b).installed().count()), (0, 0));
+}

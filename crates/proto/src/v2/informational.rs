@@ -163,6 +163,21 @@ pub(crate) fn remove_child(sa: &mut IkeSa, cx: &mut Context, now: Instant, child
     cx.event(Event::Ended(Box::new(tombstone)));
 }
 
+/// Takes a Child SA down at once, and tells the peer when there is room for that (RFC 7296 sections 1.4.1 and 2.3).
+pub(crate) fn force_child(sa: &mut IkeSa, cx: &mut Context, now: Instant, child: SaId, reason: FailureKind) {
+    let Some(found) = sa.children.iter().find(|c| c.id == child) else { return };
+    let (spi, installed) = (found.spi_in, found.is_installed());
+    let is_own = |task: &Task| matches!(task, Task::DeleteChild { spi: of, .. } if *of == spi);
+    let asked = sa.pending.tasks().any(is_own);
+    // What is asked for just now the peer may have before we hear of it; it has never heard of what only waits.
+    let known = installed || sa.pending.tasks().any(|task| *task == Task::CreateChild { child });
+    sa.queue.retain(|task| !is_own(task));
+    if known && !asked {
+        sa.enqueue(cx, now, Task::DeleteGone { child, spi });
+    }
+    remove_child(sa, cx, now, child, reason);
+}
+
 /// Sends a queued request.
 pub(super) fn start(sa: &mut IkeSa, cx: &mut Context, now: Instant, task: Task) {
     let mut chain = ChainBuilder::new();
@@ -186,6 +201,7 @@ pub(super) fn start(sa: &mut IkeSa, cx: &mut Context, now: Instant, task: Task) 
             }
             chain.delete(ProtocolId::ESP, &[spi.to_be_bytes()]);
         }
+        Task::DeleteGone { spi, .. } => _ = chain.delete(ProtocolId::ESP, &[spi.to_be_bytes()]),
         Task::DeleteIke { .. } => {
             chain.delete_ike();
             sa.become_deleting(cx);
@@ -221,6 +237,7 @@ pub(super) fn response(sa: &mut IkeSa, cx: &mut Context, now: Instant, task: Tas
             }
             Verdict::Keep
         }
+        Task::DeleteGone { .. } => Verdict::Keep,
         Task::Loaded { child } => {
             match sa.children.iter().any(|c| c.id == child && c.goes_soon) {
                 true => cx.timers.set(sa.id, Reason::ChildLifetime(child), now),

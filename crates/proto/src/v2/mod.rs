@@ -61,7 +61,7 @@ pub(crate) use crash::{Claim, TokenMaker, answer_unknown, claim, either_known};
 pub(crate) use create_child_sa::{child_lifetime, further_child, only_for, triggered_by};
 pub(crate) use exchange::{Path, Task, Verdict};
 pub(crate) use ike_sa_init::{FirstMessage, Response, Wish, initiate, notify_only, puzzle_solved, respond, response};
-pub(crate) use informational::remove_child;
+pub(crate) use informational::force_child;
 pub use mobility::Movable;
 pub use puzzle::PuzzleJob;
 pub(crate) use puzzle::{Demand, Gate, Passage, admit};
