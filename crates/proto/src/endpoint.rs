@@ -334,11 +334,10 @@ impl Endpoint {
                     sa.delete_child(cx, now, child, FailureKind::Terminated, selection.force);
                 }
                 Verdict::Keep
+            } else if selection.force {
+                sa.delete_by_force(cx, now, FailureKind::Terminated)
             } else {
-                match sa.delete(cx, now, FailureKind::Terminated) {
-                    Verdict::Keep if selection.force => Verdict::End(FailureKind::Terminated),
-                    verdict => verdict,
-                }
+                sa.delete(cx, now, FailureKind::Terminated)
             };
             self.conclude(now, *id, verdict);
             self.bury_orphan(now, *id);
@@ -537,7 +536,10 @@ impl Endpoint {
         let (cx, Some(sa)) = (&mut self.cx, self.sas.get_mut(&id)) else { return };
         let verdict = match reason {
             Reason::Retransmit => sa.retransmit(cx, now),
-            Reason::HalfOpen if sa.is_closed() => return self.forget(id),
+            Reason::HalfOpen if sa.is_closed() => {
+                sa.v2().into_iter().for_each(|sa| v2::send_farewell(sa, cx));
+                return self.forget(id);
+            }
             Reason::HalfOpen => sa.half_open_timeout(now),
             Reason::Liveness => sa.check_liveness(cx, now),
             Reason::Exchange(message_id) => {

@@ -166,3 +166,35 @@ fn force_after_a_delete_sends_no_second_one() {
     assert_eq!(requests(&sim, a, ExchangeType::INFORMATIONAL), before + 1);
     assert_eq!((sim.plane(a).installed().count(), sim.plane(b).installed().count()), (0, 0));
 }
+
+/// An IKE SA that ends by force while a request of ours is under way: the peer hears of it when it has answered, or when the time
+/// for that is over.
+#[test]
+fn an_ike_sa_that_ends_by_force_ends_at_the_peer_too() {
+    for (window, lost) in [(1, false), (1, true), (4, false)] {
+        let site = |name| site(name).connection("dpd_delay = 0s").settings(|s| s.window_size = window);
+        let (mut sim, a, b) = tunnel(site("a"), site("b"));
+        assert_eq!(sim.with(a, |endpoint, now| endpoint.rekey(now, &child())), 1);
+        let from_b = sim.address(b);
+        let mut first = lost;
+        sim.set_hook(Some(Box::new(move |_, datagram| {
+            if std::mem::take(&mut first) && datagram.from.ip() == from_b {
+                return Vec::new();
+            }
+            vec![(Duration::ZERO, datagram.clone())]
+        })));
+        sim.run_for(5 * MILLISECOND);
+        sim.terminate(a, &Selection { force: true, ..everything() });
+        assert_eq!((sim.endpoint(a).sizes(), sim.failure(a).kind), ((0, 0), FailureKind::Terminated));
+        assert_eq!(requests(&sim, a, ExchangeType::INFORMATIONAL), 0, "there is no room for it yet");
+        sim.run_for(if lost { 35 * SECOND } else { SECOND });
+        assert_eq!(requests(&sim, a, ExchangeType::INFORMATIONAL), 1, "window {window}, lost {lost}");
+        assert_eq!(
+            (sim.endpoint(b).sizes(), sim.plane(b).installed().count()),
+            ((0, 0), 0),
+            "window {window}, lost {lost}"
+        );
+        assert_eq!(sim.failure(b).kind, FailureKind::PeerDeleted);
+        assert_eq!(sim.dropped(a, model::DropReason::UnexpectedResponse), 0);
+    }
+}

@@ -14,8 +14,8 @@ use super::redirect::Gateway;
 use super::sa::{IkeSa, State};
 use super::window::fingerprint;
 use super::{
-    auth_puzzle, crash, create_child_sa, fetching, ike_auth, ike_sa_init, informational, rekey_ike_sa, unsettled,
-    window,
+    auth_puzzle, crash, create_child_sa, farewell, fetching, ike_auth, ike_sa_init, informational, rekey_ike_sa,
+    unsettled, window,
 };
 use crate::context::{Context, Counter};
 use crate::timers::Reason;
@@ -343,6 +343,9 @@ impl IkeSa {
     ) -> Verdict {
         let expected = self.pending.get(header.message_id).is_some_and(|p| p.exchange == header.exchange);
         if !expected && self.is_closed() && self.last_word.take_if(|id| *id == header.message_id).is_some() {
+            return Verdict::Keep;
+        }
+        if !expected && self.is_closed() && farewell::answered(self, cx, header.message_id) {
             return Verdict::Keep;
         }
         if !expected {

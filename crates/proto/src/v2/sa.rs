@@ -194,6 +194,8 @@ pub(crate) struct IkeSa {
     pub certified: Option<Vec<model::TrafficSelector>>,
     /// The message ID of a request of ours whose answer nobody needs.
     pub(super) last_word: Option<u32>,
+    /// What is still to be said when it is closed.
+    pub(super) farewell: Option<super::farewell::Farewell>,
     /// By this the peer proves that it has lost the IKE SA (RFC 6290).
     pub peer_token: Option<Secret>,
 }
@@ -260,6 +262,7 @@ impl IkeSa {
             got_senseless: false,
             certified: None,
             last_word: None,
+            farewell: None,
             peer_token: None,
         }
     }
