@@ -305,7 +305,8 @@ impl Endpoint {
 
     // ---------------------------------------------------------------------------------------------------- operator
 
-    /// Ends SAs. Returns the IKE SAs that are affected; events tell when they are gone.
+    /// Ends SAs: the Child SAs that a selection names, else IKE SAs. Returns the IKE SAs that are affected; events tell when they
+    /// are gone.
     pub fn terminate(&mut self, now: Instant, selection: &Selection) -> Vec<SaId> {
         let by_child = selection.child.is_some() || selection.child_id.is_some();
         if selection.ike_id.is_none() && selection.child_id.is_none() {
@@ -325,18 +326,18 @@ impl Endpoint {
             let (cx, Some(sa)) = (&mut self.cx, self.sas.get_mut(id)) else { continue };
             let verdict = if sa.is_half_open() {
                 Verdict::End(FailureKind::Terminated)
-            } else if by_child && selection.ike.is_none() && selection.ike_id.is_none() {
+            } else if by_child {
+                // What names an IKE SA beside a Child SA says under which, as with `rekey`.
                 let all = sa.children().iter();
                 let chosen: Vec<SaId> = all.filter(|c| selects_child(selection, c.id, &c.name)).map(|c| c.id).collect();
                 for child in chosen {
                     sa.delete_child(cx, now, child, FailureKind::Terminated, selection.force);
                 }
                 Verdict::Keep
+            } else if selection.force {
+                sa.delete_by_force(cx, now, FailureKind::Terminated)
             } else {
-                match sa.delete(cx, now, FailureKind::Terminated) {
-                    Verdict::Keep if selection.force => Verdict::End(FailureKind::Terminated),
-                    verdict => verdict,
-                }
+                sa.delete(cx, now, FailureKind::Terminated)
             };
             self.conclude(now, *id, verdict);
             self.bury_orphan(now, *id);
@@ -535,7 +536,10 @@ impl Endpoint {
         let (cx, Some(sa)) = (&mut self.cx, self.sas.get_mut(&id)) else { return };
         let verdict = match reason {
             Reason::Retransmit => sa.retransmit(cx, now),
-            Reason::HalfOpen if sa.is_closed() => return self.forget(id),
+            Reason::HalfOpen if sa.is_closed() => {
+                sa.v2().into_iter().for_each(|sa| v2::send_farewell(sa, cx));
+                return self.forget(id);
+            }
             Reason::HalfOpen => sa.half_open_timeout(now),
             Reason::Liveness => sa.check_liveness(cx, now),
             Reason::Exchange(message_id) => {

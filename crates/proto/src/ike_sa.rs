@@ -299,16 +299,28 @@ impl IkeSa {
         }
     }
 
+    /// Ends the SA here at once; the peer is told when there is room for that.
+    pub fn delete_by_force(&mut self, cx: &mut Context, now: Instant, reason: FailureKind) -> Verdict {
+        let verdict = self.delete(cx, now, reason.clone());
+        match self {
+            Self::V1(_) => verdict,
+            Self::V2(sa) => {
+                v2::prepare_farewell(sa, cx);
+                Verdict::End(reason)
+            }
+        }
+    }
+
     /// Ends a Child SA at both ends. With `force` it is gone here at once.
     pub fn delete_child(&mut self, cx: &mut Context, now: Instant, child: SaId, reason: FailureKind, force: bool) {
         match self {
             Self::V1(sa) => v1::delete_child(sa, cx, now, child, reason),
             Self::V2(sa) => {
-                let Some(spi) = sa.children.iter().find(|c| c.id == child).map(|c| c.spi_in) else { return };
-                sa.enqueue(cx, now, Task::DeleteChild { spi, reason: reason.clone() });
                 if force {
-                    v2::remove_child(sa, cx, now, child, reason);
+                    return v2::force_child(sa, cx, now, child, reason);
                 }
+                let Some(spi) = sa.children.iter().find(|c| c.id == child).map(|c| c.spi_in) else { return };
+                sa.enqueue(cx, now, Task::DeleteChild { spi, reason });
             }
         }
     }

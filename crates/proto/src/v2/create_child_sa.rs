@@ -423,6 +423,11 @@ fn replaced(
     lowest: &[u8],
 ) {
     let spi_of = |sa: &IkeSa, id: SaId| sa.children.iter().find(|c| c.id == id).map(|c| c.spi_in);
+    // An operator has ended the old one meanwhile, at once: what is in its place goes too.
+    let forced = sa.queue.iter().any(|t| matches!(t, Task::DeleteGone { child, .. } if *child == old));
+    if let Some(spi) = spi_of(sa, new).filter(|_| forced) {
+        sa.enqueue(cx, now, Task::DeleteChild { spi, reason: FailureKind::Terminated });
+    }
     // RFC 7296 section 2.8.1: the SA made with the lowest of the four nonces is closed by the end that made it, the old
     // one by the other.
     let (ours_to_delete, of_the_peer, by) = match crossing {

@@ -14,8 +14,8 @@ use super::redirect::Gateway;
 use super::sa::{IkeSa, State};
 use super::window::fingerprint;
 use super::{
-    auth_puzzle, crash, create_child_sa, fetching, ike_auth, ike_sa_init, informational, rekey_ike_sa, unsettled,
-    window,
+    auth_puzzle, crash, create_child_sa, farewell, fetching, ike_auth, ike_sa_init, informational, rekey_ike_sa,
+    unsettled, window,
 };
 use crate::context::{Context, Counter};
 use crate::timers::Reason;
@@ -79,6 +79,8 @@ pub(crate) enum Task {
     Redirect { to: Gateway },
     /// Delete a Child SA, whose inbound SPI this is.
     DeleteChild { spi: u32, reason: FailureKind },
+    /// Delete a Child SA that is gone here already, and received by this SPI.
+    DeleteGone { child: SaId, spi: u32 },
     /// Delete the IKE SA.
     DeleteIke { reason: FailureKind },
 }
@@ -86,7 +88,10 @@ pub(crate) enum Task {
 impl Task {
     /// Whether it makes, replaces or deletes a Child SA.
     pub fn is_of_child(&self) -> bool {
-        matches!(self, Self::CreateChild { .. } | Self::RekeyChild { .. } | Self::DeleteChild { .. })
+        matches!(
+            self,
+            Self::CreateChild { .. } | Self::RekeyChild { .. } | Self::DeleteChild { .. } | Self::DeleteGone { .. }
+        )
     }
 
     /// Whether nothing else is asked at the same time: what it changes is the IKE SA itself, or where it is.
@@ -108,7 +113,7 @@ impl Task {
             Self::CreateChild { .. } => "CHILD_CREATE",
             Self::RekeyChild { .. } => "CHILD_REKEY",
             Self::RekeyIke => "IKE_REKEY",
-            Self::DeleteChild { .. } => "CHILD_DELETE",
+            Self::DeleteChild { .. } | Self::DeleteGone { .. } => "CHILD_DELETE",
             Self::DeleteIke { .. } => "IKE_DELETE",
         }
     }
@@ -338,6 +343,9 @@ impl IkeSa {
     ) -> Verdict {
         let expected = self.pending.get(header.message_id).is_some_and(|p| p.exchange == header.exchange);
         if !expected && self.is_closed() && self.last_word.take_if(|id| *id == header.message_id).is_some() {
+            return Verdict::Keep;
+        }
+        if !expected && self.is_closed() && farewell::answered(self, cx, header.message_id) {
             return Verdict::Keep;
         }
         if !expected {
@@ -621,7 +629,14 @@ impl IkeSa {
             _ => None,
         };
         let creates = |task: &Task| matches!(task, Task::CreateChild { .. });
+        let same = |other: &Task| match (task, other) {
+            (Task::DeleteGone { child, .. }, Task::CreateChild { child: of } | Task::RekeyChild { child: of }) => {
+                child == of
+            }
+            _ => false,
+        };
         let beside = |other: &Task| match (child(task), child(other)) {
+            _ if same(other) => false,
             // What is asked for twice may be made once: the first answer tells whether the second is of use.
             (Some(ours), Some(theirs)) => {
                 ours.id != theirs.id && !(creates(task) && creates(other) && ours.name == theirs.name)

@@ -39,8 +39,9 @@ pub(super) fn request(
             ProtocolId::IKE => {
                 // RFC 7296 section 1.4.1: the answer to the Delete of an IKE SA is empty, and both ends forget it.
                 // Section 2.25.2: a rekeying of ours that is under way is forgotten; what the peer's made inherits.
-                let reason = sa.heir().map_or(FailureKind::PeerDeleted, |by| FailureKind::Replaced { by });
-                verdict = Verdict::End(reason);
+                // Where ours crosses it the reason is ours: the SA ends as if the peer had only answered.
+                let reason = sa.heir().map(|by| FailureKind::Replaced { by }).or_else(|| sa.asks_to_end().cloned());
+                verdict = Verdict::End(reason.unwrap_or(FailureKind::PeerDeleted));
             }
             ProtocolId::ESP => {
                 let (mut gone, mut unknown) = (Vec::new(), 0);
@@ -105,21 +106,24 @@ fn note_unknown(sa: &mut IkeSa, cx: &mut Context, spi: u32, number: usize) {
 
 /// The peer deletes a Child SA. Returns our inbound SPI.
 fn delete_by_peer(sa: &mut IkeSa, cx: &mut Context, now: Instant, child: SaId) -> Option<u32> {
-    let spi_in = sa.children.iter().find(|c| c.id == child).map(|c| c.spi_in);
-    // Section 1.4.1: if we deleted it at the same time, the SPI is not named in the answer.
-    let ours_too = sa.pending.tasks().any(|task| matches!(task, Task::DeleteChild { spi, .. } if Some(*spi) == spi_in));
-    let replaced_by = sa.children.iter().find(|c| c.id == child && c.state == ChildState::Rekeyed);
-    let replaced_by = replaced_by.map(|c| c.replaced_by.unwrap_or(sa.id));
-    let replaced = replaced_by.is_some();
-    let name = sa.children.iter().find(|c| c.id == child).map(|c| c.name.clone()).unwrap_or_default();
-    let config = sa.connection.as_ref().and_then(|c| child::config_of(c, &name));
-    let again = !replaced && config.is_some_and(|c| c.close_action.starts());
+    let found = sa.children.iter().find(|c| c.id == child)?;
+    let (spi_in, name) = (found.spi_in, found.name.clone());
+    let replaced_by = (found.state == ChildState::Rekeyed).then(|| found.replaced_by.unwrap_or(sa.id));
     // What we delete too is made anew, if at all, by the end that began the IKE SA: not by both.
-    let leaving = sa.children.iter().any(|c| c.id == child && sa.is_child_leaving(c));
-    let again = again && (sa.role == model::Role::Initiator || !leaving);
-    let trap = !replaced && config.is_some_and(|c| c.close_action.traps());
-    let reason = replaced_by.map_or(FailureKind::PeerDeleted, |by| FailureKind::Replaced { by });
-    remove_child(sa, cx, now, child, reason);
+    let turn = sa.role == model::Role::Initiator || !sa.is_child_leaving(found);
+    let ours = sa.asks_to_end_child(spi_in).cloned();
+    // Section 1.4.1: if we deleted it at the same time, the SPI is not named in the answer.
+    let ours_too = sa.pending.tasks().any(|task| matches!(task, Task::DeleteChild { spi, .. } if *spi == spi_in));
+    let config = sa.connection.as_ref().and_then(|c| child::config_of(c, &name));
+    let action = config.map(|c| c.close_action).filter(|_| replaced_by.is_none());
+    // Where ours crosses it, it ends for our reason, as if the peer had only answered: what an operator ends stays down.
+    let (again, trap) = match &ours {
+        None => (turn && action.is_some_and(|a| a.starts()), action.is_some_and(|a| a.traps())),
+        Some(FailureKind::Expired) => (replaced_by.is_none() && outlives(sa, &name), action.is_some_and(|a| a.traps())),
+        Some(_) => (false, false),
+    };
+    let replaced = replaced_by.map(|by| FailureKind::Replaced { by });
+    remove_child(sa, cx, now, child, replaced.or(ours).unwrap_or(FailureKind::PeerDeleted));
     if cx.holds(child) {
         sa.queue.push_back(Task::Loaded { child }); // behind the answer
     }
@@ -132,7 +136,14 @@ fn delete_by_peer(sa: &mut IkeSa, cx: &mut Context, now: Instant, child: SaId) -
         remote.set_port(connection.remote_port);
         cx.effects.push(Effect::Trap { connection: connection.name.clone(), child: name, local, remote });
     }
-    spi_in.filter(|_| !ours_too)
+    (!ours_too).then_some(spi_in)
+}
+
+/// Whether a Child SA is made anew whose lifetime ended before a successor was made, as after a long silence: who began has it
+/// made anew. Where the peer began that is its part, by its `close_action`.
+fn outlives(sa: &IkeSa, child: &str) -> bool {
+    let config = sa.connection.as_ref().and_then(|c| child::config_of(c, child));
+    config.is_some_and(|c| (c.close_action.starts() && sa.role == model::Role::Initiator) || c.start_action.starts())
 }
 
 /// Takes a Child SA down and tells.
@@ -151,6 +162,21 @@ pub(crate) fn remove_child(sa: &mut IkeSa, cx: &mut Context, now: Instant, child
         cx.event(Event::ChildDown(Box::new(snapshot)));
     }
     cx.event(Event::Ended(Box::new(tombstone)));
+}
+
+/// Takes a Child SA down at once, and tells the peer when there is room for that (RFC 7296 sections 1.4.1 and 2.3).
+pub(crate) fn force_child(sa: &mut IkeSa, cx: &mut Context, now: Instant, child: SaId, reason: FailureKind) {
+    let Some(found) = sa.children.iter().find(|c| c.id == child) else { return };
+    let (spi, installed) = (found.spi_in, found.is_installed());
+    let is_own = |task: &Task| matches!(task, Task::DeleteChild { spi: of, .. } if *of == spi);
+    let asked = sa.pending.tasks().any(is_own);
+    // What is asked for just now the peer may have before we hear of it; it has never heard of what only waits.
+    let known = installed || sa.pending.tasks().any(|task| *task == Task::CreateChild { child });
+    sa.queue.retain(|task| !is_own(task));
+    if known && !asked {
+        sa.enqueue(cx, now, Task::DeleteGone { child, spi });
+    }
+    remove_child(sa, cx, now, child, reason);
 }
 
 /// Sends a queued request.
@@ -176,6 +202,7 @@ pub(super) fn start(sa: &mut IkeSa, cx: &mut Context, now: Instant, task: Task) 
             }
             chain.delete(ProtocolId::ESP, &[spi.to_be_bytes()]);
         }
+        Task::DeleteGone { spi, .. } => _ = chain.delete(ProtocolId::ESP, &[spi.to_be_bytes()]),
         Task::DeleteIke { .. } => {
             chain.delete_ike();
             sa.become_deleting(cx);
@@ -204,18 +231,14 @@ pub(super) fn response(sa: &mut IkeSa, cx: &mut Context, now: Instant, task: Tas
         Task::DeleteIke { reason } => Verdict::End(reason),
         Task::DeleteChild { spi, reason } => {
             if let Some((child, name)) = sa.children.iter().find(|c| c.spi_in == spi).map(|c| (c.id, c.name.clone())) {
-                // Its lifetime ended before a successor was made, as after a long silence: who began has it made anew.
-                // Where the peer began that is its part, by its `close_action`.
-                let config = sa.connection.as_ref().and_then(|c| child::config_of(c, &name));
-                let wanted = config.is_some_and(|c| c.close_action.starts() && sa.role == model::Role::Initiator)
-                    || config.is_some_and(|c| c.start_action.starts());
-                if wanted && reason == FailureKind::Expired {
+                if reason == FailureKind::Expired && outlives(sa, &name) {
                     cx.effects.push(Effect::Remake { sa: sa.id, child: name });
                 }
                 remove_child(sa, cx, now, child, reason);
             }
             Verdict::Keep
         }
+        Task::DeleteGone { .. } => Verdict::Keep,
         Task::Loaded { child } => {
             match sa.children.iter().any(|c| c.id == child && c.goes_soon) {
                 true => cx.timers.set(sa.id, Reason::ChildLifetime(child), now),

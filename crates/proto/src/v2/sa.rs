@@ -196,6 +196,8 @@ pub(crate) struct IkeSa {
     pub certified: Option<Vec<model::TrafficSelector>>,
     /// The message ID of a request of ours whose answer nobody needs.
     pub(super) last_word: Option<u32>,
+    /// What is still to be said when it is closed.
+    pub(super) farewell: Option<super::farewell::Farewell>,
     /// By this the peer proves that it has lost the IKE SA (RFC 6290).
     pub peer_token: Option<Secret>,
 }
@@ -263,6 +265,7 @@ impl IkeSa {
             got_senseless: false,
             certified: None,
             last_word: None,
+            farewell: None,
             peer_token: None,
         }
     }
@@ -308,6 +311,22 @@ impl IkeSa {
     /// Whether we delete it, now or when its turn comes.
     pub fn is_leaving(&self) -> bool {
         matches!(self.state, State::Deleting(..)) || self.asks_or_will_ask(|t| matches!(t, Task::DeleteIke { .. }))
+    }
+
+    /// Why we delete it, now or when its turn comes.
+    pub fn asks_to_end(&self) -> Option<&FailureKind> {
+        self.pending.tasks().chain(&self.queue).find_map(|task| match task {
+            Task::DeleteIke { reason } => Some(reason),
+            _ => None,
+        })
+    }
+
+    /// Why we delete the Child SA that receives by this SPI, now or when its turn comes.
+    pub fn asks_to_end_child(&self, spi_in: u32) -> Option<&FailureKind> {
+        self.pending.tasks().chain(&self.queue).find_map(|task| match task {
+            Task::DeleteChild { spi, reason } if *spi == spi_in => Some(reason),
+            _ => None,
+        })
     }
 
     /// Whether we delete this Child SA, now or when its turn comes.

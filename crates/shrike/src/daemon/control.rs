@@ -416,7 +416,7 @@ impl Client {
         if !names_any(&selection) {
             return Some(schema::refusal("name what to terminate: --ike, --child, --ike-id or --child-id"));
         }
-        let children = selection.ike.is_none() && selection.ike_id.is_none();
+        let children = selection.child.is_some() || selection.child_id.is_some();
         let affected = core.endpoint.terminate(now, &selection);
         if affected.is_empty() {
             return Some(schema::refusal("no matching SAs to terminate found"));
