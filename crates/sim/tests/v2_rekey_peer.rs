@@ -2,7 +2,7 @@
 //! sections 1.3, 2.21.3 and 2.25).
 
 use model::dataplane::PlaneEvent;
-use model::{ChildState, Event, IkeState, ProposalProtocol, Role, TrafficSelector};
+use model::{ChildState, Event, FailureKind, IkeState, ProposalProtocol, Role, TrafficSelector};
 use proto::Selection;
 use sim::{Datagram, NodeId, Opened, Peer, Sim, Site};
 use std::net::SocketAddr;
@@ -530,6 +530,38 @@ fn what_is_sent_waits_while_a_peer_that_forgets_at_once_replaces_a_child_sa() {
     assert!(delete(&mut scene, old.to_be_bytes()).is_empty());
     assert_eq!(sends_by(&scene), Some([2; 4]));
     one_is_left(&mut scene);
+}
+
+/// Both ends replace the Child SA at once, and the peer, which has both answers, deletes what goes before its own answer is here:
+/// it was replaced, and is not lost.
+#[test]
+fn what_the_peer_deletes_of_a_crossing_before_its_answer_is_here() {
+    for deletes_old in [true, false] {
+        let mut scene = Scene::with(true, Site::new("b", "192.0.2.2").child("close_action = start"));
+        let request = scene.rekey(true);
+        let old = scene.peer.esp_spi;
+        assert!(scene.ask(child_with([1; 4], Some(old), "aes128gcm16", PEER_TS, OUR_TS)).has(PayloadType::NONCE));
+        let mut delete = ChainBuilder::new();
+        delete.delete(ProtocolId::ESP, &[if deletes_old { old.to_be_bytes() } else { [1; 4] }]);
+        let bytes = scene.peer.protected_chain(ExchangeType::INFORMATIONAL, scene.next, false, delete);
+        let sent = scene.give(bytes);
+        assert_eq!(sent.len(), 1, "an answer, and no Child SA is asked for anew");
+        assert!(scene.open(&sent)[0].has(PayloadType::DELETE));
+        assert!(matches!(scene.sim.failure(scene.node).kind, FailureKind::Replaced { .. }));
+        let plane = scene.sim.plane(scene.node);
+        assert_eq!((plane.installed().count(), plane.retired()), (1, 1), "what is on its way is received");
+        let mut sent = scene.answer(&request, child_with([2; 4], None, "aes128gcm16", OUR_TS, PEER_TS));
+        for _ in 0..3 {
+            while let Some(request) = sent.pop() {
+                sent.extend(scene.answer(&request, ChainBuilder::new()));
+            }
+            scene.sim.run_for(100 * MS);
+            let later = scene.sent();
+            sent = scene.open(&later);
+        }
+        let plane = scene.sim.plane(scene.node);
+        assert!((1..=2).contains(&plane.installed().count()) && plane.violations.is_empty());
+    }
 }
 
 /// The inbound SPIs of the endpoint, by the peer's.

@@ -108,7 +108,8 @@ fn note_unknown(sa: &mut IkeSa, cx: &mut Context, spi: u32, number: usize) {
 fn delete_by_peer(sa: &mut IkeSa, cx: &mut Context, now: Instant, child: SaId) -> Option<u32> {
     let found = sa.children.iter().find(|c| c.id == child)?;
     let (spi_in, name) = (found.spi_in, found.name.clone());
-    let replaced_by = (found.state == ChildState::Rekeyed).then(|| found.replaced_by.unwrap_or(sa.id));
+    let rekeyed = (found.state == ChildState::Rekeyed).then(|| found.replaced_by.unwrap_or(sa.id));
+    let replaced_by = rekeyed.or_else(|| sa.pending.crossed(child));
     // What we delete too is made anew, if at all, by the end that began the IKE SA: not by both.
     let turn = sa.role == model::Role::Initiator || !sa.is_child_leaving(found);
     let ours = sa.asks_to_end_child(spi_in).cloned();
@@ -123,6 +124,9 @@ fn delete_by_peer(sa: &mut IkeSa, cx: &mut Context, now: Instant, child: SaId) -
         Some(_) => (false, false),
     };
     let replaced = replaced_by.map(|by| FailureKind::Replaced { by });
+    if let Some(child) = sa.children.iter_mut().find(|c| c.id == child) {
+        child.replaced_by = child.replaced_by.or(replaced_by);
+    }
     remove_child(sa, cx, now, child, replaced.or(ours).unwrap_or(FailureKind::PeerDeleted));
     if cx.holds(child) {
         sa.queue.push_back(Task::Loaded { child }); // behind the answer

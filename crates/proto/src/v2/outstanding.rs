@@ -3,7 +3,7 @@
 //! RFC 7296 section 2.3: one at a time, until the peer says with SET_WINDOW_SIZE that it takes more. Answers come in any
 //! order. What changes the IKE SA itself is asked alone: everything before it is answered then, and nothing follows it.
 
-use super::create_child_sa::{Creating, What};
+use super::create_child_sa::{Creating, Crossing, What};
 use super::exchange::{Pending, Task};
 use model::{Instant, SaId};
 use std::collections::BTreeMap;
@@ -93,6 +93,18 @@ impl Outstanding {
     pub fn rekeying(&mut self, child: SaId) -> Option<&mut What> {
         let of_child = |request: &&mut Pending| request.task == Task::RekeyChild { child };
         Some(&mut self.iter_mut().find(of_child)?.creating.as_mut()?.what)
+    }
+
+    /// What takes the place of a Child SA that both ends replace at once, if the peer, which has all nonces, deletes it before we
+    /// have its answer (RFC 7296 section 2.8.1): the old one, or the one that it made.
+    pub fn crossed(&self, child: SaId) -> Option<SaId> {
+        self.iter().find_map(|request| match (&request.task, &request.creating.as_deref()?.what) {
+            (Task::RekeyChild { child: old }, What::Rekeyed { new, crossing: Some(Crossing { made, .. }), .. }) => {
+                let of_old = (*old == child).then_some(*made);
+                of_old.or_else(|| (*made == child).then_some(new.id))
+            }
+            _ => None,
+        })
     }
 
     /// What our request to replace the IKE SA is to become.
