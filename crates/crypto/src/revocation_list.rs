@@ -33,6 +33,7 @@ pub struct RevocationList {
     content: Content,
     /// The distinguished name in DER without the outermost tag and length.
     issuer: Vec<u8>,
+    this_update: Duration,
     next_update: Option<Duration>,
     /// Its number, big-endian without leading zeros.
     number: Option<Vec<u8>>,
@@ -121,6 +122,7 @@ impl RevocationList {
                 None => complete()?,
             },
             issuer: issuer.value().to_vec(),
+            this_update: list.this_update.to_unix_duration(),
             next_update: list.next_update.map(|time| time.to_unix_duration()),
             number: extension(extensions).map(|CrlNumber(n)| number(n.as_bytes())),
             delta_uris: extension(extensions).map(|FreshestCrl(points)| list_uris(&points)).unwrap_or_default(),
@@ -141,6 +143,26 @@ impl RevocationList {
     /// When the next one comes, at the latest, since the Unix epoch: then this one is out of date.
     pub fn next_update(&self) -> Option<Duration> {
         self.next_update
+    }
+
+    /// Whether it was made before `other`, a list of the same authority (RFC 5280 section 5.2.3).
+    pub fn is_older_than(&self, other: &Self) -> bool {
+        match (&self.number, &other.number) {
+            (Some(own), Some(its)) if own != its => is_less(own, its),
+            _ => self.this_update < other.this_update,
+        }
+    }
+
+    /// Whether the key of this certificate signed it. That it may sign lists is another question.
+    pub fn is_signed_by(&self, authority: &Certificate) -> bool {
+        let signed = || {
+            let list = CertificateList::<Rfc5280>::from_der(&self.der).ok()?;
+            let scheme = Scheme::from_algorithm_identifier(&list.signature_algorithm.to_der().ok()?)?;
+            let key = authority.public_key().filter(|key| scheme.fits(key.kind()))?;
+            Some(key.verify(scheme, &list.tbs_cert_list.to_der().ok()?, list.signature.as_bytes()?))
+        };
+        let named = Any::from_der(authority.subject()).is_ok_and(|name| name.value() == self.issuer());
+        named && signed() == Some(true)
     }
 
     /// Whether it only says what has changed since a complete list.

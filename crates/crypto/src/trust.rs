@@ -150,7 +150,7 @@ pub fn verify<'a>(
         return Ok(Vec::new());
     }
     let (roots, between): (Vec<&Certificate>, Vec<&Certificate>) =
-        trust.authorities.iter().partition(|c| c.is_self_issued());
+        trust.authorities.iter().filter(|c| c.is_authority()).partition(|c| c.is_self_issued());
     let ders: Vec<(CertificateDer<'_>, &Certificate)> =
         roots.into_iter().map(|c| (CertificateDer::from(c.der()), c)).collect();
     let anchors: Vec<(TrustAnchor<'_>, &Certificate)> =
@@ -191,14 +191,22 @@ pub fn verify<'a>(
     for intermediate in path.intermediate_certificates() {
         found.push(Certificate::from_der(&intermediate.der()).map_err(|e| Untrusted::Invalid(e.0))?);
     }
-    if let Some((_, root)) = anchors.iter().find(|(anchor, _)| anchor == path.anchor()) {
-        // webpki takes anchors for valid at all times, and does not look at how long a path they allow.
+    // webpki takes anchors for valid at all times, and does not look at how long a path they allow. One that was renewed with
+    // the same key has the same anchor: any of them that fits will do.
+    let fits = |root: &Certificate| {
         within_validity(root, now)?;
-        if let Some(limit) = root.path_len().filter(|limit| found.len() > usize::from(*limit)) {
-            let reason = format!("{} authorities between it and the last one, which allows {limit}", found.len());
-            return Err(Untrusted::Invalid(reason));
+        match root.path_len().filter(|limit| found.len() > usize::from(*limit)) {
+            Some(limit) => Err(Untrusted::Invalid(format!(
+                "{} authorities between it and the last one, which allows {limit}",
+                found.len()
+            ))),
+            None => Ok(()),
         }
-        found.push((*root).clone());
+    };
+    let equal = || anchors.iter().filter(|(anchor, _)| anchor == path.anchor()).map(|(_, root)| *root);
+    if let Some(root) = equal().find(|root| fits(root).is_ok()).or_else(|| equal().next()) {
+        fits(root)?;
+        found.push(root.clone());
     }
     let delta = trust.revocation_lists.iter().filter(|list| list.is_delta());
     for list in delta {

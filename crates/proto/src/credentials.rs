@@ -178,7 +178,8 @@ impl Credentials {
         self.places.values().map(|(certificate, places)| (certificate.subject(), places.lists.as_slice())).collect()
     }
 
-    /// Adds a revocation list, or replaces the one of the same authority. A delta list stays beside a complete one.
+    /// Adds a revocation list, or replaces the one of the same authority, unless that is newer, or is known to be the
+    /// authority's and this one is not (RFC 5280 section 6.3.3). A delta list stays beside a complete one.
     pub fn add_revocation_list(&mut self, list: RevocationList) {
         self.add_list(List { list, fetched: false });
     }
@@ -190,6 +191,16 @@ impl Credentials {
 
     fn add_list(&mut self, new: List) {
         let same = |old: &List| old.list.issuer() == new.list.issuer() && old.list.is_delta() == new.list.is_delta();
+        let proven = |list: &RevocationList| self.authorities.iter().any(|authority| list.is_signed_by(authority));
+        // Whoever gives out lists may give out an older one, or one of his own in another authority's name.
+        let stays = |old: &List| match (proven(&old.list), proven(&new.list)) {
+            (true, false) => true,
+            (false, true) => false,
+            _ => new.list.is_older_than(&old.list),
+        };
+        if self.revocation_lists.iter().any(|old| same(old) && stays(old)) {
+            return;
+        }
         self.revocation_lists.retain(|old| !same(old));
         self.revocation_lists.push(new);
     }

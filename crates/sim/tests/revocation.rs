@@ -58,6 +58,10 @@ impl Authority {
     }
 
     fn list(&self, revoked: &[u64]) -> RevocationList {
+        self.numbered(1, revoked)
+    }
+
+    fn numbered(&self, number: u64, revoked: &[u64]) -> RevocationList {
         let revoked = revoked.iter().map(|serial| RevokedCertParams {
             serial_number: SerialNumber::from(*serial),
             revocation_time: date_time_ymd(2027, 5, 1),
@@ -67,7 +71,7 @@ impl Authority {
         let params = CertificateRevocationListParams {
             this_update: date_time_ymd(2027, 5, 1),
             next_update: date_time_ymd(2027, 9, 1),
-            crl_number: SerialNumber::from(1u64),
+            crl_number: SerialNumber::from(number),
             issuing_distribution_point: None,
             revoked_certs: revoked.collect(),
             key_identifier_method: KeyIdMethod::Sha256,
@@ -99,6 +103,31 @@ fn ends(version: &str, revocation: &str, authority: &Authority) -> (Sim, NodeId,
     };
     let (a, b) = (add("a", "192.0.2.1", "192.0.2.2", 3), add("b", "192.0.2.2", "192.0.2.1", 4));
     (sim, a, b)
+}
+
+/// Whoever gives out lists may give out an older one, or one of his own in another authority's name.
+#[test]
+fn a_list_gives_way_to_a_newer_one_of_its_authority_only() {
+    let (authority, namesake) = (Authority::new(), Authority::new());
+    let mut sim = Sim::new(1);
+    let node = sim.add(Site::new("a", "192.0.2.1").text("connections { gw { children { net { } } } }"));
+    sim.with(node, |endpoint, _| {
+        let credentials = endpoint.credentials_mut();
+        let add = |credentials: &mut proto::Credentials, list: RevocationList| {
+            let der = list.der().to_vec();
+            credentials.add_revocation_list(list);
+            let held: Vec<&[u8]> = credentials.revocation_lists().map(RevocationList::der).collect();
+            assert_eq!(held.len(), 1);
+            held[0] == der
+        };
+        assert!(add(credentials, namesake.numbered(9, &[])), "nobody is known who could have signed it");
+        credentials.add_authority(authority.certificate.clone());
+        assert!(add(credentials, authority.numbered(5, &[4])));
+        assert!(!add(credentials, namesake.numbered(10, &[])), "it is not the authority's");
+        assert!(!add(credentials, authority.numbered(4, &[])), "it is older");
+        assert!(add(credentials, authority.numbered(5, &[3, 4])) && add(credentials, authority.numbered(256, &[])));
+        assert!(!add(credentials, authority.numbered(255, &[])));
+    });
 }
 
 #[test]

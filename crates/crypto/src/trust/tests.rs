@@ -130,6 +130,37 @@ fn an_authority_that_has_expired_ends_no_path() {
     assert!(matches!(verify(&trust, &end, &[], Revocation::Relaxed, NOW), Err(Untrusted::Expired { .. })));
 }
 
+/// The old certificate of an authority and its new one have the same name and key.
+#[test]
+fn an_authority_that_was_renewed_with_its_key_is_valid_by_either_certificate() {
+    let key = KeyPair::generate().unwrap();
+    let (mut old, mut new) = (authority("root"), authority("root"));
+    (old.not_after, new.not_before) = (date_time_ymd(2026, 3, 1), date_time_ymd(2026, 2, 1));
+    new.serial_number = Some(SerialNumber::from(2u64));
+    let read = |params: &CertificateParams| Certificate::from_der(params.self_signed(&key).unwrap().der()).unwrap();
+    let (first, second) = (read(&old), read(&new));
+    let end = params("end", 2).signed_by(&KeyPair::generate().unwrap(), &Issuer::new(old, &key)).unwrap();
+    let end = Certificate::from_der(end.der()).unwrap();
+    for authorities in [vec![&first, &second], vec![&second, &first]] {
+        let trust = Trust { authorities, ..Trust::default() };
+        assert_eq!(verify(&trust, &end, &[], Revocation::Relaxed, NOW), Ok(vec![second.clone()]));
+        let january = Duration::from_secs(1_767_500_000);
+        assert_eq!(verify(&trust, &end, &[], Revocation::Relaxed, january), Ok(vec![first.clone()]));
+    }
+}
+
+/// RFC 5280 section 4.2.1.9: not even one that was put among the authorities.
+#[test]
+fn what_says_nothing_of_being_an_authority_ends_no_path() {
+    let key = KeyPair::generate().unwrap();
+    let end = params("end", 1);
+    let own = Certificate::from_der(end.clone().self_signed(&key).unwrap().der()).unwrap();
+    let below = params("anybody", 2).signed_by(&KeyPair::generate().unwrap(), &Issuer::new(end, key)).unwrap();
+    let below = Certificate::from_der(below.der()).unwrap();
+    let trust = Trust { authorities: vec![&own], ..Trust::default() };
+    assert_eq!(verify(&trust, &below, &[], Revocation::Relaxed, NOW), Err(Untrusted::UnknownIssuer));
+}
+
 #[test]
 fn an_authority_limits_the_length_of_its_paths() {
     let limited = |limit: u8| {

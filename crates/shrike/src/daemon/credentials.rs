@@ -85,6 +85,9 @@ fn files(directory: &Path) -> Vec<PathBuf> {
     found
 }
 
+/// Of a certificate that is to be an authority's.
+pub const NO_AUTHORITY: &str = "it is no certificate of an authority (basicConstraints, RFC 5280 section 4.2.1.9)";
+
 /// What is done with each file of a directory.
 type Take<'a> = &'a mut dyn FnMut(&Path, &[u8]) -> Result<(), String>;
 
@@ -101,7 +104,12 @@ pub fn read_all(directory: &Path, passphrases: &[KeyPassphrase]) -> Found {
     let (mut certificates, mut authorities) = (Vec::new(), Vec::new());
     for (name, list) in [("x509", &mut certificates), ("x509ca", &mut authorities)] {
         each(name, &mut |_, octets| {
-            list.push(Certificate::parse(octets).map_err(|e| e.to_string())?);
+            let certificate = Certificate::parse(octets).map_err(|e| e.to_string())?;
+            // RFC 5280 section 4.2.1.9: else whoever has its key could be anybody.
+            if name == "x509ca" && !certificate.is_authority() {
+                return Err(NO_AUTHORITY.into());
+            }
+            list.push(certificate);
             Ok(())
         });
     }
@@ -277,8 +285,7 @@ pub fn resolve_authority(authority: &mut Authority, directory: &Path) -> Result<
     let octets = octets.map_err(|why| fault(name, why))?;
     let certificate = Certificate::parse(&octets).map_err(|why| fault(None, why.to_string()))?;
     if !certificate.is_authority() {
-        let why = "it is no certificate of an authority (basicConstraints, RFC 5280 section 4.2.1.9)";
-        return Err(fault(None, why.to_string()));
+        return Err(fault(None, NO_AUTHORITY.to_string()));
     }
     authority.cacert = CertificateSource::Der(certificate.der().to_vec());
     Ok(())
@@ -308,6 +315,7 @@ mod tests {
         write("x509/moon.pem", &fake_pki("moon.pem"));
         write("x509/broken.pem", b"-----BEGIN CERTIFICATE-----\nMAMC\n-----END CERTIFICATE-----\n");
         write("x509ca/root.pem", &fake_pki("root.pem"));
+        write("x509ca/sun.pem", &fake_pki("sun.pem"));
         write("private/moon.pem", &fake_pki("moon.key.pem"));
         write("rsa/locked.pem", &fake("rsa-pkcs8-encrypted.pem"));
         write("rsa/unknown.pem", &fake("rsa-rfc1421-encrypted.pem"));
@@ -341,10 +349,11 @@ mod tests {
         assert_eq!(gw.remote.cacerts[0].der(), Some(Certificate::parse(&fake_pki("root.pem")).unwrap().der()));
         assert_eq!(named.cacert.der(), Some(Certificate::parse(&fake_pki("root.pem")).unwrap().der()));
         assert!(none.starts_with("c:1 (authorities.root): it is no certificate of an authority"), "{none}");
-        assert_eq!(refused.len(), 2, "{refused:?}");
+        assert_eq!(refused.len(), 3, "{refused:?}");
         let told = |n: usize, file: &str, why: &str| refused[n].0.ends_with(file) && refused[n].1.starts_with(why);
         assert!(told(0, "broken.pem", "it is no X.509 certificate"), "{refused:?}");
-        assert!(told(1, "unknown.pem", "it is encrypted: add secrets"), "{refused:?}");
+        assert!(told(1, "x509ca/sun.pem", "it is no certificate of an authority"), "{refused:?}");
+        assert!(told(2, "unknown.pem", "it is encrypted: add secrets"), "{refused:?}");
         assert!(missing.starts_with("c:2 (connections.bad.local.certs): sun.pem: No such file"), "{missing}");
         assert_eq!((credentials.keys().count(), credentials.authorities().len()), (1, 0));
         assert_eq!(credentials.certificates().len(), 1);

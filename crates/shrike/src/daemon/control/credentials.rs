@@ -30,9 +30,7 @@ pub fn load_cert(credentials: &mut Credentials, m: &Message) -> Message {
         },
         ("X509", "NONE" | "CA") => match Certificate::parse(data) {
             Ok(authority) if flag == "CA" && !authority.is_authority() => {
-                return schema::refusal(
-                    "it is no certificate of an authority (basicConstraints, RFC 5280 section 4.2.1.9)",
-                );
+                return schema::refusal(crate::daemon::credentials::NO_AUTHORITY);
             }
             Ok(authority) if flag == "CA" => credentials.add_authority(authority),
             Ok(certificate) => credentials.add_certificate(certificate),
