@@ -164,6 +164,17 @@ impl Certificate {
         self.not_after
     }
 
+    /// Whether the key of `issuer` signed it, by an algorithm that is available here. That it may sign is another question.
+    pub(crate) fn is_signed_by(&self, issuer: &Self) -> bool {
+        let signed = || {
+            let parsed = x509_cert::Certificate::from_der(&self.der).ok()?;
+            let key = issuer.public_key()?;
+            let scheme = self.signature.filter(|scheme| scheme.fits(key.kind()))?;
+            Some(key.verify(scheme, &parsed.tbs_certificate().to_der().ok()?, parsed.signature().as_bytes()?))
+        };
+        self.issuer == issuer.subject && signed() == Some(true)
+    }
+
     /// Whether it may issue certificates (basicConstraints, RFC 5280 section 4.2.1.9).
     pub fn is_authority(&self) -> bool {
         self.is_authority

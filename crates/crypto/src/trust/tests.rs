@@ -149,6 +149,35 @@ fn an_authority_that_was_renewed_with_its_key_is_valid_by_either_certificate() {
     }
 }
 
+/// A peer that nobody knows sends many certificates that lead nowhere, whose names fit each other in every order.
+#[test]
+fn of_many_certificates_only_those_are_tried_that_lead_down_from_an_authority() {
+    let made = made(7, |_| {});
+    let mut astray = Vec::new();
+    for serial in 0..12 {
+        let mut own = authority("astray");
+        own.serial_number = Some(SerialNumber::from(serial));
+        astray.push(Certificate::from_der(own.self_signed(&KeyPair::generate().unwrap()).unwrap().der()).unwrap());
+    }
+    let key = KeyPair::generate().unwrap();
+    let end =
+        params("end", 2).signed_by(&key, &Issuer::new(authority("astray"), KeyPair::generate().unwrap())).unwrap();
+    let end = Certificate::from_der(end.der()).unwrap();
+    let trust = Trust { authorities: vec![&made.root], ..Trust::default() };
+    assert!(leading(&trust, &astray).is_empty());
+    assert_eq!(verify(&trust, &end, &astray, Revocation::Relaxed, NOW), Err(Untrusted::UnknownIssuer));
+    // What leads somewhere does so among them, in any order.
+    let below_key = KeyPair::generate().unwrap();
+    let below = authority("below").signed_by(&below_key, &made.issuer).unwrap();
+    let end = params("end", 3).signed_by(&key, &Issuer::new(authority("below"), below_key)).unwrap();
+    let (below, end) = (Certificate::from_der(below.der()).unwrap(), Certificate::from_der(end.der()).unwrap());
+    let mut sent = vec![below.clone()];
+    sent.extend(astray);
+    sent.push(made.between.clone());
+    assert_eq!(leading(&trust, &sent), [&made.between, &below]);
+    assert_eq!(verify(&trust, &end, &sent, Revocation::Relaxed, NOW).map(|path| path.len()), Ok(3));
+}
+
 /// RFC 5280 section 4.2.1.9: not even one that was put among the authorities.
 #[test]
 fn what_says_nothing_of_being_an_authority_ends_no_path() {
