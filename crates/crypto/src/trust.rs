@@ -255,7 +255,12 @@ pub fn address_blocks(end: &Certificate, path: &[Certificate]) -> Result<Option<
     let chain = below.into_iter().flat_map(|(between, end)| between.iter().rev().chain([end]));
     for certificate in chain {
         allowed = match (certificate.address_blocks(), allowed) {
-            (None, _) => None,
+            (None, None) => None,
+            // As strongSwan by default: else whoever is limited could leave the limit out of what he issues.
+            (None, Some(_)) => {
+                let reason = "its issuer's certificate is for certain addresses (RFC 3779), and it names none";
+                return Err(Untrusted::Invalid(reason.into()));
+            }
             (Some(_), None) => {
                 let reason = "it is for certain addresses (RFC 3779), and its issuer's certificate is not";
                 return Err(Untrusted::Invalid(reason.into()));

@@ -387,12 +387,16 @@ fn addresses_are_the_issuers_all_the_way_up() {
         assert_eq!(address_blocks(below, &[between.clone(), root.clone()]), Ok(Some(ten_one.clone())));
     }
     let free = made(5, |_| {});
-    assert_eq!(address_blocks(&free.end, &[between.clone(), root.clone()]), Ok(None));
     let invalid = |end: &Certificate, path: &[Certificate]| match address_blocks(end, path) {
         Err(Untrusted::Invalid(reason)) => reason,
         other => panic!("{other:?}"),
     };
+    assert!(
+        invalid(&free.end, &[between.clone(), root.clone()]).contains("it names none"),
+        "nobody leaves the limit out"
+    );
     let foreign = invalid(&end_with(Some([10, 2])), &[between, root]);
     assert_eq!(foreign, "its issuer does not have the addresses 10.2.0.0 to 10.2.255.255 (RFC 3779)");
+    assert_eq!(address_blocks(&free.end, &[free.between.clone(), free.root.clone()]), Ok(None));
     assert!(invalid(&end, &[free.between, free.root]).contains("its issuer's certificate is not"));
 }
