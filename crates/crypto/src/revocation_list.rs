@@ -38,6 +38,8 @@ pub struct RevocationList {
     /// Its number, big-endian without leading zeros.
     number: Option<Vec<u8>>,
     delta_uris: Vec<String>,
+    /// The hash of the key that is known to have signed it.
+    signer: Option<[u8; 20]>,
     der: Vec<u8>,
 }
 
@@ -126,6 +128,7 @@ impl RevocationList {
             next_update: list.next_update.map(|time| time.to_unix_duration()),
             number: extension(extensions).map(|CrlNumber(n)| number(n.as_bytes())),
             delta_uris: extension(extensions).map(|FreshestCrl(points)| list_uris(&points)).unwrap_or_default(),
+            signer: None,
             der,
         })
     }
@@ -153,8 +156,25 @@ impl RevocationList {
         }
     }
 
+    /// Looks whether it is this authority's; several may have the same name, each with its own key.
+    pub fn prove(&mut self, authority: &Certificate) {
+        if self.signer.is_none() && self.is_signed_by(authority) {
+            self.signer = Some(authority.key_info_hash());
+        }
+    }
+
+    /// The hash of the key that is known to have signed it ([`Certificate::key_info_hash`]).
+    pub fn signer(&self) -> Option<[u8; 20]> {
+        self.signer
+    }
+
+    /// Whether it may be a list of the one of these that issued something, as far as is known.
+    pub(crate) fn may_be_of(&self, issuers: &[Certificate]) -> bool {
+        self.signer.is_none_or(|signer| issuers.iter().any(|issuer| issuer.key_info_hash() == signer))
+    }
+
     /// Whether the key of this certificate signed it. That it may sign lists is another question.
-    pub fn is_signed_by(&self, authority: &Certificate) -> bool {
+    fn is_signed_by(&self, authority: &Certificate) -> bool {
         let signed = || {
             let list = CertificateList::<Rfc5280>::from_der(&self.der).ok()?;
             let scheme = Scheme::from_algorithm_identifier(&list.signature_algorithm.to_der().ok()?)?;

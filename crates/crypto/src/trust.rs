@@ -28,7 +28,7 @@ pub enum Revocation {
 }
 
 /// What is trusted.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Trust<'a> {
     /// Certificates of authorities: those that issued themselves are the ends of paths, others may be parts of them.
     pub authorities: Vec<&'a Certificate>,
@@ -162,8 +162,29 @@ fn leading<'a>(trust: &Trust<'_>, sent: &'a [Certificate]) -> Vec<&'a Certificat
 ///
 /// # Errors
 /// Why it is not trusted.
-pub fn verify<'a>(
-    trust: &Trust<'a>,
+pub fn verify(
+    trust: &Trust<'_>,
+    end: &Certificate,
+    sent: &[Certificate],
+    revocation: Revocation,
+    now: Duration,
+) -> Result<Vec<Certificate>, Untrusted> {
+    let first = verify_with(trust, end, sent, revocation, now);
+    // Of several authorities that it has tried webpki tells what was wrong with any of them.
+    let doubtful = matches!(first, Err(Untrusted::RevocationUnknown | Untrusted::BadSignature));
+    if !doubtful || trust.revocation_lists.iter().all(|list| list.signer().is_none()) {
+        return first;
+    }
+    // webpki takes the first list of an issuer's name, which may be of another key of the same name: that says nothing here
+    // (RFC 5280 section 6.3.3 f and g).
+    let without = Trust { revocation_lists: Vec::new(), ..trust.clone() };
+    let path = verify_with(&without, end, sent, Revocation::Relaxed, now)?;
+    let lists = trust.revocation_lists.iter().copied().filter(|list| list.may_be_of(&path)).collect();
+    verify_with(&Trust { revocation_lists: lists, ..trust.clone() }, end, sent, revocation, now)
+}
+
+fn verify_with(
+    trust: &Trust<'_>,
     end: &Certificate,
     sent: &[Certificate],
     revocation: Revocation,
@@ -277,15 +298,17 @@ pub fn address_blocks(end: &Certificate, path: &[Certificate]) -> Result<Option<
 /// not current ones.
 pub fn missing_lists(trust: &Trust<'_>, end: &Certificate, path: &[Certificate], now: Duration) -> Vec<String> {
     let mut uris: Vec<String> = Vec::new();
-    let current = |c: &Certificate, delta: bool| {
-        trust.revocation_lists.iter().find(|list| list.is_delta() == delta && list.is_current_for(c, now))
+    let current = |(c, issuer): (&Certificate, &Certificate), delta: bool| {
+        let of_issuer = |list: &&&RevocationList| list.may_be_of(std::slice::from_ref(issuer));
+        let current = |list: &&&RevocationList| list.is_delta() == delta && list.is_current_for(c, now);
+        trust.revocation_lists.iter().filter(of_issuer).find(current)
     };
     // What is trusted as it is has no path, and needs no list.
-    let all = path.first().map(|_| end).into_iter().chain(path.iter().filter(|c| !c.is_self_issued()));
-    for certificate in all {
-        if let Some(complete) = current(certificate, false) {
+    for (certificate, issuer) in std::iter::once(end).chain(path).zip(path) {
+        let current = |delta| current((certificate, issuer), delta);
+        if let Some(complete) = current(false) {
             let places = complete.delta_uris().first().or(certificate.delta_uris().first());
-            let missing = places.filter(|uri| current(certificate, true).is_none() && !uris.contains(uri));
+            let missing = places.filter(|uri| current(true).is_none() && !uris.contains(uri));
             uris.extend(missing.cloned());
             continue;
         }

@@ -148,6 +148,7 @@ impl Credentials {
 
     /// Adds an authority's certificate.
     pub fn add_authority(&mut self, certificate: Certificate) {
+        self.revocation_lists.iter_mut().for_each(|held| held.list.prove(&certificate));
         add(&mut self.authorities, certificate);
     }
 
@@ -155,7 +156,7 @@ impl Credentials {
     /// name.
     pub fn set_authority(&mut self, name: &str, certificate: Certificate, places: Places) {
         self.forget_authority(name);
-        add(&mut self.authorities, certificate.clone());
+        self.add_authority(certificate.clone());
         self.places.insert(name.to_string(), (certificate, places));
     }
 
@@ -189,19 +190,19 @@ impl Credentials {
         self.add_list(List { list, fetched: true });
     }
 
-    fn add_list(&mut self, new: List) {
+    fn add_list(&mut self, mut new: List) {
+        self.authorities.iter().for_each(|authority| new.list.prove(authority));
         let same = |old: &List| old.list.issuer() == new.list.issuer() && old.list.is_delta() == new.list.is_delta();
-        let proven = |list: &RevocationList| self.authorities.iter().any(|authority| list.is_signed_by(authority));
-        // Whoever gives out lists may give out an older one, or one of his own in another authority's name.
-        let stays = |old: &List| match (proven(&old.list), proven(&new.list)) {
-            (true, false) => true,
-            (false, true) => false,
-            _ => new.list.is_older_than(&old.list),
+        // Whoever gives out lists may give out an older one, or one of his own in another authority's name. Each key has its own.
+        let by = new.list.signer();
+        let stays = |old: &List| match old.list.signer() {
+            its if its == by => new.list.is_older_than(&old.list),
+            its => its.is_some() && by.is_none(),
         };
         if self.revocation_lists.iter().any(|old| same(old) && stays(old)) {
             return;
         }
-        self.revocation_lists.retain(|old| !same(old));
+        self.revocation_lists.retain(|old| !same(old) || old.list.signer().is_some_and(|its| Some(its) != by));
         self.revocation_lists.push(new);
     }
 

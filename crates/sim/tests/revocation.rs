@@ -108,7 +108,7 @@ fn ends(version: &str, revocation: &str, authority: &Authority) -> (Sim, NodeId,
 /// Whoever gives out lists may give out an older one, or one of his own in another authority's name.
 #[test]
 fn a_list_gives_way_to_a_newer_one_of_its_authority_only() {
-    let (authority, namesake) = (Authority::new(), Authority::new());
+    let (authority, namesake, other) = (Authority::new(), Authority::new(), Authority::new());
     let mut sim = Sim::new(1);
     let node = sim.add(Site::new("a", "192.0.2.1").text("connections { gw { children { net { } } } }"));
     sim.with(node, |endpoint, _| {
@@ -127,6 +127,12 @@ fn a_list_gives_way_to_a_newer_one_of_its_authority_only() {
         assert!(!add(credentials, authority.numbered(4, &[])), "it is older");
         assert!(add(credentials, authority.numbered(5, &[3, 4])) && add(credentials, authority.numbered(256, &[])));
         assert!(!add(credentials, authority.numbered(255, &[])));
+        // Another key of the same name has its own.
+        credentials.add_authority(other.certificate.clone());
+        credentials.add_revocation_list(other.numbered(1, &[]));
+        assert_eq!(credentials.revocation_lists().count(), 2);
+        credentials.add_revocation_list(other.numbered(2, &[]));
+        assert_eq!(credentials.revocation_lists().count(), 2);
     });
 }
 

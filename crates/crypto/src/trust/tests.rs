@@ -178,6 +178,53 @@ fn of_many_certificates_only_those_are_tried_that_lead_down_from_an_authority() 
     assert_eq!(verify(&trust, &end, &sent, Revocation::Relaxed, NOW).map(|path| path.len()), Ok(3));
 }
 
+/// An authority with a new key and its old name has a list for each key: the other one says nothing.
+#[test]
+fn of_two_authorities_of_one_name_each_has_its_list() {
+    let uri = |params: &mut CertificateParams| {
+        params.crl_distribution_points = vec![CrlDistributionPoint { uris: vec!["http://crl.example/new".into()] }];
+    };
+    let issued = |serial: u64| {
+        let key = KeyPair::generate().unwrap();
+        let root = Certificate::from_der(authority("root").self_signed(&key).unwrap().der()).unwrap();
+        let issuer = Issuer::new(authority("root"), key);
+        let mut end = params("end", serial);
+        uri(&mut end);
+        let end = end.signed_by(&KeyPair::generate().unwrap(), &issuer).unwrap();
+        let between = Certificate::from_der(end.der()).unwrap();
+        let root_key = KeyPair::generate().unwrap();
+        Made {
+            root,
+            between: between.clone(),
+            end: between,
+            root_issuer: Issuer::new(params("no", 1), root_key),
+            issuer,
+        }
+    };
+    let (old, new) = (issued(3), issued(4));
+    let list = |of: &Made, revoked: &[u64]| {
+        let mut list = numbered(of, 1, None, revoked);
+        [&old, &new].into_iter().for_each(|made| list.prove(&made.root));
+        assert_eq!(list.signer(), Some(of.root.key_info_hash()));
+        list
+    };
+    let check = |lists: &[&RevocationList], of: &Made, revocation| {
+        let trust =
+            Trust { authorities: vec![&old.root, &new.root], revocation_lists: lists.to_vec(), ..Trust::default() };
+        let path = verify(&trust, &of.end, &[], revocation, NOW);
+        let missing = path.as_ref().map(|path| missing_lists(&trust, &of.end, path, NOW).len()).unwrap_or_default();
+        (path.map(|path| path.len()), missing)
+    };
+    let (of_old, of_new, bad) = (list(&old, &[4]), list(&new, &[3]), list(&new, &[4]));
+    for lists in [[&of_old, &of_new], [&of_new, &of_old]] {
+        assert_eq!(check(&lists, &old, Revocation::Strict), (Ok(1), 0));
+        assert_eq!(check(&lists, &new, Revocation::Strict), (Ok(1), 0));
+    }
+    assert_eq!(check(&[&of_old, &bad], &new, Revocation::Relaxed), (Err(Untrusted::Revoked), 0));
+    assert_eq!(check(&[&of_old], &new, Revocation::Relaxed), (Ok(1), 1), "its own is still to be had");
+    assert_eq!(check(&[&of_old], &new, Revocation::Strict), (Err(Untrusted::RevocationUnknown), 0));
+}
+
 /// RFC 5280 section 4.2.1.9: not even one that was put among the authorities.
 #[test]
 fn what_says_nothing_of_being_an_authority_ends_no_path() {
