@@ -332,8 +332,9 @@ pub enum Command {
         /// The Child SA.
         child: SaId,
     },
-    /// A Child SA that was replaced is deleted at both ends. It sends no more and its policies are gone, but what is still on
-    /// its way by it is received until the [`Delete`](Self::Delete) that follows.
+    /// A Child SA is deleted at both ends, or was by the peer while our own Delete is not answered (RFC 7296 section 1.4.1). It
+    /// sends no more and has no policies for that, but what is still on its way by it is received until the
+    /// [`Delete`](Self::Delete) that follows.
     Retire {
         /// The Child SA.
         child: SaId,

@@ -29,7 +29,7 @@ use crate::settings::Settings;
 use crate::timers::Reason;
 use crate::v1;
 use crate::v2::{self, Gate, Path, Verdict};
-use config::{Connection, IkeVersion, StartAction};
+use config::{Connection, IkeVersion};
 use crypto::Random;
 use half_open::FirstKey;
 use model::dataplane::{Command, PlaneEvent, ShuntInstall, VirtualAddress};
@@ -564,8 +564,9 @@ impl Endpoint {
         let was_half_open = sa.counts_as_half_open();
         let unanswered = matches!(kind, FailureKind::HalfOpen { .. });
         let mut retry = retry_after(sa, &kind);
-        let mut others =
-            retry.as_ref().map_or_else(Vec::new, |(connection, ..)| others_to_retry(sa, connection, &kind));
+        let mut others = retry
+            .as_ref()
+            .map_or_else(Vec::new, |(connection, first, ..)| others_to_retry(sa, connection, *first, &kind));
         if let Some((connection, child, ..)) = &mut retry {
             others.retain(|name| !carried.contains(name));
             if connection.children.get(*child).is_some_and(|c| carried.contains(&c.name)) {
@@ -772,51 +773,52 @@ fn to_trap(sa: &IkeSa, kind: &FailureKind) -> Vec<(String, String, SocketAddr, S
     let (mut local, mut remote) = sa.addresses();
     local.set_port(connection.local_port);
     remote.set_port(connection.remote_port);
-    let names: BTreeSet<&str> = sa.children().iter().map(|c| c.name.as_str()).collect();
+    let names: BTreeSet<&str> = sa.children_to_keep().map(|c| c.name.as_str()).collect();
     let chosen = connection.children.iter().filter(|c| wanted(c) && names.contains(c.name.as_str()));
     chosen.map(|c| (connection.name.clone(), c.name.clone(), local, remote)).collect()
 }
 
-/// The children beside the first one that are to be begun anew with it.
-fn others_to_retry(sa: &IkeSa, connection: &Connection, kind: &FailureKind) -> Vec<String> {
-    let wanted = |name: &str| {
-        connection.children.iter().find(|c| c.name == name).is_some_and(|c| match kind {
-            FailureKind::PeerDeleted => c.close_action.starts(),
-            FailureKind::NoAnswer { answered_before: true, .. } | FailureKind::PeerRestarted => c.dpd_action.starts(),
-            _ => true,
-        })
-    };
-    let names: BTreeSet<&str> = sa.children().iter().map(|c| c.name.as_str()).collect();
-    let first = sa.children().first().map(|c| c.name.as_str());
-    names.into_iter().filter(|name| Some(*name) != first && wanted(name)).map(str::to_string).collect()
+/// Whether a child that the SA had is begun anew after this end.
+fn comes_anew(connection: &Connection, name: &str, kind: &FailureKind) -> bool {
+    connection.children.iter().find(|c| c.name == name).is_some_and(|c| match kind {
+        FailureKind::PeerDeleted => c.close_action.starts(),
+        FailureKind::NoAnswer { answered_before: true, .. } | FailureKind::PeerRestarted => c.dpd_action.starts(),
+        _ => true,
+    })
 }
 
-/// Whether to begin anew: `close_action = start` when the peer deleted it, `keyingtries` while the first exchange is not answered, `dpd_action = restart` when an
-/// established peer is lost.
+/// The children beside the first one that are to be begun anew with it.
+fn others_to_retry(sa: &IkeSa, connection: &Connection, first: usize, kind: &FailureKind) -> Vec<String> {
+    let names: BTreeSet<&str> = sa.children_to_keep().map(|c| c.name.as_str()).collect();
+    let first = connection.children.get(first).map(|c| c.name.as_str());
+    let others = names.into_iter().filter(|name| Some(*name) != first && comes_anew(connection, name, kind));
+    others.map(str::to_string).collect()
+}
+
+/// Whether to begin anew, and with which child: `close_action = start` when the peer deleted it, `keyingtries` while the first
+/// exchange is not answered, `dpd_action = restart` when an established peer is lost.
 fn retry_after(sa: &IkeSa, kind: &FailureKind) -> Option<(Arc<Connection>, usize, u32, SocketAddr, SocketAddr)> {
-    let close_action = |c: &Connection, child: usize| c.children.get(child).map(|c| c.close_action);
     let answered_before = match kind {
-        FailureKind::NoAnswer { answered_before, .. } => answered_before,
-        FailureKind::PeerDeleted | FailureKind::PeerRestarted => &true,
+        FailureKind::NoAnswer { answered_before, .. } => *answered_before,
+        FailureKind::PeerDeleted | FailureKind::PeerRestarted => true,
         // The reason is hearsay: anybody can have sent what is not protected (RFC 2409 section 5.7).
-        _ if sa.gave_up_unanswered() => &false,
+        _ if sa.gave_up_unanswered() => false,
         _ => return None,
     };
     let connection = sa.connection().cloned()?;
-    let child = match sa.children().first() {
-        Some(first) => connection.children.iter().position(|c| c.name == first.name)?,
-        None => NO_CHILD, // a childless IKE SA, as often as another
-    };
-    let again = if *kind == FailureKind::PeerDeleted {
-        close_action(&connection, child).is_some_and(StartAction::starts)
-    } else if *answered_before {
-        connection.children.get(child).is_some_and(|c| c.dpd_action.starts())
+    let index = |name: &str| connection.children.iter().position(|c| c.name == name);
+    let (child, again) = if answered_before {
+        let first = sa.children_to_keep().find(|c| comes_anew(&connection, &c.name, kind));
+        (first.and_then(|c| index(&c.name)), first.is_some())
     } else {
-        sa.role() == Role::Initiator && (connection.keyingtries == 0 || sa.attempt() < connection.keyingtries)
+        let first = sa.children().first();
+        // A childless IKE SA is begun as often as another.
+        let child = first.map_or(Some(NO_CHILD), |first| index(&first.name));
+        (child, sa.role() == Role::Initiator && (connection.keyingtries == 0 || sa.attempt() < connection.keyingtries))
     };
-    let attempt = if *answered_before { 1 } else { sa.attempt().saturating_add(1) };
+    let attempt = if answered_before { 1 } else { sa.attempt().saturating_add(1) };
     let (mut local, mut remote) = sa.addresses();
     local.set_port(connection.local_port);
     remote.set_port(connection.remote_port);
-    again.then_some((connection, child, attempt, local, remote))
+    child.filter(|_| again).map(|child| (connection, child, attempt, local, remote))
 }

@@ -105,6 +105,15 @@ impl IkeSa {
         }
     }
 
+    /// Its Child SAs but those that we are about to delete ourselves, other than because their time is over.
+    pub fn children_to_keep(&self) -> impl Iterator<Item = &ChildSa> {
+        let ended = |spi: u32| match self {
+            Self::V1(_) => false, // there a Delete is not answered
+            Self::V2(sa) => sa.asks_to_end_child(spi).is_some_and(|reason| *reason != FailureKind::Expired),
+        };
+        self.children().iter().filter(move |child| !ended(child.spi_in))
+    }
+
     /// When its first message was sent or came.
     pub fn created(&self) -> Instant {
         either!(self, sa => sa.created)

@@ -1,7 +1,7 @@
 //! Deletes that cross each other, and those whose turn comes late (RFC 7296 sections 1.4.1, 2.3 and 2.25.2).
 
 use model::dataplane::PlaneEvent;
-use model::{FailureKind, IkeState, SaId};
+use model::{ChildState, FailureKind, IkeState, SaId};
 use proto::Selection;
 use sim::{Happened, NodeId, Sim, Site};
 use std::time::Duration;
@@ -64,6 +64,30 @@ fn what_both_operators_end_stays_down() {
     }
 }
 
+/// RFC 7296 section 1.4.1: of a Child SA that both ends delete at once each end sends no more when it hears of that, and receives
+/// until its own Delete is answered, in which the SPIs are not named again.
+#[test]
+fn what_both_ends_delete_receives_until_the_answer() {
+    let (mut sim, a, b) = tunnel(site("a"), site("b"));
+    let at = sim.now();
+    sim.terminate(a, &child());
+    sim.terminate(b, &child());
+    let retired = |sim: &Sim, node: NodeId| sim.plane(node).retired();
+    sim.run_until(SECOND, |sim| retired(sim, a) == 1 && retired(sim, b) == 1).expect("both have heard of it");
+    assert!(sim.now().since(at) < 20 * MILLISECOND, "the answers are on their way");
+    for node in [a, b] {
+        assert_eq!(sim.plane(node).installed().count(), 0, "it sends no more");
+        assert_eq!(sim.snapshots(node)[0].children[0].state, ChildState::Deleting);
+    }
+    sim.run_until(SECOND, |sim| retired(sim, a) + retired(sim, b) == 0).expect("the answers are here");
+    assert!(sim.now().since(at) < 50 * MILLISECOND);
+    sim.run_for(60 * SECOND);
+    for node in [a, b] {
+        assert_eq!((sim.tombstones(node).len(), sim.snapshots(node)[0].children.len()), (1, 0));
+        assert_eq!((sim.failure(node).kind, sim.plane(node).deletes), (FailureKind::Terminated, 1));
+    }
+}
+
 /// A Delete that the peer sends by itself does what `close_action` says.
 #[test]
 fn what_one_end_deletes_the_other_may_bring_back() {
@@ -74,6 +98,50 @@ fn what_one_end_deletes_the_other_may_bring_back() {
         assert_eq!(sim.failure(a).kind, FailureKind::PeerDeleted);
         assert_eq!(sim.pairs(a, b), 1, "{selection:?}");
     }
+}
+
+/// A Child SA that an operator ends stays down, though the peer ends the IKE SA before it hears of that.
+#[test]
+fn what_an_operator_ends_as_the_peer_ends_the_ike_sa_stays_down() {
+    for action in ["start", "trap"] {
+        let (mut sim, a, b) = tunnel(site("a").child(&format!("close_action = {action}")), site("b"));
+        sim.terminate(b, &everything());
+        sim.terminate(a, &child());
+        sim.run_for(60 * SECOND);
+        assert_eq!(sim.failure(a).kind, FailureKind::PeerDeleted, "the IKE SA");
+        assert_eq!((sim.endpoint(a).sizes(), sim.plane(a).traps().count()), ((0, 0), 0), "{action}");
+    }
+}
+
+/// `close_action` is each child's own: which one was made first has no say in it.
+#[test]
+fn each_child_has_its_own_close_action() {
+    let text = |own: &str, peer: &str, here: u8, there: u8, action: &str| {
+        let child = |name: &str, n: u8, action: &str| {
+            format!("{name} {{ local_ts = 10.{here}.{n}.0/24\n remote_ts = 10.{there}.{n}.0/24\n {action} }}\n")
+        };
+        format!(
+            "connections {{ gw {{ local_addrs = {own}\n remote_addrs = {peer}\n local {{ auth = psk }}\n remote {{ auth = psk }}
+            children {{ {} {} }} }} }} secrets {{ ike-all {{ secret = swordfish }} }}",
+            child("first", 1, ""),
+            child("second", 2, action)
+        )
+    };
+    let (own, peer) = ("192.0.2.1", "192.0.2.2");
+    let mut sim = Sim::new(3);
+    let a = sim.add(Site::new("a", own).text(&text(own, peer, 1, 2, "close_action = start")));
+    let b = sim.add(Site::new("b", peer).text(&text(peer, own, 2, 1, "")));
+    let at = |sim: &Sim, node| std::net::SocketAddr::new(sim.address(node), 500);
+    let (local, remote) = (at(&sim, a), at(&sim, b));
+    for name in ["first", "second"] {
+        assert!(sim.with(a, |endpoint, now| endpoint.initiate(now, "gw", name, local, remote).is_ok()));
+    }
+    sim.run_until(5 * SECOND, |sim| sim.pairs(a, b) == 2).expect("both");
+    sim.settle(SECOND);
+    sim.terminate(b, &everything());
+    sim.run_for(20 * SECOND);
+    let names: Vec<String> = sim.snapshots(a)[0].children.iter().map(|c| c.name.clone()).collect();
+    assert_eq!((sim.pairs(a, b), names), (1, vec!["second".to_string()]));
 }
 
 /// The lifetime is over here while the peer's operator ends it: what the configuration wants to be there is begun again, as if

@@ -99,6 +99,23 @@ fn they_come_with_the_next_attempt_too() {
     assert_eq!((sim.pairs(a, b), sim.endpoint(a).sizes()), (3, (1, 0)), "{:?}", sim.snapshots(a));
 }
 
+/// The peer has the first of them no more: the others come all the same, and the old IKE SA goes.
+#[test]
+fn the_others_come_where_the_first_one_is_refused() {
+    let (mut sim, a, b) = up(["", ""], ["", ""]);
+    let first = sim.snapshots(a)[0].children[0].name.clone();
+    let mut connection = site("b", "192.0.2.2", "192.0.2.1", "", "").load().connections.remove(0).as_ref().clone();
+    connection.children.retain(|child| child.name != first);
+    sim.with(b, |endpoint, _| endpoint.load_connection(connection.into()));
+    reauthenticate(&mut sim, a);
+    sim.run_for(20 * SECOND);
+    let names: Vec<String> = sim.snapshots(a)[0].children.iter().map(|c| c.name.clone()).collect();
+    let others: Vec<&str> = CHILDREN.into_iter().filter(|name| *name != first).collect();
+    let up: Vec<&str> = others.iter().copied().filter(|name| names.iter().any(|n| n == name)).collect();
+    assert_eq!((sim.pairs(a, b), up), (2, others));
+    assert_eq!((sim.endpoint(a).sizes(), sim.endpoint(b).sizes()), ((1, 0), (1, 0)), "the old one is gone");
+}
+
 /// What an operator ended is not brought back.
 #[test]
 fn what_the_operator_ends_meanwhile_is_ended() {

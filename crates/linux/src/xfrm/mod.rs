@@ -263,13 +263,18 @@ impl Xfrm {
         self.release_policies(&rule, child, &gone)
     }
 
-    /// The policies go, to its successor if there is one. The SAs stay, the outbound one as well: a packet that another
-    /// processor is about to send by it is not lost.
+    /// The policies go, to its successor if there is one; without one what is received still needs those for that. The SAs
+    /// stay, the outbound one as well: a packet that another processor is about to send by it is not lost.
     fn retire(&mut self, child: SaId) -> Result<(), XfrmError> {
-        let Some(installed) = self.children.get_mut(&child) else { return Ok(()) };
-        let selectors = std::mem::take(&mut installed.selectors);
-        let rule = Rule::of(&installed.install);
-        let result = self.release_policies(&rule, child, &selectors);
+        let Some(Installed { install, selectors }) = self.children.get(&child) else { return Ok(()) };
+        let rule = Rule::of(install);
+        let (alone, shared): (Vec<Selector>, Vec<Selector>) =
+            selectors.iter().partition(|selector| self.is_alone(&rule, child, selector));
+        let mut result = self.release_policies(&rule, child, &shared);
+        for selector in &alone {
+            result = result.and(self.release_outbound(&rule, child, selector));
+        }
+        self.children.entry(child).and_modify(|installed| installed.selectors = alone);
         self.waits_no_more(child);
         result
     }

@@ -282,6 +282,22 @@ impl Xfrm {
         result
     }
 
+    /// Whether no other Child SA has these policies.
+    pub(super) fn is_alone(&self, rule: &Rule, child: SaId, selector: &Selector) -> bool {
+        let policy = self.policies.get(&rule.key(selector));
+        policy.is_none_or(|policy| policy.users.iter().all(|(rank, user)| *rank != Rank::Child || *user == child))
+    }
+
+    /// What is sent goes by the next user's rule, or by none; what is received by this one's.
+    pub(super) fn release_outbound(&mut self, gone: &Rule, owner: SaId, selector: &Selector) -> Result<(), XfrmError> {
+        let policy = self.policies.get(&gone.key(selector)).filter(|policy| policy.ruler() == Some(owner));
+        let Some(policy) = policy else { return Ok(()) };
+        match policy.heir().and_then(|user| Some((user, self.rule_of(user)?))) {
+            Some((user, next)) => set_outbound(&mut self.requests, user, &next, selector),
+            None => delete_policies(&mut self.requests, gone, owner, selector, &[Direction::Out]),
+        }
+    }
+
     /// The tunnel for these selectors is gone. What is forwarded into one in the other direction had no policy of its own as
     /// long as this one was there, and has one now.
     fn let_forward(&mut self, mode: Mode, gone: &Selector) -> Result<(), XfrmError> {

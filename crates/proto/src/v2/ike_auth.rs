@@ -409,9 +409,7 @@ fn finish_first_child(
             sa.install(cx, now, larval, agreed, keys, Role::Initiator);
             probe_soon(sa, cx, now, id);
             child_up(sa, cx, now, id);
-            if let Some(old) = sa.replaces.take() {
-                cx.effects.push(Effect::Replace { old, by: sa.id }); // with all that the old one has
-            } else if !by_packet {
+            if !others_follow(sa, cx) && !by_packet {
                 ask_for_rest(sa, cx, chain, &name, (&offered, &taken));
             }
             Verdict::Keep
@@ -424,6 +422,7 @@ fn finish_first_child(
                 FailureKind::PeerRefused { phase: model::Phase::Child, notify: NotifyType::SINGLE_PAIR_REQUIRED };
             if kind == single && for_single_pair(sa, cx, id) {
                 sa.queue.push_front(Task::CreateChild { child: id });
+                others_follow(sa, cx);
                 return Verdict::Keep;
             }
             if refused_by_peer {
@@ -435,12 +434,20 @@ fn finish_first_child(
             // RFC 7296 section 3.15.4: without the address that the configuration needs the IKE SA is of no use.
             if cx.settings.close_ike_on_child_failure || matches!(kind, FailureKind::NoVirtualAddress { .. }) {
                 sa.enqueue(cx, now, Task::DeleteIke { reason: kind });
-            } else if let Some(wish) = wish.filter(|_| kind != single) {
-                refused::ask_later(sa, cx, now, wish);
+            } else {
+                wish.filter(|_| kind != single).into_iter().for_each(|wish| refused::ask_later(sa, cx, now, wish));
+                others_follow(sa, cx);
             }
             Verdict::Keep
         }
     }
+}
+
+/// The IKE SA takes the place of another one, if it does: what else that has comes too, whatever became of the first Child SA.
+fn others_follow(sa: &mut IkeSa, cx: &mut Context) -> bool {
+    let old = sa.replaces.take();
+    old.into_iter().for_each(|old| cx.effects.push(Effect::Replace { old, by: sa.id }));
+    old.is_some()
 }
 
 /// Of the selectors that the responder agrees to, those of the addresses that it assigned: it may have left more of what

@@ -124,23 +124,37 @@ fn delete_by_peer(sa: &mut IkeSa, cx: &mut Context, now: Instant, child: SaId) -
         Some(_) => (false, false),
     };
     let replaced = replaced_by.map(|by| FailureKind::Replaced { by });
-    if let Some(child) = sa.children.iter_mut().find(|c| c.id == child) {
-        child.replaced_by = child.replaced_by.or(replaced_by);
+    // Section 1.4.1: what we send by it ends now, and what we receive with the answer to our own Delete.
+    let answered_later = ours_too && replaced.is_none();
+    let found = sa.children.iter_mut().find(|c| c.id == child)?;
+    found.replaced_by = found.replaced_by.or(replaced_by);
+    if answered_later {
+        if std::mem::replace(&mut found.retired, true) {
+            return None; // it says so once more
+        }
+        cx.plane(Command::Retire { child });
+    } else {
+        remove_child(sa, cx, now, child, replaced.or(ours).unwrap_or(FailureKind::PeerDeleted));
     }
-    remove_child(sa, cx, now, child, replaced.or(ours).unwrap_or(FailureKind::PeerDeleted));
     if cx.holds(child) {
         sa.queue.push_back(Task::Loaded { child }); // behind the answer
     }
-    if again {
+    if again && !answered_later {
         cx.effects.push(Effect::Remake { sa: sa.id, child: name.clone() });
     }
-    if let Some(connection) = sa.connection.as_ref().filter(|_| trap) {
-        let (mut local, mut remote) = (sa.local, sa.remote);
-        local.set_port(connection.local_port);
-        remote.set_port(connection.remote_port);
-        cx.effects.push(Effect::Trap { connection: connection.name.clone(), child: name, local, remote });
+    if trap && !answered_later {
+        set_trap(sa, cx, name);
     }
     (!ours_too).then_some(spi_in)
+}
+
+/// The next packet makes the Child SA anew.
+fn set_trap(sa: &IkeSa, cx: &mut Context, child: String) {
+    let Some(connection) = &sa.connection else { return };
+    let (mut local, mut remote) = (sa.local, sa.remote);
+    local.set_port(connection.local_port);
+    remote.set_port(connection.remote_port);
+    cx.effects.push(Effect::Trap { connection: connection.name.clone(), child, local, remote });
 }
 
 /// Whether a Child SA is made anew whose lifetime ended before a successor was made, as after a long silence: who began has it
@@ -234,7 +248,14 @@ pub(super) fn response(sa: &mut IkeSa, cx: &mut Context, now: Instant, task: Tas
     match task {
         Task::DeleteIke { reason } => Verdict::End(reason),
         Task::DeleteChild { spi, reason } => {
-            if let Some((child, name)) = sa.children.iter().find(|c| c.spi_in == spi).map(|c| (c.id, c.name.clone())) {
+            if let Some(found) = sa.children.iter().find(|c| c.spi_in == spi) {
+                let (child, name) = (found.id, found.name.clone());
+                let config = sa.connection.as_ref().and_then(|c| child::config_of(c, &name));
+                let by_peer_too = found.retired && found.replaced_by.is_none();
+                let trap = by_peer_too && config.is_some_and(|c| c.close_action.traps());
+                if reason == FailureKind::Expired && trap {
+                    set_trap(sa, cx, name.clone());
+                }
                 if reason == FailureKind::Expired && outlives(sa, &name) {
                     cx.effects.push(Effect::Remake { sa: sa.id, child: name });
                 }
