@@ -312,7 +312,7 @@ impl RevocationList {
     /// the issuer may sign lists at all has been checked with the complete one.
     pub(crate) fn revokes_since(&self, lists: &[&Self], certificate: &Certificate, issuer: &Certificate) -> bool {
         let Content::Delta(delta) = &self.content else { return false };
-        if !self.scope.includes(certificate) || !delta.revoked.contains(&number(certificate.serial())) {
+        if !delta.revoked.contains(&number(certificate.serial())) {
             return false;
         }
         // RFC 5280 section 6.3.3 c 2, and 5.2.4, conditions c and d.

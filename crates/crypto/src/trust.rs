@@ -182,9 +182,7 @@ pub fn verify(
     let mut path = match verify_with(trust, end, sent, revocation, now) {
         Ok(path) if misled(&path) => path,
         // Of several authorities that it has tried webpki tells what was wrong with any of them.
-        Err(Untrusted::RevocationUnknown | Untrusted::RevocationListExpired | Untrusted::BadSignature)
-            if !lists.is_empty() =>
-        {
+        Err(Untrusted::RevocationUnknown | Untrusted::BadSignature) if !lists.is_empty() => {
             let without = Trust { revocation_lists: Vec::new(), ..trust.clone() };
             verify_with(&without, end, sent, Revocation::Relaxed, now)?
         }

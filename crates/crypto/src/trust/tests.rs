@@ -308,6 +308,9 @@ fn what_is_revoked_is_refused_and_strictness_wants_to_know() {
     assert_eq!(check(vec![], Revocation::Strict), Err(Untrusted::RevocationUnknown));
     assert_eq!(check(vec![&others, &of_root], Revocation::Strict), Ok(2));
     assert_eq!(check(vec![&old, &of_root], Revocation::Strict), Err(Untrusted::RevocationListExpired));
+    // Of two lists the one that is not out of date counts.
+    assert_eq!(check(vec![&old, &others, &of_root], Revocation::Strict), Ok(2));
+    assert_eq!(check(vec![&others, &old, &of_root], Revocation::Strict), Ok(2));
     // A list under the issuer's name that somebody else signed says nothing, and does no harm for ever.
     let forged = list(&self::made(7, |_| {}).issuer, &[8], later);
     assert_eq!(check(vec![&forged, &of_root], Revocation::Strict), Err(Untrusted::RevocationUnknown));
