@@ -28,6 +28,7 @@ pub struct Certificate {
     path_len: Option<u8>,
     has_crl_uri: bool,
     crl_uris: Vec<String>,
+    point_names: Vec<Vec<u8>>,
     delta_uris: Vec<String>,
     policies: Vec<String>,
     address_blocks: Option<AddressBlocks>,
@@ -112,7 +113,11 @@ impl Certificate {
             is_authority: constraints.as_ref().is_some_and(|(_, c)| c.ca),
             path_len: constraints.and_then(|(_, c)| c.path_len_constraint),
             has_crl_uri: points.as_ref().is_some_and(|(_, p)| !p.0.is_empty()),
-            crl_uris: points.map(|(_, p)| list_uris(&p.0)).unwrap_or_default(),
+            crl_uris: points.as_ref().map(|(_, p)| list_uris(&p.0)).unwrap_or_default(),
+            point_names: match points {
+                Some((_, points)) => point_names(&points.0),
+                None => vec![GeneralName::DirectoryName(content.issuer().clone()).to_der().map_err(invalid)?],
+            },
             delta_uris: freshest.map(|(_, p)| list_uris(&p.0)).unwrap_or_default(),
             policies: policies
                 .map(|(_, p)| p.0.iter().map(|p| p.policy_identifier.to_string()).collect())
@@ -200,6 +205,12 @@ impl Certificate {
         &self.crl_uris
     }
 
+    /// The names of the distribution points whose lists tell about it, each a GeneralName in DER; its issuer's name where it
+    /// says nothing of any (RFC 5280 section 6.3.3, at the end).
+    pub(crate) fn point_names(&self) -> &[Vec<u8>] {
+        &self.point_names
+    }
+
     /// The addresses that it is for (RFC 3779), if it says so.
     pub fn address_blocks(&self) -> Option<&AddressBlocks> {
         self.address_blocks.as_ref()
@@ -245,6 +256,18 @@ pub(crate) fn list_uris(points: &[DistributionPoint]) -> Vec<String> {
         _ => None,
     });
     uris.filter(|uri| uri.len() <= MAX_URI && uri.to_ascii_lowercase().starts_with("http://")).collect()
+}
+
+/// The names of those points whose lists are the issuer's own and for all reasons: of others webpki takes no list, nor one
+/// by a name that is no URI.
+fn point_names(points: &[DistributionPoint]) -> Vec<Vec<u8>> {
+    let whole = points.iter().filter(|point| point.reasons.is_none() && point.crl_issuer.is_none());
+    let names = whole.filter_map(|point| match &point.distribution_point {
+        Some(DistributionPointName::FullName(names)) => Some(names),
+        _ => None,
+    });
+    let uris = names.flatten().filter(|name| matches!(name, GeneralName::UniformResourceIdentifier(_)));
+    uris.filter_map(|uri| uri.to_der().ok()).collect()
 }
 
 /// A certificate in PEM (RFC 7468 section 5). What is no certificate makes a text that is refused where it is read.

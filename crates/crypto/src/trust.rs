@@ -3,7 +3,7 @@
 //! Paths are `webpki`'s. What it leaves to its callers is here: the validity of the authority's own certificate, and
 //! certificates that the operator put beside the configuration, which need no path.
 
-mod algorithms;
+pub(crate) mod algorithms;
 
 use crate::{AddressRange, Certificate, RevocationList};
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
@@ -133,6 +133,9 @@ fn within_validity(certificate: &Certificate, now: Duration) -> Result<(), Untru
     Ok(())
 }
 
+/// So many paths are tried with the lists that tell about each.
+const MAX_PATHS: usize = 4;
+
 /// So many certificates in whatever order are tried as they are.
 const FEW: usize = 4;
 
@@ -169,18 +172,36 @@ pub fn verify(
     revocation: Revocation,
     now: Duration,
 ) -> Result<Vec<Certificate>, Untrusted> {
-    let first = verify_with(trust, end, sent, revocation, now);
-    // Of several authorities that it has tried webpki tells what was wrong with any of them.
-    let doubtful = matches!(first, Err(Untrusted::RevocationUnknown | Untrusted::BadSignature));
-    if !doubtful || trust.revocation_lists.iter().all(|list| list.signer().is_none()) {
-        return first;
+    let lists = &trust.revocation_lists;
+    let misled = |path: &[Certificate]| {
+        let mut certificates = std::iter::once(end).chain(path).take(path.len());
+        certificates.any(|certificate| lists.iter().any(|list| list.misleads_about(certificate)))
+    };
+    // webpki takes the first list of an issuer's name, which may be of another key of the same name, or of nobody, or where
+    // the certificate names no distribution point be about others: that says nothing here (RFC 5280 section 6.3.3 b, f, g).
+    let mut path = match verify_with(trust, end, sent, revocation, now) {
+        Ok(path) if misled(&path) => path,
+        // Of several authorities that it has tried webpki tells what was wrong with any of them.
+        Err(Untrusted::RevocationUnknown | Untrusted::BadSignature) if !lists.is_empty() => {
+            let without = Trust { revocation_lists: Vec::new(), ..trust.clone() };
+            verify_with(&without, end, sent, Revocation::Relaxed, now)?
+        }
+        first => return first,
+    };
+    for _ in 0..MAX_PATHS {
+        let counts = |list: &&RevocationList| {
+            let mut certificates =
+                std::iter::once(end).chain(&path).zip(&path).filter(|(c, _)| list.is_of_issuer(c)).peekable();
+            certificates.peek().is_none() || certificates.any(|(c, issuer)| list.tells_about(c, issuer))
+        };
+        let lists = lists.iter().copied().filter(counts).collect();
+        match verify_with(&Trust { revocation_lists: lists, ..trust.clone() }, end, sent, revocation, now) {
+            // Of its issuers lists may have been left out.
+            Ok(other) if other != path => path = other,
+            last => return last,
+        }
     }
-    // webpki takes the first list of an issuer's name, which may be of another key of the same name: that says nothing here
-    // (RFC 5280 section 6.3.3 f and g).
-    let without = Trust { revocation_lists: Vec::new(), ..trust.clone() };
-    let path = verify_with(&without, end, sent, Revocation::Relaxed, now)?;
-    let lists = trust.revocation_lists.iter().copied().filter(|list| list.may_be_of(&path)).collect();
-    verify_with(&Trust { revocation_lists: lists, ..trust.clone() }, end, sent, revocation, now)
+    Err(Untrusted::RevocationUnknown)
 }
 
 fn verify_with(
@@ -206,8 +227,10 @@ fn verify_with(
     let der = CertificateDer::from(end.der());
     let parsed = EndEntityCert::try_from(&der).map_err(reason)?;
 
-    let lists: Vec<&webpki::CertRevocationList<'_>> =
-        trust.revocation_lists.iter().filter_map(|list| list.complete()).collect();
+    // Of those that are about a certificate webpki takes the first.
+    let mut lists = trust.revocation_lists.clone();
+    lists.sort_by_key(|list| list.rank(now));
+    let lists: Vec<&webpki::CertRevocationList<'_>> = lists.iter().filter_map(|list| list.complete()).collect();
     let strict = revocation == Revocation::Strict || (revocation == Revocation::IfUri && end.has_crl_uri());
     let options = match RevocationOptionsBuilder::new(&lists) {
         Ok(builder) => {
@@ -298,17 +321,16 @@ pub fn address_blocks(end: &Certificate, path: &[Certificate]) -> Result<Option<
 /// not current ones.
 pub fn missing_lists(trust: &Trust<'_>, end: &Certificate, path: &[Certificate], now: Duration) -> Vec<String> {
     let mut uris: Vec<String> = Vec::new();
-    let current = |(c, issuer): (&Certificate, &Certificate), delta: bool| {
-        let of_issuer = |list: &&&RevocationList| list.may_be_of(std::slice::from_ref(issuer));
-        let current = |list: &&&RevocationList| list.is_delta() == delta && list.is_current_for(c, now);
-        trust.revocation_lists.iter().filter(of_issuer).find(current)
-    };
     // What is trusted as it is has no path, and needs no list.
     for (certificate, issuer) in std::iter::once(end).chain(path).zip(path) {
-        let current = |delta| current((certificate, issuer), delta);
-        if let Some(complete) = current(false) {
+        let current = |delta: bool| {
+            let kind = move |list: &&&RevocationList| list.is_delta() == delta && list.is_current_for(certificate, now);
+            trust.revocation_lists.iter().filter(kind).filter(|list| list.tells_about(certificate, issuer))
+        };
+        if let Some(complete) = current(false).min_by_key(|list| list.rank(now)) {
             let places = complete.delta_uris().first().or(certificate.delta_uris().first());
-            let missing = places.filter(|uri| current(true).is_none() && !uris.contains(uri));
+            let mut deltas = current(true).filter(|list| list.has_scope_of(complete));
+            let missing = places.filter(|uri| deltas.next().is_none() && !uris.contains(uri));
             uris.extend(missing.cloned());
             continue;
         }

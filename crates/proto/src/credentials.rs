@@ -33,6 +33,13 @@ const LIST_PATIENCE: Duration = Duration::from_secs(30);
 /// How many lists are known to have been asked for.
 const MAX_LISTS: usize = 1024;
 
+/// How many fetched lists of one authority are held, and how many in all that no authority here has signed: it may divide its
+/// certificates among any number of lists (RFC 5280 section 5.2.5), and whoever is between us and it may make some up.
+const MAX_FETCHED: usize = 64;
+
+/// How many octets of fetched lists are held that no authority here has signed, besides the last one.
+const MAX_UNPROVEN: usize = 16 << 20;
+
 /// What an endpoint proves itself with, and what it trusts.
 pub struct Credentials {
     keys: Vec<Arc<PrivateKey>>,
@@ -179,8 +186,9 @@ impl Credentials {
         self.places.values().map(|(certificate, places)| (certificate.subject(), places.lists.as_slice())).collect()
     }
 
-    /// Adds a revocation list, or replaces the one of the same authority, unless that is newer, or is known to be the
-    /// authority's and this one is not (RFC 5280 section 6.3.3). A delta list stays beside a complete one.
+    /// Adds a revocation list, or replaces the one of the same authority for the same certificates, unless that is newer, or is
+    /// known to be the authority's and this one is not (RFC 5280 section 6.3.3). A delta list stays beside a complete one, and
+    /// of lists of an authority that is not known a newer one beside an older one that comes later.
     pub fn add_revocation_list(&mut self, list: RevocationList) {
         self.add_list(List { list, fetched: false });
     }
@@ -192,18 +200,50 @@ impl Credentials {
 
     fn add_list(&mut self, mut new: List) {
         self.authorities.iter().for_each(|authority| new.list.prove(authority));
-        let same = |old: &List| old.list.issuer() == new.list.issuer() && old.list.is_delta() == new.list.is_delta();
+        let same = |old: &List| {
+            let (old, new) = (&old.list, &new.list);
+            old.issuer() == new.issuer() && old.is_delta() == new.is_delta() && old.has_scope_of(new)
+        };
         // Whoever gives out lists may give out an older one, or one of his own in another authority's name. Each key has its own.
         let by = new.list.signer();
         let stays = |old: &List| match old.list.signer() {
-            its if its == by => new.list.is_older_than(&old.list),
+            its if its == by => by.is_some() && new.list.is_older_than(&old.list),
             its => its.is_some() && by.is_none(),
         };
         if self.revocation_lists.iter().any(|old| same(old) && stays(old)) {
             return;
         }
-        self.revocation_lists.retain(|old| !same(old) || old.list.signer().is_some_and(|its| Some(its) != by));
+        // Of those that nobody here has signed the newest may be made up: an older one stays beside it, and what the operator put
+        // here beside what was fetched. Which one the issuer has signed is seen when a peer shows the issuer's certificate.
+        let beside = |old: &List| match old.list.signer() {
+            None => by.is_none() && (new.list.is_older_than(&old.list) || (new.fetched && !old.fetched)),
+            its => its != by,
+        };
+        self.revocation_lists.retain(|old| !same(old) || beside(old));
+        if new.fetched {
+            self.make_room_for(&new.list);
+        }
         self.revocation_lists.push(new);
+    }
+
+    /// Forgets the oldest of the fetched lists that count together with a new one, where there are too many. Those of an
+    /// authority count by themselves, so that what is not known to be anybody's pushes none of them out; and what the operator
+    /// put here stays.
+    fn make_room_for(&mut self, new: &RevocationList) {
+        let together = |held: &List| {
+            let by = held.list.signer();
+            held.fetched && by == new.signer() && (by.is_none() || held.list.issuer() == new.issuer())
+        };
+        loop {
+            let held = || self.revocation_lists.iter().enumerate().filter(|(_, held)| together(held));
+            let octets: usize = held().map(|(_, held)| held.list.der().len()).sum();
+            if held().count() < MAX_FETCHED && (new.signer().is_some() || octets <= MAX_UNPROVEN) {
+                return;
+            }
+            let oldest = held().min_by_key(|(_, held)| held.list.this_update()).map(|(index, _)| index);
+            let Some(oldest) = oldest else { return };
+            self.revocation_lists.remove(oldest);
+        }
     }
 
     /// Forgets the revocation lists that were fetched: they are asked for again when they are needed.
@@ -235,7 +275,7 @@ impl Credentials {
         &self.authorities
     }
 
-    /// The revocation lists, one of each authority at most.
+    /// The revocation lists, for the same certificates one of each authority that is known at most.
     pub fn revocation_lists(&self) -> impl Iterator<Item = &RevocationList> {
         self.revocation_lists.iter().map(|held| &held.list)
     }

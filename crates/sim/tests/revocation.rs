@@ -5,8 +5,9 @@ use crypto::{Certificate, PrivateKey, RevocationList};
 use model::{CertificateProblem, ConfigRef, FailureKind};
 use proto::Places;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, CrlDistributionPoint, DnType, IsCa, Issuer,
-    KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CrlDistributionPoint,
+    CrlIssuingDistributionPoint, DnType, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams,
+    SanType, SerialNumber, date_time_ymd,
 };
 use sim::{Block, NodeId, Sim, Site};
 use std::net::IpAddr;
@@ -62,6 +63,11 @@ impl Authority {
     }
 
     fn numbered(&self, number: u64, revoked: &[u64]) -> RevocationList {
+        self.divided(number, None, revoked)
+    }
+
+    /// The list about the certificates under this distribution point.
+    fn divided(&self, number: u64, uri: Option<&str>, revoked: &[u64]) -> RevocationList {
         let revoked = revoked.iter().map(|serial| RevokedCertParams {
             serial_number: SerialNumber::from(*serial),
             revocation_time: date_time_ymd(2027, 5, 1),
@@ -72,7 +78,10 @@ impl Authority {
             this_update: date_time_ymd(2027, 5, 1),
             next_update: date_time_ymd(2027, 9, 1),
             crl_number: SerialNumber::from(number),
-            issuing_distribution_point: None,
+            issuing_distribution_point: uri.map(|uri| CrlIssuingDistributionPoint {
+                distribution_point: CrlDistributionPoint { uris: vec![uri.to_string()] },
+                scope: None,
+            }),
             revoked_certs: revoked.collect(),
             key_identifier_method: KeyIdMethod::Sha256,
         };
@@ -134,6 +143,132 @@ fn a_list_gives_way_to_a_newer_one_of_its_authority_only() {
         credentials.add_revocation_list(other.numbered(2, &[]));
         assert_eq!(credentials.revocation_lists().count(), 2);
     });
+}
+
+/// An authority may divide its certificates among as many lists as it likes, and whoever gives them out may make some up.
+#[test]
+fn of_lists_for_other_certificates_each_is_kept_within_bounds() {
+    let (authority, namesake, stranger) = (Authority::new(), Authority::new(), Authority::new());
+    let mut sim = Sim::new(1);
+    let node = sim.add(Site::new("a", "192.0.2.1").text("connections { gw { children { net { } } } }"));
+    let uri = |n: u64| format!("http://crl.example/{n}");
+    sim.with(node, |endpoint, now| {
+        let count = |endpoint: &proto::Endpoint| endpoint.credentials().revocation_lists().count();
+        let holds = |endpoint: &proto::Endpoint, wanted: &RevocationList| {
+            endpoint.credentials().revocation_lists().any(|list| list.der() == wanted.der())
+        };
+        endpoint.credentials_mut().add_authority(authority.certificate.clone());
+        let (own, first, other) = (
+            authority.divided(1, Some(URI), &[]),
+            authority.divided(1, Some(&uri(0)), &[]),
+            authority.numbered(1, &[]),
+        );
+        for list in [&own, &other] {
+            endpoint.credentials_mut().add_revocation_list(RevocationList::parse(list.der()).unwrap());
+        }
+        endpoint.list_fetched(now, &uri(0), Some(RevocationList::parse(first.der()).unwrap()));
+        assert_eq!(count(endpoint), 3);
+        // A newer one takes the place of the one for the same certificates.
+        let newer = authority.divided(2, Some(&uri(0)), &[]);
+        endpoint.list_fetched(now, &uri(0), Some(RevocationList::parse(newer.der()).unwrap()));
+        endpoint.list_fetched(now, &uri(0), Some(first));
+        endpoint.list_fetched(now, &uri(0), Some(namesake.divided(3, Some(&uri(0)), &[])));
+        assert!(count(endpoint) == 3 && holds(endpoint, &own) && holds(endpoint, &other) && holds(endpoint, &newer));
+        // What nobody here has signed is bounded, and pushes nothing of the authority's out.
+        for n in 1..200 {
+            let made_up = if n % 2 == 0 { &namesake } else { &stranger };
+            let made_up = made_up.divided(n, Some(&uri(n)), &[]);
+            endpoint.list_fetched(now, &uri(n), Some(RevocationList::parse(made_up.der()).unwrap()));
+            assert!(holds(endpoint, &made_up), "the last one is there");
+        }
+        assert_eq!(count(endpoint), 3 + 64);
+        assert!(holds(endpoint, &own) && holds(endpoint, &other) && holds(endpoint, &newer));
+        // So is what the authority has signed, and nothing that the operator put here goes for it.
+        for n in 1000..1200 {
+            endpoint.list_fetched(now, &uri(n), Some(authority.divided(n, Some(&uri(n)), &[])));
+        }
+        assert_eq!(count(endpoint), 2 + 64 + 64);
+        assert!(holds(endpoint, &own) && holds(endpoint, &other));
+    });
+}
+
+/// An authority whose certificate only the peer has may still have its list here: which one it has signed is seen later.
+#[test]
+fn a_list_of_nobody_known_is_not_in_the_way_of_another() {
+    let (authority, namesake) = (Authority::new(), Authority::new());
+    let mut sim = Sim::new(1);
+    let node = sim.add(Site::new("a", "192.0.2.1").text("connections { gw { children { net { } } } }"));
+    sim.with(node, |endpoint, now| {
+        let [own, first, second, made_up] =
+            [(&authority, 1), (&authority, 2), (&authority, 3), (&namesake, 9)].map(|(by, n)| by.numbered(n, &[]));
+        let held = |endpoint: &proto::Endpoint, wanted: &[&RevocationList]| {
+            let held: Vec<&[u8]> = endpoint.credentials().revocation_lists().map(RevocationList::der).collect();
+            assert_eq!(held, wanted.iter().map(|list| list.der()).collect::<Vec<_>>());
+        };
+        let again = |list: &RevocationList| Some(RevocationList::parse(list.der()).unwrap());
+        endpoint.credentials_mut().add_revocation_list(RevocationList::parse(own.der()).unwrap());
+        endpoint.list_fetched(now, URI, again(&made_up));
+        held(endpoint, &[&own, &made_up]);
+        endpoint.list_fetched(now, URI, again(&first));
+        held(endpoint, &[&own, &made_up, &first]);
+        endpoint.list_fetched(now, URI, again(&second));
+        held(endpoint, &[&own, &made_up, &second]);
+        // Known after all.
+        endpoint.credentials_mut().add_authority(authority.certificate.clone());
+        endpoint.list_fetched(now, URI, again(&second));
+        held(endpoint, &[&second]);
+    });
+}
+
+/// Each end has the list of its own certificate, under another distribution point than the peer's (RFC 5280 section 5.2.5).
+#[test]
+fn the_list_of_the_peers_distribution_point_is_fetched_and_counts() {
+    const POINTS: [&str; 2] = ["http://crl.example/a.crl", "http://crl.example/b.crl"];
+    let authority = Authority::new();
+    for version in VERSIONS {
+        for (revocation, revoked) in
+            [("relaxed", None), ("strict", None), ("relaxed", Some(4)), ("strict", Some(4)), ("strict", Some(3))]
+        {
+            let (mut sim, a, b) = ends(version, revocation, &authority);
+            let list = |uri: &str| {
+                let here = revoked.filter(|serial| POINTS[(*serial - 3) as usize] == uri);
+                authority.divided(1, Some(uri), here.as_slice())
+            };
+            for (node, name, serial) in [(a, "a.example", 3), (b, "b.example", 4)] {
+                let own = POINTS[(serial - 3) as usize];
+                let (certificate, key) = authority.issue_with(name, serial, &[own]);
+                sim.with(node, |endpoint, _| {
+                    let credentials = endpoint.credentials_mut();
+                    credentials.clear();
+                    credentials.add_certificate(certificate);
+                    credentials.add_key(key);
+                    credentials.add_authority(authority.certificate.clone());
+                    credentials.add_revocation_list(list(own));
+                });
+            }
+            sim.initiate(a, b);
+            let mut asked = Vec::new();
+            for _ in 0..4 {
+                sim.run_for(2 * SECOND);
+                asked.extend(sim.fetches.iter().map(|(node, uri)| (*node, uri.clone())));
+                sim.fetched(|uri| Some(list(uri)));
+            }
+            sim.run_for(8 * SECOND);
+            let context = format!("{version} {revocation} {revoked:?} {asked:?}");
+            let peers = [(a, POINTS[1].to_string()), (b, POINTS[0].to_string())];
+            assert!(asked.iter().all(|one| peers.contains(one)) && !asked.is_empty(), "{context}");
+            assert_eq!(sim.carries(a, b), revoked.is_none(), "{context} {:?}", sim.tombstones(b));
+            let lists = |node| sim.endpoint(node).credentials().revocation_lists().count();
+            match revoked {
+                None => assert_eq!((asked.len(), lists(a), lists(b)), (2, 2, 2), "{context}: both are kept"),
+                Some(serial) => {
+                    let judge = if serial == 4 { a } else { b };
+                    let revoked = |kind: FailureKind| matches!(kind, FailureKind::CertificateUntrusted { problem, .. } if problem == CertificateProblem::Revoked);
+                    assert!(sim.tombstones(judge).into_iter().any(|t| revoked(t.failure.kind)), "{context}");
+                }
+            }
+        }
+    }
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! How certificates and revocation lists may be signed: all that `webpki` has, and RSA with the hashes that IKE itself does
 //! not use: SHA-224 (RFC 8017 appendix A.2.4) and SHA-3 (FIPS 202, with the identifiers of RFC 9688 section 3.1).
 
+use crate::Certificate;
 use crate::awslc::keys::Rsa;
 use aws_lc_rs::digest;
 use rustls_pki_types::{AlgorithmIdentifier, InvalidSignature, SignatureVerificationAlgorithm, alg_id};
 use std::sync::LazyLock;
+use x509_cert::der::{Any, Decode, Encode};
 
 /// RSASSA-PKCS1-v1_5 with a hash.
 #[derive(Debug)]
@@ -57,6 +59,22 @@ pub(super) static ALL: LazyLock<Vec<&'static dyn SignatureVerificationAlgorithm>
     webpki::ALL_VERIFICATION_ALGS.iter().copied().chain(more).collect()
 });
 
+/// Whether the key of this certificate made the signature, in one of [`ALL`] ways; `algorithm` is an AlgorithmIdentifier in
+/// DER.
+pub(crate) fn verifies(certificate: &Certificate, algorithm: &[u8], signed: &[u8], signature: &[u8]) -> bool {
+    let check = || {
+        let certificate = x509_cert::Certificate::from_der(certificate.der()).ok()?;
+        let info = certificate.tbs_certificate().subject_public_key_info();
+        let (kind, algorithm) = (Any::from_der(&info.algorithm.to_der().ok()?).ok()?, Any::from_der(algorithm).ok()?);
+        let fits = |way: &&&dyn SignatureVerificationAlgorithm| {
+            way.signature_alg_id().as_ref() == algorithm.value() && way.public_key_alg_id().as_ref() == kind.value()
+        };
+        let way = ALL.iter().find(fits)?;
+        way.verify_signature(info.subject_public_key.as_bytes()?, signed, signature).ok()
+    };
+    check().is_some()
+}
+
 impl SignatureVerificationAlgorithm for RsaPkcs1 {
     fn verify_signature(&self, public_key: &[u8], message: &[u8], signature: &[u8]) -> Result<(), InvalidSignature> {
         let key = Rsa::public(public_key).filter(|key| (256..=1024).contains(&key.length())).ok_or(InvalidSignature)?;
@@ -78,6 +96,8 @@ impl SignatureVerificationAlgorithm for RsaPkcs1 {
 #[cfg(test)]
 mod tests {
     use super::super::*;
+    use super::verifies;
+    use x509_cert::der::{Decode, Encode};
 
     /// 2027-06-01.
     const NOW: Duration = Duration::from_secs(1_811_808_000);
@@ -99,6 +119,13 @@ mod tests {
         ] {
             let end = read(pem);
             assert_eq!(verify(&trust, &end, &[], Revocation::Relaxed, NOW), Ok(vec![root.clone()]), "{hash}");
+            let parsed = x509_cert::Certificate::from_der(end.der()).unwrap();
+            let algorithm = parsed.signature_algorithm().to_der().unwrap();
+            let mut signed = parsed.tbs_certificate().to_der().unwrap();
+            let signature = parsed.signature().as_bytes().unwrap();
+            assert!(verifies(&root, &algorithm, &signed, signature) && !verifies(&end, &algorithm, &signed, signature));
+            signed[9] ^= 1;
+            assert!(!verifies(&root, &algorithm, &signed, signature), "{hash}");
             // Another octet in what is signed (the last of the subject's name), or in the signature.
             let name = end.der().windows(4).rposition(|w| w == b"hash").unwrap() + 3;
             for at in [name, end.der().len() - 1] {

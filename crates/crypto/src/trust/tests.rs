@@ -308,6 +308,9 @@ fn what_is_revoked_is_refused_and_strictness_wants_to_know() {
     assert_eq!(check(vec![], Revocation::Strict), Err(Untrusted::RevocationUnknown));
     assert_eq!(check(vec![&others, &of_root], Revocation::Strict), Ok(2));
     assert_eq!(check(vec![&old, &of_root], Revocation::Strict), Err(Untrusted::RevocationListExpired));
+    // Of two lists the one that is not out of date counts.
+    assert_eq!(check(vec![&old, &others, &of_root], Revocation::Strict), Ok(2));
+    assert_eq!(check(vec![&others, &old, &of_root], Revocation::Strict), Ok(2));
     // A list under the issuer's name that somebody else signed says nothing, and does no harm for ever.
     let forged = list(&self::made(7, |_| {}).issuer, &[8], later);
     assert_eq!(check(vec![&forged, &of_root], Revocation::Strict), Err(Untrusted::RevocationUnknown));
@@ -317,8 +320,29 @@ fn what_is_revoked_is_refused_and_strictness_wants_to_know() {
 
 /// A list of `made.issuer`, which issued the end; a delta list if it has a base.
 fn numbered(made: &Made, number: u64, base: Option<u64>, revoked: &[u64]) -> RevocationList {
+    divided(&made.issuer, number, base, None, revoked)
+}
+
+/// As [`numbered`], for certificates under this distribution point: the content of an IssuingDistributionPoint.
+fn divided(
+    issuer: &Issuer<'static, KeyPair>,
+    number: u64,
+    base: Option<u64>,
+    point: Option<&[u8]>,
+    revoked: &[u64],
+) -> RevocationList {
+    RevocationList::parse(&divided_der(issuer, number, base, point, revoked)).unwrap()
+}
+
+fn divided_der(
+    issuer: &Issuer<'static, KeyPair>,
+    number: u64,
+    base: Option<u64>,
+    point: Option<&[u8]>,
+    revoked: &[u64],
+) -> Vec<u8> {
     use x509_cert::crl::CertificateList;
-    use x509_cert::der::asn1::{BitString, OctetString, Uint};
+    use x509_cert::der::asn1::{BitString, ObjectIdentifier, OctetString, Uint};
     use x509_cert::der::{Decode, Encode, oid::AssociatedOid};
     use x509_cert::ext::pkix::crl::BaseCrlNumber;
     let params = CertificateRevocationListParams {
@@ -337,21 +361,36 @@ fn numbered(made: &Made, number: u64, base: Option<u64>, revoked: &[u64]) -> Rev
             .collect(),
         key_identifier_method: KeyIdMethod::Sha256,
     };
-    let list = params.signed_by(&made.issuer).unwrap();
-    let Some(base) = base else { return RevocationList::parse(list.der()).unwrap() };
+    let list = params.signed_by(issuer).unwrap();
     let mut list: CertificateList = CertificateList::from_der(list.der()).unwrap();
-    let value = BaseCrlNumber(Uint::new(&base.to_be_bytes()).unwrap()).to_der().unwrap();
-    list.tbs_cert_list.crl_extensions.get_or_insert_default().push(x509_cert::ext::Extension {
-        extn_id: BaseCrlNumber::OID,
-        critical: true,
-        extn_value: OctetString::new(value).unwrap(),
-    });
-    let key = crate::PrivateKey::parse(made.issuer.key().serialize_pem().as_bytes(), None).unwrap();
+    let base =
+        base.map(|base| (BaseCrlNumber::OID, BaseCrlNumber(Uint::new(&base.to_be_bytes()).unwrap()).to_der().unwrap()));
+    let point = point.map(|point| (ObjectIdentifier::new_unwrap("2.5.29.28"), tagged(0x30, point)));
+    for (extn_id, value) in base.into_iter().chain(point) {
+        let extn_value = OctetString::new(value).unwrap();
+        let extension = x509_cert::ext::Extension { extn_id, critical: true, extn_value };
+        list.tbs_cert_list.crl_extensions.get_or_insert_default().push(extension);
+    }
+    let key = crate::PrivateKey::parse(issuer.key().serialize_pem().as_bytes(), None).unwrap();
     let scheme = crate::Scheme::Ecdsa(wire::HashAlgorithm::SHA2_256);
     let signature = key.sign(scheme, &list.tbs_cert_list.to_der().unwrap()).unwrap();
     list.signature = BitString::from_bytes(&signature).unwrap();
-    RevocationList::parse(&list.to_der().unwrap()).unwrap()
+    list.to_der().unwrap()
 }
+
+/// Content shorter than 128 octets, behind its tag.
+fn tagged(tag: u8, content: &[u8]) -> Vec<u8> {
+    [&[tag, content.len() as u8], content].concat()
+}
+
+/// The name of an IssuingDistributionPoint: these URIs.
+fn point(uris: &[&str]) -> Vec<u8> {
+    let names: Vec<u8> = uris.iter().flat_map(|uri| tagged(0x86, uri.as_bytes())).collect();
+    tagged(0xa0, &tagged(0xa0, &names))
+}
+
+/// onlyContainsUserCerts, and onlyContainsCACerts.
+const ONLY: [[u8; 3]; 2] = [[0x81, 1, 0xff], [0x82, 1, 0xff]];
 
 #[test]
 fn a_delta_list_revokes_what_its_base_does_not_yet() {
@@ -404,6 +443,136 @@ fn the_place_of_a_delta_list_is_asked_for_while_there_is_none() {
     assert!(missing(&[]).is_empty(), "nothing says where the complete one is");
     assert_eq!(missing(&[&complete]), ["http://crl.example/delta.crl"]);
     assert!(missing(&[&complete, &delta]).is_empty());
+}
+
+const ONE: &str = "http://crl.example/one";
+const TWO: &str = "http://crl.example/two";
+
+/// The end has serial number 7, and the list of one of two distribution points tells about it.
+fn under_one() -> Made {
+    made(7, |params| {
+        params.crl_distribution_points = vec![CrlDistributionPoint { uris: vec![ONE.into()] }];
+    })
+}
+
+/// What comes of an end with these lists and an empty one of the root, and which are still missing.
+fn outcome(made: &Made, lists: &[&RevocationList], revocation: Revocation) -> (Result<usize, Untrusted>, Vec<String>) {
+    let of_root = divided(&made.root_issuer, 1, None, None, &[]);
+    let lists = lists.iter().copied().chain([&of_root]).collect();
+    let trust = Trust { authorities: vec![&made.root, &made.between], revocation_lists: lists, ..Trust::default() };
+    let path = [made.between.clone(), made.root.clone()];
+    let missing = missing_lists(&trust, &made.end, &path, NOW);
+    (verify(&trust, &made.end, &[], revocation, NOW).map(|path| path.len()), missing)
+}
+
+/// RFC 5280 section 6.3.3 b 2 i.
+#[test]
+fn a_list_tells_about_the_certificates_under_its_distribution_point() {
+    let made = under_one();
+    let list = |uris: &[&str], revoked: &[u64]| divided(&made.issuer, 1, None, Some(&point(uris)), revoked);
+    let (one, two, revoked) = (list(&[ONE], &[]), list(&[TWO], &[]), list(&[ONE], &[7]));
+    let both = list(&["ldap://crl.example/one", ONE], &[]);
+    assert!(one.has_scope_of(&revoked) && !one.has_scope_of(&two) && !one.has_scope_of(&both));
+    assert!(list(&[ONE, TWO], &[]).has_scope_of(&list(&[TWO, ONE], &[])), "the order says nothing");
+    let unknown = (Err(Untrusted::RevocationUnknown), vec![ONE.to_string()]);
+    assert_eq!(outcome(&made, &[&two], Revocation::Strict), unknown);
+    assert_eq!(outcome(&made, &[&two], Revocation::Relaxed), (Ok(2), vec![ONE.to_string()]));
+    for lists in [[&one, &two], [&two, &one], [&two, &both]] {
+        assert_eq!(outcome(&made, &lists, Revocation::Strict), (Ok(2), Vec::new()));
+    }
+    for lists in [[&two, &revoked], [&revoked, &two]] {
+        assert_eq!(outcome(&made, &lists, Revocation::Relaxed), (Err(Untrusted::Revoked), Vec::new()));
+    }
+    // A list about all tells about each.
+    assert_eq!(outcome(&made, &[&two, &numbered(&made, 1, None, &[])], Revocation::Strict), (Ok(2), Vec::new()));
+}
+
+/// RFC 5280 section 6.3.3, at the end: it is under its issuer's name.
+#[test]
+fn about_a_certificate_that_names_no_distribution_point_no_list_with_another_name_tells() {
+    let made = made(7, |_| {});
+    let one = divided(&made.issuer, 2, None, Some(&point(&[ONE])), &[]);
+    let (all, revoked) = (numbered(&made, 1, None, &[]), numbered(&made, 1, None, &[7]));
+    assert_eq!(outcome(&made, &[&one], Revocation::Strict).0, Err(Untrusted::RevocationUnknown));
+    assert_eq!(outcome(&made, &[&one], Revocation::Relaxed).0, Ok(2));
+    for (list, expected) in [(&all, Ok(2)), (&revoked, Err(Untrusted::Revoked))] {
+        for lists in [[&one, list], [list, &one]] {
+            assert_eq!(outcome(&made, &lists, Revocation::Strict).0, expected);
+            assert_eq!(outcome(&made, &lists, Revocation::Relaxed).0, expected);
+        }
+    }
+    let directory = tagged(0xa0, &tagged(0xa0, &tagged(0xa4, made.end.issuer())));
+    let named = divided(&made.issuer, 1, None, Some(&directory), &[]);
+    assert_eq!(outcome(&made, &[&one, &named], Revocation::Strict).0, Ok(2));
+}
+
+/// RFC 5280 section 6.3.3 b 2 ii and iii.
+#[test]
+fn a_list_of_ends_tells_nothing_about_authorities_nor_the_other_way_round() {
+    let made = under_one();
+    let [of_ends, of_authorities] =
+        ONLY.map(|only| divided(&made.issuer, 1, None, Some(&[point(&[ONE]), only.to_vec()].concat()), &[]));
+    assert!(!of_ends.has_scope_of(&of_authorities));
+    assert_eq!(outcome(&made, &[&of_ends, &of_authorities], Revocation::Strict), (Ok(2), Vec::new()));
+    assert_eq!(outcome(&made, &[&of_authorities, &of_ends], Revocation::Strict), (Ok(2), Vec::new()));
+    let unknown = (Err(Untrusted::RevocationUnknown), vec![ONE.to_string()]);
+    assert_eq!(outcome(&made, &[&of_authorities], Revocation::Strict), unknown);
+}
+
+/// Nobody here has to know the issuer's key in advance: its certificate may come with the end's.
+#[test]
+fn a_list_that_the_issuer_did_not_sign_stands_for_none_and_in_the_way_of_none() {
+    let (made, other) = (under_one(), under_one());
+    let list = |of: &Made, number| divided(&of.issuer, number, None, Some(&point(&[ONE])), &[]);
+    let forged = [list(&other, 9), divided(&other.issuer, 9, None, Some(&point(&[ONE, TWO])), &[7])];
+    for forged in &forged {
+        let own = list(&made, 1);
+        for lists in [[forged, &own], [&own, forged]] {
+            assert_eq!(outcome(&made, &lists, Revocation::Strict), (Ok(2), Vec::new()));
+        }
+        let missing = vec![ONE.to_string()];
+        assert_eq!(outcome(&made, &[forged], Revocation::Relaxed), (Ok(2), missing.clone()));
+        assert_eq!(outcome(&made, &[forged], Revocation::Strict), (Err(Untrusted::RevocationUnknown), missing));
+    }
+}
+
+/// RFC 5280 section 6.3.3 c 2.
+#[test]
+fn a_delta_list_goes_on_from_a_list_under_its_distribution_point() {
+    const DELTA: &str = "http://crl.example/delta.crl";
+    let made = made(7, |params| {
+        params.crl_distribution_points = vec![CrlDistributionPoint { uris: vec![ONE.into()] }];
+        let freshest = tagged(0x30, &tagged(0x30, &point(&[DELTA])));
+        params.custom_extensions.push(rcgen::CustomExtension::from_oid_content(&[2, 5, 29, 46], freshest));
+    });
+    let (one, two) = (point(&[ONE]), point(&[TWO]));
+    let complete = |point: Option<&[u8]>| divided(&made.issuer, 10, None, point, &[]);
+    let delta = |point: Option<&[u8]>| divided(&made.issuer, 11, Some(10), point, &[7]);
+    let (of_one, of_two, of_all) = (complete(Some(&one)), complete(Some(&two)), complete(None));
+    let check = |lists: &[&RevocationList]| outcome(&made, lists, Revocation::Strict);
+    assert_eq!(check(&[&of_two, &of_one, &delta(Some(&one))]), (Err(Untrusted::Revoked), Vec::new()));
+    let asked = vec![DELTA.to_string()];
+    assert_eq!(check(&[&of_two, &of_one, &delta(Some(&two))]), (Ok(2), asked.clone()), "of other certificates");
+    assert_eq!(check(&[&of_one, &delta(None)]), (Ok(2), asked.clone()), "of another list");
+    assert_eq!(check(&[&of_all, &delta(Some(&one))]), (Ok(2), asked));
+    // A name is no must, and of either kind there may be one.
+    let [of_ends, of_authorities] = ONLY.map(|only| delta(Some(&only)));
+    assert!(of_ends.is_delta() && !of_ends.has_scope_of(&of_authorities));
+}
+
+#[test]
+fn lists_of_other_kinds_are_not_available() {
+    let made = made(7, |_| {});
+    // onlySomeReasons, indirectCRL and onlyContainsAttributeCerts; a name relative to the authority's.
+    let relative = tagged(0xa0, &tagged(0xa1, &tagged(0x30, &[6, 3, 0x55, 4, 3, 0x0c, 1, b'x'])));
+    let kinds = [vec![0x83, 2, 1, 0x40], vec![0x84, 1, 0xff], vec![0x85, 1, 0xff], relative];
+    for kind in kinds {
+        for base in [None, Some(10)] {
+            let parsed = RevocationList::parse(&divided_der(&made.issuer, 11, base, Some(&kind), &[]));
+            let why = parsed.unwrap_err().to_string();
+            assert!(why.contains("not available") || base.is_none(), "{kind:x?}: {why}");
+        }
+    }
 }
 
 /// IPAddrBlocks with one IPv4 prefix of 16 bits, or with what the issuer has.
