@@ -21,7 +21,7 @@ pub enum Revocation {
     /// A certificate that a list revokes is refused; that nothing is known is no reason.
     #[default]
     Relaxed,
-    /// As strict for certificates that say where their list is, else as relaxed.
+    /// As strict for each certificate of the path that says, or of whose issuer is known, where its list is, else as relaxed.
     IfUri,
     /// Refused unless a current list of the issuer shows that it is not revoked.
     Strict,
@@ -172,6 +172,10 @@ pub fn verify(
     revocation: Revocation,
     now: Duration,
 ) -> Result<Vec<Certificate>, Untrusted> {
+    if revocation == Revocation::IfUri {
+        let path = verify(trust, end, sent, Revocation::Relaxed, now)?;
+        return lists_are_there(trust, end, &path, now).map(|()| path);
+    }
     let lists = &trust.revocation_lists;
     let misled = |path: &[Certificate]| {
         let mut certificates = std::iter::once(end).chain(path).take(path.len());
@@ -204,6 +208,23 @@ pub fn verify(
     Err(Untrusted::RevocationUnknown)
 }
 
+/// Whether there is a current list for each certificate that has a place for one.
+fn lists_are_there(trust: &Trust<'_>, end: &Certificate, path: &[Certificate], now: Duration) -> Result<(), Untrusted> {
+    let has_place = |certificate: &Certificate| {
+        let of_issuer = |(issuer, uris): &(&[u8], &[String])| *issuer == certificate.issuer() && !uris.is_empty();
+        certificate.has_crl_uri() || trust.list_uris.iter().any(of_issuer)
+    };
+    for (certificate, issuer) in std::iter::once(end).chain(path).zip(path).filter(|(c, _)| has_place(c)) {
+        let about = |list: &&&RevocationList| !list.is_delta() && list.tells_about(certificate, issuer);
+        let mut lists = trust.revocation_lists.iter().filter(about).peekable();
+        let any = lists.peek().is_some();
+        if !lists.any(|list| list.is_current_for(certificate, now)) {
+            return Err(if any { Untrusted::RevocationListExpired } else { Untrusted::RevocationUnknown });
+        }
+    }
+    Ok(())
+}
+
 fn verify_with(
     trust: &Trust<'_>,
     end: &Certificate,
@@ -231,7 +252,7 @@ fn verify_with(
     let mut lists = trust.revocation_lists.clone();
     lists.sort_by_key(|list| list.rank(now));
     let lists: Vec<&webpki::CertRevocationList<'_>> = lists.iter().filter_map(|list| list.complete()).collect();
-    let strict = revocation == Revocation::Strict || (revocation == Revocation::IfUri && end.has_crl_uri());
+    let strict = revocation == Revocation::Strict;
     let options = match RevocationOptionsBuilder::new(&lists) {
         Ok(builder) => {
             let (status, expiration) = match strict {

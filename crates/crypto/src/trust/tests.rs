@@ -318,6 +318,31 @@ fn what_is_revoked_is_refused_and_strictness_wants_to_know() {
     assert_eq!(check(vec![&others], Revocation::Strict), Err(Untrusted::RevocationUnknown));
 }
 
+/// `ifuri` asks for the list of each certificate that has a place for one, and of no other.
+#[test]
+fn a_list_is_wanted_of_each_certificate_that_has_a_place_for_one() {
+    let made = under_one();
+    let numbered = |issuer, revoked: &[u64]| divided(issuer, 1, None, None, revoked);
+    let (own, revoked, of_root) =
+        (numbered(&made.issuer, &[]), numbered(&made.issuer, &[7]), numbered(&made.root_issuer, &[]));
+    let places = ["http://crl.example/root".to_string()];
+    let check = |lists: Vec<&RevocationList>, of_root: &[String], now| {
+        let authorities = vec![&made.root, &made.between];
+        let list_uris = vec![(made.root.subject(), of_root)];
+        let trust = Trust { authorities, revocation_lists: lists, list_uris, ..Trust::default() };
+        verify(&trust, &made.end, &[], Revocation::IfUri, now).map(|path| path.len())
+    };
+    let unknown = Err(Untrusted::RevocationUnknown);
+    assert_eq!(check(vec![], &[], NOW), unknown);
+    assert_eq!(check(vec![&of_root], &[], NOW), unknown);
+    assert_eq!(check(vec![&own], &[], NOW), Ok(2), "the authority in between has no place");
+    assert_eq!(check(vec![&own], &places, NOW), unknown, "now it has");
+    assert_eq!(check(vec![&own, &of_root], &places, NOW), Ok(2));
+    assert_eq!(check(vec![&revoked], &[], NOW), Err(Untrusted::Revoked));
+    let late = own.next_update().unwrap();
+    assert_eq!(check(vec![&own], &[], late), Err(Untrusted::RevocationListExpired));
+}
+
 /// A list of `made.issuer`, which issued the end; a delta list if it has a base.
 fn numbered(made: &Made, number: u64, base: Option<u64>, revoked: &[u64]) -> RevocationList {
     divided(&made.issuer, number, base, None, revoked)
