@@ -25,6 +25,10 @@ use std::time::Duration;
 /// So long a packet is on its way through this host at most, on a busy processor.
 const HEAD_START: Duration = Duration::from_millis(5);
 
+/// So long a packet may take that had chosen the old Child SA when what we send moved: the kernel may let other processes run
+/// before it sends it. A peer that takes the old one away at once would drop it.
+pub(crate) const ON_ITS_WAY: Duration = Duration::from_millis(50);
+
 /// The Delete comes as soon as the peer has our answer. Where that takes longer, either was lost, or the way is so long that
 /// waiting would do more harm than what is lost: the old one carries on.
 const AT_MOST: Duration = Duration::from_millis(200);
@@ -70,10 +74,17 @@ impl Context {
         self.timers.set(NOBODY, Reason::Held(child), leaves + AT_MOST);
     }
 
+    /// What we send has just moved away from a Child SA that the peer takes away when it has our answer: that leaves when what was
+    /// being sent has.
+    pub fn answer_behind_what_is_sent(&mut self, now: Instant) {
+        self.held.leaves = Some(now + ON_ITS_WAY);
+    }
+
     /// Sends the answer to a request, at once or when it is due.
     pub fn answer(&mut self, local: SocketAddr, remote: SocketAddr, message: Vec<Vec<u8>>) {
         let Some(at) = self.held.leaves.take() else { return self.transmit_all(local, remote, message) };
-        self.held.answers.push_back(Answer { at, local, remote, message });
+        let sooner = self.held.answers.partition_point(|other| other.at <= at);
+        self.held.answers.insert(sooner, Answer { at, local, remote, message });
         self.await_answers();
     }
 

@@ -32,6 +32,7 @@ use super::terms::{
 };
 use super::{refused, rekey_ike_sa, unsettled};
 use crate::context::{Context, Counter, Effect};
+use crate::held::ON_ITS_WAY;
 use crate::parts;
 use crate::timers::Reason;
 use config::Connection;
@@ -199,6 +200,15 @@ pub(crate) fn child_lifetime(sa: &mut IkeSa, cx: &mut Context, now: Instant, id:
     if state == ChildState::Larval {
         return sa.enqueue(cx, now, Task::CreateChild { child: id });
     }
+    if let Some(by) = child_that_goes_soon(sa, id).filter(|_| !soft && state == ChildState::Rekeyed) {
+        if sa.asks_or_will_ask(|t| *t == Task::Loaded { child: id }) {
+            return cx.timers.set(sa.id, Reason::ChildLifetime(id), now + GETS_READY); // or by its answer
+        }
+        if move_away(sa, cx, id) {
+            return cx.timers.set(sa.id, Reason::ChildLifetime(id), now + ON_ITS_WAY);
+        }
+        return sa.enqueue(cx, now, Task::DeleteChild { spi, reason: FailureKind::Replaced { by } });
+    }
     if !soft && end.is_some_and(|end| end <= now) {
         // Its `life_time` is over and nothing took its place: it ends, the IKE SA does not.
         return sa.enqueue(cx, now, Task::DeleteChild { spi, reason: FailureKind::Expired });
@@ -207,10 +217,7 @@ pub(crate) fn child_lifetime(sa: &mut IkeSa, cx: &mut Context, now: Instant, id:
         cx.timers.set(sa.id, Reason::ChildLifetime(id), end);
     }
     if state == ChildState::Rekeyed && !soft {
-        return match child_that_goes_soon(sa, id) {
-            Some(by) => sa.enqueue(cx, now, Task::DeleteChild { spi, reason: FailureKind::Replaced { by } }),
-            None => unsettled::not_deleted(sa, cx, now, id),
-        };
+        return unsettled::not_deleted(sa, cx, now, id);
     }
     if state == ChildState::Installed {
         sa.enqueue(cx, now, Task::RekeyChild { child: id });
@@ -220,6 +227,14 @@ pub(crate) fn child_lifetime(sa: &mut IkeSa, cx: &mut Context, now: Instant, id:
 /// What is in the place of a Child SA that we are to delete by now.
 fn child_that_goes_soon(sa: &IkeSa, id: SaId) -> Option<SaId> {
     sa.children.iter().find(|c| c.id == id && c.goes_soon)?.replaced_by
+}
+
+/// What we send goes by the successor from now on, if it did not before: true the first time.
+fn move_away(sa: &mut IkeSa, cx: &mut Context, id: SaId) -> bool {
+    let Some(child) = sa.children.iter_mut().find(|c| c.id == id && !c.retired) else { return false };
+    child.retired = true;
+    cx.plane(Command::Retire { child: id });
+    true
 }
 
 /// Sends a queued request.

@@ -8,7 +8,7 @@
 use super::child;
 use super::exchange::{Request, Task, Verdict};
 use super::sa::{IkeSa, State};
-use super::{auth_lifetime, crash, mobility, redirect, refused, window};
+use super::{auth_lifetime, crash, mobility, redirect, refused, unsettled, window};
 use crate::context::{Context, Effect};
 use crate::timers::Reason;
 use model::dataplane::Command;
@@ -134,6 +134,9 @@ fn delete_by_peer(sa: &mut IkeSa, cx: &mut Context, now: Instant, child: SaId) -
         }
         cx.plane(Command::Retire { child });
     } else {
+        if replaced.is_some() && !found.retired && !cx.holds(child) && unsettled::doubtful(sa) {
+            cx.answer_behind_what_is_sent(now);
+        }
         remove_child(sa, cx, now, child, replaced.or(ours).unwrap_or(FailureKind::PeerDeleted));
     }
     if cx.holds(child) {

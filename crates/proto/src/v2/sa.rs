@@ -304,7 +304,7 @@ impl IkeSa {
         matches!(self.state, State::Established(_))
     }
 
-    fn asks_or_will_ask(&self, wanted: impl Fn(&Task) -> bool) -> bool {
+    pub(super) fn asks_or_will_ask(&self, wanted: impl Fn(&Task) -> bool) -> bool {
         self.queue.iter().chain(self.pending.tasks()).any(wanted)
     }
 
