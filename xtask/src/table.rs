@@ -172,9 +172,10 @@ impl Table {
     /// The reasons of the first column, the most frequent first: the list of what to build next.
     fn write_reasons(&self, text: &mut String) {
         let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
-        for cell in self.0.values().filter_map(|cells| cells[Side::Everywhere.column()].as_ref()) {
-            if matches!(cell.status, Status::Fail | Status::Error) {
-                *reasons.entry(&cell.reason).or_default() += 1;
+        for (name, cells) in &self.0 {
+            let failed = |cell: &&Cell| matches!(cell.status, Status::Fail | Status::Error);
+            if let Some(cell) = cells[Side::Everywhere.column()].as_ref().filter(failed) {
+                *reasons.entry(known::reason(name).unwrap_or(&cell.reason)).or_default() += 1;
             }
         }
         let mut reasons: Vec<(&str, usize)> = reasons.into_iter().filter(|(_, count)| *count > 1).collect();
@@ -306,6 +307,10 @@ mod tests {
         let text = table.markdown();
         assert!(text.contains("| ikev2/farp | FAIL | - | PASS | strongSwan's plugin farp"), "{text}");
         assert_eq!(Table::parse(&text).markdown(), text);
+        for (name, check) in [("ikev2/forecast", "1/9: alice# nc"), ("ikev2/net2net-multicast", "2/9: bob# nc")] {
+            table.set(name, Side::Everywhere, cell(Status::Fail, check));
+        }
+        assert!(table.markdown().contains("| 2 | strongSwan's plugin forecast"), "it is what they share");
         table.set("ikev2/farp", Side::Everywhere, cell(Status::Pass, ""));
         assert!(table.markdown().contains("| ikev2/farp | PASS | - | PASS |  |"), "nothing to be explained");
     }
