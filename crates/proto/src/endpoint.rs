@@ -455,6 +455,12 @@ impl Endpoint {
                     Verdict::Keep
                 }
             }
+            Reason::NextQuickMode => {
+                if let IkeSa::V1(sa) = sa {
+                    v1::next_quick_mode(sa, cx, now);
+                }
+                Verdict::Keep
+            }
             Reason::Keepalive => {
                 let ((local, remote), every) = (sa.addresses(), cx.settings.keepalive);
                 cx.outputs.push_back(Output::Keepalive { local, remote });

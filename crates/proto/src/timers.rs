@@ -18,6 +18,8 @@ pub enum Reason {
     IkeLifetime,
     /// An answer in the exchange with this message ID did not come (IKEv1).
     Exchange(u32),
+    /// The peer had time to read the end of one quick mode: the next may begin (IKEv1).
+    NextQuickMode,
     /// Does a Child SA still carry packets? (`inactivity`)
     Idle(SaId),
     /// The peer had time to delete the one of two IKE SAs begun at once that it began.

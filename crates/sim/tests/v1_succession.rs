@@ -95,8 +95,8 @@ secrets {{ ike {{ secret = swordfish }} }}"
     ))
 }
 
-/// strongSwan forgets the quick modes that it has half done when it refuses another one: ours go one after the other, and a
-/// refusal is of the one under way.
+/// strongSwan forgets the quick modes that it has half done when it refuses another one: ours go one after the other, each when
+/// the peer had the time to read message 3 of the one before, and a refusal is of the one under way.
 #[test]
 fn quick_modes_of_ours_go_one_after_the_other() {
     for refused in ["", "one", "two", "three"] {
@@ -107,10 +107,16 @@ fn quick_modes_of_ours_go_one_after_the_other() {
             sim.with(a, |endpoint, now| endpoint.initiate(now, "gw", child, local, remote).is_ok());
         }
         sim.run_for(5 * SECOND);
-        let of_a = sim.wire.iter().filter(|(_, d)| d.from == local).filter_map(|(_, d)| Header::parse(&d.bytes).ok());
-        let mut ids: Vec<u32> = of_a.filter(|h| h.exchange == ExchangeType::QUICK_MODE).map(|h| h.message_id).collect();
-        ids.dedup();
-        assert_eq!(ids.len(), 3, "{refused}: none begins before the one before it is over: {ids:?}");
+        let of_a = sim.wire.iter().filter(|(_, d)| d.from == local);
+        let of_a = of_a.filter_map(|(at, d)| Header::parse(&d.bytes).ok().map(|h| (*at, h)));
+        let of_a: Vec<_> = of_a.filter(|(_, h)| h.exchange == ExchangeType::QUICK_MODE).collect();
+        let ours: Vec<_> = of_a.chunk_by(|(_, x), (_, y)| x.message_id == y.message_id).collect();
+        assert_eq!(ours.len(), 3, "{refused}: none begins before the one before it is over: {of_a:?}");
+        for (pair, before) in ours.windows(2).zip(["one", "two"]) {
+            let (end, begin) = (pair[0][pair[0].len() - 1].0, pair[1][0].0);
+            let (waited, refused) = (begin.since(end), before == refused);
+            assert_eq!(waited >= Duration::from_millis(50), !refused, "after {before}, {waited:?}");
+        }
         let mut up: Vec<String> = sim.snapshots(a)[0].children.iter().map(|c| c.name.clone()).collect();
         up.sort();
         let mut expected = vec!["one", "three", "two"];

@@ -28,6 +28,6 @@ mod unity;
 
 pub(crate) use informational::{delete_child, delete_isakmp, delete_isakmp_alone, deleted_by_peer, probe};
 pub(crate) use phase1::{FirstMessage, Response, Wish, add_child, begin_wanted, initiate, respond};
-pub(crate) use quick_mode::{child_lifetime, rekey};
+pub(crate) use quick_mode::{child_lifetime, next_quick_mode, rekey};
 pub(crate) use sa::IsakmpSa;
 pub(crate) use transaction::retransmit;

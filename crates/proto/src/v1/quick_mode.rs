@@ -26,8 +26,9 @@ use model::dataplane::Mode;
 use model::{
     DropReason, Event, ExchangeMode, FailureKind, Instant, Phase, Proposal, Role, SaId, Side, TrafficSelector, narrow,
 };
+pub(crate) use queue::next as next_quick_mode;
 pub(super) use queue::{Queued, abandon};
-use queue::{enqueue, next};
+use queue::{enqueue, next, wait};
 use std::net::IpAddr;
 use std::time::Duration;
 use wire::grammar::RuleId;
@@ -378,10 +379,13 @@ pub(super) fn receive(
         }
         quick.repeated += 1;
         let message = quick.message.clone();
-        let old = if let Step::Done(old) = quick.step { old } else { None };
+        let done = if let Step::Done(old) = quick.step { Some(old) } else { None };
         sa.datagrams_out += 1;
         sa.transmit(cx, message);
-        if let Some(old) = old {
+        if done.is_some() {
+            wait(sa, now);
+        }
+        if let Some(old) = done.flatten() {
             overlap(sa, cx, now, old);
         }
         return None;
@@ -740,6 +744,7 @@ fn message2(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, id: u32, chain: &
             // Installed before the message that lets the peer send.
             install(sa, cx, now, larval, agreed, keys, encapsulated, Role::Initiator);
             transmit(sa, cx, now, id, message, Step::Done(rekeys), datagram, false);
+            wait(sa, now);
             if let Some(old) = rekeys.filter(|old| sa.children.iter().any(|c| c.id == *old)) {
                 // The peer installs the successor when message 3 arrives, perhaps only at the second try: until then the
                 // old one is all it has.

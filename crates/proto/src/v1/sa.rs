@@ -167,6 +167,8 @@ pub(crate) struct IsakmpSa {
     pub(super) quick_modes: BTreeMap<u32, QuickMode>,
     /// Quick modes of ours that are to follow the one under way.
     pub(super) queued: std::collections::VecDeque<Queued>,
+    /// When the next of them may begin, if the last one ended with a message of ours.
+    pub(super) next_quick_mode: Option<Instant>,
     /// Message IDs of exchanges that are over: each is used once (RFC 2408 section 3.1).
     pub(super) used: std::collections::VecDeque<u32>,
     /// Sequence number of the R-U-THERE under way, and how many went unanswered.
@@ -258,6 +260,7 @@ impl IsakmpSa {
             sent: None,
             quick_modes: BTreeMap::new(),
             queued: std::collections::VecDeque::new(),
+            next_quick_mode: None,
             used: std::collections::VecDeque::new(),
             probe: (0, 0),
             children: Vec::new(),

@@ -6,6 +6,12 @@ use crate::context::Context;
 use crate::timers::Reason;
 use crate::v1::sa::IsakmpSa;
 use model::{Instant, SaId};
+use std::time::Duration;
+
+/// How long after message 3 of one quick mode message 1 of the next leaves. Nothing answers message 3. strongSwan reads both at
+/// once where they come close together; if the second is refused before the first is read, it forgets the quick mode that the
+/// first was to end.
+const AFTER_MESSAGE_3: Duration = Duration::from_millis(50);
 
 /// A quick mode of ours that waits until the one under way is over: strongSwan forgets what it has half done when another
 /// one comes, and a refusal without an SPI (RFC 2408 section 3.14), which does not say what it is of, is of this one.
@@ -25,8 +31,16 @@ pub(super) fn enqueue(sa: &mut IsakmpSa, cx: &mut Context, now: Instant, child: 
     next(sa, cx, now);
 }
 
+/// Message 3 leaves: what is queued waits for a moment.
+pub(super) fn wait(sa: &mut IsakmpSa, now: Instant) {
+    sa.next_quick_mode = Some(now + AFTER_MESSAGE_3);
+}
+
 /// One quick mode of ours after the other.
-pub(super) fn next(sa: &mut IsakmpSa, cx: &mut Context, now: Instant) {
+pub(crate) fn next(sa: &mut IsakmpSa, cx: &mut Context, now: Instant) {
+    if let Some(at) = sa.next_quick_mode.filter(|at| *at > now && !sa.queued.is_empty()) {
+        return cx.timers.set(sa.id, Reason::NextQuickMode, at);
+    }
     while !sa.quick_modes.values().any(QuickMode::is_ours) {
         let Some(Queued { child, rekeys }) = sa.queued.pop_front() else { return };
         let connection = sa.connection.clone();
