@@ -129,7 +129,10 @@ for behind in shrike charon; do
     for mobike in yes no; do
         settings='keep_alive = 1s' lines="mobike = $mobike
         dpd_delay = 4s" title="nat/$behind is behind it, mobike = $mobike"
-        CONF_MORE=([b]='connections { lab { remote_addrs = %any } }')
+        # charon compares the mapping with what it was told when it asked before: it must have, so node b does not ask.
+        quiet=''; [ "$behind" = charon ] && quiet='dpd_delay = 0s'
+        CONF_MORE=([b]="connections { lab { remote_addrs = %any
+            $quiet } }")
         LAB_MIDDLE=yes lab_up
         translate
         check "$title: both daemons start" daemon b && daemon a || continue
