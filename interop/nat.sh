@@ -97,20 +97,33 @@ mapping_held() {
     sleep 8
     carries b && [ "$(seen_at)" = "$before" ] && same_sa || { say "was $before, is $(seen_at)"; return 1; }
 }
-# The mapping is forgotten, and node a's packets come from another port: node b follows them (RFC 7296 section 2.23), or, with
-# MOBIKE, node a finds it out by a sign of life and says so (RFC 4555 section 3.8).
-mapping_changed() {
-    local before; before=$(seen_at)
+new_mapping() {
     forgets_after 1
     sleep 1.5                                      # the next keepalive has it so
     inside m iptables -t raw -A PREROUTING -p udp -j DROP
     sleep 3
     inside m iptables -t raw -F PREROUTING
+}
+# The mapping is forgotten, and node a's packets come from another port: node b follows them (RFC 7296 section 2.23), or, with
+# MOBIKE, node a finds it out by a sign of life and says so (RFC 4555 section 3.8).
+mapping_changed() {
+    local before; before=$(seen_at)
+    new_mapping
     inside a ping -q -c 2 -i 0.3 -W 1 -I "$(inner a)" "$(inner b)" >"$LAB/ping.log" 2>&1
     followed() { local now; now=$(seen_at); [ -n "$now" ] && [ "$now" != "$before" ]; }
     forgets_after 60
     lab_wait 20 followed && { lab_wait 5 carries || carries; } && same_sa || { say "was $before, is $(seen_at)"; cat "$LAB/ping.log"; return 1; }
 }
+# The mapping changes, and node a, which never asks, does not find it out. A request of node b's goes where the ESP comes from as
+# well when it is not answered, and the IKE SA goes on.
+asked_there() {
+    inside a ping -q -c 2 -i 0.3 -W 1 -I "$(inner a)" "$(inner b)" >"$LAB/ping.log" 2>&1
+    forgets_after 60
+    lab_wait 30 grep -q 'no answer at .*: trying .*, where its messages or ESP come from' "$LAB/b/shrike.log" || return
+    sleep 15                                       # a third repetition is due 13 s after the second
+    ! grep 'retransmit 3 ' "$LAB/b/shrike.log" && carries && same_sa
+}
+mapping_lost() { new_mapping && asked_there; }
 # moved TO   node b sees node a there, and both ends still carry by the same SAs
 moved() {
     there() { [[ $(seen_at) == "remote-host=$1 "* ]]; }
@@ -140,6 +153,17 @@ for behind in shrike charon; do
             check "$title: keepalives hold the mapping" mapping_held &&
             check "$title: the mapping changes, the same IKE SA goes on" mapping_changed || logs
     done
+    if [ "$behind" = charon ]; then
+        settings='keep_alive = 1s' lines='mobike = yes
+        dpd_delay = 0s' title="nat/$behind is behind it and does not ask"
+        CONF_MORE=([b]='connections { lab { dpd_delay = 4s
+            remote_addrs = %any } }')
+        LAB_MIDDLE=yes lab_up
+        translate
+        check "$title: both daemons start" daemon b && daemon a || continue
+        check "$title: detected by both, encapsulated, echo both ways" behind_nat &&
+            check "$title: the mapping changes, and it is asked there" mapping_lost || logs
+    fi
     settings='' lines='' title="mobike/$behind moves"
     CONF_MORE=([a]='connections { lab { local_addrs = %any } }' [b]='connections { lab { remote_addrs = %any } }')
     LAB_MIDDLE=yes lab_up

@@ -348,7 +348,11 @@ impl IkeSa {
         let local = either!(self, sa => sa.local);
         if !mobile {
             either!(self, sa => sa.remote = remote);
-            if let Self::V2(sa) = self {
+        }
+        if let Self::V2(sa) = self {
+            if mobile {
+                sa.mobility.esp_from(remote);
+            } else {
                 sa.note_peer(cx);
             }
         }

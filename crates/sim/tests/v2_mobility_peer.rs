@@ -1,5 +1,6 @@
 //! MOBIKE (RFC 4555) with a peer that has the keys and refuses, or says what is not so.
 
+use model::dataplane::PlaneEvent;
 use model::{FailureKind, Phase, Role};
 use sim::{Datagram, NodeId, Opened, Peer, Sim, Site};
 use std::net::{IpAddr, SocketAddr};
@@ -41,11 +42,17 @@ struct Scene {
 impl Scene {
     /// A peer that has had its answer to IKE_SA_INIT, or has answered ours.
     fn begun(endpoint_begins: bool) -> Self {
+        Self::begun_with(endpoint_begins, "", &[])
+    }
+
+    /// The same with a line of the connection, and with more payloads in the peer's IKE_SA_INIT.
+    fn begun_with(endpoint_begins: bool, line: &str, more: &[(PayloadType, Vec<u8>)]) -> Self {
         let mut sim = Sim::new(45);
         let node = sim.add(
             Site::new("b", "192.0.2.2")
                 .to("192.0.2.1")
                 .connection(sim::peer::PROPOSALS)
+                .connection(line)
                 .child(sim::peer::ESP_PROPOSALS),
         );
         let peer = Peer::new(if endpoint_begins { Role::Responder } else { Role::Initiator }, 5);
@@ -58,7 +65,7 @@ impl Scene {
             let bytes = scene.peer.init(&scene.peer.init_parts());
             scene.give(at("192.0.2.1:500"), at("192.0.2.2:500"), bytes);
         } else {
-            let bytes = scene.peer.init(&scene.peer.init_parts());
+            let bytes = scene.peer.init(&[scene.peer.init_parts(), more.to_vec()].concat());
             let answer = scene.give(at("192.0.2.1:500"), at("192.0.2.2:500"), bytes).remove(0);
             assert!(scene.peer.take_init(&answer.bytes));
         }
@@ -208,6 +215,51 @@ fn a_new_address_is_asked_for_its_cookie_and_another_one_ends_the_ike_sa() {
     let sent = scene.tell(at(PEER), &[plain(NotifyType::COOKIE2, &[7; 20])]);
     let answer = scene.open(&sent).pop().unwrap();
     assert!(answer.parts.contains(&plain(NotifyType::COOKIE2, &[7; 20])));
+}
+
+/// RFC 4555 section 3.8: a peer behind a NAT says that its mapping has changed. One that does not notice, and asks from there
+/// itself, is asked there too before it is given up; that does not move it.
+#[test]
+fn a_peer_that_does_not_notice_its_new_mapping_is_asked_there() {
+    let elsewhere = at("192.0.2.1:1027");
+    for (behind_nat, by_esp) in [(true, false), (true, true), (false, false)] {
+        let kinds = [NotifyType::NAT_DETECTION_SOURCE_IP, NotifyType::NAT_DETECTION_DESTINATION_IP];
+        let nat = if behind_nat { kinds.map(|kind| plain(kind, &[7; 20])).to_vec() } else { Vec::new() };
+        let mut scene = Scene::begun_with(false, "dpd_delay = 30s", &nat);
+        scene.authenticate(false, &[]);
+        let esp_to = if by_esp {
+            let child = scene.sim.plane(scene.node).installed().next().unwrap().child;
+            scene.sim.report(scene.node, PlaneEvent::PeerMoved { child, remote: elsewhere });
+            elsewhere // it may follow
+        } else {
+            let sent = scene.tell(elsewhere, &[]);
+            assert!(sent.len() == 1 && sent[0].to == elsewhere, "it is answered where it asks: {sent:?}");
+            at(PEER)
+        };
+        scene.sim.undelivered.clear();
+        scene.sim.run_for(Duration::from_secs(58));
+        let to: Vec<SocketAddr> = scene.sim.undelivered.iter().filter(|d| !d.keepalive).map(|d| d.to).collect();
+        let peer = at(PEER);
+        let expected = if behind_nat { vec![peer, peer, peer, elsewhere] } else { vec![peer; 3] };
+        assert!(to.starts_with(&expected) && to.contains(&elsewhere) == behind_nat, "{to:?}");
+        let seen = || scene.sim.snapshots(scene.node)[0].remote;
+        assert_eq!((seen(), scene.remote()), (peer, Some(esp_to)), "it has not moved");
+        let request = scene.open(&scene.sim.undelivered).pop().expect("the request");
+        if behind_nat {
+            scene.answer(elsewhere, &request, &[]);
+            let sa = scene.sim.snapshots(scene.node).remove(0);
+            assert_eq!((sa.remote, sa.retransmissions.sent, scene.remote()), (peer, 0, Some(esp_to)));
+            // What it says for itself counts, and then there is one place to ask.
+            scene.tell(elsewhere, &[plain(NotifyType::UPDATE_SA_ADDRESSES, &[])]);
+            assert_eq!(scene.remote(), Some(elsewhere));
+            scene.sim.undelivered.clear();
+            scene.sim.run_for(Duration::from_secs(58));
+            let mut asked = scene.sim.undelivered.iter().filter(|d| !d.keepalive).map(|d| d.to).peekable();
+            assert!(asked.peek().is_some() && asked.all(|to| to == elsewhere));
+        }
+        scene.sim.run_for(Duration::from_secs(200));
+        assert_eq!(scene.sim.endpoint(scene.node).sizes(), (0, 0));
+    }
 }
 
 /// RFC 4555 section 3.9: a peer that allows no NAT says where its message comes from.

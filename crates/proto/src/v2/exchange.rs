@@ -452,6 +452,7 @@ impl IkeSa {
     /// RFC 7296 section 2.23: the peer's address is where its authentic messages come from, if a NAT may have changed it;
     /// in IKE_AUTH the initiator moves to port 4500 in any case.
     fn follow(&mut self, cx: &mut Context, path: Path) {
+        mobility::heard(self, path);
         let moved = (self.local, self.remote) != (path.local, path.remote);
         if !moved || !(self.nat.remote || self.is_half_open()) || !mobility::follows_messages(self) {
             return;

@@ -48,6 +48,8 @@ pub(crate) struct Mobility {
     pub peer: Vec<IpAddr>,
     /// Where the peer was before it said that it is elsewhere.
     left: Option<IpAddr>,
+    /// Where its last request or ESP came from, if that is not where it is by what it said.
+    heard_at: Option<SocketAddr>,
     /// How often our addresses changed: an answer to an earlier update counts no more.
     pub generation: u32,
     /// How the peer sees us, as it hashed it last: with another value a NAT has a new mapping for us (section 3.8).
@@ -58,6 +60,11 @@ impl Mobility {
     /// Whether the peer has told that it is not there any more.
     pub fn has_left(&self, address: IpAddr) -> bool {
         self.enabled && self.left == Some(address)
+    }
+
+    /// Its ESP comes from there.
+    pub fn esp_from(&mut self, remote: SocketAddr) {
+        self.heard_at = Some(remote);
     }
 }
 
@@ -395,10 +402,35 @@ pub(super) fn probes(resent: u32) -> bool {
     resent > LOYALTY
 }
 
+/// Notes where an authentic request came from that moves nothing (section 3.8).
+pub(super) fn heard(sa: &mut IkeSa, path: Path) {
+    sa.mobility.heard_at = Some(path.remote).filter(|remote| *remote != sa.remote && !follows_messages(sa));
+}
+
+/// Where a peer behind a NAT may be, whose mapping has changed and which has not noticed: strongSwan compares with what it was
+/// told at its first sign of life, not in IKE_SA_INIT. The update is for the peer to send (section 3.8); until it does, requests
+/// of ours would end the IKE SA of a peer that is there.
+fn heard_at(sa: &IkeSa) -> Option<SocketAddr> {
+    let stays = sa.can_move() && !sa.mobility.decides && sa.nat.remote;
+    sa.mobility.heard_at.filter(|at| stays && *at != sa.remote && !sa.mobility.has_left(at.ip()))
+}
+
 /// The peer does not answer where it was: the request under way, which any path may bring, tests them all (section 3.10).
 pub(super) fn probe(sa: &mut IkeSa, cx: &mut Context, resent: u32, message: &[Vec<u8>]) {
     if !probes(resent) {
         return;
+    }
+    if let Some(heard_at) = heard_at(sa) {
+        if resent == LOYALTY + 1 {
+            sa.log(
+                cx,
+                "NET",
+                1,
+                format!("no answer at {}: trying {heard_at}, where its messages or ESP come from", sa.remote),
+            );
+        }
+        sa.datagrams_out += 1;
+        cx.transmit_all(sa.local, heard_at, message.to_vec());
     }
     let paths = other_paths(sa, cx);
     for (local, remote) in &paths {
